@@ -1,0 +1,36 @@
+# The two commands of the README are `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed ## Make the virtual environment and install brainuad in it
+
+# constraints.txt keeps torch a CPU build; install it yourself first for another one.
+$(VENV)/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install ## Run the whole pipe on the embedded cohort: train, detect, score, report
+	$(BIN)/python train.py experiment=strega paths.output_dir=$(RUN) ckpt=last
+
+test: install ## Run all tests (slow ones included)
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+lint: install ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## Check types
+	$(BIN)/mypy
+
+clean: ## Remove the virtual environment, caches and runs
+	rm -rf $(VENV) cache runs
