@@ -1,0 +1,85 @@
+"""The error boundary of every command: one line for the user, a traceback only with `--debug`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from brainuad.errors import InputError, PartialFailure
+
+BAD_INPUT, SOME_FAILED = 2, 3
+
+
+def run_cli(
+    function: Callable[[argparse.Namespace], int],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses `argv` and runs `function`; returns the exit status.
+
+    Status 2 for bad input, 3 when some subjects failed and the rest was done.
+    """
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    return _guard(lambda: function(arguments), arguments.debug)
+
+
+def run_hydra(config_name: str, task: Callable[[Any], None]) -> int:
+    """Composes `configs/<config_name>.yaml` with the command line and runs `task(cfg)`.
+
+    Returns the exit status as `run_cli` does.
+    """
+    import hydra
+
+    debug = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    # Hydra then raises instead of printing its own page, and the guard below says it in one line.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    main = hydra.main(
+        version_base="1.3", config_path="pkg://brainuad.configs", config_name=config_name
+    )(task)
+
+    def run() -> int:
+        main()
+        return 0
+
+    return _guard(run, debug)
+
+
+def _guard(function: Callable[[], int], debug: bool) -> int:
+    try:
+        return function()
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        known = _known(error)
+        if isinstance(known, PartialFailure):
+            print(str(known), file=sys.stderr)
+            return SOME_FAILED
+        if known is not None:
+            print(f"error: {' '.join(str(known).split())}", file=sys.stderr)
+            return BAD_INPUT
+        message = " ".join(str(error).split())
+        print(
+            f"internal error: {type(error).__name__}: {message} (run with --debug for the "
+            "traceback, and please report it)",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _known(error: BaseException | None) -> BaseException | None:
+    """The error in the chain of causes that the user can mend, if there is one."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    outer = error
+    while error is not None:
+        if isinstance(error, InputError | PartialFailure):
+            return error
+        error = error.__cause__ or error.__context__
+    return outer if isinstance(outer, HydraException | OmegaConfBaseException) else None

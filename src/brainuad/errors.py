@@ -1,0 +1,18 @@
+"""The exceptions that a user can mend."""
+
+from collections.abc import Sequence
+
+
+class InputError(Exception):
+    """Bad input: the message is one line that names the file or key and the remedy.
+
+    Entry points print it without a traceback and exit with status 2.
+    """
+
+
+class PartialFailure(Exception):
+    """Some subjects failed, the others were done; entry points list them and exit with status 3."""
+
+    def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
+        lines = "\n".join(f"  {subject}: {reason}" for subject, reason in failures)
+        super().__init__(f"{len(failures)} subject(s) failed, the others were done:\n{lines}")

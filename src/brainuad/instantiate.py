@@ -1,0 +1,84 @@
+"""Objects from configurations, and only objects of known packages.
+
+A configuration can come from a checkpoint that somebody else made, so a `_target_` is refused
+unless the thing it names was defined in a package that holds methods, not commands.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from brainuad.errors import InputError
+
+MODEL_PACKAGES = (
+    "brainuad.methods.",
+    "brainuad.networks.",
+    "brainuad.postprocess.",
+    "brainuad.data.tiling",
+    "torch.optim.",
+    "torch.nn.modules.",
+    "monai.networks.",
+    "monai.losses.",
+)
+"""What a model's configuration may name."""
+
+RUN_PACKAGES = (
+    *MODEL_PACKAGES,
+    "brainuad.callbacks",
+    "brainuad.data.",
+    "brainuad.prepare",
+    "lightning.pytorch.",
+)
+"""What a run's configuration may name."""
+
+
+def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kwargs: Any) -> Any:
+    """`hydra.utils.instantiate` for targets defined in `packages`; containers become plain.
+
+    Args:
+        config: with `_target_`.
+        packages: prefixes of what it may name.
+        kwargs: further arguments, handed over as they are.
+
+    Raises:
+        InputError: a `_target_` names something else or nothing.
+    """
+    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    for target in _targets(plain):
+        _check(target, packages)
+    if not kwargs:
+        return hydra.utils.instantiate(plain, _convert_="all")
+    # Through a partial, because Hydra would turn dataclass arguments into configurations.
+    return hydra.utils.instantiate(plain, _convert_="all", _partial_=True)(**kwargs)
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain dicts, lists and scalars, every interpolation filled in."""
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def _targets(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        for value in config.values():
+            yield from _targets(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _targets(value)
+
+
+def _check(target: str, packages: tuple[str, ...]) -> None:
+    # The prefix is checked before anything is imported; the defining module after, because a
+    # dotted path can walk from a harmless module to what that module imports.
+    if not target.startswith(packages):
+        raise InputError(f"_target_ '{target}' is not allowed here; use one of {packages}")
+    try:
+        found = hydra.utils.get_object(target)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"_target_ '{target}' cannot be found ({reason}); mend it") from None
+    if not getattr(found, "__module__", "").startswith(packages):
+        raise InputError(f"_target_ '{target}' is defined elsewhere and not allowed")

@@ -1,0 +1,57 @@
+"""Axis and unit conventions, said once.
+
+Volumes are `(C, D, H, W)`; the array axes D, H, W are the subject's Right, Anterior and Superior
+directions (RAS, as nibabel indexes and as MONAI does), so an axial slice fixes the last axis.
+Batches of slices are `(B, C, H, W)`, batches of volumes `(B, C, D, H, W)`; `*S` stands for either
+spatial shape. Intensities of prepared volumes are in [0, 1]; lengths are in mm.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3D image in world space.
+
+    Attributes:
+        array: `(D, H, W)` voxels, without a channel axis.
+        affine: `(4, 4)` voxel index to RAS world coordinates in mm.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Edge lengths of a voxel along D, H, W in mm."""
+        d, h, w = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(d), float(h), float(w)
+
+
+class Batch(NamedTuple):
+    """What a detector trains on.
+
+    Attributes:
+        image: `(B, C, *S)` float32, prepared intensities in [0, 1], zero outside the brain.
+        brain_mask: `(B, 1, *S)` bool.
+    """
+
+    image: Tensor
+    brain_mask: Tensor
+
+
+class Detection(NamedTuple):
+    """What a detector says of an image.
+
+    Attributes:
+        anomaly_map: `(B, 1, *S)` float32, finite, >= 0, zero outside the brain, larger = more
+            abnormal.
+        reconstruction: `(B, C, *S)` pseudo-healthy image, or None where a method makes none.
+    """
+
+    anomaly_map: Tensor
+    reconstruction: Tensor | None
