@@ -1,0 +1,1 @@
+"""Cohorts, NIfTI files, slices and the embedded phantom."""

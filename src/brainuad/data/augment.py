@@ -1,0 +1,79 @@
+"""Augmentation of healthy slices: random draws apart from the deterministic arithmetic."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Small rigid motion, brightness and contrast, and a flip, each applied with `probability`.
+
+    The defaults are MAD-AD's (arXiv 2502.16943): ±5°, ±1/32 of the size, ±10 %.
+
+    Args:
+        rotation_deg: largest rotation in degrees.
+        translation: largest shift as a share of the slice's size.
+        brightness: largest factor on the intensities is 1 ± this.
+        contrast: largest factor on the distance to the brain's mean is 1 ± this.
+        probability: of each of them.
+        flip_axis: spatial axis (0 or 1) to mirror with `probability`; None for never.
+    """
+
+    rotation_deg: float = 5.0
+    translation: float = 1 / 32
+    brightness: float = 0.1
+    contrast: float = 0.1
+    probability: float = 0.5
+    flip_axis: int | None = None
+
+    def draw(self, generator: torch.Generator) -> dict[str, float]:
+        """Draws one set of parameters; neutral values where a change is not applied."""
+        value = (torch.rand(5, generator=generator) * 2 - 1).tolist()
+        chance = torch.rand(6, generator=generator).tolist()
+        used = [v if c < self.probability else 0.0 for v, c in zip(value, chance[:5], strict=True)]
+        return {
+            "angle": math.radians(self.rotation_deg) * used[0],
+            "shift_y": 2 * self.translation * used[1],
+            "shift_x": 2 * self.translation * used[2],
+            "brightness": 1 + self.brightness * used[3],
+            "contrast": 1 + self.contrast * used[4],
+            "flip": float(self.flip_axis is not None and chance[5] < self.probability),
+        }
+
+    def apply(
+        self, image: Tensor, brain_mask: Tensor, parameters: dict[str, float]
+    ) -> tuple[Tensor, Tensor]:
+        """Applies drawn parameters.
+
+        Args:
+            image: `(C, H, W)` in [0, 1], zero outside the brain.
+            brain_mask: `(1, H, W)` bool.
+            parameters: from `draw`.
+
+        Returns:
+            Both, moved; the image in [0, 1] and zero outside the moved brain.
+        """
+        if parameters["flip"] and self.flip_axis is not None:
+            image, brain_mask = (x.flip(self.flip_axis + 1) for x in (image, brain_mask))
+        cos, sin = math.cos(parameters["angle"]), math.sin(parameters["angle"])
+        aspect = image.shape[-2] / image.shape[-1]
+        # grid_sample's axes run from -1 to 1 whatever the size, hence the aspect.
+        theta = torch.tensor(
+            [
+                [cos, -sin * aspect, parameters["shift_x"]],
+                [sin / aspect, cos, parameters["shift_y"]],
+            ]
+        )
+        if not torch.equal(theta, torch.eye(2, 3)):
+            both = torch.cat([image, brain_mask.to(image.dtype)])[None]
+            grid = functional.affine_grid(theta[None], list(both.shape), align_corners=False)
+            moved = functional.grid_sample(both, grid, align_corners=False)[0]
+            image, brain_mask = moved[:-1], moved[-1:] > 0.5
+        mean = image.sum() / brain_mask.sum().clamp_min(1) / len(image)
+        image = (image - mean) * parameters["contrast"] + mean
+        image = (image * parameters["brightness"]).clamp(0, 1)
+        return torch.where(brain_mask, image, torch.zeros(())), brain_mask

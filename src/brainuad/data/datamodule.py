@@ -1,0 +1,91 @@
+"""Healthy training and validation tiles as a Lightning data module."""
+
+from pathlib import Path
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from brainuad.data.augment import Augment
+from brainuad.data.manifest import Cohort
+from brainuad.data.slices import EpochSampler, TileDataset, build_cache
+from brainuad.data.tiling import Tiling
+from brainuad.types import Batch
+
+
+class HealthyDataModule(LightningDataModule):
+    """Tiles of the healthy `train` and `val` scans of one sequence.
+
+    Args:
+        cohort: where the scans are.
+        sequence: `T1w`, `T2w`, `FLAIR`, ….
+        tiling: how the method wants its input cut.
+        cache_dir: folder for the memory-mapped tiles.
+        batch_size: tiles a batch and device.
+        num_workers: loader processes; the results do not depend on it.
+        augment: of the training tiles; None for none.
+        seed: of order and augmentation.
+        min_brain_fraction: smallest share of brain in a tile that is trained on.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        sequence: str,
+        tiling: Tiling,
+        cache_dir: Path,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        augment: Augment | None = None,
+        seed: int = 0,
+        min_brain_fraction: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.scans = {
+            split: cohort.select(split, sequence, healthy=True) for split in ("train", "val")
+        }
+        self.tiling = tiling
+        self.cache_dir = Path(cache_dir)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.augment = augment
+        self.seed = seed
+        self.min_brain_fraction = min_brain_fraction
+        self.failures: list[tuple[str, str]] = []
+        self.folders: dict[str, Path] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Makes or finds the tile caches; unreadable scans are listed in `failures`.
+
+        Raises:
+            InputError: a split has no usable tile.
+        """
+        for split, scans in self.scans.items():
+            if split not in self.folders:
+                self.folders[split], failures = build_cache(
+                    scans, self.tiling, self.cache_dir / "tiles", self.min_brain_fraction
+                )
+                self.failures += failures
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled, augmented training tiles."""
+        return self._loader("train", self.augment, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation tiles in order, as they are."""
+        return self._loader("val", None, shuffle=False)
+
+    def _loader(self, split: str, augment: Augment | None, shuffle: bool) -> DataLoader[Batch]:
+        dataset = TileDataset(self.folders[split], augment, self.seed)
+        world, rank = (
+            (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        )
+        sampler = EpochSampler(
+            dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=self.seed
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

@@ -1,0 +1,192 @@
+"""Finds the scans in a plain folder or a CSV list, before they are prepared."""
+
+import csv
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from brainuad.errors import InputError
+
+SEQUENCES = {
+    "t1": "T1w",
+    "t1w": "T1w",
+    "t1n": "T1w",
+    "t1c": "T1c",
+    "t1ce": "T1c",
+    "t1gd": "T1c",
+    "t1post": "T1c",
+    "t2": "T2w",
+    "t2w": "T2w",
+    "flair": "FLAIR",
+    "fla": "FLAIR",
+    "t2f": "FLAIR",
+    "pd": "PDw",
+    "pdw": "PDw",
+}
+"""Names of sequences in file names (lower case) and what we call them."""
+
+_LESION = re.compile(r"(?:^|[_-])(?:lesions?(?:[_-]mask)?|seg|gold_standard|gt)$", re.IGNORECASE)
+_BRAIN = re.compile(r"(?:^|[_-])(?:brain[_-]?mask|brain)$", re.IGNORECASE)
+_SEQUENCE = re.compile(rf"^(.*?)[_-]?({'|'.join(SEQUENCES)})$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """A brain-extracted scan as it came.
+
+    Attributes:
+        subject: a person.
+        sequence: `T1w`, `T2w`, `FLAIR`, … .
+        image: NIfTI, any axis order and spacing.
+        brain_mask: on the grid of `image`; None to take what is not background.
+        lesion_mask: on the grid of `image`; None when there is no label.
+        healthy: no lesion.
+        split: `train`, `val`, `test`, or empty to be drawn.
+        site: where it was acquired.
+        pathology: free text, for grouping the scores.
+    """
+
+    subject: str
+    sequence: str
+    image: Path
+    healthy: bool
+    brain_mask: Path | None = None
+    lesion_mask: Path | None = None
+    split: str = ""
+    site: str = ""
+    pathology: str = ""
+
+
+def find_scans(source: Path, sequence: str) -> list[RawScan]:
+    """Lists the scans of a folder (by file names) or of a CSV file (by columns).
+
+    In a folder, `sub1_T1w.nii.gz` and `sub1/T1.nii.gz` are both subject `sub1`, sequence `T1w`;
+    `sub1_lesion.nii.gz` (or `_seg`) and `sub1_brain_mask.nii.gz` are its masks. A scan without a
+    lesion mask counts as healthy, unless a CSV says otherwise. A CSV has a column `image` and
+    optionally every other field of `RawScan`; its paths are relative to the CSV.
+
+    Args:
+        source: folder or `.csv` file.
+        sequence: what a scan is whose name or row does not tell.
+
+    Raises:
+        InputError: nothing there, or a row that cannot be understood.
+    """
+    if source.is_dir():
+        scans = _from_folder(source, sequence)
+    elif source.is_file() and source.suffix.lower() == ".csv":
+        scans = _from_csv(source, sequence)
+    else:
+        raise InputError(f"{source}: neither a folder nor a .csv file; set data.source")
+    if not scans:
+        raise InputError(f"{source}: no .nii or .nii.gz scan found; check data.source")
+    return scans
+
+
+def assign_splits(
+    scans: Sequence[RawScan], seed: int, val_fraction: float, test_fraction: float
+) -> list[RawScan]:
+    """Draws the splits that are not given: pathological subjects to test, healthy ones by share.
+
+    The unit is the subject. With two healthy subjects or more, one at least is for validation.
+    """
+    given = {scan.subject: scan.split for scan in scans if scan.split}
+    sick = {scan.subject for scan in scans if not scan.healthy}
+    drawn = sorted({s.subject for s in scans} - set(given) - sick)
+    random.Random(seed).shuffle(drawn)
+    val = max(1, round(val_fraction * len(drawn))) if len(drawn) > 1 else 0
+    test = min(round(test_fraction * len(drawn)), max(len(drawn) - val - 1, 0))
+    splits = dict.fromkeys(drawn, "train")
+    splits |= dict.fromkeys(drawn[:val], "val") | dict.fromkeys(drawn[val : val + test], "test")
+    splits |= dict.fromkeys(sick, "test") | given
+    # A row's own split stays, so that the manifest's check sees a subject in two of them.
+    return [replace(scan, split=scan.split or splits[scan.subject]) for scan in scans]
+
+
+def _from_folder(source: Path, sequence: str) -> list[RawScan]:
+    paths = sorted(
+        path
+        for path in source.rglob("*")
+        if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+    )
+    images: dict[tuple[str, str], Path] = {}
+    brains: dict[str, Path] = {}
+    lesions: dict[str, Path] = {}
+    for path in paths:
+        stem = _stem(path)
+        if match := _LESION.search(stem):
+            lesions[stem[: match.start()] or _parent(path, source)] = path
+        elif match := _BRAIN.search(stem):
+            brains[stem[: match.start()] or _parent(path, source)] = path
+        else:
+            named = _SEQUENCE.match(stem)
+            found = SEQUENCES[named[2].lower()] if named else sequence
+            subject = (named[1] if named else stem) or _parent(path, source)
+            if (subject, found) in images:
+                raise InputError(
+                    f"{path}: a second {found} scan of subject {subject} beside "
+                    f"{images[subject, found]}; list the scans in a CSV instead"
+                )
+            images[subject, found] = path
+    return [
+        RawScan(
+            subject=subject,
+            sequence=found,
+            image=path,
+            healthy=subject not in lesions,
+            brain_mask=brains.get(subject),
+            lesion_mask=lesions.get(subject),
+        )
+        for (subject, found), path in images.items()
+    ]
+
+
+def _from_csv(source: Path, sequence: str) -> list[RawScan]:
+    with source.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        known = list(RawScan.__dataclass_fields__)
+        unknown = [name for name in reader.fieldnames or [] if name not in known]
+        if "image" not in (reader.fieldnames or []) or unknown:
+            raise InputError(
+                f"{source}: unknown columns {unknown}; a column 'image' is needed, known are "
+                f"{', '.join(known)}"
+            )
+        rows = [
+            {key: (text or "").strip() for key, text in row.items() if key in known}
+            for row in reader
+        ]
+    scans = []
+    for line, row in enumerate(rows, start=2):
+        if not row["image"]:
+            raise InputError(f"{source} line {line}: column image is empty; fill it in")
+        healthy = row.get("healthy", "").lower()
+        if healthy not in ("", "true", "false"):
+            raise InputError(f"{source} line {line}: healthy is '{healthy}'; write true or false")
+        image = source.parent / row["image"]
+        paths = {
+            name: source.parent / row[name] if row.get(name) else None
+            for name in ("brain_mask", "lesion_mask")
+        }
+        scans.append(
+            RawScan(
+                subject=row.get("subject") or _stem(image),
+                sequence=row.get("sequence") or sequence,
+                image=image,
+                healthy=healthy == "true" if healthy else paths["lesion_mask"] is None,
+                split=row.get("split", ""),
+                site=row.get("site", ""),
+                pathology=row.get("pathology", ""),
+                **paths,
+            )
+        )
+    return scans
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _parent(path: Path, source: Path) -> str:
+    return path.parent.name if path.parent != source else "subject"

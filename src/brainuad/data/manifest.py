@@ -1,0 +1,234 @@
+"""The cohort folder: `manifest.csv` (a row a scan) and `cohort.json` (how it was made).
+
+The stages of the pipe meet only here, so the columns are the contract; paths are relative to the
+folder (absolute ones are kept as they are).
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from brainuad.errors import InputError
+from brainuad.files import write_json, write_text
+
+SPLITS = ("train", "val", "test")
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One acquisition of one subject.
+
+    Attributes:
+        subject: a person; the unit of every split.
+        sequence: `T1w`, `T2w`, `FLAIR`, ….
+        image: the prepared volume: RAS, brain-extracted, intensities in [0, 1].
+        brain_mask: on the grid of `image`.
+        healthy: no lesion; only such scans are trained on.
+        split: `train`, `val` or `test`.
+        lesion_mask: on the grid of `image`; None when there is no label.
+        site: where it was acquired.
+        pathology: `tumour`, `ms`, `stroke`, …; empty when healthy or unknown.
+        contrast: mean over the lesion of (image - healthy twin) in standard deviations of the
+            twin's brain; None when unknown.
+        twin: the lesion-free image of a synthetic case, on the grid of `image`.
+        native_image: the scan as it came; None when it is `image` itself.
+        native_lesion_mask: the untouched label, on the grid of `native_image`.
+        transform: text file with the `(4, 4)` matrix from prepared world to native world, mm;
+            None when both share their world space.
+    """
+
+    subject: str
+    sequence: str
+    image: Path
+    brain_mask: Path
+    healthy: bool
+    split: str
+    lesion_mask: Path | None = None
+    site: str = ""
+    pathology: str = ""
+    contrast: float | None = None
+    twin: Path | None = None
+    native_image: Path | None = None
+    native_lesion_mask: Path | None = None
+    transform: Path | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Scan))
+_REQUIRED = ("subject", "sequence", "image", "brain_mask", "healthy", "split")
+_PATHS = tuple(field.name for field in fields(Scan) if "Path" in str(field.type))
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A cohort folder in memory.
+
+    Attributes:
+        root: the folder.
+        scans: rows of the manifest, paths absolute.
+        info: contents of `cohort.json`; `info["name"]` is the cohort's name.
+    """
+
+    root: Path
+    scans: tuple[Scan, ...]
+    info: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The cohort's name, the folder's where `cohort.json` gives none."""
+        return str(self.info.get("name", self.root.name))
+
+    def select(
+        self, split: str, sequence: str, healthy: bool | None = None, allow_empty: bool = False
+    ) -> tuple[Scan, ...]:
+        """Scans of one split and sequence, in the manifest's order.
+
+        Raises:
+            InputError: there are none, unless `allow_empty`.
+        """
+        found = tuple(
+            scan
+            for scan in self.scans
+            if scan.split == split
+            and scan.sequence == sequence
+            and (healthy is None or scan.healthy == healthy)
+        )
+        if not found and not allow_empty:
+            kind = {None: "", True: "healthy ", False: "pathological "}[healthy]
+            have = ", ".join(
+                f"{count} {key}"
+                for key, count in sorted(
+                    Counter(f"{s.sequence} {s.split}" for s in self.scans).items()
+                )
+            )
+            raise InputError(
+                f"{self.root / MANIFEST}: no {kind}{sequence} scan in split '{split}' "
+                f"(found: {have or 'nothing'}); set data.sequence or mend the manifest"
+            )
+        return found
+
+    def split_hash(self) -> str:
+        """SHA-256 of the (subject, split) pairs: equal for equal splits."""
+        pairs = sorted({(scan.subject, scan.split) for scan in self.scans})
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+
+def read_cohort(root: Path) -> Cohort:
+    """Reads and checks a cohort folder.
+
+    Raises:
+        InputError: no manifest, missing or unknown columns, bad values, a subject in two splits,
+            a scan listed twice, or a scan with a lesion in the training split.
+    """
+    manifest = root / MANIFEST
+    if not manifest.is_file():
+        raise InputError(f"{manifest}: no such file; make a cohort with brainuad-prepare")
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            header = list(reader.fieldnames or [])
+            rows = list(reader)
+    except UnicodeDecodeError:
+        raise InputError(f"{manifest}: not UTF-8 text; save it as CSV in UTF-8") from None
+    missing = [name for name in _REQUIRED if name not in header]
+    unknown = [name for name in header if name not in COLUMNS]
+    if missing or unknown:
+        raise InputError(
+            f"{manifest}: missing columns {missing}, unknown columns {unknown}; "
+            f"known are {', '.join(COLUMNS)}"
+        )
+    scans = tuple(_parse(row, root, f"{manifest} line {i}") for i, row in enumerate(rows, start=2))
+    check_scans(scans, manifest)
+    info_path = root / "cohort.json"
+    try:
+        info = json.loads(info_path.read_text(encoding="utf-8")) if info_path.is_file() else {}
+    except json.JSONDecodeError as error:
+        raise InputError(f"{info_path}: not valid JSON ({error}); make the cohort again") from None
+    return Cohort(root, scans, info)
+
+
+def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Cohort:
+    """Checks and writes `cohort.json`, then `manifest.csv`, each atomically.
+
+    The manifest comes last: a folder that has one is complete.
+    """
+    scans = tuple(scans)
+    check_scans(scans, root / MANIFEST)
+    write_json(root / "cohort.json", info)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_format(scan, root) for scan in scans)
+    write_text(root / MANIFEST, text.getvalue())
+    return Cohort(root, scans, info)
+
+
+def check_scans(scans: Sequence[Scan], where: Path) -> None:
+    """Raises InputError when the rows break the rules of a split."""
+    splits: dict[str, str] = {}
+    for scan in scans:
+        if scan.split not in SPLITS:
+            raise InputError(
+                f"{where}: subject {scan.subject} has split '{scan.split}'; use {', '.join(SPLITS)}"
+            )
+        if splits.setdefault(scan.subject, scan.split) != scan.split:
+            raise InputError(
+                f"{where}: subject {scan.subject} is in two splits, {splits[scan.subject]} and "
+                f"{scan.split}; give each subject one split"
+            )
+        if scan.split == "train" and not scan.healthy:
+            raise InputError(
+                f"{where}: subject {scan.subject} is not healthy but in split 'train'; "
+                "move it to test"
+            )
+    for (subject, sequence), count in Counter((s.subject, s.sequence) for s in scans).items():
+        if count > 1:
+            raise InputError(
+                f"{where}: subject {subject} has {count} rows for {sequence}; keep one"
+            )
+
+
+def _parse(row: dict[str, str], root: Path, where: str) -> Scan:
+    values: dict[str, Any] = {
+        name: (text or "").strip() for name, text in row.items() if name in COLUMNS
+    }
+    for name in _REQUIRED:
+        if not values[name]:
+            raise InputError(f"{where}: column {name} is empty; fill it in")
+    if "/" in values["subject"] or values["subject"].startswith("."):
+        raise InputError(
+            f"{where}: subject '{values['subject']}' cannot name a file; use letters, digits, - _"
+        )
+    healthy = values["healthy"].lower()
+    if healthy not in ("true", "false"):
+        raise InputError(f"{where}: healthy is '{values['healthy']}'; write true or false")
+    values["healthy"] = healthy == "true"
+    for name in _PATHS:
+        if name in values:
+            values[name] = root / values[name] if values[name] else None
+    if contrast := values.pop("contrast", ""):
+        try:
+            values["contrast"] = float(contrast)
+        except ValueError:
+            raise InputError(f"{where}: contrast is '{contrast}'; write a number") from None
+    return Scan(**values)
+
+
+def _format(scan: Scan, root: Path) -> dict[str, str]:
+    row = {}
+    for name in COLUMNS:
+        value = getattr(scan, name)
+        if isinstance(value, Path):
+            value = value.relative_to(root) if value.is_relative_to(root) else value
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, float):
+            value = f"{value:.6g}"
+        row[name] = "" if value is None else str(value)
+    return row

@@ -1,0 +1,111 @@
+"""Reading and writing NIfTI volumes, with errors that name the file and the remedy."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from brainuad.errors import InputError
+from brainuad.files import atomic_path
+from brainuad.types import Volume
+
+
+def read_volume(path: Path) -> Volume:
+    """Reads a 3D volume as float32 in the axes and grid of the file.
+
+    Args:
+        path: a `.nii` or `.nii.gz` file.
+
+    Raises:
+        InputError: missing, unreadable, truncated, not a NIfTI, not 3D, a degenerate grid, or
+            NaN or infinite voxels.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path in the manifest or on the command")
+    try:
+        image = nib.nifti1.Nifti1Image.from_filename(path)
+        array = np.asarray(image.dataobj, dtype=np.float32)
+    except PermissionError:
+        raise InputError(f"{path}: not readable; check its permissions") from None
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        gzip.BadGzipFile,
+    ) as error:
+        raise InputError(f"{path}: not a NIfTI file ({_line(error)}); convert it first") from None
+    except (EOFError, OSError, TypeError, ValueError, zlib.error) as error:
+        raise InputError(
+            f"{path}: truncated or damaged ({_line(error)}); copy or export it again"
+        ) from None
+    # A trailing axis of length one is a 3D volume written by a 4D tool.
+    array = array.reshape(array.shape[:3]) if array.shape[3:] == (1,) else array
+    if array.ndim != 3:
+        raise InputError(
+            f"{path}: found {array.ndim}D data of shape {array.shape}, expected one 3D volume; "
+            "split the series into volumes"
+        )
+    affine = np.asarray(image.affine, dtype=np.float64)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or spacing.min() < 1e-3:
+        raise InputError(f"{path}: voxel size {spacing} mm is degenerate; mend the header")
+    if not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise InputError(f"{path}: {count} NaN or infinite voxels; replace them by numbers first")
+    return Volume(array, affine)
+
+
+def read_mask(path: Path, like: Volume | None = None) -> np.ndarray:
+    """Reads a mask: any value above 0 is inside.
+
+    Args:
+        path: a NIfTI file.
+        like: when given, the volume whose grid the mask must have.
+
+    Returns:
+        `(D, H, W)` bool.
+
+    Raises:
+        InputError: as `read_volume`, or the grids differ.
+    """
+    volume = read_volume(path)
+    if like is not None:
+        require_same_grid(path, volume, like)
+    return volume.array > 0
+
+
+def require_same_grid(path: Path, volume: Volume, like: Volume, tolerance_mm: float = 1e-2) -> None:
+    """Raises InputError when `volume`, read from `path`, is not on the grid of `like`."""
+    if volume.array.shape != like.array.shape:
+        raise InputError(
+            f"{path}: found grid {volume.array.shape}, expected {like.array.shape} as its image "
+            "has; resample it to the image"
+        )
+    if not np.allclose(volume.affine, like.affine, atol=tolerance_mm):
+        raise InputError(
+            f"{path}: its affine differs from its image's; resample it to the image or mend the "
+            "header"
+        )
+
+
+def write_volume(
+    path: Path, array: np.ndarray, affine: np.ndarray, dtype: type = np.float32
+) -> None:
+    """Writes a `.nii.gz` atomically; the same input gives the same bytes.
+
+    Args:
+        path: ends in `.nii.gz`.
+        array: `(D, H, W)`.
+        affine: `(4, 4)`, voxel to RAS mm.
+        dtype: voxel type on disk (float32 for maps, uint8 for masks).
+    """
+    image = nib.nifti1.Nifti1Image(np.asarray(array, dtype=dtype), affine)
+    image.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        # Level 1: a fifth of the time of the default for a few per cent of size.
+        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,157 @@
+"""The training set: tiles of healthy scans in one memory-mapped array.
+
+NIfTI files are unzipped once, when the cache is made; the training loop only reads pages.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch.utils.data import Dataset, DistributedSampler
+
+from brainuad import files
+from brainuad.data.augment import Augment
+from brainuad.data.manifest import Scan
+from brainuad.data.nifti import read_mask, read_volume
+from brainuad.data.tiling import Tiling
+from brainuad.errors import InputError
+from brainuad.types import Batch
+
+Key = tuple[int, int]
+"""Epoch and index: what a sample depends on besides the seed."""
+
+
+class TileDataset(Dataset):
+    """Tiles of scans, augmented by a generator that only (seed, epoch, index) decides.
+
+    So the number of workers, and a restart in the middle, change nothing.
+
+    Args:
+        folder: made by `build_cache`.
+        augment: None for none.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, folder: Path, augment: Augment | None = None, seed: int = 0) -> None:
+        meta = json.loads((folder / "meta.json").read_text())
+        shape = tuple(meta["shape"])
+        self.images = np.memmap(folder / "images.bin", meta["dtype"], "r", shape=shape)
+        one_channel = (shape[0], 1, *shape[2:])
+        self.brain_masks = np.memmap(folder / "masks.bin", bool, "r", shape=one_channel)
+        self.augment = augment
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> Batch:
+        """One sample without the batch axis: image `(C, *S)` float32, brain mask `(1, *S)`."""
+        epoch, index = key
+        image = torch.from_numpy(self.images[index].astype(np.float32))
+        brain_mask = torch.from_numpy(np.array(self.brain_masks[index]))
+        if self.augment is not None:
+            seed = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)
+            generator = torch.Generator().manual_seed(int(seed[0] >> 1))
+            image, brain_mask = self.augment.apply(image, brain_mask, self.augment.draw(generator))
+        return Batch(image, brain_mask)
+
+
+class EpochSampler(DistributedSampler):
+    """Yields (epoch, index), so that a worker knows the epoch of each sample.
+
+    Being a `DistributedSampler`, it is used by Lightning as it is, and told each epoch.
+    """
+
+    def __iter__(self):
+        """Yields `Key`s of this rank, in an order that only (seed, epoch) decides."""
+        return ((self.epoch, index) for index in super().__iter__())
+
+
+def build_cache(
+    scans: Sequence[Scan],
+    tiling: Tiling,
+    root: Path,
+    min_brain_fraction: float = 0.05,
+    dtype: str = "float16",
+) -> tuple[Path, list[tuple[str, str]]]:
+    """Cuts scans into tiles and stores those that hold brain; finds them again by content.
+
+    Args:
+        scans: of one sequence.
+        tiling: how to cut.
+        root: folder of all caches; this one's name is the hash of what it was made from.
+        min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain
+            teach nothing and break maximum normalisation.
+        dtype: on disk; float16 resolves 1/2048 of the intensity range.
+
+    Returns:
+        The folder with `images.bin (N, C, *S)`, `masks.bin (N, 1, *S)` and `meta.json`, and the
+        scans that could not be read, with the reason.
+
+    Raises:
+        InputError: no tile was left, or the tiles of the scans differ in shape.
+    """
+    described = [
+        [str(path), path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [str(path)]
+        for scan in scans
+        for path in (scan.image, scan.brain_mask)
+    ]
+    recipe = json.dumps([described, repr(tiling), min_brain_fraction, dtype])
+    folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    if not folder.is_dir():
+        with files.atomic_folder(folder) as temporary:
+            _fill_cache(scans, tiling, temporary, min_brain_fraction, dtype)
+    meta = json.loads((folder / "meta.json").read_text())
+    return folder, [(subject, reason) for subject, reason in meta["failures"]]
+
+
+def _fill_cache(
+    scans: Sequence[Scan], tiling: Tiling, folder: Path, min_brain_fraction: float, dtype: str
+) -> None:
+    """Appends one scan after the other, so that memory holds one at a time."""
+    shapes: list[tuple[int, ...]] = []
+    failures: list[tuple[str, str]] = []
+    with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
+        for scan in track(scans, description="caching tiles", transient=True):
+            try:
+                image, brain_mask = load_scan(scan)
+            except InputError as error:
+                failures.append((scan.subject, str(error)))
+                continue
+            tiles, _ = tiling.split(image)
+            tile_masks = tiling.split(brain_mask.to(torch.uint8))[0] > 0
+            kept = tile_masks.flatten(1).float().mean(1) >= min_brain_fraction
+            images.write(tiles[kept].numpy().astype(dtype).tobytes())
+            masks.write(tile_masks[kept].numpy().tobytes())
+            shapes.append(tuple(tiles[kept].shape))
+    count = sum(shape[0] for shape in shapes)
+    if count == 0:
+        reason = failures[0][1] if failures else "no tile holds enough brain"
+        raise InputError(f"{scans[0].image.parent}: no training tile could be made ({reason})")
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise InputError(
+            f"{scans[0].image.parent}: the scans have different grids, which tiling=volume cannot "
+            "batch; prepare them on one grid or use tiling=axial"
+        )
+    meta = {"shape": [count, *shapes[0][1:]], "dtype": dtype, "failures": failures}
+    files.write_json(folder / "meta.json", meta)
+
+
+def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reads a prepared scan: image `(1, D, H, W)` float32 and brain mask `(1, D, H, W)` bool.
+
+    Raises:
+        InputError: unreadable, grids differ, an empty mask, or a constant brain.
+    """
+    volume = read_volume(scan.image)
+    mask = read_mask(scan.brain_mask, like=volume)
+    if not mask.any():
+        raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
+    if np.ptp(volume.array[mask]) == 0:
+        raise InputError(f"{scan.image}: constant inside the brain; export the scan again")
+    image = np.where(mask, volume.array, np.float32(0))
+    return torch.from_numpy(image)[None], torch.from_numpy(mask)[None]

@@ -1,0 +1,107 @@
+"""From volumes to the tiles that a network sees, and back.
+
+The law: `join(split(v)) == v`, exactly, for every volume.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+PLANES = {"sagittal": 1, "coronal": 2, "axial": 3}
+"""The axis of a `(C, D, H, W)` RAS volume that a slice of each plane fixes."""
+
+
+class Tiling(Protocol):
+    """How a method wants its input cut."""
+
+    def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """Cuts `(C, D, H, W)` into tiles `(N, C, *S)` and their locations `(N, 3)` int."""
+        ...
+
+    def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """Puts tiles `(N, C, *S)` back into a `(C, D, H, W)` volume of spatial `shape`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SliceTiling:
+    """Slices of one plane, centred in a fixed frame.
+
+    A slice that is smaller than the frame is padded with zeros, a larger one is covered by
+    several frames, whose overlaps are averaged on the way back.
+
+    Args:
+        plane: `axial`, `coronal` or `sagittal`.
+        size: height and width of the frame in voxels.
+    """
+
+    plane: str = "axial"
+    size: tuple[int, int] = (96, 112)
+
+    def __post_init__(self) -> None:
+        if self.plane not in PLANES:
+            raise ValueError(f"plane is '{self.plane}'; use one of {', '.join(PLANES)}")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size is {self.size}; give a height and a width in voxels")
+
+    def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """Cuts `(C, D, H, W)` into frames `(N, C, h, w)`; see `Tiling`."""
+        slices = volume.movedim(PLANES[self.plane], 0)
+        height, width = self.size
+        tiles, locations = [], []
+        for top in _offsets(slices.shape[-2], height):
+            for left in _offsets(slices.shape[-1], width):
+                tiles.append(_window(slices, top, left, height, width))
+                index = torch.arange(len(slices))
+                corner = torch.tensor([top, left]).expand(len(slices), 2)
+                locations.append(torch.cat([index[:, None], corner], dim=1))
+        return torch.cat(tiles), torch.cat(locations)
+
+    def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """Puts frames back, averaging where they overlap; see `Tiling`."""
+        axis = PLANES[self.plane] - 1
+        depth = shape[axis]
+        rest = [length for i, length in enumerate(shape) if i != axis]
+        # In float64 the mean of equal float32 values is that value, exactly.
+        total = torch.zeros(depth, tiles.shape[1], *rest, dtype=torch.float64)
+        count = torch.zeros(depth, 1, *rest, dtype=torch.float64)
+        for tile, (index, top, left) in zip(tiles, locations.tolist(), strict=True):
+            y = slice(max(top, 0), min(top + tile.shape[-2], rest[0]))
+            x = slice(max(left, 0), min(left + tile.shape[-1], rest[1]))
+            total[index, :, y, x] += tile[
+                :, y.start - top : y.stop - top, x.start - left : x.stop - left
+            ]
+            count[index, :, y, x] += 1
+        return (total / count.clamp_min(1)).movedim(0, axis + 1).to(tiles.dtype)
+
+
+@dataclass(frozen=True)
+class VolumeTiling:
+    """The whole volume as one tile, for methods that see a scan at once."""
+
+    def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """`(C, D, H, W)` to `(1, C, D, H, W)`; see `Tiling`."""
+        return volume[None], torch.zeros(1, 3, dtype=torch.long)
+
+    def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """`(1, C, D, H, W)` to `(C, D, H, W)`; see `Tiling`."""
+        return tiles[0]
+
+
+def _offsets(length: int, size: int) -> list[int]:
+    """Starts of the fewest windows of `size` that cover `length`; negative when they pad."""
+    if length <= size:
+        return [-((size - length) // 2)]
+    count = -(-length // size)
+    return [round(i * (length - size) / (count - 1)) for i in range(count)]
+
+
+def _window(slices: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    y0, x0 = max(top, 0), max(left, 0)
+    part = slices[..., y0 : top + height, x0 : left + width]
+    above, before = y0 - top, x0 - left
+    pad = (before, width - before - part.shape[-1], above, height - above - part.shape[-2])
+    return functional.pad(part, pad)

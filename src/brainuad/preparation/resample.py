@@ -1,0 +1,72 @@
+"""Resampling between grids that share their world space."""
+
+import nibabel as nib
+import numpy as np
+from nibabel.processing import resample_from_to, resample_to_output
+from scipy import ndimage
+
+from brainuad.types import Volume
+
+
+def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volume:
+    """Resamples to isotropic voxels along the world's RAS axes.
+
+    Axes that get coarser are smoothed before, with the Gaussian that turns the old voxel's
+    width into the new one's (no aliasing, no loss where the grid stays).
+
+    Args:
+        volume: RAS axes.
+        spacing_mm: edge length of the new voxels in mm.
+        order: 1 linear, 0 nearest neighbour (then nothing is smoothed).
+    """
+    spacing = np.asarray(volume.spacing_mm)
+    diagonal = np.allclose(np.abs(volume.affine[:3, :3]), np.diag(spacing), atol=1e-4)
+    if diagonal and np.allclose(spacing, spacing_mm, atol=1e-4):
+        return volume
+    array = volume.array
+    if order > 0:
+        # FWHM of a box of width w is w; 2.355 standard deviations make a Gaussian's FWHM.
+        sigma = np.sqrt(np.maximum(spacing_mm**2 - spacing**2, 0)) / 2.355 / spacing
+        array = ndimage.gaussian_filter(array, sigma, mode="nearest")
+    image = resample_to_output(
+        nib.nifti1.Nifti1Image(array, volume.affine), (spacing_mm,) * 3, order=order
+    )
+    return Volume(image.get_fdata(dtype=np.float32), image.affine)
+
+
+def resample_like(
+    array: np.ndarray, affine: np.ndarray, like: Volume, order: int = 1
+) -> np.ndarray:
+    """Resamples `array` onto the grid of `like`; outside of it the result is 0.
+
+    Args:
+        array: `(D, H, W)`.
+        affine: `(4, 4)` of `array`, voxel to the world of `like`, mm.
+        like: gives the grid.
+        order: 1 linear, 0 nearest neighbour.
+
+    Returns:
+        float32 array of the shape of `like`.
+    """
+    if array.shape == like.array.shape and np.allclose(affine, like.affine, atol=1e-6):
+        return np.asarray(array, dtype=np.float32)
+    image = nib.nifti1.Nifti1Image(np.asarray(array, dtype=np.float32), affine)
+    target = (like.array.shape, like.affine)
+    return resample_from_to(image, target, order=order, cval=0.0).get_fdata(dtype=np.float32)
+
+
+def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 2) -> tuple[Volume, np.ndarray]:
+    """Crops both to the mask's bounding box and `margin` voxels around it.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("the brain mask is empty")
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    start = np.maximum([edge.start - margin for edge in box], 0)
+    stop = np.minimum([edge.stop + margin for edge in box], mask.shape)
+    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ start
+    return Volume(np.ascontiguousarray(volume.array[window]), affine), mask[window].copy()

@@ -1,0 +1,141 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_tiny_cohort
+
+from brainuad.data.augment import Augment
+from brainuad.data.datamodule import HealthyDataModule
+from brainuad.data.nifti import read_volume, write_volume
+from brainuad.data.slices import TileDataset, build_cache, load_scan
+from brainuad.data.tiling import SliceTiling, VolumeTiling
+from brainuad.errors import InputError
+
+TILING = SliceTiling("axial", (24, 32))
+
+
+def test_cache_holds_the_slices_with_brain(tiny_cohort, tmp_path):
+    scans = tiny_cohort.select("train", "T2w")
+    folder, failures = build_cache(scans, TILING, tmp_path / "tiles", min_brain_fraction=0.05)
+    dataset = TileDataset(folder)
+    image, mask = load_scan(scans[0])
+    tiles, _ = TILING.split(image)
+    masks = TILING.split(mask.float())[0] > 0
+    kept = masks.flatten(1).float().mean(1) >= 0.05
+    assert not failures
+    assert 0 < kept.sum() < len(tiles)
+    assert len(dataset) > kept.sum()
+    sample = dataset[0, 0]
+    assert sample.image.dtype == torch.float32
+    torch.testing.assert_close(sample.image, tiles[kept][0], atol=1 / 2048, rtol=0)
+    assert torch.equal(sample.brain_mask, masks[kept][0])
+
+
+def test_cache_is_found_again_and_remade_when_a_file_changes(tiny_cohort, tmp_path):
+    scans = tiny_cohort.select("val", "T2w")
+    folder, _ = build_cache(scans, TILING, tmp_path / "tiles")
+    made = (folder / "images.bin").stat().st_mtime_ns
+    assert build_cache(scans, TILING, tmp_path / "tiles")[0] == folder
+    assert (folder / "images.bin").stat().st_mtime_ns == made
+    volume = read_volume(scans[0].image)
+    write_volume(scans[0].image, volume.array * 0.5, volume.affine)
+    assert build_cache(scans, TILING, tmp_path / "tiles")[0] != folder
+    assert build_cache(scans, SliceTiling("coronal", (32, 32)), tmp_path / "tiles")[0] != folder
+
+
+def test_a_bad_scan_is_listed_and_the_others_are_kept(tiny_cohort, tmp_path):
+    scans = tiny_cohort.select("train", "T2w")
+    scans[1].image.write_bytes(b"no")
+    folder, failures = build_cache(scans, TILING, tmp_path / "tiles")
+    assert [subject for subject, _ in failures] == [scans[1].subject]
+    assert str(scans[1].image) in failures[0][1]
+    assert len(TileDataset(folder)) > 0
+    assert build_cache(scans, TILING, tmp_path / "tiles")[1] == failures
+
+
+def test_only_bad_scans_is_an_error_that_leaves_nothing(tiny_cohort, tmp_path):
+    scan = replace(tiny_cohort.scans[0], image=tmp_path / "none.nii.gz")
+    with pytest.raises(InputError, match=r"none\.nii\.gz: no such file"):
+        build_cache([scan], TILING, tmp_path / "tiles")
+    assert list((tmp_path / "tiles").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda image, mask: (image * 0 + 0.5, mask), "constant inside the brain"),
+        (lambda image, mask: (image, mask * 0), "brain mask is empty"),
+        (lambda image, mask: (image, mask[:-1]), "resample it"),
+    ],
+)
+def test_degenerate_scans_are_refused(tiny_cohort, edit, words):
+    scan = tiny_cohort.scans[0]
+    image, mask = read_volume(scan.image), read_volume(scan.brain_mask)
+    array, mask_array = edit(image.array, mask.array)
+    write_volume(scan.image, array, image.affine)
+    write_volume(scan.brain_mask, mask_array, image.affine, np.uint8)
+    with pytest.raises(InputError, match=words):
+        load_scan(scan)
+
+
+def test_volumes_of_different_grids_cannot_be_batched(tmp_path):
+    a, b = write_tiny_cohort(tmp_path / "a"), write_tiny_cohort(tmp_path / "b")
+    scan = b.scans[0]
+    for path in (scan.image, scan.brain_mask):
+        volume = read_volume(path)
+        write_volume(path, volume.array[:-2], volume.affine)
+    with pytest.raises(InputError, match="tiling=axial"):
+        build_cache([a.scans[0], scan], VolumeTiling(), tmp_path / "tiles")
+
+
+def _loader_batches(module, epoch):
+    loader = module.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [batch.image for batch in loader]
+
+
+def _module(cohort, folder, **options):
+    module = HealthyDataModule(
+        cohort, "T2w", TILING, folder, batch_size=8, augment=Augment(flip_axis=0), **options
+    )
+    module.setup()
+    return module
+
+
+def test_workers_and_repetition_change_nothing_but_seed_and_epoch_do(tiny_cohort, tmp_path):
+    one = _loader_batches(_module(tiny_cohort, tmp_path, num_workers=0), 3)
+    two = _loader_batches(_module(tiny_cohort, tmp_path, num_workers=2), 3)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    other_epoch = _loader_batches(_module(tiny_cohort, tmp_path), 4)
+    other_seed = _loader_batches(_module(tiny_cohort, tmp_path, seed=1), 3)
+    assert not torch.equal(one[0], other_epoch[0])
+    assert not torch.equal(one[0], other_seed[0])
+
+
+def test_an_epoch_sees_every_tile_once(tiny_cohort, tmp_path):
+    module = _module(tiny_cohort, tmp_path)
+    keys = list(module.train_dataloader().sampler)
+    assert sorted(index for _, index in keys) == list(range(len(keys)))
+    assert [index for _, index in keys] != list(range(len(keys)))
+    assert len(keys) == len(TileDataset(module.folders["train"]))
+
+
+def test_validation_is_not_augmented(tiny_cohort, tmp_path):
+    module = _module(tiny_cohort, tmp_path)
+    first = next(iter(module.val_dataloader()))
+    dataset = TileDataset(module.folders["val"])
+    assert torch.equal(first.image[0], dataset[0, 0].image)
+
+
+def test_an_empty_split_is_an_error(tmp_path):
+    cohort = write_tiny_cohort(tmp_path / "c", val=0)
+    with pytest.raises(InputError, match="no healthy T2w scan in split 'val'"):
+        _module(cohort, tmp_path)
+
+
+def test_caches_survive_the_loss_of_the_scans(tiny_cohort, tmp_path):
+    module = _module(tiny_cohort, tmp_path)
+    shutil.rmtree(tiny_cohort.root)
+    assert next(iter(module.train_dataloader())).image.shape == (8, 1, 24, 32)

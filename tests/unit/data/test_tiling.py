@@ -1,0 +1,57 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainuad.data.tiling import SliceTiling, VolumeTiling
+
+lengths = st.integers(1, 13)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 2), lengths, lengths, lengths),
+    size=st.tuples(st.integers(1, 16), st.integers(1, 16)),
+    plane=st.sampled_from(["axial", "coronal", "sagittal"]),
+    seed=st.integers(0, 9),
+)
+def test_join_undoes_split_exactly(shape, size, plane, seed):
+    volume = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    tiling = SliceTiling(plane, size)
+    tiles, locations = tiling.split(volume)
+    assert tiles.shape[1:] == (shape[0], *size)
+    assert torch.equal(tiling.join(tiles, locations, shape[1:]), volume)
+
+
+def test_axial_slices_fix_the_last_axis_and_are_centred():
+    volume = torch.arange(2 * 3 * 4.0).reshape(1, 2, 3, 4)
+    tiles, locations = SliceTiling("axial", (4, 5)).split(volume)
+    assert tiles.shape == (4, 1, 4, 5)
+    assert torch.equal(tiles[2, 0, 1:3, 1:4], volume[0, :, :, 2])
+    assert tiles[2].count_nonzero() == volume[0, :, :, 2].count_nonzero()
+    assert locations[2].tolist() == [2, -1, -1]
+
+
+@pytest.mark.parametrize(("plane", "count"), [("sagittal", 2), ("coronal", 3), ("axial", 4)])
+def test_plane_sets_the_number_of_slices(plane, count):
+    tiles, _ = SliceTiling(plane, (8, 8)).split(torch.zeros(1, 2, 3, 4))
+    assert len(tiles) == count
+
+
+def test_overlaps_are_averaged():
+    tiling = SliceTiling("axial", (1, 2))
+    tiles, locations = tiling.split(torch.zeros(1, 1, 3, 1))
+    tiles[0], tiles[1] = 1.0, 3.0
+    assert tiling.join(tiles, locations, (1, 3, 1)).flatten().tolist() == [1.0, 2.0, 3.0]
+
+
+def test_volume_tiling_is_the_identity():
+    volume = torch.randn(1, 3, 4, 5)
+    tiles, locations = VolumeTiling().split(volume)
+    assert tiles.shape == (1, 1, 3, 4, 5)
+    assert torch.equal(VolumeTiling().join(tiles, locations, (3, 4, 5)), volume)
+
+
+@pytest.mark.parametrize(("plane", "size"), [("oblique", (4, 4)), ("axial", (0, 4))])
+def test_bad_arguments_are_refused(plane, size):
+    with pytest.raises(ValueError, match="plane|size"):
+        SliceTiling(plane, size)

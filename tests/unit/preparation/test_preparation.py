@@ -1,0 +1,135 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import brain
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from brainuad.errors import InputError
+from brainuad.preparation.brain import extracted_brain_mask
+from brainuad.preparation.intensity import percentile_normalise
+from brainuad.preparation.native import to_native
+from brainuad.preparation.orient import to_ras
+from brainuad.preparation.resample import crop_to_mask, resample_like, resample_spacing
+from brainuad.types import Volume
+
+ORIENTATIONS = ["RAS", "LPS", "LAS", "PSR", "LIA", "ASL"]
+
+
+def _oriented(volume: Volume, axes: str) -> Volume:
+    image = nib.Nifti1Image(volume.array, volume.affine)
+    target = nib.orientations.axcodes2ornt(axes)
+    image = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(image.affine), target)
+    )
+    return Volume(image.get_fdata(dtype=np.float32), image.affine)
+
+
+def _blob(spacing=(1.0, 1.0, 1.0)) -> Volume:
+    """A smooth blob, off centre, in an anisotropic field of view of 48 x 60 x 40 mm."""
+    shape = tuple(round(n / s) for n, s in zip((48, 60, 40), spacing, strict=True))
+    grid = np.stack(
+        np.meshgrid(
+            *[np.arange(n) * s for n, s in zip(shape, spacing, strict=True)], indexing="ij"
+        ),
+        -1,
+    )
+    distance = np.linalg.norm((grid - (20, 34, 18)) / (1, 1.3, 0.9), axis=-1)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -10, -20, 5
+    return Volume(np.clip(1.5 - distance / 8, 0, 1).astype(np.float32), affine)
+
+
+@pytest.mark.parametrize("axes", ORIENTATIONS)
+def test_to_ras_undoes_every_orientation(axes):
+    volume = _blob()
+    back = to_ras(_oriented(volume, axes))
+    assert np.array_equal(back.array, volume.array)
+    assert np.allclose(back.affine, volume.affine)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    axes=st.sampled_from(ORIENTATIONS),
+    spacing=st.tuples(*[st.sampled_from([0.7, 1.0, 2.0, 4.0])] * 3),
+)
+def test_a_label_survives_preparation_and_the_way_back(axes, spacing):
+    native = _oriented(_blob(spacing), axes)
+    label = Volume((native.array > 0.5).astype(np.float32), native.affine)
+    prepared = resample_spacing(to_ras(label), 1.0)
+    prepared, _ = crop_to_mask(prepared, prepared.array > 0, margin=2)
+    back = to_native(prepared.array, prepared.affine, native) > 0.5
+    truth = label.array > 0
+    assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) >= 0.97
+
+
+def test_the_native_way_back_applies_the_transform(tmp_path):
+    volume = _blob()
+    matrix = np.eye(4)
+    matrix[:3, 3] = 3, 0, 0
+    np.savetxt(tmp_path / "t.txt", matrix)
+    back = to_native(volume.array, volume.affine, volume, tmp_path / "t.txt", order=0)
+    assert np.allclose(back[3:], volume.array[:-3], atol=1e-6)
+    (tmp_path / "bad.txt").write_text("1 2\n3 4\n")
+    with pytest.raises(InputError, match=r"bad\.txt: found shape \(2, 2\)"):
+        to_native(volume.array, volume.affine, volume, tmp_path / "bad.txt")
+
+
+def test_resampling_keeps_the_place_and_the_amount():
+    fine = _blob()
+    coarse = resample_spacing(fine, 3.0)
+    assert coarse.spacing_mm == pytest.approx((3, 3, 3))
+    assert coarse.array.sum() * 27 == pytest.approx(fine.array.sum(), rel=0.03)
+    for volume in (fine, coarse):
+        centre = volume.affine @ [*ndimage.center_of_mass(volume.array), 1]
+        assert centre[:3] == pytest.approx([10, 14, 23], abs=0.3)
+    assert resample_spacing(fine, 1.0) is fine
+
+
+def test_coarsening_does_not_alias():
+    """A checkerboard averages out; taking every third voxel of it would not."""
+    board = np.indices((30, 30, 30)).sum(0) % 2
+    coarse = resample_spacing(Volume(board.astype(np.float32), np.eye(4)), 3.0)
+    assert coarse.array[2:-2, 2:-2, 2:-2] == pytest.approx(0.5, abs=0.1)
+
+
+def test_resampling_like_the_same_grid_changes_nothing():
+    volume = _blob()
+    assert np.array_equal(resample_like(volume.array, volume.affine, volume), volume.array)
+
+
+def test_crop_keeps_world_positions():
+    volume = _blob()
+    cropped, mask = crop_to_mask(volume, volume.array > 0.5, margin=1)
+    assert np.allclose(
+        resample_like(cropped.array, cropped.affine, volume)[volume.array > 0.5],
+        volume.array[volume.array > 0.5],
+    )
+    assert mask.any(axis=(1, 2)).sum() == mask.shape[0] - 2
+    with pytest.raises(ValueError, match="empty"):
+        crop_to_mask(volume, np.zeros(volume.array.shape, bool))
+
+
+def test_percentiles_by_hand():
+    array = np.arange(-50, 151, dtype=np.float32).reshape(1, 1, -1)
+    mask = (array >= 0) & (array <= 100)
+    found = percentile_normalise(array, mask, 10, 90)
+    assert found[array == 10] == 0
+    assert found[array == 50] == 0.5
+    assert found[array == 90] == 1
+    assert (found[~mask] == 0).all()
+    with pytest.raises(ValueError, match="constant"):
+        percentile_normalise(np.ones((2, 2, 2)), np.ones((2, 2, 2), bool))
+    with pytest.raises(ValueError, match="empty"):
+        percentile_normalise(np.ones((2, 2, 2)), np.zeros((2, 2, 2), bool))
+
+
+def test_brain_mask_of_an_extracted_scan():
+    image, mask = brain(0)
+    hole = np.zeros_like(mask)
+    hole[12, 14, 10] = True
+    noisy = np.where(mask & ~hole, image + 0.2, 0) - 1e-4
+    noisy[0, 0, 0] = 0.5
+    assert np.array_equal(extracted_brain_mask(noisy), mask)
+    assert not extracted_brain_mask(np.zeros((3, 3, 3))).any()
