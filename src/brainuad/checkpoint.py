@@ -1,0 +1,77 @@
+"""The model file: weights and a card of plain values, never a pickled object."""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainuad import __version__
+from brainuad.errors import InputError
+from brainuad.files import atomic_path
+from brainuad.instantiate import instantiate
+from brainuad.methods.detector import AnomalyDetector
+
+CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint with `weights_only=True`.
+
+    Raises:
+        InputError: missing, damaged, or holding anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; check the path")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); copy it again"
+        ) from None
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise InputError(f"{path}: holds no weights; give a checkpoint written by brainuad")
+    return checkpoint
+
+
+def save_model(detector: AnomalyDetector, path: Path) -> None:
+    """Writes weights and card, atomically."""
+    content = {
+        "state_dict": {name: value.cpu() for name, value in detector.state_dict().items()},
+        "brainuad": {"version": __version__, **detector.card},
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_model(path: Path) -> AnomalyDetector:
+    """Builds the detector that the card describes and fills in its weights.
+
+    Raises:
+        InputError: as `read_checkpoint`, no card, a card that names foreign code, or weights
+            that do not fit.
+    """
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.get("brainuad")
+    missing = [key for key in CARD_KEYS if key not in (card or {})]
+    if card is None or missing:
+        raise InputError(f"{path}: its card lacks {missing}; train it again with brainuad")
+    detector = instantiate(card["model"])
+    try:
+        detector.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: its weights do not fit its model ({str(error).splitlines()[0]})"
+        ) from None
+    detector.card = card
+    return detector
+
+
+def weights_hash(detector: AnomalyDetector) -> str:
+    """SHA-256 over the names and values of all weights, and the model's configuration."""
+    digest = hashlib.sha256(repr(detector.card.get("model")).encode())
+    for name, value in sorted(detector.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,134 @@
+"""What every method is: a LightningModule that scores images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from brainuad.types import Batch, Detection
+
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], Any]
+Residual = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(image, reconstruction, brain_mask) -> anomaly map `(B, 1, *S)`."""
+
+
+class AnomalyDetector(LightningModule, ABC):
+    """Learns healthy brains, scores images.
+
+    A method overrides `loss` (when it learns) and `score`; `detect` gives the contract's
+    guarantees once for all of them.
+
+    Args:
+        optimizer: factory from parameters to an optimiser; None for methods without learning.
+        scheduler: factory from the optimiser to a per-epoch schedule; None for a constant rate.
+    """
+
+    def __init__(
+        self, optimizer: OptimizerFactory | None = None, scheduler: SchedulerFactory | None = None
+    ) -> None:
+        super().__init__()
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.card: dict[str, Any] = {}
+        """What travels in every checkpoint: plain values only, see `brainuad.checkpoint`."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms of the objective; the one named `loss` is minimised, all are logged."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to train")
+
+    @abstractmethod
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """Scores a batch; larger = more abnormal. Called in evaluation mode without gradient.
+
+        Args:
+            image: `(B, C, *S)` in [0, 1], zero outside the brain.
+            brain_mask: `(B, 1, *S)` bool.
+        """
+
+    @torch.no_grad()
+    def detect(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """Scores a batch and its pseudo-healthy image in one pass; shapes as in `Detection`."""
+        was_training = self.training
+        self.eval()
+        try:
+            found = self.score(image, brain_mask)
+        finally:
+            self.train(was_training)
+        zero = torch.zeros((), device=image.device)
+        anomaly_map = torch.where(brain_mask, found.anomaly_map.float().clamp_min(0), zero)
+        if found.reconstruction is None:
+            return Detection(anomaly_map, None)
+        return Detection(anomaly_map, torch.where(brain_mask, found.reconstruction.float(), zero))
+
+    def anomaly_map(self, image: Tensor, brain_mask: Tensor) -> Tensor:
+        """`(B, C, *S)`, `(B, 1, *S)` to the anomaly map `(B, 1, *S)`; see `Detection`."""
+        return self.detect(image, brain_mask).anomaly_map
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step; logs every term of the loss."""
+        return self._step("train", batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same terms on healthy validation subjects."""
+        self._step("val", batch)
+
+    def configure_optimizers(self) -> Any:
+        """Calls the injected factories."""
+        if self.optimizer_factory is None:
+            raise ValueError(f"{type(self).__name__} needs an optimizer to train")
+        optimizer = self.optimizer_factory(self.parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts the card into the checkpoint."""
+        checkpoint["brainuad"] = self.card
+
+    def _step(self, stage: str, batch: Batch) -> Tensor:
+        terms = self.loss(Batch(*batch))
+        self.log_dict(
+            {f"{stage}/{name}": value.detach() for name, value in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=len(batch[0]),
+            sync_dist=True,
+        )
+        return terms["loss"]
+
+
+class ReconstructionDetector(AnomalyDetector):
+    """Scores by what a pseudo-healthy reconstruction cannot explain.
+
+    Args:
+        residual: from image, reconstruction and brain mask to the anomaly map.
+    """
+
+    def __init__(
+        self,
+        residual: Residual,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        self.residual = residual
+
+    @abstractmethod
+    def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
+        """The pseudo-healthy image `(B, C, *S)` of `image (B, C, *S)`."""
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The residual of the reconstruction."""
+        reconstruction = self.reconstruct(image, brain_mask)
+        return Detection(self.residual(image, reconstruction, brain_mask), reconstruction)

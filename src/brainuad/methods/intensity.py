@@ -1,0 +1,45 @@
+"""The intensity baseline: no learning, brightness is the score.
+
+Meissen et al., "Challenging Current Semi-Supervised Anomaly Segmentation Methods for Brain MRI",
+BrainLes 2021 (arXiv 2109.06023): histogram-equalised brain intensity, thresholded. Strong on
+hyperintense lesions, so every learned method has to beat it.
+"""
+
+import torch
+from torch import Tensor
+
+from brainuad.methods.detector import AnomalyDetector
+from brainuad.types import Detection
+
+
+class IntensityDetector(AnomalyDetector):
+    """Scores every voxel by its brightness.
+
+    Args:
+        equalise: map intensities to their rank within the brain, in (0, 1], which is exact
+            histogram equalisation; False scores the intensity itself.
+    """
+
+    def __init__(self, equalise: bool = True) -> None:
+        super().__init__()
+        self.equalise = equalise
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The mean over channels of the (equalised) intensity."""
+        if self.equalise:
+            rows = [
+                torch.stack([_equalise(c, mask[0]) for c in row])
+                for row, mask in zip(image, brain_mask, strict=True)
+            ]
+            image = torch.stack(rows)
+        return Detection(image.mean(1, keepdim=True), None)
+
+
+def _equalise(channel: Tensor, brain_mask: Tensor) -> Tensor:
+    """The empirical distribution function at each brain voxel; ties share the highest rank."""
+    out = torch.zeros_like(channel)
+    inside = channel[brain_mask]
+    if inside.numel():
+        ordered = inside.sort().values
+        out[brain_mask] = torch.searchsorted(ordered, inside, right=True) / inside.numel()
+    return out

@@ -1,0 +1,1 @@
+"""Plain `nn.Module`s, handed to the methods by the configuration."""

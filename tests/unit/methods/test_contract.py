@@ -1,0 +1,84 @@
+"""Every model config is found by itself and must pass every check of `contract.py`."""
+
+from pathlib import Path
+
+import contract
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+
+from brainuad.instantiate import instantiate, resolve
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
+SIZE = [32, 48]
+
+
+def config_of(model: str):
+    """The composed run of the experiment of the same name, on small slices."""
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose(
+            "train",
+            [
+                f"experiment={model}",
+                f"data.slice_size={SIZE}",
+                f"name={model}",
+                "paths.output_dir=x",
+            ],
+            return_hydra_config=True,
+        )
+        HydraConfig.instance().set_config(cfg)
+        return cfg
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def trained(request):
+    """(detector, batch, losses): trained for a while on eight phantom slices."""
+    cfg = config_of(request.param)
+    torch.manual_seed(0)
+    detector = instantiate(cfg.model)
+    detector.card = {
+        "model": resolve(cfg.model),
+        "tiling": resolve(cfg.tiling),
+        "postprocess": {},
+        "sequence": "T2w",
+        "subjects": {},
+    }
+    batch = contract.phantom_batch(SIZE, instantiate(cfg.tiling))
+    losses = contract.train_steps(detector, batch, 200) if detector.learns else []
+    return detector, batch, losses
+
+
+def test_output(trained):
+    contract.check_output(*trained[:2])
+
+
+def test_same_twice(trained):
+    contract.check_same_twice(*trained[:2])
+
+
+def test_batch_of_one(trained):
+    contract.check_batch_of_one(*trained[:2])
+
+
+def test_degenerate(trained):
+    contract.check_degenerate(*trained[:2])
+
+
+def test_half_precision(trained):
+    contract.check_half_precision(*trained[:2])
+
+
+def test_checkpoint(trained, tmp_path):
+    contract.check_checkpoint(*trained[:2], tmp_path)
+
+
+def test_learns(trained):
+    if not trained[0].learns:
+        pytest.skip("a method without learning")
+    contract.check_learns(trained[2])
+
+
+def test_planted_lesion(trained):
+    contract.check_planted_lesion(*trained[:2])
