@@ -1,0 +1,66 @@
+"""What happens around the training steps: seeds and the record of the losses."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from brainuad.files import write_text
+
+
+class StepSeed(Callback):
+    """Seeds every training step by (seed, step, rank).
+
+    So the noise, dropout and masks of a step are the same in a run that was killed and resumed
+    as in one that was not, and no random state needs saving.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seeds torch on all devices."""
+        words = np.random.SeedSequence([self.seed, trainer.global_step, trainer.global_rank])
+        torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+
+
+class History(Callback):
+    """Writes `metrics.csv`, a row an epoch, and carries it through checkpoints.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = Path(folder) / "metrics.csv"
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Adds the epoch's means; the file is rewritten whole, atomically."""
+        row = {"epoch": float(trainer.current_epoch), "step": float(trainer.global_step)}
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            names = list(dict.fromkeys(name for row in self.rows for name in row))
+            text = io.StringIO()
+            writer = csv.DictWriter(text, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(self.path, text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from the checkpoint's rows."""
+        self.rows = list(state_dict["rows"])

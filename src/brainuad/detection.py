@@ -1,0 +1,197 @@
+"""From a detector and scans to files: anomaly maps, then masks in native space.
+
+Every file is written atomically and a second run does only what is missing; a scan that cannot
+be read is listed, and the others go on.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from brainuad.data.manifest import Scan
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.data.slices import load_scan
+from brainuad.data.tiling import Tiling
+from brainuad.errors import InputError
+from brainuad.files import write_json
+from brainuad.methods.detector import AnomalyDetector
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.preparation.native import to_native
+from brainuad.types import Detection
+
+Failures = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a pass over scans left: the failures and how long a volume took.
+
+    Attributes:
+        failures: (subject, one-line reason).
+        seconds_per_volume: mean over the volumes of this pass; 0 when all were there already.
+    """
+
+    failures: Failures
+    seconds_per_volume: float
+
+
+def detect_volume(
+    detector: AnomalyDetector,
+    tiling: Tiling,
+    image: Tensor,
+    brain_mask: Tensor,
+    batch_size: int = 32,
+) -> Detection:
+    """Scores a whole volume tile by tile.
+
+    Args:
+        detector: on the device to use.
+        tiling: how the detector wants its input cut.
+        image: `(C, D, H, W)` in [0, 1].
+        brain_mask: `(1, D, H, W)` bool.
+        batch_size: tiles a forward pass.
+
+    Returns:
+        `Detection` without batch axis, on the CPU.
+    """
+    shape = (image.shape[1], image.shape[2], image.shape[3])
+    tiles, locations = tiling.split(image)
+    masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
+    maps = torch.zeros(len(tiles), 1, *tiles.shape[2:])
+    reconstructions = torch.zeros_like(tiles)
+    reconstructs = True
+    # A tile without brain scores zero by contract, so it is not computed.
+    todo = masks.flatten(1).any(1).nonzero()[:, 0]
+    for index in todo.split(batch_size):
+        found = detector.detect(tiles[index].to(detector.device), masks[index].to(detector.device))
+        maps[index] = found.anomaly_map.cpu()
+        reconstructs = reconstructs and found.reconstruction is not None
+        if found.reconstruction is not None:
+            reconstructions[index] = found.reconstruction.cpu()
+    return Detection(
+        tiling.join(maps, locations, shape),
+        tiling.join(reconstructions, locations, shape) if reconstructs else None,
+    )
+
+
+def write_maps(
+    scans: Sequence[Scan],
+    out: Path,
+    score: Callable[[Scan], Detection],
+    stamp: str,
+    title: str,
+    trained_on: Collection[str] = (),
+) -> Written:
+    """Writes `<subject>_anomaly.nii.gz` (and `_reconstruction`) of each scan, on its prepared grid.
+
+    Args:
+        scans: of one sequence.
+        out: folder of the maps.
+        score: from a scan to its maps, `(C, D, H, W)`.
+        stamp: of the model; maps of another one are made anew.
+        title: for the progress bar.
+        trained_on: subjects that must not be scored; kept beside the maps for the evaluation.
+    """
+    record = out / "maps.json"
+    if not record.is_file() or json.loads(record.read_text()).get("stamp") != stamp:
+        for old in out.glob("*.nii.gz"):
+            old.unlink()
+        write_json(record, {"stamp": stamp, "trained_on": sorted(trained_on)})
+    failures: Failures = []
+    seconds: list[float] = []
+    for scan in track(scans, description=title):
+        target = out / f"{scan.subject}_anomaly.nii.gz"
+        if target.is_file():
+            continue
+        start = time.perf_counter()
+        try:
+            found = score(scan)
+            affine = read_volume(scan.image).affine
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+            continue
+        if found.reconstruction is not None:
+            write_volume(
+                out / f"{scan.subject}_reconstruction.nii.gz",
+                found.reconstruction[0].numpy(),
+                affine,
+            )
+        # The map comes last: a subject that has one is done.
+        write_volume(target, found.anomaly_map[0].numpy(), affine)
+        seconds.append(time.perf_counter() - start)
+    return Written(failures, float(np.mean(seconds)) if seconds else 0.0)
+
+
+def read_trained_on(maps: Path) -> set[str]:
+    """Subjects that the model of these maps was trained on; empty for foreign maps."""
+    record = maps / "maps.json"
+    return set(json.loads(record.read_text())["trained_on"]) if record.is_file() else set()
+
+
+def model_score(
+    detector: AnomalyDetector, tiling: Tiling, batch_size: int
+) -> Callable[[Scan], Detection]:
+    """The score of a trained detector, for `write_maps`."""
+    return lambda scan: detect_volume(detector, tiling, *load_scan(scan), batch_size)
+
+
+def oracle_score(scan: Scan) -> Detection:
+    """The control that reconstructs perfectly: the lesion-free twin of a synthetic case.
+
+    A healthy scan is its own twin. Uses the truth, so it is never a method.
+    """
+    image, brain_mask = load_scan(scan)
+    twin = image
+    if scan.twin is not None:
+        twin = torch.from_numpy(read_volume(scan.twin).array)[None]
+    zero = torch.zeros(())
+    return Detection(torch.where(brain_mask, (image - twin).abs(), zero), twin)
+
+
+def write_masks(
+    scans: Sequence[Scan], maps: Path, out: Path, postprocess: Postprocess, threshold: float
+) -> Failures:
+    """Writes the map and the 3D mask of each scan in its native space, and the prepared mask.
+
+    Args:
+        scans: whose maps are in `maps`.
+        maps: folder of `write_maps`; `<subject>_mask.nii.gz` on the prepared grid is added there.
+        out: gets `<subject>_anomaly.nii.gz` (post-processed, what the threshold applies to) and
+            `<subject>_mask.nii.gz` on the native grid.
+        postprocess: the run's chain.
+        threshold: of the post-processed map.
+    """
+    failures: Failures = []
+    for scan in track(scans, description="writing masks"):
+        try:
+            _write_mask(scan, maps, out, postprocess, threshold)
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+    return failures
+
+
+def _write_mask(
+    scan: Scan, maps: Path, out: Path, postprocess: Postprocess, threshold: float
+) -> None:
+    raw = read_volume(maps / f"{scan.subject}_anomaly.nii.gz")
+    brain_mask = read_mask(scan.brain_mask, like=raw)
+    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
+    mask = postprocess.segment(score, brain_mask, raw.spacing_mm, threshold)
+    write_volume(maps / f"{scan.subject}_mask.nii.gz", mask, raw.affine, np.uint8)
+    affine, spacing = raw.affine, raw.spacing_mm
+    if scan.native_image is not None:
+        native = read_volume(scan.native_image)
+        transform = scan.transform
+        score = to_native(score, raw.affine, native, transform)
+        brain_mask = to_native(brain_mask, raw.affine, native, transform, order=0) > 0.5
+        affine, spacing = native.affine, native.spacing_mm
+        mask = postprocess.segment(score, brain_mask, spacing, threshold)
+    write_volume(out / f"{scan.subject}_anomaly.nii.gz", score, affine)
+    write_volume(out / f"{scan.subject}_mask.nii.gz", mask, affine, np.uint8)

@@ -1,0 +1,57 @@
+"""What ran: enough to run it again."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainuad import __version__
+
+PACKAGES = (
+    "torch",
+    "lightning",
+    "monai",
+    "numpy",
+    "scipy",
+    "SimpleITK",
+    "nibabel",
+    "nilearn",
+    "hydra-core",
+)
+
+
+def describe() -> dict[str, Any]:
+    """Command, commit, versions and device of this process, as plain values."""
+    commit, dirty = _git()
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": commit,
+        "dirty": dirty,
+        "versions": {"brainuad": __version__} | {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that this package runs from; None when it was installed."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit.stdout.decode().strip(), bool(status.stdout.strip())

@@ -1,0 +1,253 @@
+"""Trains a method on healthy subjects, then predicts, scores and reports: one run folder.
+
+python train.py experiment=strega
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from brainuad.cli import run_hydra
+from brainuad.errors import InputError, PartialFailure
+from brainuad.files import write_json, write_text
+from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
+
+# torch, Lightning and MONAI take ten seconds to import: only when the work starts.
+if TYPE_CHECKING:
+    from brainuad.data.datamodule import HealthyDataModule
+    from brainuad.data.manifest import Cohort
+    from brainuad.methods.detector import AnomalyDetector
+
+RESULT_KEYS = ("name", "seed", "data", "model", "tiling", "datamodule")
+"""What must agree between a checkpoint and the run that resumes from it."""
+
+
+def main() -> int:
+    """Entry point of `train.py` and `brainuad-train`; returns the exit status."""
+    return run_hydra("train", train)
+
+
+def train(cfg: DictConfig) -> None:
+    """One run, from the cohort to the report.
+
+    Raises:
+        InputError: bad input.
+        PartialFailure: some subjects failed, everything else is done.
+    """
+    from lightning import seed_everything
+
+    from brainuad import provenance
+    from brainuad.data.manifest import Cohort
+
+    started = time.time()
+    out = _output_dir(cfg)
+    config = resolve(cfg)
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
+    detector: AnomalyDetector = instantiate(cfg.model)
+    datamodule: HealthyDataModule = instantiate(
+        cfg.datamodule, cohort=cohort, tiling=instantiate(cfg.tiling), packages=RUN_PACKAGES
+    )
+    detector.card = _card(config, cohort)
+    write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    print(f"run folder: {out}")
+    if detector.learns:
+        _fit(cfg, detector, datamodule, out)
+    fitted = time.time()
+    record = {
+        **provenance.describe(),
+        "seed": cfg.seed,
+        "method": cfg.name,
+        "sequence": cfg.data.sequence,
+        "cohort": {
+            "name": cohort.name,
+            "path": str(cohort.root.absolute()),
+            "split_hash": cohort.split_hash(),
+        },
+        "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
+        "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
+        "fit_s": fitted - started,
+        "notes": [],
+    }
+    failures = detect_and_score(cfg, detector, cohort, out, record)
+    failures = list(dict.fromkeys([*datamodule.failures, *failures]))
+    record["duration_s"] = time.time() - started
+    write_json(out / "provenance.json", record)
+    if cfg.report:
+        from brainuad.report import make_report
+
+        print(f"report: {make_report(out)}")
+    if failures:
+        raise PartialFailure(failures)
+
+
+def detect_and_score(
+    cfg: DictConfig,
+    detector: "AnomalyDetector",
+    cohort: "Cohort",
+    out: Path,
+    record: dict[str, Any],
+) -> list[tuple[str, str]]:
+    """Maps, threshold, model file, masks and scores; fills in `record`; returns the failures."""
+    from brainuad.checkpoint import save_model, weights_hash
+    from brainuad.detection import model_score, write_maps, write_masks
+    from brainuad.evaluation import fit_healthy_threshold
+    from brainuad.prepare import cohort_failures
+
+    failures = cohort_failures(cohort)
+    if not cfg.predict:
+        save_model(detector, out / "model.ckpt")
+        return failures
+    sequence, prepared = cfg.data.sequence, out / "prepared"
+    postprocess = instantiate(cfg.postprocess)
+    val = cohort.select("val", sequence, healthy=True)
+    test = cohort.select("test", sequence)
+    detector.to(device(cfg.device))
+    score = model_score(detector, instantiate(cfg.tiling), cfg.predict_batch_size)
+    trained_on = detector.card["subjects"]["train"] if detector.learns else []
+    written = write_maps(
+        [*val, *test], prepared, score, weights_hash(detector), "detecting", trained_on
+    )
+    record["wall_time_per_volume_s"] = written.seconds_per_volume
+    failures += written.failures
+    threshold = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
+    detector.card["threshold"] = threshold
+    save_model(detector, out / "model.ckpt")
+    record["checkpoint"] = {"path": "model.ckpt", "sha256": weights_hash(detector)}
+    failed = {subject for subject, _ in failures}
+    done = [scan for scan in test if scan.subject not in failed]
+    failures += write_masks(done, prepared, out, postprocess, threshold)
+    if cfg.evaluate:
+        failures += _evaluate(cfg, cohort, out, postprocess, threshold, record)
+    return failures
+
+
+def _evaluate(
+    cfg: DictConfig,
+    cohort: "Cohort",
+    out: Path,
+    postprocess: Any,
+    threshold: float,
+    record: dict[str, Any],
+) -> list[tuple[str, str]]:
+    from rich.console import Console
+
+    from brainuad.detection import model_score, oracle_score, read_trained_on, write_maps
+    from brainuad.evaluation import evaluate_maps, write_evaluation
+    from brainuad.reporting.tables import summary_table
+
+    sequence = cfg.data.sequence
+    test = cohort.select("test", sequence)
+    scans = [*cohort.select("val", sequence, healthy=True), *test]
+    maps = {str(cfg.name): out / "prepared"}
+    for name, control in cfg.controls.items():
+        if name not in maps:
+            folder = out / "controls" / str(name)
+            score = model_score(instantiate(control.model), instantiate(control.tiling), 1)
+            write_maps(scans, folder, score, repr(resolve(control)), f"control {name}")
+            maps[str(name)] = folder
+    if any(scan.twin for scan in test):
+        maps["oracle_reconstruction"] = out / "controls" / "oracle_reconstruction"
+        write_maps(scans, maps["oracle_reconstruction"], oracle_score, "twin", "control oracle")
+    evaluation = evaluate_maps(
+        cohort,
+        sequence,
+        maps,
+        postprocess,
+        space=cfg.space,
+        trained_on=read_trained_on(out / "prepared"),
+        thresholds={str(cfg.name): threshold},
+        seed=cfg.seed,
+    )
+    write_evaluation(evaluation, out, record)
+    Console().print(summary_table(evaluation.summary))
+    return evaluation.failures
+
+
+def device(name: str) -> str:
+    """`auto` becomes the accelerator of this machine; other names stay."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _output_dir(cfg: DictConfig) -> Path:
+    """The run folder; `ckpt=last` goes on in the newest one of this name that has a checkpoint."""
+    out = Path(cfg.paths.output_dir)
+    last = Path("checkpoints") / "last.ckpt"
+    if cfg.ckpt == "last" and not (out / last).is_file():
+        runs = sorted(out.parent.glob(f"*/{last}"), key=lambda path: path.stat().st_mtime)
+        # A folder that the user named is the one he means, with or without a checkpoint.
+        if runs and cfg.paths.output_dir == cfg.paths.default_output_dir:
+            out = runs[-1].parent.parent
+            cfg.paths.output_dir = str(out)
+    return out
+
+
+def _fit(
+    cfg: DictConfig, detector: "AnomalyDetector", datamodule: "HealthyDataModule", out: Path
+) -> None:
+    """Trains, from a checkpoint when asked to, and leaves the best weights in the detector."""
+    from lightning.pytorch import Trainer
+
+    from brainuad.checkpoint import read_checkpoint
+
+    resume = None
+    if cfg.ckpt is not None:
+        path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
+        if cfg.ckpt == "last" and not path.is_file():
+            print(f"no checkpoint in {path.parent} yet: starting from the beginning")
+        else:
+            _check_resumable(path, read_checkpoint(path), detector)
+            print(f"resuming from {path}")
+            resume = path
+    callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
+    logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
+    trainer: Trainer = instantiate(
+        cfg.trainer, callbacks=list(callbacks), logger=logger, packages=RUN_PACKAGES
+    )
+    trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    if best.is_file():
+        detector.load_state_dict(read_checkpoint(best)["state_dict"])
+
+
+def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: "AnomalyDetector") -> None:
+    saved = checkpoint.get("brainuad", {}).get("run", {})
+    now = detector.card["run"]
+    differing = [key for key in RESULT_KEYS if saved.get(key) != now[key]]
+    if differing:
+        raise InputError(
+            f"{path}: was made with another {', '.join(differing)}; repeat the command it was "
+            "made with (config.yaml beside it) or start without ckpt"
+        )
+
+
+def _card(config: dict[str, Any], cohort: "Cohort") -> dict[str, Any]:
+    """Plain values that travel in every checkpoint."""
+    subjects = {
+        split: sorted({s.subject for s in cohort.scans if s.split == split and s.healthy})
+        for split in ("train", "val")
+    }
+    run = {key: config[key] for key in RESULT_KEYS}
+    return {
+        "model": config["model"],
+        "tiling": config["tiling"],
+        "postprocess": config["postprocess"],
+        "sequence": config["data"]["sequence"],
+        "space": config["space"],
+        "seed": config["seed"],
+        "name": config["name"],
+        "cohort": cohort.name,
+        "split_hash": cohort.split_hash(),
+        "subjects": subjects,
+        # Through JSON, so that what was resolved and what was loaded compare equal.
+        "run": json.loads(json.dumps(run, default=str)),
+    }

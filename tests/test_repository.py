@@ -1,0 +1,156 @@
+"""The repository keeps its own promises: layers, packages, configs, commands of the README."""
+
+import ast
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+
+from brainuad.instantiate import RUN_PACKAGES, instantiate
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "brainuad"
+MODULES = sorted(SOURCE.rglob("*.py"))
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+
+# What each layer may import of the others, DESIGN section 3; the entry points may import all.
+BASE = {"types", "errors", "files"}
+LOWER = BASE | {"data", "preparation", "networks", "diffusion"}
+SCORING = BASE | {"data", "preparation", "postprocess", "metrics"}
+ALLOWED = {
+    "types": BASE,
+    "errors": BASE,
+    "files": BASE,
+    "cli": BASE,
+    "provenance": BASE,
+    "callbacks": BASE,
+    "instantiate": BASE,
+    "data": LOWER,
+    "preparation": LOWER,
+    "networks": LOWER,
+    "diffusion": LOWER,
+    "methods": LOWER | {"methods"},
+    "checkpoint": LOWER | {"methods", "instantiate"},
+    "postprocess": BASE | {"postprocess"},
+    "metrics": BASE | {"metrics"},
+    "detection": LOWER | {"methods", "postprocess"},
+    "evaluation": SCORING,
+    "reporting": SCORING | {"reporting"},
+}
+ENTRY_POINTS = {"train", "predict", "evaluate", "prepare", "report"}
+
+
+def _layer(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> set[str]:
+    """Names of the brainuad layers that a module imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("brainuad.")}
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_modules_import_only_lower_layers(path):
+    layer = _layer(path)
+    if layer in ENTRY_POINTS or layer == "__init__":
+        return
+    assert _imports(path) <= ALLOWED[layer] | {layer}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_modules_hold_one_idea(path):
+    assert path.name != "utils.py"
+    assert len(path.read_text().splitlines()) <= 330
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_only_entry_points_know_hydra():
+    allowed = ENTRY_POINTS | {"cli", "instantiate"}
+    knowing = {_layer(path) for path in MODULES if re.search("hydra|omegaconf", path.read_text())}
+    assert knowing - {"provenance"} <= allowed
+
+
+def test_evaluation_never_imports_a_model():
+    for layer in ("evaluation", "metrics", "postprocess", "reporting"):
+        for path in MODULES:
+            if _layer(path) == layer:
+                assert "lightning" not in path.read_text().replace("Lightning", "")
+
+
+def test_package_list_equals_the_folders():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    folders = {
+        ".".join(path.parent.relative_to(ROOT / "src").parts)
+        for path in SOURCE.rglob("__init__.py")
+    }
+    assert listed == folders | {"brainuad.configs"}
+    assert (ROOT / "configs" / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_instantiates(experiment):
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    assert cfg.name == experiment
+    for key in ("model", "tiling", "postprocess"):
+        instantiate(cfg[key])
+    for key in ("callbacks", "trainer"):
+        instantiate(cfg[key], packages=RUN_PACKAGES)
+
+
+@pytest.mark.parametrize(
+    "group", ["tiling", "trainer", "logger", "postprocess", "data", "controls"]
+)
+def test_every_option_of_every_group_composes(group):
+    options = [path.stem for path in (ROOT / "configs" / group).glob("*.yaml")]
+    assert options
+    for option in options:
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            compose("train", ["experiment=strega", f"{group}={option}"])
+
+
+def test_every_model_has_an_experiment():
+    models = {path.stem for path in (ROOT / "configs" / "model").glob("*.yaml")}
+    assert models <= set(EXPERIMENTS)
+
+
+def test_commands_of_the_readme_exist():
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^make (\w+)", readme, re.MULTILINE))
+    assert {"demo", "test"} <= targets
+    makefile = (ROOT / "Makefile").read_text()
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    setup = (ROOT / "setup.cfg").read_text()
+    for command in set(re.findall(r"\bbrainuad-\w+", readme)):
+        assert f"{command} =" in setup, command
+    for script in set(re.findall(r"python (\w+\.py)", readme)):
+        assert (ROOT / script).is_file(), script
+    for name in set(re.findall(r"experiment=(\w+)", readme)):
+        assert name in EXPERIMENTS, name
+    for link in re.findall(r"\]\((?!http)([^)#]+)", readme):
+        assert (ROOT / link).exists(), link
+
+
+def test_every_test_option_of_the_lint_is_in_one_place():
+    assert "ruff" not in (ROOT / "setup.cfg").read_text().split("[options.extras_require]")[0]
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py", "evaluate.py"])
+def test_scripts_only_call_the_package(script):
+    code = ast.parse((ROOT / script).read_text()).body
+    assert len(code) == 4
