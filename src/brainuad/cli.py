@@ -21,8 +21,11 @@ def run_cli(
     Status 2 for bad input, 3 when some subjects failed and the rest was done.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    arguments = parser.parse_args(argv)
-    return _guard(lambda: function(arguments), arguments.debug)
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Taken out by hand, so that it may stand anywhere, behind a subcommand too.
+    debug = "--debug" in words
+    arguments = parser.parse_args([word for word in words if word != "--debug"])
+    return _guard(lambda: function(arguments), debug)
 
 
 def run_hydra(config_name: str, task: Callable[[Any], None]) -> int:

@@ -1,0 +1,1 @@
+"""Pure functions of maps and masks; no model is imported here."""

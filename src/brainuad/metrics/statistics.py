@@ -1,0 +1,61 @@
+"""Summaries over subjects."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Summary(NamedTuple):
+    """Mean over subjects and how sure it is.
+
+    Attributes:
+        n: defined values.
+        mean: NaN when there is none.
+        std: sample standard deviation (n - 1); NaN below two values.
+        ci_low: lower end of the bootstrap interval of the mean.
+        ci_high: upper end.
+        undefined: NaN values, left out.
+    """
+
+    n: int
+    mean: float
+    std: float
+    ci_low: float
+    ci_high: float
+    undefined: int
+
+
+def bootstrap_interval(
+    values: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over subjects (PROTOCOL section 3).
+
+    Args:
+        values: `(N,)` without NaN.
+        resamples: draws with replacement.
+        seed: of the draws.
+        level: of the interval.
+
+    Returns:
+        Lower and upper end; NaN for no value.
+    """
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    index = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    means = values[index].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarise(values: np.ndarray, seed: int = 0) -> Summary:
+    """Mean, spread and interval of `(N,)` values; NaN are counted and left out."""
+    defined = values[~np.isnan(values)]
+    low, high = bootstrap_interval(defined, seed=seed)
+    return Summary(
+        n=len(defined),
+        mean=float(defined.mean()) if len(defined) else float("nan"),
+        std=float(defined.std(ddof=1)) if len(defined) > 1 else float("nan"),
+        ci_low=low,
+        ci_high=high,
+        undefined=len(values) - len(defined),
+    )

@@ -1,0 +1,1 @@
+"""From an anomaly map to a 3D mask."""

@@ -1,0 +1,45 @@
+"""The configured chain from an anomaly map to a 3D mask."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from brainuad.postprocess.smooth import Spacing
+from brainuad.postprocess.threshold import HealthyThreshold
+
+Step = Callable[[np.ndarray, np.ndarray, Spacing], np.ndarray]
+"""(map or segmentation, brain_mask, spacing_mm) -> the same, changed; a pure function."""
+
+
+@dataclass(frozen=True)
+class Postprocess:
+    """The same for every subject of a run; sizes in mm, so it means the same at every spacing.
+
+    Args:
+        map_steps: on the float map, in order, in prepared space.
+        threshold: the headline threshold, the only fitted part.
+        mask_steps: on the bool mask, in order, in the space of the mask.
+    """
+
+    map_steps: Sequence[Step]
+    threshold: HealthyThreshold
+    mask_steps: Sequence[Step]
+
+    def score(
+        self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
+    ) -> np.ndarray:
+        """The map that thresholds apply to, `(D, H, W)` float32, zero outside the brain."""
+        score = np.where(brain_mask, anomaly_map, 0).astype(np.float32)
+        for step in self.map_steps:
+            score = step(score, brain_mask, spacing_mm)
+        return score
+
+    def segment(
+        self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing, threshold: float
+    ) -> np.ndarray:
+        """`(D, H, W)` bool: above the threshold, inside the brain, after the mask steps."""
+        segmentation = (score > threshold) & brain_mask
+        for step in self.mask_steps:
+            segmentation = step(segmentation, brain_mask, spacing_mm)
+        return segmentation

@@ -1,0 +1,77 @@
+"""The score table, from the summary's rows; never typed."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = (
+    ("AP", "all", "none", "auprc"),
+    ("Dice, healthy threshold", "all", "healthy", "dice"),
+    ("Dice, Otsu", "all", "otsu", "dice"),
+    ("⌈Dice⌉, oracle", "all", "oracle", "dice"),
+    ("⌈⌈Dice⌉⌉, per subject", "all", "oracle_subject", "dice"),
+    ("AUROC", "all", "none", "auroc"),
+    ("healthy FPR", "healthy", "healthy", "fpr_healthy"),
+)
+"""Title, group, threshold and metric of the columns."""
+
+
+def summary_rows(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, a row a method: mean ± standard deviation [95 % interval].
+
+    Args:
+        results: the summary's rows, `brainuad.evaluation.summarise_scores`.
+    """
+    found = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in results}
+    methods = list(dict.fromkeys(r["method"] for r in results))
+    header = ["method", *(title for title, *_ in SHOWN)]
+    return header, [
+        [method, *(_cell(found.get((method, *key))) for _, *key in SHOWN)] for method in methods
+    ]
+
+
+def group_rows(
+    results: Sequence[dict[str, Any]], threshold: str, metric: str
+) -> tuple[list[str], list[list[str]]]:
+    """One metric in every group of subjects: header and rows, a row a method."""
+    part = [r for r in results if (r["threshold"], r["metric"]) == (threshold, metric)]
+    groups = list(dict.fromkeys(r["group"] for r in part))
+    methods = list(dict.fromkeys(r["method"] for r in part))
+    found = {(r["method"], r["group"]): r for r in part}
+    return ["method", *groups], [
+        [method, *(_cell(found.get((method, group)), interval=False) for group in groups)]
+        for method in methods
+    ]
+
+
+def summary_table(results: Sequence[dict[str, Any]]) -> "Table":
+    """The table for the terminal; columns without a value are left out."""
+    from rich.table import Table
+
+    header, rows = summary_rows(results)
+    kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
+    table = Table(title="mean ± standard deviation [95 % interval] over subjects")
+    for i in kept:
+        table.add_column(header[i], no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*(row[i] for i in kept))
+    return table
+
+
+def to_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _cell(row: dict[str, Any] | None, interval: bool = True) -> str:
+    if row is None or row["mean"] is None or row["mean"] != row["mean"]:
+        return "–"
+    text = f"{row['mean']:.3f}"
+    if row["std"] is not None and row["std"] == row["std"]:
+        text += f" ± {row['std']:.3f}"
+        if interval:
+            text += f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    return text
