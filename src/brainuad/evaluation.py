@@ -210,7 +210,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, An
     """Writes `scores.csv`, `curves.npz` and `summary.json` into `out`, each atomically."""
     write_text(out / "scores.csv", evaluation.scores.to_csv(index=False, lineterminator="\n"))
     with atomic_path(out / "curves.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **evaluation.curves)
+        np.savez_compressed(file, allow_pickle=False, **evaluation.curves)
     write_json(
         out / "summary.json",
         {

@@ -1,0 +1,151 @@
+"""Writes the embedded cohort as a cohort folder like any other."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainuad.data.manifest import Cohort, Scan, write_cohort
+from brainuad.data.nifti import write_volume
+from brainuad.data.phantom.contrast import SEQUENCES
+from brainuad.data.phantom.subject import make_subject
+from brainuad.files import write_json
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to make: a name, its split and its pathology."""
+
+    subject: str
+    split: str
+    pathology: str | None
+
+
+def write_phantom_cohort(
+    out: Path,
+    *,
+    seed: int = 0,
+    spacing_mm: float = 2.0,
+    sequences: Sequence[str] = SEQUENCES,
+    train: int = 32,
+    val: int = 8,
+    test: int = 8,
+    tumour: int = 10,
+    ms: int = 10,
+    stroke: int = 10,
+    jobs: int = 1,
+    limit: int | None = None,
+) -> Cohort:
+    """Makes every subject and, last, the manifest; a subject that is there already is kept.
+
+    Args:
+        out: cohort folder.
+        seed: decides every subject, whatever the number of `jobs` or of subjects.
+        spacing_mm: edge length of the voxels in mm.
+        sequences: of `T1w`, `T2w`, `FLAIR`.
+        train: healthy training subjects.
+        val: healthy validation subjects.
+        test: healthy test subjects.
+        tumour: pathological test subjects with a tumour.
+        ms: with multiple sclerosis.
+        stroke: with a stroke.
+        jobs: processes.
+        limit: at most so many of each kind; None for no limit.
+    """
+    from rich.progress import track
+
+    counts = {
+        "train": train,
+        "val": val,
+        "test": test,
+        "tumour": tumour,
+        "ms": ms,
+        "stroke": stroke,
+    }
+    plans = [
+        _Plan(f"{kind}{i:03d}", kind if kind in ("train", "val") else "test", _pathology(kind))
+        for kind, count in counts.items()
+        for i in range(count if limit is None else min(count, limit))
+    ]
+    make = partial(
+        _write_subject, out=Path(out), seed=seed, spacing_mm=spacing_mm, sequences=tuple(sequences)
+    )
+    title = f"making {len(plans)} phantoms"
+    if jobs > 1:
+        # Spawned, because forking after torch has started its threads may hang.
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            made = list(track(pool.map(make, plans), description=title, total=len(plans)))
+    else:
+        made = list(track(map(make, plans), description=title, total=len(plans)))
+    info = {
+        "name": "phantom",
+        "generator": "brainuad.data.phantom",
+        "seed": seed,
+        "spacing_mm": spacing_mm,
+        "sequences": list(sequences),
+        "subjects": counts,
+        "limit": limit,
+        "steps": ["synthesis", "percentile normalise 1-99 in brain"],
+        "versions": {name: version(name) for name in ("nilearn", "numpy", "scipy")},
+    }
+    return write_cohort(Path(out), [scan for scans in made for scan in scans], info)
+
+
+def _pathology(kind: str) -> str | None:
+    return kind if kind in ("tumour", "ms", "stroke") else None
+
+
+def _write_subject(
+    plan: _Plan, out: Path, seed: int, spacing_mm: float, sequences: tuple[str, ...]
+) -> list[Scan]:
+    name, sick = plan.subject, plan.pathology is not None
+    record = out / "scans" / f"{name}.json"
+    recipe = {"seed": seed, "spacing_mm": spacing_mm, "sequences": list(sequences)}
+    contrast = _read_record(record, recipe)
+    if contrast is None:
+        made = make_subject(
+            name, seed=seed, spacing_mm=spacing_mm, sequences=sequences, pathology=plan.pathology
+        )
+        write_volume(out / f"masks/{name}_brain.nii.gz", made.brain_mask, made.affine, np.uint8)
+        if sick:
+            lesion = made.lesion_mask
+            write_volume(out / f"masks/{name}_lesion.nii.gz", lesion, made.affine, np.uint8)
+        for sequence in sequences:
+            file = f"{name}_{sequence}.nii.gz"
+            write_volume(out / "scans" / file, made.images[sequence], made.affine)
+            if sick:
+                write_volume(out / "twins" / file, made.twins[sequence], made.affine)
+        contrast = made.contrast if sick else {}
+        # The record comes last, so a subject that has one is whole.
+        write_json(record, {**recipe, "contrast": contrast})
+    return [
+        Scan(
+            subject=name,
+            sequence=sequence,
+            image=out / "scans" / f"{name}_{sequence}.nii.gz",
+            brain_mask=out / f"masks/{name}_brain.nii.gz",
+            healthy=not sick,
+            split=plan.split,
+            lesion_mask=out / f"masks/{name}_lesion.nii.gz" if sick else None,
+            site="phantom",
+            pathology=plan.pathology or "",
+            contrast=contrast.get(sequence),
+            twin=out / "twins" / f"{name}_{sequence}.nii.gz" if sick else None,
+        )
+        for sequence in sequences
+    ]
+
+
+def _read_record(path: Path, recipe: dict[str, Any]) -> dict[str, float] | None:
+    """The contrasts of a subject that was made before in the same way; None to make it."""
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    return record["contrast"] if recipe.items() <= record.items() else None

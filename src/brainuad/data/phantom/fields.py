@@ -1,0 +1,91 @@
+"""Smooth random fields and warps on a regular grid."""
+
+import zlib
+
+import numpy as np
+from scipy import ndimage
+
+
+def generator(seed: int, subject: str, stage: str) -> np.random.Generator:
+    """A generator that only its arguments decide, whatever was drawn before or elsewhere."""
+    words = [seed, zlib.crc32(subject.encode()), zlib.crc32(stage.encode())]
+    return np.random.default_rng(np.random.SeedSequence(words))
+
+
+def random_field(
+    rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: float, scale_mm: float
+) -> np.ndarray:
+    """A Gaussian random field of zero mean and unit variance.
+
+    Args:
+        rng: of the white noise.
+        shape: `(D, H, W)`.
+        spacing_mm: edge length of a voxel in mm.
+        scale_mm: standard deviation of the smoothing kernel in mm.
+
+    Returns:
+        float32 `(D, H, W)`.
+    """
+    # A field that is smooth on 20 mm needs no 2 mm grid: draw it coarse, then interpolate.
+    step = max(scale_mm / 2, spacing_mm)
+    coarse = [int(np.ceil(n * spacing_mm / step)) + 4 for n in shape]
+    field = rng.standard_normal(coarse).astype(np.float32)
+    field = ndimage.gaussian_filter(field, scale_mm / step, mode="wrap")
+    if step > spacing_mm:
+        axes = [2 + (np.arange(n) * spacing_mm / step) for n in shape]
+        for axis, positions in enumerate(axes):
+            field = _interpolate(field, positions, axis)
+    else:
+        field = field[tuple(slice(2, 2 + n) for n in shape)]
+    return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+def warp(
+    array: np.ndarray, displacement_mm: np.ndarray, spacing_mm: float, order: int = 1
+) -> np.ndarray:
+    """`array(x + displacement(x))`, edges continued.
+
+    Args:
+        array: `(D, H, W)`.
+        displacement_mm: `(3, D, H, W)`.
+        spacing_mm: edge length of a voxel in mm.
+        order: of the spline.
+    """
+    grid = np.indices(array.shape, dtype=np.float32)
+    return ndimage.map_coordinates(
+        array, grid + displacement_mm / spacing_mm, order=order, mode="nearest"
+    ).astype(np.float32)
+
+
+def jacobian(displacement_mm: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """Determinant of the derivative of `x + displacement(x)`, `(D, H, W)`; > 0 where invertible."""
+    rows = [np.gradient(displacement_mm[i], spacing_mm) for i in range(3)]
+    matrix = np.moveaxis(np.array(rows, dtype=np.float32), (0, 1), (-2, -1))
+    return np.linalg.det(matrix + np.eye(3, dtype=np.float32))
+
+
+def tame(displacement_mm: np.ndarray, spacing_mm: float, smallest: float = 0.2) -> np.ndarray:
+    """Shrinks a displacement until its Jacobian is at least `smallest` everywhere."""
+    while jacobian(displacement_mm, spacing_mm).min() < smallest:
+        displacement_mm = displacement_mm * np.float32(0.85)
+    return displacement_mm
+
+
+def _interpolate(field: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Cubic (Catmull-Rom) interpolation along one axis; smooth and without a linear solve."""
+    base = np.floor(positions).astype(int)
+    t = (positions - base).astype(np.float32)
+    weights = (
+        -0.5 * t + t**2 - 0.5 * t**3,
+        1 - 2.5 * t**2 + 1.5 * t**3,
+        0.5 * t + 2 * t**2 - 1.5 * t**3,
+        -0.5 * t**2 + 0.5 * t**3,
+    )
+    shape = [1] * field.ndim
+    shape[axis] = len(t)
+    parts = [
+        np.take(field, np.minimum(base + k - 1, field.shape[axis] - 1), axis=axis)
+        * w.reshape(shape)
+        for k, w in enumerate(weights)
+    ]
+    return np.sum(parts, axis=0, dtype=np.float32)
