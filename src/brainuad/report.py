@@ -1,0 +1,140 @@
+"""Makes `report.html` of a run folder: one file that opens from disk, without a network.
+
+brainuad-report runs/strega/NAME
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainuad.cli import run_cli
+from brainuad.errors import InputError
+
+# matplotlib, nibabel and the like are imported where the work starts: --help answers at once.
+if TYPE_CHECKING:
+    from brainuad.data.manifest import Scan
+
+SUBJECTS = 24
+EXAMPLE = """example:
+  brainuad-report runs/strega/2026-01-31_12-00-00
+  brainuad-report runs/strega/2026-01-31_12-00-00 --subjects 60
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `brainuad-report`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="brainuad-report",
+        description="Makes RUN/report.html from the files of a run folder.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder that train.py printed")
+    parser.add_argument(
+        "--subjects",
+        metavar="N",
+        type=int,
+        default=SUBJECTS,
+        help="show at most N test subjects as pictures (default: %(default)s)",
+    )
+    return run_cli(_main, parser, argv)
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    print(make_report(arguments.run, arguments.subjects))
+    return 0
+
+
+def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
+    """Writes `run/report.html`, atomically.
+
+    Args:
+        run: a run folder; files that are missing are left out of the page, which says so.
+        subjects: at most so many are shown as pictures.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: `run` is not a run folder, or a file of it is damaged.
+    """
+    from brainuad.files import write_text
+    from brainuad.reporting import html, sections
+    from brainuad.reporting.pictures import draw_subject
+    from brainuad.reporting.run_folder import read_run
+    from brainuad.reporting.subjects import subjects_section
+    from brainuad.reporting.views import SubjectView, lesion_share, load_view, shared_limit
+
+    if subjects < 0:
+        raise InputError(f"--subjects {subjects}: give a number of subjects, 0 or more")
+    folder = read_run(run)
+    scans = [
+        scan
+        for scan in (folder.cohort.scans if folder.cohort else ())
+        if scan.split == "test" and folder.sequence in ("", scan.sequence)
+    ]
+    scans.sort(key=lambda scan: scan.healthy)
+    views: dict[str, SubjectView | str] = {}
+    for scan in choose(scans, subjects):
+        try:
+            views[scan.subject] = load_view(scan, run / "prepared")
+        except InputError as error:
+            views[scan.subject] = str(error)
+    loaded = {name: view for name, view in views.items() if isinstance(view, SubjectView)}
+    limit = shared_limit(list(loaded.values()))
+    threshold = (folder.summary.get("thresholds") or {}).get(folder.method)
+    pictures = {name: draw_subject(view, limit, threshold) for name, view in loaded.items()}
+    body = "".join(
+        (
+            sections.failures(folder),
+            sections.headline(folder),
+            sections.scores(folder),
+            sections.curves(folder, lesion_share(list(loaded.values()))),
+            sections.training(folder),
+            subjects_section(folder, scans, views, pictures, limit),
+            sections.what_ran(folder),
+        )
+    )
+    name = folder.summary.get("cohort") or (folder.provenance.get("cohort") or {}).get("name")
+    title = f"{folder.method or 'run'} on {name or 'an unnamed cohort'}"
+    facts = (
+        folder.sequence,
+        f"{len(scans)} test subjects" if scans else "",
+        str(folder.provenance.get("time_started") or "").replace("T", " "),
+        run.resolve().name,
+    )
+    subtitle = " · ".join(str(fact) for fact in facts if fact)
+    parts = {
+        "scores": "Scores",
+        "curves": "Curves",
+        "training": "Training",
+        "subjects": "Subjects",
+        "ran": "What ran",
+    }
+    path = run / "report.html"
+    write_text(path, html.page(title, subtitle, parts, body))
+    return path
+
+
+def choose(scans: Sequence["Scan"], count: int) -> list["Scan"]:
+    """The subjects to show, pathological ones first.
+
+    When there are more than `count`, each pathology and the healthy ones take turns, so that no
+    kind is left out because it comes last in the manifest.
+    """
+    ordered = sorted(scans, key=lambda scan: scan.healthy)
+    if len(ordered) > count:
+        kinds: dict[tuple[bool, str], list[Scan]] = {}
+        for scan in ordered:
+            kinds.setdefault((scan.healthy, scan.pathology), []).append(scan)
+        turns = [scan for scan in chain(*zip_longest(*kinds.values())) if scan is not None]
+        kept = {scan.subject for scan in turns[:count]}
+        ordered = [scan for scan in ordered if scan.subject in kept]
+    return ordered
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""A run folder in memory: what a report reads, with every file but one optional."""
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from brainuad.data.manifest import Cohort, read_cohort
+from brainuad.errors import InputError
+from brainuad.reporting.figures import Curve
+
+POOLED = "(pooled)"
+CONTROL = "intensity"
+"""The control without learning, which every method is shown beside."""
+_SCORE_COLUMNS = ("subject", "method", "threshold", "metric", "value")
+
+
+class Score(NamedTuple):
+    """A row of `scores.csv`; `threshold` is `none` where the metric needs none."""
+
+    subject: str
+    method: str
+    pathology: str
+    contrast: str
+    threshold: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: the folder.
+        config: text of `config.yaml`, or "".
+        provenance: what ran, or {}.
+        summary: `summary.json`, or {}.
+        scores: rows of `scores.csv`.
+        history: quantity to stage to (epochs, values), from `metrics.csv`.
+        cohort: the cohort that was scored, or None.
+        absent: what is missing and what the report therefore leaves out, in words.
+    """
+
+    path: Path
+    config: str
+    provenance: dict[str, Any]
+    summary: dict[str, Any]
+    scores: tuple[Score, ...]
+    history: dict[str, dict[str, tuple[list[float], list[float]]]]
+    cohort: Cohort | None
+    absent: tuple[str, ...]
+
+    @property
+    def method(self) -> str:
+        """The run's own method: named by what ran, else the first that was scored."""
+        own = str(self.provenance.get("method", ""))
+        return own if own in self.methods or not self.methods else self.methods[0]
+
+    @property
+    def methods(self) -> list[str]:
+        """All scored methods, controls too, in the file's order."""
+        return list(dict.fromkeys(score.method for score in self.scores))
+
+    @property
+    def sequence(self) -> str:
+        """The MRI sequence, or ""."""
+        return str(self.provenance.get("sequence") or self.summary.get("sequence") or "")
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """(subject, reason) of what could not be done."""
+        rows = [
+            *(self.provenance.get("failures") or []),
+            *(self.summary.get("failures") or []),
+        ]
+        return list(dict.fromkeys((str(row[0]), str(row[1])) for row in rows))
+
+    def value(self, subject: str, method: str, metric: str, threshold: str) -> float | None:
+        """One score; None where it is absent or undefined."""
+        found = self._index.get((subject, method, metric, threshold))
+        return found if found is not None and math.isfinite(found) else None
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, str, str], float]:
+        return {(s.subject, s.method, s.metric, s.threshold): s.value for s in self.scores}
+
+    def result(
+        self, method: str, metric: str, threshold: str, groups: tuple[str, ...] = ("all",)
+    ) -> dict[str, Any] | None:
+        """The aggregate of the first of `groups` that has one."""
+        for group in groups:
+            for row in self.summary.get("results") or []:
+                key = (row.get("method"), row.get("metric"), row.get("threshold"), row.get("group"))
+                if key == (method, metric, threshold, group) and row.get("mean") is not None:
+                    return dict(row)
+        return None
+
+    def curves(self) -> list[Curve]:
+        """The methods' precision-recall curves, the run's own first."""
+        path = self.path / "curves.npz"
+        if not path.is_file():
+            return []
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable ({error}); evaluate the run again") from None
+        names = [key.removesuffix("/recall") for key in arrays if key.endswith("/recall")]
+        names.sort(key=lambda name: (name != self.method, name))
+        curves = []
+        for name in names:
+            recall, precision = arrays[f"{name}/recall"], arrays[f"{name}/precision"]
+            thresholds = arrays.get(f"{name}/pr_threshold", np.zeros(0))
+            fitted = (self.summary.get("thresholds") or {}).get(name)
+            operating = None
+            if fitted is not None and thresholds.size:
+                nearest = int(np.abs(thresholds - fitted).argmin())
+                operating = float(recall[nearest]), float(precision[nearest])
+            pooled = self.value(POOLED, name, "auprc", "none")
+            if pooled is None:
+                pooled = self.value(POOLED, name, "auprc_pooled", "none")
+            curves.append(Curve(name, precision, recall, operating, pooled))
+        return curves
+
+
+def read_run(path: Path) -> RunFolder:
+    """Reads a run folder.
+
+    Raises:
+        InputError: not a run folder, or a file of it that is damaged.
+    """
+    known = ("provenance.json", "summary.json", "scores.csv", "config.yaml")
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give a run folder such as runs/strega/NAME")
+    if not any((path / name).is_file() for name in known):
+        raise InputError(
+            f"{path}: not a run folder, it has none of {', '.join(known)}; give the folder that "
+            "train.py printed"
+        )
+    absent = []
+    summary = _read_json(path / "summary.json")
+    provenance = _read_json(path / "provenance.json") or dict(summary.get("provenance") or {})
+    scores = _read_scores(path / "scores.csv")
+    history = _read_history(path / "metrics.csv")
+    config = path / "config.yaml"
+    if not scores:
+        absent.append("scores.csv is missing: this run was not evaluated, so there are no scores.")
+    if not provenance:
+        absent.append("provenance.json is missing: what ran is not known in full.")
+    cohort = None
+    where = (provenance.get("cohort") or {}).get("path")
+    if where is None:
+        absent.append("The run does not name its cohort folder, so there are no pictures.")
+    else:
+        try:
+            cohort = read_cohort(path / where)
+        except InputError as error:
+            absent.append(f"The cohort cannot be read, so there are no pictures: {error}")
+    return RunFolder(
+        path=path,
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        provenance=provenance,
+        summary=summary,
+        scores=scores,
+        history=history,
+        cohort=cohort,
+        absent=tuple(absent),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); evaluate the run again") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object; evaluate the run again")
+    return value
+
+
+def _read_scores(path: Path) -> tuple[Score, ...]:
+    if not path.is_file():
+        return ()
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in _SCORE_COLUMNS if name not in (reader.fieldnames or [])]
+        if missing:
+            raise InputError(f"{path}: no column {', '.join(missing)}; evaluate the run again")
+        return tuple(
+            Score(
+                subject=row["subject"],
+                method=row["method"],
+                pathology=row.get("pathology") or "",
+                contrast=row.get("contrast") or "",
+                threshold=row["threshold"],
+                metric=row["metric"],
+                value=_number(row["value"]),
+            )
+            for row in reader
+        )
+
+
+def _read_history(path: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """Quantities of Lightning's sparse CSV, an epoch a point, the loss first."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else {}) if name and name not in ("epoch", "step")]
+    history: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for name in sorted(names, key=lambda name: not name.startswith("train")):
+        if name.endswith("_step") and name.removesuffix("_step") + "_epoch" in names:
+            continue
+        # The last value of an epoch: several rows share one.
+        points = {_number(row.get("epoch")): _number(row[name]) for row in rows if row[name]}
+        points = {e: v for e, v in points.items() if math.isfinite(e) and math.isfinite(v)}
+        if points:
+            stage, _, quantity = name.rpartition("/")
+            quantity = quantity.removesuffix("_epoch")
+            history.setdefault(quantity, {})[stage] = (list(points), list(points.values()))
+    return dict(sorted(history.items(), key=lambda item: "loss" not in item[0]))
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,228 @@
+"""What the report says of a run: each function makes one part of the page."""
+
+from typing import Any
+
+from brainuad.reporting import figures
+from brainuad.reporting import html as page
+from brainuad.reporting.html import Markup
+from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
+from brainuad.reporting.tables import group_rows, summary_rows
+
+MAX_TRAINING_PLOTS = 6
+_BY_GROUP = (
+    ("AP by group of subjects", "none", "auprc"),
+    ("Dice at the healthy threshold by group of subjects", "healthy", "dice"),
+)
+_HEADLINES = (
+    ("Dice", "dice", "healthy", ("all",), "at the healthy threshold: the headline"),
+    ("AP", "auprc", "none", ("all",), "average precision, no threshold"),
+    ("⌈Dice⌉", "dice", "oracle", ("all",), "oracle: threshold chosen on test labels"),
+    ("Healthy FPR", "fpr_healthy", "healthy", ("healthy", "all"), "false positives, healthy scans"),
+)
+_READING = (
+    ("Dice at the healthy threshold is the headline.",
+     "The threshold is the smallest at which at most a fraction α (1 % unless the configuration "
+     "says otherwise) of the brain voxels of healthy validation subjects are positive. It needs "
+     "no lesion label, as on a new scan."),
+    ("⌈Dice⌉ and ⌈⌈Dice⌉⌉ use test labels.",
+     "⌈Dice⌉ (oracle) takes the best single threshold on the test subjects themselves, ⌈⌈Dice⌉⌉ "
+     "(oracle_subject) the best for each volume. They are upper bounds, for comparison with "
+     "papers that print them; never a result."),
+    ("AP needs no threshold.",
+     "Average precision over the voxels inside the brain. A score without information reaches "
+     "the lesion's share of the brain, so AP compares methods on the same subjects only."),
+    ("Controls stand in every table.",
+     "“intensity” learns nothing: its score is the brain-normalised, histogram-equalised "
+     "intensity. It is strong on bright lesions, and every learned method has to beat it. "
+     "“oracle_reconstruction”, where lesions are synthetic, is given the lesion-free image: what "
+     "a perfect reconstruction would reach."),
+    ("Intervals are over subjects.",
+     "Mean ± standard deviation and a 95 % bootstrap interval; a difference between two "
+     "methods is not tested here."),
+)  # fmt: skip
+
+
+def failures(run: RunFolder) -> str:
+    """What went wrong and what is missing, first on the page."""
+    body = ""
+    if run.failures:
+        items = "".join(
+            f"<li><b>{page.escape(subject)}</b>: {page.escape(reason)}</li>"
+            for subject, reason in run.failures
+        )
+        count = len(run.failures)
+        title = f"{count} subject{'s' * (count > 1)} failed, left out of everything below"
+        body += f'<div class="alert" role="alert"><h2>{title}</h2><ul>{items}</ul></div>'
+    return body + "".join(page.paragraph(text, "note") for text in run.absent)
+
+
+def headline(run: RunFolder) -> str:
+    """Four numbers of the run's method beside the control's."""
+    cards: list[str] = []
+    for title, metric, threshold, groups, note in _HEADLINES:
+        own = run.result(run.method, metric, threshold, groups)
+        if own is None:
+            continue
+        text = [note]
+        control = run.result(CONTROL, metric, threshold, groups)
+        if control is not None and run.method != CONTROL:
+            text.append(Markup(f"<b>{CONTROL} control {control['mean']:.3f}</b>"))
+        if own.get("ci_low") is not None and own.get("ci_high") is not None:
+            text.append(f"95 % interval {own['ci_low']:.3f} to {own['ci_high']:.3f}")
+        text.append(f"n = {own.get('n', '?')}")
+        lines = Markup("<br>".join(page.escape(line) for line in text))
+        cards.append(page.card(title, page.number(own["mean"]), lines, "" if cards else "lead"))
+    return page.grid(cards, "cards") if cards else ""
+
+
+def scores(run: RunFolder) -> str:
+    """The summary table and how to read it."""
+    results: list[dict[str, Any]] = run.summary.get("results") or []
+    body = ""
+    if results:
+        space = run.summary.get("space")
+        caption = "Test subjects, mean ± standard deviation, below it the 95 % interval"
+        body += _score_table(
+            run, summary_rows(results), caption + f" ({space} space)" * bool(space)
+        )
+        for title, threshold, metric in _BY_GROUP:
+            # Healthy subjects have no lesion to find: a row of their own, the false positives.
+            lesions = [row for row in results if row.get("group") != "healthy"]
+            header, rows = group_rows(lesions, threshold, metric)
+            found = [run.result(run.method, metric, threshold, (name,)) for name in header]
+            header = [
+                f"{name}, n = {row['n']}" if row else name
+                for name, row in zip(header, found, strict=True)
+            ]
+            body += _score_table(run, (header, rows), title)
+    else:
+        body += page.paragraph("There are no scores: summary.json is missing or empty.", "note")
+    reading = "".join(f"<p><b>{page.escape(a)}</b> {page.escape(b)}</p>" for a, b in _READING)
+    body += page.details("How to read this", reading, shown=True)
+    return page.section("Scores", body, anchor="scores")
+
+
+def curves(run: RunFolder, share: float | None = None) -> str:
+    """Precision against recall, and the scores subject by subject.
+
+    Args:
+        run: the run.
+        share: of the brain that is lesion, where that is known.
+    """
+    plots = []
+    if found := run.curves():
+        caption = (
+            "All brain voxels of the test subjects with a lesion, pooled; the dot is "
+            "the healthy threshold"
+            + (
+                "."
+                if share is None
+                else ", the line what a score without information reaches: "
+                "the lesions' share of the brain in the subjects shown."
+            )
+        )
+        plots.append(page.plot(figures.precision_recall(found, share), caption))
+    note = "One dot a subject, the bar is the median; subjects with a lesion only."
+    for title, metric, threshold in (("AP", "auprc", "none"), ("Dice", "dice", "healthy")):
+        values = _by_pathology(run, metric, threshold)
+        if values:
+            label = title if metric == "auprc" else "Dice at the healthy threshold"
+            plots.append(page.plot(figures.strips(label, values, (-0.02, 1.02)), note))
+    body = page.grid(plots, "plots") if plots else ""
+    if not found:
+        words = "There are no precision–recall curves: curves.npz is missing."
+        body += page.paragraph(words, "note")
+    return page.section("Curves", body, anchor="curves")
+
+
+def training(run: RunFolder) -> str:
+    """A plot a logged quantity."""
+    if not run.history:
+        words = "There are no training curves: metrics.csv is missing or empty, as it is for a "
+        body: str = page.paragraph(words + "method that does not learn.", "note")
+        return page.section("Training", body, anchor="training")
+    shown = dict(list(run.history.items())[:MAX_TRAINING_PLOTS])
+    plots = [page.plot(figures.training_curve(name, series)) for name, series in shown.items()]
+    body = page.grid(plots, "plots")
+    if rest := list(run.history)[MAX_TRAINING_PLOTS:]:
+        body += page.paragraph(f"Also in metrics.csv: {', '.join(rest)}.", "soft")
+    return page.section("Training", body, anchor="training")
+
+
+def what_ran(run: RunFolder) -> str:
+    """Command, code, data, machine, configuration."""
+    record = run.provenance
+    cohort = record.get("cohort") or {}
+    commit = record.get("commit") or "not known (installed without a checkout)"
+    if record.get("dirty"):
+        commit = f"{commit}, with changes that are not committed"
+    seconds, volume_s = record.get("duration_s"), record.get("wall_time_per_volume_s")
+    checkpoint = record.get("checkpoint") or {}
+    facts = {
+        "command": record.get("command"),
+        "commit": commit,
+        "started": record.get("time_started"),
+        "took": None if seconds is None else f"{seconds:.0f} s",
+        "time per volume": None if volume_s is None else f"{volume_s:.2f} s",
+        "device": record.get("device"),
+        "platform": record.get("platform"),
+        "Python": record.get("python"),
+        "seed": record.get("seed"),
+        "trainable parameters": _thousands(record.get("parameters")),
+        "cohort": cohort.get("name") or run.summary.get("cohort"),
+        "cohort folder": cohort.get("path"),
+        "split (SHA-256)": cohort.get("split_hash") or run.summary.get("split_hash"),
+        "checkpoint": checkpoint.get("path"),
+        "checkpoint (SHA-256)": checkpoint.get("sha256"),
+        "healthy thresholds": ", ".join(
+            f"{name} {value:.4g}" for name, value in (run.summary.get("thresholds") or {}).items()
+        ),
+    }
+    known = {name: value for name, value in facts.items() if value not in (None, "")}
+    body = f'<div class="wide">{page.definitions(known)}</div>'
+    body += "".join(page.paragraph(note, "note") for note in record.get("notes") or [])
+    versions = record.get("versions") or {}
+    body += page.details(
+        "Versions", page.table(["package", "version"], versions.items(), "Versions")
+    )
+    if run.config:
+        config = f'<pre tabindex="0">{page.escape(run.config)}</pre>'
+        body += page.details("Resolved configuration (config.yaml)", config)
+    else:
+        body += page.paragraph("config.yaml is missing.", "note")
+    return page.section("What ran", body, anchor="ran")
+
+
+def _score_table(run: RunFolder, table: tuple[list[str], list[list[str]]], caption: str) -> str:
+    """A row a method, the run's own marked; columns without a value are left out."""
+    header, rows = table
+    kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
+    if len(kept) < 2:
+        return ""
+    cells = [[_two_lines(row[i]) for i in kept] for row in rows]
+    own = ["own" if row[0] == run.method else "" for row in rows]
+    return page.table([header[i] for i in kept], cells, caption, row_class=own)
+
+
+def _two_lines(cell: str) -> Markup:
+    value, bracket, interval = cell.partition(" [")
+    if not bracket:
+        return page.escape(cell)
+    return Markup(f'{page.escape(value)}<br><span class="soft">[{page.escape(interval)}</span>')
+
+
+def _by_pathology(run: RunFolder, metric: str, threshold: str) -> dict[str, dict[str, list[float]]]:
+    """Method to pathology to subjects' values; a subject without AP has no lesion."""
+    sick = {s.subject for s in run.scores if s.metric == "auprc" and s.value == s.value}
+    values: dict[str, dict[str, list[float]]] = {}
+    for method in (run.method, CONTROL):
+        for score in run.scores:
+            wanted = (score.method, score.metric, score.threshold) == (method, metric, threshold)
+            if wanted and score.subject in sick - {POOLED} and score.value == score.value:
+                by_group = values.setdefault(method, {})
+                by_group.setdefault(score.pathology or "lesion", []).append(score.value)
+    return values
+
+
+def _thousands(count: Any) -> str | None:
+    return f"{count:,}" if isinstance(count, int) else None

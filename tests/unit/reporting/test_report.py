@@ -1,0 +1,89 @@
+"""`brainuad-report`: its exit status, its one-line errors, its choice of subjects."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brainuad import report
+from brainuad.data.manifest import Scan
+from brainuad.errors import InputError
+from brainuad.report import choose, main, make_report
+
+
+def test_choose_takes_turns_among_pathologies():
+    def scan(name: str, pathology: str) -> Scan:
+        path = Path(name)
+        return Scan(name, "T2w", path, path, not pathology, "test", pathology=pathology)
+
+    scans = [scan("h0", "")] + [scan(f"t{i}", "tumour") for i in range(5)] + [scan("m0", "ms")]
+    assert [s.subject for s in choose(scans, 4)] == ["t0", "t1", "m0", "h0"]
+    assert [s.subject for s in choose(scans, 9)][-1] == "h0"
+    assert choose(scans, 0) == []
+
+
+def test_write_is_atomic(run_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (run_folder / "report.html").write_text("old")
+    monkeypatch.setattr("brainuad.files.os.replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_report(run_folder)
+    assert (run_folder / "report.html").read_text() == "old"
+    assert not [path for path in run_folder.iterdir() if path.name.startswith(".")]
+
+
+def test_command(run_folder: Path, capsys: pytest.CaptureFixture):
+    assert main([str(run_folder), "--subjects", "1"]) == 0
+    assert capsys.readouterr().out.strip() == str(run_folder / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda run: run / "nowhere", "no such folder"),
+        (lambda run: run / "prepared", "not a run folder"),
+    ],
+)
+def test_no_run_folder_is_one_line(run_folder: Path, capsys, make, words: str):
+    assert main([str(make(run_folder))]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert error.count("\n") == 1
+    with pytest.raises(InputError):
+        main([str(make(run_folder)), "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("summary.json", "{", "not valid JSON"),
+        ("summary.json", "[]", "expected a JSON object"),
+        ("scores.csv", "a,b\n1,2\n", "no column subject"),
+        ("curves.npz", "nothing", "not readable"),
+    ],
+)
+def test_damaged_files_are_named(run_folder: Path, capsys, name: str, content: str, words: str):
+    (run_folder / name).write_text(content)
+    assert main([str(run_folder)]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert str(run_folder / name) in error
+
+
+def test_negative_count(run_folder: Path, capsys):
+    assert main([str(run_folder), "--subjects", "-1"]) == 2
+    assert "--subjects -1" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, brainuad.report as r\n"
+        "try: r.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "example:" in done.stdout
+    assert done.stdout.rstrip().endswith("[]")
+    assert report.SUBJECTS == 24
