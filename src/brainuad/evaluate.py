@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from brainuad.cli import run_hydra
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import write_text
+from brainuad.files import write_json, write_text
 from brainuad.instantiate import RUN_PACKAGES, instantiate
 
 
@@ -51,7 +51,19 @@ def evaluate(cfg: DictConfig) -> None:
     )
     out = Path(cfg.paths.output_dir)
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_evaluation(evaluation, out, provenance.describe())
+    record = {
+        **provenance.describe(),
+        "seed": cfg.seed,
+        "method": cfg.name,
+        "sequence": sequence,
+        "cohort": {
+            "name": cohort.name,
+            "path": str(cohort.root.absolute()),
+            "split_hash": cohort.split_hash(),
+        },
+    }
+    write_json(out / "provenance.json", record)
+    write_evaluation(evaluation, out, record)
     Console().print(summary_table(evaluation.summary))
     print(f"scores: {out / 'scores.csv'}")
     if failures := [*cohort_failures(cohort), *evaluation.failures]:

@@ -4,7 +4,7 @@ Files in, files out: a map is post-processed on its prepared grid, carried to th
 scores, thresholded there and compared with the untouched label.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,13 @@ def evaluate_maps(
     curves: dict[str, np.ndarray] = {}
     failures: dict[str, str] = {}
     for method, folder in maps.items():
-        known = (thresholds or {}).get(method)
-        fitted[method] = (
-            fit_healthy_threshold(cohort, sequence, folder, postprocess, space=space)
-            if known is None
-            else known
-        )
+        if method in (thresholds or {}):
+            fitted[method] = (thresholds or {})[method]
+        else:
+            fitted[method], bad = fit_healthy_threshold(
+                cohort, sequence, folder, postprocess, space=space
+            )
+            failures = dict(bad) | failures
         subjects = []
         for scan in test:
             try:
@@ -157,20 +158,25 @@ def evaluate_maps(
 
 def fit_healthy_threshold(
     cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
-) -> float:
+) -> tuple[float, list[tuple[str, str]]]:
     """The healthy threshold of the maps of the healthy validation subjects (PROTOCOL section 2).
 
+    Returns:
+        The threshold, and the subjects whose map could not be read, with the reason.
+
     Raises:
-        InputError: no healthy validation subject, or one of their maps cannot be read.
+        InputError: no healthy validation subject, or not one map could be read.
     """
-    scans = cohort.select("val", sequence, healthy=True)
-
-    def scores() -> Iterable[np.ndarray]:
-        for scan in scans:
+    scores, failures = [], []
+    for scan in cohort.select("val", sequence, healthy=True):
+        try:
             score, brain_mask = _score_volume(scan, maps, postprocess, space)
-            yield score.array[brain_mask]
-
-    return postprocess.threshold.fit(scores())
+            scores.append(score.array[brain_mask])
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+    if not scores:
+        raise InputError(f"{maps}: no healthy validation map could be read: {failures[0][1]}")
+    return postprocess.threshold.fit(scores), failures
 
 
 def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:

@@ -4,7 +4,9 @@ python train.py experiment=strega
 """
 
 import json
+import logging
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,7 @@ def train(cfg: DictConfig) -> None:
     from brainuad.data.manifest import Cohort
 
     started = time.time()
+    _quieten()
     out = _output_dir(cfg)
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -70,10 +73,11 @@ def train(cfg: DictConfig) -> None:
         "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
         "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
         "fit_s": fitted - started,
-        "notes": [],
     }
     failures = detect_and_score(cfg, detector, cohort, out, record)
-    failures = list(dict.fromkeys([*datamodule.failures, *failures]))
+    # A subject that failed early fails later too: its first reason is the one to know.
+    failures = list(dict(reversed([*datamodule.failures, *failures])).items())[::-1]
+    record["failures"] = failures
     record["duration_s"] = time.time() - started
     write_json(out / "provenance.json", record)
     if cfg.report:
@@ -113,7 +117,8 @@ def detect_and_score(
     )
     record["wall_time_per_volume_s"] = written.seconds_per_volume
     failures += written.failures
-    threshold = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
+    threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
+    failures += bad
     detector.card["threshold"] = threshold
     save_model(detector, out / "model.ckpt")
     record["checkpoint"] = {"path": "model.ckpt", "sha256": weights_hash(detector)}
@@ -174,6 +179,15 @@ def device(name: str) -> str:
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _quieten() -> None:
+    """Leaves out what libraries say about themselves; warnings about the work stay."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # The loader's workers are a setting here, and on two cores none is best.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def _output_dir(cfg: DictConfig) -> Path:

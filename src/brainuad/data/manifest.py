@@ -229,6 +229,6 @@ def _format(scan: Scan, root: Path) -> dict[str, str]:
         elif isinstance(value, bool):
             value = str(value).lower()
         elif isinstance(value, float):
-            value = f"{value:.6g}"
+            value = repr(value)
         row[name] = "" if value is None else str(value)
     return row

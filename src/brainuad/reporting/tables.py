@@ -18,17 +18,21 @@ SHOWN = (
 """Title, group, threshold and metric of the columns."""
 
 
-def summary_rows(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def summary_rows(
+    results: Sequence[dict[str, Any]], interval: bool = True
+) -> tuple[list[str], list[list[str]]]:
     """Header and rows, a row a method: mean ± standard deviation [95 % interval].
 
     Args:
         results: the summary's rows, `brainuad.evaluation.summarise_scores`.
+        interval: show it.
     """
     found = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in results}
     methods = list(dict.fromkeys(r["method"] for r in results))
     header = ["method", *(title for title, *_ in SHOWN)]
     return header, [
-        [method, *(_cell(found.get((method, *key))) for _, *key in SHOWN)] for method in methods
+        [method, *(_cell(found.get((method, *key)), interval) for _, *key in SHOWN)]
+        for method in methods
     ]
 
 
@@ -47,12 +51,12 @@ def group_rows(
 
 
 def summary_table(results: Sequence[dict[str, Any]]) -> "Table":
-    """The table for the terminal; columns without a value are left out."""
+    """The table for the terminal, without intervals; empty columns are left out."""
     from rich.table import Table
 
-    header, rows = summary_rows(results)
+    header, rows = summary_rows(results, interval=False)
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
-    table = Table(title="mean ± standard deviation [95 % interval] over subjects")
+    table = Table(title="mean ± standard deviation over subjects")
     for i in kept:
         table.add_column(header[i], no_wrap=i == 0)
     for row in rows:

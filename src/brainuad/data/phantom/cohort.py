@@ -34,12 +34,12 @@ def write_phantom_cohort(
     seed: int = 0,
     spacing_mm: float = 2.0,
     sequences: Sequence[str] = SEQUENCES,
-    train: int = 32,
-    val: int = 8,
-    test: int = 8,
-    tumour: int = 10,
-    ms: int = 10,
-    stroke: int = 10,
+    train: int = 28,
+    val: int = 6,
+    test: int = 6,
+    tumour: int = 8,
+    ms: int = 8,
+    stroke: int = 8,
     jobs: int = 1,
     limit: int | None = None,
 ) -> Cohort:
@@ -92,7 +92,7 @@ def write_phantom_cohort(
         "sequences": list(sequences),
         "subjects": counts,
         "limit": limit,
-        "steps": ["synthesis", "percentile normalise 1-99 in brain"],
+        "steps": ["synthesis", "percentile normalise 1-99.9 in brain"],
         "versions": {name: version(name) for name in ("nilearn", "numpy", "scipy")},
     }
     return write_cohort(Path(out), [scan for scans in made for scan in scans], info)

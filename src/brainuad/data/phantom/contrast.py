@@ -41,7 +41,9 @@ class Signal:
 SIGNALS = {
     "T1w": Signal((0.22, 0.03), (0.60, 0.025), (0.90, 0.025), 1.12, 0.02, -0.12, 0.35, 0.55, 0.05),
     "T2w": Signal((1.00, 0.05), (0.56, 0.03), (0.42, 0.025), 0.92, 0.03, 0.14, -0.5, 0.80, -0.25),
-    "FLAIR": Signal((0.14, 0.04), (0.62, 0.03), (0.50, 0.025), 0.94, 0.05, 0.22, 0.35, 0.62, 0.4),
+    "FLAIR": Signal(
+        (0.14, 0.04), (0.60, 0.025), (0.50, 0.025), 0.94, 0.035, 0.18, 0.25, 0.62, 0.35
+    ),
 }
 
 
@@ -142,7 +144,7 @@ def draw_acquisition(
     slice_mm = float(rng.uniform(3, 5)) if thick else spacing
     bias = np.exp(rng.uniform(0.01, 0.05) * random_field(rng, shape, spacing, 45))
     # Averaging over a coarser voxel lowers the noise.
-    sigma = rng.uniform(0.015, 0.035) * min(1.0, (2 / spacing) ** 0.5)
+    sigma = rng.uniform(0.012, 0.03) * min(1.0, (2 / spacing) ** 0.5)
     noise = sigma * rng.standard_normal((2, *shape)).astype(np.float32)
     return Acquisition(slice_mm, bias.astype(np.float32), noise, spacing)
 

@@ -15,27 +15,27 @@ from brainuad.data.phantom.fields import generator, random_field, tame, warp
 
 # Intensity of a pathological tissue in T1w, T2w and FLAIR on the scale of `contrast.SIGNALS`.
 TISSUES = {
-    "oedema": (0.66, 0.72, 0.74),
-    "solid": (0.58, 0.66, 0.72),
-    "faint": (0.72, 0.56, 0.62),
-    "iso": (0.66, 0.53, 0.58),
+    "oedema": (0.66, 0.95, 0.88),
+    "solid": (0.58, 0.86, 0.86),
+    "faint": (0.72, 0.62, 0.70),
+    "iso": (0.66, 0.54, 0.58),
     "dark": (0.50, 0.34, 0.38),
-    "cyst": (0.24, 0.97, 0.20),
-    "plaque": (0.62, 0.66, 0.80),
-    "faint plaque": (0.78, 0.52, 0.64),
-    "black hole": (0.42, 0.78, 0.46),
-    "acute": (0.64, 0.74, 0.84),
-    "fogging": (0.72, 0.55, 0.60),
-    "gliosis": (0.62, 0.72, 0.82),
+    "cyst": (0.24, 1.05, 0.20),
+    "plaque": (0.62, 0.84, 0.92),
+    "faint plaque": (0.78, 0.58, 0.74),
+    "black hole": (0.42, 0.92, 0.46),
+    "acute": (0.64, 0.86, 0.90),
+    "fogging": (0.72, 0.56, 0.62),
+    "gliosis": (0.62, 0.82, 0.88),
 }
 ORDER = ("T1w", "T2w", "FLAIR")
 
-TUMOUR_CORES = (("solid", 0.35), ("cyst", 0.2), ("iso", 0.25), ("dark", 0.2))
-TUMOUR_HALOS = (("oedema", 0.45), ("faint", 0.25), ("", 0.3))
-STROKES = (("acute", 0.35), ("fogging", 0.3), ("cyst", 0.35))
-PLAQUES = (("plaque", 0.45), ("faint plaque", 0.35), ("black hole", 0.2))
+TUMOUR_CORES = (("solid", 0.55), ("cyst", 0.15), ("iso", 0.15), ("dark", 0.15))
+TUMOUR_HALOS = (("oedema", 0.75), ("faint", 0.15), ("", 0.1))
+STROKES = (("acute", 0.5), ("fogging", 0.2), ("cyst", 0.3))
+PLAQUES = (("plaque", 0.7), ("faint plaque", 0.2), ("black hole", 0.1))
 
-VOLUMES_ML = {"tumour": (15.0, 110.0), "stroke": (12.0, 90.0), "ms": (3.0, 25.0)}
+VOLUMES_ML = {"tumour": (20.0, 140.0), "ms": (4.0, 30.0), "stroke": (12.0, 100.0)}
 """Range of the total lesion volume of a subject."""
 
 
@@ -64,8 +64,8 @@ class Lesion:
             image = warp(image, self.displacement_mm, spacing_mm)
         for tissue, share in self.parts.items():
             target = TISSUES[tissue][ORDER.index(sequence)]
-            # A fifth of what was there stays, so a lesion is not a flat patch.
-            image = image + 0.8 * self.strength * share * (target - image)
+            # A tenth of what was there stays, so a lesion is not a flat patch.
+            image = image + 0.9 * self.strength * share * (target - image)
         return image.astype(np.float32)
 
 
@@ -95,7 +95,7 @@ def _tumour(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
     """A core with an irregular border, mostly a halo in the white matter, and mass effect."""
     shape, spacing = anatomy.brain_mask.shape, anatomy.spacing_mm
     volume = _volume_mm3("tumour", rng)
-    core_radius = (volume * rng.uniform(0.3, 0.6) * 3 / (4 * np.pi)) ** (1 / 3)
+    core_radius = (volume * rng.uniform(0.2, 0.5) * 3 / (4 * np.pi)) ** (1 / 3)
     room = (anatomy.surface_distance_mm > 0.6 * core_radius) & (anatomy.white > 0.5)
     centre = _pick(room, anatomy.white, rng)
     grid = np.indices(shape, dtype=np.float32) * spacing
@@ -119,7 +119,7 @@ def _tumour(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
     # The skull does not give way.
     profile *= np.clip(anatomy.surface_distance_mm / 12, 0, 1)
     displacement = -profile * offset / np.maximum(distance, spacing)
-    strength = float(rng.uniform(0.45, 1.0))
+    strength = float(rng.uniform(0.65, 1.0))
     return Lesion(parts, tame(displacement.astype(np.float32), spacing), strength)
 
 
@@ -156,7 +156,7 @@ def _sclerosis(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
         np.copyto(part, np.maximum(part, np.minimum(share, 1 - others)))
         filled = sum(float((p >= 0.5).sum()) for p in parts.values()) * spacing**3
         weight[tuple(int(c) for c in centre)] = 0
-    return Lesion(parts, None, float(rng.uniform(0.6, 1.0)))
+    return Lesion(parts, None, float(rng.uniform(0.7, 1.0)))
 
 
 def _stroke(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:

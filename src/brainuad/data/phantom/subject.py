@@ -76,7 +76,7 @@ def make_subject(
         clean = render(anatomy, details, sequence, subject, seed)
         twin = acquire(clean)
         image = twin if lesion is None else acquire(lesion.paint(clean, sequence, spacing_mm))
-        low, high = np.percentile(image[inside], [1, 99])
+        low, high = np.percentile(image[inside], [1, 99.9])
         images[sequence], twins[sequence] = (
             np.where(inside, np.clip((x - low) / (high - low), 0, 1), 0).astype(np.float32)
             for x in (image, twin)
