@@ -1,6 +1,7 @@
 """The error boundary of every command: one line for the user, a traceback only with `--debug`."""
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -34,17 +35,33 @@ def run_hydra(config_name: str, task: Callable[[Any], None]) -> int:
     Returns the exit status as `run_cli` does.
     """
     import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     debug = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     # Hydra then raises instead of printing its own page, and the guard below says it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    caught: list[Exception] = []
+
+    @functools.wraps(task)
+    def job(cfg: Any) -> None:
+        try:
+            task(cfg)
+        except Exception as error:
+            # A job of a sweep must fail in Hydra's eyes; a single one is ours to report.
+            if HydraConfig.get().mode is not RunMode.RUN:
+                raise
+            caught.append(error)
+
     main = hydra.main(
         version_base="1.3", config_path="pkg://brainuad.configs", config_name=config_name
-    )(task)
+    )(job)
 
     def run() -> int:
         main()
+        if caught:
+            raise caught[0]
         return 0
 
     return _guard(run, debug)

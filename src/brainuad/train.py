@@ -7,6 +7,7 @@ import json
 import logging
 import time
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 RESULT_KEYS = ("name", "seed", "data", "model", "tiling", "datamodule")
 """What must agree between a checkpoint and the run that resumes from it."""
+
+NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
+"""What may differ within: none of it changes a result."""
 
 
 def main() -> int:
@@ -250,7 +254,7 @@ def _card(config: dict[str, Any], cohort: "Cohort") -> dict[str, Any]:
         split: sorted({s.subject for s in cohort.scans if s.split == split and s.healthy})
         for split in ("train", "val")
     }
-    run = {key: config[key] for key in RESULT_KEYS}
+    run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)
     return {
         "model": config["model"],
         "tiling": config["tiling"],
@@ -265,3 +269,9 @@ def _card(config: dict[str, Any], cohort: "Cohort") -> dict[str, Any]:
         # Through JSON, so that what was resolved and what was loaded compare equal.
         "run": json.loads(json.dumps(run, default=str)),
     }
+
+
+def _without(value: Any, keys: Collection[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
+    return value

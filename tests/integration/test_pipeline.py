@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from tiny import ROOT
 
 from brainuad.prepare import main as prepare
 

@@ -5,7 +5,7 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import AFFINE, brain, lesion
+from tiny import AFFINE, brain, lesion
 
 from brainuad.data.folder import assign_splits, find_scans
 from brainuad.data.manifest import read_cohort

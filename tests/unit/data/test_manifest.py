@@ -1,5 +1,5 @@
 import pytest
-from conftest import write_tiny_cohort
+from tiny import write_tiny_cohort
 
 from brainuad.data.manifest import read_cohort, write_cohort
 from brainuad.errors import InputError
@@ -53,7 +53,7 @@ def _edit(cohort, old, new):
         ("sub00,T2w,sub00.nii.gz", "sub00,T2w,", "line 2: column image is empty"),
         ("sub00,T2w", "../sub00,T2w", "cannot name a file"),
         ("false,test", "false,train", "not healthy but in split 'train'"),
-        (",box,2", ",box,much", "contrast is 'much'; write a number"),
+        (",box,2.0", ",box,much", "contrast is 'much'; write a number"),
     ],
 )
 def test_bad_rows_are_refused_by_name(tiny_cohort, old, new, words):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import write_tiny_cohort
+from tiny import write_tiny_cohort
 
 from brainuad.data.augment import Augment
 from brainuad.data.datamodule import HealthyDataModule

@@ -1,10 +1,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import brain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from tiny import brain
 
 from brainuad.errors import InputError
 from brainuad.preparation.brain import extracted_brain_mask

@@ -59,7 +59,7 @@ def draw_displacement(template: Template, subject: str, seed: int) -> np.ndarray
     rotation = np.array([[0, -turn[2], turn[1]], [turn[2], 0, -turn[0]], [-turn[1], turn[0], 0]])
     total = np.tensordot((scale + rotation).astype(np.float32), relative, axes=1)
     total += rng.normal(0, 1.0, 3)[:, None, None, None].astype(np.float32)
-    for scale_mm, amplitude_mm in ((25.0, 2.2), (9.0, 1.3), (5.0, 0.7)):
+    for scale_mm, amplitude_mm in ((25.0, 1.8), (9.0, 1.3), (5.0, 0.7)):
         for axis in range(3):
             total[axis] += amplitude_mm * random_field(rng, shape, spacing, scale_mm)
     total += _ventricle_growth(template, rng)

@@ -33,7 +33,7 @@ ORDER = ("T1w", "T2w", "FLAIR")
 TUMOUR_CORES = (("solid", 0.55), ("cyst", 0.15), ("iso", 0.15), ("dark", 0.15))
 TUMOUR_HALOS = (("oedema", 0.75), ("faint", 0.15), ("", 0.1))
 STROKES = (("acute", 0.5), ("fogging", 0.2), ("cyst", 0.3))
-PLAQUES = (("plaque", 0.7), ("faint plaque", 0.2), ("black hole", 0.1))
+PLAQUES = (("plaque", 0.55), ("faint plaque", 0.35), ("black hole", 0.1))
 
 VOLUMES_ML = {"tumour": (20.0, 140.0), "ms": (4.0, 30.0), "stroke": (12.0, 100.0)}
 """Range of the total lesion volume of a subject."""
@@ -156,7 +156,7 @@ def _sclerosis(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
         np.copyto(part, np.maximum(part, np.minimum(share, 1 - others)))
         filled = sum(float((p >= 0.5).sum()) for p in parts.values()) * spacing**3
         weight[tuple(int(c) for c in centre)] = 0
-    return Lesion(parts, None, float(rng.uniform(0.7, 1.0)))
+    return Lesion(parts, None, float(rng.uniform(0.6, 1.0)))
 
 
 def _stroke(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
@@ -183,6 +183,8 @@ def _stroke(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
     angle = np.degrees(np.arccos(np.clip(along, -1, 1)))
     field = 5 * random_field(rng, shape, spacing, 5)
     tissue = anatomy.brain_mask * np.clip((1 - anatomy.csf) * 1.5, 0, 1)
+    # At the root itself every direction is as near as any other.
+    tissue = tissue * np.clip((distance - 4) / 6, 0, 1)
     low, high = 3.0, 80.0
     # The opening angle that gives the drawn volume, by bisection.
     for _ in range(12):
@@ -192,6 +194,8 @@ def _stroke(anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
             low = opening
         else:
             high = opening
+    # Where the border runs flat it would leave a wide halo of small shares.
+    inside = ndimage.gaussian_filter((inside >= 0.5).astype(np.float32), 1.0 / spacing)
     kind = _choose(STROKES, rng)
     strength = float(rng.uniform(0.5, 1.0))
     if kind != "cyst":

@@ -1,0 +1,65 @@
+"""Tiny cohorts with known answers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from brainuad.data.manifest import Cohort, Scan, write_cohort
+from brainuad.data.nifti import write_volume
+
+ROOT = Path(__file__).parents[1]
+SHAPE = (24, 28, 20)
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+
+
+def brain(seed: int, shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, np.ndarray]:
+    """An ellipsoid with a smooth pattern: image in [0, 1] and brain mask."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    mask = sum(axis**2 for axis in axes) < 0.8
+    pattern = 0.5 + 0.2 * np.cos(4 * axes[0] + 0.2 * rng.standard_normal()) * np.cos(4 * axes[1])
+    noise = 0.02 * rng.standard_normal(shape)
+    return np.where(mask, np.clip(pattern + noise, 0, 1), 0).astype(np.float32), mask
+
+
+def lesion(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    """A box of 4x4x4 voxels right of the centre."""
+    mask = np.zeros(shape, bool)
+    x, y, z = (n // 2 for n in shape)
+    mask[x + 2 : x + 6, y - 2 : y + 2, z - 2 : z + 2] = True
+    return mask
+
+
+def write_tiny_cohort(
+    root: Path, train: int = 3, val: int = 2, test: int = 1, sick: int = 2
+) -> Cohort:
+    """Writes ellipsoid brains; the sick ones have the box lesion, 0.4 brighter."""
+    scans = []
+    plan = [("train", False)] * train + [("val", False)] * val
+    plan += [("test", False)] * test + [("test", True)] * sick
+    for index, (split, is_sick) in enumerate(plan):
+        name = f"sub{index:02d}"
+        image, mask = brain(index)
+        paths = {"image": root / f"{name}.nii.gz", "brain_mask": root / f"{name}_brain.nii.gz"}
+        if is_sick:
+            paths |= {
+                "twin": root / f"{name}_twin.nii.gz",
+                "lesion_mask": root / f"{name}_lesion.nii.gz",
+            }
+            write_volume(paths["twin"], image, AFFINE)
+            write_volume(paths["lesion_mask"], lesion(), AFFINE, np.uint8)
+            image = np.clip(image + 0.4 * lesion(), 0, 1)
+        write_volume(paths["image"], image, AFFINE)
+        write_volume(paths["brain_mask"], mask, AFFINE, np.uint8)
+        scans.append(
+            Scan(
+                subject=name,
+                sequence="T2w",
+                healthy=not is_sick,
+                split=split,
+                pathology="box" if is_sick else "",
+                contrast=2.0 if is_sick else None,
+                **paths,
+            )
+        )
+    return write_cohort(root, scans, {"name": "tiny"})

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+from tiny import ROOT
+
+from brainuad.instantiate import instantiate
+from brainuad.postprocess.components import RemoveSmall
+from brainuad.postprocess.mask import ErodeBrainMask
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.smooth import Gaussian, Median
+from brainuad.postprocess.threshold import HealthyThreshold, otsu
+
+MM1, MM2 = (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)
+
+
+def _ball(shape=(21, 21, 21), radius=8.0):
+    grid = np.indices(shape) - (np.array(shape) // 2)[:, None, None, None]
+    return np.linalg.norm(grid, axis=0) <= radius
+
+
+@pytest.mark.parametrize("step", [Gaussian(2.0), Median(3.0), ErodeBrainMask(2.0)])
+def test_map_steps_keep_the_outside_zero_and_do_not_change_their_input(step):
+    mask = _ball()
+    noise = np.random.default_rng(0).random(mask.shape).astype(np.float32)
+    before = noise.copy()
+    found = step(noise, mask, MM1)
+    assert found.dtype == np.float32
+    assert (found[~mask] == 0).all()
+    assert np.array_equal(noise, before)
+
+
+def test_gaussian_keeps_a_constant_brain_constant():
+    mask = _ball()
+    found = Gaussian(3.0)(mask.astype(np.float32), mask, MM1)
+    assert found[mask] == pytest.approx(1, abs=1e-5)
+
+
+def test_gaussian_is_scipys_away_from_the_rim():
+    mask = np.ones((31, 31, 31), bool)
+    spike = np.zeros(mask.shape, np.float32)
+    spike[15, 15, 15] = 1
+    found = Gaussian(2.0)(spike, mask, (1.0, 2.0, 4.0))
+    expected = ndimage.gaussian_filter(spike, (2.0, 1.0, 0.5))
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_median_is_scipys_and_its_window_is_in_mm():
+    noise = np.random.default_rng(0).random((12, 13, 14)).astype(np.float32)
+    mask = np.ones(noise.shape, bool)
+    inner = (slice(3, -3),) * 3
+    expected = ndimage.median_filter(noise, size=(5, 3, 1))
+    found = Median(5.0)(noise, mask, (1.0, 2.0, 5.0))
+    assert np.array_equal(found[inner], expected[inner])
+    assert np.array_equal(Median(1.0)(noise, mask, MM2), noise)
+
+
+def test_erosion_means_the_same_at_every_spacing():
+    fine, coarse = _ball((41, 41, 41), 16.0), _ball((21, 21, 21), 8.0)
+    volumes = [
+        ErodeBrainMask(4.0)(mask.astype(np.float32), mask, spacing).sum() * np.prod(spacing)
+        for mask, spacing in ((fine, MM1), (coarse, MM2))
+    ]
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.1)
+    assert volumes[0] == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.1)
+
+
+def test_a_brain_that_touches_the_edge_is_eroded_there():
+    mask = np.ones((5, 5, 5), bool)
+    found = ErodeBrainMask(1.0)(mask.astype(np.float32), mask, MM1)
+    assert found.sum() == 27
+
+
+def test_small_components_by_hand():
+    mask = np.zeros((10, 10, 10), bool)
+    mask[1, 1, 1] = mask[2, 2, 2] = True  # One component: they touch at a corner.
+    mask[6:8, 6:8, 6:8] = True
+    brain = np.ones_like(mask)
+    assert RemoveSmall(2.0)(mask, brain, MM1).sum() == 10
+    assert RemoveSmall(3.0)(mask, brain, MM1).sum() == 8
+    assert RemoveSmall(16.0)(mask, brain, MM2).sum() == 10
+    assert RemoveSmall(17.0)(mask, brain, MM2).sum() == 8
+    assert RemoveSmall(9.0)(mask, brain, MM1).sum() == 0
+    assert RemoveSmall(0.5)(mask, brain, MM1) is mask
+
+
+@given(
+    maps=st.lists(
+        arrays(np.float32, st.integers(1, 40), elements=st.sampled_from([0, 0.1, 0.5, 0.9, 1])),
+        min_size=1,
+        max_size=3,
+    ),
+    alpha=st.sampled_from([0.0, 0.01, 0.1, 0.5]),
+)
+def test_healthy_threshold_is_the_smallest_that_is_silent_enough(maps, alpha):
+    found = HealthyThreshold(alpha).fit(maps)
+    pooled = np.concatenate(maps)
+    assert (pooled > found).mean() <= alpha
+    smaller = pooled[pooled < found]
+    if smaller.size:
+        assert (pooled > smaller.max()).mean() > alpha
+
+
+def test_healthy_threshold_by_hand():
+    assert HealthyThreshold(0.01).fit([np.arange(100), np.arange(100, 200)]) == 197
+    assert HealthyThreshold(0.0).fit([np.arange(100)]) == 99
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.0])
+def test_bad_alpha(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        HealthyThreshold(alpha)
+
+
+def test_no_healthy_voxel():
+    with pytest.raises(ValueError, match="no healthy brain voxel"):
+        HealthyThreshold().fit([np.zeros(0)])
+
+
+def test_otsu_parts_two_heaps_and_bears_a_constant():
+    rng = np.random.default_rng(0)
+    found = otsu(np.concatenate([rng.normal(0.2, 0.02, 900), rng.normal(0.8, 0.02, 100)]))
+    assert 0.25 < found < 0.75
+    assert otsu(np.full(10, 0.3)) == pytest.approx(0.3)
+
+
+def test_pipeline_order_and_brain():
+    mask = _ball()
+    chain = Postprocess(
+        map_steps=[lambda m, b, s: m + 1, lambda m, b, s: m * 2],
+        threshold=HealthyThreshold(),
+        mask_steps=[RemoveSmall(1.0)],
+    )
+    ones = np.ones(mask.shape, np.float32)
+    score = chain.score(ones, mask, MM1)
+    assert (score[mask] == 4).all()
+    assert np.array_equal(chain.segment(score, mask, MM1, 3.9), mask)
+    assert not chain.segment(score, mask, MM1, 4.0).any()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "postprocess").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_preset_runs(path):
+    chain = instantiate(yaml.safe_load(path.read_text()))
+    mask = _ball()
+    noise = np.random.default_rng(0).random(mask.shape).astype(np.float32)
+    score = chain.score(noise, mask, MM2)
+    assert chain.segment(score, mask, MM2, 0.5).dtype == bool

@@ -1,0 +1,234 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import AFFINE, lesion, write_tiny_cohort
+
+from brainuad.data.manifest import write_cohort
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.errors import InputError
+from brainuad.evaluation import (
+    COLUMNS,
+    POOLED,
+    evaluate_maps,
+    fit_healthy_threshold,
+    write_evaluation,
+)
+from brainuad.metrics import voxel
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.threshold import HealthyThreshold
+
+PLAIN = Postprocess([], HealthyThreshold(0.01), [])
+
+
+def write_maps(cohort, folder, score):
+    """Maps of every val and test scan: `score(image, truth, brain)`."""
+    for scan in cohort.scans:
+        if scan.split != "train":
+            image = read_volume(scan.image)
+            truth = np.zeros(image.array.shape, bool)
+            if scan.lesion_mask:
+                truth = read_mask(scan.lesion_mask)
+            found = score(image.array, truth, read_mask(scan.brain_mask))
+            write_volume(folder / f"{scan.subject}_anomaly.nii.gz", found, image.affine)
+    return folder
+
+
+@pytest.fixture
+def maps(tiny_cohort, tmp_path):
+    """The image itself is the score: the lesion is brighter than most of the brain."""
+    return write_maps(tiny_cohort, tmp_path / "maps", lambda image, truth, brain: image)
+
+
+def values(evaluation, metric, threshold="none", method="own"):
+    part = evaluation.scores
+    part = part[(part.metric == metric) & (part.threshold == threshold) & (part.method == method)]
+    return dict(zip(part.subject, part.value, strict=True))
+
+
+def test_scores_equal_the_metrics_of_the_voxels(tiny_cohort, maps):
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    assert tuple(found.scores.columns) == COLUMNS
+    for scan in tiny_cohort.select("test", "T2w", healthy=False):
+        brain = read_mask(scan.brain_mask)
+        score, truth = read_volume(scan.image).array[brain], lesion()[brain]
+        assert values(found, "auprc")[scan.subject] == voxel.average_precision(score, truth)
+        assert values(found, "auroc")[scan.subject] == voxel.auroc(score, truth)
+        best = voxel.best_dice(score, truth)[0]
+        assert values(found, "dice", "oracle_subject")[scan.subject] == best
+        segmentation = score > found.thresholds["own"]
+        assert values(found, "dice", "healthy")[scan.subject] == voxel.dice(segmentation, truth)
+        assert values(found, "lesion_ml")[scan.subject] == pytest.approx(64 * 27 / 1000)
+    healthy = tiny_cohort.select("test", "T2w", healthy=True)[0].subject
+    assert set(values(found, "fpr_healthy", "healthy")) == {healthy}
+    assert 0 <= values(found, "fpr_healthy", "healthy")[healthy] < 0.05
+    assert set(values(found, "subject_auroc")) == {POOLED}
+
+
+def test_the_threshold_is_of_the_healthy_validation_voxels(tiny_cohort, maps):
+    pooled = np.concatenate(
+        [
+            read_volume(scan.image).array[read_mask(scan.brain_mask)]
+            for scan in tiny_cohort.select("val", "T2w")
+        ]
+    )
+    threshold, failures = fit_healthy_threshold(tiny_cohort, "T2w", maps, PLAIN)
+    assert threshold == HealthyThreshold(0.01).fit([pooled])
+    assert not failures
+    given = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN, thresholds={"own": 0.5})
+    assert given.thresholds == {"own": 0.5}
+    assert (given.scores[given.scores.threshold == "healthy"].threshold_value == 0.5).all()
+
+
+def test_a_perfect_map_scores_one_and_an_empty_one_zero(tiny_cohort, tmp_path):
+    perfect = write_maps(tiny_cohort, tmp_path / "p", lambda i, t, b: t.astype(np.float32))
+    empty = write_maps(tiny_cohort, tmp_path / "e", lambda i, t, b: 0 * i)
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": perfect, "empty": empty}, PLAIN)
+    for metric, threshold in (("auprc", "none"), ("auroc", "none"), ("dice", "oracle")):
+        assert set(values(found, metric, threshold).values()) == {1.0}
+    sick = {s.subject for s in tiny_cohort.select("test", "T2w", healthy=False)}
+    dice = values(found, "dice", "healthy", "empty")
+    # Truth but no mask is 0, neither is 1.
+    assert {dice[s] for s in sick} == {0.0}
+    assert {dice[s] for s in set(dice) - sick} == {1.0}
+    assert values(found, "auprc_pooled")[POOLED] == 1
+    assert values(found, "subject_auroc")[POOLED] == 1
+
+
+def test_the_protocols_groups(tiny_cohort, maps):
+    scans = list(tiny_cohort.scans)
+    write_volume(scans[-1].lesion_mask, np.zeros_like(lesion()), AFFINE, np.uint8)
+    scans[-2] = replace(scans[-2], contrast=0.1)
+    cohort = write_cohort(tiny_cohort.root, scans, tiny_cohort.info)
+    found = evaluate_maps(cohort, "T2w", {"own": maps}, PLAIN)
+    rows = {(r["group"], r["threshold"], r["metric"]): r for r in found.summary}
+    assert rows["all", "healthy", "dice"]["n"] == 1
+    assert rows["box", "none", "auprc"]["n"] == 1
+    assert rows["iso", "none", "auprc"]["n"] == 1
+    assert rows["no lesion", "none", "auprc"]["undefined"] == 1
+    assert rows["healthy", "healthy", "fpr_healthy"]["n"] == 1
+    assert ("bright", "none", "auprc") not in rows
+
+
+def test_native_space_is_the_labels_own(tiny_cohort, maps, tmp_path):
+    """The native scan is twice as fine and flipped; its label is the one that counts."""
+    scans = []
+    for scan in tiny_cohort.scans:
+        if scan.healthy:
+            scans.append(scan)
+            continue
+        native = AFFINE @ np.diag([-0.5, 0.5, 0.5, 1.0])
+        native[:3, 3] = [3 * 23.25, -0.75, -0.75]
+        paths = tmp_path / f"{scan.subject}.nii.gz", tmp_path / f"{scan.subject}_l.nii.gz"
+        image = read_volume(scan.image).array
+        for path, array in zip(paths, (image, lesion()), strict=True):
+            fine = array.repeat(2, 0).repeat(2, 1).repeat(2, 2)[::-1]
+            write_volume(path, fine, native)
+        scans.append(replace(scan, native_image=paths[0], native_lesion_mask=paths[1]))
+    cohort = write_cohort(tmp_path / "native", scans, {})
+    perfect = write_maps(cohort, tmp_path / "p", lambda i, t, b: t.astype(np.float32))
+    found = evaluate_maps(cohort, "T2w", {"own": perfect}, PLAIN, thresholds={"own": 0.5})
+    assert min(values(found, "auroc").values()) == pytest.approx(1, abs=1e-3)
+    sick = {s.subject for s in cohort.select("test", "T2w", healthy=False)}
+    dice = values(found, "dice", "healthy")
+    assert min(dice[s] for s in sick) > 0.97
+    assert values(found, "lesion_ml")[min(sick)] == pytest.approx(64 * 27 / 1000)
+    prepared = evaluate_maps(cohort, "T2w", {"own": perfect}, PLAIN, space="prepared")
+    assert set(prepared.scores.space) == {"prepared"}
+    with pytest.raises(InputError, match="use native or prepared"):
+        evaluate_maps(cohort, "T2w", {"own": perfect}, PLAIN, space="mni")
+
+
+def _missing(path):
+    path.unlink()
+
+
+def _other_grid(path):
+    write_volume(path, np.zeros((3, 3, 3)), AFFINE)
+
+
+def _nan(path):
+    volume = read_volume(path)
+    volume.array[0, 0, 0] = np.nan
+    write_volume(path, volume.array, AFFINE)
+
+
+def _negative(path):
+    write_volume(path, read_volume(path).array - 1, AFFINE)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_missing, "no such file"),
+        (_other_grid, "found grid"),
+        (_nan, "1 NaN"),
+        (_negative, "negative scores"),
+    ],
+)
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_bad_map_is_listed_and_the_rest_is_scored(tiny_cohort, maps, damage, words, split):
+    subject = tiny_cohort.select(split, "T2w")[-1].subject
+    damage(maps / f"{subject}_anomaly.nii.gz")
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    assert [name for name, _ in found.failures] == [subject]
+    assert words in found.failures[0][1]
+    assert len(values(found, "auprc")) == (1 if split == "test" else 2)
+
+
+def test_a_lesion_without_a_label_is_listed(tiny_cohort, maps):
+    scans = list(tiny_cohort.scans)
+    scans[-1] = replace(scans[-1], lesion_mask=None)
+    cohort = write_cohort(tiny_cohort.root, scans, {})
+    found = evaluate_maps(cohort, "T2w", {"own": maps}, PLAIN)
+    assert "without a lesion mask" in found.failures[0][1]
+
+
+def test_nothing_to_score_is_an_error(tiny_cohort, tmp_path, maps):
+    with pytest.raises(InputError, match="no healthy validation map could be read"):
+        evaluate_maps(tiny_cohort, "T2w", {"own": tmp_path}, PLAIN)
+    with pytest.raises(InputError, match="no map could be scored"):
+        evaluate_maps(tiny_cohort, "T2w", {"own": tmp_path}, PLAIN, thresholds={"own": 1})
+    with pytest.raises(InputError, match="no T1w scan in split 'test'"):
+        evaluate_maps(tiny_cohort, "T1w", {"own": maps}, PLAIN)
+
+
+def test_subjects_that_were_trained_on_are_refused(tiny_cohort, maps):
+    subject = tiny_cohort.select("test", "T2w")[0].subject
+    with pytest.raises(InputError, match=f"{subject} were trained on"):
+        evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN, trained_on=[subject])
+
+
+def test_files(tiny_cohort, maps, tmp_path):
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    for name in ("a", "b"):
+        write_evaluation(found, tmp_path / name, {"command": "test"})
+    first, second = (tmp_path / name / "scores.csv" for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    pd.testing.assert_frame_equal(
+        pd.read_csv(first)[["subject", "metric", "value"]],
+        found.scores[["subject", "metric", "value"]],
+    )
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert summary["split_hash"] == tiny_cohort.split_hash()
+    assert summary["thresholds"].keys() == {"own"}
+    with np.load(tmp_path / "a" / "curves.npz") as curves:
+        assert np.all(np.diff(curves["own/recall"]) > 0)
+        assert len(curves["own/recall"]) == len(curves["own/precision"]) <= 1000
+
+
+def test_more_subjects_of_the_same_do_not_change_the_means(tmp_path):
+    results = []
+    for sick in (2, 4):
+        cohort = write_tiny_cohort(tmp_path / str(sick), sick=sick)
+        for scan in cohort.select("test", "T2w", healthy=False):
+            image = read_volume(cohort.select("test", "T2w", healthy=False)[0].image)
+            write_volume(scan.image, image.array, image.affine)
+        folder = write_maps(cohort, tmp_path / f"m{sick}", lambda i, t, b: i)
+        found = evaluate_maps(cohort, "T2w", {"own": folder}, PLAIN)
+        results.append(
+            {(r["threshold"], r["metric"]): r["mean"] for r in found.summary if r["group"] == "all"}
+        )
+    assert results[0] == pytest.approx(results[1])
