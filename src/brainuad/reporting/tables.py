@@ -19,19 +19,19 @@ SHOWN = (
 
 
 def summary_rows(
-    results: Sequence[dict[str, Any]], interval: bool = True
+    results: Sequence[dict[str, Any]], spread: bool = True
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows, a row a method: mean ± standard deviation [95 % interval].
 
     Args:
         results: the summary's rows, `brainuad.evaluation.summarise_scores`.
-        interval: show it.
+        spread: show standard deviation and interval, not the mean alone.
     """
     found = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in results}
     methods = list(dict.fromkeys(r["method"] for r in results))
     header = ["method", *(title for title, *_ in SHOWN)]
     return header, [
-        [method, *(_cell(found.get((method, *key)), interval) for _, *key in SHOWN)]
+        [method, *(_cell(found.get((method, *key)), spread, spread) for _, *key in SHOWN)]
         for method in methods
     ]
 
@@ -45,18 +45,18 @@ def group_rows(
     methods = list(dict.fromkeys(r["method"] for r in part))
     found = {(r["method"], r["group"]): r for r in part}
     return ["method", *groups], [
-        [method, *(_cell(found.get((method, group)), interval=False) for group in groups)]
+        [method, *(_cell(found.get((method, group)), spread=True) for group in groups)]
         for method in methods
     ]
 
 
 def summary_table(results: Sequence[dict[str, Any]]) -> "Table":
-    """The table for the terminal, without intervals; empty columns are left out."""
+    """The table for the terminal: means that fit 80 columns; empty columns are left out."""
     from rich.table import Table
 
-    header, rows = summary_rows(results, interval=False)
+    header, rows = summary_rows(results, spread=False)
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
-    table = Table(title="mean ± standard deviation over subjects")
+    table = Table(title="means over test subjects; spread and intervals are in report.html")
     for i in kept:
         table.add_column(header[i], no_wrap=i == 0)
     for row in rows:
@@ -70,11 +70,11 @@ def to_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _cell(row: dict[str, Any] | None, interval: bool = True) -> str:
+def _cell(row: dict[str, Any] | None, spread: bool, interval: bool = False) -> str:
     if row is None or row["mean"] is None or row["mean"] != row["mean"]:
         return "–"
     text = f"{row['mean']:.3f}"
-    if row["std"] is not None and row["std"] == row["std"]:
+    if spread and row["std"] is not None and row["std"] == row["std"]:
         text += f" ± {row['std']:.3f}"
         if interval:
             text += f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"

@@ -1,0 +1,43 @@
+import io
+
+from rich.console import Console
+
+from brainuad.reporting.tables import group_rows, summary_rows, summary_table, to_markdown
+
+
+def _row(method, group, threshold, metric, mean, std=0.1):
+    ends = {"ci_low": mean - 0.05, "ci_high": mean + 0.05, "n": 3, "undefined": 0}
+    keys = {"method": method, "group": group, "threshold": threshold, "metric": metric}
+    return keys | {"mean": mean, "std": std} | ends
+
+
+RESULTS = [
+    _row("own", "all", "none", "auprc", 0.5),
+    _row("own", "all", "healthy", "dice", 0.4, std=None),
+    _row("own", "tumour", "none", "auprc", 0.7),
+    _row("intensity", "all", "none", "auprc", float("nan")),
+]
+
+
+def test_rows_by_hand():
+    header, rows = summary_rows(RESULTS)
+    assert header[:3] == ["method", "AP", "Dice, healthy threshold"]
+    assert rows[0][:3] == ["own", "0.500 ± 0.100 [0.450, 0.550]", "0.400"]
+    assert rows[1][:3] == ["intensity", "–", "–"]
+    assert summary_rows(RESULTS, spread=False)[1][0][1] == "0.500"
+
+
+def test_groups_and_markdown():
+    header, rows = group_rows(RESULTS, "none", "auprc")
+    assert header == ["method", "all", "tumour"]
+    text = to_markdown(header, rows)
+    assert text.splitlines()[2] == "| own | 0.500 ± 0.100 | 0.700 ± 0.100 |"
+    assert text.splitlines()[3] == "| intensity | – | – |"
+
+
+def test_the_terminal_table_fits_and_leaves_empty_columns_out():
+    out = io.StringIO()
+    Console(file=out, width=80).print(summary_table(RESULTS))
+    assert "0.500" in out.getvalue()
+    assert "AUROC" not in out.getvalue()
+    assert "…" not in out.getvalue()
