@@ -1,6 +1,11 @@
 """Fixtures: a tiny cohort, the real scans when they are at hand, and the real commands."""
 
 import os
+
+# One thread a process, before torch starts its own: two test workers of two threads each on two
+# cores wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import subprocess
 import sys
 from collections.abc import Callable

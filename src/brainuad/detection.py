@@ -4,6 +4,7 @@ Every file is written atomically and a second run does only what is missing; a s
 be read is listed, and the others go on.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -95,14 +96,16 @@ def write_maps(
         scans: of one sequence.
         out: folder of the maps.
         score: from a scan to its maps, `(C, D, H, W)`.
-        stamp: of the model; maps of another one are made anew.
+        stamp: of the model; maps of another model, or of other scans, are made anew.
         title: for the progress bar.
         trained_on: subjects that must not be scored; kept beside the maps for the evaluation.
     """
     record = out / "maps.json"
+    stamp = _stamp(stamp, scans)
     if not record.is_file() or json.loads(record.read_text()).get("stamp") != stamp:
-        for old in out.glob("*.nii.gz"):
-            old.unlink()
+        for kind in ("anomaly", "reconstruction", "mask"):
+            for old in out.glob(f"*_{kind}.nii.gz"):
+                old.unlink()
         write_json(record, {"stamp": stamp, "trained_on": sorted(trained_on)})
     failures: Failures = []
     seconds: list[float] = []
@@ -175,6 +178,17 @@ def write_masks(
         except InputError as error:
             failures.append((scan.subject, str(error)))
     return failures
+
+
+def _stamp(model: str, scans: Sequence[Scan]) -> str:
+    """Hash of the model and of the scans' names, places, sizes and times."""
+    digest = hashlib.sha256(model.encode())
+    for scan in scans:
+        for path in (scan.image, scan.brain_mask):
+            stat = path.stat() if path.is_file() else None
+            about = (scan.subject, str(path), stat and (stat.st_size, stat.st_mtime_ns))
+            digest.update(repr(about).encode())
+    return digest.hexdigest()
 
 
 def _write_mask(

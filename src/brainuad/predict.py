@@ -37,10 +37,13 @@ def predict(cfg: DictConfig) -> None:
     if threshold is None:
         raise InputError(f"{cfg.checkpoint}: holds no threshold; give one with threshold=VALUE")
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
+    # Another cohort may give its subjects the same names.
+    own = cohort.split_hash() == card.get("split_hash")
+    seen = set(card["subjects"]["train"]) if own else set()
     scans = [
         scan
         for scan in cohort.scans
-        if scan.sequence == card["sequence"] and scan.subject not in card["subjects"]["train"]
+        if scan.sequence == card["sequence"] and scan.subject not in seen
     ]
     if not scans:
         raise InputError(

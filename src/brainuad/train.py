@@ -55,14 +55,16 @@ def train(cfg: DictConfig) -> None:
     seed_everything(cfg.seed, workers=True, verbose=False)
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
     detector: AnomalyDetector = instantiate(cfg.model)
-    datamodule: HealthyDataModule = instantiate(
-        cfg.datamodule, cohort=cohort, tiling=instantiate(cfg.tiling), packages=RUN_PACKAGES
-    )
     detector.card = _card(config, cohort)
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     print(f"run folder: {out}")
+    failures: list[tuple[str, str]] = []
     if detector.learns:
+        datamodule: HealthyDataModule = instantiate(
+            cfg.datamodule, cohort=cohort, tiling=instantiate(cfg.tiling), packages=RUN_PACKAGES
+        )
         _fit(cfg, detector, datamodule, out)
+        failures += datamodule.failures
     fitted = time.time()
     record = {
         **provenance.describe(),
@@ -78,9 +80,9 @@ def train(cfg: DictConfig) -> None:
         "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
         "fit_s": fitted - started,
     }
-    failures = detect_and_score(cfg, detector, cohort, out, record)
+    failures += detect_and_score(cfg, detector, cohort, out, record)
     # A subject that failed early fails later too: its first reason is the one to know.
-    failures = list(dict(reversed([*datamodule.failures, *failures])).items())[::-1]
+    failures = list(dict(reversed(failures)).items())[::-1]
     record["failures"] = failures
     record["duration_s"] = time.time() - started
     write_json(out / "provenance.json", record)

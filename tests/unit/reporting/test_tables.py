@@ -41,3 +41,4 @@ def test_the_terminal_table_fits_and_leaves_empty_columns_out():
     assert "0.500" in out.getvalue()
     assert "AUROC" not in out.getvalue()
     assert "…" not in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= 80
