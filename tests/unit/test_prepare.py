@@ -80,6 +80,13 @@ def test_a_bad_scan_is_listed_and_the_rest_is_done(folder, tmp_path, capsys):
     assert len(read_cohort(tmp_path / "out").scans) == 5
 
 
+def test_a_label_map_is_not_a_scan(folder, tmp_path):
+    write_volume(folder / "s7_tissue.nii.gz", brain(7)[1] * 3, AFFINE, np.uint8)
+    cohort = _cohort(folder, tmp_path)
+    assert "s7" not in {s.subject for s in cohort.scans}
+    assert "looks like a label map" in (cohort.root / "failures.csv").read_text()
+
+
 def test_an_interrupted_preparation_goes_on(folder, tmp_path):
     first = _cohort(folder, tmp_path)
     image = first.scans[0].image

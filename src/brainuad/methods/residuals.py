@@ -1,6 +1,6 @@
 """From an image and its reconstruction to a score; configurations of any reconstruction method."""
 
-import torch
+from einops import reduce
 from torch import Tensor
 
 SIGNS = ("abs", "positive", "negative")
@@ -31,4 +31,4 @@ def signed(image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sign: str 
         residual = (-residual).clamp_min(0)
     else:
         raise ValueError(f"sign is '{sign}'; use one of {', '.join(SIGNS)}")
-    return torch.mean(residual, dim=1, keepdim=True)
+    return reduce(residual, "b c ... -> b 1 ...", "mean")

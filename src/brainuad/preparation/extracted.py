@@ -30,9 +30,14 @@ def prepare_extracted(
         What was written (paths relative to `out`) and what was done, for the scan's record.
 
     Raises:
-        InputError: unreadable, masks on another grid, no brain, or a constant image.
+        InputError: unreadable, a label map, masks on another grid, no brain, or a constant image.
     """
     raw = read_volume(scan.image)
+    if _is_label_map(raw.array):
+        raise InputError(
+            f"{scan.image}: looks like a label map, not a scan; name a lesion mask *_lesion.nii.gz, "
+            "a brain mask *_brain_mask.nii.gz, or list the scans in a CSV"
+        )
     if scan.brain_mask is not None:
         inside = read_mask(scan.brain_mask, like=raw)
     else:
@@ -68,6 +73,13 @@ def prepare_extracted(
         "brain_mask_source": "given" if scan.brain_mask else "non-background",
         "brain_ml": float(cropped.sum() * np.abs(np.linalg.det(image.affine[:3, :3])) / 1000),
     }
+
+
+def _is_label_map(array: np.ndarray, most: int = 16) -> bool:
+    """Whether it holds two to `most` distinct values, all of them integers."""
+    if not np.array_equal(array, np.round(array)):
+        return False
+    return 1 < len(np.unique(array)) <= most
 
 
 def _resampled(volume: Volume, spacing_mm: float) -> Volume:

@@ -55,11 +55,14 @@ def group_rows(
 
 def summary_table(results: Sequence[dict[str, Any]]) -> "Table":
     """The table for the terminal: means that fit 80 columns; empty columns are left out."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
     header, rows = summary_rows(results, spread=False)
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
     table = Table(
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
         title="means over test subjects",
         caption="Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels",
     )

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from brainuad.reporting.tables import group_rows, summary_rows, summary_table, to_markdown
+from brainuad.reporting.tables import SHOWN, group_rows, summary_rows, summary_table, to_markdown
 
 
 def _row(method, group, threshold, metric, mean, std=0.1):
@@ -35,10 +35,18 @@ def test_groups_and_markdown():
     assert text.splitlines()[3] == "| intensity | – | – |"
 
 
-def test_the_terminal_table_fits_and_leaves_empty_columns_out():
+def test_the_terminal_table_leaves_empty_columns_out():
     out = io.StringIO()
     Console(file=out, width=80).print(summary_table(RESULTS))
     assert "0.500" in out.getvalue()
     assert "AUROC" not in out.getvalue()
+
+
+def test_the_whole_table_fits_eighty_columns():
+    keys = [column[1:] for column in SHOWN]
+    out = io.StringIO()
+    rows = [_row("oracle_reconstruction", *key, 0.123456) for key in keys]
+    Console(file=out, width=80).print(summary_table(rows))
+    assert out.getvalue().count("0.123") == len(SHOWN)
     assert "…" not in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
