@@ -35,8 +35,8 @@ def prepare_extracted(
     raw = read_volume(scan.image)
     if _is_label_map(raw.array):
         raise InputError(
-            f"{scan.image}: looks like a label map, not a scan; name a lesion mask *_lesion.nii.gz, "
-            "a brain mask *_brain_mask.nii.gz, or list the scans in a CSV"
+            f"{scan.image}: looks like a label map, not a scan; name a lesion mask "
+            "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in a CSV"
         )
     if scan.brain_mask is not None:
         inside = read_mask(scan.brain_mask, like=raw)
