@@ -37,7 +37,8 @@ ALLOWED = {
     "postprocess": BASE | {"postprocess"},
     "metrics": BASE | {"metrics"},
     "detection": LOWER | {"methods", "postprocess"},
-    "evaluation": SCORING,
+    "scoring": SCORING,
+    "evaluation": SCORING | {"scoring"},
     "reporting": SCORING | {"reporting"},
 }
 ENTRY_POINTS = {"train", "predict", "evaluate", "prepare", "report"}
@@ -71,7 +72,7 @@ def test_modules_import_only_lower_layers(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_modules_hold_one_idea(path):
     assert path.name != "utils.py"
-    assert len(path.read_text().splitlines()) <= 330
+    assert len(path.read_text().splitlines()) <= 310
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
@@ -82,7 +83,7 @@ def test_only_entry_points_know_hydra():
 
 
 def test_evaluation_never_imports_a_model():
-    for layer in ("evaluation", "metrics", "postprocess", "reporting"):
+    for layer in ("evaluation", "scoring", "metrics", "postprocess", "reporting"):
         for path in MODULES:
             if _layer(path) == layer:
                 assert "lightning" not in path.read_text().replace("Lightning", "")

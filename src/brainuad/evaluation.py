@@ -5,23 +5,20 @@ scores, thresholded there and compared with the untouched label.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_mask, read_volume
+from brainuad.data.manifest import Cohort
 from brainuad.errors import InputError
 from brainuad.files import atomic_path, write_json, write_text
 from brainuad.metrics import voxel
 from brainuad.metrics.statistics import summarise
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.postprocess.threshold import otsu
-from brainuad.preparation.native import to_native
-from brainuad.types import Volume
+from brainuad.scoring import NO_LESION, add_oracle, pool, score_subject, score_volume
 
 COLUMNS = (
     "subject",
@@ -38,9 +35,6 @@ COLUMNS = (
 )
 POOLED = "(pooled)"
 """Stands for the subject where a value belongs to all of them."""
-
-NO_LESION = "no lesion"
-"""The group of pathological subjects whose label is empty."""
 
 ISO_CONTRAST = 0.5
 """Lesions within so many standard deviations of the brain are called iso-intense."""
@@ -65,17 +59,6 @@ class Evaluation:
     curves: dict[str, np.ndarray]
     failures: list[tuple[str, str]]
     context: dict[str, str]
-
-
-@dataclass
-class _Subject:
-    """One scored test subject: its curve, group and the rows found so far."""
-
-    scan: Scan
-    counts: voxel.Curve
-    anomaly_score: float
-    group: str
-    rows: list[tuple[str, float, str, float]] = field(default_factory=list)
 
 
 def evaluate_maps(
@@ -124,15 +107,19 @@ def evaluate_maps(
                 cohort, sequence, folder, postprocess, space=space
             )
             failures = dict(bad) | failures
+        chosen = {"healthy": fitted[method]}
+        labelled = fit_labelled_threshold(cohort, sequence, folder, postprocess, space=space)
+        if labelled is not None:
+            chosen["labelled_val"] = labelled
         subjects = []
         for scan in test:
             try:
-                subjects.append(_score_subject(scan, folder, postprocess, fitted[method], space))
+                subjects.append(score_subject(scan, folder, postprocess, chosen, space))
             except InputError as error:
                 failures.setdefault(scan.subject, str(error))
         if not subjects:
             raise InputError(f"{folder}: no map could be scored: {next(iter(failures.values()))}")
-        _add_oracle(subjects)
+        add_oracle(subjects)
         common = {"cohort": cohort.name, "sequence": sequence, "method": method, "space": space}
         for subject in subjects:
             about = {
@@ -140,9 +127,9 @@ def evaluate_maps(
                 "pathology": subject.group,
                 "contrast": subject.scan.contrast,
             }
-            rows += [common | about | _row(*row) for row in subject.rows]
-        pooled, curve = _pooled(subjects)
-        rows += [common | {"subject": POOLED} | _row(*row) for row in pooled]
+            rows += [common | about | row._asdict() for row in subject.rows]
+        pooled, curve = pool(subjects)
+        rows += [common | {"subject": POOLED} | row._asdict() for row in pooled]
         curves |= {f"{method}/{name}": values for name, values in curve.items()}
     scores = pd.DataFrame(rows, columns=list(COLUMNS))
     context = {
@@ -170,13 +157,34 @@ def fit_healthy_threshold(
     scores, failures = [], []
     for scan in cohort.select("val", sequence, healthy=True):
         try:
-            score, brain_mask = _score_volume(scan, maps, postprocess, space)
+            score, brain_mask = score_volume(scan, maps, postprocess, space)
             scores.append(score.array[brain_mask])
         except InputError as error:
             failures.append((scan.subject, str(error)))
     if not scores:
         raise InputError(f"{maps}: no healthy validation map could be read: {failures[0][1]}")
     return postprocess.threshold.fit(scores), failures
+
+
+def fit_labelled_threshold(
+    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
+) -> float | None:
+    """The best mean Dice on labelled validation subjects, as pDDPM and its successors choose it.
+
+    None when there is no such subject (the usual case), or none of their maps can be read.
+    """
+    curves = []
+    for scan in cohort.select("val", sequence, healthy=False, allow_empty=True):
+        try:
+            found = score_subject(scan, maps, postprocess, {}, space)
+        except InputError:
+            continue
+        if found.counts.positives:
+            curves.append(found.counts)
+    if not curves:
+        return None
+    # That threshold is the lowest positive score; a mask is what lies above its threshold.
+    return float(np.nextafter(np.float32(voxel.best_shared_threshold(curves)), np.float32(0)))
 
 
 def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
@@ -227,103 +235,3 @@ def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, An
             "provenance": provenance,
         },
     )
-
-
-def _score_volume(
-    scan: Scan, maps: Path, postprocess: Postprocess, space: str
-) -> tuple[Volume, np.ndarray]:
-    """The post-processed map and the brain mask, both in `space`."""
-    path = maps / f"{scan.subject}_anomaly.nii.gz"
-    raw = read_volume(path)
-    if raw.array.min() < 0:
-        raise InputError(f"{path}: has negative scores; larger must mean more abnormal, from 0 up")
-    brain_mask = read_mask(scan.brain_mask, like=raw)
-    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
-    if space == "prepared" or scan.native_image is None:
-        return Volume(score, raw.affine), brain_mask
-    native = read_volume(scan.native_image)
-    score = to_native(score, raw.affine, native, scan.transform)
-    inside = to_native(brain_mask, raw.affine, native, scan.transform, order=0) > 0.5
-    return Volume(np.where(inside, score, 0), native.affine), inside
-
-
-def _score_subject(
-    scan: Scan, maps: Path, postprocess: Postprocess, threshold: float, space: str
-) -> _Subject:
-    score, brain_mask = _score_volume(scan, maps, postprocess, space)
-    path = scan.lesion_mask
-    if space == "native" and scan.native_image is not None:
-        path = scan.native_lesion_mask
-    if not scan.healthy and path is None:
-        raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
-    truth = np.zeros_like(brain_mask) if path is None else read_mask(path, like=score)
-    inside, labels = score.array[brain_mask], truth[brain_mask]
-    missed = int(truth.sum()) - int(labels.sum())
-    top = np.partition(inside, -max(len(inside) // 100, 1))[-max(len(inside) // 100, 1) :]
-    # An empty label gets a row of its own and stays out of the lesion mean.
-    group = "" if scan.healthy else (scan.pathology or "lesion") if truth.any() else NO_LESION
-    subject = _Subject(scan, voxel.curve(inside, labels, missed), float(top.mean()), group)
-    none = float("nan")
-    subject.rows.append(("none", none, "anomaly_score", subject.anomaly_score))
-    for name, value in (("healthy", threshold), ("otsu", otsu(inside))):
-        mask = postprocess.segment(score.array, brain_mask, score.spacing_mm, value)
-        subject.rows.append((name, value, "dice", voxel.dice(mask, truth)))
-        if scan.healthy:
-            share = float(mask[brain_mask].mean())
-            subject.rows.append((name, value, "fpr_healthy", share))
-    if not scan.healthy:
-        counts = subject.counts
-        subject.rows.append(("none", none, "auprc", voxel.curve_average_precision(counts)))
-        subject.rows.append(("none", none, "auroc", voxel.curve_auroc(counts)))
-        best, where = voxel.curve_best_dice(counts)
-        subject.rows.append(("oracle_subject", where, "dice", best))
-        millilitres = float(truth.sum() * np.prod(score.spacing_mm) / 1000)
-        subject.rows.append(("none", none, "lesion_ml", millilitres))
-    return subject
-
-
-def _add_oracle(subjects: list[_Subject]) -> None:
-    """The threshold with the best mean Dice over the lesions, and each subject's Dice there."""
-    sick = [s for s in subjects if s.counts.positives]
-    if not sick:
-        return
-    threshold = voxel.best_shared_threshold([s.counts for s in sick])
-    for subject in sick:
-        value = float(voxel.dice_at(subject.counts, np.array([threshold]))[0])
-        subject.rows.append(("oracle", threshold, "dice", value))
-
-
-def _pooled(
-    subjects: list[_Subject],
-) -> tuple[list[tuple[str, float, str, float]], dict[str, np.ndarray]]:
-    """Values over all test voxels and over subjects, and the pooled precision-recall curve."""
-    rows: list[tuple[str, float, str, float]] = []
-    none = float("nan")
-    sick = [s for s in subjects if not s.scan.healthy]
-    healthy = [s for s in subjects if s.scan.healthy]
-    scalar = np.array([s.anomaly_score for s in [*sick, *healthy]])
-    is_sick = np.arange(len(scalar)) < len(sick)
-    rows.append(("none", none, "subject_auroc", voxel.auroc(scalar, is_sick)))
-    rows.append(("none", none, "subject_ap", voxel.average_precision(scalar, is_sick)))
-    if not sick:
-        return rows, {}
-    merged = voxel.merge([s.counts for s in sick])
-    rows.append(("none", none, "auprc_pooled", voxel.curve_average_precision(merged)))
-    rows.append(("none", none, "auroc_pooled", voxel.curve_auroc(merged)))
-    precision, recall = voxel.precision_recall(merged)
-    # A thousand points of recall draw the curve; it has millions.
-    kept = np.unique(np.searchsorted(recall, np.linspace(0, recall[-1], 1000)))
-    return rows, {
-        "precision": precision[kept],
-        "recall": recall[kept],
-        "pr_threshold": merged.threshold[kept],
-    }
-
-
-def _row(threshold: str, threshold_value: float, metric: str, value: float) -> dict[str, Any]:
-    return {
-        "threshold": threshold,
-        "threshold_value": threshold_value,
-        "metric": metric,
-        "value": value,
-    }

@@ -97,6 +97,43 @@ def test_a_perfect_map_scores_one_and_an_empty_one_zero(tiny_cohort, tmp_path):
     assert values(found, "subject_auroc")[POOLED] == 1
 
 
+def test_the_companions_of_a_perfect_map(tiny_cohort, tmp_path):
+    perfect = write_maps(tiny_cohort, tmp_path / "p", lambda i, t, b: t.astype(np.float32))
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": perfect}, PLAIN)
+    expected = {"lesion_sensitivity": 1, "lesion_precision": 1, "lesion_f1": 1}
+    expected |= {"hd95_mm": 0, "assd_mm": 0, "fp_per_volume": 0}
+    for metric, value in expected.items():
+        assert set(values(found, metric, "healthy").values()) == {value}
+    assert set(values(found, "pro").values()) == {1.0}
+    # Two lesions of one size and a healthy brain: both pairs of different burden are in order.
+    assert values(found, "severity_c_index")[POOLED] == 1
+    assert values(found, "severity_rho")[POOLED] == pytest.approx(1)
+
+
+def test_reconstruction_quality_is_of_healthy_scans(tiny_cohort, maps):
+    for scan in tiny_cohort.select("test", "T2w"):
+        image = read_volume(scan.image)
+        shifted = np.where(image.array > 0, image.array - 0.125, 0)
+        write_volume(maps / f"{scan.subject}_reconstruction.nii.gz", shifted, image.affine)
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    healthy = {s.subject for s in tiny_cohort.select("test", "T2w", healthy=True)}
+    assert set(values(found, "recon_l1")) == set(values(found, "recon_ssim")) == healthy
+    assert list(values(found, "recon_l1").values()) == pytest.approx([0.125], abs=1e-3)
+    assert 0 < next(iter(values(found, "recon_ssim").values())) < 1
+
+
+def test_labelled_validation_subjects_give_a_threshold_of_their_own(tiny_cohort, maps):
+    scans = list(tiny_cohort.scans)
+    scans[-1] = replace(scans[-1], split="val")
+    cohort = write_cohort(tiny_cohort.root, scans, {})
+    found = evaluate_maps(cohort, "T2w", {"own": maps}, PLAIN)
+    threshold = found.scores[found.scores.threshold == "labelled_val"].threshold_value.unique()
+    brain = read_mask(scans[-1].brain_mask)
+    score, truth = read_volume(scans[-1].image).array[brain], lesion()[brain]
+    assert voxel.dice(score > threshold, truth) == pytest.approx(voxel.best_dice(score, truth)[0])
+    assert set(values(found, "dice", "labelled_val")) == set(values(found, "dice", "healthy"))
+
+
 def test_the_protocols_groups(tiny_cohort, maps):
     scans = list(tiny_cohort.scans)
     write_volume(scans[-1].lesion_mask, np.zeros_like(lesion()), AFFINE, np.uint8)

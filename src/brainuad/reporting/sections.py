@@ -6,7 +6,7 @@ from brainuad.reporting import figures
 from brainuad.reporting import html as page
 from brainuad.reporting.html import Markup
 from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
-from brainuad.reporting.tables import group_rows, summary_rows
+from brainuad.reporting.tables import COMPANIONS, group_rows, summary_rows
 
 MAX_TRAINING_PLOTS = 6
 _BY_GROUP = (
@@ -84,6 +84,10 @@ def scores(run: RunFolder) -> str:
         caption = "Test subjects, mean ± standard deviation, below it the 95 % interval"
         body += _score_table(
             run, summary_rows(results), caption + f" ({space} space)" * bool(space)
+        )
+        companions = summary_rows(results, columns=COMPANIONS)
+        body += _score_table(
+            run, companions, "At the healthy threshold: lesions, surfaces, subjects"
         )
         for title, threshold, metric in _BY_GROUP:
             # Healthy subjects have no lesion to find: a row of their own, the false positives.

@@ -17,24 +17,40 @@ SHOWN = (
 )
 """Title, group, threshold and metric of the columns."""
 
+COMPANIONS = (
+    ("lesions found", "all", "healthy", "lesion_sensitivity"),
+    ("findings true", "all", "healthy", "lesion_precision"),
+    ("lesion F1", "all", "healthy", "lesion_f1"),
+    ("false findings a scan", "all", "healthy", "fp_per_volume"),
+    ("HD95, mm", "all", "healthy", "hd95_mm"),
+    ("ASSD, mm", "all", "healthy", "assd_mm"),
+    ("PRO", "all", "none", "pro"),
+    ("subject AUROC", "pooled", "none", "subject_auroc"),
+    ("severity ρ", "pooled", "none", "severity_rho"),
+)
+"""Dice's companions, in the report's second table."""
+
 SHORT = ("AP", "Dice", "Otsu", "⌈Dice⌉", "⌈⌈Dice⌉⌉", "AUROC", "FPR")
 """The same titles where 80 columns must do."""
 
 
 def summary_rows(
-    results: Sequence[dict[str, Any]], spread: bool = True
+    results: Sequence[dict[str, Any]],
+    spread: bool = True,
+    columns: Sequence[tuple[str, str, str, str]] = SHOWN,
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows, a row a method: mean ± standard deviation [95 % interval].
 
     Args:
         results: the summary's rows, `brainuad.evaluation.summarise_scores`.
         spread: show standard deviation and interval, not the mean alone.
+        columns: title, group, threshold and metric of each.
     """
     found = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in results}
     methods = list(dict.fromkeys(r["method"] for r in results))
-    header = ["method", *(title for title, *_ in SHOWN)]
+    header = ["method", *(title for title, *_ in columns)]
     return header, [
-        [method, *(_cell(found.get((method, *key)), spread, spread) for _, *key in SHOWN)]
+        [method, *(_cell(found.get((method, *key)), spread, spread) for _, *key in columns)]
         for method in methods
     ]
 

@@ -1,0 +1,105 @@
+"""Lesion-wise metrics: which lesions were found, which findings are true (PROTOCOL section 3)."""
+
+from typing import NamedTuple
+
+import cc3d
+import numpy as np
+
+MIN_VOLUME_MM3 = 3.0
+"""Components below are ignored, in the truth and in the segmentation."""
+
+MIN_OVERLAP = 0.1
+"""A lesion is found, and a finding true, when at least this share of it lies in the other mask."""
+
+
+class LesionScores(NamedTuple):
+    """Counts over the connected components (26-neighbourhood) of one subject.
+
+    Attributes:
+        lesion_sensitivity: share of the true lesions that were found; NaN without a lesion.
+        lesion_precision: share of the findings that are true; NaN without a finding.
+        lesion_f1: harmonic mean of both; 0 when nothing fits, NaN without either.
+        fp_per_volume: findings that are not true.
+    """
+
+    lesion_sensitivity: float
+    lesion_precision: float
+    lesion_f1: float
+    fp_per_volume: float
+
+
+def lesion_scores(
+    segmentation: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> LesionScores:
+    """Matches the components of two masks.
+
+    Args:
+        segmentation: `(D, H, W)` bool.
+        truth: `(D, H, W)` bool.
+        spacing_mm: edge lengths of a voxel in mm.
+    """
+    voxels = int(np.ceil(MIN_VOLUME_MM3 / np.prod(spacing_mm) - 1e-6))
+    found, true = (_components(mask, voxels) for mask in (segmentation, truth))
+    hits, misses = _matched(true, found > 0)
+    right, wrong = _matched(found, true > 0)
+    lesions, findings = hits + misses, right + wrong
+    sensitivity = hits / lesions if lesions else float("nan")
+    precision = right / findings if findings else float("nan")
+    if lesions == findings == 0:
+        f1 = float("nan")
+    elif hits == 0 or right == 0:
+        f1 = 0.0
+    else:
+        f1 = 2 * sensitivity * precision / (sensitivity + precision)
+    return LesionScores(sensitivity, precision, f1, float(wrong))
+
+
+def per_region_overlap(score: np.ndarray, regions: np.ndarray, max_fallout: float = 0.3) -> float:
+    """Area under the mean coverage of the regions against the false positive rate, over its width.
+
+    The PRO curve of Bergmann et al. 2020 (arXiv 1911.02357), section 4.2: every region counts
+    the same, whatever its size. Exact: one sorted pass, ties together.
+
+    Args:
+        score: `(N,)` brain voxels.
+        regions: `(N,)` int, 0 outside, 1.. the lesion that a voxel belongs to.
+        max_fallout: false positive rate up to which the area counts.
+
+    Returns:
+        In [0, 1]; NaN without a region or without a voxel outside.
+    """
+    sizes = np.bincount(regions)
+    present = np.flatnonzero(sizes[1:]) + 1
+    if len(present) == 0 or sizes[0] == 0:
+        return float("nan")
+    # A voxel of a region of n voxels, one of k regions, adds 1 / (n k) to the mean coverage.
+    weight = np.zeros(len(sizes))
+    weight[present] = 1 / (sizes[present] * len(present))
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
+    coverage = np.append(0.0, np.cumsum(weight[regions[order]])[last])
+    fallout = np.append(0.0, np.cumsum(regions[order] == 0)[last] / sizes[0])
+    end = np.interp(max_fallout, fallout, coverage)
+    kept = fallout < max_fallout
+    x, y = np.append(fallout[kept], max_fallout), np.append(coverage[kept], end)
+    return float(np.trapezoid(y, x) / max_fallout)
+
+
+def label_lesions(truth: np.ndarray) -> np.ndarray:
+    """Connected components (26-neighbourhood) of `(D, H, W)` bool, numbered from 1, int."""
+    return cc3d.connected_components(truth, connectivity=26).astype(np.int64)
+
+
+def _components(mask: np.ndarray, min_voxels: int) -> np.ndarray:
+    labels = label_lesions(mask)
+    small = np.bincount(labels.ravel()) < min_voxels
+    return np.where(small[labels], 0, labels)
+
+
+def _matched(labels: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+    """How many components overlap `other` enough, and how many do not."""
+    inside = labels > 0
+    sizes = np.bincount(labels[inside])
+    covered = np.bincount(labels[inside & other], minlength=len(sizes))
+    enough = covered[sizes > 0] >= MIN_OVERLAP * sizes[sizes > 0]
+    return int(enough.sum()), int((~enough).sum())

@@ -1,0 +1,27 @@
+"""Whether a sicker brain gets a higher score (multilevel anomaly detection)."""
+
+import numpy as np
+from scipy import stats
+
+
+def spearman(score: np.ndarray, burden: np.ndarray) -> float:
+    """Rank correlation of subject scores `(N,)` and lesion volumes `(N,)`; NaN when undefined."""
+    if len(score) < 2 or np.ptp(score) == 0 or np.ptp(burden) == 0:
+        return float("nan")
+    return float(stats.spearmanr(score, burden).statistic)
+
+
+def concordance(score: np.ndarray, burden: np.ndarray) -> float:
+    """C-index: share of the pairs of different burden whose scores are in the same order.
+
+    Equal scores count a half (Harrell et al. 1982); NaN without such a pair.
+
+    Args:
+        score: `(N,)` subject scores.
+        burden: `(N,)` lesion volumes.
+    """
+    higher = burden[:, None] > burden[None, :]
+    if not higher.any():
+        return float("nan")
+    order = np.sign(score[:, None] - score[None, :])[higher]
+    return float((order + 1).mean() / 2)
