@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
+from scipy import ndimage
 
 from brainuad.postprocess.smooth import Spacing
 
@@ -27,3 +28,62 @@ class RemoveSmall:
             return segmentation
         # dust keeps components of at least the threshold.
         return cc3d.dust(segmentation, threshold=voxels, connectivity=26).astype(bool)
+
+
+@dataclass(frozen=True)
+class FillHoles:
+    """Fills what a segmentation encloses, in 3D, inside the brain."""
+
+    def __call__(
+        self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
+    ) -> np.ndarray:
+        """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
+        return ndimage.binary_fill_holes(segmentation) & brain_mask
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Morphological opening with a ball: removes what no such ball fits into.
+
+    Args:
+        radius_mm: of the ball.
+    """
+
+    radius_mm: float
+
+    def __call__(
+        self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
+    ) -> np.ndarray:
+        """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
+        reach = [int(self.radius_mm / edge + 1e-6) for edge in spacing_mm]
+        grid = np.meshgrid(
+            *(np.arange(-n, n + 1) * e for n, e in zip(reach, spacing_mm, strict=True)),
+            indexing="ij",
+        )
+        ball = sum(axis**2 for axis in grid) <= self.radius_mm**2 + 1e-6
+        return ndimage.binary_opening(segmentation, ball)
+
+
+@dataclass(frozen=True)
+class AreaOpening:
+    """Removes components (4-neighbourhood) below an area, slice by slice, as StRegA does.
+
+    Args:
+        min_area_mm2: the smallest area that stays.
+        axis: of the array that a slice fixes; 2 for axial slices.
+    """
+
+    min_area_mm2: float
+    axis: int = 2
+
+    def __call__(
+        self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
+    ) -> np.ndarray:
+        """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
+        area = np.prod(np.delete(np.array(spacing_mm), self.axis))
+        pixels = int(np.ceil(self.min_area_mm2 / area - 1e-6))
+        if pixels <= 1:
+            return segmentation
+        slices = np.moveaxis(segmentation, self.axis, 0)
+        kept = [cc3d.dust(piece, threshold=pixels, connectivity=4) for piece in slices]
+        return np.moveaxis(np.stack(kept), 0, self.axis).astype(bool)

@@ -8,7 +8,7 @@ from scipy import ndimage
 from tiny import ROOT
 
 from brainuad.instantiate import instantiate
-from brainuad.postprocess.components import RemoveSmall
+from brainuad.postprocess.components import AreaOpening, FillHoles, Opening, RemoveSmall
 from brainuad.postprocess.mask import ErodeBrainMask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.smooth import Gaussian, Median
@@ -85,6 +85,42 @@ def test_small_components_by_hand():
     assert RemoveSmall(17.0)(mask, brain, MM2).sum() == 8
     assert RemoveSmall(9.0)(mask, brain, MM1).sum() == 0
     assert RemoveSmall(0.5)(mask, brain, MM1) is mask
+
+
+def test_holes_are_filled_inside_the_brain():
+    shell = np.zeros((9, 9, 9), bool)
+    shell[1:8, 1:8, 1:8] = True
+    shell[3:6, 3:6, 3:6] = False
+    brain = np.ones_like(shell)
+    assert FillHoles()(shell, brain, MM1).sum() == 7**3
+    brain[4, 4, 4] = False
+    assert FillHoles()(shell, brain, MM1).sum() == 7**3 - 1
+
+
+def test_opening_keeps_the_thick_and_removes_the_thin_in_mm():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[2:9, 2:9, 2:9] = True
+    mask[12, 12, 2:18] = True
+    brain = np.ones_like(mask)
+    found = Opening(2.0)(mask, brain, MM1)
+    assert found[5, 5, 5]
+    assert not found[12].any()
+    # At 4 mm a voxel is thicker than the ball of 2 mm.
+    assert np.array_equal(Opening(2.0)(mask, brain, (4.0, 4.0, 4.0)), mask)
+
+
+def test_area_opening_is_scikit_images_slice_by_slice():
+    from skimage.morphology import remove_small_objects
+
+    mask = np.random.default_rng(0).random((20, 22, 6)) < 0.55
+    found = AreaOpening(8.0)(mask, np.ones_like(mask), (2.0, 1.0, 5.0))
+    for z in range(6):
+        # Its rule: components of at most max_size go, so 3 stays below 4 pixels of 2 mm2.
+        expected = remove_small_objects(mask[:, :, z], max_size=3, connectivity=1)
+        assert np.array_equal(found[:, :, z], expected)
+    assert AreaOpening(1.0)(mask, mask, MM2) is mask
+    turned = AreaOpening(8.0, axis=0)(mask.transpose(2, 0, 1), mask, (5.0, 2.0, 1.0))
+    assert np.array_equal(turned, found.transpose(2, 0, 1))
 
 
 @given(
