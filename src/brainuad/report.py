@@ -21,14 +21,19 @@ SUBJECTS = 24
 EXAMPLE = """example:
   brainuad-report runs/strega/2026-01-31_12-00-00
   brainuad-report runs/strega/2026-01-31_12-00-00 --subjects 60
+  brainuad-report compare runs/strega/A runs/intensity/B --out comparison
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainuad-report`; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["compare"]:
+        return _compare_main(words[1:])
     parser = argparse.ArgumentParser(
         prog="brainuad-report",
-        description="Makes RUN/report.html from the files of a run folder.",
+        description="Makes RUN/report.html from the files of a run folder, or one table of "
+        "several runs (brainuad-report compare --help).",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -40,11 +45,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=SUBJECTS,
         help="show at most N test subjects as pictures (default: %(default)s)",
     )
-    return run_cli(_main, parser, argv)
+    return run_cli(_main, parser, words)
 
 
 def _main(arguments: argparse.Namespace) -> int:
     print(make_report(arguments.run, arguments.subjects))
+    return 0
+
+
+def _compare_main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="brainuad-report compare",
+        description="One table of several runs of one cohort, with paired tests between them.",
+        epilog="example: brainuad-report compare runs/strega/A runs/intensity/B --out comparison",
+    )
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("comparison"),
+        help="folder for compare.md, .tex, .html, .csv and tests.csv (default: %(default)s)",
+    )
+    return run_cli(_compare, parser, words)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from brainuad.reporting.compare import compare_runs, write_comparison
+
+    write_comparison(compare_runs(arguments.runs), arguments.out)
+    print((arguments.out / "compare.md").read_text(encoding="utf-8"))
     return 0
 
 

@@ -1,8 +1,10 @@
 """Summaries over subjects."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 
 class Summary(NamedTuple):
@@ -59,3 +61,37 @@ def summarise(values: np.ndarray, seed: int = 0) -> Summary:
         ci_high=high,
         undefined=len(values) - len(defined),
     )
+
+
+def paired_wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided p of the Wilcoxon signed-rank test over subjects (PROTOCOL section 6).
+
+    Args:
+        first: `(N,)` values of one method, a subject each.
+        second: `(N,)` values of another for the same subjects.
+
+    Returns:
+        1 when all pairs are equal; NaN without a pair.
+    """
+    difference = first - second
+    difference = difference[~np.isnan(difference)]
+    if len(difference) == 0:
+        return float("nan")
+    if not difference.any():
+        return 1.0
+    return float(stats.wilcoxon(difference).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Holm 1979): adjusted p of each test, in the order given.
+
+    NaN stays NaN and does not count as a test.
+    """
+    p = np.asarray(p_values, dtype=float)
+    adjusted = np.full(len(p), np.nan)
+    order = [i for i in np.argsort(p) if not np.isnan(p[i])]
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p[index]))
+        adjusted[index] = largest
+    return adjusted.tolist()

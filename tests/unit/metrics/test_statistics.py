@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from brainuad.metrics.statistics import bootstrap_interval, summarise
+from brainuad.metrics.statistics import bootstrap_interval, holm, paired_wilcoxon, summarise
 
 
 def test_summary_by_hand_counts_the_undefined():
@@ -32,3 +32,29 @@ def test_a_higher_level_is_wider():
     values = np.arange(20.0)
     narrow, wide = bootstrap_interval(values, level=0.5), bootstrap_interval(values, level=0.99)
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_wilcoxon_is_scipys_on_the_pairs_that_are_defined():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0.2, 1, 15), rng.normal(0, 1, 15)
+    expected = stats.wilcoxon(first, second).pvalue
+    assert paired_wilcoxon(first, second) == expected == paired_wilcoxon(second, first)
+    extended = np.append(first, np.nan), np.append(second, 1.0)
+    assert paired_wilcoxon(*extended) == expected
+
+
+def test_wilcoxon_by_hand():
+    # Six differences of one sign: the smallest of 2 ** 6 outcomes, on both sides.
+    assert paired_wilcoxon(np.arange(1.0, 7), np.zeros(6)) == pytest.approx(2 / 64)
+    assert paired_wilcoxon(np.ones(3), np.ones(3)) == 1
+    assert np.isnan(paired_wilcoxon(np.array([np.nan]), np.ones(1)))
+
+
+def test_holm_by_hand():
+    # Sorted 0.01, 0.02, 0.04 times 3, 2, 1; the running maximum keeps the order.
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.9, 0.8]) == [1, 1]
+    found = holm([0.01, np.nan, 0.5])
+    assert found[0] == pytest.approx(0.02)
+    assert np.isnan(found[1])
+    assert holm([]) == []

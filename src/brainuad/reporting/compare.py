@@ -1,0 +1,188 @@
+"""One table of several runs, with paired tests between them (PROTOCOL section 6)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainuad.errors import InputError
+from brainuad.files import write_text
+from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.reporting import html
+from brainuad.reporting.run_folder import CONTROL, RunFolder, read_run
+from brainuad.reporting.tables import to_markdown
+
+METRICS = (
+    ("AP", "none", "auprc"),
+    ("Dice, healthy threshold", "healthy", "dice"),
+    ("⌈Dice⌉, oracle", "oracle", "dice"),
+    ("lesion F1", "healthy", "lesion_f1"),
+)
+"""Title, threshold and metric of the columns; larger is better in each."""
+
+SIGNIFICANT = 0.05
+_SAME = ("cohort", "sequence", "space", "split_hash")
+_NOTE = (
+    "Mean ± standard deviation [95 % interval] over the subjects with a lesion that every row has. "
+    "* marks the best of a column when it differs from every other row: paired Wilcoxon "
+    f"signed-rank test, Holm-corrected over all pairs and columns, p < {SIGNIFICANT}."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare_runs` found.
+
+    Attributes:
+        header: titles of the columns.
+        rows: a row a run, and one for the intensity control; cells as text.
+        tests: a row a pair and metric: `metric`, `first`, `second`, `difference` of the means,
+            `p` and Holm's `p_holm`.
+        subjects: how many were compared.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    tests: pd.DataFrame
+    subjects: int
+
+
+def compare_runs(paths: Sequence[Path]) -> Comparison:
+    """Compares runs of one cohort, split, sequence and space, subject by subject.
+
+    Args:
+        paths: two run folders or more.
+
+    Raises:
+        InputError: fewer than two, a folder that is no scored run, runs that cannot be compared,
+            or no subject in common.
+    """
+    if len(paths) < 2:
+        raise InputError("compare needs two run folders or more: brainuad-report compare RUN RUN")
+    runs = [read_run(path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        _require_same(paths[0], runs[0], path, run)
+    rows = [(run, run.method) for run in runs]
+    if CONTROL in runs[0].methods and CONTROL not in [method for _, method in rows]:
+        rows.append((runs[0], CONTROL))
+    names = _names([method for _, method in rows], [run.path.resolve().name for run, _ in rows])
+    subjects = sorted(set.intersection(*(_lesions(run, method) for run, method in rows)))
+    if not subjects:
+        raise InputError(f"{paths[0]}: no subject with a lesion is scored in every run")
+    values = {
+        title: np.array(
+            [
+                [_value(run, subject, method, metric, threshold) for subject in subjects]
+                for run, method in rows
+            ]
+        )
+        for title, threshold, metric in METRICS
+    }
+    tests = _tests(names, values)
+    cells = [
+        [name, *(_cell(values[title], i, names, tests, title) for title, *_ in METRICS)]
+        for i, name in enumerate(names)
+    ]
+    return Comparison(["run", *(title for title, *_ in METRICS)], cells, tests, len(subjects))
+
+
+def write_comparison(comparison: Comparison, out: Path) -> None:
+    """Writes `compare.md`, `.tex`, `.html`, `.csv` (the table) and `tests.csv`, atomically."""
+    note = f"{_NOTE} Subjects: {comparison.subjects}."
+    table = to_markdown(comparison.header, comparison.rows)
+    write_text(out / "compare.md", f"{table}\n{note}\n")
+    write_text(out / "compare.tex", _latex(comparison, note))
+    frame = pd.DataFrame(comparison.rows, columns=comparison.header)
+    write_text(out / "compare.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "tests.csv", comparison.tests.to_csv(index=False, lineterminator="\n"))
+    body = html.table(comparison.header, comparison.rows, note)
+    content = html.section("Runs", body, anchor="runs")
+    write_text(out / "compare.html", html.page("Comparison", "", {"runs": "Runs"}, content))
+
+
+def _require_same(first_path: Path, first: RunFolder, path: Path, run: RunFolder) -> None:
+    if not run.scores or not run.summary:
+        raise InputError(f"{path}: has no scores; evaluate it first")
+    for key in _SAME:
+        if run.summary.get(key) != first.summary.get(key):
+            raise InputError(
+                f"{path}: its {key} is {run.summary.get(key)}, that of {first_path} is "
+                f"{first.summary.get(key)}; compare runs of one cohort, split, sequence and space"
+            )
+
+
+def _names(methods: list[str], folders: list[str]) -> list[str]:
+    """Methods, with their folder where several runs share one."""
+    return [
+        method if methods.count(method) == 1 else f"{method} ({folder})"
+        for method, folder in zip(methods, folders, strict=True)
+    ]
+
+
+def _lesions(run: RunFolder, method: str) -> set[str]:
+    wanted = {
+        score.subject
+        for score in run.scores
+        if (score.method, score.threshold, score.metric) == (method, "none", "auprc")
+    }
+    return {s for s in wanted if run.value(s, method, "auprc", "none") is not None}
+
+
+def _value(run: RunFolder, subject: str, method: str, metric: str, threshold: str) -> float:
+    found = run.value(subject, method, metric, threshold)
+    return float("nan") if found is None else found
+
+
+def _tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFrame:
+    rows = [
+        {
+            "metric": title,
+            "first": names[i],
+            "second": names[j],
+            "difference": float(np.nanmean(found[i]) - np.nanmean(found[j])),
+            "p": paired_wilcoxon(found[i], found[j]),
+        }
+        for title, found in values.items()
+        if not np.isnan(found).all(axis=1).any()
+        for i, j in combinations(range(len(names)), 2)
+    ]
+    columns = ["metric", "first", "second", "difference", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = holm(table.p.tolist())
+    return table
+
+
+def _cell(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, title: str) -> str:
+    summary = summarise(found[i])
+    if summary.n == 0:
+        return "–"
+    means = [np.nanmean(row) if not np.isnan(row).all() else -np.inf for row in found]
+    mine = tests[
+        (tests.metric == title) & ((tests["first"] == names[i]) | (tests["second"] == names[i]))
+    ]
+    wins = (
+        i == int(np.argmax(means))
+        and len(mine) == len(names) - 1
+        and bool((mine.p_holm < SIGNIFICANT).all())
+    )
+    spread = f" ± {summary.std:.3f}" if summary.n > 1 else ""
+    interval = f" [{summary.ci_low:.3f}, {summary.ci_high:.3f}]"
+    return f"{summary.mean:.3f}{spread}{interval}{' *' if wins else ''}"
+
+
+def _latex(comparison: Comparison, note: str) -> str:
+    def escape(text: str) -> str:
+        for old, new in (("\\", r"\textbackslash{}"), ("_", r"\_"), ("%", r"\%"), ("&", r"\&")):
+            text = text.replace(old, new)
+        for old, new in (("±", r"$\pm$"), ("⌈", r"$\lceil$"), ("⌉", r"$\rceil$"), ("–", "--")):
+            text = text.replace(old, new)
+        return text
+
+    lines = [r"\begin{tabular}{l" + "r" * (len(comparison.header) - 1) + "}", r"\toprule"]
+    lines.append(" & ".join(map(escape, comparison.header)) + r" \\ \midrule")
+    lines += [" & ".join(map(escape, row)) + r" \\" for row in comparison.rows]
+    lines += [r"\bottomrule", r"\end{tabular}", f"% {note}"]
+    return "\n".join(lines) + "\n"
