@@ -38,8 +38,10 @@ def main() -> None:
             rows += read(sequence, seed, out)
     table = pd.DataFrame(rows)
     table.to_csv(HERE / "results.csv", index=False)
-    text = "# Results\n\nWritten by `study.py`; do not edit. Mean over subjects, then mean ± "
-    text += f"standard deviation over {len(arguments.seeds)} seeds; the controls learn nothing.\n"
+    text = "# Results\n\nWritten by `study.py`; do not edit. Means over subjects"
+    if len(arguments.seeds) > 1:
+        text += f", then mean ± standard deviation over {len(arguments.seeds)} seeds"
+    text += ". The controls learn nothing.\n"
     for sequence in arguments.sequences:
         text += f"\n## {sequence}\n\n{markdown(table[table.sequence == sequence])}"
     (HERE / "results.md").write_text(text)
@@ -94,7 +96,8 @@ def markdown(table: pd.DataFrame) -> str:
             cells = []
             for group in groups:
                 values = part[part.group == group]["mean"].to_numpy(float)
-                cells.append(f"{np.mean(values):.3f} ± {np.std(values):.3f}")
+                spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+                cells.append(f"{np.mean(values):.3f}{spread}")
             rows.append([metric, method, *cells])
     return to_markdown(header, rows)
 

@@ -1,0 +1,69 @@
+"""Why the compact ceVAE loses to plain intensity on FLAIR: where its residual is large.
+
+    python experiments/strega/residuals.py RUN [RUN …]
+
+For each run folder and pathology: the mean absolute residual in lesions, in healthy tissue and in
+healthy CSF, and the AP of the residual with either sign, behind the run's post-processing. Writes
+`residuals.md` beside this file. It looks at test labels: an explanation, not a setting to choose.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from brainuad.data.manifest import read_cohort
+from brainuad.data.nifti import read_mask, read_volume
+from brainuad.instantiate import instantiate
+from brainuad.metrics import voxel
+from brainuad.reporting.tables import to_markdown
+
+HERE = Path(__file__).parent
+COLUMNS = ("|r| lesion", "|r| healthy", "|r| CSF", "AP abs", "AP positive", "AP negative")
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    rows = [row for run in parser.parse_args().runs for row in explain(run)]
+    text = "# Residuals\n\nWritten by `residuals.py`; do not edit. r = image - reconstruction; "
+    text += "CSF: healthy voxels below 0.25 (FLAIR, T1w) or above 0.6 (T2w).\n\n"
+    text += to_markdown(["sequence", "lesion", *COLUMNS], rows)
+    (HERE / "residuals.md").write_text(text)
+    print(text)
+
+
+def explain(run: Path) -> list[list[str]]:
+    """A row a pathology of one run."""
+    record = json.loads((run / "provenance.json").read_text())
+    postprocess = instantiate(yaml.safe_load((run / "config.yaml").read_text())["postprocess"])
+    found = defaultdict(list)
+    for scan in read_cohort(Path(record["cohort"]["path"])).select(
+        "test", record["sequence"], healthy=False
+    ):
+        image = read_volume(scan.image)
+        brain, lesion = read_mask(scan.brain_mask), read_mask(scan.lesion_mask)
+        reconstruction = read_volume(
+            run / "prepared" / f"{scan.subject}_reconstruction.nii.gz"
+        ).array
+        residual = (image.array - reconstruction) * brain
+        healthy = brain & ~lesion
+        dark = record["sequence"] != "T2w"
+        csf = healthy & (image.array < 0.25 if dark else image.array > 0.6)
+        values = [np.abs(residual)[where].mean() for where in (lesion, healthy, csf)]
+        for part in (np.abs(residual), residual.clip(0), (-residual).clip(0)):
+            score = postprocess.score(part, brain, image.spacing_mm)
+            values.append(voxel.average_precision(score[brain], lesion[brain]))
+        found[scan.pathology].append(values)
+    return [
+        [record["sequence"], pathology, *(f"{mean:.3f}" for mean in np.mean(values, axis=0))]
+        for pathology, values in found.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
