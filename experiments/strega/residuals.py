@@ -22,7 +22,14 @@ from brainuad.metrics import voxel
 from brainuad.reporting.tables import to_markdown
 
 HERE = Path(__file__).parent
-COLUMNS = ("|r| lesion", "|r| healthy", "|r| CSF", "AP abs", "AP positive", "AP negative")
+COLUMNS = (
+    "mean abs r, lesion",
+    "mean abs r, healthy",
+    "mean abs r, CSF",
+    "AP abs",
+    "AP positive",
+    "AP negative",
+)
 
 
 def main() -> None:
