@@ -21,6 +21,12 @@ from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_coh
 from brainuad.errors import InputError, PartialFailure
 from brainuad.files import write_json, write_text
 
+PERCENTILES = (1.0, 99.9)
+"""Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
+
+HELD_OUT = 0.15
+"""Share of the healthy subjects in `val`, and as much in `test`."""
+
 
 def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:
     """The embedded cohort, made at the first call and found by its parameters after.
@@ -43,10 +49,10 @@ def folder_cohort(
     cache_dir: Path,
     sequence: str,
     spacing_mm: float = 2.0,
-    low_percentile: float = 1.0,
-    high_percentile: float = 99.0,
-    val_fraction: float = 0.15,
-    test_fraction: float = 0.15,
+    low_percentile: float = PERCENTILES[0],
+    high_percentile: float = PERCENTILES[1],
+    val_fraction: float = HELD_OUT,
+    test_fraction: float = HELD_OUT,
     seed: int = 0,
     limit: int | None = None,
 ) -> Cohort:
@@ -171,10 +177,10 @@ def _prepare(arguments: argparse.Namespace) -> int:
         cohort = read_cohort(arguments.out)
     else:
         raw = assign_splits(
-            find_scans(arguments.source, arguments.sequence), arguments.seed, 0.15, 0.15
+            find_scans(arguments.source, arguments.sequence), arguments.seed, HELD_OUT, HELD_OUT
         )
         check_scans([_planned(scan) for scan in raw], arguments.source)
-        steps = {"spacing_mm": arguments.spacing_mm, "percentiles": [1.0, 99.0]}
+        steps = {"spacing_mm": arguments.spacing_mm, "percentiles": list(PERCENTILES)}
         cohort = prepare_scans(raw, arguments.out, arguments.source, steps)
     print(f"{cohort.root}: {len(cohort.scans)} scans, see {MANIFEST}")
     if failures := cohort_failures(cohort):

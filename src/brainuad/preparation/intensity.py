@@ -4,7 +4,7 @@ import numpy as np
 
 
 def percentile_normalise(
-    array: np.ndarray, brain_mask: np.ndarray, low: float = 1.0, high: float = 99.0
+    array: np.ndarray, brain_mask: np.ndarray, low: float = 1.0, high: float = 99.9
 ) -> np.ndarray:
     """Maps the `low` and `high` percentiles of the brain to 0 and 1, clips, clears the background.
 
