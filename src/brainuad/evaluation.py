@@ -48,7 +48,7 @@ class Evaluation:
         scores: tidy, a row a subject, threshold and metric; `COLUMNS`.
         summary: mean, spread and interval of each group of subjects.
         thresholds: the healthy threshold of each method.
-        curves: `<method>/precision`, `/recall`, `/pr_threshold`, pooled over test lesions.
+        curves: `<method>/precision`, `/recall`, `/pr_threshold`, pooled over the test subjects.
         failures: (subject, one-line reason), each once.
         context: cohort, sequence, space and split hash.
     """
@@ -98,7 +98,7 @@ def evaluate_maps(
     fitted: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     curves: dict[str, np.ndarray] = {}
-    failures: dict[str, str] = {}
+    failures: list[tuple[str, str]] = []
     for method, folder in maps.items():
         if method in (thresholds or {}):
             fitted[method] = (thresholds or {})[method]
@@ -106,7 +106,7 @@ def evaluate_maps(
             fitted[method], bad = fit_healthy_threshold(
                 cohort, sequence, folder, postprocess, space=space
             )
-            failures = dict(bad) | failures
+            failures += bad
         chosen = {"healthy": fitted[method]}
         labelled = fit_labelled_threshold(cohort, sequence, folder, postprocess, space=space)
         if labelled is not None:
@@ -116,9 +116,9 @@ def evaluate_maps(
             try:
                 subjects.append(score_subject(scan, folder, postprocess, chosen, space))
             except InputError as error:
-                failures.setdefault(scan.subject, str(error))
+                failures.append((scan.subject, str(error)))
         if not subjects:
-            raise InputError(f"{folder}: no map could be scored: {next(iter(failures.values()))}")
+            raise InputError(f"{folder}: no map could be scored: {failures[-1][1]}")
         add_oracle(subjects)
         common = {"cohort": cohort.name, "sequence": sequence, "method": method, "space": space}
         for subject in subjects:
@@ -138,9 +138,9 @@ def evaluate_maps(
         "space": space,
         "split_hash": cohort.split_hash(),
     }
-    return Evaluation(
-        scores, summarise_scores(scores, seed), fitted, curves, list(failures.items()), context
-    )
+    # Methods that share a bad scan or mask report it once.
+    failures = list(dict.fromkeys(failures))
+    return Evaluation(scores, summarise_scores(scores, seed), fitted, curves, failures, context)
 
 
 def fit_healthy_threshold(
@@ -183,8 +183,8 @@ def fit_labelled_threshold(
             curves.append(found.counts)
     if not curves:
         return None
-    # That threshold is the lowest positive score; a mask is what lies above its threshold.
-    return float(np.nextafter(np.float32(voxel.best_shared_threshold(curves)), np.float32(0)))
+    # That is the lowest positive score; a mask is what lies above its threshold.
+    return voxel.just_below(voxel.best_shared_threshold(curves))
 
 
 def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_mask, read_volume
+from brainuad.data.nifti import read_mask, read_volume, require_same_grid
 from brainuad.errors import InputError
 from brainuad.metrics import voxel
 from brainuad.metrics.lesion import label_lesions, lesion_scores, per_region_overlap
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
     Attributes:
         threshold: name of the threshold variant, `none` where there is none.
-        threshold_value: NaN where there is none.
+        threshold_value: a voxel is positive above it; NaN where there is none.
         metric: name, PROTOCOL section 3.
         value: NaN where undefined.
     """
@@ -74,7 +74,9 @@ def score_volume(
     raw = read_volume(path)
     if raw.array.min() < 0:
         raise InputError(f"{path}: has negative scores; larger must mean more abnormal, from 0 up")
-    brain_mask = read_mask(scan.brain_mask, like=raw)
+    brain = read_volume(scan.brain_mask)
+    require_same_grid(path, raw, like=brain)
+    brain_mask = brain.array > 0
     if not brain_mask.any():
         raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
     score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
@@ -83,6 +85,10 @@ def score_volume(
     native = read_volume(scan.native_image)
     score = to_native(score, raw.affine, native, scan.transform)
     inside = to_native(brain_mask, raw.affine, native, scan.transform, order=0) > 0.5
+    if not inside.any():
+        raise InputError(
+            f"{scan.native_image}: the prepared brain lies outside it; mend the transform or affine"
+        )
     return Volume(np.where(inside, score, 0), native.affine), inside
 
 
@@ -136,7 +142,7 @@ def score_subject(
         Row("none", NAN, "auroc", voxel.curve_auroc(counts)),
         Row("none", NAN, "pro", per_region_overlap(inside, regions)),
         Row("none", NAN, "lesion_ml", subject.lesion_ml),
-        Row("oracle_subject", where, "dice", best),
+        Row("oracle_subject", voxel.just_below(where), "dice", best),
     ]
     return subject
 
@@ -149,7 +155,7 @@ def add_oracle(subjects: list[ScoredSubject]) -> None:
     threshold = voxel.best_shared_threshold([s.counts for s in sick])
     for subject in sick:
         value = float(voxel.dice_at(subject.counts, np.array([threshold]))[0])
-        subject.rows.append(Row("oracle", threshold, "dice", value))
+        subject.rows.append(Row("oracle", voxel.just_below(threshold), "dice", value))
 
 
 def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], dict[str, np.ndarray]]:
@@ -163,10 +169,10 @@ def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], dict[str, np.ndarray
         Row("none", NAN, "severity_rho", spearman(score, burden)),
         Row("none", NAN, "severity_c_index", concordance(score, burden)),
     ]
-    sick = [s for s in subjects if not s.scan.healthy]
-    if not sick:
+    if not is_sick.any():
         return rows, {}
-    merged = voxel.merge([s.counts for s in sick])
+    # Healthy scans too: over all test subjects (PROTOCOL section 3).
+    merged = voxel.merge([s.counts for s in subjects])
     rows.append(Row("none", NAN, "auprc_pooled", voxel.curve_average_precision(merged)))
     rows.append(Row("none", NAN, "auroc_pooled", voxel.curve_auroc(merged)))
     precision, recall = voxel.precision_recall(merged)

@@ -67,6 +67,19 @@ def test_scores_equal_the_metrics_of_the_voxels(tiny_cohort, maps):
     assert set(values(found, "subject_auroc")) == {POOLED}
 
 
+def test_every_threshold_value_gives_its_dice(tiny_cohort, maps):
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    rows = found.scores[found.scores.metric == "dice"]
+    assert {"healthy", "otsu", "oracle", "oracle_subject"} == set(rows.threshold)
+    for row in rows.itertuples():
+        scan = next(s for s in tiny_cohort.scans if s.subject == row.subject)
+        image = read_volume(maps / f"{row.subject}_anomaly.nii.gz")
+        brain = read_mask(scan.brain_mask)
+        truth = read_mask(scan.lesion_mask) if scan.lesion_mask else np.zeros_like(brain)
+        mask = PLAIN.segment(image.array, brain, image.spacing_mm, row.threshold_value)
+        assert row.value == pytest.approx(voxel.dice(mask, truth))
+
+
 def test_the_threshold_is_of_the_healthy_validation_voxels(tiny_cohort, maps):
     pooled = np.concatenate(
         [
@@ -95,6 +108,24 @@ def test_a_perfect_map_scores_one_and_an_empty_one_zero(tiny_cohort, tmp_path):
     assert {dice[s] for s in set(dice) - sick} == {1.0}
     assert values(found, "auprc_pooled")[POOLED] == 1
     assert values(found, "subject_auroc")[POOLED] == 1
+
+
+def test_pooled_scores_are_over_all_test_subjects(tiny_cohort, tmp_path):
+    rng = np.random.default_rng(0)
+    maps = write_maps(
+        tiny_cohort, tmp_path / "noise", lambda i, t, b: b * (0.5 * t + rng.random(b.shape))
+    )
+    parts = []
+    for scan in tiny_cohort.select("test", "T2w"):
+        brain = read_mask(scan.brain_mask)
+        truth = read_mask(scan.lesion_mask) if scan.lesion_mask else np.zeros_like(brain)
+        score = read_volume(maps / f"{scan.subject}_anomaly.nii.gz").array
+        parts.append((score[brain], truth[brain]))
+    score, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    expected = voxel.average_precision(score, truth), voxel.auroc(score, truth)
+    assert values(found, "auprc_pooled")[POOLED] == pytest.approx(expected[0])
+    assert values(found, "auroc_pooled")[POOLED] == pytest.approx(expected[1])
 
 
 def test_the_companions_of_a_perfect_map(tiny_cohort, tmp_path):
@@ -212,6 +243,7 @@ def test_a_bad_map_is_listed_and_the_rest_is_scored(tiny_cohort, maps, damage, w
     found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
     assert [name for name, _ in found.failures] == [subject]
     assert words in found.failures[0][1]
+    assert found.failures[0][1].startswith(f"{maps / subject}_anomaly.nii.gz: ")
     assert len(values(found, "auprc")) == (1 if split == "test" else 2)
 
 
@@ -230,6 +262,30 @@ def test_nothing_to_score_is_an_error(tiny_cohort, tmp_path, maps):
         evaluate_maps(tiny_cohort, "T2w", {"own": tmp_path}, PLAIN, thresholds={"own": 1})
     with pytest.raises(InputError, match="no T1w scan in split 'test'"):
         evaluate_maps(tiny_cohort, "T1w", {"own": maps}, PLAIN)
+
+
+def test_each_methods_failure_is_listed_once(tiny_cohort, tmp_path, maps):
+    subject = tiny_cohort.select("test", "T2w")[-1].subject
+    control = write_maps(tiny_cohort, tmp_path / "control", lambda i, t, b: i)
+    _missing(maps / f"{subject}_anomaly.nii.gz")
+    _nan(control / f"{subject}_anomaly.nii.gz")
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps, "control": control}, PLAIN)
+    assert [name for name, _ in found.failures] == [subject, subject]
+    assert "no such file" in found.failures[0][1]
+    assert "1 NaN" in found.failures[1][1]
+
+
+def test_a_native_scan_elsewhere_is_listed_and_the_rest_is_scored(tiny_cohort, maps, tmp_path):
+    scans, far = list(tiny_cohort.scans), AFFINE.copy()
+    far[:3, 3] = 1000
+    path = tmp_path / "far.nii.gz"
+    write_volume(path, read_volume(scans[-1].image).array, far)
+    scans[-1] = replace(scans[-1], native_image=path, native_lesion_mask=path)
+    cohort = write_cohort(tiny_cohort.root, scans, {})
+    found = evaluate_maps(cohort, "T2w", {"own": maps}, PLAIN)
+    assert [name for name, _ in found.failures] == [scans[-1].subject]
+    assert "lies outside" in found.failures[0][1]
+    assert len(values(found, "auprc")) == 1
 
 
 def test_subjects_that_were_trained_on_are_refused(tiny_cohort, maps):

@@ -135,3 +135,26 @@ def test_the_shared_threshold_is_the_best_of_all(data):
     for (score, truth), counts in zip(data, curves, strict=True):
         at = voxel.dice_at(counts, np.array([found, 2.0]))
         assert at.tolist() == pytest.approx([voxel.dice(score >= found, truth), 0])
+
+
+def test_the_shared_threshold_is_exact_in_large_volumes_with_small_lesions():
+    """A grid over the voxels steps past the few scores that a small lesion turns on."""
+    rng = np.random.default_rng(0)
+    curves = []
+    for _ in range(3):
+        truth = np.zeros(50_000, bool)
+        truth[:20] = True
+        score = rng.gamma(2, 0.05, truth.size).astype(np.float32)
+        score[:20] += rng.normal(0.4, 0.15, 20).clip(0).astype(np.float32)
+        curves.append(voxel.curve(score, truth))
+    every = np.unique(np.concatenate([counts.threshold for counts in curves]))
+    mean = np.mean([voxel.dice_at(counts, every) for counts in curves], axis=0)
+    found = np.array([voxel.best_shared_threshold(curves)])
+    at = np.mean([voxel.dice_at(counts, found)[0] for counts in curves])
+    assert at == pytest.approx(mean.max(), abs=1e-12)
+
+
+def test_just_below_turns_at_least_into_above():
+    scores = np.float32([0.0, 0.1, 0.7, 3.0])
+    for value in scores:
+        assert np.array_equal(scores > voxel.just_below(value), scores >= value)
