@@ -18,7 +18,14 @@ from brainuad.files import atomic_path, write_json, write_text
 from brainuad.metrics import voxel
 from brainuad.metrics.statistics import summarise
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.scoring import NO_LESION, add_oracle, pool, score_subject, score_volume
+from brainuad.scoring import (
+    NO_LESION,
+    ScoredSubject,
+    add_oracle,
+    pool,
+    score_subject,
+    score_volume,
+)
 
 COLUMNS = (
     "subject",
@@ -99,26 +106,19 @@ def evaluate_maps(
     rows: list[dict[str, Any]] = []
     curves: dict[str, np.ndarray] = {}
     failures: list[tuple[str, str]] = []
-    for method, folder in maps.items():
-        if method in (thresholds or {}):
-            fitted[method] = (thresholds or {})[method]
-        else:
-            fitted[method], bad = fit_healthy_threshold(
-                cohort, sequence, folder, postprocess, space=space
+    for number, (method, folder) in enumerate(maps.items()):
+        known = (thresholds or {}).get(method)
+        try:
+            fitted[method], subjects, bad = _score_method(
+                cohort, sequence, folder, postprocess, space, known
             )
-            failures += bad
-        chosen = {"healthy": fitted[method]}
-        labelled = fit_labelled_threshold(cohort, sequence, folder, postprocess, space=space)
-        if labelled is not None:
-            chosen["labelled_val"] = labelled
-        subjects = []
-        for scan in test:
-            try:
-                subjects.append(score_subject(scan, folder, postprocess, chosen, space))
-            except InputError as error:
-                failures.append((scan.subject, str(error)))
-        if not subjects:
-            raise InputError(f"{folder}: no map could be scored: {failures[-1][1]}")
+        except InputError as error:
+            # A control that fails takes only its own rows away.
+            if number == 0:
+                raise
+            failures.append((f"({method})", str(error)))
+            continue
+        failures += bad
         add_oracle(subjects)
         common = {"cohort": cohort.name, "sequence": sequence, "method": method, "space": space}
         for subject in subjects:
@@ -141,6 +141,34 @@ def evaluate_maps(
     # Methods that share a bad scan or mask report it once.
     failures = list(dict.fromkeys(failures))
     return Evaluation(scores, summarise_scores(scores, seed), fitted, curves, failures, context)
+
+
+def _score_method(
+    cohort: Cohort,
+    sequence: str,
+    maps: Path,
+    postprocess: Postprocess,
+    space: str,
+    threshold: float | None,
+) -> tuple[float, list[ScoredSubject], list[tuple[str, str]]]:
+    """The healthy threshold, the scored test subjects and the failures of one method."""
+    failures: list[tuple[str, str]] = []
+    if threshold is None:
+        threshold, failures = fit_healthy_threshold(
+            cohort, sequence, maps, postprocess, space=space
+        )
+    labelled, bad = fit_labelled_threshold(cohort, sequence, maps, postprocess, space=space)
+    failures += bad
+    chosen = {"healthy": threshold} | ({} if labelled is None else {"labelled_val": labelled})
+    subjects = []
+    for scan in cohort.select("test", sequence):
+        try:
+            subjects.append(score_subject(scan, maps, postprocess, chosen, space))
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+    if not subjects:
+        raise InputError(f"{maps}: no map could be scored: {failures[-1][1]}")
+    return threshold, subjects, failures
 
 
 def fit_healthy_threshold(
@@ -168,23 +196,26 @@ def fit_healthy_threshold(
 
 def fit_labelled_threshold(
     cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
-) -> float | None:
+) -> tuple[float | None, list[tuple[str, str]]]:
     """The best mean Dice on labelled validation subjects, as pDDPM and its successors choose it.
 
-    None when there is no such subject (the usual case), or none of their maps can be read.
+    Returns:
+        The threshold, None when there is no such subject (the usual case), and the subjects
+        whose map could not be read, with the reason.
     """
-    curves = []
+    curves, failures = [], []
     for scan in cohort.select("val", sequence, healthy=False, allow_empty=True):
         try:
             found = score_subject(scan, maps, postprocess, {}, space)
-        except InputError:
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
             continue
         if found.counts.positives:
             curves.append(found.counts)
     if not curves:
-        return None
+        return None, failures
     # That is the lowest positive score; a mask is what lies above its threshold.
-    return voxel.just_below(voxel.best_shared_threshold(curves))
+    return voxel.just_below(voxel.best_shared_threshold(curves)), failures
 
 
 def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:

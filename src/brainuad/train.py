@@ -113,7 +113,7 @@ def detect_and_score(
         return failures
     sequence, prepared = cfg.data.sequence, out / "prepared"
     postprocess = instantiate(cfg.postprocess)
-    val = cohort.select("val", sequence, healthy=True)
+    val = cohort.select("val", sequence)
     test = cohort.select("test", sequence)
     detector.to(device(cfg.device))
     score = model_score(detector, instantiate(cfg.tiling), cfg.predict_batch_size)
@@ -152,7 +152,7 @@ def _evaluate(
 
     sequence = cfg.data.sequence
     test = cohort.select("test", sequence)
-    scans = [*cohort.select("val", sequence, healthy=True), *test]
+    scans = [*cohort.select("val", sequence), *test]
     maps = {str(cfg.name): out / "prepared"}
     for name, control in cfg.controls.items():
         if name not in maps:

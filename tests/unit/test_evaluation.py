@@ -255,6 +255,12 @@ def test_a_lesion_without_a_label_is_listed(tiny_cohort, maps):
     assert "without a lesion mask" in found.failures[0][1]
 
 
+def test_a_control_without_maps_takes_only_its_own_rows(tiny_cohort, maps, tmp_path):
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps, "control": tmp_path}, PLAIN)
+    assert set(found.scores.method) == {"own"}
+    assert [name for name, _ in found.failures] == ["(control)"]
+
+
 def test_nothing_to_score_is_an_error(tiny_cohort, tmp_path, maps):
     with pytest.raises(InputError, match="no healthy validation map could be read"):
         evaluate_maps(tiny_cohort, "T2w", {"own": tmp_path}, PLAIN)

@@ -26,8 +26,9 @@ _READING = (
      "no lesion label, as on a new scan."),
     ("⌈Dice⌉ and ⌈⌈Dice⌉⌉ use test labels.",
      "⌈Dice⌉ (oracle) takes the best single threshold on the test subjects themselves, ⌈⌈Dice⌉⌉ "
-     "(oracle_subject) the best for each volume. They are upper bounds, for comparison with "
-     "papers that print them; never a result."),
+     "(oracle_subject) the best for each volume; for comparison with papers that print them, "
+     "never a result. Both are of the map alone, before the steps on the mask, so Dice can pass "
+     "them by what those steps gain."),
     ("AP needs no threshold.",
      "Average precision over the voxels inside the brain. A score without information reaches "
      "the lesion's share of the brain, so AP compares methods on the same subjects only."),
