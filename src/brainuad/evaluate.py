@@ -56,11 +56,7 @@ def evaluate(cfg: DictConfig) -> None:
         "seed": cfg.seed,
         "method": cfg.name,
         "sequence": sequence,
-        "cohort": {
-            "name": cohort.name,
-            "path": str(cohort.root.absolute()),
-            "split_hash": cohort.split_hash(),
-        },
+        "cohort": cohort.identity(),
     }
     write_json(out / "provenance.json", record)
     write_evaluation(evaluation, out, record)

@@ -166,7 +166,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
             for name in ("train", "val", "test", "tumour", "ms", "stroke")
             if getattr(arguments, name) is not None
         }
-        write_phantom_cohort(
+        cohort = write_phantom_cohort(
             arguments.out,
             seed=arguments.seed,
             spacing_mm=arguments.spacing_mm,
@@ -174,7 +174,6 @@ def _prepare(arguments: argparse.Namespace) -> int:
             jobs=arguments.jobs,
             **counts,
         )
-        cohort = read_cohort(arguments.out)
     else:
         raw = assign_splits(
             find_scans(arguments.source, arguments.sequence), arguments.seed, HELD_OUT, HELD_OUT

@@ -71,11 +71,7 @@ def train(cfg: DictConfig) -> None:
         "seed": cfg.seed,
         "method": cfg.name,
         "sequence": cfg.data.sequence,
-        "cohort": {
-            "name": cohort.name,
-            "path": str(cohort.root.absolute()),
-            "split_hash": cohort.split_hash(),
-        },
+        "cohort": cohort.identity(),
         "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
         "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
         "fit_s": fitted - started,
@@ -118,16 +114,15 @@ def detect_and_score(
     detector.to(device(cfg.device))
     score = model_score(detector, instantiate(cfg.tiling), cfg.predict_batch_size)
     trained_on = detector.card["subjects"]["train"] if detector.learns else []
-    written = write_maps(
-        [*val, *test], prepared, score, weights_hash(detector), "detecting", trained_on
-    )
+    weights = weights_hash(detector)
+    written = write_maps([*val, *test], prepared, score, weights, "detecting", trained_on)
     record["wall_time_per_volume_s"] = written.seconds_per_volume
     failures += written.failures
     threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
     failures += bad
     detector.card["threshold"] = threshold
     save_model(detector, out / "model.ckpt")
-    record["checkpoint"] = {"path": "model.ckpt", "sha256": weights_hash(detector)}
+    record["checkpoint"] = {"path": "model.ckpt", "sha256": weights}
     failed = {subject for subject, _ in failures}
     done = [scan for scan in test if scan.subject not in failed]
     failures += write_masks(done, prepared, out, postprocess, threshold)

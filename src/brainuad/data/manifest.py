@@ -113,6 +113,11 @@ class Cohort:
             )
         return found
 
+    def identity(self) -> dict[str, str]:
+        """Name, absolute path and split hash: what a run's provenance keeps of its cohort."""
+        path = str(self.root.absolute())
+        return {"name": self.name, "path": path, "split_hash": self.split_hash()}
+
     def split_hash(self) -> str:
         """SHA-256 of the (subject, split) pairs: equal for equal splits."""
         pairs = sorted({(scan.subject, scan.split) for scan in self.scans})
