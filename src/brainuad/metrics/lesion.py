@@ -58,7 +58,7 @@ def per_region_overlap(score: np.ndarray, regions: np.ndarray, max_fallout: floa
     """Area under the mean coverage of the regions against the false positive rate, over its width.
 
     The PRO curve of Bergmann et al. 2020 (arXiv 1911.02357), section 4.2: every region counts
-    the same, whatever its size. Exact: one sorted pass, ties together.
+    the same, whatever its size. Exact, ties together.
 
     Args:
         score: `(N,)` brain voxels.
@@ -68,20 +68,38 @@ def per_region_overlap(score: np.ndarray, regions: np.ndarray, max_fallout: floa
     Returns:
         In [0, 1]; NaN without a region or without a voxel outside.
     """
-    sizes = np.bincount(regions)
-    present = np.flatnonzero(sizes[1:]) + 1
-    if len(present) == 0 or sizes[0] == 0:
+    inside = regions > 0
+    return sorted_overlap(score[inside], regions[inside], np.sort(score[~inside]), max_fallout)
+
+
+def sorted_overlap(
+    score: np.ndarray, regions: np.ndarray, healthy: np.ndarray, max_fallout: float = 0.3
+) -> float:
+    """`per_region_overlap` where the other voxels' scores are sorted already.
+
+    Args:
+        score: `(P,)` voxels of the lesions.
+        regions: `(P,)` int, from 1.
+        healthy: `(N,)` rising scores of the brain's other voxels.
+        max_fallout: false positive rate up to which the area counts.
+    """
+    if len(score) == 0 or len(healthy) == 0:
         return float("nan")
     # A voxel of a region of n voxels, one of k regions, adds 1 / (n k) to the mean coverage.
-    weight = np.zeros(len(sizes))
-    weight[present] = 1 / (sizes[present] * len(present))
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
-    coverage = np.append(0.0, np.cumsum(weight[regions[order]])[last])
-    fallout = np.append(0.0, np.cumsum(regions[order] == 0)[last] / sizes[0])
-    end = np.interp(max_fallout, fallout, coverage)
-    kept = fallout < max_fallout
-    x, y = np.append(fallout[kept], max_fallout), np.append(coverage[kept], end)
+    sizes = np.bincount(regions)
+    weight = 1 / (np.maximum(sizes, 1) * np.count_nonzero(sizes))
+    threshold, place = np.unique(score, return_inverse=True)
+    gained = np.bincount(place, weight[regions])[::-1]
+    after, falling = np.cumsum(gained), threshold[::-1]
+    # Coverage stands still up to a lesion voxel's score and rises along the ties there.
+    above = 1 - np.searchsorted(healthy, falling, side="right") / len(healthy)
+    reached = 1 - np.searchsorted(healthy, falling, side="left") / len(healthy)
+    fallout = np.r_[0.0, np.stack([above, reached], axis=1).ravel(), 1.0]
+    coverage = np.r_[0.0, np.stack([after - gained, after], axis=1).ravel(), 1.0]
+    kept = fallout <= max_fallout
+    x, y = fallout[kept], coverage[kept]
+    if x[-1] < max_fallout:
+        x, y = np.append(x, max_fallout), np.append(y, np.interp(max_fallout, fallout, coverage))
     return float(np.trapezoid(y, x) / max_fallout)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 
 def surface_distances(
@@ -24,14 +25,20 @@ def surface_distances(
         return float("nan"), float("nan")
     # Distances between two sets do not depend on what lies around both.
     box = ndimage.find_objects((segmentation | truth).astype(np.uint8))[0]
-    surfaces = [_surface(np.pad(mask[box], 1)) for mask in (segmentation, truth)]
-    to_found, to_true = (
-        ndimage.distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces
+    found, true = (_surface(mask[box]) * np.array(spacing_mm) for mask in (segmentation, truth))
+    # A tree of the surfaces' few voxels is several times faster than two distance transforms.
+    there, back = (
+        cKDTree(other).query(points, workers=-1)[0]
+        for points, other in ((found, true), (true, found))
     )
-    there, back = to_true[surfaces[0]], to_found[surfaces[1]]
     hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
     return float(hd95), float(np.concatenate([there, back]).mean())
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    return mask & ~ndimage.binary_erosion(mask)
+    """Indices `(N, 3)` of the voxels with a face neighbour outside."""
+    padded = np.pad(mask, 1)
+    inner = padded.copy()
+    for axis in range(3):
+        inner &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
+    return np.argwhere(padded & ~inner)

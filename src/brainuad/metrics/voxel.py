@@ -1,7 +1,11 @@
-"""Voxel metrics of one subject, exact for every threshold from one sorted pass.
+"""Voxel metrics, exact for every threshold, from one sort of each subject's scores.
 
 Scores and truths are 1D: the voxels of the brain mask. A voxel is positive when its score is
-*above* the threshold. The empty-mask policy (PROTOCOL section 3):
+*above* the threshold. Between two neighbouring scores of lesion voxels a falling threshold adds
+false positives only, so every metric here is decided at the lesion voxels' own scores: they are
+few, and the others need only be sorted and counted. Nothing is binned.
+
+The empty-mask policy (PROTOCOL section 3):
 
 | truth | segmentation | dice | AP, AUROC |
 | --- | --- | --- | --- |
@@ -11,19 +15,47 @@ Scores and truths are 1D: the voxels of the brain mask. A voxel is positive when
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What happens as the threshold falls through every distinct score.
+class SortedScores:
+    """All that voxel metrics need of a subject: its brain's scores, sorted, in two heaps.
 
     Attributes:
-        threshold: `(N,)` distinct scores, falling; row i counts the voxels with a score >= it.
-        true_positives: `(N,)` int64.
-        false_positives: `(N,)` int64.
+        lesion: `(P,)` rising scores of the brain's voxels inside the truth.
+        healthy: `(N,)` rising scores of the others.
+        missed: true voxels outside the brain mask, which no threshold can find; they count for
+            Dice.
+    """
+
+    lesion: np.ndarray
+    healthy: np.ndarray
+    missed: int = 0
+
+    @property
+    def positives(self) -> int:
+        """Voxels in the truth, outside the brain mask included."""
+        return len(self.lesion) + self.missed
+
+    def on_disk(self, path: Path) -> "SortedScores":
+        """The same with `healthy`, the large part, in the file `path` instead of in memory."""
+        np.save(path, self.healthy, allow_pickle=False)
+        return replace(self, healthy=np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is positive as the threshold falls through the distinct scores of lesion voxels.
+
+    Attributes:
+        threshold: `(M,)` falling; row i counts the voxels with a score >= it.
+        true_positives: `(M,)` int64.
+        false_positives: `(M,)` int64.
+        above: `(M,)` int64, false positives with a score > threshold: ties need both.
         positives: voxels in the truth, outside the brain mask included.
         negatives: voxels of the brain mask that are not in the truth.
     """
@@ -31,42 +63,58 @@ class Curve:
     threshold: np.ndarray
     true_positives: np.ndarray
     false_positives: np.ndarray
+    above: np.ndarray
     positives: int
     negatives: int
 
 
-def curve(score: np.ndarray, truth: np.ndarray, missed: int = 0) -> Curve:
-    """Sorts once and counts; ties move together.
+def sort_scores(score: np.ndarray, truth: np.ndarray, missed: int = 0) -> SortedScores:
+    """Splits and sorts a subject's scores.
 
     Args:
-        score: `(N,)`, finite.
+        score: `(N,)` brain voxels, finite.
         truth: `(N,)` bool.
-        missed: true voxels outside the brain mask, which no threshold can find; they count for
-            Dice.
+        missed: true voxels outside the brain mask.
     """
-    order = np.argsort(-score, kind="stable")
-    ordered, hits = score[order], truth[order].astype(np.int64)
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    true_positives = np.cumsum(hits)[last] if len(ordered) else np.zeros(0, np.int64)
+    return SortedScores(np.sort(score[truth]), np.sort(score[~truth]), missed)
+
+
+def curve(subjects: Sequence[SortedScores]) -> Curve:
+    """The curve of one subject's voxels, or of several subjects' together, held one by one."""
+    lesions = [subject.lesion for subject in subjects]
+    threshold = np.unique(np.concatenate(lesions)) if lesions else np.zeros(0, np.float32)
+    true_positives, false_positives, above = (np.zeros(len(threshold), np.int64) for _ in range(3))
+    for subject in subjects:
+        true_positives += _count(subject.lesion, threshold)
+        false_positives += _count(subject.healthy, threshold)
+        above += _count(subject.healthy, threshold, side="right")
     return Curve(
-        threshold=ordered[last] if len(ordered) else ordered,
-        true_positives=true_positives,
-        false_positives=last + 1 - true_positives if len(ordered) else true_positives,
-        positives=int(hits.sum()) + missed,
-        negatives=len(score) - int(hits.sum()),
+        threshold[::-1],
+        true_positives[::-1],
+        false_positives[::-1],
+        above[::-1],
+        positives=sum(subject.positives for subject in subjects),
+        negatives=sum(len(subject.healthy) for subject in subjects),
     )
 
 
 def dice(segmentation: np.ndarray, truth: np.ndarray) -> float:
     """2 TP / (2 TP + FP + FN) of two bool arrays of one shape; both empty give 1."""
-    total = int(segmentation.sum()) + int(truth.sum())
-    return 2.0 * int((segmentation & truth).sum()) / total if total else 1.0
+    total = int(np.count_nonzero(segmentation)) + int(np.count_nonzero(truth))
+    return 2.0 * int(np.count_nonzero(segmentation & truth)) / total if total else 1.0
 
 
 def dice_curve(counts: Curve) -> np.ndarray:
-    """Dice at each threshold of the curve, `(N,)`."""
+    """Dice at each threshold of the curve, `(M,)`."""
     predicted = counts.true_positives + counts.false_positives
     return 2.0 * counts.true_positives / np.maximum(predicted + counts.positives, 1)
+
+
+def dice_at(subject: SortedScores, thresholds: np.ndarray) -> np.ndarray:
+    """Dice when the voxels with a score >= each of `thresholds (M,)` are positive, `(M,)`."""
+    hits = _count(subject.lesion, thresholds)
+    predicted = hits + _count(subject.healthy, thresholds)
+    return 2.0 * hits / np.maximum(predicted + subject.positives, 1)
 
 
 def best_dice(score: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -78,36 +126,33 @@ def best_dice(score: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
         score: `(N,)` brain voxels, finite.
         truth: `(N,)` bool.
     """
-    return curve_best_dice(curve(score, truth))
+    return curve_best_dice(curve([sort_scores(score, truth)]))
 
 
 def curve_best_dice(counts: Curve) -> tuple[float, float]:
-    """`best_dice` from a curve."""
-    if counts.positives == 0 or len(counts.threshold) == 0:
+    """`best_dice` from a curve; 0 and NaN when every true voxel is outside the brain mask."""
+    if counts.positives == 0:
         return float("nan"), float("nan")
+    if len(counts.threshold) == 0:
+        return 0.0, float("nan")
     values = dice_curve(counts)
     best = int(values.argmax())
     return float(values[best]), float(counts.threshold[best])
 
 
-def dice_at(counts: Curve, thresholds: np.ndarray) -> np.ndarray:
-    """Dice when the voxels with a score >= each of `thresholds (M,)` are positive, `(M,)`."""
-    index = np.searchsorted(-counts.threshold, -thresholds, side="right")
-    return np.append(0.0, dice_curve(counts))[index]
-
-
-def best_shared_threshold(curves: Sequence[Curve]) -> float:
+def best_shared_threshold(subjects: Sequence[SortedScores]) -> float:
     """The score from which on the mean Dice over subjects is best. Uses the truth: an oracle.
 
-    Exact over all thresholds: every subject's Dice changes only at its own scores, so the sum of
-    these changes along the scores of all subjects is the mean Dice, up to the number of subjects.
+    Exact over all thresholds: from any other one, raising it to the next score of a lesion voxel
+    loses no true positive of any subject. NaN when no subject has a lesion voxel in its brain.
     """
-    threshold = np.concatenate([counts.threshold for counts in curves])
-    changes = np.concatenate([np.diff(dice_curve(counts), prepend=0.0) for counts in curves])
-    order = np.argsort(-threshold, kind="stable")
-    ordered, total = threshold[order], np.cumsum(changes[order])
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    return float(ordered[last[total[last].argmax()]])
+    threshold = np.unique(np.concatenate([subject.lesion for subject in subjects]))[::-1]
+    if len(threshold) == 0:
+        return float("nan")
+    total = np.zeros(len(threshold))
+    for subject in subjects:
+        total += dice_at(subject, threshold)
+    return float(threshold[total.argmax()])
 
 
 def just_below(score: float) -> float:
@@ -122,7 +167,7 @@ def average_precision(score: np.ndarray, truth: np.ndarray) -> float:
         score: `(N,)` brain voxels, finite.
         truth: `(N,)` bool.
     """
-    return curve_average_precision(curve(score, truth))
+    return curve_average_precision(curve([sort_scores(score, truth)]))
 
 
 def auroc(score: np.ndarray, truth: np.ndarray) -> float:
@@ -132,48 +177,33 @@ def auroc(score: np.ndarray, truth: np.ndarray) -> float:
         score: `(N,)` brain voxels, finite.
         truth: `(N,)` bool.
     """
-    return curve_auroc(curve(score, truth))
+    return curve_auroc(curve([sort_scores(score, truth)]))
 
 
 def precision_recall(counts: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall among the brain's voxels at each threshold of the curve, `(N,)`."""
+    """Precision and recall among the brain's voxels at each threshold of the curve, `(M,)`."""
+    found = counts.true_positives[-1] if len(counts.threshold) else 0
     predicted = counts.true_positives + counts.false_positives
-    found = counts.true_positives[-1] if len(predicted) else 0
     return counts.true_positives / predicted, counts.true_positives / max(found, 1)
 
 
 def curve_average_precision(counts: Curve) -> float:
     """`average_precision` from a curve."""
-    precision, recall = precision_recall(counts)
-    if not len(recall) or recall[-1] == 0:
+    if len(counts.threshold) == 0:
         return float("nan")
+    precision, recall = precision_recall(counts)
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def curve_auroc(counts: Curve) -> float:
-    """`auroc` from a curve."""
-    _, recall = precision_recall(counts)
-    if not len(recall) or recall[-1] == 0 or counts.negatives == 0:
+    """`auroc` from a curve: the share of (lesion, healthy) pairs in order, ties count a half."""
+    if len(counts.threshold) == 0 or counts.negatives == 0:
         return float("nan")
-    fallout = counts.false_positives / counts.negatives
-    return float(np.trapezoid(np.append(0.0, recall), np.append(0.0, fallout)))
+    lesions = np.diff(counts.true_positives, prepend=0)
+    higher = (counts.false_positives + counts.above) / 2
+    return float(1 - (lesions @ higher) / (counts.true_positives[-1] * counts.negatives))
 
 
-def merge(curves: Sequence[Curve]) -> Curve:
-    """The curve of all subjects' voxels together, from their curves alone."""
-    threshold = np.concatenate([counts.threshold for counts in curves])
-    order = np.argsort(-threshold, kind="stable")
-    ordered = threshold[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-
-    def total(parts: list[np.ndarray]) -> np.ndarray:
-        steps = np.concatenate([np.diff(part, prepend=0) for part in parts])
-        return np.cumsum(steps[order])[last]
-
-    return Curve(
-        threshold=ordered[last],
-        true_positives=total([counts.true_positives for counts in curves]),
-        false_positives=total([counts.false_positives for counts in curves]),
-        positives=sum(counts.positives for counts in curves),
-        negatives=sum(counts.negatives for counts in curves),
-    )
+def _count(ordered: np.ndarray, thresholds: np.ndarray, side: str = "left") -> np.ndarray:
+    """How many of the rising `ordered` are >= each threshold; > it with `side="right"`."""
+    return len(ordered) - np.searchsorted(ordered, thresholds, side=side)  # type: ignore[call-overload]

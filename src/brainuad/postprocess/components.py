@@ -6,18 +6,20 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from brainuad.postprocess.smooth import Spacing
+from brainuad.postprocess.smooth import AXIAL, Spacing
 
 
 @dataclass(frozen=True)
 class RemoveSmall:
-    """Removes connected components (26-neighbourhood) below a volume.
+    """Removes connected components below a volume; with 6 neighbours, an area opening in 3D.
 
     Args:
         min_volume_mm3: the smallest volume that stays.
+        connectivity: 6 (faces), 18 (edges too) or 26 (corners too).
     """
 
     min_volume_mm3: float
+    connectivity: int = 26
 
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
@@ -27,7 +29,9 @@ class RemoveSmall:
         if voxels <= 1:
             return segmentation
         # dust keeps components of at least the threshold.
-        return cc3d.dust(segmentation, threshold=voxels, connectivity=26).astype(bool)
+        return cc3d.dust(segmentation, threshold=voxels, connectivity=self.connectivity).astype(
+            bool
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class AreaOpening:
     """
 
     min_area_mm2: float
-    axis: int = 2
+    axis: int = AXIAL
 
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing

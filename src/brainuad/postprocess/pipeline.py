@@ -1,12 +1,13 @@
 """The configured chain from an anomaly map to a 3D mask."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from brainuad.postprocess.scale import Sign
 from brainuad.postprocess.smooth import Spacing
-from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.postprocess.threshold import HealthyThreshold, Otsu, above
 
 Step = Callable[[np.ndarray, np.ndarray, Spacing], np.ndarray]
 """(map or segmentation, brain_mask, spacing_mm) -> the same, changed; a pure function."""
@@ -20,11 +21,20 @@ class Postprocess:
         map_steps: on the float map, in order, in prepared space.
         threshold: the headline threshold, the only fitted part.
         mask_steps: on the bool mask, in order, in the space of the mask.
+        otsu: the threshold of each volume by itself, the variant `otsu` of the scores.
+        binarise: (score, threshold) -> bool; `above`, or `Hysteresis`.
     """
 
     map_steps: Sequence[Step]
     threshold: HealthyThreshold
     mask_steps: Sequence[Step]
+    otsu: Otsu = field(default_factory=Otsu)
+    binarise: Callable[[np.ndarray, float], np.ndarray] = above
+
+    @property
+    def takes_signed_maps(self) -> bool:
+        """Whether the chain itself decides which sign counts."""
+        return bool(self.map_steps) and isinstance(self.map_steps[0], Sign)
 
     def score(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
@@ -39,7 +49,7 @@ class Postprocess:
         self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing, threshold: float
     ) -> np.ndarray:
         """`(D, H, W)` bool: above the threshold, inside the brain, after the mask steps."""
-        segmentation = (score > threshold) & brain_mask
+        segmentation = self.binarise(score, threshold) & brain_mask
         for step in self.mask_steps:
             segmentation = step(segmentation, brain_mask, spacing_mm)
         return segmentation

@@ -8,22 +8,35 @@ from scipy import ndimage
 
 Spacing = tuple[float, float, float]
 
+AXIAL = 2
+"""The axis that an axial slice fixes: volumes are RAS."""
+
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Gaussian smoothing, normalised by the smoothed mask, so that the rim is not dimmed.
+    """Gaussian smoothing.
 
     Args:
         sigma_mm: standard deviation in mm.
+        normalise: divide by the smoothed brain mask, so that the rim is not dimmed; False is the
+            plain filter that the papers' scripts call, mirrored at the array's edge.
+        in_plane: smooth each axial slice by itself, as 2D methods do.
     """
 
     sigma_mm: float
+    normalise: bool = True
+    in_plane: bool = False
 
     def __call__(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the smoothed map."""
         sigma = [self.sigma_mm / edge for edge in spacing_mm]
+        if self.in_plane:
+            sigma[AXIAL] = 0
+        if not self.normalise:
+            smooth = ndimage.gaussian_filter(anomaly_map.astype(np.float32), sigma, mode="reflect")
+            return np.where(brain_mask, smooth, 0).astype(np.float32)
         inside = np.where(brain_mask, anomaly_map, 0).astype(np.float32)
         weight = ndimage.gaussian_filter(brain_mask.astype(np.float32), sigma, mode="constant")
         smooth = ndimage.gaussian_filter(inside, sigma, mode="constant")
@@ -46,7 +59,9 @@ class Median:
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the filtered map."""
         radius = [max(round((self.size_mm / edge - 1) / 2), 0) for edge in spacing_mm]
-        # SimpleITK is several times faster than scipy here; its axes are reversed.
-        image = sitk.GetImageFromArray(np.asarray(anomaly_map, np.float32))
-        smooth = sitk.GetArrayFromImage(sitk.Median(image, radius[::-1]))
-        return np.where(brain_mask, smooth, 0).astype(np.float32)
+        # SimpleITK is several times faster than scipy here; its axes are reversed. Padded, it
+        # mirrors the array's edge as scipy does, whose median the papers use.
+        padded = np.pad(np.asarray(anomaly_map, np.float32), [(n, n) for n in radius], "symmetric")
+        smooth = sitk.GetArrayFromImage(sitk.Median(sitk.GetImageFromArray(padded), radius[::-1]))
+        inner = tuple(slice(n, n + size) for n, size in zip(radius, anomaly_map.shape, strict=True))
+        return np.where(brain_mask, smooth[inner], 0).astype(np.float32)

@@ -1,10 +1,10 @@
-"""Thresholds that need no lesion label."""
+"""From a map to a mask: thresholds that need no lesion label, and what counts as above."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.filters import threshold_otsu
+from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 
 
 @dataclass(frozen=True)
@@ -21,23 +21,77 @@ class HealthyThreshold:
         if not 0 <= self.alpha < 1:
             raise ValueError(f"alpha is {self.alpha}; expected a share in [0, 1)")
 
-    def fit(self, scores: Iterable[np.ndarray]) -> float:
+    def fit(self, scores: Sequence[np.ndarray]) -> float:
         """Fits on `(N,)` scores of the brain voxels of each healthy validation subject, pooled.
 
         Exact, ties included: at most `alpha` of the voxels are above the result, and more than
-        that are above every smaller score. Holds all brain voxels at once, 4 bytes each.
+        that are above every smaller score. Looks at one array at a time, so that they may lie in
+        files: the order of float32 numbers is that of their bits, which are searched by halves.
 
         Raises:
             ValueError: no voxel.
         """
-        pooled = np.concatenate([np.asarray(score, np.float32) for score in scores])
-        if pooled.size == 0:
+        total = sum(score.size for score in scores)
+        if total == 0:
             raise ValueError("no healthy brain voxel to fit the threshold on")
-        allowed = int(np.floor(self.alpha * pooled.size))
-        return float(np.partition(pooled, pooled.size - allowed - 1)[pooled.size - allowed - 1])
+        allowed = int(np.floor(self.alpha * total))
+        filled = [np.asarray(score, np.float32) for score in scores if score.size]
+        low = min(_key(score.min()) for score in filled) - 1
+        high = max(_key(score.max()) for score in filled)
+        while high - low > 1:
+            middle = (low + high) // 2
+            above = sum(int(np.count_nonzero(score > _value(middle))) for score in filled)
+            low, high = (low, middle) if above <= allowed else (middle, high)
+        return float(_value(high))
 
 
-def otsu(score: np.ndarray) -> float:
-    """Otsu's threshold of one volume's brain voxels `(N,)`; the value itself when constant."""
-    low, high = score.min(), score.max()
-    return float(threshold_otsu(score)) if high > low else float(high)
+@dataclass(frozen=True)
+class Otsu:
+    """Otsu's threshold of each volume by itself.
+
+    Args:
+        background: over the whole array, the empty space around the brain included, as StRegA's
+            code does; False looks at the brain alone, so that cropping changes nothing.
+    """
+
+    background: bool = False
+
+    def __call__(self, score: np.ndarray, brain_mask: np.ndarray) -> float:
+        """`(D, H, W)` scores and bool mask to the threshold; the value itself when constant."""
+        values = score if self.background else score[brain_mask]
+        low, high = values.min(), values.max()
+        return float(threshold_otsu(values)) if high > low else float(high)
+
+
+def above(score: np.ndarray, threshold: float) -> np.ndarray:
+    """`(D, H, W)` bool: the voxels above the threshold."""
+    return score > threshold
+
+
+@dataclass(frozen=True)
+class Hysteresis:
+    """Grows what is above the threshold into the connected voxels above a lower one.
+
+    Args:
+        low: the lower threshold, as a share of the threshold, in [0, 1].
+    """
+
+    low: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= 1:
+            raise ValueError(f"low is {self.low}; expected a share of the threshold in [0, 1]")
+
+    def __call__(self, score: np.ndarray, threshold: float) -> np.ndarray:
+        """`(D, H, W)` scores to bool; neighbours share a face."""
+        return apply_hysteresis_threshold(score, self.low * threshold, threshold)
+
+
+def _key(value: np.float32) -> int:
+    """An integer with the order of the float32 numbers."""
+    bits = int(np.float32(value).view(np.int32))
+    return bits if bits >= 0 else bits ^ 0x7FFFFFFF
+
+
+def _value(key: int) -> np.float32:
+    return np.int32(key if key >= 0 else key ^ 0x7FFFFFFF).view(np.float32)

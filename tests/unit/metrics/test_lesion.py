@@ -96,3 +96,28 @@ def test_pro_of_a_perfect_map_is_one_and_of_a_constant_is_chance(data):
     assert per_region_overlap((regions > 0) * 1.0, regions) == pytest.approx(1)
     # A constant map is the diagonal: 0.3 / 2.
     assert per_region_overlap(regions * 0.0, regions) == pytest.approx(0.15)
+
+
+@settings(max_examples=100)
+@given(
+    score=arrays(np.float32, 40, elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1])),
+    regions=arrays(np.int64, 40, elements=st.sampled_from([0, 0, 0, 1, 2])),
+    end=st.sampled_from([0.1, 0.3, 1.0]),
+)
+def test_overlap_is_the_area_of_the_curve_of_every_threshold(score, regions, end):
+    present = [i for i in (1, 2) if (regions == i).any()]
+    if not present or not (regions == 0).any():
+        return
+    x, y = [0.0], [0.0]
+    for threshold in np.unique(score)[::-1]:
+        x.append((score[regions == 0] >= threshold).mean())
+        y.append(np.mean([(score[regions == i] >= threshold).mean() for i in present]))
+    # At a step the curve jumps: integrate piece by piece, each from its upper left end.
+    area = 0.0
+    for i in range(1, len(x)):
+        left, right = min(x[i - 1], end), min(x[i], end)
+        if right > left:
+            ends = [y[i - 1] + (v - x[i - 1]) / (x[i] - x[i - 1]) * (y[i] - y[i - 1])
+                    for v in (left, right)]  # fmt: skip
+            area += (right - left) * np.mean(ends)
+    assert per_region_overlap(score, regions, end) == pytest.approx(area / end, abs=1e-9)

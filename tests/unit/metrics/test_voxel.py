@@ -15,11 +15,17 @@ scores = arrays(np.float32, 30, elements=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0
 truths = arrays(bool, 30)
 
 
+def _curve(score, truth, missed=0):
+    return voxel.curve([voxel.sort_scores(score, truth, missed)])
+
+
 def test_curve_by_hand():
-    found = voxel.curve(SCORE, TRUTH)
-    assert found.threshold.tolist() == [0.9, 0.8, 0.4, 0.1, 0.0]
-    assert found.true_positives.tolist() == [1, 2, 2, 3, 3]
-    assert found.false_positives.tolist() == [0, 1, 2, 2, 3]
+    found = _curve(SCORE, TRUTH)
+    # 0.4 and 0.0 are healthy voxels' alone: nothing is decided there.
+    assert found.threshold.tolist() == [0.9, 0.8, 0.1]
+    assert found.true_positives.tolist() == [1, 2, 3]
+    assert found.false_positives.tolist() == [0, 1, 2]
+    assert found.above.tolist() == [0, 0, 2]
     assert (found.positives, found.negatives) == (3, 3)
 
 
@@ -46,7 +52,7 @@ def test_undefined_without_both_classes():
 
 
 def test_lesion_outside_the_brain_mask_counts_for_dice_alone():
-    counts = voxel.curve(SCORE, TRUTH, missed=3)
+    counts = _curve(SCORE, TRUTH, missed=3)
     assert voxel.dice_curve(counts)[0] == pytest.approx(2 * 1 / (1 + 6))
     assert voxel.curve_average_precision(counts) == voxel.average_precision(SCORE, TRUTH)
 
@@ -60,10 +66,12 @@ def test_equal_to_scikit_learn(score, truth):
         average_precision_score(truth, score)
     )
     assert voxel.auroc(score, truth) == pytest.approx(roc_auc_score(truth, score))
-    precision, recall = voxel.precision_recall(voxel.curve(score, truth))
+    precision, recall = voxel.precision_recall(_curve(score, truth))
     theirs = precision_recall_curve(truth, score)
-    assert precision[::-1] == pytest.approx(theirs[0][:-1])
-    assert recall[::-1] == pytest.approx(theirs[1][:-1])
+    # Where recall rises; scikit-learn lists the healthy voxels' scores too.
+    rises = np.diff(theirs[1], append=0)[:-1] < 0
+    assert precision[::-1] == pytest.approx(theirs[0][:-1][rises])
+    assert recall[::-1] == pytest.approx(theirs[1][:-1][rises])
 
 
 @settings(max_examples=200)
@@ -109,13 +117,28 @@ def test_a_perfect_map_scores_one(truth):
 
 @settings(max_examples=100)
 @given(data=st.lists(st.tuples(scores, truths), min_size=1, max_size=4))
-def test_merged_curves_equal_the_curve_of_all_voxels(data):
-    merged = voxel.merge([voxel.curve(score, truth) for score, truth in data])
-    whole = voxel.curve(*(np.concatenate(parts) for parts in zip(*data, strict=True)))
-    assert np.array_equal(merged.threshold, whole.threshold)
-    assert np.array_equal(merged.true_positives, whole.true_positives)
-    assert np.array_equal(merged.false_positives, whole.false_positives)
-    assert (merged.positives, merged.negatives) == (whole.positives, whole.negatives)
+def test_the_curve_of_several_subjects_is_that_of_all_voxels(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sorted")
+    pooled = voxel.curve(
+        [
+            voxel.sort_scores(score, truth).on_disk(folder / f"{i}.npy")
+            for i, (score, truth) in enumerate(data)
+        ]
+    )
+    score, truth = (np.concatenate(parts) for parts in zip(*data, strict=True))
+    whole = _curve(score, truth)
+    assert np.array_equal(pooled.threshold, whole.threshold)
+    assert np.array_equal(pooled.true_positives, whole.true_positives)
+    assert np.array_equal(pooled.false_positives, whole.false_positives)
+    assert np.array_equal(pooled.above, whole.above)
+    assert (pooled.positives, pooled.negatives) == (whole.positives, whole.negatives)
+
+
+def test_a_lesion_all_outside_the_brain_mask_is_missed():
+    subject = voxel.sort_scores(SCORE, np.zeros(6, bool), missed=4)
+    assert voxel.curve_best_dice(voxel.curve([subject]))[0] == 0
+    assert voxel.dice_at(subject, np.array([0.5])).tolist() == [0]
+    assert np.isnan(voxel.best_shared_threshold([subject]))
 
 
 @settings(max_examples=100)
@@ -124,7 +147,7 @@ def test_the_shared_threshold_is_the_best_of_all(data):
     data = [(score, truth) for score, truth in data if truth.any()]
     if not data:
         return
-    curves = [voxel.curve(score, truth) for score, truth in data]
+    curves = [voxel.sort_scores(score, truth) for score, truth in data]
     found = voxel.best_shared_threshold(curves)
 
     def mean(threshold):
@@ -146,8 +169,8 @@ def test_the_shared_threshold_is_exact_in_large_volumes_with_small_lesions():
         truth[:20] = True
         score = rng.gamma(2, 0.05, truth.size).astype(np.float32)
         score[:20] += rng.normal(0.4, 0.15, 20).clip(0).astype(np.float32)
-        curves.append(voxel.curve(score, truth))
-    every = np.unique(np.concatenate([counts.threshold for counts in curves]))
+        curves.append(voxel.sort_scores(score, truth))
+    every = np.unique(np.concatenate([np.r_[c.lesion, c.healthy] for c in curves]))
     mean = np.mean([voxel.dice_at(counts, every) for counts in curves], axis=0)
     found = np.array([voxel.best_shared_threshold(curves)])
     at = np.mean([voxel.dice_at(counts, found)[0] for counts in curves])

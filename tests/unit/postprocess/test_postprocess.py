@@ -9,10 +9,11 @@ from tiny import ROOT
 
 from brainuad.instantiate import instantiate
 from brainuad.postprocess.components import AreaOpening, FillHoles, Opening, RemoveSmall
-from brainuad.postprocess.mask import ErodeBrainMask
+from brainuad.postprocess.mask import ErodeBrainMask, ErodeSlices
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.scale import Clip, Saturate, Sign
 from brainuad.postprocess.smooth import Gaussian, Median
-from brainuad.postprocess.threshold import HealthyThreshold, otsu
+from brainuad.postprocess.threshold import HealthyThreshold, Hysteresis, Otsu
 
 MM1, MM2 = (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)
 
@@ -22,7 +23,16 @@ def _ball(shape=(21, 21, 21), radius=8.0):
     return np.linalg.norm(grid, axis=0) <= radius
 
 
-@pytest.mark.parametrize("step", [Gaussian(2.0), Median(3.0), ErodeBrainMask(2.0)])
+@pytest.mark.parametrize(
+    "step",
+    [
+        Gaussian(2.0),
+        Gaussian(2.0, normalise=False, in_plane=True),
+        Median(3.0),
+        ErodeBrainMask(2.0),
+        ErodeSlices(2.0),
+    ],
+)
 def test_map_steps_keep_the_outside_zero_and_do_not_change_their_input(step):
     mask = _ball()
     noise = np.random.default_rng(0).random(mask.shape).astype(np.float32)
@@ -51,10 +61,8 @@ def test_gaussian_is_scipys_away_from_the_rim():
 def test_median_is_scipys_and_its_window_is_in_mm():
     noise = np.random.default_rng(0).random((12, 13, 14)).astype(np.float32)
     mask = np.ones(noise.shape, bool)
-    inner = (slice(3, -3),) * 3
     expected = ndimage.median_filter(noise, size=(5, 3, 1))
-    found = Median(5.0)(noise, mask, (1.0, 2.0, 5.0))
-    assert np.array_equal(found[inner], expected[inner])
+    assert np.array_equal(Median(5.0)(noise, mask, (1.0, 2.0, 5.0)), expected)
     assert np.array_equal(Median(1.0)(noise, mask, MM2), noise)
 
 
@@ -85,6 +93,8 @@ def test_small_components_by_hand():
     assert RemoveSmall(17.0)(mask, brain, MM2).sum() == 8
     assert RemoveSmall(9.0)(mask, brain, MM1).sum() == 0
     assert RemoveSmall(0.5)(mask, brain, MM1) is mask
+    # Over faces alone the two that touch at a corner are two.
+    assert RemoveSmall(2.0, connectivity=6)(mask, brain, MM1).sum() == 8
 
 
 def test_holes_are_filled_inside_the_brain():
@@ -155,11 +165,44 @@ def test_no_healthy_voxel():
         HealthyThreshold().fit([np.zeros(0)])
 
 
+def test_healthy_threshold_of_negative_numbers():
+    assert HealthyThreshold(0.25).fit([np.array([-3.0, -2.0, -1.0, -0.5])]) == -1
+
+
 def test_otsu_parts_two_heaps_and_bears_a_constant():
     rng = np.random.default_rng(0)
-    found = otsu(np.concatenate([rng.normal(0.2, 0.02, 900), rng.normal(0.8, 0.02, 100)]))
-    assert 0.25 < found < 0.75
-    assert otsu(np.full(10, 0.3)) == pytest.approx(0.3)
+    heaps = np.concatenate([rng.normal(0.2, 0.02, 900), rng.normal(0.8, 0.02, 100)])
+    brain = np.ones(heaps.shape, bool)
+    assert 0.25 < Otsu()(heaps, brain) < 0.75
+    assert Otsu()(np.full(10, 0.3), np.ones(10, bool)) == pytest.approx(0.3)
+    # Much empty space around it becomes a heap of its own.
+    padded, inside = np.pad(heaps, (0, 9000)), np.pad(brain, (0, 9000))
+    assert Otsu()(padded, inside) == Otsu()(heaps, brain)
+    assert Otsu(background=True)(padded, inside) < Otsu()(heaps, brain)
+
+
+def test_hysteresis_grows_from_the_seeds_alone():
+    score = np.array([0.0, 0.5, 1.0, 0.6, 0.2, 0.6, 0.5]).reshape(-1, 1, 1)
+    found = Hysteresis(0.5)(score, 0.9)
+    assert found.ravel().tolist() == [False, True, True, True, False, False, False]
+    assert np.array_equal(Hysteresis(1.0)(score, 0.9), score > 0.9)
+    with pytest.raises(ValueError, match="low is 2"):
+        Hysteresis(2)
+
+
+def test_signs_by_hand():
+    signed, brain = np.array([-2.0, 0.0, 3.0]), np.ones(3, bool)
+    assert Sign("abs")(signed, brain, MM1).tolist() == [2, 0, 3]
+    assert Sign("positive")(signed, brain, MM1).tolist() == [0, 0, 3]
+    assert Sign("negative")(signed, brain, MM1).tolist() == [2, 0, 0]
+    with pytest.raises(ValueError, match="sign is 'both'"):
+        Sign("both")
+
+
+def test_saturation_and_clipping_by_hand():
+    values, brain = np.array([0.1, 0.2, 0.3], np.float32), np.ones(3, bool)
+    assert Saturate(0.2)(values, brain, MM1).tolist() == pytest.approx([0.1, 0.2, 1])
+    assert Clip(0.2)(values, brain, MM1).tolist() == pytest.approx([0.5, 1, 1])
 
 
 def test_pipeline_order_and_brain():

@@ -1,0 +1,73 @@
+"""Steps on the map's values alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from brainuad.postprocess.smooth import Spacing
+
+SIGNS = ("abs", "positive", "negative")
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Which deviations count, for maps that keep the sign of image - reconstruction.
+
+    Our own detectors decide this in their residual; this is for maps that others wrote. Comes
+    first in a chain, which may then begin with negative values.
+
+    Args:
+        sign: `positive` keeps what is brighter than healthy (a legitimate choice on FLAIR),
+            `negative` what is darker, `abs` both.
+
+    Raises:
+        ValueError: unknown `sign`.
+    """
+
+    sign: str = "abs"
+
+    def __post_init__(self) -> None:
+        if self.sign not in SIGNS:
+            raise ValueError(f"sign is '{self.sign}'; use one of {', '.join(SIGNS)}")
+
+    def __call__(
+        self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
+    ) -> np.ndarray:
+        """`(D, H, W)` float32 map with a sign to the map >= 0."""
+        if self.sign == "abs":
+            return np.abs(anomaly_map)
+        return np.maximum(anomaly_map if self.sign == "positive" else -anomaly_map, 0)
+
+
+@dataclass(frozen=True)
+class Saturate:
+    """Sets everything above a value to 1 and leaves the rest, as StRegA does before Otsu.
+
+    Args:
+        above: the value.
+    """
+
+    above: float
+
+    def __call__(
+        self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
+    ) -> np.ndarray:
+        """`(D, H, W)` float32 map to the same, saturated."""
+        return np.where(anomaly_map > self.above, 1, anomaly_map).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Clips to [0, limit] and scales to [0, 1], as MAD-AD does.
+
+    Args:
+        limit: becomes 1.
+    """
+
+    limit: float
+
+    def __call__(
+        self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
+    ) -> np.ndarray:
+        """`(D, H, W)` float32 map to the map in [0, 1]."""
+        return (np.clip(anomaly_map, 0, self.limit) / self.limit).astype(np.float32)
