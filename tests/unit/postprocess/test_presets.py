@@ -25,12 +25,12 @@ def scan():
     rng = np.random.default_rng(0)
     noise = ndimage.gaussian_filter(rng.standard_normal(shape), 2.5)
     score = np.abs(noise / noise.std()) * 0.1 + 0.02 * rng.random(shape)
-    score[12:32, 15:35, 10:20] += 0.3
     return np.where(brain, score, 0).astype(np.float32), brain
 
 
 def test_strega(scan):
     score, brain = scan
+    score[12:32, 15:35, 10:20] += 0.3
     chain = _preset("strega")
     residual = score.copy()
     residual[residual > 0.2] = 1
