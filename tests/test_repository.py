@@ -37,11 +37,10 @@ ALLOWED = {
     "postprocess": BASE | {"postprocess"},
     "metrics": BASE | {"metrics"},
     "detection": LOWER | {"methods", "postprocess"},
-    "scoring": SCORING,
-    "evaluation": SCORING | {"scoring"},
-    "reporting": SCORING | {"reporting"},
+    "evaluation": SCORING | {"evaluation"},
+    "reporting": SCORING | {"evaluation", "reporting"},
 }
-ENTRY_POINTS = {"train", "predict", "evaluate", "prepare", "report"}
+ENTRY_POINTS = {"train", "predict", "evaluate", "prepare", "report", "controls"}
 
 
 def _layer(path: Path) -> str:
@@ -83,7 +82,7 @@ def test_only_entry_points_know_hydra():
 
 
 def test_evaluation_never_imports_a_model():
-    for layer in ("evaluation", "scoring", "metrics", "postprocess", "reporting"):
+    for layer in ("evaluation", "metrics", "postprocess", "reporting"):
         for path in MODULES:
             if _layer(path) == layer:
                 assert "lightning" not in path.read_text().replace("Lightning", "")
@@ -114,7 +113,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
 
 
 @pytest.mark.parametrize(
-    "group", ["tiling", "trainer", "logger", "postprocess", "data", "controls"]
+    "group", ["tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"]
 )
 def test_every_option_of_every_group_composes(group):
     options = [path.stem for path in (ROOT / "configs" / group).glob("*.yaml")]

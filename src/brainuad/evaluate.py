@@ -19,7 +19,7 @@ def main() -> int:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Writes `scores.csv`, `summary.json` and `curves.npz`, and prints the table.
+    """Writes the files of `brainuad.evaluation.results.write_evaluation` and prints the table.
 
     Raises:
         InputError: bad input.
@@ -28,28 +28,48 @@ def evaluate(cfg: DictConfig) -> None:
     from rich.console import Console
 
     from brainuad import provenance
+    from brainuad.controls import write_controls
     from brainuad.data.manifest import Cohort
     from brainuad.detection import read_trained_on
-    from brainuad.evaluation import evaluate_maps, write_evaluation
+    from brainuad.evaluation.maps import evaluate_maps
+    from brainuad.evaluation.results import write_evaluation
+    from brainuad.evaluation.slices import evaluate_slices
     from brainuad.prepare import cohort_failures
     from brainuad.reporting.tables import summary_table
 
-    maps = Path(cfg.maps)
-    if not maps.is_dir():
-        raise InputError(f"{maps}: no such folder; give the anomaly maps with maps=DIR")
+    folder = Path(cfg.maps)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
-    sequence = cfg.data.sequence
-    evaluation = evaluate_maps(
-        cohort,
-        sequence,
-        {str(cfg.name): maps},
-        instantiate(cfg.postprocess),
-        space=cfg.space,
-        trained_on=read_trained_on(maps),
-        thresholds=None if cfg.threshold is None else {str(cfg.name): float(cfg.threshold)},
-        seed=cfg.seed,
-    )
+    sequence, name = cfg.data.sequence, str(cfg.name)
+    scans = [
+        *cohort.select("val", sequence, allow_empty=True),
+        *cohort.select("test", sequence),
+    ]
     out = Path(cfg.paths.output_dir)
+    maps = {name: folder} | write_controls(cfg.controls, scans, out / "controls", name)
+    postprocess, trained_on = instantiate(cfg.postprocess), read_trained_on(folder)
+    if cfg.protocol.slices is None:
+        evaluation = evaluate_maps(
+            cohort,
+            sequence,
+            maps,
+            postprocess,
+            space=cfg.space,
+            trained_on=trained_on,
+            thresholds=None if cfg.threshold is None else {name: float(cfg.threshold)},
+            seed=cfg.seed,
+        )
+    else:
+        evaluation = evaluate_slices(
+            cohort,
+            sequence,
+            maps,
+            postprocess,
+            instantiate(cfg.protocol.slices, packages=RUN_PACKAGES),
+            trained_on=trained_on,
+            seed=cfg.seed,
+        )
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     record = {
         **provenance.describe(),
@@ -60,7 +80,7 @@ def evaluate(cfg: DictConfig) -> None:
     }
     write_json(out / "provenance.json", record)
     write_evaluation(evaluation, out, record)
-    Console().print(summary_table(evaluation.summary))
+    Console().print(summary_table(evaluation.summary, str(evaluation.context["space"])))
     print(f"scores: {out / 'scores.csv'}")
     if failures := [*cohort_failures(cohort), *evaluation.failures]:
         raise PartialFailure(failures)

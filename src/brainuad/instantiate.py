@@ -28,6 +28,7 @@ RUN_PACKAGES = (
     *MODEL_PACKAGES,
     "brainuad.callbacks",
     "brainuad.data.",
+    "brainuad.evaluation.slices",
     "brainuad.prepare",
     "lightning.pytorch.",
 )

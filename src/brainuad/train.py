@@ -100,7 +100,7 @@ def detect_and_score(
     """Maps, threshold, model file, masks and scores; fills in `record`; returns the failures."""
     from brainuad.checkpoint import save_model, weights_hash
     from brainuad.detection import model_score, write_maps, write_masks
-    from brainuad.evaluation import fit_healthy_threshold
+    from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)
@@ -141,23 +141,16 @@ def _evaluate(
 ) -> list[tuple[str, str]]:
     from rich.console import Console
 
-    from brainuad.detection import model_score, oracle_score, read_trained_on, write_maps
-    from brainuad.evaluation import evaluate_maps, write_evaluation
+    from brainuad.controls import write_controls
+    from brainuad.detection import read_trained_on
+    from brainuad.evaluation.maps import evaluate_maps
+    from brainuad.evaluation.results import write_evaluation
     from brainuad.reporting.tables import summary_table
 
     sequence = cfg.data.sequence
-    test = cohort.select("test", sequence)
-    scans = [*cohort.select("val", sequence), *test]
+    scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     maps = {str(cfg.name): out / "prepared"}
-    for name, control in cfg.controls.items():
-        if name not in maps:
-            folder = out / "controls" / str(name)
-            score = model_score(instantiate(control.model), instantiate(control.tiling), 1)
-            write_maps(scans, folder, score, repr(resolve(control)), f"control {name}")
-            maps[str(name)] = folder
-    if any(scan.twin for scan in test):
-        maps["oracle_reconstruction"] = out / "controls" / "oracle_reconstruction"
-        write_maps(scans, maps["oracle_reconstruction"], oracle_score, "twin", "control oracle")
+    maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name))
     evaluation = evaluate_maps(
         cohort,
         sequence,
@@ -169,7 +162,7 @@ def _evaluate(
         seed=cfg.seed,
     )
     write_evaluation(evaluation, out, record)
-    Console().print(summary_table(evaluation.summary))
+    Console().print(summary_table(evaluation.summary, cfg.space))
     return evaluation.failures
 
 

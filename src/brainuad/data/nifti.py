@@ -75,6 +75,42 @@ def read_mask(path: Path, like: Volume | None = None) -> np.ndarray:
     return volume.array > 0
 
 
+MAX_CLASSES = 16
+"""More classes than any lesion label has, and fewer than a parcellation of the brain."""
+
+
+def read_label(path: Path, like: Volume | None = None) -> np.ndarray:
+    """Reads a lesion label: every class above 0 is lesion (BraTS: the whole tumour).
+
+    Args:
+        path: a NIfTI file of whole numbers.
+        like: when given, the volume whose grid the label must have.
+
+    Returns:
+        `(D, H, W)` bool.
+
+    Raises:
+        InputError: as `read_mask`, or values that no lesion label has: shares, negative numbers,
+            or more than `MAX_CLASSES` classes.
+    """
+    volume = read_volume(path)
+    if like is not None:
+        require_same_grid(path, volume, like)
+    values = np.unique(volume.array)
+    odd = values[(values < 0) | (np.abs(values - np.rint(values)) > 1e-3)]
+    if odd.size:
+        raise InputError(
+            f"{path}: holds {odd[0]:.3g}, a label holds whole numbers from 0 up; threshold it, or "
+            "resample it again by nearest neighbour"
+        )
+    if np.count_nonzero(values) > MAX_CLASSES:
+        raise InputError(
+            f"{path}: holds {np.count_nonzero(values)} classes, a lesion label has few; give the "
+            "lesion's own mask, not an image or a parcellation"
+        )
+    return volume.array > 0.5
+
+
 def require_same_grid(path: Path, volume: Volume, like: Volume, tolerance_mm: float = 1e-2) -> None:
     """Raises InputError when `volume`, read from `path`, is not on the grid of `like`."""
     if volume.array.shape != like.array.shape:

@@ -1,6 +1,7 @@
 """Steps on the binary segmentation."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cc3d
 import numpy as np
@@ -19,7 +20,7 @@ class RemoveSmall:
     """
 
     min_volume_mm3: float
-    connectivity: int = 26
+    connectivity: Literal[6, 18, 26] = 26
 
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing

@@ -21,27 +21,36 @@ class HealthyThreshold:
         if not 0 <= self.alpha < 1:
             raise ValueError(f"alpha is {self.alpha}; expected a share in [0, 1)")
 
-    def fit(self, scores: Sequence[np.ndarray]) -> float:
+    def fit(self, scores: Sequence[np.ndarray], ordered: bool = False) -> float:
         """Fits on `(N,)` scores of the brain voxels of each healthy validation subject, pooled.
 
         Exact, ties included: at most `alpha` of the voxels are above the result, and more than
         that are above every smaller score. Looks at one array at a time, so that they may lie in
         files: the order of float32 numbers is that of their bits, which are searched by halves.
 
+        Args:
+            scores: float32 arrays.
+            ordered: each rises, which spares looking at every voxel.
+
         Raises:
             ValueError: no voxel.
         """
-        total = sum(score.size for score in scores)
+        filled = [np.asarray(score, np.float32) for score in scores if score.size]
+        total = sum(score.size for score in filled)
         if total == 0:
             raise ValueError("no healthy brain voxel to fit the threshold on")
         allowed = int(np.floor(self.alpha * total))
-        filled = [np.asarray(score, np.float32) for score in scores if score.size]
-        low = min(_key(score.min()) for score in filled) - 1
-        high = max(_key(score.max()) for score in filled)
+
+        def above(value: np.float32) -> int:
+            if ordered:
+                return sum(s.size - int(np.searchsorted(s, value, side="right")) for s in filled)
+            return sum(int(np.count_nonzero(score > value)) for score in filled)
+
+        low = min(_key(score[0] if ordered else score.min()) for score in filled) - 1
+        high = max(_key(score[-1] if ordered else score.max()) for score in filled)
         while high - low > 1:
             middle = (low + high) // 2
-            above = sum(int(np.count_nonzero(score > _value(middle))) for score in filled)
-            low, high = (low, middle) if above <= allowed else (middle, high)
+            low, high = (low, middle) if above(_value(middle)) <= allowed else (middle, high)
         return float(_value(high))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.data.nifti import read_label, read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.preparation.brain import extracted_brain_mask
 from brainuad.preparation.intensity import percentile_normalise
@@ -58,7 +58,7 @@ def prepare_extracted(
     write_volume(out / image_path, normalised, image.affine)
     write_volume(out / brain_path, cropped, image.affine, np.uint8)
     if scan.lesion_mask is not None:
-        lesion = read_mask(scan.lesion_mask, like=raw).astype(np.float32)
+        lesion = read_label(scan.lesion_mask, like=raw).astype(np.float32)
         resampled, _ = crop_to_mask(_resampled(Volume(lesion, raw.affine), spacing_mm), mask)
         lesion_path = f"masks/{name}_lesion.nii.gz"
         write_volume(out / lesion_path, resampled.array >= 0.5, image.affine, np.uint8)

@@ -35,13 +35,17 @@ def to_native(
     Raises:
         InputError: `transform` is not a readable 4x4 matrix.
     """
-    affine = prepared_affine
-    if transform is not None:
-        affine = _read_matrix(transform) @ prepared_affine
-    return resample_like(array, affine, like, order)
+    return resample_like(array, world_matrix(transform) @ prepared_affine, like, order)
 
 
-def _read_matrix(path: Path) -> np.ndarray:
+def world_matrix(path: Path | None) -> np.ndarray:
+    """The `(4, 4)` matrix prepared world -> native world, mm; the identity when there is no file.
+
+    Raises:
+        InputError: not a readable 4x4 matrix.
+    """
+    if path is None:
+        return np.eye(4)
     try:
         matrix = np.loadtxt(path)
     except (OSError, ValueError) as error:

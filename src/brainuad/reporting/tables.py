@@ -30,8 +30,37 @@ COMPANIONS = (
 )
 """Dice's companions, in the report's second table."""
 
-SHORT = ("AP", "Dice", "Otsu", "⌈Dice⌉", "⌈⌈Dice⌉⌉", "AUROC", "FPR")
+SLICES = (
+    ("slice Dice, best of 201", "pooled", "oracle_201", "dice_slice"),
+    ("⌈Dice⌉, all pixels", "pooled", "oracle", "dice_pooled"),
+    ("AP, all pixels", "pooled", "none", "auprc_pooled"),
+    ("AUROC, all pixels", "pooled", "none", "auroc_pooled"),
+    ("slice AUROC", "pooled", "none", "slice_auroc"),
+    ("slices", "pooled", "none", "slices"),
+)
+"""The columns of the slice protocol, never in one table with those of volumes."""
+
+SHORT = {
+    "AP": "AP",
+    "Dice, healthy threshold": "Dice",
+    "Dice, Otsu": "Otsu",
+    "⌈Dice⌉, oracle": "⌈Dice⌉",
+    "⌈⌈Dice⌉⌉, per subject": "⌈⌈Dice⌉⌉",
+    "AUROC": "AUROC",
+    "healthy FPR": "FPR",
+    "slice Dice, best of 201": "⌈slice Dice⌉",
+    "⌈Dice⌉, all pixels": "⌈Dice⌉",
+    "AP, all pixels": "AP",
+    "AUROC, all pixels": "AUROC",
+    "slice AUROC": "slices' AUROC",
+    "slices": "slices",
+}
 """The same titles where 80 columns must do."""
+
+
+def columns_of(space: str) -> tuple[tuple[str, str, str, str], ...]:
+    """The columns that fit scores of a space."""
+    return SLICES if space.startswith("slice:") else SHOWN
 
 
 def summary_rows(
@@ -69,21 +98,24 @@ def group_rows(
     ]
 
 
-def summary_table(results: Sequence[dict[str, Any]]) -> "Table":
+def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table":
     """The table for the terminal: means that fit 80 columns; empty columns are left out."""
     from rich.box import SIMPLE
     from rich.table import Table
 
-    header, rows = summary_rows(results, spread=False)
+    header, rows = summary_rows(results, spread=False, columns=columns_of(space))
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
+    slices = space.startswith("slice:")
     table = Table(
         box=SIMPLE,
         padding=(0, 1, 0, 0),
-        title="means over test subjects",
-        caption="Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels",
+        title=space if slices else "means over test subjects",
+        caption="every Dice used the test labels"
+        if slices
+        else "Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels",
     )
     for i in kept:
-        table.add_column(["method", *SHORT][i], no_wrap=True)
+        table.add_column(SHORT.get(header[i], header[i]), no_wrap=True)
     for row in rows:
         table.add_row(*(row[i] for i in kept))
     return table

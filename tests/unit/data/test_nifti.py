@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.data.nifti import read_label, read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -119,3 +119,22 @@ def test_mask_on_another_grid_is_refused(tmp_path, array, affine):
 def test_mask_is_what_is_above_zero(tmp_path):
     write_volume(tmp_path / "mask.nii.gz", np.array([[[0, 1, 4]]]), AFFINE, np.uint8)
     assert read_mask(tmp_path / "mask.nii.gz").tolist() == [[[False, True, True]]]
+
+
+def test_a_label_of_several_classes_is_their_union(tmp_path):
+    write_volume(tmp_path / "a.nii.gz", ARRAY % 5, AFFINE)
+    assert np.array_equal(read_label(tmp_path / "a.nii.gz"), ARRAY % 5 > 0)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (ARRAY / 24, "whole numbers"),
+        (ARRAY % 3 - 1, "holds -1"),
+        (ARRAY, "23 classes"),
+    ],
+)
+def test_what_is_no_label_is_refused(tmp_path, array, words):
+    write_volume(tmp_path / "a.nii.gz", array, AFFINE)
+    with pytest.raises(InputError, match=words):
+        read_label(tmp_path / "a.nii.gz")

@@ -13,7 +13,7 @@ from brainuad.data.phantom.anatomy import draw_anatomy, draw_displacement
 from brainuad.data.phantom.contrast import draw_details, render, rician
 from brainuad.data.phantom.fields import generator, jacobian, random_field, tame, warp
 from brainuad.data.phantom.pathology import VOLUMES_ML, draw_lesion
-from brainuad.data.phantom.template import load_template
+from brainuad.data.template import load_template
 
 PATHOLOGIES = ("tumour", "ms", "stroke")
 

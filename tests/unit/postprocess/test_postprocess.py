@@ -142,6 +142,7 @@ def test_area_opening_is_the_rule_slice_by_slice():
 )
 def test_healthy_threshold_is_the_smallest_that_is_silent_enough(maps, alpha):
     found = HealthyThreshold(alpha).fit(maps)
+    assert HealthyThreshold(alpha).fit([np.sort(m) for m in maps], ordered=True) == found
     pooled = np.concatenate(maps)
     assert (pooled > found).mean() <= alpha
     smaller = pooled[pooled < found]

@@ -8,7 +8,8 @@ from tiny import write_tiny_cohort
 from brainuad.data.manifest import write_cohort
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
-from brainuad.evaluation import evaluate_maps, write_evaluation
+from brainuad.evaluation.maps import evaluate_maps
+from brainuad.evaluation.results import write_evaluation
 from brainuad.metrics.statistics import holm, paired_wilcoxon
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold

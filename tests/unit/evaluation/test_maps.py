@@ -9,13 +9,9 @@ from tiny import AFFINE, lesion, write_tiny_cohort
 from brainuad.data.manifest import write_cohort
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
-from brainuad.evaluation import (
-    COLUMNS,
-    POOLED,
-    evaluate_maps,
-    fit_healthy_threshold,
-    write_evaluation,
-)
+from brainuad.evaluation.maps import evaluate_maps
+from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation
+from brainuad.evaluation.thresholds import fit_healthy_threshold
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold

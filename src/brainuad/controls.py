@@ -1,0 +1,35 @@
+"""The controls that stand beside every method (PROTOCOL section 6), as maps in a run folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from brainuad.data.manifest import Scan
+from brainuad.detection import model_score, oracle_score, write_maps
+from brainuad.instantiate import instantiate, resolve
+
+
+def write_controls(
+    controls: Mapping[str, Any], scans: Sequence[Scan], out: Path, method: str
+) -> dict[str, Path]:
+    """Writes the maps of every control, and of the oracle reconstruction where twins are.
+
+    Args:
+        controls: name to configuration with `model` and `tiling`.
+        scans: validation and test scans of one sequence.
+        out: a folder a control is made here.
+        method: what the controls stand beside; a control of this name is the method itself.
+
+    Returns:
+        Control to folder.
+    """
+    folders: dict[str, Path] = {}
+    for name, control in controls.items():
+        if name != method:
+            folders[name] = out / name
+            score = model_score(instantiate(control.model), instantiate(control.tiling), 1)
+            write_maps(scans, folders[name], score, repr(resolve(control)), f"control {name}")
+    if any(scan.twin and scan.split == "test" for scan in scans):
+        folders["oracle_reconstruction"] = out / "oracle_reconstruction"
+        write_maps(scans, out / "oracle_reconstruction", oracle_score, "twin", "control oracle")
+    return folders

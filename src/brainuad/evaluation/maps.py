@@ -1,0 +1,243 @@
+"""Scores folders of anomaly maps against a cohort (PROTOCOL sections 2 to 4); imports no model.
+
+Files in, files out: a map is post-processed on its prepared grid, carried to the space of the
+scores, thresholded there and compared with the untouched label. One volume is in memory at a
+time; what later sums need of a subject is its lesion voxels' scores, the rest waits on disk.
+"""
+
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainuad.data.manifest import Cohort, Scan
+from brainuad.errors import InputError
+from brainuad.evaluation import trust
+from brainuad.evaluation.results import COLUMNS, POOLED, Evaluation, summarise_scores
+from brainuad.evaluation.scoring import (
+    NAN,
+    Row,
+    ScoredSubject,
+    Traces,
+    add_oracle,
+    pool,
+    score_subject,
+)
+from brainuad.evaluation.thresholds import Failures, fit_healthy, fit_labelled, healthy_scores
+from brainuad.metrics import voxel
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.threshold import HealthyThreshold
+
+CONTROL = "intensity"
+"""The control without learning; the trust checks ask how much of a score is it."""
+
+ALPHAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Where the healthy threshold's calibration is looked at."""
+
+_RECALL = np.linspace(0.01, 1, 100)
+
+
+@dataclass
+class _Method:
+    """One folder of maps on its way through the subjects."""
+
+    maps: Path
+    thresholds: dict[str, float]
+    healthy: list[np.ndarray]
+    subjects: list[ScoredSubject] = field(default_factory=list)
+    false_positives: trust.FalsePositives = field(default_factory=trust.FalsePositives)
+
+
+def evaluate_maps(
+    cohort: Cohort,
+    sequence: str,
+    maps: Mapping[str, Path],
+    postprocess: Postprocess,
+    *,
+    space: str = "native",
+    trained_on: Collection[str] = (),
+    thresholds: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Scores the test subjects of one sequence.
+
+    Args:
+        cohort: with healthy `val` subjects (for the threshold) and `test` subjects.
+        sequence: `T1w`, `T2w`, `FLAIR`, ….
+        maps: method to folder of `<subject>_anomaly.nii.gz` on the prepared grid; the first is
+            the one that counts, the others are controls.
+        postprocess: the same chain for every method.
+        space: `native` (each label's own grid) or `prepared`.
+        trained_on: subjects that must not be scored.
+        thresholds: healthy thresholds that are already known, by method.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: a test subject was trained on, no test subject, or no map could be scored.
+    """
+    if space not in ("native", "prepared"):
+        raise InputError(f"space is '{space}'; use native or prepared")
+    test = cohort.select("test", sequence)
+    seen = sorted({scan.subject for scan in test} & set(trained_on))
+    if seen:
+        raise InputError(
+            f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
+        )
+    failures: Failures = []
+    methods: dict[str, _Method] = {}
+    with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
+        for number, (name, folder) in enumerate(maps.items()):
+            known = (thresholds or {}).get(name)
+            try:
+                methods[name], bad = _fit(
+                    cohort, sequence, folder, postprocess, space, known, Path(spool) / f"m{number}"
+                )
+            except InputError as error:
+                # A control that fails takes only its own rows away.
+                if number == 0:
+                    raise
+                failures.append((f"({name})", str(error)))
+                continue
+            failures += bad
+        for index, scan in enumerate(test):
+            failures += _score_scan(scan, methods, postprocess, space, Path(spool) / f"{index}")
+        first = next(iter(methods))
+        if not methods[first].subjects:
+            raise InputError(f"{maps[first]}: no map could be scored: {failures[-1][1]}")
+        common = {"cohort": cohort.name, "sequence": sequence, "space": space}
+        rows: list[dict[str, Any]] = []
+        curves: dict[str, np.ndarray] = {}
+        for name, method in methods.items():
+            if method.subjects:
+                found, drawn = _finish(method)
+                rows += [common | {"method": name} | row for row in found]
+                curves |= {f"{name}/{key}": values for key, values in drawn.items()}
+    scores = pd.DataFrame(rows, columns=list(COLUMNS))
+    brains = methods[first].false_positives.subjects
+    return Evaluation(
+        scores=scores,
+        summary=summarise_scores(scores, seed),
+        thresholds={name: method.thresholds["healthy"] for name, method in methods.items()},
+        curves=curves,
+        lesions=_lesions(methods),
+        false_positives={
+            name: method.false_positives.mean()
+            for name, method in methods.items()
+            if method.false_positives.subjects
+        },
+        # Methods that share a bad scan or mask report it once.
+        failures=list(dict.fromkeys(failures)),
+        context={**common, "split_hash": cohort.split_hash(), "whole_brains": brains},
+    )
+
+
+def _fit(
+    cohort: Cohort,
+    sequence: str,
+    maps: Path,
+    postprocess: Postprocess,
+    space: str,
+    threshold: float | None,
+    spool: Path,
+) -> tuple[_Method, Failures]:
+    """A method with its thresholds, from validation subjects alone."""
+    spool.mkdir()
+    healthy, failures = healthy_scores(cohort, sequence, maps, postprocess, space, spool)
+    if threshold is None:
+        threshold = fit_healthy(healthy, failures, maps, postprocess.threshold)
+    labelled, bad = fit_labelled(cohort, sequence, maps, postprocess, space, spool)
+    chosen = {"healthy": threshold} | ({} if labelled is None else {"labelled_val": labelled})
+    return _Method(maps, chosen, healthy), failures + bad
+
+
+def _score_scan(
+    scan: Scan, methods: dict[str, _Method], postprocess: Postprocess, space: str, spool: Path
+) -> Failures:
+    """Scores every method's map of one scan, and each beside the intensity control's."""
+    failures: Failures = []
+    found: dict[str, tuple[ScoredSubject, Traces]] = {}
+    for number, (name, method) in enumerate(methods.items()):
+        path = spool.with_name(f"{spool.name}-{number}.npy")
+        try:
+            found[name] = score_subject(
+                scan, method.maps, postprocess, method.thresholds, space, path
+            )
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+    control = found.get(CONTROL)
+    for name, (subject, traces) in found.items():
+        methods[name].subjects.append(subject)
+        if traces.false_positives is not None:
+            methods[name].false_positives.add(traces.false_positives)
+        if control and name != CONTROL:
+            rho = trust.explained(traces.sample, control[1].sample)
+            subject.rows.append(Row("none", NAN, "intensity_rho", rho))
+            if not scan.healthy:
+                gain = _value(subject, "auprc") - _value(control[0], "auprc")
+                subject.rows.append(Row("none", NAN, "ap_gain", gain))
+    return failures
+
+
+def _value(subject: ScoredSubject, metric: str) -> float:
+    return next(row.value for row in subject.rows if row.metric == metric)
+
+
+def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Rows and curves that need all subjects of a method."""
+    add_oracle(method.subjects)
+    rows: list[dict[str, Any]] = []
+    for subject in method.subjects:
+        about = {
+            "subject": subject.scan.subject,
+            "pathology": subject.group,
+            "contrast": subject.contrast,
+        }
+        rows += [about | row._asdict() for row in subject.rows]
+    pooled, curve = pool(method.subjects)
+    rows += [{"subject": POOLED} | row._asdict() for row in pooled]
+    curves: dict[str, np.ndarray] = {}
+    if len(curve.threshold):
+        precision, recall = voxel.precision_recall(curve)
+        # A thousand points of recall draw the curve; it has as many as there are lesion voxels.
+        kept = np.unique(np.searchsorted(recall, np.linspace(0, 1, 1000)))
+        curves["precision"], curves["recall"] = precision[kept], recall[kept]
+        curves["pr_threshold"] = curve.threshold[kept]
+    sick = [s for s in method.subjects if len(s.scores.lesion)]
+    if sick:
+        curves["subjects"] = np.array([s.scan.subject for s in sick])
+        curves["subject_precision"] = np.array([_precision(s) for s in sick], np.float32)
+    healthy = [s for s in method.subjects if s.scan.healthy]
+    if healthy and method.healthy:
+        # What is on disk is sorted, so a share is a search, not a count.
+        fitted = [HealthyThreshold(a).fit(method.healthy, ordered=True) for a in ALPHAS]
+        curves["calibration_alpha"] = np.array(ALPHAS)
+        curves["calibration_fpr"] = np.array(
+            [_share_above(s.scores.healthy, np.array(fitted, np.float32)) for s in healthy]
+        )
+    return rows, curves
+
+
+def _precision(subject: ScoredSubject) -> np.ndarray:
+    """A subject's precision where its recall first reaches each of `_RECALL`."""
+    precision, recall = voxel.precision_recall(voxel.curve([subject.scores]))
+    return precision[np.searchsorted(recall, _RECALL - 1e-9)]
+
+
+def _share_above(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    return 1 - np.searchsorted(ordered, thresholds, side="right") / len(ordered)
+
+
+def _lesions(methods: dict[str, _Method]) -> pd.DataFrame:
+    rows = [
+        {"subject": s.scan.subject, "method": name, "pathology": s.group, **lesion}
+        for name, method in methods.items()
+        for s in method.subjects
+        for lesion in s.lesions
+    ]
+    names = ["subject", "method", "pathology", "lesion", "volume_ml", "contrast"]
+    table = pd.DataFrame(rows, columns=[*names, "covered", "found"])
+    return table.astype({"lesion": int, "found": bool})

@@ -1,0 +1,119 @@
+"""What an evaluation leaves: tidy scores, means over groups of subjects, and the files of both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainuad.data.nifti import write_volume
+from brainuad.evaluation import trust
+from brainuad.evaluation.scoring import NO_LESION
+from brainuad.files import atomic_path, write_json, write_text
+from brainuad.metrics.statistics import summarise
+
+COLUMNS = (
+    "subject",
+    "cohort",
+    "sequence",
+    "method",
+    "pathology",
+    "contrast",
+    "space",
+    "threshold",
+    "threshold_value",
+    "metric",
+    "value",
+)
+POOLED = "(pooled)"
+"""Stands for the subject where a value belongs to all of them."""
+
+ISO_CONTRAST = 0.5
+"""Lesions within so many standard deviations of the brain are called iso-intense."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate_maps` found.
+
+    Attributes:
+        scores: tidy, a row a subject, threshold and metric; `COLUMNS`.
+        summary: mean, spread and interval of each group of subjects.
+        thresholds: the healthy threshold of each method.
+        curves: `<method>/precision`, `/recall`, `/pr_threshold`, pooled over the test subjects;
+            `/subjects` with a lesion and `/subject_precision (S, 100)` at recall 0.01 to 1;
+            `/calibration_alpha (A,)` and `/calibration_fpr (H, A)`, the share of each healthy
+            test subject above the threshold fitted for that alpha.
+        lesions: a row a true lesion and method, at the healthy threshold.
+        false_positives: method to its mean map on the template's grid.
+        failures: (subject, one-line reason), each once.
+        context: cohort, sequence, space, split hash, and how many brains the maps are of.
+    """
+
+    scores: pd.DataFrame
+    summary: list[dict[str, Any]]
+    thresholds: dict[str, float]
+    curves: dict[str, np.ndarray]
+    lesions: pd.DataFrame
+    false_positives: dict[str, np.ndarray]
+    failures: list[tuple[str, str]]
+    context: dict[str, Any]
+
+
+def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+    """Means over the groups of subjects: all lesions, each pathology, each contrast, healthy."""
+    summary = []
+    subjects = scores[scores.subject != POOLED]
+    sick = subjects[subjects.pathology.fillna("") != ""]
+    lesions = sick[sick.pathology != NO_LESION]
+    contrast = lesions.contrast.astype(float)
+    groups = {
+        "all": lesions,
+        **{str(name): sick[sick.pathology == name] for name in sorted(sick.pathology.unique())},
+        "bright": lesions[contrast >= ISO_CONTRAST],
+        "iso": lesions[contrast.abs() < ISO_CONTRAST],
+        "dark": lesions[contrast <= -ISO_CONTRAST],
+        "healthy": subjects[subjects.pathology.fillna("") == ""],
+        "pooled": scores[scores.subject == POOLED],
+    }
+    for group, rows in groups.items():
+        for (method, threshold, metric), part in rows.groupby(
+            ["method", "threshold", "metric"], sort=False
+        ):
+            found = summarise(part.value.to_numpy(float), seed)._asdict()
+            summary.append(
+                {
+                    "method": method,
+                    "group": group,
+                    "threshold": threshold,
+                    "metric": metric,
+                    **found,
+                }
+            )
+    return summary
+
+
+def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, Any]) -> None:
+    """Writes `scores.csv`, `lesions.csv`, `curves.npz` and `summary.json`, each atomically.
+
+    And `false_positives/<method>.nii.gz`, the share of the brains with a false positive at each
+    voxel of the MNI152 template.
+    """
+    write_text(out / "scores.csv", evaluation.scores.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "lesions.csv", evaluation.lesions.to_csv(index=False, lineterminator="\n"))
+    for method, share in evaluation.false_positives.items():
+        path = out / "false_positives" / f"{method}.nii.gz"
+        write_volume(path, share, trust.load_atlas().affine)
+    with atomic_path(out / "curves.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **evaluation.curves)
+    write_json(
+        out / "summary.json",
+        {
+            **evaluation.context,
+            "thresholds": evaluation.thresholds,
+            "results": evaluation.summary,
+            "failures": evaluation.failures,
+            "provenance": provenance,
+        },
+    )

@@ -1,0 +1,249 @@
+"""Scores one subject: its map post-processed, carried to a space and compared with its label."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from skimage.metrics import structural_similarity
+
+from brainuad.data.manifest import Scan
+from brainuad.data.nifti import read_label, read_mask, read_volume, require_same_grid
+from brainuad.errors import InputError
+from brainuad.evaluation import trust
+from brainuad.metrics import voxel
+from brainuad.metrics.records import CohortCase, MapCase, MaskCase, compute
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.preparation.native import to_native, world_matrix
+from brainuad.types import Volume
+
+NO_LESION = "no lesion"
+"""The group of pathological subjects whose label is empty."""
+
+NAN = float("nan")
+
+
+class Row(NamedTuple):
+    """One score.
+
+    Attributes:
+        threshold: name of the threshold variant, `none` where there is none.
+        threshold_value: a voxel is positive above it; NaN where there is none.
+        metric: name, `brainuad.metrics.records` or `brainuad.evaluation.trust`.
+        value: NaN where undefined.
+    """
+
+    threshold: str
+    threshold_value: float
+    metric: str
+    value: float
+
+
+class ScoreVolume(NamedTuple):
+    """A post-processed map in the space of the scores.
+
+    Attributes:
+        score: the map that thresholds apply to.
+        brain_mask: `(D, H, W)` bool, on its grid.
+        box: `(2, 3)` corners of the prepared brain in prepared world, mm.
+        to_voxel: `(4, 4)`, prepared world to voxel of `score`.
+    """
+
+    score: Volume
+    brain_mask: np.ndarray
+    box: np.ndarray
+    to_voxel: np.ndarray
+
+
+@dataclass
+class ScoredSubject:
+    """A test subject after `score_subject`.
+
+    Attributes:
+        scan: what was scored.
+        scores: its brain's scores, sorted, the large part on disk.
+        anomaly_score: mean of the top 1 % of the brain's voxels.
+        lesion_ml: volume of the label.
+        contrast: of the lesion, from the manifest, else against the rest of the brain; None
+            without a lesion.
+        group: pathology, `NO_LESION`, or empty when healthy.
+        rows: its scores.
+        lesions: a row a true lesion at the headline threshold, see `trust.lesion_rows`.
+    """
+
+    scan: Scan
+    scores: voxel.SortedScores
+    anomaly_score: float
+    lesion_ml: float
+    contrast: float | None
+    group: str
+    rows: list[Row] = field(default_factory=list)
+    lesions: list[dict[str, float]] = field(default_factory=list)
+
+
+class Traces(NamedTuple):
+    """What the trust checks need of a subject for a moment.
+
+    Attributes:
+        sample: some of its brain's scores, the same voxels for every method.
+        false_positives: on the template's grid, None for less than a whole brain.
+    """
+
+    sample: np.ndarray
+    false_positives: np.ndarray | None
+
+
+def score_volume(scan: Scan, maps: Path, postprocess: Postprocess, space: str) -> ScoreVolume:
+    """The post-processed map and the brain mask, both in `space`.
+
+    Raises:
+        InputError: a missing or damaged file, two files of one subject, another grid, a negative
+            score, or no brain.
+    """
+    path = _map_path(maps, scan.subject)
+    raw = read_volume(path)
+    if raw.array.min() < 0 and not postprocess.takes_signed_maps:
+        raise InputError(
+            f"{path}: has negative scores; larger must mean more abnormal, from 0 up (or begin "
+            "the post-processing with brainuad.postprocess.scale.Sign)"
+        )
+    brain = read_volume(scan.brain_mask)
+    require_same_grid(path, raw, like=brain)
+    brain_mask = brain.array > 0
+    if not brain_mask.any():
+        raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
+    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
+    box = trust.world_box(brain_mask, raw.affine)
+    if space == "prepared" or scan.native_image is None:
+        found = Volume(score, raw.affine)
+        return ScoreVolume(found, brain_mask, box, np.linalg.inv(raw.affine))
+    native = read_volume(scan.native_image)
+    score = to_native(score, raw.affine, native, scan.transform)
+    inside = to_native(brain_mask, raw.affine, native, scan.transform, order=0) > 0.5
+    if not inside.any():
+        raise InputError(
+            f"{scan.native_image}: the prepared brain lies outside it; mend the transform or affine"
+        )
+    found = Volume(np.where(inside, score, 0), native.affine)
+    to_voxel = np.linalg.inv(native.affine) @ world_matrix(scan.transform)
+    return ScoreVolume(found, inside, box, to_voxel)
+
+
+def score_subject(
+    scan: Scan,
+    maps: Path,
+    postprocess: Postprocess,
+    thresholds: dict[str, float],
+    space: str,
+    spool: Path,
+) -> tuple[ScoredSubject, Traces]:
+    """Every score of one subject that needs no other subject.
+
+    Args:
+        scan: a test scan.
+        maps: folder of its map.
+        postprocess: the run's chain.
+        thresholds: fitted ones, by variant, the headline first; `otsu` is added.
+        space: `native` or `prepared`.
+        spool: a file for what is too large to keep.
+
+    Raises:
+        InputError: as `score_volume`, a lesion without a label, or one that is no label.
+    """
+    score, brain_mask, box, to_voxel = score_volume(scan, maps, postprocess, space)
+    native = space == "native" and scan.native_image is not None
+    path = scan.native_lesion_mask if native else scan.lesion_mask
+    if not scan.healthy and path is None:
+        raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
+    truth = np.zeros_like(brain_mask) if path is None else read_label(path, like=score)
+    kind = "healthy" if scan.healthy else "lesion"
+    case = MapCase(score.array, truth, brain_mask)
+    values = compute("map", case, kind)
+    lesion_ml = float(np.count_nonzero(truth) * np.prod(score.spacing_mm) / 1000)
+    subject = ScoredSubject(
+        scan=scan,
+        scores=case.sorted.on_disk(spool),
+        anomaly_score=values["anomaly_score"],
+        lesion_ml=lesion_ml,
+        contrast=scan.contrast,
+        # An empty label gets a row of its own and stays out of the lesion mean.
+        group="" if scan.healthy else (scan.pathology or "lesion") if truth.any() else NO_LESION,
+    )
+    rows = subject.rows
+    rows += [Row("none", NAN, name, value) for name, value in values.items()]
+    variants = thresholds | {"otsu": postprocess.otsu(score.array, brain_mask)}
+    false_positives = None
+    for index, (name, value) in enumerate(variants.items()):
+        mask = postprocess.segment(score.array, brain_mask, score.spacing_mm, value)
+        found = compute("mask", MaskCase(mask, truth, brain_mask, score.spacing_mm), kind)
+        rows += [Row(name, value, *pair) for pair in found.items()]
+        if index == 0:
+            headline = mask
+            false_positives = trust.on_atlas(mask & ~truth, box, to_voxel)
+            if false_positives is not None:
+                rates = trust.region_rates(false_positives)
+                rows += [Row(name, value, *pair) for pair in rates.items()]
+    if scan.healthy:
+        rows += [Row("none", NAN, *pair) for pair in _reconstruction_scores(scan, maps)]
+    else:
+        best, where = voxel.curve_best_dice(case.curve)
+        rows.append(Row("none", NAN, "lesion_ml", lesion_ml))
+        rows.append(Row("oracle_subject", voxel.just_below(where), "dice", best))
+    if truth.any() and variants:
+        image = read_volume(scan.native_image if native and scan.native_image else scan.image).array
+        about = (truth, image, brain_mask, score.spacing_mm)
+        subject.lesions = trust.lesion_rows(headline, *about)
+        if scan.contrast is None:
+            subject.contrast = trust.contrast(image, truth, brain_mask & ~truth)
+    return subject, Traces(trust.thin(case.inside[0]), false_positives)
+
+
+def add_oracle(subjects: list[ScoredSubject]) -> None:
+    """The threshold with the best mean Dice over the lesions, and each subject's Dice there."""
+    sick = [s for s in subjects if s.scores.positives]
+    if not sick:
+        return
+    threshold = voxel.best_shared_threshold([s.scores for s in sick])
+    for subject in sick:
+        value = float(voxel.dice_at(subject.scores, np.array([threshold]))[0])
+        subject.rows.append(Row("oracle", voxel.just_below(threshold), "dice", value))
+
+
+def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], voxel.Curve]:
+    """Values over all test voxels and over subjects, and the pooled curve.
+
+    Healthy scans too: over all test subjects (PROTOCOL section 3).
+    """
+    is_sick = np.array([not s.scan.healthy for s in subjects])
+    case = CohortCase(
+        score=np.array([s.anomaly_score for s in subjects]),
+        is_sick=is_sick,
+        burden=np.array([s.lesion_ml for s in subjects]),
+        curve=voxel.curve([s.scores for s in subjects]),
+    )
+    values = compute("cohort", case, "lesion" if is_sick.any() else "healthy")
+    return [Row("none", NAN, *pair) for pair in values.items()], case.curve
+
+
+def _map_path(maps: Path, subject: str) -> Path:
+    """The map of a subject; both `.nii.gz` and `.nii` are a question, not a choice."""
+    path, plain = (maps / f"{subject}_anomaly.{end}" for end in ("nii.gz", "nii"))
+    if plain.is_file():
+        if path.is_file():
+            raise InputError(f"{path}: there is {plain.name} as well; keep one map a subject")
+        return plain
+    return path
+
+
+def _reconstruction_scores(scan: Scan, maps: Path) -> list[tuple[str, float]]:
+    """L1 and SSIM inside the brain on the prepared grid, where a reconstruction was kept."""
+    path = maps / f"{scan.subject}_reconstruction.nii.gz"
+    if not path.is_file():
+        return []
+    image, reconstruction = read_volume(scan.image).array, read_volume(path).array
+    brain_mask = read_mask(scan.brain_mask)
+    _, similarity = structural_similarity(image, reconstruction, data_range=1.0, full=True)
+    return [
+        ("recon_l1", float(np.abs(image - reconstruction)[brain_mask].mean())),
+        ("recon_ssim", float(similarity[brain_mask].mean())),
+    ]

@@ -1,0 +1,186 @@
+"""Is a score high for the right reason? What plain brightness explains, and where it errs.
+
+False positives are collected on the grid of the MNI152 template. A scan need not be registered
+to it: its brain's bounding box is laid on the template's, which is the identity, up to head
+size, for scans that are. A scan that is no whole brain is left out.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.data.template import load_template
+from brainuad.metrics.lesion import MIN_OVERLAP, label_lesions
+from brainuad.metrics.severity import spearman
+
+REGIONS = ("rim", "cortex", "ventricles", "deep_grey", "white")
+"""Where false positives may sit: within 4 mm of the brain's surface, then by tissue."""
+
+SPACING_MM = 2.0
+_RIM_MM = 4.0
+_SAMPLE = 100_000
+_WHOLE = 0.6
+"""A box this much smaller or larger than the template's, along any axis, is no whole brain."""
+
+
+class Atlas(NamedTuple):
+    """The template's grid.
+
+    Attributes:
+        affine: `(4, 4)`, voxel to MNI RAS mm.
+        brain: `(D, H, W)` bool.
+        regions: `(D, H, W)` int8, 0 elsewhere, 1.. in the order of `REGIONS`.
+        box: `(2, 3)` corners of the brain in mm.
+    """
+
+    affine: np.ndarray
+    brain: np.ndarray
+    regions: np.ndarray
+    box: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def load_atlas() -> Atlas:
+    """The MNI152 tissue maps as regions; no network."""
+    template = load_template(SPACING_MM)
+    brain = template.brain > 0.5
+    depth = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1] * SPACING_MM
+    regions = np.zeros(brain.shape, np.int8)
+    # In order of precedence: what is named first keeps a voxel.
+    tissues = {
+        "rim": depth <= _RIM_MM,
+        "ventricles": template.ventricles > 0.5,
+        "deep_grey": template.deep_grey > 0.5,
+        "cortex": template.grey > 0.5,
+        "white": template.white > 0.5,
+    }
+    for name, tissue in tissues.items():
+        regions[brain & tissue & (regions == 0)] = REGIONS.index(name) + 1
+    return Atlas(template.affine, brain, regions, world_box(brain, template.affine))
+
+
+def world_box(brain_mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Corners `(2, 3)` in mm of what holds a mask, on a grid along the world's axes."""
+    corners = np.array(
+        [[s.start, s.stop - 1] for s in ndimage.find_objects(brain_mask.astype(np.uint8))[0]]
+    )
+    ends = (affine[:3, :3] @ corners) + affine[:3, 3:]
+    return np.sort(ends.T, axis=0)
+
+
+def on_atlas(mask: np.ndarray, box: np.ndarray, to_voxel: np.ndarray) -> np.ndarray | None:
+    """A subject's mask on the template's grid, nearest neighbour; None for less than a brain.
+
+    Args:
+        mask: `(D, H, W)` bool, in the space of the scores.
+        box: `(2, 3)` corners in mm of the prepared brain.
+        to_voxel: `(4, 4)`, prepared world to voxel of `mask`.
+    """
+    atlas = load_atlas()
+    scale = np.ptp(box, axis=0) / np.ptp(atlas.box, axis=0)
+    if scale.min() < _WHOLE or scale.max() > 1 / _WHOLE:
+        return None
+    points = np.argwhere(atlas.brain)
+    world = points @ atlas.affine[:3, :3].T + atlas.affine[:3, 3]
+    world = box[0] + (world - atlas.box[0]) * scale
+    voxels = np.rint(world @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int)
+    inside = ((voxels >= 0) & (voxels < mask.shape)).all(axis=1)
+    found = np.zeros(atlas.brain.shape, bool)
+    hits = mask[tuple(voxels[inside].T)]
+    found[tuple(points[inside].T)] = hits
+    return found
+
+
+@dataclass
+class FalsePositives:
+    """False positives of a method, summed over subjects.
+
+    Attributes:
+        total: `(D, H, W)` how many subjects have one there, on the template's grid.
+        subjects: how many were added.
+    """
+
+    total: np.ndarray = field(default_factory=lambda: np.zeros(load_atlas().brain.shape, np.int32))
+    subjects: int = 0
+
+    def add(self, found: np.ndarray) -> None:
+        """Adds a subject's, from `on_atlas`."""
+        self.total += found
+        self.subjects += 1
+
+    def mean(self) -> np.ndarray:
+        """Share of the subjects with a false positive, `(D, H, W)` float32."""
+        return (self.total / max(self.subjects, 1)).astype(np.float32)
+
+
+def region_rates(found: np.ndarray) -> dict[str, float]:
+    """Share of each region that is false positive, `fp_<region>`, of one subject's `on_atlas`."""
+    regions = load_atlas().regions
+    hits = np.bincount(regions[found], minlength=len(REGIONS) + 1)
+    sizes = np.bincount(regions.ravel(), minlength=len(REGIONS) + 1)
+    return {f"fp_{name}": float(hits[i] / sizes[i]) for i, name in enumerate(REGIONS, start=1)}
+
+
+def thin(inside: np.ndarray) -> np.ndarray:
+    """A regular sample of a brain's scores `(N,)`: enough for a rank correlation, and small."""
+    return inside[:: max(1, inside.size // _SAMPLE)]
+
+
+def explained(own: np.ndarray, intensity: np.ndarray) -> float:
+    """Rank correlation of a map with the intensity baseline's over the same brain voxels `(N,)`.
+
+    Near 1, the method has learned brightness; NaN when either is constant.
+    """
+    return spearman(own, intensity)
+
+
+def contrast(image: np.ndarray, lesion: np.ndarray, brain_mask: np.ndarray) -> float:
+    """Mean over a lesion against the brain's other voxels, in their standard deviations.
+
+    Args:
+        image: `(D, H, W)`, any intensity scale.
+        lesion: `(D, H, W)` bool.
+        brain_mask: `(D, H, W)` bool, true lesions excluded.
+    """
+    inside, healthy = image[lesion], image[brain_mask]
+    if inside.size == 0 or healthy.size == 0 or healthy.std() == 0:
+        return float("nan")
+    return float((inside.mean() - healthy.mean()) / healthy.std())
+
+
+def lesion_rows(
+    segmentation: np.ndarray,
+    truth: np.ndarray,
+    image: np.ndarray,
+    brain_mask: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+) -> list[dict[str, float]]:
+    """A row a true lesion: `volume_ml`, `contrast`, share `covered`, and whether it was `found`.
+
+    Args:
+        segmentation: `(D, H, W)` bool.
+        truth: `(D, H, W)` bool; lesions are its components, 26-neighbourhood.
+        image: `(D, H, W)`, for the contrast against the rest of the brain.
+        brain_mask: `(D, H, W)` bool.
+        spacing_mm: edge lengths of a voxel in mm.
+    """
+    healthy = image[brain_mask & ~truth]
+    mean, std = (float(healthy.mean()), float(healthy.std())) if healthy.size else (0.0, 0.0)
+    where = np.flatnonzero(truth)
+    labels = label_lesions(truth).ravel()[where] - 1
+    sizes = np.bincount(labels)
+    covered = np.bincount(labels, segmentation.ravel()[where]) / np.maximum(sizes, 1)
+    level = np.bincount(labels, image.ravel()[where]) / np.maximum(sizes, 1)
+    return [
+        {
+            "lesion": float(i + 1),
+            "volume_ml": float(sizes[i] * np.prod(spacing_mm) / 1000),
+            "contrast": (level[i] - mean) / std if std else float("nan"),
+            "covered": float(covered[i]),
+            "found": float(covered[i] >= MIN_OVERLAP),
+        }
+        for i in range(len(sizes))
+    ]

@@ -1,0 +1,177 @@
+"""Every metric of the protocol as a record: adding one is adding a record (PROTOCOL section 3)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from brainuad.metrics import voxel
+from brainuad.metrics.lesion import LesionScores, label_lesions, lesion_scores, sorted_overlap
+from brainuad.metrics.severity import concordance, spearman
+from brainuad.metrics.surface import surface_distances
+
+UP, DOWN, NEITHER = 1, -1, 0
+
+
+@dataclass(frozen=True)
+class MapCase:
+    """What the metrics of a subject's map are computed from.
+
+    Attributes:
+        score: `(D, H, W)` float32.
+        truth: `(D, H, W)` bool.
+        brain_mask: `(D, H, W)` bool.
+    """
+
+    score: np.ndarray
+    truth: np.ndarray
+    brain_mask: np.ndarray
+
+    @cached_property
+    def inside(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and truths of the brain's voxels, `(N,)`."""
+        return self.score[self.brain_mask], self.truth[self.brain_mask]
+
+    @cached_property
+    def sorted(self) -> voxel.SortedScores:
+        """The brain's scores, sorted once."""
+        score, truth = self.inside
+        missed = int(np.count_nonzero(self.truth)) - int(np.count_nonzero(truth))
+        return voxel.sort_scores(score, truth, missed)
+
+    @cached_property
+    def curve(self) -> voxel.Curve:
+        """Of this subject alone."""
+        return voxel.curve([self.sorted])
+
+    @cached_property
+    def overlap(self) -> float:
+        """PRO."""
+        score, truth = self.inside
+        regions = label_lesions(self.truth)[self.brain_mask][truth]
+        return sorted_overlap(score[truth], regions, self.sorted.healthy)
+
+
+@dataclass(frozen=True)
+class MaskCase:
+    """What the metrics of a subject's segmentation are computed from.
+
+    Attributes:
+        segmentation: `(D, H, W)` bool.
+        truth: `(D, H, W)` bool.
+        brain_mask: `(D, H, W)` bool.
+        spacing_mm: edge lengths of a voxel in mm.
+    """
+
+    segmentation: np.ndarray
+    truth: np.ndarray
+    brain_mask: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+    @cached_property
+    def lesions(self) -> LesionScores:
+        """Matched components."""
+        return lesion_scores(self.segmentation, self.truth, self.spacing_mm)
+
+    @cached_property
+    def distances(self) -> tuple[float, float]:
+        """HD95 and ASSD in mm."""
+        return surface_distances(self.segmentation, self.truth, self.spacing_mm)
+
+
+@dataclass(frozen=True)
+class CohortCase:
+    """What the metrics of a whole test set are computed from, `(N,)` a subject each.
+
+    Attributes:
+        score: subject scores.
+        is_sick: whether the subject is pathological.
+        burden: lesion volume in ml.
+        curve: over the voxels of all subjects.
+    """
+
+    score: np.ndarray
+    is_sick: np.ndarray
+    burden: np.ndarray
+    curve: voxel.Curve
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: in `scores.csv`.
+        title: in tables.
+        direction: `UP` when larger is better, `DOWN` when smaller is, `NEITHER` for a description.
+        unit: `mm`, `ml`; empty for a share or a count.
+        needs: `map`, `mask` or `cohort`: the case that `function` takes.
+        subjects: `lesion`, `healthy` or `all`: whose it is.
+        function: from the case to the value; NaN where undefined.
+    """
+
+    name: str
+    title: str
+    direction: int
+    unit: str
+    needs: str
+    subjects: str
+    function: Callable[[Any], float]
+
+
+def _top_percent(case: MapCase) -> float:
+    score = case.inside[0]
+    hottest = max(len(score) // 100, 1)
+    return float(np.partition(score, -hottest)[-hottest:].mean())
+
+
+METRICS = (
+    Metric("anomaly_score", "anomaly score", NEITHER, "", "map", "all", _top_percent),
+    Metric("auprc", "AP", UP, "", "map", "lesion",
+           lambda case: voxel.curve_average_precision(case.curve)),
+    Metric("auroc", "AUROC", UP, "", "map", "lesion", lambda case: voxel.curve_auroc(case.curve)),
+    Metric("pro", "PRO", UP, "", "map", "lesion", lambda case: case.overlap),
+    Metric("dice", "Dice", UP, "", "mask", "all",
+           lambda case: voxel.dice(case.segmentation, case.truth)),
+    Metric("fp_per_volume", "false findings a scan", DOWN, "", "mask", "all",
+           lambda case: case.lesions.fp_per_volume),
+    Metric("fpr_healthy", "healthy FPR", DOWN, "", "mask", "healthy",
+           lambda case: float(case.segmentation[case.brain_mask].mean())),
+    Metric("lesion_sensitivity", "lesions found", UP, "", "mask", "lesion",
+           lambda case: case.lesions.lesion_sensitivity),
+    Metric("lesion_precision", "findings true", UP, "", "mask", "lesion",
+           lambda case: case.lesions.lesion_precision),
+    Metric("lesion_f1", "lesion F1", UP, "", "mask", "lesion", lambda case: case.lesions.lesion_f1),
+    Metric("hd95_mm", "HD95, mm", DOWN, "mm", "mask", "lesion", lambda case: case.distances[0]),
+    Metric("assd_mm", "ASSD, mm", DOWN, "mm", "mask", "lesion", lambda case: case.distances[1]),
+    Metric("subject_auroc", "subject AUROC", UP, "", "cohort", "all",
+           lambda case: voxel.auroc(case.score, case.is_sick)),
+    Metric("subject_ap", "subject AP", UP, "", "cohort", "all",
+           lambda case: voxel.average_precision(case.score, case.is_sick)),
+    Metric("severity_rho", "severity ρ", UP, "", "cohort", "all",
+           lambda case: spearman(case.score, case.burden)),
+    Metric("severity_c_index", "severity C-index", UP, "", "cohort", "all",
+           lambda case: concordance(case.score, case.burden)),
+    Metric("auprc_pooled", "pooled AP", UP, "", "cohort", "lesion",
+           lambda case: voxel.curve_average_precision(case.curve)),
+    Metric("auroc_pooled", "pooled AUROC", UP, "", "cohort", "lesion",
+           lambda case: voxel.curve_auroc(case.curve)),
+)  # fmt: skip
+"""All of them, in the order of the rows of a subject."""
+
+
+def compute(needs: str, case: MapCase | MaskCase | CohortCase, kind: str) -> dict[str, float]:
+    """The metrics of one case.
+
+    Args:
+        needs: `map`, `mask` or `cohort`.
+        case: of that kind.
+        kind: `lesion` or `healthy`, what the subject (or any of the cohort) is.
+    """
+    return {
+        metric.name: metric.function(case)
+        for metric in METRICS
+        if metric.needs == needs and metric.subjects in ("all", kind)
+    }
