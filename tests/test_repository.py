@@ -120,7 +120,10 @@ def test_every_option_of_every_group_composes(group):
     assert options
     for option in options:
         with initialize_config_module("brainuad.configs", version_base="1.3"):
-            compose("train", ["experiment=strega", f"{group}={option}"])
+            if group == "protocol":
+                compose("evaluate", ["maps=somewhere", f"{group}={option}"])
+            else:
+                compose("train", ["experiment=strega", f"{group}={option}"])
 
 
 def test_every_model_has_an_experiment():

@@ -95,6 +95,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
     from brainuad.reporting.pictures import draw_subject
     from brainuad.reporting.run_folder import read_run
     from brainuad.reporting.subjects import subjects_section
+    from brainuad.reporting.trust import trust
     from brainuad.reporting.views import SubjectView, lesion_share, load_view, shared_limit
 
     if subjects < 0:
@@ -122,6 +123,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
             sections.headline(folder),
             sections.scores(folder),
             sections.curves(folder, lesion_share(list(loaded.values()))),
+            trust(folder),
             sections.training(folder),
             subjects_section(folder, scans, views, pictures, limit),
             sections.what_ran(folder),
@@ -139,6 +141,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
     parts = {
         "scores": "Scores",
         "curves": "Curves",
+        "trust": "Trust",
         "training": "Training",
         "subjects": "Subjects",
         "ran": "What ran",

@@ -17,10 +17,13 @@ from brainuad.metrics.lesion import MIN_OVERLAP, label_lesions
 from brainuad.metrics.severity import spearman
 
 REGIONS = ("rim", "cortex", "ventricles", "deep_grey", "white")
-"""Where false positives may sit: within 4 mm of the brain's surface, then by tissue."""
+"""Where false positives may sit: within 4 mm of the brain's surface, then by tissue.
+
+`deep_grey` is all grey matter some 20 mm deep: ganglia, thalami, insula.
+"""
 
 SPACING_MM = 2.0
-_RIM_MM = 4.0
+_RIM_MM, _DEEP_MM = 4.0, 20.0
 _SAMPLE = 100_000
 _WHOLE = 0.6
 """A box this much smaller or larger than the template's, along any axis, is no whole brain."""
@@ -53,7 +56,7 @@ def load_atlas() -> Atlas:
     tissues = {
         "rim": depth <= _RIM_MM,
         "ventricles": template.ventricles > 0.5,
-        "deep_grey": template.deep_grey > 0.5,
+        "deep_grey": (template.grey > 0.45) & (depth > _DEEP_MM),
         "cortex": template.grey > 0.5,
         "white": template.white > 0.5,
     }

@@ -162,6 +162,9 @@ METRICS = (
 """All of them, in the order of the rows of a subject."""
 
 
+BY_NAME = {metric.name: metric for metric in METRICS}
+
+
 def compute(needs: str, case: MapCase | MaskCase | CohortCase, kind: str) -> dict[str, float]:
     """The metrics of one case.
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from brainuad.errors import InputError
 from brainuad.files import write_text
+from brainuad.metrics.records import BY_NAME
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
-from brainuad.reporting import html
+from brainuad.reporting import compare_plots, html
 from brainuad.reporting.run_folder import CONTROL, RunFolder, read_run
 from brainuad.reporting.tables import to_markdown
 
@@ -20,8 +21,9 @@ METRICS = (
     ("Dice, healthy threshold", "healthy", "dice"),
     ("⌈Dice⌉, oracle", "oracle", "dice"),
     ("lesion F1", "healthy", "lesion_f1"),
+    ("HD95, mm", "healthy", "hd95_mm"),
 )
-"""Title, threshold and metric of the columns; larger is better in each."""
+"""Title, threshold and metric of the columns; the record of a metric says which way is better."""
 
 SIGNIFICANT = 0.05
 _SAME = ("cohort", "sequence", "space", "split_hash")
@@ -42,12 +44,14 @@ class Comparison:
         tests: a row a pair and metric: `metric`, `first`, `second`, `difference` of the means,
             `p` and Holm's `p_holm`.
         subjects: how many were compared.
+        plots: SVG and caption of each.
     """
 
     header: list[str]
     rows: list[list[str]]
     tests: pd.DataFrame
     subjects: int
+    plots: list[tuple[str, str]]
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
@@ -86,7 +90,13 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         [name, *(_cell(values[title], i, names, tests, title) for title, *_ in METRICS)]
         for i, name in enumerate(names)
     ]
-    return Comparison(["run", *(title for title, *_ in METRICS)], cells, tests, len(subjects))
+    plots = compare_plots.draw(
+        [(name, run, method) for name, (run, method) in zip(names, rows, strict=True)],
+        subjects,
+        values["Dice, healthy threshold"],
+    )
+    header = ["run", *(title for title, *_ in METRICS)]
+    return Comparison(header, cells, tests, len(subjects), plots)
 
 
 def write_comparison(comparison: Comparison, out: Path) -> None:
@@ -98,9 +108,14 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     frame = pd.DataFrame(comparison.rows, columns=comparison.header)
     write_text(out / "compare.csv", frame.to_csv(index=False, lineterminator="\n"))
     write_text(out / "tests.csv", comparison.tests.to_csv(index=False, lineterminator="\n"))
-    body = html.table(comparison.header, comparison.rows, note)
-    content = html.section("Runs", body, anchor="runs")
-    write_text(out / "compare.html", html.page("Comparison", "", {"runs": "Runs"}, content))
+    content: str = html.section(
+        "Runs", html.table(comparison.header, comparison.rows, note), anchor="runs"
+    )
+    drawn = [html.plot(svg, caption) for svg, caption in comparison.plots]
+    if drawn:
+        content += html.section("Plots", html.grid(drawn, "plots"), anchor="plots")
+    parts = {"runs": "Runs", "plots": "Plots"}
+    write_text(out / "compare.html", html.page("Comparison", "", parts, content))
 
 
 def _require_same(first_path: Path, first: RunFolder, path: Path, run: RunFolder) -> None:
@@ -159,7 +174,9 @@ def _cell(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, titl
     summary = summarise(found[i])
     if summary.n == 0:
         return "–"
-    means = [np.nanmean(row) if not np.isnan(row).all() else -np.inf for row in found]
+    metric = next(name for heading, _, name in METRICS if heading == title)
+    sign = BY_NAME[metric].direction
+    means = [sign * np.nanmean(row) if not np.isnan(row).all() else -np.inf for row in found]
     mine = tests[
         (tests.metric == title) & ((tests["first"] == names[i]) | (tests["second"] == names[i]))
     ]

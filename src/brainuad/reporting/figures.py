@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK = "#010203"  # stands for the page's text colour, see `_svg`
-_OWN = "#e0701a"
+INK = "#010203"  # stands for the page's text colour, see `to_svg`
+OWN = "#e0701a"
 _OTHERS = ("#3b8bd0", "#8a8f98", "#2a9d8f", "#b565c0", "#a08020")
 _STYLES = ("--", ":", "-.")
 _MAX_POINTS = 400
@@ -51,9 +51,9 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
         curves: of all methods.
         chance: precision of a score without information, drawn as a line.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for index, curve in enumerate(curves):
-        style = _method_style(index)
+        style = method_style(index)
         label = curve.method
         if curve.average_precision is not None:
             label += f"  (AP {curve.average_precision:.3f})"
@@ -65,14 +65,14 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
                 *curve.operating, marker="o", markersize=7, color=style["color"], clip_on=False
             )
     if chance is not None:
-        axes.axhline(chance, color=_INK, alpha=0.5, linewidth=0.8)
+        axes.axhline(chance, color=INK, alpha=0.5, linewidth=0.8)
         note = f"lesion share {chance:.3f}"
-        axes.text(0.01, chance + 0.012, note, va="bottom", fontsize=9, color=_INK)
+        axes.text(0.01, chance + 0.012, note, va="bottom", fontsize=9, color=INK)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     if curves:
-        axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=_INK)
+        axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
     names = ", ".join(curve.method for curve in curves)
-    return _svg(
+    return to_svg(
         figure, f"Precision against recall over the voxels of all lesion subjects, for {names}"
     )
 
@@ -86,10 +86,10 @@ def training_curve(name: str, series: Mapping[str, tuple[Sequence[float], Sequen
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for index, (stage, (epochs, values)) in enumerate(series.items()):
         marker = "o" if len(epochs) == 1 else None
-        style = _method_style(index)
+        style = method_style(index)
         axes.plot(epochs, values, label=stage or name, marker=marker, markersize=4, **style)
     positive = all(value > 0 for _, values in series.values() for value in values)
     spread = [value for _, values in series.values() for value in values]
@@ -98,11 +98,11 @@ def training_curve(name: str, series: Mapping[str, tuple[Sequence[float], Sequen
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     # Above the axis, not beside it: losses have tick labels of any width.
-    title: dict[str, Any] = {"ha": "center", "fontsize": 10.5, "color": _INK}
+    title: dict[str, Any] = {"ha": "center", "fontsize": 10.5, "color": INK}
     axes.text(0.5, 1.03, name, transform=axes.transAxes, **title)
-    axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=_INK)
+    axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
     ends = "; ".join(f"{stage} ends at {values[-1]:.4g}" for stage, (_, values) in series.items())
-    return _svg(figure, f"{name} over epochs: {ends}")
+    return to_svg(figure, f"{name} over epochs: {ends}")
 
 
 def strips(
@@ -115,11 +115,11 @@ def strips(
         values: method, then group (a pathology), to the subjects' values; the run's own first.
         limits: of the axis.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     groups = list(dict.fromkeys(group for by_group in values.values() for group in by_group))
     medians = []
     for index, (method, by_group) in enumerate(values.items()):
-        style = _method_style(index)
+        style = method_style(index)
         offset = 0.26 * (index - (len(values) - 1) / 2)
         for position, group in enumerate(groups):
             dots = np.sort(np.asarray(by_group.get(group, ()), float))
@@ -131,7 +131,7 @@ def strips(
             axes.scatter(x, dots, s=22, facecolor=face, edgecolor=style["color"], linewidth=1)
             median = float(np.median(dots))
             ends = [position + offset - 0.11, position + offset + 0.11]
-            axes.plot(ends, [median] * 2, color=_INK, linewidth=1.6, zorder=1)
+            axes.plot(ends, [median] * 2, color=INK, linewidth=1.6, zorder=1)
             medians.append(f"{method}, {group}: median {median:.3f} of {dots.size}")
         axes.scatter(
             [],
@@ -147,14 +147,15 @@ def strips(
     axes.set(xlim=(-0.6, len(groups) - 0.4), ylim=limits, ylabel=title)
     handles, names = axes.get_legend_handles_labels()
     figure.legend(
-        handles, names, loc="upper center", ncols=3, frameon=False, fontsize=9.5, labelcolor=_INK
+        handles, names, loc="upper center", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK
     )
-    return _svg(figure, f"{title} by subject. " + "; ".join(medians))
+    return to_svg(figure, f"{title} by subject. " + "; ".join(medians))
 
 
-def _method_style(index: int) -> dict[str, Any]:
+def method_style(index: int) -> dict[str, Any]:
+    """Colour and line of the nth method; the first is the run's own."""
     if index == 0:
-        return {"color": _OWN, "linewidth": 2.2}
+        return {"color": OWN, "linewidth": 2.2}
     return {
         "color": _OTHERS[(index - 1) % len(_OTHERS)],
         "linewidth": 1.5,
@@ -162,22 +163,23 @@ def _method_style(index: int) -> dict[str, Any]:
     }
 
 
-def _figure() -> tuple["Figure", "Axes"]:
+def new_figure() -> tuple["Figure", "Axes"]:
+    """A figure of the page's style, with one pair of axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 3.5))
     axes = figure.add_axes((0.15, 0.175, 0.83, 0.735))
     axes.patch.set_alpha(0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-    axes.tick_params(colors=_INK, labelsize=10)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK, labelsize=10)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set(color=_INK, fontsize=10.5)
-    axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.8)
+        axis.label.set(color=INK, fontsize=10.5)
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
     return figure, axes
 
 
-def _svg(figure: "Figure", description: str) -> str:
+def to_svg(figure: "Figure", description: str) -> str:
     """The figure as an `<svg>` element for a page: no outside names, ids of its own."""
     import matplotlib
 
@@ -194,5 +196,5 @@ def _svg(figure: "Figure", description: str) -> str:
     prefix = f"f{zlib.crc32(description.encode()):x}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = text.replace("url(#", f"url(#{prefix}").replace('href="#', f'href="#{prefix}')
-    text = text.replace(_INK, "currentColor")
+    text = text.replace(INK, "currentColor")
     return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(description)}" ', 1)

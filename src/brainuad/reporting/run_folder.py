@@ -101,16 +101,42 @@ class RunFolder:
                     return dict(row)
         return None
 
-    def curves(self) -> list[Curve]:
-        """The methods' precision-recall curves, the run's own first."""
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Contents of `curves.npz`; empty where there is none.
+
+        Raises:
+            InputError: the file is damaged.
+        """
         path = self.path / "curves.npz"
         if not path.is_file():
-            return []
+            return {}
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
+                return {key: file[key] for key in file.files}
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not readable ({error}); evaluate the run again") from None
+
+    def lesions(self, method: str) -> list[dict[str, float]]:
+        """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""
+        path = self.path / "lesions.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {
+                    "volume_ml": _number(row.get("volume_ml")),
+                    "contrast": _number(row.get("contrast")),
+                    "covered": _number(row.get("covered")),
+                    "found": float(row.get("found") == "True"),
+                }
+                for row in csv.DictReader(file)
+                if row.get("method") == method
+            ]
+
+    def curves(self) -> list[Curve]:
+        """The methods' precision-recall curves, the run's own first."""
+        arrays = self.arrays
         names = [key.removesuffix("/recall") for key in arrays if key.endswith("/recall")]
         names.sort(key=lambda name: (name != self.method, name))
         curves = []

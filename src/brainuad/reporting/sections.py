@@ -6,7 +6,7 @@ from brainuad.reporting import figures
 from brainuad.reporting import html as page
 from brainuad.reporting.html import Markup
 from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
-from brainuad.reporting.tables import COMPANIONS, group_rows, summary_rows
+from brainuad.reporting.tables import COMPANIONS, columns_of, group_rows, summary_rows
 
 MAX_TRAINING_PLOTS = 6
 _BY_GROUP = (
@@ -83,9 +83,8 @@ def scores(run: RunFolder) -> str:
     if results:
         space = run.summary.get("space")
         caption = "Test subjects, mean ± standard deviation, below it the 95 % interval"
-        body += _score_table(
-            run, summary_rows(results), caption + f" ({space} space)" * bool(space)
-        )
+        table = summary_rows(results, columns=columns_of(str(space)))
+        body += _score_table(run, table, caption + f" ({space} space)" * bool(space))
         companions = summary_rows(results, columns=COMPANIONS)
         body += _score_table(
             run, companions, "At the healthy threshold: lesions, surfaces, subjects"

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from brainuad.metrics.records import BY_NAME
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,16 +19,20 @@ SHOWN = (
 )
 """Title, group, threshold and metric of the columns."""
 
-COMPANIONS = (
-    ("lesions found", "all", "healthy", "lesion_sensitivity"),
-    ("findings true", "all", "healthy", "lesion_precision"),
-    ("lesion F1", "all", "healthy", "lesion_f1"),
-    ("false findings a scan", "all", "healthy", "fp_per_volume"),
-    ("HD95, mm", "all", "healthy", "hd95_mm"),
-    ("ASSD, mm", "all", "healthy", "assd_mm"),
-    ("PRO", "all", "none", "pro"),
-    ("subject AUROC", "pooled", "none", "subject_auroc"),
-    ("severity ρ", "pooled", "none", "severity_rho"),
+COMPANIONS = tuple(
+    (BY_NAME[name].title, group, threshold, name)
+    for group, threshold, name in (
+        ("all", "healthy", "lesion_sensitivity"),
+        ("all", "healthy", "lesion_precision"),
+        ("all", "healthy", "lesion_f1"),
+        ("all", "healthy", "fp_per_volume"),
+        ("all", "healthy", "hd95_mm"),
+        ("all", "healthy", "assd_mm"),
+        ("all", "none", "pro"),
+        ("pooled", "none", "subject_auroc"),
+        ("pooled", "none", "severity_rho"),
+        ("pooled", "none", "severity_c_index"),
+    )
 )
 """Dice's companions, in the report's second table."""
 
@@ -79,9 +85,26 @@ def summary_rows(
     methods = list(dict.fromkeys(r["method"] for r in results))
     header = ["method", *(title for title, *_ in columns)]
     return header, [
-        [method, *(_cell(found.get((method, *key)), spread, spread) for _, *key in columns)]
+        [
+            method,
+            *(
+                _cell(found.get((method, *key)), spread, spread)
+                + _count(found, methods, method, key)
+                for _, *key in columns
+            ),
+        ]
         for method in methods
     ]
+
+
+def _count(
+    found: dict[tuple[Any, ...], dict[str, Any]], methods: list[str], method: str, key: list[str]
+) -> str:
+    """How many subjects a mean is over, where the methods of a column differ in it."""
+    counts = {m: found[(m, *key)].get("n") for m in methods if (m, *key) in found}
+    # NaN by the metric's own rule (no finding, no surface) is no difference of subjects.
+    counts = {m: (n or 0) + (found[(m, *key)].get("undefined") or 0) for m, n in counts.items()}
+    return f" (n = {counts[method]})" if method in counts and len(set(counts.values())) > 1 else ""
 
 
 def group_rows(

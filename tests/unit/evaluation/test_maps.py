@@ -1,9 +1,12 @@
+import gzip
 import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import AFFINE, lesion, write_tiny_cohort
 
 from brainuad.data.manifest import write_cohort
@@ -13,7 +16,11 @@ from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation
 from brainuad.evaluation.thresholds import fit_healthy_threshold
 from brainuad.metrics import voxel
+from brainuad.postprocess.components import RemoveSmall
+from brainuad.postprocess.mask import ErodeBrainMask
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.scale import Sign
+from brainuad.postprocess.smooth import Median
 from brainuad.postprocess.threshold import HealthyThreshold
 
 PLAIN = Postprocess([], HealthyThreshold(0.01), [])
@@ -249,6 +256,86 @@ def test_a_lesion_without_a_label_is_listed(tiny_cohort, maps):
     cohort = write_cohort(tiny_cohort.root, scans, {})
     found = evaluate_maps(cohort, "T2w", {"own": maps}, PLAIN)
     assert "without a lesion mask" in found.failures[0][1]
+
+
+def test_two_maps_of_one_subject_are_a_question(tiny_cohort, maps):
+    subject = tiny_cohort.select("test", "T2w")[-1].subject
+    path = maps / f"{subject}_anomaly.nii.gz"
+    plain = maps / f"{subject}_anomaly.nii"
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    assert "keep one map a subject" in found.failures[0][1]
+    path.unlink()
+    assert not evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN).failures
+
+
+def test_a_label_that_is_none_is_listed_and_classes_are_merged(tiny_cohort, maps):
+    sick = tiny_cohort.select("test", "T2w", healthy=False)
+    write_volume(sick[0].lesion_mask, lesion() * 0.4, AFFINE)
+    classes = lesion().astype(float)
+    classes[classes > 0] = np.arange(64) % 3 + 1
+    write_volume(sick[1].lesion_mask, classes, AFFINE)
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    assert [name for name, _ in found.failures] == [sick[0].subject]
+    assert "holds 0.4, a label holds whole numbers" in found.failures[0][1]
+    assert values(found, "lesion_ml")[sick[1].subject] == pytest.approx(64 * 27 / 1000)
+
+
+def test_a_constant_map_is_scored_at_chance(tiny_cohort, tmp_path):
+    flat = write_maps(tiny_cohort, tmp_path / "flat", lambda i, t, b: 0.5 * b)
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": flat}, PLAIN)
+    assert not found.failures
+    assert set(values(found, "auroc").values()) == {0.5}
+    for scan in tiny_cohort.select("test", "T2w", healthy=False):
+        share = lesion()[read_mask(scan.brain_mask)].mean()
+        assert values(found, "auprc")[scan.subject] == pytest.approx(share)
+        assert values(found, "dice", "healthy")[scan.subject] == 0
+
+
+def test_maps_with_a_sign_need_a_chain_that_takes_them(tiny_cohort, tmp_path):
+    signed = write_maps(tiny_cohort, tmp_path / "s", lambda i, t, b: b * (t - 0.5))
+    chain = Postprocess([Sign("positive")], HealthyThreshold(0.01), [])
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": signed}, chain)
+    assert set(values(found, "auprc").values()) == {1.0}
+
+
+@settings(max_examples=5, deadline=None)
+@given(width=st.integers(1, 4), seed=st.integers(0, 9))
+def test_background_around_and_the_order_of_subjects_change_nothing(tmp_path_factory, width, seed):
+    base = tmp_path_factory.mktemp("padded")
+    plain = write_tiny_cohort(base / "plain")
+    rng = np.random.default_rng(seed)
+    maps = write_maps(plain, base / "maps", lambda i, t, b: b * rng.random(b.shape) * (1 + t))
+    scans = []
+    for scan in plain.scans:
+        paths = {}
+        for name in ("image", "brain_mask", "lesion_mask"):
+            if getattr(scan, name):
+                paths[name] = _padded(getattr(scan, name), base / "pad", width)
+        _padded(maps / f"{scan.subject}_anomaly.nii.gz", base / "padmaps", width)
+        scans.append(replace(scan, twin=None, **paths))
+    order = rng.permutation(len(scans))
+    padded = write_cohort(base / "pad", [scans[i] for i in order], {"name": "tiny"})
+    chain = Postprocess(
+        [Median(9.0), ErodeBrainMask(3.0)], HealthyThreshold(0.01), [RemoveSmall(54.0)]
+    )
+    first = evaluate_maps(plain, "T2w", {"own": maps}, chain)
+    second = evaluate_maps(padded, "T2w", {"own": base / "padmaps"}, chain)
+    keys = ["subject", "threshold", "metric"]
+    left, right = (e.scores.set_index(keys).value.sort_index() for e in (first, second))
+    assert left.index.equals(right.index)
+    assert right.to_numpy() == pytest.approx(left.to_numpy(), nan_ok=True)
+
+
+def _padded(path, folder, width):
+    """The volume with `width` empty voxels around, where it was in the world."""
+    if not path.is_file():
+        return None
+    volume = read_volume(path)
+    affine = volume.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ [width, width, width]
+    write_volume(folder / path.name, np.pad(volume.array, width), affine)
+    return folder / path.name
 
 
 def test_a_control_without_maps_takes_only_its_own_rows(tiny_cohort, maps, tmp_path):

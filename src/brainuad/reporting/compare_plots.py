@@ -1,0 +1,77 @@
+"""The plots of a comparison of runs."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from brainuad.reporting import plots
+from brainuad.reporting.run_folder import RunFolder
+
+MAX_PAIRS = 6
+
+
+def draw(
+    rows: Sequence[tuple[str, RunFolder, str]], subjects: Sequence[str], dice: np.ndarray
+) -> list[tuple[str, str]]:
+    """SVG and caption of each plot that the runs' files allow.
+
+    Args:
+        rows: name, run and method of each row of the table.
+        subjects: with a lesion, that every row has.
+        dice: `(rows, subjects)`, at the healthy threshold.
+    """
+    return [
+        *_bands(rows, subjects),
+        *_volumes(rows, subjects, dice),
+        *_pairs([name for name, *_ in rows], dice),
+        *_calibration(rows),
+    ]
+
+
+def _bands(
+    rows: Sequence[tuple[str, RunFolder, str]], subjects: Sequence[str]
+) -> list[tuple[str, str]]:
+    precision = {}
+    for name, run, method in rows:
+        names = run.arrays.get(f"{method}/subjects")
+        values = run.arrays.get(f"{method}/subject_precision")
+        if names is not None and values is not None:
+            kept = [i for i, subject in enumerate(names.tolist()) if subject in set(subjects)]
+            precision[name] = values[kept]
+    caption = "Mean precision over the subjects, with 95 % bootstrap bands over subjects."
+    return [(plots.bands(precision), caption)] if precision else []
+
+
+def _volumes(
+    rows: Sequence[tuple[str, RunFolder, str]], subjects: Sequence[str], dice: np.ndarray
+) -> list[tuple[str, str]]:
+    points = {}
+    for (name, run, method), values in zip(rows, dice, strict=True):
+        volumes = [run.value(subject, method, "lesion_ml", "none") for subject in subjects]
+        pairs = [(v, d) for v, d in zip(volumes, values, strict=True) if v and not np.isnan(d)]
+        if pairs:
+            points[name] = pairs
+    caption = "Dice at the healthy threshold by lesion volume; lines are running medians."
+    return [(plots.against_volume(points), caption)] if points else []
+
+
+def _pairs(names: Sequence[str], dice: np.ndarray) -> list[tuple[str, str]]:
+    caption = "Dice at the healthy threshold, a dot a subject; on the line both are equal."
+    pairs = list(combinations(range(len(names)), 2))[:MAX_PAIRS]
+    return [
+        (plots.paired((names[i], names[j]), dice[i], dice[j], "Dice"), caption) for i, j in pairs
+    ]
+
+
+def _calibration(rows: Sequence[tuple[str, RunFolder, str]]) -> list[tuple[str, str]]:
+    shares = {
+        name: (run.arrays[f"{method}/calibration_alpha"], run.arrays[f"{method}/calibration_fpr"])
+        for name, run, method in rows
+        if f"{method}/calibration_fpr" in run.arrays
+    }
+    caption = (
+        "Calibration of the healthy threshold: the share of healthy test brains above it against "
+        "the share asked for on validation brains."
+    )
+    return [(plots.calibration(shares), caption)] if shares else []
