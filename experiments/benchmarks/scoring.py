@@ -2,13 +2,15 @@
 
     python experiments/benchmarks/scoring.py
 
-Three processes, one after the other, so that each peak of memory is its own:
+Processes, one after the other, so that each peak of memory is its own:
 
 - `reference` holds all maps and truths and tries 201 thresholds, a copy of every map each, the way
   the released evaluation of MAD-AD does, then AP and AUROC of scikit-learn on everything. No PRO.
 - `brainuad` reads one volume at a time: AP, AUROC, PRO and best Dice of each subject over *all*
   thresholds, the best threshold shared by all, pooled AP and AUROC.
 - `lesions` scores lesions and surfaces of each volume with brainuad and with MONAI.
+- `evaluation` is all of `evaluate_maps` on a cohort of files: reading, `postprocess=default`, every
+  metric and threshold variant, trust checks.
 
 Writes `scoring.json` beside this file and prints it.
 """
@@ -26,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 SHAPE = (182, 218, 182)
+PARTS = ("make", "reference", "brainuad", "lesions", "evaluation")
 OUT = Path(__file__).with_suffix(".json")
 
 
@@ -33,23 +36,24 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--volumes", type=int, default=20)
-    parser.add_argument("--part", choices=("make", "reference", "brainuad", "lesions"))
+    parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.part:
-        parts = {"make": make, "reference": reference, "brainuad": ours, "lesions": lesions}
-        found = parts[arguments.part](arguments.folder, arguments.volumes)
+        functions = (make, reference, ours, lesions, evaluation)
+        part = dict(zip(PARTS, functions, strict=True))[arguments.part]
+        found = part(arguments.folder, arguments.volumes)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(json.dumps({**found, "peak_gib": round(peak, 2)}))
         return
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("make", "reference", "brainuad", "lesions"):
-            command = [sys.executable, __file__, "--part", part, "--folder", folder]
+        for name in PARTS:
+            command = [sys.executable, __file__, "--part", name, "--folder", folder]
             command += ["--volumes", str(arguments.volumes)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            results[part] = json.loads(done.stdout.splitlines()[-1])
-            print(part, results[part], flush=True)
+            results[name] = json.loads(done.stdout.splitlines()[-1])
+            print(name, results[name], flush=True)
     del results["make"]
     for name in ("auprc", "auroc"):
         assert abs(results["reference"][name] - results["brainuad"][name]) < 1e-6
@@ -177,6 +181,45 @@ def lesions(folder: Path, volumes: int) -> dict[str, float]:
         "seconds": round(mine / volumes, 3),
         "monai_seconds": round(theirs / volumes, 3),
     }
+
+
+def evaluation(folder: Path, volumes: int) -> dict[str, float]:
+    """The whole evaluation of a cohort with one healthy validation scan for two patients."""
+    from brainuad.data.manifest import Scan, write_cohort
+    from brainuad.data.nifti import write_volume
+    from brainuad.evaluation.maps import evaluate_maps
+    from brainuad.postprocess.components import RemoveSmall
+    from brainuad.postprocess.mask import ErodeBrainMask
+    from brainuad.postprocess.pipeline import Postprocess
+    from brainuad.postprocess.smooth import Median
+    from brainuad.postprocess.threshold import HealthyThreshold
+
+    affine = np.eye(4)
+    affine[:3, 3] = -90, -126, -72
+    write_volume(folder / "brain.nii.gz", np.load(folder / "brain.npy"), affine, np.uint8)
+    scans = []
+    for i, (score, truth) in enumerate(read(folder, volumes)):
+        name, sick = f"s{i}", i % 3 > 0
+        write_volume(folder / "maps" / f"{name}_anomaly.nii.gz", score, affine)
+        write_volume(folder / f"{name}_lesion.nii.gz", truth, affine, np.uint8)
+        scans.append(
+            Scan(
+                subject=name,
+                sequence="T2w",
+                image=folder / "maps" / f"{name}_anomaly.nii.gz",
+                brain_mask=folder / "brain.nii.gz",
+                healthy=not sick,
+                split="test" if sick else "val",
+                lesion_mask=folder / f"{name}_lesion.nii.gz" if sick else None,
+                pathology="ball" if sick else "",
+            )
+        )
+    cohort = write_cohort(folder, scans, {"name": "benchmark"})
+    chain = Postprocess([Median(5.0), ErodeBrainMask(3.0)], HealthyThreshold(), [RemoveSmall(50.0)])
+    start = time.perf_counter()
+    evaluate_maps(cohort, "T2w", {"own": folder / "maps"}, chain)
+    seconds = time.perf_counter() - start
+    return {"seconds": round(seconds, 2), "seconds_a_volume": round(seconds / volumes, 2)}
 
 
 if __name__ == "__main__":

@@ -180,8 +180,21 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     first, second = pd.read_csv(out / "scores.csv"), pd.read_csv(scored / "scores.csv")
-    first = first[first.method == "strega"].reset_index(drop=True)
+    # The controls stand beside foreign maps as well.
     pd.testing.assert_frame_equal(first, second)
+    done = run(
+        "evaluate.py",
+        f"maps={maps / 'prepared'}",
+        "name=strega",
+        "protocol=slice",
+        *where,
+        f"paths.output_dir={tmp_path / 'slices'}",
+    )
+    assert done.returncode == 0, done.stderr
+    slices = pd.read_csv(tmp_path / "slices" / "scores.csv")
+    assert set(slices.space) == {"slice:madad"}
+    assert {"dice_slice", "dice_pooled", "auprc_pooled"} <= set(slices.metric)
+    assert "slice Dice" in done.stdout
 
 
 def test_the_baseline_needs_no_training(cohort, tmp_path, run):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from brainuad.postprocess.box import brain_box
 from brainuad.postprocess.smooth import AXIAL, Spacing
 
 
@@ -22,10 +23,14 @@ class ErodeBrainMask:
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the cleared map."""
+        # The nearest outside of a brain voxel is never further than one layer around the brain.
         # The padding makes the edge of the array an outside, where a mask touches it.
-        padded = np.pad(brain_mask, 1)
+        box = brain_box(brain_mask, (0, 0, 0))
+        padded = np.pad(brain_mask[box], 1)
         depth = ndimage.distance_transform_edt(padded, sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-        return np.where(depth > self.radius_mm, anomaly_map, 0).astype(np.float32)
+        found = np.zeros(anomaly_map.shape, np.float32)
+        found[box] = np.where(depth > self.radius_mm, anomaly_map[box], 0)
+        return found
 
 
 @dataclass(frozen=True)

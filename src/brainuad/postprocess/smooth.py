@@ -6,6 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from brainuad.postprocess.box import brain_box
+
 Spacing = tuple[float, float, float]
 
 AXIAL = 2
@@ -59,9 +61,14 @@ class Median:
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the filtered map."""
         radius = [max(round((self.size_mm / edge - 1) / 2), 0) for edge in spacing_mm]
-        # SimpleITK is several times faster than scipy here; its axes are reversed. Padded, it
-        # mirrors the array's edge as scipy does, whose median the papers use.
-        padded = np.pad(np.asarray(anomaly_map, np.float32), [(n, n) for n in radius], "symmetric")
+        # Only the brain is kept, so only what its windows reach is filtered. SimpleITK is several
+        # times faster than scipy; its axes are reversed. Padded, it mirrors the array's edge as
+        # scipy does, whose median the papers use.
+        box = brain_box(brain_mask, radius)
+        part = np.asarray(anomaly_map[box], np.float32)
+        padded = np.pad(part, [(n, n) for n in radius], "symmetric")
         smooth = sitk.GetArrayFromImage(sitk.Median(sitk.GetImageFromArray(padded), radius[::-1]))
-        inner = tuple(slice(n, n + size) for n, size in zip(radius, anomaly_map.shape, strict=True))
-        return np.where(brain_mask, smooth[inner], 0).astype(np.float32)
+        inner = tuple(slice(n, n + size) for n, size in zip(radius, part.shape, strict=True))
+        found = np.zeros(anomaly_map.shape, np.float32)
+        found[box] = np.where(brain_mask[box], smooth[inner], 0)
+        return found

@@ -108,9 +108,8 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     frame = pd.DataFrame(comparison.rows, columns=comparison.header)
     write_text(out / "compare.csv", frame.to_csv(index=False, lineterminator="\n"))
     write_text(out / "tests.csv", comparison.tests.to_csv(index=False, lineterminator="\n"))
-    content: str = html.section(
-        "Runs", html.table(comparison.header, comparison.rows, note), anchor="runs"
-    )
+    cells = [[html.two_lines(cell) for cell in row] for row in comparison.rows]
+    content: str = html.section("Runs", html.table(comparison.header, cells, note), anchor="runs")
     drawn = [html.plot(svg, caption) for svg, caption in comparison.plots]
     if drawn:
         content += html.section("Plots", html.grid(drawn, "plots"), anchor="plots")
@@ -187,7 +186,8 @@ def _cell(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, titl
     )
     spread = f" ± {summary.std:.3f}" if summary.n > 1 else ""
     interval = f" [{summary.ci_low:.3f}, {summary.ci_high:.3f}]"
-    return f"{summary.mean:.3f}{spread}{interval}{' *' if wins else ''}"
+    defined = f" (n = {summary.n})" if summary.undefined else ""
+    return f"{summary.mean:.3f}{spread}{interval}{defined}{' *' if wins else ''}"
 
 
 def _latex(comparison: Comparison, note: str) -> str:

@@ -27,6 +27,14 @@ def number(value: float | None, digits: int = 3) -> Markup:
     return Markup(f"{value:.{digits}f}")
 
 
+def two_lines(cell: str) -> Markup:
+    """A score with its interval below it: `0.5 ± 0.1 [0.4, 0.6]`."""
+    value, bracket, interval = cell.partition(" [")
+    if not bracket:
+        return escape(cell)
+    return Markup(f'{escape(value)}<br><span class="soft">[{escape(interval)}</span>')
+
+
 def section(title: str, *body: str, anchor: str) -> Markup:
     """A part of the page under a heading of the second level."""
     heading = f'<h2 id="{anchor}-title">{escape(title)}</h2>'

@@ -203,16 +203,9 @@ def _score_table(run: RunFolder, table: tuple[list[str], list[list[str]]], capti
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
     if len(kept) < 2:
         return ""
-    cells = [[_two_lines(row[i]) for i in kept] for row in rows]
+    cells = [[page.two_lines(row[i]) for i in kept] for row in rows]
     own = ["own" if row[0] == run.method else "" for row in rows]
     return page.table([header[i] for i in kept], cells, caption, row_class=own)
-
-
-def _two_lines(cell: str) -> Markup:
-    value, bracket, interval = cell.partition(" [")
-    if not bracket:
-        return page.escape(cell)
-    return Markup(f'{page.escape(value)}<br><span class="soft">[{page.escape(interval)}</span>')
 
 
 def _by_pathology(run: RunFolder, metric: str, threshold: str) -> dict[str, dict[str, list[float]]]:

@@ -102,3 +102,23 @@ def test_runs_that_cannot_be_compared_are_refused(cohort, tmp_path):
     (tmp_path / "x" / "scores.csv").unlink()
     with pytest.raises(InputError, match="has no scores; evaluate it first"):
         compare_runs([first, first])
+
+
+def test_the_page_has_the_plots(cohort, tmp_path):
+    runs = [_run(cohort, tmp_path / n, n, noise) for n, noise in (("a", 1.2), ("b", 3.0))]
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "compare.html").read_text()
+    # Bands, volumes, one pair, calibration.
+    assert page.count("<svg") == 4
+    assert "Mean precision over the subjects" in page
+    assert "Calibration of the healthy threshold" in page
+
+
+def test_less_is_better_where_the_record_says_so(cohort, tmp_path):
+    good = _run(cohort, tmp_path / "good", "own_a", 0.0)
+    bad = _run(cohort, tmp_path / "bad", "own_b", 1.5)
+    found = compare_runs([good, bad])
+    column = found.header.index("HD95, mm")
+    assert found.rows[0][column].startswith("0.000")
+    assert found.rows[0][column].endswith("*")
+    assert not found.rows[1][column].endswith("*")
