@@ -1,14 +1,13 @@
-"""Makes cohorts: the embedded phantom, or a folder of brain-extracted scans.
+"""Makes cohorts: from raw heads, or the embedded phantom.
 
+brainuad-prepare SOURCE OUT
 brainuad-prepare phantom OUT
-brainuad-prepare folder SOURCE OUT
 """
 
 import argparse
-import csv
 import hashlib
-import io
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,13 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cli import run_cli
-from brainuad.data.folder import RawScan, assign_splits, find_scans
-from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort, write_cohort
+from brainuad.data.folder import RawScan, assign_splits
+from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
+from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import write_json, write_text
+from brainuad.instantiate import instantiate
 
 PERCENTILES = (1.0, 99.9)
 """Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
+
+PREPARATION = ("brainuad.preparation.",)
+"""What a preparation's configuration may name."""
+
+PHANTOMS = ("train", "val", "test", "tumour", "ms", "stroke")
+
+EXAMPLES = """examples:
+  brainuad-prepare scans/ cohorts/mine --jobs 4
+  brainuad-prepare bids/ cohorts/mine sequence=FLAIR preparation.steps.spacing_mm=2
+  brainuad-prepare brains.csv cohorts/mine preparation=extracted
+"""
 
 HELD_OUT = 0.15
 """Share of the healthy subjects in `val`, and as much in `test`."""
@@ -73,50 +84,30 @@ def folder_cohort(
     Raises:
         InputError: nothing to read, a subject in two splits, or no scan could be prepared.
     """
+    from brainuad.preparation.batch import prepare_cohort
+    from brainuad.preparation.chain import Preparation
+    from brainuad.preparation.intensity import Percentile
+    from brainuad.preparation.quality import Limits
+    from brainuad.preparation.read import dicom_series, series_description
+    from brainuad.preparation.skullstrip import Extracted
+
     if source is None:
         raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
     source = Path(source)
     if (source / MANIFEST).is_file():
         cohort = read_cohort(source)
         return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
-    raw = assign_splits(find_scans(source, sequence), seed, val_fraction, test_fraction)
-    raw = _limited(raw, limit)
+    raw = find_raw(source, sequence, dicom_series, series_description)
+    raw = assign_splits(raw, seed, val_fraction, test_fraction)
     check_scans([_planned(scan) for scan in raw], source)
-    steps = {"spacing_mm": spacing_mm, "percentiles": [low_percentile, high_percentile]}
+    raw = _limited(raw, limit)
+    steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
+    normalise = Percentile(low_percentile, high_percentile)
     rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
-    out = Path(cache_dir) / "cohorts" / f"{source.stem}-{_digest([rows, steps])}"
+    out = Path(cache_dir) / "cohorts" / f"{source.stem}-{_digest([rows, repr((steps, normalise))])}"
     if (out / MANIFEST).is_file():
         return read_cohort(out)
-    return prepare_scans(raw, out, source, steps)
-
-
-def prepare_scans(raw: Sequence[RawScan], out: Path, source: Path, steps: dict[str, Any]) -> Cohort:
-    """Prepares each scan into `out`; a scan that was done before is kept, a bad one is listed.
-
-    Raises:
-        InputError: not one scan could be prepared.
-    """
-    from rich.progress import track
-
-    from brainuad.preparation.extracted import prepare_extracted
-
-    scans, failures = [], []
-    for scan in track(raw, description="preparing"):
-        record = out / "scans" / f"{scan.subject}_{scan.sequence}.json"
-        try:
-            # The record comes last, so a scan that has one is whole.
-            if not record.is_file():
-                write_json(record, prepare_extracted(scan, out, **steps))
-            scans.append(_prepared(scan, out, json.loads(record.read_text())))
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-    if not scans:
-        raise InputError(f"{source}: no scan could be prepared; the first: {failures[0][1]}")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("subject", "reason"), *failures])
-    write_text(out / "failures.csv", text.getvalue())
-    info = {"name": source.stem, "source": str(source), "steps": steps, "failures": failures}
-    return write_cohort(out, scans, info)
+    return prepare_cohort(raw, steps, normalise, Limits(), out, source)
 
 
 def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:
@@ -126,64 +117,101 @@ def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainuad-prepare`; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["phantom"]:
+        return _phantom_main(words[1:])
     parser = argparse.ArgumentParser(
         prog="brainuad-prepare",
-        description="Make a cohort folder: manifest.csv, cohort.json and prepared volumes.",
-        epilog="example: brainuad-prepare phantom cohorts/phantom --spacing-mm 3",
+        description="Make a cohort folder from raw heads: reorient, find the brain, correct the "
+        "bias field, register to the atlas, resample, normalise; with qc.html to look at. "
+        "'brainuad-prepare phantom --help' is about the embedded cohort.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    phantom = kinds.add_parser(
-        "phantom",
-        help="the embedded cohort of synthetic brains",
-        epilog="example: brainuad-prepare phantom cohorts/phantom --spacing-mm 3 --train 8",
+    parser.add_argument(
+        "source", type=Path, help="NIfTI file or folder, CSV, BIDS dataset, DICOM series folders"
     )
-    phantom.add_argument("out", type=Path, help="cohort folder to make")
-    phantom.add_argument("--spacing-mm", type=float, default=2.0, choices=(1.0, 2.0, 3.0))
-    phantom.add_argument("--seed", type=int, default=0)
-    phantom.add_argument("--sequences", nargs="+", default=["T1w", "T2w", "FLAIR"])
-    for split in ("train", "val", "test", "tumour", "ms", "stroke"):
-        phantom.add_argument(f"--{split}", type=int, help=f"number of {split} subjects")
-    phantom.add_argument("--jobs", type=int, default=1, help="processes")
-    folder = kinds.add_parser(
-        "folder",
-        help="brain-extracted scans with optional masks",
-        epilog="example: brainuad-prepare folder scans/ cohorts/mine --sequence T2w",
+    parser.add_argument("out", type=Path, help="cohort folder to make, or to go on with")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of configs/prepare.yaml, as in Hydra"
     )
-    folder.add_argument("source", type=Path, help="folder or .csv with a column 'image'")
-    folder.add_argument("out", type=Path, help="cohort folder to make")
-    folder.add_argument("--sequence", default="T1w", help="of scans whose name does not tell")
-    folder.add_argument("--spacing-mm", type=float, default=2.0)
-    folder.add_argument("--seed", type=int, default=0, help="of the splits")
-    return run_cli(_prepare, parser, argv)
+    return run_cli(_prepare, parser, words)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    if arguments.kind == "phantom":
-        from brainuad.data.phantom import write_phantom_cohort
+    from hydra import compose, initialize_config_module
+    from hydra.errors import HydraException
 
-        counts = {
-            name: getattr(arguments, name)
-            for name in ("train", "val", "test", "tumour", "ms", "stroke")
-            if getattr(arguments, name) is not None
-        }
-        cohort = write_phantom_cohort(
-            arguments.out,
-            seed=arguments.seed,
-            spacing_mm=arguments.spacing_mm,
-            sequences=tuple(arguments.sequences),
-            jobs=arguments.jobs,
-            **counts,
-        )
-    else:
-        raw = assign_splits(
-            find_scans(arguments.source, arguments.sequence), arguments.seed, HELD_OUT, HELD_OUT
-        )
-        check_scans([_planned(scan) for scan in raw], arguments.source)
-        steps = {"spacing_mm": arguments.spacing_mm, "percentiles": list(PERCENTILES)}
-        cohort = prepare_scans(raw, arguments.out, arguments.source, steps)
-    print(f"{cohort.root}: {len(cohort.scans)} scans, see {MANIFEST}")
+    from brainuad.preparation.batch import prepare_cohort, read_record
+    from brainuad.preparation.read import dicom_series, series_description
+    from brainuad.reporting.quality import write_quality
+
+    try:
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            cfg = compose("prepare", arguments.overrides)
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from None
+    source, out = arguments.source, arguments.out
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    if (source / MANIFEST).is_file():
+        raise InputError(f"{source}: is a prepared cohort already; train on it with data.source=")
+    raw = find_raw(source, cfg.sequence, dicom_series, series_description)
+    raw = assign_splits(
+        raw, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
+    )
+    check_scans([_planned(scan) for scan in raw], source)
+    steps = instantiate(cfg.preparation.steps, packages=PREPARATION)
+    cohort = prepare_cohort(
+        raw,
+        steps,
+        instantiate(cfg.preparation.normalise, packages=PREPARATION),
+        instantiate(cfg.preparation.limits, packages=PREPARATION),
+        out,
+        source,
+        arguments.jobs,
+    )
+    records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
+    print(f"look at {write_quality(cohort, records, steps.load_atlas())}")
+    flags = cohort.info["flags"]
+    print(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
     if failures := cohort_failures(cohort):
         raise PartialFailure(failures)
+    return 0
+
+
+def _phantom_main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="brainuad-prepare phantom",
+        description="The embedded cohort of synthetic brains.",
+        epilog="example: brainuad-prepare phantom cohorts/phantom --spacing-mm 3 --train 8",
+    )
+    parser.add_argument("out", type=Path, help="cohort folder to make")
+    parser.add_argument("--spacing-mm", type=float, default=2.0, choices=(1.0, 2.0, 3.0))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sequences", nargs="+", default=["T1w", "T2w", "FLAIR"])
+    for split in PHANTOMS:
+        parser.add_argument(f"--{split}", type=int, help=f"number of {split} subjects")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    return run_cli(_phantom, parser, words)
+
+
+def _phantom(arguments: argparse.Namespace) -> int:
+    from brainuad.data.phantom import write_phantom_cohort
+
+    counts = {
+        name: getattr(arguments, name) for name in PHANTOMS if getattr(arguments, name) is not None
+    }
+    cohort = write_phantom_cohort(
+        arguments.out,
+        seed=arguments.seed,
+        spacing_mm=arguments.spacing_mm,
+        sequences=tuple(arguments.sequences),
+        jobs=arguments.jobs,
+        **counts,
+    )
+    print(f"{cohort.root}: {len(cohort.scans)} scans, see {MANIFEST}")
     return 0
 
 
@@ -195,22 +223,6 @@ def _planned(scan: RawScan) -> Scan:
         brain_mask=scan.image,
         healthy=scan.healthy,
         split=scan.split,
-    )
-
-
-def _prepared(scan: RawScan, out: Path, record: dict[str, Any]) -> Scan:
-    return Scan(
-        subject=scan.subject,
-        sequence=scan.sequence,
-        image=out / record["image"],
-        brain_mask=out / record["brain_mask"],
-        lesion_mask=out / record["lesion_mask"] if record["lesion_mask"] else None,
-        healthy=scan.healthy,
-        split=scan.split,
-        site=scan.site,
-        pathology=scan.pathology,
-        native_image=scan.image.absolute(),
-        native_lesion_mask=scan.lesion_mask.absolute() if scan.lesion_mask else None,
     )
 
 

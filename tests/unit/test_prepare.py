@@ -72,7 +72,14 @@ def test_a_bad_scan_is_listed_and_the_rest_is_done(folder, tmp_path, capsys):
     rows = list(csv.DictReader((cohort.root / "failures.csv").open()))
     assert [row["subject"] for row in rows] == ["s0", "s2"]
     assert "constant" in rows[1]["reason"]
-    status = main(["folder", str(folder), str(tmp_path / "out"), "--spacing-mm", "3"])
+    status = main(
+        [
+            str(folder),
+            str(tmp_path / "out"),
+            "preparation=extracted",
+            "preparation.steps.spacing_mm=3",
+        ]
+    )
     assert status == 3
     error = capsys.readouterr().err
     assert "2 subject(s) failed" in error

@@ -1,0 +1,193 @@
+"""How good and how fast is the preparation of real heads?
+
+    BRAINUAD_REAL_DATA=FOLDER python experiments/preparation/study.py
+
+writes `results.md`: skull stripping against reference masks, registration of known transforms,
+and where the time of a whole head goes on one core.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from brainuad.data.folder import RawScan
+from brainuad.data.nifti import read_mask, read_volume
+from brainuad.files import write_text
+from brainuad.preparation.atlas import load_brain_atlas
+from brainuad.preparation.bias import N4
+from brainuad.preparation.chain import Preparation, prepare_subject
+from brainuad.preparation.orient import to_ras
+from brainuad.preparation.register import Register
+from brainuad.preparation.skullstrip import Auto, Deepbet, TemplateBrain
+from brainuad.reporting.tables import to_markdown
+from brainuad.types import Volume
+
+HERE = Path(__file__).parent
+BACKENDS = {"deepbet": Deepbet(), "template": TemplateBrain()}
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="known transforms to recover")
+    parser.add_argument("--head", type=Path, help="time this head alone, in this process")
+    arguments = parser.parse_args()
+    if arguments.head:
+        print(json.dumps(time_head(arguments.head)))
+        return
+    root = os.environ.get("BRAINUAD_REAL_DATA")
+    if not root:
+        sys.exit("BRAINUAD_REAL_DATA is not set: give the folder of real scans")
+    text = "# Results\n\nWritten by `study.py`; do not edit.\n"
+    for part in (
+        stripping(Path(root)),
+        registration(Path(root), arguments.seeds),
+        times(Path(root)),
+    ):
+        print(part, flush=True)
+        text += part
+    write_text(HERE / "results.md", text)
+
+
+def heads(root: Path) -> Iterator[tuple[str, str, Path, Path]]:
+    """Name, sequence, head and reference mask."""
+    folder = root / "raw_heads" / "TCGA-FG-6692"
+    for sequence, name in (("T1w", "t1"), ("T1c", "t1c"), ("T2w", "t2"), ("FLAIR", "fla")):
+        head = folder / f"{'FLAIR' if name == 'fla' else name.replace('t', 'T')}.nii.gz"
+        yield "glioma (HD-BET)", sequence, head, folder / f"brain_mask_hdbet_{name}.nii.gz"
+    for folder in sorted((root / "ixi_t1_2mm").iterdir()):
+        yield "IXI (parcellation)", "T1w", folder / "T1.nii.gz", folder / "parcellation.nii.gz"
+    for folder in sorted((root / "nichart_elderly_2mm").iterdir())[:5]:
+        parcels = sorted(folder.glob("*parcellation_on_T1*"))
+        t1 = [path for path in sorted(folder.glob("*T1*.nii.gz")) if path not in parcels]
+        if parcels and t1:
+            yield "elderly (parcellation)", "T1w", t1[0], parcels[0]
+
+
+def stripping(root: Path) -> str:
+    """Dice with the reference and seconds, each head and back end."""
+    rows = []
+    for group, sequence, head, reference in heads(root):
+        raw = read_volume(head)
+        truth = to_ras(Volume(read_mask(reference, like=raw).astype(np.float32), raw.affine))
+        volume = to_ras(raw)
+        row = [group, sequence, head.parent.name]
+        for backend in BACKENDS.values():
+            start = time.perf_counter()
+            found = backend(volume)
+            seconds = time.perf_counter() - start
+            wanted = truth.array > 0.5
+            dice = 2 * (found & wanted).sum() / (found.sum() + wanted.sum())
+            row.append(f"{dice:.3f} ({seconds:.1f} s)")
+        rows.append(row)
+    header = ["reference", "sequence", "subject", *(f"{name}, Dice" for name in BACKENDS)]
+    return "\n## Skull stripping\n\n" + to_markdown(header, rows)
+
+
+def registration(root: Path, seeds: int) -> str:
+    """Mean landmark error of known affine transforms of a real head."""
+    atlas = load_brain_atlas()
+    folder = sorted((root / "ixi_t1_2mm").iterdir())[0]
+    head = to_ras(read_volume(folder / "T1.nii.gz"))
+    brain = Volume(np.where(Deepbet()(head), head.array, 0), head.affine)
+    register = Register("affine")
+    base = register(atlas.image, brain, atlas.brain_mask)
+    points = np.argwhere(atlas.brain_mask)[::2000]
+    world = np.c_[points, np.ones(len(points))] @ atlas.image.affine.T
+    errors, seconds = [], []
+    for seed in range(seeds):
+        known = random_affine(seed)
+        start = time.perf_counter()
+        moved = Volume(brain.array, known @ brain.affine)
+        found = register(atlas.image, moved, atlas.brain_mask)
+        seconds.append(time.perf_counter() - start)
+        gap = world @ (found.matrix - known @ base.matrix).T
+        errors.append(float(np.linalg.norm(gap[:, :3], axis=1).mean()))
+    good = sum(error < 1.5 for error in errors)
+    rows = [
+        [
+            str(seeds),
+            f"{good}",
+            f"{np.median(errors):.2f}",
+            f"{max(errors):.2f}",
+            f"{np.mean(seconds):.1f}",
+        ]
+    ]
+    header = ["seeds", "under 1.5 mm", "median error, mm", "largest, mm", "seconds"]
+    text = "\n## Registration of known transforms\n\nA brain turned by up to 20° about each axis, "
+    text += "moved by 20 mm and scaled by 0.85 to 1.15 along each, registered to MNI152; the error "
+    text += "is against the unmoved brain's registration, over landmarks in the whole brain.\n\n"
+    return text + to_markdown(header, rows)
+
+
+def random_affine(seed: int) -> np.ndarray:
+    """Rotation up to 20 degrees and shift up to 20 mm an axis, scales 0.85 to 1.15."""
+    rng = np.random.default_rng(seed)
+    euler = sitk.Euler3DTransform()
+    euler.SetRotation(*np.deg2rad(rng.uniform(-20, 20, 3)).tolist())
+    matrix = np.eye(4)
+    rotation = np.array(euler.GetMatrix()).reshape(3, 3)
+    matrix[:3, :3] = rotation @ np.diag(rng.uniform(0.85, 1.15, 3))
+    matrix[:3, 3] = rng.uniform(-20, 20, 3)
+    return matrix
+
+
+def times(root: Path) -> str:
+    """Where the time of two whole heads goes on one core."""
+    rows = []
+    for name in ("chris", "spm152_template"):
+        head = next(
+            p for p in sorted((root / "raw_heads" / name).iterdir()) if "pd" not in p.name.lower()
+        )
+        one = {**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+        command = ["taskset", "-c", "0", sys.executable, __file__, "--head", str(head)]
+        done = subprocess.run(command, env=one, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        rows.append([name, found.pop("grid"), *(str(value) for value in found.values())])
+        header = ["head", "grid", *found]
+    text = "\n## Where the time goes\n\nOne core, imports left out, `preparation=default`.\n\n"
+    return text + to_markdown(header, rows)
+
+
+def time_head(head: Path) -> dict[str, object]:
+    """Seconds of each step and the peak of memory of one head."""
+    default = Preparation(
+        Auto(), N4(), Register("rigid"), Register("affine", turns=True), ["T1w"], 1.0
+    )
+    load_brain_atlas()
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as out:
+        (record,), failures = prepare_subject(
+            [RawScan("s", "T1w", head, healthy=True)], default, Path(out)
+        )
+    if failures:
+        sys.exit(str(failures))
+    total = time.perf_counter() - start
+    parts = {
+        "skull strip, s": record["skullstrip"]["seconds"],
+        "N4, s": record["bias"]["seconds"],
+        "atlas, s": record["atlas"]["seconds"],
+    }
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    shape = " × ".join(str(n) for n in read_volume(head).array.shape)
+    return {
+        "grid": shape,
+        **parts,
+        "rest, s": round(total - sum(parts.values()), 1),
+        "all, s": round(total, 1),
+        "peak, GiB": round(peak, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Finds raw scans in what people have: a file, a folder, a CSV, a BIDS dataset, DICOM folders."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from brainuad.data.folder import SEQUENCES, RawScan, find_scans
+from brainuad.errors import InputError
+
+_BIDS = re.compile(
+    r"^(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_[a-z]+-[A-Za-z0-9]+)*_([A-Za-z0-9]+)\.nii(?:\.gz)?$"
+)
+_SUFFIXES = {"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "PDw": "PDw", "T2star": "T2star"}
+
+SeriesOf = Callable[[Path], list[str]]
+
+
+def find_raw(
+    source: Path, sequence: str, series: SeriesOf, description: Callable[[Path], str]
+) -> list[RawScan]:
+    """Lists the scans of a source.
+
+    Args:
+        source: one NIfTI file; a CSV or plain folder as `find_scans` takes them; a BIDS dataset
+            (`dataset_description.json` or `sub-*` folders), of which the first session of a
+            subject and the first run of a sequence count; or a folder of DICOM series folders.
+        sequence: what a scan is whose name does not tell.
+        series: the DICOM series that lie directly in a folder.
+        description: of a folder's DICOM series.
+
+    Raises:
+        InputError: nothing there, or names that cannot be understood.
+    """
+    if source.is_file() and source.name.endswith((".nii", ".nii.gz")):
+        name = source.name.removesuffix(".gz").removesuffix(".nii")
+        return [RawScan(subject=name, sequence=sequence, image=source, healthy=True, split="test")]
+    if not source.is_dir():
+        return find_scans(source, sequence)
+    if (source / "dataset_description.json").is_file() or any(source.glob("sub-*/")):
+        return _from_bids(source)
+    if not any(source.rglob("*.nii")) and not any(source.rglob("*.nii.gz")):
+        return _from_dicom(source, sequence, series, description)
+    return find_scans(source, sequence)
+
+
+def _from_bids(source: Path) -> list[RawScan]:
+    found: dict[tuple[str, str], RawScan] = {}
+    sessions: dict[str, str] = {}
+    for path in sorted(source.glob("sub-*/**/anat/*.nii*")):
+        match = _BIDS.match(path.name)
+        if match is None or match[3] not in _SUFFIXES:
+            continue
+        subject, session = match[1], match[2] or ""
+        if sessions.setdefault(subject, session) != session:
+            continue
+        key = subject, _SUFFIXES[match[3]]
+        masks = [
+            mask
+            for mask in sorted((source / "derivatives").glob(f"**/{subject}*_mask.nii*"))
+            if "lesion" in mask.name and (not session or session in mask.name)
+        ]
+        found.setdefault(
+            key,
+            RawScan(
+                subject=subject,
+                sequence=key[1],
+                image=path,
+                healthy=not masks,
+                lesion_mask=masks[0] if masks else None,
+            ),
+        )
+    if not found:
+        raise InputError(
+            f"{source}: no sub-*/[ses-*/]anat/*_{{{','.join(_SUFFIXES)}}}.nii.gz in this BIDS "
+            "dataset; list the scans in a CSV instead"
+        )
+    return list(found.values())
+
+
+def _from_dicom(
+    source: Path, sequence: str, series: SeriesOf, description: Callable[[Path], str]
+) -> list[RawScan]:
+    folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
+    scans = []
+    for folder in folders:
+        if not any(path.is_file() for path in folder.iterdir()) or not series(folder):
+            continue
+        named = _sequence(folder.name) or _sequence(description(folder)) or sequence
+        parts = folder.relative_to(source).parts
+        # SUBJECT/SERIES or just SERIES; a folder named by its sequence belongs to its parent.
+        subject = parts[0] if parts else source.name
+        scans.append(RawScan(subject=subject, sequence=named, image=folder, healthy=True))
+    if not scans:
+        raise InputError(f"{source}: neither NIfTI files nor DICOM series found; check the path")
+    seen: dict[tuple[str, str], Path] = {}
+    for scan in scans:
+        key = scan.subject, scan.sequence
+        if key in seen:
+            raise InputError(
+                f"{scan.image}: a second {scan.sequence} series of subject {scan.subject} beside "
+                f"{seen[key]}; name the folders by their sequence or list the scans in a CSV"
+            )
+        seen[key] = scan.image
+    return scans
+
+
+def _sequence(name: str) -> str:
+    """The sequence that a free text names, or empty."""
+    for word in re.split(r"[^a-z0-9]+", name.lower()):
+        if word in SEQUENCES:
+            return SEQUENCES[word]
+    return ""

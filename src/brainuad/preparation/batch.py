@@ -1,0 +1,234 @@
+"""A cohort from many subjects: in parallel, resumable scan by scan, one bad scan stops nothing."""
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from rich.progress import track
+
+from brainuad.data.folder import RawScan
+from brainuad.data.manifest import Cohort, Scan, write_cohort
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.errors import InputError
+from brainuad.files import write_json, write_text
+from brainuad.preparation.chain import Preparation, prepare_subject
+from brainuad.preparation.intensity import Normalise, Nyul
+from brainuad.preparation.quality import Limits
+
+Failures = list[tuple[str, str]]
+Records = dict[tuple[str, str], dict[str, Any]]
+"""(subject, sequence) to what was done."""
+
+
+def prepare_cohort(
+    raw: Sequence[RawScan],
+    preparation: Preparation,
+    normalise: Normalise,
+    limits: Limits,
+    out: Path,
+    source: Path,
+    jobs: int = 1,
+) -> Cohort:
+    """Prepares all scans into the cohort folder `out`.
+
+    A second call does only what is missing, or whose files or parameters changed.
+
+    Args:
+        raw: scans with splits.
+        preparation: the chain.
+        normalise: of intensities; one that learns is fitted on the training scans.
+        limits: of the quality flags.
+        out: cohort folder; `failures.csv` lists what could not be prepared.
+        source: said in the record.
+        jobs: processes.
+
+    Raises:
+        InputError: not one scan could be prepared.
+    """
+    subjects: dict[str, list[RawScan]] = {}
+    for scan in raw:
+        subjects.setdefault(scan.subject, []).append(scan)
+    stamps = {name: _stamp(scans, preparation) for name, scans in subjects.items()}
+    todo = [name for name in subjects if not _is_done(subjects[name], stamps[name], out)]
+    tasks = [(subjects[name], preparation, stamps[name], out) for name in todo]
+    failures: Failures = []
+    for found in track(_run(tasks, jobs), description="preparing", total=len(tasks)):
+        failures += found
+    records = {}
+    for scan in raw:
+        # A record of other files or parameters is of a scan that failed this time.
+        if _record(scan, out).is_file() and _read(scan, out)["stamp"] == stamps[scan.subject]:
+            records[scan.subject, scan.sequence] = _read(scan, out)
+    failures += _normalise(raw, records, normalise, out)
+    done = [scan for scan in raw if "scan" in records.get((scan.subject, scan.sequence), {})]
+    _write_failures(failures, out)
+    if not done:
+        reason = failures[0][1] if failures else "no scan"
+        raise InputError(f"{source}: no scan could be prepared; the first: {reason}")
+    flags = {}
+    for scan in done:
+        record = records[scan.subject, scan.sequence]
+        flags[f"{scan.subject}_{scan.sequence}"] = limits.flags(record["quality"])
+    info = {
+        "name": source.stem,
+        "source": str(source),
+        "preparation": repr(preparation),
+        "normalise": repr(normalise),
+        "flags": {name: said for name, said in flags.items() if said},
+        "failures": failures,
+    }
+    scans = [_scan(scan, records[scan.subject, scan.sequence], out) for scan in done]
+    return write_cohort(out, scans, info)
+
+
+def _task(scans: list[RawScan], preparation: Preparation, stamp: str, out: Path) -> Failures:
+    """One subject: its records are written last, so that one that has them is whole."""
+    # One thread a process: the sums of a registration then come in one order, every time.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        records, failures = prepare_subject(scans, preparation, out)
+        for record in records:
+            path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
+            write_json(path, {**record, "stamp": stamp})
+    except Exception as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        where = scans[0].image
+        return [(scans[0].subject, f"{where}: {type(error).__name__}: {line}; please report this")]
+    return failures
+
+
+def _run(
+    tasks: list[tuple[list[RawScan], Preparation, str, Path]], jobs: int
+) -> Iterator[Failures]:
+    if jobs <= 1:
+        yield from (_task(*task) for task in tasks)
+        return
+    # A fresh interpreter each: torch and ITK do not survive a fork with their threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = {pool.submit(_task, *task): task[0][0] for task in tasks}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                scan = futures[future]
+                reason = "its process was killed (out of memory?); run again with fewer jobs"
+                yield [(scan.subject, f"{scan.image}: {reason}")]
+
+
+def _normalise(
+    raw: Sequence[RawScan], records: Records, normalise: Normalise, out: Path
+) -> Failures:
+    """Writes `scans/<name>.nii.gz` of every record that has none by this normaliser."""
+    failures: Failures = []
+    by_sequence: dict[str, Normalise] = {}
+    if isinstance(normalise, Nyul):
+        for sequence in sorted({scan.sequence for scan in raw}):
+            pairs = _training(raw, records, sequence, out)
+            try:
+                by_sequence[sequence] = normalise.fitted(pairs)
+            except ValueError as error:
+                failures.append((f"({sequence})", f"{out}: {error}"))
+    for scan in track(raw, description="normalising"):
+        key = scan.subject, scan.sequence
+        how = by_sequence.get(scan.sequence) if isinstance(normalise, Nyul) else normalise
+        if key not in records or how is None:
+            continue
+        record, path = records[key], f"scans/{scan.subject}_{scan.sequence}.nii.gz"
+        stamp = hashlib.sha256(f"{record['stamp']}{how!r}".encode()).hexdigest()
+        if record.get("normalised") == stamp and (out / path).is_file():
+            continue
+        try:
+            volume = read_volume(out / record["image"])
+            image = how(volume.array, read_mask(out / record["brain_mask"], like=volume))
+        except (InputError, ValueError) as error:
+            record.pop("scan", None)
+            failures.append((scan.subject, f"{scan.image}: {error}"))
+            continue
+        write_volume(out / path, image, volume.affine)
+        record |= {"scan": path, "normalised": stamp, "normalise": repr(how)}
+        write_json(_record(scan, out), record)
+    return failures
+
+
+def _training(
+    raw: Sequence[RawScan], records: Records, sequence: str, out: Path
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for scan in raw:
+        record = records.get((scan.subject, scan.sequence))
+        if record and scan.split == "train" and scan.healthy and scan.sequence == sequence:
+            volume = read_volume(out / record["image"])
+            yield volume.array, read_mask(out / record["brain_mask"], like=volume)
+
+
+def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
+    return Scan(
+        subject=scan.subject,
+        sequence=scan.sequence,
+        image=out / record["scan"],
+        brain_mask=out / record["brain_mask"],
+        lesion_mask=out / record["lesion_mask"] if record["lesion_mask"] else None,
+        healthy=scan.healthy,
+        split=scan.split,
+        site=scan.site,
+        pathology=scan.pathology,
+        native_image=Path(record["native_image"]).absolute(),
+        native_lesion_mask=scan.lesion_mask.absolute() if scan.lesion_mask else None,
+        transform=out / record["transform"],
+    )
+
+
+def read_record(cohort: Cohort, scan: Scan) -> dict[str, Any]:
+    """What was done to a scan of a prepared cohort."""
+    path = cohort.root / "scans" / f"{scan.subject}_{scan.sequence}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _record(scan: RawScan, out: Path) -> Path:
+    return out / "scans" / f"{scan.subject}_{scan.sequence}.json"
+
+
+def _read(scan: RawScan, out: Path) -> dict[str, Any]:
+    return json.loads(_record(scan, out).read_text(encoding="utf-8"))
+
+
+def _is_done(scans: list[RawScan], stamp: str, out: Path) -> bool:
+    """Whether every scan was prepared from these files in this way and is still there."""
+    for scan in scans:
+        if not _record(scan, out).is_file():
+            return False
+        record = _read(scan, out)
+        files = [record[key] for key in ("image", "brain_mask", "transform")]
+        if record["stamp"] != stamp or not all((out / name).is_file() for name in files):
+            return False
+    return True
+
+
+def _stamp(scans: list[RawScan], preparation: Preparation) -> str:
+    """Of the rows, their files' sizes and times, and the chain's parameters."""
+    digest = hashlib.sha256(repr(preparation).encode())
+    for scan in scans:
+        row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
+        digest.update(json.dumps(row, sort_keys=True).encode())
+        for path in (scan.image, scan.brain_mask, scan.lesion_mask):
+            for file in sorted(path.iterdir()) if path and path.is_dir() else [path]:
+                if file and file.is_file():
+                    stat = file.stat()
+                    digest.update(f"{file}:{stat.st_size}:{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _write_failures(failures: Failures, out: Path) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("subject", "reason"), *failures])
+    write_text(out / "failures.csv", text.getvalue())

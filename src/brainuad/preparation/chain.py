@@ -1,0 +1,282 @@
+"""All steps on one subject's scans, in order: the file to read to see how a scan is prepared.
+
+Read, reorient to RAS, find the brain, correct the bias field, register (each sequence rigidly to
+the subject's reference, the reference affinely to the atlas), resample once, keep the way back.
+Intensities are normalised after all subjects are done (`normalise`), because some normalisations
+are fitted on the training split.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.data.folder import RawScan
+from brainuad.data.nifti import read_label, read_mask, write_volume
+from brainuad.errors import InputError
+from brainuad.files import write_text
+from brainuad.preparation import quality
+from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
+from brainuad.preparation.bias import N4
+from brainuad.preparation.orient import to_ras
+from brainuad.preparation.read import read_scan
+from brainuad.preparation.register import Register
+from brainuad.preparation.resample import crop_to_mask, resample_like, resample_spacing
+from brainuad.preparation.skullstrip import SkullStrip
+from brainuad.types import Volume
+
+MARGIN_MM = 8.0
+"""Around the brain on the prepared grid: no two brains have one size after an affine fit."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The chain and its parameters; a step that is None is left out.
+
+    Args:
+        skullstrip: finds the brain where no mask is given.
+        bias: corrects the bias field inside the brain.
+        between: registers each sequence of a subject to the reference.
+        atlas: registers the reference to the atlas; None stays in the reference's space.
+        reference: sequences in order of preference; the first that a subject has is its reference.
+        spacing_mm: edge length of the prepared voxels in mm.
+        atlas_image: a brain-extracted template; None for MNI152.
+        atlas_mask: of the template.
+    """
+
+    skullstrip: SkullStrip
+    bias: N4 | None
+    between: Register | None
+    atlas: Register | None
+    reference: Sequence[str]
+    spacing_mm: float
+    atlas_image: Path | None = None
+    atlas_mask: Path | None = None
+
+    def load_atlas(self) -> BrainAtlas | None:
+        """The atlas of this chain, or None."""
+        return load_brain_atlas(self.atlas_image, self.atlas_mask) if self.atlas else None
+
+
+class Cleaned(NamedTuple):
+    """A scan before registration.
+
+    Attributes:
+        scan: as it came.
+        image: RAS axes, bias-corrected, zero outside the brain.
+        brain_mask: on its grid.
+        lesion: label on its grid, or None.
+        record: what was done.
+    """
+
+    scan: RawScan
+    image: Volume
+    brain_mask: np.ndarray
+    lesion: np.ndarray | None
+    record: dict[str, Any]
+
+
+def prepare_subject(
+    scans: Sequence[RawScan], preparation: Preparation, out: Path
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Prepares the sequences of one subject up to intensity normalisation.
+
+    Args:
+        scans: of one subject, a sequence each.
+        preparation: the chain.
+        out: cohort folder; gets `work/`, `masks/` and `transforms/`.
+
+    Returns:
+        A record a scan, to be kept as JSON beside it, and (subject, reason) of the scans that
+        could not be prepared. Without the reference the others cannot be either.
+    """
+    cleaned, failures = [], []
+    for scan in scans:
+        try:
+            cleaned.append(clean(scan, preparation, out))
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+    if not cleaned:
+        return [], failures
+    order = {name: i for i, name in enumerate(preparation.reference)}
+    reference = min(cleaned, key=lambda c: order.get(c.scan.sequence, len(order)))
+    atlas = preparation.load_atlas()
+    start = time.perf_counter()
+    to_reference, similarity = np.eye(4), float("nan")
+    if atlas is not None and preparation.atlas is not None:
+        try:
+            found = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
+        except ValueError as error:
+            line = f"{reference.scan.image}: {error}; check that it shows a brain"
+            return [], [*failures, (reference.scan.subject, line)]
+        to_reference, similarity = found
+    seconds = time.perf_counter() - start
+    # Sequences that nobody registered stay where they are, each on its own grid.
+    apart = atlas is None and preparation.between is None
+    records = []
+    for item in cleaned:
+        to_scan = to_reference
+        grid = prepared_grid(atlas, item if apart else reference, preparation.spacing_mm)
+        try:
+            if item is not reference:
+                to_scan = _between(item, reference, preparation) @ to_reference
+            else:
+                item.record["atlas"] = {"similarity": similarity, "seconds": round(seconds, 1)}
+            records.append(_write(item, to_scan, grid, atlas, reference.scan.sequence, out))
+        except (InputError, ValueError) as error:
+            failures.append((item.scan.subject, f"{item.scan.image}: {error}"))
+    return records, failures
+
+
+def clean(scan: RawScan, preparation: Preparation, out: Path) -> Cleaned:
+    """Reads a scan, finds its brain and corrects its bias field.
+
+    Raises:
+        InputError: unreadable, masks on another grid, or no brain found.
+    """
+    started = time.perf_counter()
+    raw, notes = read_scan(scan.image)
+    if is_label_map(raw.array):
+        raise InputError(
+            f"{scan.image}: looks like a label map, not a scan; name a lesion mask "
+            "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in a CSV"
+        )
+    native = scan.image
+    if scan.image.is_dir():
+        # The way back needs a file to go back to.
+        native = out / "native" / f"{scan.subject}_{scan.sequence}.nii.gz"
+        write_volume(native, raw.array, raw.affine)
+    volume = to_ras(raw)
+    given = scan.brain_mask is not None
+    try:
+        if scan.brain_mask is not None:
+            mask = _carried(read_mask(scan.brain_mask, like=raw), raw.affine)
+        else:
+            mask = preparation.skullstrip(volume)
+        if not mask.any():
+            raise ValueError("no brain found")
+        stripped = time.perf_counter()
+        corrected, field = volume, None
+        if preparation.bias is not None:
+            corrected, field = preparation.bias(volume, mask)
+    except ValueError as error:
+        raise InputError(f"{scan.image}: {error}; check that it shows a head") from None
+    label = scan.lesion_mask
+    lesion = None if label is None else _carried(read_label(label, like=raw), raw.affine)
+    done = time.perf_counter()
+    record = {
+        "native_image": str(native),
+        "native_spacing_mm": raw.spacing_mm,
+        "native_axes": "".join(_axes(raw.affine)),
+        "notes": notes,
+        "skullstrip": {"given": given, "seconds": round(stripped - started, 1)},
+        "bias": None
+        if field is None
+        else {
+            "field_range": [float(v) for v in np.percentile(field.array[mask], [1, 99])],
+            "seconds": round(done - stripped, 1),
+        },
+        "quality": quality.measure(volume, corrected.array, mask),
+    }
+    inside = np.where(mask, np.maximum(corrected.array, 0), 0).astype(np.float32)
+    return Cleaned(scan, Volume(inside, volume.affine), mask, lesion, record)
+
+
+def is_label_map(array: np.ndarray, most: int = 16) -> bool:
+    """Whether it holds two to `most` distinct values, all of them integers."""
+    if not np.array_equal(array, np.round(array)):
+        return False
+    return 1 < len(np.unique(array)) <= most
+
+
+def prepared_grid(atlas: BrainAtlas | None, own: Cleaned, spacing_mm: float) -> Volume:
+    """The grid that a scan is resampled to, empty.
+
+    The atlas's brain with a margin, the same for all subjects; without an atlas a scan's own.
+    """
+    if atlas is not None:
+        image, mask = atlas.image, atlas.brain_mask
+    else:
+        image, mask = own.image, own.brain_mask
+    share = resample_spacing(Volume(mask.astype(np.float32), image.affine), spacing_mm)
+    cropped, _ = crop_to_mask(share, share.array >= 0.5, int(np.ceil(MARGIN_MM / spacing_mm)))
+    return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
+
+
+def _between(item: Cleaned, reference: Cleaned, preparation: Preparation) -> np.ndarray:
+    """The matrix from the reference's world to a scan's."""
+    if preparation.between is None:
+        return np.eye(4)
+    start = time.perf_counter()
+    found = preparation.between(
+        reference.image, item.image, ndimage.binary_dilation(reference.brain_mask, iterations=2)
+    )
+    item.record["between"] = {
+        "reference": reference.scan.sequence,
+        "similarity": found.similarity,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    return found.matrix
+
+
+def _write(
+    item: Cleaned,
+    to_scan: np.ndarray,
+    grid: Volume,
+    atlas: BrainAtlas | None,
+    reference: str,
+    out: Path,
+) -> dict[str, Any]:
+    """Resamples once and writes; `to_scan` goes from prepared world to the scan's."""
+    name = f"{item.scan.subject}_{item.scan.sequence}"
+    affine = np.linalg.inv(to_scan) @ item.image.affine
+    image = resample_like(smoothed(item.image, grid.spacing_mm), affine, grid)
+    share = Volume(item.brain_mask.astype(np.float32), item.image.affine)
+    mask = resample_like(smoothed(share, grid.spacing_mm), affine, grid) >= 0.5
+    if not mask.any():
+        raise ValueError("the brain came to lie outside the prepared grid; check its picture")
+    paths: dict[str, str | None] = {
+        "image": f"work/{name}.nii.gz",
+        "brain_mask": f"masks/{name}_brain.nii.gz",
+        "lesion_mask": None,
+        "transform": f"transforms/{name}.txt",
+    }
+    write_volume(out / f"work/{name}.nii.gz", image, grid.affine)
+    write_volume(out / f"masks/{name}_brain.nii.gz", mask, grid.affine, np.uint8)
+    if item.lesion is not None:
+        label = Volume(item.lesion.astype(np.float32), item.image.affine)
+        found = resample_like(smoothed(label, grid.spacing_mm), affine, grid) >= 0.5
+        paths["lesion_mask"] = f"masks/{name}_lesion.nii.gz"
+        write_volume(out / f"masks/{name}_lesion.nii.gz", found, grid.affine, np.uint8)
+    rows = "\n".join(" ".join(repr(float(v)) for v in row) for row in to_scan)
+    write_text(out / f"transforms/{name}.txt", rows + "\n")
+    item.record["quality"] |= quality.measure_prepared(image, mask, atlas, grid)
+    return {
+        **paths,
+        "subject": item.scan.subject,
+        "sequence": item.scan.sequence,
+        "space": atlas.name if atlas else f"the subject's {reference}",
+        "spacing_mm": grid.spacing_mm[0],
+        **item.record,
+    }
+
+
+def smoothed(volume: Volume, spacing_mm: Sequence[float]) -> np.ndarray:
+    """The array blurred to the prepared voxel where that is coarser: no aliasing."""
+    coarse, fine = max(spacing_mm), np.array(volume.spacing_mm)
+    sigma = np.sqrt(np.maximum(coarse**2 - fine**2, 0)) / 2.355 / fine
+    return ndimage.gaussian_filter(volume.array, sigma, mode="nearest")
+
+
+def _carried(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    return to_ras(Volume(mask.astype(np.float32), affine)).array > 0.5
+
+
+def _axes(affine: np.ndarray) -> tuple[str, ...]:
+    import nibabel as nib
+
+    return tuple(str(code) for code in nib.aff2axcodes(affine))

@@ -1,0 +1,108 @@
+"""Measures of a prepared scan, and the flags that they raise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.preparation.atlas import BrainAtlas
+from brainuad.preparation.resample import resample_like
+from brainuad.types import Volume
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a scan is flagged; a flag asks for a look, it excludes nothing.
+
+    Args:
+        brain_ml: smallest and largest brain volume; adults have 1,000 to 1,900 ml with CSF.
+        overlap: smallest Dice of the prepared brain with the atlas's.
+        similarity: smallest correlation of the prepared image's edges with the atlas's.
+        border_share: largest share of the array's border faces that the brain mask touches.
+        noise: largest noise, in shares of the brain's median intensity.
+        flip_margin: how much better the mirrored atlas may fit; needs an atlas that is not
+            symmetric, which the MNI152 template of nilearn is.
+    """
+
+    brain_ml: tuple[float, float] = (900.0, 2100.0)
+    overlap: float = 0.85
+    similarity: float = 0.3
+    border_share: float = 0.02
+    noise: float = 0.15
+    flip_margin: float = 0.02
+
+    def flags(self, found: Mapping[str, Any]) -> list[str]:
+        """What to look at, in words; measures that are absent raise nothing."""
+        said = []
+        volume = found.get("brain_ml", float("nan"))
+        if not self.brain_ml[0] <= volume <= self.brain_ml[1]:
+            low, high = self.brain_ml
+            said.append(f"brain volume {volume:.0f} ml, expected {low:.0f} to {high:.0f}")
+        if found.get("overlap", 1.0) < self.overlap:
+            said.append(f"overlap with the atlas {found['overlap']:.2f}, under {self.overlap}")
+        if found.get("similarity", 1.0) < self.similarity:
+            said.append(f"similarity to the atlas {found['similarity']:.2f}: registration failed?")
+        if found.get("border_share", 0.0) > self.border_share:
+            said.append("the brain mask touches the border of the scan")
+        if found.get("noise", 0.0) > self.noise:
+            said.append(f"noise {found['noise']:.2f} of the median: motion or a poor scan?")
+        if found.get("mirrored_gain", 0.0) > self.flip_margin:
+            said.append("the mirrored atlas fits better: left and right may be swapped")
+        return said
+
+
+def measure(volume: Volume, corrected: np.ndarray, brain_mask: np.ndarray) -> dict[str, float]:
+    """Brain volume, mask at the border, and noise, on the scan's own grid.
+
+    Noise is the median absolute Laplacian along each axis over the brain (robust to edges),
+    in standard deviations of white noise, as a share of the median intensity.
+    """
+    faces = [np.take(brain_mask, (0, -1), axis) for axis in range(3)]
+    inside = corrected[brain_mask]
+    median = float(np.median(inside))
+    along = []
+    for axis in range(3):
+        bend = ndimage.convolve1d(corrected.astype(np.float32), [1, -2, 1], axis=axis)
+        # The kernel's norm is sqrt(6); 0.6745 turns a median deviation into a standard one.
+        along.append(float(np.median(np.abs(bend[brain_mask]))) / 0.6745 / np.sqrt(6))
+    return {
+        "brain_ml": float(np.count_nonzero(brain_mask) * np.prod(volume.spacing_mm) / 1000),
+        "border_share": float(max(face.mean() for face in faces)),
+        "noise": min(along) / median if median > 0 else float("inf"),
+    }
+
+
+def measure_prepared(
+    image: np.ndarray, brain_mask: np.ndarray, atlas: BrainAtlas | None, grid: Volume
+) -> dict[str, float]:
+    """Overlap and edge correlation with the atlas, and with its mirror image; empty without one."""
+    if atlas is None:
+        return {}
+    target = resample_like(atlas.brain_mask.astype(np.float32), atlas.image.affine, grid) >= 0.5
+    total = int(np.count_nonzero(target)) + int(np.count_nonzero(brain_mask))
+    template = resample_like(atlas.image.array, atlas.image.affine, grid)
+    mirror = atlas.image.affine.copy()
+    mirror[0] *= -1
+    mirrored = resample_like(atlas.image.array, mirror, grid)
+    edges = _edges(image)
+    both = target & brain_mask
+    fit, fit_mirrored = (_correlation(edges, _edges(t), both) for t in (template, mirrored))
+    return {
+        "overlap": 2 * int(np.count_nonzero(target & brain_mask)) / max(total, 1),
+        "similarity": fit,
+        "mirrored_gain": fit_mirrored - fit,
+    }
+
+
+def _edges(array: np.ndarray) -> np.ndarray:
+    """Edges are where tissues meet, whatever the sequence's contrast."""
+    return ndimage.gaussian_gradient_magnitude(array.astype(np.float32), 1.5)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> float:
+    a, b = first[where], second[where]
+    if a.size < 2 or a.std() == 0 or b.std() == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,98 @@
+"""Scans as people have them: NIfTI files and folders of a DICOM series."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+
+from brainuad.data.nifti import read_volume
+from brainuad.errors import InputError
+from brainuad.preparation.itk import from_sitk
+from brainuad.types import Volume
+
+CONFLICT_MM = 1.0
+"""Corners that sform and qform put further apart than this are a conflict."""
+
+
+def read_scan(path: Path) -> tuple[Volume, list[str]]:
+    """Reads one 3D scan in its own axes, with notes on what was odd.
+
+    Args:
+        path: `.nii`, `.nii.gz`, or a folder that holds one DICOM series.
+
+    Raises:
+        InputError: as `read_volume`; a folder with no series or several; an image that is all
+            zero.
+    """
+    volume, notes = _read_dicom(path) if path.is_dir() else (read_volume(path), [])
+    if not path.is_dir():
+        notes = _header_notes(path)
+    if not volume.array.any():
+        raise InputError(f"{path}: all voxels are 0; export the scan again")
+    if volume.spacing_mm[0] * volume.array.shape[0] < 1 or min(volume.array.shape) < 4:
+        raise InputError(
+            f"{path}: found {volume.array.shape} voxels of {np.round(volume.spacing_mm, 3)} mm, "
+            "which is no volume of a head; check the header"
+        )
+    return volume, notes
+
+
+def dicom_series(folder: Path) -> list[str]:
+    """The DICOM series that lie directly in a folder."""
+    # GDCM warns on the terminal about every file that is no DICOM.
+    level = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        return list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(level)
+
+
+def series_description(folder: Path) -> str:
+    """The series description of a DICOM folder's first file; empty where there is none."""
+    series = dicom_series(folder)
+    if not series:
+        return ""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])[0])
+    reader.ReadImageInformation()
+    return reader.GetMetaData("0008|103e").strip() if reader.HasMetaDataKey("0008|103e") else ""
+
+
+def _read_dicom(folder: Path) -> tuple[Volume, list[str]]:
+    series = dicom_series(folder)
+    if not series:
+        raise InputError(f"{folder}: no DICOM series in this folder; give the series' own folder")
+    if len(series) > 1:
+        raise InputError(
+            f"{folder}: holds {len(series)} DICOM series; put each into a folder of its own"
+        )
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise InputError(f"{folder}: unreadable DICOM series ({line}); export it again") from None
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(
+            f"{folder}: found {image.GetDimension()}D images with "
+            f"{image.GetNumberOfComponentsPerPixel()} channels, expected one grey 3D series"
+        )
+    return from_sitk(image), ["DICOM series"]
+
+
+def _header_notes(path: Path) -> list[str]:
+    header = nib.nifti1.Nifti1Image.from_filename(path).header
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if sform == 0 and qform == 0:
+        return ["no orientation in the header: left and right are a guess, check the picture"]
+    if sform and qform:
+        shape = np.array(header.get_data_shape()[:3]) - 1
+        corners = np.array(np.meshgrid(*[(0, n) for n in shape])).reshape(3, -1)
+        both = np.vstack([corners, np.ones(8)])
+        apart = np.linalg.norm(((header.get_sform() - header.get_qform()) @ both)[:3], axis=0).max()
+        if apart > CONFLICT_MM:
+            return [f"sform and qform differ by {apart:.1f} mm; the sform is used"]
+    return []

@@ -1,0 +1,148 @@
+"""Skull stripping: interchangeable back ends, each `(volume) -> brain_mask`.
+
+Every back end is a callable from a RAS volume to a `(D, H, W)` bool mask on its grid. `Auto` takes
+the best one that is installed; nothing is downloaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.preparation.brain import extracted_brain_mask
+from brainuad.preparation.register import Register
+from brainuad.preparation.resample import resample_like
+from brainuad.types import Volume
+
+SkullStrip = Callable[[Volume], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """For scans whose background is empty already: what is not background.
+
+    Args:
+        tolerance: share of the 99th percentile that still counts as background.
+    """
+
+    tolerance: float = 0.01
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See the module."""
+        return extracted_brain_mask(volume.array, self.tolerance)
+
+
+@dataclass(frozen=True)
+class Deepbet:
+    """deepbet (Fisch et al. 2024, arXiv 2308.07003): a network whose weights ship with it.
+
+    Made for T1w, usable on FLAIR and T2w; needs the extra `prep`.
+
+    Args:
+        threshold: of the network's probability.
+    """
+
+    threshold: float = 0.5
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See the module.
+
+        Raises:
+            ModuleNotFoundError: deepbet is not installed.
+            ValueError: no brain found.
+        """
+        from deepbet.bet import BrainExtraction
+
+        network = BrainExtraction(no_gpu=True)
+        try:
+            found = network.run_model(volume.array.astype(np.float32).copy()) > self.threshold
+            return network.postprocess(found).astype(bool)
+        except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+            raise ValueError(f"deepbet found no brain ({error})") from None
+
+
+@dataclass(frozen=True)
+class TemplateBrain:
+    """Classical, without weights: the MNI152 brain laid on the head by registration, then fitted.
+
+    The template's mask, a little grown, bounds the brain; within it, what is connected to the
+    middle at the level of brain tissue is kept. Less exact than a network, and it needs nothing.
+
+    Args:
+        register: affine registration of the template to the head.
+        margin_mm: how far the brain may reach out of the template's mask.
+    """
+
+    register: Register = field(default_factory=lambda: Register("affine"))
+    margin_mm: float = 4.0
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See the module.
+
+        Raises:
+            ValueError: the template could not be registered.
+        """
+        from brainuad.preparation.atlas import load_brain_atlas
+
+        atlas = load_brain_atlas()
+        found = self.register(atlas.image, volume, fixed_mask=atlas.brain_mask)
+        to_head = found.matrix @ atlas.image.affine
+        share = resample_like(atlas.brain_mask.astype(np.float32), to_head, volume)
+        laid = share > 0.5
+        if not laid.any():
+            raise ValueError("the template's brain lies outside the scan")
+        inward = ndimage.distance_transform_edt(laid, sampling=volume.spacing_mm)
+        outward = ndimage.distance_transform_edt(~laid, sampling=volume.spacing_mm)
+        core = inward > 2 * self.margin_mm
+        # Tissue is what is as bright as the core's darker voxels; CSF at the rim stays out.
+        level = np.percentile(volume.array[core], 5) if core.any() else 0.0
+        tissue = (volume.array > level) & (outward <= self.margin_mm)
+        radius = np.maximum(np.rint(2.0 / np.array(volume.spacing_mm)).astype(int), 0)
+        ball = _ellipsoid(radius)
+        opened = ndimage.binary_opening(tissue, ball) | core
+        labels, count = ndimage.label(opened)
+        if count == 0:
+            return laid
+        kept = labels == np.bincount(labels[core]).argmax() if core.any() else opened
+        closed = ndimage.binary_closing(np.pad(kept, 8), ball, iterations=2)[8:-8, 8:-8, 8:-8]
+        return ndimage.binary_fill_holes(closed) & (outward <= self.margin_mm)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """deepbet where it is installed, else the template; a scan that is stripped stays as it is.
+
+    Args:
+        empty: share of exactly equal background voxels from which a scan counts as stripped.
+    """
+
+    empty: float = 0.4
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See the module."""
+        return self.choose(volume)(volume)
+
+    def choose(self, volume: Volume) -> SkullStrip:
+        """The back end for a scan."""
+        if is_stripped(volume.array, self.empty):
+            return Extracted()
+        return Deepbet() if find_spec("deepbet") else TemplateBrain()
+
+
+def is_stripped(array: np.ndarray, empty: float = 0.4) -> bool:
+    """Whether the background was cleared: far from noise, one value fills most of the array."""
+    values, counts = np.unique(np.rint(array[::2, ::2, ::2]), return_counts=True)
+    lowest = abs(values[counts.argmax()]) <= 0.01 * np.percentile(np.abs(array), 99)
+    if not lowest or counts.max() < empty * counts.sum():
+        return False
+    # A head's background is cleared by some scanners too, but a head reaches the array's edges.
+    foreground = np.abs(array) > 0.01 * np.percentile(np.abs(array), 99)
+    edges = [np.take(foreground, (0, -1), axis).mean() for axis in range(3)]
+    return max(edges) < 0.01
+
+
+def _ellipsoid(radius: np.ndarray) -> np.ndarray:
+    grid = np.meshgrid(*[np.arange(-n, n + 1) for n in radius], indexing="ij")
+    return sum((g / max(n, 1)) ** 2 for g, n in zip(grid, radius, strict=True)) <= 1

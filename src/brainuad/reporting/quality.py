@@ -1,0 +1,132 @@
+"""`qc.html`: a picture per prepared scan, the flagged ones first."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainuad.data.manifest import Cohort, Scan
+from brainuad.data.nifti import read_mask, read_volume
+from brainuad.errors import InputError
+from brainuad.files import write_text
+from brainuad.preparation.atlas import BrainAtlas
+from brainuad.preparation.resample import resample_like
+from brainuad.reporting import html as page
+from brainuad.reporting.pictures import Picture
+
+_PANEL, _GAP, _HISTOGRAM = 150, 4, 190
+_BRAIN, _ATLAS = "#56d364", "#ff9f1c"
+
+
+def write_quality(
+    cohort: Cohort, records: dict[str, dict[str, Any]], atlas: BrainAtlas | None
+) -> Path:
+    """Writes `qc.html` into the cohort folder.
+
+    Args:
+        cohort: prepared.
+        records: `<subject>_<sequence>` to the scan's record.
+        atlas: whose outline is drawn, None where nothing was registered to one.
+    """
+    flags: dict[str, list[str]] = cohort.info.get("flags", {})
+    scans = sorted(cohort.scans, key=lambda s: (-len(flags.get(_name(s), [])), s.subject))
+    rows, items = [], []
+    for scan in scans:
+        name, found = _name(scan), records[_name(scan)]["quality"]
+        said = [*flags.get(name, []), *records[name].get("notes", [])]
+        rows.append(
+            [
+                page.Markup(f'<a href="#{page.escape(name)}">{page.escape(name)}</a>'),
+                str(len(flags.get(name, []))),
+                f"{found['brain_ml']:.0f}",
+                *(
+                    f"{found[key]:.3f}" if key in found else "–"
+                    for key in ("overlap", "similarity", "noise", "border_share")
+                ),
+                scan.split,
+                "; ".join(said),
+            ]
+        )
+        try:
+            picture = draw_scan(scan, atlas)
+            body: str = page.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
+        except InputError as error:
+            body = page.paragraph(str(error), "alert")
+        chips = "".join(f'<span class="chip">{page.escape(text)}</span> ' for text in said)
+        title = page.Markup(f"<h3>{page.escape(name)}</h3> {chips}")
+        items.append(page.details(title, body, "subject", name, shown=True))
+    header = [
+        *("scan", "flags", "brain, ml", "overlap", "similarity", "noise", "mask at border"),
+        *("split", "what to look at"),
+    ]
+    table = page.table(header, rows, "Prepared scans", (0, 7, 8), sortable=True)
+    words = (
+        "Green is the brain mask, orange the atlas's brain after registration. A flag asks for a "
+        "look and excludes nothing; the limits are in the configuration (preparation.limits). "
+        "Left and right: radiological convention."
+    )
+    failed = cohort.info.get("failures", [])
+    lost = "".join(f"<li><b>{page.escape(a)}</b>: {page.escape(b)}</li>" for a, b in failed)
+    alert = f'<div class="alert" role="alert"><h2>Not prepared</h2><ul>{lost}</ul></div>'
+    content = "".join(
+        (
+            alert if failed else "",
+            page.section("Scans", page.paragraph(words, "soft"), table, anchor="scans"),
+            page.section("Pictures", *items, anchor="pictures"),
+        )
+    )
+    count = sum(bool(flags.get(_name(scan))) for scan in scans)
+    subtitle = f"{len(scans)} scans, {count} flagged, {len(failed)} failed"
+    parts = {"scans": "Scans", "pictures": "Pictures"}
+    path = cohort.root / "qc.html"
+    write_text(path, page.page(f"Quality of {cohort.name}", subtitle, parts, content))
+    return path
+
+
+def draw_scan(scan: Scan, atlas: BrainAtlas | None) -> Picture:
+    """Three planes of a prepared scan with both outlines, and the histogram of its brain.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    volume = read_volume(scan.image)
+    brain = read_mask(scan.brain_mask, like=volume)
+    target = None
+    if atlas is not None:
+        share = atlas.brain_mask.astype(np.float32)
+        target = resample_like(share, atlas.image.affine, volume) >= 0.5
+    middle = [int(n) for n in np.argwhere(brain).mean(axis=0)] if brain.any() else [0, 0, 0]
+    width, height = 3 * (_PANEL + _GAP) + _HISTOGRAM, _PANEL
+    figure = Figure(figsize=(width / 100, height / 100), dpi=130, facecolor="black")
+    canvas = FigureCanvasAgg(figure)
+    for column, axis in enumerate((2, 1, 0)):
+        axes = figure.add_axes((column * (_PANEL + _GAP) / width, 0, _PANEL / width, 1))
+        axes.set_axis_off()
+        axes.imshow(_turned(volume.array, axis, middle), cmap="gray", vmin=0, vmax=1)
+        for mask, colour in ((target, _ATLAS), (brain, _BRAIN)):
+            plane = None if mask is None else _turned(mask, axis, middle)
+            if plane is not None and plane.any() and not plane.all():
+                axes.contour(plane.astype(float), [0.5], colors=colour, linewidths=0.7)
+    axes = figure.add_axes((1 - (_HISTOGRAM - 14) / width, 0.2, (_HISTOGRAM - 26) / width, 0.72))
+    axes.hist(volume.array[brain], bins=64, range=(0, 1), color="#c9ced6")
+    axes.set_facecolor("black")
+    axes.set_yticks([])
+    axes.tick_params(colors="#c9ced6", labelsize=6, length=2)
+    canvas.draw()
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "JPEG", quality=80)
+    return Picture(buffer.getvalue(), width, height)
+
+
+def _turned(array: np.ndarray, axis: int, middle: list[int]) -> np.ndarray:
+    """A plane as radiologists see it: superior or anterior up, the patient's right on the left."""
+    return np.take(array, middle[axis], axis)[::-1, ::-1].T
+
+
+def _name(scan: Scan) -> str:
+    return f"{scan.subject}_{scan.sequence}"
