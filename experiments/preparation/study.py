@@ -23,11 +23,13 @@ import SimpleITK as sitk
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.files import write_text
-from brainuad.preparation.atlas import load_brain_atlas
+from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.chain import Preparation, prepare_subject
+from brainuad.preparation.itk import matrix_of, to_sitk
 from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
+from brainuad.preparation.resample import resample_like
 from brainuad.preparation.skullstrip import Auto, Deepbet, TemplateBrain
 from brainuad.reporting.tables import to_markdown
 from brainuad.types import Volume
@@ -128,6 +130,62 @@ def registration(root: Path, seeds: int) -> str:
     text += "moved by 20 mm and scaled by 0.85 to 1.15 along each, registered to MNI152; the error "
     text += "is against the unmoved brain's registration, over landmarks in the whole brain.\n\n"
     return text + to_markdown(header, rows)
+
+
+def beside_the_example(root: Path) -> str:
+    """Overlap and seconds beside the way of SimpleITK's registration examples, same scans."""
+    atlas = load_brain_atlas()
+    rows = []
+    for folder in sorted((root / "ixi_t1_2mm").iterdir()):
+        head = to_ras(read_volume(folder / "T1.nii.gz"))
+        mask = Deepbet()(head)
+        brain = Volume(np.where(mask, head.array, 0), head.affine)
+        row = [folder.name]
+        for method in (lambda a, b: Register("affine")(a.image, b, a.brain_mask).matrix, example):
+            start = time.perf_counter()
+            matrix = method(atlas, brain)
+            seconds = time.perf_counter() - start
+            share = np.linalg.inv(matrix) @ brain.affine
+            laid = resample_like(mask.astype(np.float32), share, atlas.image) > 0.5
+            wanted = atlas.brain_mask
+            dice = 2 * (laid & wanted).sum() / (laid.sum() + wanted.sum())
+            image = resample_like(brain.array, share, atlas.image)
+            fit = np.corrcoef(image[wanted], atlas.image.array[wanted])[0, 1]
+            row += [f"{dice:.3f}", f"{fit:.3f}", f"{seconds:.1f}"]
+        rows.append(row)
+    names = ("brainuad", "SimpleITK example")
+    columns = [f"{name}: {what}" for name in names for what in ("Dice", "correlation", "s")]
+    ratio = np.mean([float(row[6]) / float(row[3]) for row in rows])
+    text = (
+        "\n## Beside SimpleITK's example\n\nAffine to MNI152 of brains that were stripped alike: "
+    )
+    text += "overlap of the brains, correlation of the images inside, seconds. The example takes "
+    text += f"{ratio:.1f} times as long on average.\n\n"
+    return text + to_markdown(["subject", *columns], rows)
+
+
+def example(atlas: BrainAtlas, brain: Volume) -> np.ndarray:
+    """SimpleITK's documented recipe (ImageRegistrationMethod, its notebook 60) at full resolution.
+
+    Geometric centring, Mattes mutual information on a random percent, gradient descent for 100
+    iterations over shrink factors 4, 2, 1.
+    """
+    fixed, moving = to_sitk(atlas.image), to_sitk(brain)
+    start = sitk.CenteredTransformInitializer(
+        fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.GEOMETRY
+    )
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(50)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(0.01, seed=1)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsGradientDescent(1.0, 100, 1e-6, 10)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([2, 1, 0])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetInitialTransform(start, inPlace=False)
+    return matrix_of(method.Execute(fixed, moving))
 
 
 def random_affine(seed: int) -> np.ndarray:

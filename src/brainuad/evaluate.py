@@ -29,6 +29,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     from brainuad import provenance
     from brainuad.controls import write_controls
+    from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.detection import read_trained_on
     from brainuad.evaluation.maps import evaluate_maps
@@ -41,6 +42,7 @@ def evaluate(cfg: DictConfig) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
+    cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
     sequence, name = cfg.data.sequence, str(cfg.name)
     scans = [
         *cohort.select("val", sequence, allow_empty=True),

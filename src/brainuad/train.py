@@ -21,6 +21,7 @@ from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
 if TYPE_CHECKING:
     from brainuad.data.datamodule import HealthyDataModule
+    from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.methods.detector import AnomalyDetector
 
@@ -54,6 +55,7 @@ def train(cfg: DictConfig) -> None:
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
+    cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
     detector: AnomalyDetector = instantiate(cfg.model)
     detector.card = _card(config, cohort)
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

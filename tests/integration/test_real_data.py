@@ -7,12 +7,16 @@ sclerosis patients must come back aligned and finite.
 """
 
 import csv
+from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+
+from brainuad.data.manifest import read_cohort
+from brainuad.data.nifti import read_mask, read_volume
 
 pytestmark = pytest.mark.slow
 
@@ -131,3 +135,32 @@ def test_real_scans_end_to_end(listing, tmp_path, run):
     done = run("train.py", *arguments[:-1], f"paths.output_dir={again}", "report=false")
     assert done.returncode == 0, done.stderr
     assert (again / "scores.csv").read_bytes() == (out / "scores.csv").read_bytes()
+
+
+def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
+    """A glioma patient as scanned: 5.5 mm slices, two grids, skull on."""
+    from brainuad.preparation.native import to_native
+    from brainuad.prepare import main
+
+    folder = real_data / "raw_heads" / "TCGA-FG-6692"
+    rows = ["subject,sequence,image,lesion_mask,healthy"]
+    for sequence, name in (("T1w", "t1"), ("FLAIR", "fla")):
+        head = folder / f"{'T1' if name == 't1' else 'FLAIR'}.nii.gz"
+        # The reference brain mask takes the label's way, there and back.
+        rows.append(f"glioma,{sequence},{head},{folder / f'brain_mask_hdbet_{name}.nii.gz'},false")
+    (tmp_path / "raw.csv").write_text("\n".join(rows))
+    out = tmp_path / "cohort"
+    assert main([str(tmp_path / "raw.csv"), str(out)]) == 0
+    cohort = read_cohort(out)
+    assert len({read_volume(scan.image).array.shape for scan in cohort.scans}) == 1
+    for scan in cohort.scans:
+        volume = read_volume(scan.lesion_mask)
+        native = read_volume(scan.native_image)
+        back = to_native(volume.array, volume.affine, native, scan.transform) >= 0.5
+        truth = read_mask(scan.native_lesion_mask)
+        assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.95
+        if find_spec("deepbet"):
+            brain = read_mask(scan.brain_mask)
+            wanted = volume.array > 0.5
+            assert 2 * (brain & wanted).sum() / (brain.sum() + wanted.sum()) > 0.93
+    assert "qc" in {path.stem for path in out.glob("*.html")}

@@ -127,7 +127,8 @@ def assign_splits(
     test = min(round(test_fraction * len(drawn)), max(len(drawn) - val - 1, 0))
     splits = dict.fromkeys(drawn, "train")
     if folds > 1:
-        rest = drawn[test:]
+        # Dealt out kind by kind, so that every part gets its share of each.
+        rest = sorted(drawn[test:], key=lambda subject: kinds[subject])
         if len(rest) < folds:
             raise InputError(f"folds is {folds}, but only {len(rest)} healthy subjects are left")
         splits |= dict.fromkeys(drawn[:test], "test") | dict.fromkeys(rest[fold::folds], "val")

@@ -32,6 +32,7 @@ def read_volume(path: Path) -> Volume:
     except (
         nib.filebasedimages.ImageFileError,
         nib.spatialimages.HeaderDataError,
+        nib.wrapstruct.WrapStructError,
         gzip.BadGzipFile,
     ) as error:
         raise InputError(f"{path}: not a NIfTI file ({_line(error)}); convert it first") from None

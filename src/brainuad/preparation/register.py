@@ -4,6 +4,7 @@ A registration is one `(4, 4)` matrix, fixed world to moving world in RAS mm, so
 matrix's inverse and chains of registrations are products: a scan is interpolated once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ import SimpleITK as sitk
 from brainuad.preparation.itk import matrix_of, to_sitk, transform_of
 from brainuad.preparation.resample import resample_spacing
 from brainuad.types import Volume
+
+COARSE = 60
+"""Iterations of each start of the search."""
 
 _BINS = 32
 _SAMPLED = (1.0, 0.5, 0.2)
@@ -40,7 +44,7 @@ class Register:
     22(1)).
 
     Args:
-        kind: `rigid` (6 parameters) or `affine` (12, after a rigid and a similarity one).
+        kind: `rigid` (6 parameters) or `affine` (12, after a similarity one).
         spacing_mm: of the finest level; both images are resampled to it.
         iterations: at most, a level.
         turns: also start from the head turned upside down, back to front and on its other side,
@@ -82,23 +86,24 @@ class Register:
                 Volume(fixed_mask.astype(np.float32), fixed.affine), self.spacing_mm
             )
             mask = to_sitk(Volume(share.array > 0.5, share.affine))
-        starts = [centred(still, moved)] if start is None else [transform_of(start)]
-        if self.turns and start is None:
-            starts = _turned(still, moved)
-            # One coarse level tells which way up the head is.
-            coarse = [_optimise(still, moved, s, mask, "rigid", (0,), 60) for s in starts]
-            starts = [min(coarse, key=lambda found: found[1])[0]]
-        stages = ("rigid",) if self.kind == "rigid" else ("rigid", "similarity", "affine")
-        transform, value = starts[0], 0.0
+        matrix = self._search(still, moved, mask) if start is None else start
+        stages = ("rigid",) if self.kind == "rigid" else ("similarity", "affine")
+        value = 0.0
         for stage in stages:
-            # The first stage starts far off; the later ones only refine.
+            # An earlier stage only brings the last one near.
             levels = (0, 1, 2) if stage == stages[-1] else (0, 1)
-            if stage == "affine":
-                levels = (1, 2)
-            transform, value = _optimise(
-                still, moved, transform, mask, stage, levels, self.iterations
-            )
-        return Registration(matrix_of(transform), -value)
+            matrix, value = _optimise(still, moved, matrix, mask, stage, levels, self.iterations)
+        return Registration(matrix, -value)
+
+    def _search(self, still: sitk.Image, moved: sitk.Image, mask: sitk.Image | None) -> np.ndarray:
+        """The best of several starts after the coarsest level: gradient descent alone gets lost.
+
+        Heads lie tilted by up to some 30 degrees; `turns` adds those that are upside down.
+        """
+        starts = _turned(still, moved, (-20, 20, 180) if self.turns else (-20, 20))
+        kind = "rigid" if self.kind == "rigid" else "similarity"
+        tried = [_optimise(still, moved, s, mask, kind, (0,), COARSE) for s in starts]
+        return min(tried, key=lambda found: found[1])[0]
 
     def _image(self, volume: Volume) -> sitk.Image:
         small = resample_spacing(volume, self.spacing_mm)
@@ -108,36 +113,35 @@ class Register:
         return to_sitk(Volume(np.clip(small.array / top, 0, 1).astype(np.float32), small.affine))
 
 
-def centred(fixed: sitk.Image, moving: sitk.Image) -> sitk.Transform:
-    """A translation that lays the centres of mass on one another."""
-    return sitk.CenteredTransformInitializer(
+def _turned(fixed: sitk.Image, moving: sitk.Image, degrees: tuple[float, ...]) -> list[np.ndarray]:
+    """Centres of mass on one another, turned by so many degrees about each axis in turn."""
+    centred = sitk.CenteredTransformInitializer(
         fixed,
         moving,
         sitk.Euler3DTransform(),
         sitk.CenteredTransformInitializerFilter.MOMENTS,
     )
-
-
-def _turned(fixed: sitk.Image, moving: sitk.Image) -> list[sitk.Transform]:
-    """The head as it is, and turned by half a turn about each axis."""
-    starts: list[sitk.Transform] = []
-    for angles in ((0, 0, 0), (np.pi, 0, 0), (0, np.pi, 0), (0, 0, np.pi)):
-        euler = sitk.Euler3DTransform(centred(fixed, moving))
-        euler.SetRotation(*(float(angle) for angle in angles))
-        starts.append(euler)
+    starts = [matrix_of(centred)]
+    for axis in range(3):
+        for angle in degrees:
+            euler = sitk.Euler3DTransform(centred)
+            angles = [0.0, 0.0, 0.0]
+            angles[axis] = float(np.deg2rad(angle))
+            euler.SetRotation(*angles)
+            starts.append(matrix_of(euler))
     return starts
 
 
 def _optimise(
     fixed: sitk.Image,
     moving: sitk.Image,
-    start: sitk.Transform,
+    start: np.ndarray,
     mask: sitk.Image | None,
     kind: str,
     levels: tuple[int, ...],
     iterations: int,
-) -> tuple[sitk.Transform, float]:
-    """The transform and the metric's value (lower is better) after the given levels."""
+) -> tuple[np.ndarray, float]:
+    """The matrix and the metric's value (lower is better) after the given levels."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     if mask is not None:
@@ -152,40 +156,20 @@ def _optimise(
         learningRate=2.0, minStep=1e-3, numberOfIterations=iterations, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    transform = _as(kind, start, fixed)
+    transforms: dict[str, Callable[[], Any]] = {
+        "rigid": sitk.VersorRigid3DTransform,
+        "similarity": sitk.Similarity3DTransform,
+        "affine": lambda: sitk.AffineTransform(3),
+    }
+    transform = transforms[kind]()
+    size = np.array(fixed.GetSize())
+    transform.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint(((size - 1) / 2).tolist()))
+    # What is optimised starts at the identity, because a versor has no gradient at half a turn.
+    method.SetMovingInitialTransform(transform_of(start))
     method.SetInitialTransform(transform, inPlace=True)
     try:
         method.Execute(fixed, moving)
     except RuntimeError as error:
         line = str(error).strip().splitlines()[-1]
         raise ValueError(f"the images could not be registered ({line})") from None
-    return transform, float(method.GetMetricValue())
-
-
-def _as(kind: str, start: sitk.Transform, fixed: sitk.Image) -> sitk.Transform:
-    """The start as a transform of the wanted kind about the middle of the fixed image."""
-    size = np.array(fixed.GetSize())
-    centre = fixed.TransformContinuousIndexToPhysicalPoint(((size - 1) / 2).tolist())
-    matrix = matrix_of(start)
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    lps = flip @ matrix @ flip
-    linear, shift = lps[:3, :3], lps[:3, 3]
-    # y = A (x - c) + c + t
-    translation = shift - np.array(centre) + linear @ np.array(centre)
-    transform: Any = sitk.AffineTransform(3)
-    if kind != "affine":
-        transform = (
-            sitk.VersorRigid3DTransform() if kind == "rigid" else sitk.Similarity3DTransform()
-        )
-    transform.SetCenter(centre)
-    if kind != "affine":
-        left, stretch, right = np.linalg.svd(linear)
-        rotation = left @ np.diag([1, 1, np.sign(np.linalg.det(left @ right))]) @ right
-        linear = rotation
-        if kind == "similarity":
-            # SetMatrix of a similarity refuses what is not a rotation times a scale, to rounding.
-            transform.SetScale(float(stretch.mean()))
-            linear = rotation * stretch.mean()
-    transform.SetMatrix(linear.ravel().tolist())
-    transform.SetTranslation(translation.tolist())
-    return transform
+    return start @ matrix_of(transform), float(method.GetMetricValue())

@@ -5,16 +5,22 @@ the best one that is installed; nothing is downloaded.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
 import numpy as np
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from brainuad.preparation.brain import extracted_brain_mask
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like
 from brainuad.types import Volume
+
+PLAUSIBLE_ML = (900.0, 2000.0)
+"""Volumes that a brain's outline may have, adults and older children."""
+
+_SMALLER = 0.92
 
 SkullStrip = Callable[[Volume], np.ndarray]
 
@@ -73,10 +79,12 @@ class TemplateBrain:
     Args:
         register: affine registration of the template to the head.
         margin_mm: how far the brain may reach out of the template's mask.
+        height_mm: only so much below the top of the head is registered; the rest is neck.
     """
 
     register: Register = field(default_factory=lambda: Register("affine"))
     margin_mm: float = 4.0
+    height_mm: float = 160.0
 
     def __call__(self, volume: Volume) -> np.ndarray:
         """See the module.
@@ -87,8 +95,16 @@ class TemplateBrain:
         from brainuad.preparation.atlas import load_brain_atlas
 
         atlas = load_brain_atlas()
-        found = self.register(atlas.image, volume, fixed_mask=atlas.brain_mask)
-        to_head = found.matrix @ atlas.image.affine
+        head = upper_head(volume, self.height_mm)
+        matrix = self.register(atlas.image, head, fixed_mask=atlas.brain_mask).matrix
+        voxel_ml = abs(np.linalg.det(matrix[:3, :3])) * np.prod(atlas.image.spacing_mm) / 1000
+        if not PLAUSIBLE_ML[0] <= np.count_nonzero(atlas.brain_mask) * voxel_ml <= PLAUSIBLE_ML[1]:
+            # Drawn to the skull's edge. MNI152 is larger than most brains: lay on a smaller one.
+            scale = np.diag([_SMALLER, _SMALLER, _SMALLER, 1.0])
+            small = Volume(atlas.image.array, scale @ atlas.image.affine)
+            rigid = replace(self.register, kind="rigid")
+            matrix = rigid(small, head, fixed_mask=atlas.brain_mask).matrix @ scale
+        to_head = matrix @ atlas.image.affine
         share = resample_like(atlas.brain_mask.astype(np.float32), to_head, volume)
         laid = share > 0.5
         if not laid.any():
@@ -129,6 +145,26 @@ class Auto:
         if is_stripped(volume.array, self.empty):
             return Extracted()
         return Deepbet() if find_spec("deepbet") else TemplateBrain()
+
+
+def upper_head(volume: Volume, height_mm: float) -> Volume:
+    """The scan without what lies further than `height_mm` below the top of the head.
+
+    A neck would pull the centre of mass, from which a registration starts, far off the brain.
+
+    Args:
+        volume: RAS axes.
+        height_mm: along the last axis.
+    """
+    bright = volume.array > threshold_otsu(volume.array)
+    # A row of noise is no top of a head.
+    levels = np.flatnonzero(bright.mean(axis=(0, 1)) > 0.02)
+    if not levels.size:
+        return volume
+    bottom = max(0, int(levels[-1] - height_mm / volume.spacing_mm[2]))
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * bottom
+    return Volume(np.ascontiguousarray(volume.array[:, :, bottom:]), affine)
 
 
 def is_stripped(array: np.ndarray, empty: float = 0.4) -> bool:

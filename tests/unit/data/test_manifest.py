@@ -1,6 +1,7 @@
 import pytest
 from tiny import write_tiny_cohort
 
+from brainuad.data.folds import with_fold
 from brainuad.data.manifest import read_cohort, write_cohort
 from brainuad.errors import InputError
 
@@ -76,3 +77,21 @@ def test_nothing_is_written_when_the_rows_are_bad(tmp_path, tiny_cohort):
     with pytest.raises(InputError, match="has 2 rows"):
         write_cohort(tmp_path / "new", twice, {})
     assert not (tmp_path / "new" / "manifest.csv").exists()
+
+
+def test_folds_deal_out_the_healthy_and_leave_the_test_alone(tmp_path):
+    cohort = write_tiny_cohort(tmp_path, train=7, val=3, test=2, sick=2)
+    parts = [with_fold(cohort, 5, fold) for fold in range(5)]
+    vals = [{s.subject for s in part.select("val", "T2w")} for part in parts]
+    assert [len(val) for val in vals] == [2] * 5
+    healthy = {s.subject for s in cohort.scans if s.split in ("train", "val")}
+    assert set.union(*vals) == healthy
+    for part in parts:
+        assert part.select("test", "T2w") == cohort.select("test", "T2w")
+        assert len(part.select("train", "T2w")) == 8
+    assert len({part.split_hash() for part in parts}) == 5
+    assert with_fold(cohort, 1, 0) is cohort
+    with pytest.raises(InputError, match="data.fold is 2 with data.folds=1"):
+        with_fold(cohort, 1, 2)
+    with pytest.raises(InputError, match="fold is 5"):
+        with_fold(cohort, 5, 5)

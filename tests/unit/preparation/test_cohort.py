@@ -1,0 +1,328 @@
+"""From raw scans to a cohort: the chain, resuming, failures, quality, the way back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from test_steps import atlas_at, turned, write_series
+from tiny import ROOT, brain
+
+from brainuad.data.folder import RawScan, assign_splits
+from brainuad.data.manifest import read_cohort
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.data.sources import find_raw
+from brainuad.errors import InputError
+from brainuad.preparation.batch import prepare_cohort
+from brainuad.preparation.bias import N4
+from brainuad.preparation.chain import Preparation, prepare_subject
+from brainuad.preparation.intensity import Nyul, Percentile
+from brainuad.preparation.native import to_native
+from brainuad.preparation.quality import Limits, measure
+from brainuad.preparation.read import dicom_series, series_description
+from brainuad.preparation.register import Register
+from brainuad.preparation.skullstrip import Extracted
+from brainuad.prepare import main
+from brainuad.types import Volume
+
+PLAIN = Preparation(Extracted(), None, None, None, ("T1w",), 3.0)
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+
+
+def write_scans(folder, count=3):
+    """Extracted brains of healthy subjects."""
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        write_volume(folder / f"s{i}_T1w.nii.gz", 100 * brain(i)[0], AFFINE)
+    return folder
+
+
+def prepare(folder, out, preparation=PLAIN, normalise=None, jobs=1):
+    raw = assign_splits(find_raw(folder, "T1w", dicom_series, series_description), 0, 0.3, 0.0)
+    return prepare_cohort(
+        raw, preparation, normalise or Percentile(), Limits(), out, folder, jobs=jobs
+    )
+
+
+def test_sequences_meet_in_the_atlas_and_a_label_finds_back(tmp_path):
+    """A subject's FLAIR lies elsewhere, oblique and thick; both come to lie on the MNI brain."""
+    image, mask = atlas_at(2.0)
+    lesion = np.zeros(mask.shape, bool)
+    lesion[30:40, 55:66, 45:56] = True
+    lesion &= mask
+    flair = np.where(mask, 1.2 - image.array + 0.8 * lesion, 0).astype(np.float32)
+    poses = {"T1w": turned((10, 0, 5), (8, -6, 4)), "FLAIR": turned((-6, 4, 0), (-5, 3, 9))}
+    scans = []
+    for sequence, whole in (("T1w", image.array), ("FLAIR", flair)):
+        array, pose = whole, poses[sequence] @ image.affine
+        if sequence == "FLAIR":
+            # Every second slice, stored from the left ear to the right.
+            array, truth = whole[::-1, :, ::2], lesion[::-1, :, ::2]
+            pose = pose @ np.diag([-1, 1, 2, 1.0])
+            pose[:3, 3] = (poses[sequence] @ image.affine @ [mask.shape[0] - 1, 0, 0, 1])[:3]
+            write_volume(tmp_path / "label.nii.gz", truth, pose, np.uint8)
+        write_volume(tmp_path / f"{sequence}.nii.gz", 500 * array, pose)
+        label = tmp_path / "label.nii.gz" if sequence == "FLAIR" else None
+        path = tmp_path / f"{sequence}.nii.gz"
+        scans.append(RawScan("p", sequence, path, healthy=False, lesion_mask=label))
+    chain = Preparation(
+        Extracted(), None, Register("rigid"), Register("affine"), ("T1w", "FLAIR"), 2.0
+    )
+    records, failures = prepare_subject(scans[::-1], chain, tmp_path / "out")
+    assert not failures
+    assert {r["sequence"]: r.get("between", {}).get("reference") for r in records} == {
+        "FLAIR": "T1w",
+        "T1w": None,
+    }
+    # On one grid, on top of one another and of the atlas.
+    by_name = {r["sequence"]: r for r in records}
+    masks = [read_volume(tmp_path / "out" / r["brain_mask"]) for r in by_name.values()]
+    assert np.allclose(masks[0].affine, masks[1].affine)
+    overlap = (masks[0].array * masks[1].array).sum() * 2 / (masks[0].array + masks[1].array).sum()
+    assert overlap > 0.96
+    assert all(r["quality"]["overlap"] > 0.96 for r in records)
+    assert all(r["quality"]["similarity"] > 0.6 for r in records)
+    # Prepared and back: the label, on the scan's own grid.
+    record = by_name["FLAIR"]
+    prepared = read_volume(tmp_path / "out" / record["lesion_mask"])
+    native = read_volume(tmp_path / "FLAIR.nii.gz")
+    back = to_native(
+        prepared.array, prepared.affine, native, tmp_path / "out" / record["transform"]
+    )
+    truth = read_mask(tmp_path / "label.nii.gz")
+    found = back >= 0.5
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
+
+
+def test_a_second_run_does_only_what_changed(tmp_path):
+    folder, out = write_scans(tmp_path / "raw"), tmp_path / "out"
+    first = prepare(folder, out)
+    assert len(first.scans) == 3
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    prepare(folder, out)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == times
+    write_volume(folder / "s1_T1w.nii.gz", 100 * brain(7)[0], AFFINE)
+    prepare(folder, out)
+    changed = {p.name for p in out.glob("*/*") if p.stat().st_mtime_ns != times[p]}
+    assert changed
+    assert all(name.startswith("s1_T1w") for name in changed)
+    # Another normalisation leaves the geometry alone.
+    geometry = {p: p.stat().st_mtime_ns for p in out.glob("work/*")}
+    prepare(folder, out, normalise=Percentile(5, 95))
+    assert {p: p.stat().st_mtime_ns for p in out.glob("work/*")} == geometry
+    # Another chain does not.
+    prepare(folder, out, replace(PLAIN, spacing_mm=6.0))
+    assert all(p.stat().st_mtime_ns != geometry[p] for p in out.glob("work/*"))
+
+
+def test_several_processes_give_the_same_files(tmp_path):
+    folder = write_scans(tmp_path / "raw")
+    one, two = prepare(folder, tmp_path / "one"), prepare(folder, tmp_path / "two", jobs=2)
+    assert len(one.scans) == len(two.scans) == 3
+    for path in sorted((tmp_path / "one" / "scans").glob("*.nii.gz")):
+        assert path.read_bytes() == (tmp_path / "two" / "scans" / path.name).read_bytes()
+
+
+def test_bad_scans_are_listed_and_the_rest_is_done(tmp_path, capsys):
+    folder = write_scans(tmp_path / "raw mit Leerzeichen ä", 4)
+    (folder / "s0_T1w.nii.gz").write_bytes((folder / "s0_T1w.nii.gz").read_bytes()[:200])
+    write_volume(folder / "s1_T1w.nii.gz", np.zeros((9, 9, 9)), AFFINE)
+    out = tmp_path / "out"
+    words = ["preparation=extracted", "preparation.steps.spacing_mm=3"]
+    assert main([str(folder), str(out), *words]) == 3
+    printed = capsys.readouterr()
+    assert "s0" in printed.err
+    lines = (out / "failures.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert "truncated" in lines[1]
+    assert "all voxels are 0" in lines[2]
+    assert len(read_cohort(out).scans) == 2
+    page = (out / "qc.html").read_text()
+    assert page.count("<img") == 2
+    assert "Not prepared" in page
+
+
+def test_nothing_to_prepare_is_one_line(tmp_path, capsys):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    assert main([str(folder), str(tmp_path / "out")]) == 2
+    assert "neither NIfTI files nor DICOM series" in capsys.readouterr().err
+    assert main([str(tmp_path / "none"), str(tmp_path / "out")]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    write_volume(folder / "s_T1w.nii.gz", np.zeros((9, 9, 9)), AFFINE)
+    assert main([str(folder), str(tmp_path / "out"), "preparation=extracted"]) == 2
+    assert "no scan could be prepared" in capsys.readouterr().err
+    assert main([str(folder), str(tmp_path / "out"), "preparation=nothing"]) == 2
+    assert "nothing" in capsys.readouterr().err
+    words = ["preparation.steps.bias._target_=os.system"]
+    assert main([str(folder), str(tmp_path / "out"), *words]) == 2
+    assert "not allowed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
+    folder, out = write_scans(tmp_path / "raw", 12), tmp_path / "out"
+    code = "from brainuad.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
+    command += ["preparation.steps.spacing_mm=1.5"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("scans/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {p: p.stat().st_mtime_ns for p in out.glob("scans/*.json")}
+    assert 2 <= len(done) < 12
+    assert not (out / "manifest.csv").exists()
+    for path in done:
+        record = json.loads(path.read_text())
+        read_volume(out / record["image"])
+    assert subprocess.run(command, capture_output=True, check=False, cwd=ROOT).returncode == 0
+    cohort = read_cohort(out)
+    assert len(cohort.scans) == 12
+    assert not list(out.rglob(".*"))
+    # What was whole was not made again: its picture of the brain is older than the kill.
+    for path, stamp in done.items():
+        record = json.loads(path.read_text())
+        assert (out / record["image"]).stat().st_mtime_ns < stamp
+
+
+def test_nyul_learns_from_the_training_split_alone(tmp_path):
+    folder = write_scans(tmp_path / "raw", 4)
+    first = prepare(folder, tmp_path / "a", normalise=Nyul())
+    test = next(s for s in first.scans if s.split == "val").subject
+    # Another validation scan changes nothing but itself.
+    write_volume(folder / f"{test}_T1w.nii.gz", 30 * np.sqrt(brain(9)[0]), AFFINE)
+    second = prepare(folder, tmp_path / "b", normalise=Nyul())
+    for a, b in zip(first.scans, second.scans, strict=True):
+        same = a.image.read_bytes() == b.image.read_bytes()
+        assert same == (a.subject != test)
+
+
+def test_a_given_mask_wins_and_dicom_gets_a_native_file(tmp_path):
+    image, inside = brain(0)
+    volume = Volume((1000 * image).astype(np.int16), AFFINE)
+    (tmp_path / "raw").mkdir()
+    write_series(tmp_path / "raw" / "p1", volume, "T2w brain")
+    (scan,) = find_raw(tmp_path / "raw", "T1w", dicom_series, series_description)
+    assert (scan.subject, scan.sequence) == ("p1", "T2w")
+    records, failures = prepare_subject([scan], PLAIN, tmp_path / "out")
+    assert not failures
+    native = nib.load(records[0]["native_image"])
+    assert native.shape == image.shape
+    half = inside.copy()
+    half[: image.shape[0] // 2] = False
+    write_volume(tmp_path / "scan.nii.gz", 100 * image, AFFINE)
+    write_volume(tmp_path / "half.nii.gz", half, AFFINE, np.uint8)
+    given = RawScan("p", "T1w", tmp_path / "scan.nii.gz", True, brain_mask=tmp_path / "half.nii.gz")
+    (record,), _ = prepare_subject([given], PLAIN, tmp_path / "out")
+    assert record["skullstrip"]["given"]
+    assert record["quality"]["brain_ml"] == pytest.approx(half.sum() * 27 / 1000)
+
+
+def test_flags_say_what_to_look_at():
+    fine = {"brain_ml": 1400, "overlap": 0.95, "similarity": 0.6, "noise": 0.05}
+    fine |= {"border_share": 0.0, "mirrored_gain": 0.0}
+    assert Limits().flags(fine) == []
+    for name, value, words in (
+        ("brain_ml", 400, "brain volume 400 ml"),
+        ("overlap", 0.5, "overlap with the atlas 0.50"),
+        ("similarity", 0.1, "registration failed"),
+        ("noise", 0.4, "motion or a poor scan"),
+        ("border_share", 0.2, "touches the border"),
+        ("mirrored_gain", 0.1, "left and right may be swapped"),
+    ):
+        (said,) = Limits().flags({**fine, name: value})
+        assert words in said
+
+
+def test_measures_by_hand():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[4:16, 4:16, 0:10] = True
+    rng = np.random.default_rng(0)
+    image = np.where(mask, 100 + rng.normal(0, 10, mask.shape), 0)
+    found = measure(Volume(image, np.diag([1.0, 2, 3, 1])), image, mask)
+    assert found["brain_ml"] == pytest.approx(12 * 12 * 10 * 6 / 1000)
+    assert found["border_share"] == pytest.approx(144 / 800)
+    assert found["noise"] == pytest.approx(0.1, rel=0.15)
+
+
+def test_bids_takes_the_first_session_and_run(tmp_path):
+    for name in (
+        "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_run-2_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.nii.gz",
+        "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz",
+        "sub-02/anat/sub-02_acq-mprage_T1w.nii.gz",
+        "sub-02/func/sub-02_task-rest_bold.nii.gz",
+        "derivatives/lesions/sub-02/anat/sub-02_label-lesion_mask.nii.gz",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "dataset_description.json").write_text("{}")
+    found = find_raw(tmp_path, "T1w", dicom_series, series_description)
+    assert [(s.subject, s.sequence, s.healthy) for s in found] == [
+        ("sub-01", "FLAIR", True),
+        ("sub-01", "T1w", True),
+        ("sub-02", "T1w", False),
+    ]
+    assert found[1].image.name == "sub-01_ses-1_T1w.nii.gz"
+    assert found[2].lesion_mask.name == "sub-02_label-lesion_mask.nii.gz"
+
+
+def test_one_file_is_a_source_and_two_series_of_a_kind_are_a_question(tmp_path):
+    write_scans(tmp_path / "raw", 1)
+    path = tmp_path / "raw" / "s0_T1w.nii.gz"
+    (scan,) = find_raw(path, "FLAIR", dicom_series, series_description)
+    assert (scan.subject, scan.sequence, scan.image) == ("s0_T1w", "FLAIR", path)
+    volume = Volume(np.ones((5, 5, 5), np.int16), AFFINE)
+    for name in ("a", "b"):
+        (tmp_path / "dicom" / "p").mkdir(parents=True, exist_ok=True)
+        write_series(tmp_path / "dicom" / "p" / name, volume, "t1")
+    with pytest.raises(InputError, match="a second T1w series of subject p"):
+        find_raw(tmp_path / "dicom", "T1w", dicom_series, series_description)
+
+
+def test_folds_share_the_test_subjects_and_deal_out_the_rest():
+    scans = [RawScan(f"s{i}", "T1w", None, True, site="AB"[i % 2]) for i in range(22)]
+    folds = []
+    for fold in range(4):
+        splits = {
+            s.subject: s.split for s in assign_splits(scans, 0, 0.15, 0.1, folds=4, fold=fold)
+        }
+        folds.append(splits)
+    tests = [{s for s, split in f.items() if split == "test"} for f in folds]
+    assert all(t == tests[0] for t in tests)
+    assert len(tests[0]) == 2
+    vals = [{s for s, split in f.items() if split == "val"} for f in folds]
+    assert set.union(*vals) == {s.subject for s in scans} - tests[0]
+    assert sum(map(len, vals)) == 20
+    # Both sites are in every fold's validation part, as evenly as they can be.
+    for val in vals:
+        sites = [int(name[1:]) % 2 for name in val]
+        assert abs(2 * sum(sites) - len(sites)) <= 1
+    with pytest.raises(InputError, match="fold is 4"):
+        assign_splits(scans, 0, 0.15, 0.1, folds=4, fold=4)
+    with pytest.raises(InputError, match="healthy subjects are left"):
+        assign_splits(scans[:2], 0, 0.15, 0.0, folds=4, fold=0)
+
+
+def test_n4_in_the_chain_is_recorded(tmp_path):
+    image, _ = brain(0)
+    field = np.linspace(0.7, 1.3, image.shape[0])[:, None, None]
+    write_volume(tmp_path / "a.nii.gz", 100 * image * field, AFFINE)
+    scan = RawScan("a", "T1w", tmp_path / "a.nii.gz", healthy=True)
+    chain = replace(PLAIN, bias=N4(shrink=1))
+    (record,), failures = prepare_subject([scan], chain, tmp_path / "out")
+    assert not failures
+    low, high = record["bias"]["field_range"]
+    assert low < 0.9
+    assert high > 1.1
