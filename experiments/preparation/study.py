@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,11 @@ def main() -> None:
     if not root:
         sys.exit("BRAINUAD_REAL_DATA is not set: give the folder of real scans")
     text = "# Results\n\nWritten by `study.py`; do not edit.\n"
-    for part in (
-        stripping(Path(root)),
-        registration(Path(root), arguments.seeds),
-        times(Path(root)),
-    ):
-        print(part, flush=True)
-        text += part
+    known = partial(registration, seeds=arguments.seeds)
+    for part in (stripping, known, beside_the_example, times):
+        found = part(Path(root))
+        print(found, flush=True)
+        text += found
     write_text(HERE / "results.md", text)
 
 

@@ -102,7 +102,7 @@ def write_maps(
     """
     record = out / "maps.json"
     stamp = _stamp(stamp, scans)
-    if not record.is_file() or json.loads(record.read_text()).get("stamp") != stamp:
+    if not record.is_file() or json.loads(record.read_text(encoding="utf-8")).get("stamp") != stamp:
         for kind in ("anomaly", "reconstruction", "mask"):
             for old in out.glob(f"*_{kind}.nii.gz"):
                 old.unlink()
@@ -135,7 +135,11 @@ def write_maps(
 def read_trained_on(maps: Path) -> set[str]:
     """Subjects that the model of these maps was trained on; empty for foreign maps."""
     record = maps / "maps.json"
-    return set(json.loads(record.read_text())["trained_on"]) if record.is_file() else set()
+    return (
+        set(json.loads(record.read_text(encoding="utf-8"))["trained_on"])
+        if record.is_file()
+        else set()
+    )
 
 
 def model_score(

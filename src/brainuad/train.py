@@ -21,7 +21,6 @@ from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
 if TYPE_CHECKING:
     from brainuad.data.datamodule import HealthyDataModule
-    from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.methods.detector import AnomalyDetector
 
@@ -47,6 +46,7 @@ def train(cfg: DictConfig) -> None:
     from lightning import seed_everything
 
     from brainuad import provenance
+    from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
 
     started = time.time()

@@ -37,7 +37,7 @@ class TileDataset(Dataset):
     """
 
     def __init__(self, folder: Path, augment: Augment | None = None, seed: int = 0) -> None:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         shape = tuple(meta["shape"])
         self.images = np.memmap(folder / "images.bin", meta["dtype"], "r", shape=shape)
         one_channel = (shape[0], 1, *shape[2:])
@@ -105,7 +105,7 @@ def build_cache(
     if not folder.is_dir():
         with files.atomic_folder(folder) as temporary:
             _fill_cache(scans, tiling, temporary, min_brain_fraction, dtype)
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     return folder, [(subject, reason) for subject, reason in meta["failures"]]
 
 

@@ -1,5 +1,8 @@
 """Scans as people have them: NIfTI files and folders of a DICOM series."""
 
+import locale
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -38,15 +41,26 @@ def read_scan(path: Path) -> tuple[Volume, list[str]]:
     return volume, notes
 
 
-def dicom_series(folder: Path) -> list[str]:
-    """The DICOM series that lie directly in a folder."""
-    # GDCM warns on the terminal about every file that is no DICOM.
+@contextmanager
+def quiet_gdcm() -> Iterator[None]:
+    """Keeps GDCM from warning about every file that is no DICOM, and from changing the locale.
+
+    It leaves the process in the C locale, in which Python reads text files as ASCII.
+    """
     level = sitk.ProcessObject.GetGlobalWarningDisplay()
+    before = locale.setlocale(locale.LC_ALL)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        return list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+        yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(level)
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def dicom_series(folder: Path) -> list[str]:
+    """The DICOM series that lie directly in a folder."""
+    with quiet_gdcm():
+        return list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
 
 
 def series_description(folder: Path) -> str:
@@ -55,8 +69,10 @@ def series_description(folder: Path) -> str:
     if not series:
         return ""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])[0])
-    reader.ReadImageInformation()
+    with quiet_gdcm():
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+        reader.SetFileName(names[0])
+        reader.ReadImageInformation()
     return reader.GetMetaData("0008|103e").strip() if reader.HasMetaDataKey("0008|103e") else ""
 
 
@@ -69,9 +85,11 @@ def _read_dicom(folder: Path) -> tuple[Volume, list[str]]:
             f"{folder}: holds {len(series)} DICOM series; put each into a folder of its own"
         )
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
     try:
-        image = reader.Execute()
+        with quiet_gdcm():
+            names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+            reader.SetFileNames(names)
+            image = reader.Execute()
     except RuntimeError as error:
         line = str(error).strip().splitlines()[-1]
         raise InputError(f"{folder}: unreadable DICOM series ({line}); export it again") from None

@@ -138,12 +138,12 @@ def test_bad_scans_are_listed_and_the_rest_is_done(tmp_path, capsys):
     assert main([str(folder), str(out), *words]) == 3
     printed = capsys.readouterr()
     assert "s0" in printed.err
-    lines = (out / "failures.csv").read_text().splitlines()
+    lines = (out / "failures.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 3
     assert "truncated" in lines[1]
     assert "all voxels are 0" in lines[2]
     assert len(read_cohort(out).scans) == 2
-    page = (out / "qc.html").read_text()
+    page = (out / "qc.html").read_text(encoding="utf-8")
     assert page.count("<img") == 2
     assert "Not prepared" in page
 
@@ -165,6 +165,24 @@ def test_nothing_to_prepare_is_one_line(tmp_path, capsys):
     assert "not allowed" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_one_line_a_subject_and_what_fitted_stays(tmp_path):
+    folder, out = write_scans(tmp_path / "raw", 4), tmp_path / "small"
+    out.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(out)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a small file system here")
+    try:
+        with pytest.raises((InputError, OSError), match="No space left|no scan could be prepared"):
+            prepare(folder, out / "cohort", replace(PLAIN, spacing_mm=1.5))
+        assert not list(out.rglob(".*"))
+        for path in out.rglob("*.nii.gz"):
+            read_volume(path)
+    finally:
+        subprocess.run(["umount", str(out)], check=True)
+    # With room again, the same call goes through.
+    assert len(prepare(folder, tmp_path / "large").scans) == 4
+
+
 @pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
     folder, out = write_scans(tmp_path / "raw", 12), tmp_path / "out"
@@ -183,7 +201,7 @@ def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
     assert 2 <= len(done) < 12
     assert not (out / "manifest.csv").exists()
     for path in done:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         read_volume(out / record["image"])
     assert subprocess.run(command, capture_output=True, check=False, cwd=ROOT).returncode == 0
     cohort = read_cohort(out)
@@ -191,7 +209,7 @@ def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
     assert not list(out.rglob(".*"))
     # What was whole was not made again: its picture of the brain is older than the kill.
     for path, stamp in done.items():
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         assert (out / record["image"]).stat().st_mtime_ns < stamp
 
 

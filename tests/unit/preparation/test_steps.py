@@ -1,5 +1,8 @@
 """The steps on raw heads, on small volumes with known answers."""
 
+import locale
+import struct
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.itk import from_sitk, matrix_of, to_sitk, transform_of
 from brainuad.preparation.orient import to_ras
-from brainuad.preparation.read import read_scan, series_description
+from brainuad.preparation.read import quiet_gdcm, read_scan, series_description
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like, resample_spacing
 from brainuad.preparation.skullstrip import Auto, Deepbet, Extracted, TemplateBrain, is_stripped
@@ -176,8 +179,10 @@ def test_dicom_series_are_read_where_they_lie(tmp_path):
     array = (100 * RNG.random((6, 8, 5))).astype(np.int16)
     affine = turned((10, 0, 0), (5, 6, 7)) @ np.diag([2.0, 1.5, 4.0, 1])
     write_series(tmp_path / "series", Volume(array, affine), "t2 flair")
+    before = locale.setlocale(locale.LC_ALL)
     volume, notes = read_scan(tmp_path / "series")
     assert notes == ["DICOM series"]
+    assert locale.setlocale(locale.LC_ALL) == before
     assert series_description(tmp_path / "series") == "t2 flair"
     expected = to_ras(Volume(array.astype(np.float32), affine))
     assert np.array_equal(to_ras(volume).array, expected.array)
@@ -216,7 +221,8 @@ def write_series(folder, volume, description, start=0):
         ):
             piece.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{start + i:03d}.dcm"))
-        writer.Execute(piece)
+        with quiet_gdcm():
+            writer.Execute(piece)
 
 
 def test_what_headers_hide_is_said(tmp_path):
@@ -261,6 +267,14 @@ def _gzipped(path):
     write_volume(path, RNG.random((8, 8, 8)), np.eye(4))
 
 
+def _overflow(path):
+    """Whole numbers whose header scales them past the largest float32."""
+    nib.save(nib.Nifti1Image(np.full((8, 8, 8), 30000, np.int16), np.eye(4)), path)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<f", raw, 112, 1e38)
+    path.write_bytes(raw)
+
+
 def _flat(path):
     nib.save(nib.Nifti1Image(np.ones((8, 8), np.float32), np.eye(4)), path)
 
@@ -277,6 +291,7 @@ def _series(path):
         (_tiny, "no volume of a head"),
         (_degenerate, "degenerate"),
         (_gzipped, "not a NIfTI file"),
+        (_overflow, "infinite voxels"),
         (_flat, "found 2D"),
         (_series, "found 4D"),
     ],

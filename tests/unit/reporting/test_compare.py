@@ -74,8 +74,8 @@ def test_command_writes_every_format(cohort, tmp_path, capsys):
     names = {"compare.md", "compare.tex", "compare.csv", "compare.html", "tests.csv"}
     assert {path.name for path in out.iterdir()} == names
     assert "| own_x |" in capsys.readouterr().out
-    assert r"own\_x & " in (out / "compare.tex").read_text()
-    assert "own_y" in (out / "compare.html").read_text()
+    assert r"own\_x & " in (out / "compare.tex").read_text(encoding="utf-8")
+    assert "own_y" in (out / "compare.html").read_text(encoding="utf-8")
     assert pd.read_csv(out / "compare.csv").run.tolist() == ["own_x", "own_y"]
     assert len(pd.read_csv(out / "tests.csv")) == len(METRICS)
 
@@ -107,7 +107,7 @@ def test_runs_that_cannot_be_compared_are_refused(cohort, tmp_path):
 def test_the_page_has_the_plots(cohort, tmp_path):
     runs = [_run(cohort, tmp_path / n, n, noise) for n, noise in (("a", 1.2), ("b", 3.0))]
     assert main(["compare", *map(str, runs), "--out", str(tmp_path / "out")]) == 0
-    page = (tmp_path / "out" / "compare.html").read_text()
+    page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     # Bands, volumes, one pair, calibration.
     assert page.count("<svg") == 4
     assert "Mean precision over the subjects" in page

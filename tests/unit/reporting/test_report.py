@@ -28,7 +28,7 @@ def test_write_is_atomic(run_folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("brainuad.files.os.replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_report(run_folder)
-    assert (run_folder / "report.html").read_text() == "old"
+    assert (run_folder / "report.html").read_text(encoding="utf-8") == "old"
     assert not [path for path in run_folder.iterdir() if path.name.startswith(".")]
 
 

@@ -147,5 +147,5 @@ def _read_record(path: Path, recipe: dict[str, Any]) -> dict[str, float] | None:
     """The contrasts of a subject that was made before in the same way; None to make it."""
     if not path.is_file():
         return None
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     return record["contrast"] if recipe.items() <= record.items() else None
