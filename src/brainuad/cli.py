@@ -25,7 +25,7 @@ def run_cli(
     words = list(sys.argv[1:] if argv is None else argv)
     # Taken out by hand, so that it may stand anywhere, behind a subcommand too.
     debug = "--debug" in words
-    arguments = parser.parse_args([word for word in words if word != "--debug"])
+    arguments = parser.parse_intermixed_args([word for word in words if word != "--debug"])
     return _guard(lambda: function(arguments), debug)
 
 

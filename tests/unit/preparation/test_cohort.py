@@ -134,7 +134,8 @@ def test_bad_scans_are_listed_and_the_rest_is_done(tmp_path, capsys):
     (folder / "s0_T1w.nii.gz").write_bytes((folder / "s0_T1w.nii.gz").read_bytes()[:200])
     write_volume(folder / "s1_T1w.nii.gz", np.zeros((9, 9, 9)), AFFINE)
     out = tmp_path / "out"
-    words = ["preparation=extracted", "preparation.steps.spacing_mm=3"]
+    # Options and overrides in any order, as people type them.
+    words = ["preparation=extracted", "--jobs", "2", "preparation.steps.spacing_mm=3"]
     assert main([str(folder), str(out), *words]) == 3
     printed = capsys.readouterr()
     assert "s0" in printed.err
