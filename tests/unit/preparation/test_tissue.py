@@ -1,0 +1,195 @@
+"""Tissue classes on volumes whose answer is known."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from brainuad.preparation.hmrf import (
+    Classes,
+    expectation,
+    log_likelihood,
+    maximisation,
+    neighbour_sum,
+)
+from brainuad.preparation.tissue import BACKENDS, segment_tissues
+
+SPACING = (2.0, 2.0, 2.0)
+MEANS = np.array([0.3, 0.6, 0.9])
+
+
+def dice(found, truth):
+    return 2 * np.sum(found & truth) / (np.sum(found) + np.sum(truth))
+
+
+def dices(labels, truth):
+    return [dice(labels == k, truth == k) for k in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """Truth of blobs in a ball, 0 outside, and its image with noise."""
+    rng = np.random.default_rng(0)
+    grid = np.indices((40, 40, 40)) - 19.5
+    brain = (grid**2).sum(0) < 18**2
+    rough = ndimage.gaussian_filter(rng.normal(size=brain.shape), 2)
+    truth = np.where(brain, 1 + np.digitize(rough, np.quantile(rough[brain], [0.2, 0.6])), 0)
+    image = np.where(brain, MEANS[truth - 1] + rng.normal(0, 0.06, brain.shape), 0)
+    return truth, image.astype(np.float32)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gaussian_classes_with_noise_are_recovered(phantom, backend):
+    truth, image = phantom
+    found = segment_tissues(image, truth > 0, SPACING, backend=backend)
+    assert min(dices(found.labels, truth)) > 0.95
+    assert found.labels.dtype == np.uint8
+    assert found.partial_volume.dtype == found.bias.dtype == np.float32
+    assert not found.labels[truth == 0].any()
+    assert (found.bias[truth == 0] == 1).all()
+
+
+def test_a_smooth_field_is_estimated_and_divided_out(phantom):
+    truth, image = phantom
+    ramp = np.linspace(0.7, 1.3, 40, dtype=np.float32)[:, None, None]
+    with_field = segment_tissues(image * ramp, truth > 0, SPACING)
+    without = segment_tissues(image * ramp, truth > 0, SPACING, bias_sigma_mm=None)
+    assert min(dices(with_field.labels, truth)) > 0.93
+    assert np.mean(dices(with_field.labels, truth)) > np.mean(dices(without.labels, truth)) + 0.03
+    assert (without.bias == 1).all()
+    brain = truth > 0
+    expected = np.broadcast_to(ramp, truth.shape)[brain]
+    error = with_field.bias[brain] / (expected / expected.mean()) - 1
+    assert np.abs(error).mean() < 0.03
+    assert with_field.bias[brain].mean() == pytest.approx(1, abs=1e-3)
+
+
+def test_neighbours_overrule_isolated_voxels(phantom):
+    truth, _ = phantom
+    brain = truth > 0
+    rng = np.random.default_rng(1)
+    halves = np.where(np.arange(40) < 20, 1, 2)[:, None, None] * brain
+    image = np.where(brain, halves + rng.normal(0, 0.35, brain.shape), 0)
+    options = {"classes": 2, "bias_sigma_mm": None}
+    wrong = [
+        np.mean(
+            segment_tissues(image, brain, SPACING, beta=b, **options).labels[brain] != halves[brain]
+        )
+        for b in (0.0, 0.3)
+    ]
+    assert wrong[1] < 0.5 * wrong[0]
+
+
+def test_classes_rise_with_intensity_when_contrast_is_inverted(phantom):
+    truth, image = phantom
+    inverted = np.where(truth > 0, 1.2 - image, 0)
+    found = segment_tissues(inverted, truth > 0, SPACING)
+    assert min(dices(np.where(truth > 0, 4 - found.labels, 0), truth)) > 0.95
+
+
+def test_partial_volume_lies_between_the_labels_of_a_mixed_voxel(phantom):
+    truth, image = phantom
+    mixed = image.copy()
+    mixed[18:22, 18:22, 18:22] = 0.75
+    found = segment_tissues(mixed, truth > 0, SPACING, backend="gmm", bias_sigma_mm=None)
+    inside = found.partial_volume[truth > 0]
+    assert inside.min() >= 1
+    assert inside.max() <= 3
+    assert not found.partial_volume[truth == 0].any()
+    assert (np.abs(found.partial_volume[18:22, 18:22, 18:22] - 2.5) < 0.4).all()
+
+
+def test_same_result_twice_and_at_any_scale(phantom):
+    truth, image = phantom
+    first = segment_tissues(image, truth > 0, SPACING)
+    again = segment_tissues(image, truth > 0, SPACING)
+    scaled = segment_tissues(image * 1024, truth > 0, SPACING)
+    for other in (again, scaled):
+        np.testing.assert_array_equal(first.labels, other.labels)
+        np.testing.assert_array_equal(first.partial_volume, other.partial_volume)
+
+
+@pytest.mark.parametrize("value", [0.02, 1.8])
+def test_a_lesion_leaves_the_other_tissue_alone(phantom, value):
+    truth, image = phantom
+    grid = np.indices(truth.shape) - np.array([20, 20, 27])[:, None, None, None]
+    lesion = (grid**2).sum(0) < 6.6**2
+    assert 0.045 < lesion.sum() / np.sum(truth > 0) < 0.055
+    sick = segment_tissues(np.where(lesion, value, image), truth > 0, SPACING)
+    well = segment_tissues(image, truth > 0, SPACING)
+    rest = (truth > 0) & ~lesion
+    assert np.mean(sick.labels[rest] != well.labels[rest]) < 0.03
+    # As bright as no tissue, it counts as the nearest one in intensity.
+    assert np.mean(sick.labels[lesion] == (1 if value < 0.3 else 3)) > 0.95
+
+
+def test_one_mean_field_step_equals_a_loop():
+    rng = np.random.default_rng(2)
+    shape, spacing, beta = (3, 4, 2), (1.0, 1.0, 3.0), 0.4
+    brain = rng.random(shape) > 0.2
+    values = rng.random(shape)
+    classes = Classes(np.array([0.2, 0.8]), np.array([0.1, 0.3]), np.array([0.5, 0.5]))
+    before = rng.random((2, *shape)).astype(np.float32)
+    before = before / before.sum(0) * brain
+    prior = beta * neighbour_sum(before, spacing)
+    found = expectation(log_likelihood(values, classes), brain, prior)
+
+    expected = np.zeros((2, *shape))
+    for place in np.argwhere(brain):
+        density = np.empty(2)
+        for k in range(2):
+            said = 0.0
+            for axis in range(3):
+                for step in (-1, 1):
+                    other = place.copy()
+                    other[axis] += step
+                    if 0 <= other[axis] < shape[axis]:
+                        said += before[(k, *other)] * (1 / 3 if axis == 2 else 1)
+            mean, width = classes.means[k], classes.deviations[k]
+            x = min(max(values[tuple(place)], 0.2), 0.8)
+            density[k] = np.exp(-((x - mean) ** 2) / (2 * width**2) + beta * said) / width
+        expected[(slice(None), *place)] = density / density.sum()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_class_statistics_by_hand():
+    weights = np.array([[1, 1, 0, 0], [0, 0, 1, 0.5]], np.float32)
+    found = maximisation(np.array([1.0, 3.0, 5.0, 8.0]), weights, 0.01)
+    np.testing.assert_allclose(found.means, [2, 6])
+    np.testing.assert_allclose(found.deviations, [1, np.sqrt(2)])
+    np.testing.assert_allclose(found.weights, [4 / 7, 3 / 7])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.ones((4, 4, 4))}, "1 distinct values, too few for 3"),
+        ({"brain_mask": np.zeros((4, 4, 4), bool)}, "mask is empty"),
+        ({"brain_mask": np.arange(64).reshape(4, 4, 4) < 2}, "2 distinct values"),
+        ({"brain_mask": np.ones((4, 4, 3), bool)}, "one 3D grid"),
+        ({"image": np.full((4, 4, 4), np.nan)}, "not finite"),
+        ({"image": np.linspace(-1, 1, 64).reshape(4, 4, 4)}, "bias_sigma_mm=None"),
+        ({"backend": "fast"}, "hmrf, gmm, kmeans"),
+        ({"classes": 1}, "classes 1"),
+        ({"bias_sigma_mm": 0.0}, "bias_sigma_mm 0.0"),
+        ({"spacing_mm": (1.0, 0.0, 1.0)}, "three lengths above 0"),
+    ],
+)
+def test_errors_name_the_cause(change, message):
+    given = {
+        "image": np.arange(64.0).reshape(4, 4, 4),
+        "brain_mask": np.ones((4, 4, 4), bool),
+        "spacing_mm": (1.0, 1.0, 1.0),
+    } | change
+    with pytest.raises(ValueError, match=message):
+        segment_tissues(**given)
+
+
+def test_a_real_slab(real_data):
+    folder = real_data / "t1_slabs_1mm" / "subj02"
+    truth = np.asarray(nib.load(folder / "labels.nii.gz").dataobj).astype(int)
+    image = np.asarray(nib.load(folder / "T1.nii.gz").dataobj)
+    brain = truth > 0
+    truth[truth == 4] = 2
+    found = segment_tissues(image, brain, (1.0, 1.0, 1.0))
+    assert np.mean(dices(found.labels, truth)[1:]) > 0.8
