@@ -28,6 +28,9 @@ BACKENDS = ("hmrf", "gmm", "kmeans")
 FLOOR = 0.02
 """Least standard deviation of a class, of the brain's median: no class shrinks to one value."""
 
+LEAST_SHARE = 0.2
+"""A class's share of the brain counts as at least this in its prior."""
+
 
 @dataclass(frozen=True)
 class Tissues:
@@ -148,7 +151,8 @@ def _posterior(
         means = fitted.means.astype(np.float32)[:, None, None, None]
         nearest = np.abs(corrected - means).argmin(0)
         return np.stack([(nearest == k) & inside for k in range(len(means))]).astype(np.float32)
-    shares = np.log(np.maximum(fitted.weights, 1e-6)).astype(np.float32)
+    # The floor keeps a small class alive: a tumour on FLAIR would otherwise share grey's label.
+    shares = np.log(np.maximum(fitted.weights, LEAST_SHARE)).astype(np.float32)
     prior = shares[:, None, None, None]
     if backend == "hmrf" and beta > 0:
         prior = prior + np.float32(beta) * neighbour_sum(before, spacing_mm)

@@ -1,0 +1,1 @@
+"""Public data sets: one file each, from the official download to rows for `brainuad-prepare`."""
