@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from brainuad.instantiate import RUN_PACKAGES, instantiate
+from brainuad.prepare import PREPARATION
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "brainuad"
@@ -124,6 +125,17 @@ def test_every_option_of_every_group_composes(group):
                 compose("evaluate", ["maps=somewhere", f"{group}={option}"])
             else:
                 compose("train", ["experiment=strega", f"{group}={option}"])
+
+
+@pytest.mark.parametrize("group", ["preparation", "preparation/normalise"])
+def test_every_option_of_the_preparation_instantiates(group):
+    options = [path.stem for path in (ROOT / "configs" / group).glob("*.yaml")]
+    assert options
+    for option in options:
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            cfg = compose("prepare", [f"{group}={option}"])
+        for key in ("steps", "normalise", "limits"):
+            assert instantiate(cfg.preparation[key], packages=PREPARATION) is not None
 
 
 def test_every_model_has_an_experiment():

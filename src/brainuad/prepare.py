@@ -32,7 +32,7 @@ PHANTOMS = ("train", "val", "test", "tumour", "ms", "stroke")
 EXAMPLES = """examples:
   brainuad-prepare scans/ cohorts/mine --jobs 4
   brainuad-prepare bids/ cohorts/mine sequence=FLAIR preparation.steps.spacing_mm=2
-  brainuad-prepare brains.csv cohorts/mine preparation=extracted
+  brainuad-prepare brains.csv cohorts/mine preparation=extracted preparation/normalise=nyul
 """
 
 HELD_OUT = 0.15

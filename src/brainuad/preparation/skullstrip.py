@@ -31,13 +31,26 @@ class Extracted:
 
     Args:
         tolerance: share of the 99th percentile that still counts as background.
+        most_ml: more than this is no brain, but a head.
     """
 
     tolerance: float = 0.01
+    most_ml: float = 2500.0
 
     def __call__(self, volume: Volume) -> np.ndarray:
-        """See the module."""
-        return extracted_brain_mask(volume.array, self.tolerance)
+        """See the module.
+
+        Raises:
+            ValueError: more than a brain is left.
+        """
+        mask = extracted_brain_mask(volume.array, self.tolerance)
+        found_ml = np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000
+        if found_ml > self.most_ml:
+            raise ValueError(
+                f"{found_ml:.0f} ml are not background, more than a brain has: is the skull still "
+                "on? Prepare it with brainuad-prepare, or give a brain mask"
+            )
+        return mask
 
 
 @dataclass(frozen=True)

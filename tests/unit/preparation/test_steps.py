@@ -175,6 +175,12 @@ def test_auto_leaves_a_stripped_scan_alone_and_strips_a_head():
     assert _dice(Auto()(stripped), mask) > 0.97
 
 
+def test_a_whole_head_is_no_extracted_brain():
+    head, _ = head_of()
+    with pytest.raises(ValueError, match="is the skull still on"):
+        Extracted(most_ml=1500)(head)
+
+
 def test_dicom_series_are_read_where_they_lie(tmp_path):
     array = (100 * RNG.random((6, 8, 5))).astype(np.int16)
     affine = turned((10, 0, 0), (5, 6, 7)) @ np.diag([2.0, 1.5, 4.0, 1])

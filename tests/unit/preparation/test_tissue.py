@@ -12,7 +12,7 @@ from brainuad.preparation.hmrf import (
     maximisation,
     neighbour_sum,
 )
-from brainuad.preparation.tissue import BACKENDS, segment_tissues
+from brainuad.preparation.tissue import BACKENDS, TissueInput, segment_tissues
 
 SPACING = (2.0, 2.0, 2.0)
 MEANS = np.array([0.3, 0.6, 0.9])
@@ -193,3 +193,19 @@ def test_a_real_slab(real_data):
     truth[truth == 4] = 2
     found = segment_tissues(image, brain, (1.0, 1.0, 1.0))
     assert np.mean(dices(found.labels, truth)[1:]) > 0.8
+
+
+def test_as_a_normaliser_contrast_drops_out(phantom):
+    truth, image = phantom
+    brain = truth > 0
+    soft, hard = (TissueInput(2.0, soft=soft)(image, brain) for soft in (True, False))
+    for found in (soft, hard):
+        assert found.dtype == np.float32
+        assert (found[~brain] == 0).all()
+        assert found[brain].min() >= 1 / 3 - 1e-6
+        assert found.max() <= 1
+    assert np.unique(hard).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert np.abs(soft - hard)[brain].mean() < 0.05
+    # Another scanner's gain and gamma, the same tissues.
+    bent = np.where(brain, 700 * np.maximum(image, 0) ** 1.3, 0)
+    assert (TissueInput(2.0, soft=False)(bent, brain) == hard)[brain].mean() > 0.97
