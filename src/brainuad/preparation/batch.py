@@ -21,7 +21,7 @@ from brainuad.data.manifest import Cohort, Scan, write_cohort
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.files import write_json, write_text
-from brainuad.preparation.chain import Preparation, prepare_subject
+from brainuad.preparation.chain import Preparation, prepare_subject, reference_of
 from brainuad.preparation.intensity import Normalise, Nyul
 from brainuad.preparation.quality import Limits
 
@@ -58,17 +58,25 @@ def prepare_cohort(
     subjects: dict[str, list[RawScan]] = {}
     for scan in raw:
         subjects.setdefault(scan.subject, []).append(scan)
-    stamps = {name: _stamp(scans, preparation) for name, scans in subjects.items()}
-    todo = [name for name in subjects if not _is_done(subjects[name], stamps[name], out)]
-    tasks = [(subjects[name], preparation, stamps[name], out) for name in todo]
+    stamps = {
+        key: stamp for scans in subjects.values() for key, stamp in _stamps(scans, preparation)
+    }
+    todo = [scan for scan in raw if not _is_done(scan, stamps[_key(scan)], out)]
+    tasks = []
+    for name in dict.fromkeys(scan.subject for scan in todo):
+        wanted = {s.sequence: stamps[_key(s)] for s in todo if s.subject == name}
+        tasks.append((subjects[name], preparation, wanted, out))
     failures: Failures = []
     for found in track(_run(tasks, jobs), description="preparing", total=len(tasks)):
         failures += found
+    # In the order of the list, whichever process was done first.
+    order = {name: i for i, name in enumerate(subjects)}
+    failures.sort(key=lambda failure: order[failure[0]])
     records = {}
     for scan in raw:
         # A record of other files or parameters is of a scan that failed this time.
-        if _record(scan, out).is_file() and _read(scan, out)["stamp"] == stamps[scan.subject]:
-            records[scan.subject, scan.sequence] = _read(scan, out)
+        if _record(scan, out).is_file() and _read(scan, out)["stamp"] == stamps[_key(scan)]:
+            records[_key(scan)] = _read(scan, out)
     failures += _normalise(raw, records, normalise, out)
     done = [scan for scan in raw if "scan" in records.get((scan.subject, scan.sequence), {})]
     _write_failures(failures, out)
@@ -91,15 +99,20 @@ def prepare_cohort(
     return write_cohort(out, scans, info)
 
 
-def _task(scans: list[RawScan], preparation: Preparation, stamp: str, out: Path) -> Failures:
-    """One subject: its records are written last, so that one that has them is whole."""
+def _task(
+    scans: list[RawScan], preparation: Preparation, wanted: dict[str, str], out: Path
+) -> Failures:
+    """One subject's sequences that are `wanted`, with the stamps of their records.
+
+    Records are written last, so that a scan that has one is whole.
+    """
     # One thread a process: the sums of a registration then come in one order, every time.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
-        records, failures = prepare_subject(scans, preparation, out)
+        records, failures = prepare_subject(scans, preparation, out, wanted)
         for record in records:
             path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
-            write_json(path, {**record, "stamp": stamp})
+            write_json(path, {**record, "stamp": wanted[record["sequence"]]})
     except Exception as error:
         line = " ".join(str(error).split()) or type(error).__name__
         where = scans[0].image
@@ -108,7 +121,7 @@ def _task(scans: list[RawScan], preparation: Preparation, stamp: str, out: Path)
 
 
 def _run(
-    tasks: list[tuple[list[RawScan], Preparation, str, Path]], jobs: int
+    tasks: list[tuple[list[RawScan], Preparation, dict[str, str], Path]], jobs: int
 ) -> Iterator[Failures]:
     if jobs <= 1:
         yield from (_task(*task) for task in tasks)
@@ -202,30 +215,41 @@ def _read(scan: RawScan, out: Path) -> dict[str, Any]:
     return json.loads(_record(scan, out).read_text(encoding="utf-8"))
 
 
-def _is_done(scans: list[RawScan], stamp: str, out: Path) -> bool:
-    """Whether every scan was prepared from these files in this way and is still there."""
-    for scan in scans:
-        if not _record(scan, out).is_file():
-            return False
-        record = _read(scan, out)
-        files = [record[key] for key in ("image", "brain_mask", "transform")]
-        if record["stamp"] != stamp or not all((out / name).is_file() for name in files):
-            return False
-    return True
+def _is_done(scan: RawScan, stamp: str, out: Path) -> bool:
+    """Whether the scan was prepared from these files in this way and is still there."""
+    if not _record(scan, out).is_file():
+        return False
+    record = _read(scan, out)
+    files = [record[key] for key in ("image", "brain_mask", "transform")]
+    return record["stamp"] == stamp and all((out / name).is_file() for name in files)
 
 
-def _stamp(scans: list[RawScan], preparation: Preparation) -> str:
-    """Of the rows, their files' sizes and times, and the chain's parameters."""
-    digest = hashlib.sha256(repr(preparation).encode())
+def _stamps(
+    scans: list[RawScan], preparation: Preparation
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """Of each scan: its row, its files' sizes and times, its reference's, and the parameters."""
+    reference = reference_of(scans, preparation)
     for scan in scans:
-        row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
-        digest.update(json.dumps(row, sort_keys=True).encode())
-        for path in (scan.image, scan.brain_mask, scan.lesion_mask):
-            for file in sorted(path.iterdir()) if path and path.is_dir() else [path]:
-                if file and file.is_file():
-                    stat = file.stat()
-                    digest.update(f"{file}:{stat.st_size}:{stat.st_mtime_ns}".encode())
-    return digest.hexdigest()
+        digest = hashlib.sha256(repr(preparation).encode())
+        for item in (scan, reference):
+            if item is not None:
+                digest.update(_files(item).encode())
+        yield _key(scan), digest.hexdigest()
+
+
+def _files(scan: RawScan) -> str:
+    row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
+    parts = [json.dumps(row, sort_keys=True)]
+    for path in (scan.image, scan.brain_mask, scan.lesion_mask):
+        for file in sorted(path.iterdir()) if path and path.is_dir() else [path]:
+            if file and file.is_file():
+                stat = file.stat()
+                parts.append(f"{file}:{stat.st_size}:{stat.st_mtime_ns}")
+    return "\n".join(parts)
+
+
+def _key(scan: RawScan) -> tuple[str, str]:
+    return scan.subject, scan.sequence
 
 
 def _write_failures(failures: Failures, out: Path) -> None:

@@ -7,24 +7,24 @@ are fitted on the training split.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_label, read_mask, write_volume
+from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
 from brainuad.files import write_text
 from brainuad.preparation import quality
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4
-from brainuad.preparation.orient import to_ras
-from brainuad.preparation.read import read_scan
-from brainuad.preparation.register import Register
+from brainuad.preparation.clean import Cleaned, clean
+from brainuad.preparation.native import world_matrix
+from brainuad.preparation.register import Register, Registration
 from brainuad.preparation.resample import crop_to_mask, resample_like, resample_spacing
 from brainuad.preparation.skullstrip import SkullStrip
 from brainuad.types import Volume
@@ -62,26 +62,19 @@ class Preparation:
         return load_brain_atlas(self.atlas_image, self.atlas_mask) if self.atlas else None
 
 
-class Cleaned(NamedTuple):
-    """A scan before registration.
-
-    Attributes:
-        scan: as it came.
-        image: RAS axes, bias-corrected, zero outside the brain.
-        brain_mask: on its grid.
-        lesion: label on its grid, or None.
-        record: what was done.
-    """
-
-    scan: RawScan
-    image: Volume
-    brain_mask: np.ndarray
-    lesion: np.ndarray | None
-    record: dict[str, Any]
+def reference_of(scans: Sequence[RawScan], preparation: Preparation) -> RawScan | None:
+    """The scan that the subject's others are registered to; None where nothing is registered."""
+    if preparation.atlas is None and preparation.between is None:
+        return None
+    order = {name: i for i, name in enumerate(preparation.reference)}
+    return min(scans, key=lambda scan: order.get(scan.sequence, len(order)))
 
 
 def prepare_subject(
-    scans: Sequence[RawScan], preparation: Preparation, out: Path
+    scans: Sequence[RawScan],
+    preparation: Preparation,
+    out: Path,
+    wanted: Collection[str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Prepares the sequences of one subject up to intensity normalisation.
 
@@ -89,36 +82,42 @@ def prepare_subject(
         scans: of one subject, a sequence each.
         preparation: the chain.
         out: cohort folder; gets `work/`, `masks/` and `transforms/`.
+        wanted: sequences to do, the others are there already; None for all.
 
     Returns:
         A record a scan, to be kept as JSON beside it, and (subject, reason) of the scans that
-        could not be prepared. Without the reference the others cannot be either.
+        could not be prepared. Where the reference fails, the next in order takes its place.
     """
+    names = {scan.sequence for scan in scans} if wanted is None else set(wanted)
+    chosen = reference_of(scans, preparation)
     cleaned, failures = [], []
     for scan in scans:
+        if scan.sequence not in names and scan is not chosen:
+            continue
         try:
-            cleaned.append(clean(scan, preparation, out))
+            cleaned.append(clean(scan, preparation.skullstrip, preparation.bias, out))
         except InputError as error:
             failures.append((scan.subject, str(error)))
     if not cleaned:
         return [], failures
-    order = {name: i for i, name in enumerate(preparation.reference)}
-    reference = min(cleaned, key=lambda c: order.get(c.scan.sequence, len(order)))
+    reference = next((c for c in cleaned if c.scan is chosen), None)
+    if reference is None:
+        left = reference_of([c.scan for c in cleaned], preparation)
+        reference = next((c for c in cleaned if c.scan is left), cleaned[0])
     atlas = preparation.load_atlas()
     start = time.perf_counter()
-    to_reference, similarity = np.eye(4), float("nan")
-    if atlas is not None and preparation.atlas is not None:
-        try:
-            found = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
-        except ValueError as error:
-            line = f"{reference.scan.image}: {error}; check that it shows a brain"
-            return [], [*failures, (reference.scan.subject, line)]
-        to_reference, similarity = found
+    try:
+        to_reference, similarity = _to_atlas(reference, names, atlas, preparation, out)
+    except ValueError as error:
+        line = f"{reference.scan.image}: {error}; check that it shows a brain"
+        return [], [*failures, (reference.scan.subject, line)]
     seconds = time.perf_counter() - start
     # Sequences that nobody registered stay where they are, each on its own grid.
     apart = atlas is None and preparation.between is None
     records = []
     for item in cleaned:
+        if item.scan.sequence not in names:
+            continue
         to_scan = to_reference
         grid = prepared_grid(atlas, item if apart else reference, preparation.spacing_mm)
         try:
@@ -132,65 +131,21 @@ def prepare_subject(
     return records, failures
 
 
-def clean(scan: RawScan, preparation: Preparation, out: Path) -> Cleaned:
-    """Reads a scan, finds its brain and corrects its bias field.
-
-    Raises:
-        InputError: unreadable, masks on another grid, or no brain found.
-    """
-    started = time.perf_counter()
-    raw, notes = read_scan(scan.image)
-    if is_label_map(raw.array):
-        raise InputError(
-            f"{scan.image}: looks like a label map, not a scan; name a lesion mask "
-            "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in a CSV"
-        )
-    native = scan.image
-    if scan.image.is_dir():
-        # The way back needs a file to go back to.
-        native = out / "native" / f"{scan.subject}_{scan.sequence}.nii.gz"
-        write_volume(native, raw.array, raw.affine)
-    volume = to_ras(raw)
-    given = scan.brain_mask is not None
-    try:
-        if scan.brain_mask is not None:
-            mask = _carried(read_mask(scan.brain_mask, like=raw), raw.affine)
-        else:
-            mask = preparation.skullstrip(volume)
-        if not mask.any():
-            raise ValueError("no brain found")
-        stripped = time.perf_counter()
-        corrected, field = volume, None
-        if preparation.bias is not None:
-            corrected, field = preparation.bias(volume, mask)
-    except ValueError as error:
-        raise InputError(f"{scan.image}: {error}; check that it shows a head") from None
-    label = scan.lesion_mask
-    lesion = None if label is None else _carried(read_label(label, like=raw), raw.affine)
-    done = time.perf_counter()
-    record = {
-        "native_image": str(native),
-        "native_spacing_mm": raw.spacing_mm,
-        "native_axes": "".join(_axes(raw.affine)),
-        "notes": notes,
-        "skullstrip": {"given": given, "seconds": round(stripped - started, 1)},
-        "bias": None
-        if field is None
-        else {
-            "field_range": [float(v) for v in np.percentile(field.array[mask], [1, 99])],
-            "seconds": round(done - stripped, 1),
-        },
-        "quality": quality.measure(volume, corrected.array, mask),
-    }
-    inside = np.where(mask, np.maximum(corrected.array, 0), 0).astype(np.float32)
-    return Cleaned(scan, Volume(inside, volume.affine), mask, lesion, record)
-
-
-def is_label_map(array: np.ndarray, most: int = 16) -> bool:
-    """Whether it holds two to `most` distinct values, all of them integers."""
-    if not np.array_equal(array, np.round(array)):
-        return False
-    return 1 < len(np.unique(array)) <= most
+def _to_atlas(
+    reference: Cleaned,
+    wanted: Collection[str],
+    atlas: BrainAtlas | None,
+    preparation: Preparation,
+    out: Path,
+) -> Registration:
+    """The matrix from prepared world to the reference's."""
+    if reference.scan.sequence not in wanted:
+        # Done in an earlier run: its way to the atlas is kept.
+        name = f"{reference.scan.subject}_{reference.scan.sequence}.txt"
+        return Registration(world_matrix(out / "transforms" / name), float("nan"))
+    if atlas is None or preparation.atlas is None:
+        return Registration(np.eye(4), float("nan"))
+    return preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
 
 
 def prepared_grid(atlas: BrainAtlas | None, own: Cleaned, spacing_mm: float) -> Volume:
@@ -270,13 +225,3 @@ def smoothed(volume: Volume, spacing_mm: Sequence[float]) -> np.ndarray:
     coarse, fine = max(spacing_mm), np.array(volume.spacing_mm)
     sigma = np.sqrt(np.maximum(coarse**2 - fine**2, 0)) / 2.355 / fine
     return ndimage.gaussian_filter(volume.array, sigma, mode="nearest")
-
-
-def _carried(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    return to_ras(Volume(mask.astype(np.float32), affine)).array > 0.5
-
-
-def _axes(affine: np.ndarray) -> tuple[str, ...]:
-    import nibabel as nib
-
-    return tuple(str(code) for code in nib.aff2axcodes(affine))

@@ -121,6 +121,30 @@ def test_a_second_run_does_only_what_changed(tmp_path):
     assert all(p.stat().st_mtime_ns != geometry[p] for p in out.glob("work/*"))
 
 
+def test_a_sequence_that_joins_later_leaves_the_others_alone(tmp_path):
+    folder, out = write_scans(tmp_path / "raw", 2), tmp_path / "out"
+    chain = replace(PLAIN, between=Register("rigid", spacing_mm=6.0))
+    prepare(folder, out, chain)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    flair = np.where(brain(0)[1], 1.2 - brain(0)[0], 0)
+    write_volume(folder / "s0_FLAIR.nii.gz", 70 * flair, turned((3, 0, 2), (4, -3, 2)) @ AFFINE)
+    joined = prepare(folder, out, chain)
+    assert sorted((s.subject, s.sequence) for s in joined.scans) == [
+        ("s0", "FLAIR"),
+        ("s0", "T1w"),
+        ("s1", "T1w"),
+    ]
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    record = json.loads((out / "scans" / "s0_FLAIR.json").read_text(encoding="utf-8"))
+    assert record["between"]["reference"] == "T1w"
+    # Another T1w is another reference: its FLAIR is registered anew, the other subject is not.
+    write_volume(folder / "s0_T1w.nii.gz", 100 * brain(5)[0], AFFINE)
+    now = {path: path.stat().st_mtime_ns for path in out.glob("work/*")}
+    prepare(folder, out, chain)
+    changed = {path.name for path in now if path.stat().st_mtime_ns != now[path]}
+    assert changed == {"s0_FLAIR.nii.gz", "s0_T1w.nii.gz"}
+
+
 def test_several_processes_give_the_same_files(tmp_path):
     folder = write_scans(tmp_path / "raw")
     one, two = prepare(folder, tmp_path / "one"), prepare(folder, tmp_path / "two", jobs=2)

@@ -1,0 +1,106 @@
+"""A scan before registration: read, reoriented, its brain found, its bias field corrected."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from brainuad.data.folder import RawScan
+from brainuad.data.nifti import read_label, read_mask, write_volume
+from brainuad.errors import InputError
+from brainuad.preparation import quality
+from brainuad.preparation.bias import N4
+from brainuad.preparation.orient import to_ras
+from brainuad.preparation.read import read_scan
+from brainuad.preparation.skullstrip import SkullStrip
+from brainuad.types import Volume
+
+
+class Cleaned(NamedTuple):
+    """A scan before registration.
+
+    Attributes:
+        scan: as it came.
+        image: RAS axes, bias-corrected, zero outside the brain.
+        brain_mask: on its grid.
+        lesion: label on its grid, or None.
+        record: what was done.
+    """
+
+    scan: RawScan
+    image: Volume
+    brain_mask: np.ndarray
+    lesion: np.ndarray | None
+    record: dict[str, Any]
+
+
+def clean(scan: RawScan, skullstrip: SkullStrip, bias: N4 | None, out: Path) -> Cleaned:
+    """Reads a scan, finds its brain and corrects its bias field.
+
+    Raises:
+        InputError: unreadable, masks on another grid, or no brain found.
+    """
+    started = time.perf_counter()
+    raw, notes = read_scan(scan.image)
+    if is_label_map(raw.array):
+        raise InputError(
+            f"{scan.image}: looks like a label map, not a scan; name a lesion mask "
+            "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in a CSV"
+        )
+    native = scan.image
+    if scan.image.is_dir():
+        # The way back needs a file to go back to.
+        native = out / "native" / f"{scan.subject}_{scan.sequence}.nii.gz"
+        write_volume(native, raw.array, raw.affine)
+    volume = to_ras(raw)
+    given = scan.brain_mask is not None
+    try:
+        if scan.brain_mask is not None:
+            mask = _carried(read_mask(scan.brain_mask, like=raw), raw.affine)
+        else:
+            mask = skullstrip(volume)
+        if not mask.any():
+            raise ValueError("no brain found")
+        stripped = time.perf_counter()
+        corrected, field = volume, None
+        if bias is not None:
+            corrected, field = bias(volume, mask)
+    except ValueError as error:
+        raise InputError(f"{scan.image}: {error}; check that it shows a head") from None
+    label = scan.lesion_mask
+    lesion = None if label is None else _carried(read_label(label, like=raw), raw.affine)
+    done = time.perf_counter()
+    record = {
+        "native_image": str(native),
+        "native_spacing_mm": raw.spacing_mm,
+        "native_axes": "".join(_axes(raw.affine)),
+        "notes": notes,
+        "skullstrip": {"given": given, "seconds": round(stripped - started, 1)},
+        "bias": None
+        if field is None
+        else {
+            "field_range": [float(v) for v in np.percentile(field.array[mask], [1, 99])],
+            "seconds": round(done - stripped, 1),
+        },
+        "quality": quality.measure(volume, corrected.array, mask),
+    }
+    inside = np.where(mask, np.maximum(corrected.array, 0), 0).astype(np.float32)
+    return Cleaned(scan, Volume(inside, volume.affine), mask, lesion, record)
+
+
+def is_label_map(array: np.ndarray, most: int = 16) -> bool:
+    """Whether it holds two to `most` distinct values, all of them integers."""
+    if not np.array_equal(array, np.round(array)):
+        return False
+    return 1 < len(np.unique(array)) <= most
+
+
+def _carried(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    return to_ras(Volume(mask.astype(np.float32), affine)).array > 0.5
+
+
+def _axes(affine: np.ndarray) -> tuple[str, ...]:
+    import nibabel as nib
+
+    return tuple(str(code) for code in nib.aff2axcodes(affine))
