@@ -29,6 +29,9 @@ from brainuad.types import Detection
 
 Failures = list[tuple[str, str]]
 
+KINDS = ("anomaly", "reconstruction", "uncertainty", "input", "mask")
+"""Of files a subject in the folder of maps."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -65,21 +68,19 @@ def detect_volume(
     shape = (image.shape[1], image.shape[2], image.shape[3])
     tiles, locations = tiling.split(image)
     masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
-    maps = torch.zeros(len(tiles), 1, *tiles.shape[2:])
-    reconstructions = torch.zeros_like(tiles)
-    reconstructs = True
+    one_channel = tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])
+    parts: list[Tensor | None] = [one_channel, torch.zeros_like(tiles), one_channel.clone()]
     # A tile without brain scores zero by contract, so it is not computed.
     todo = masks.flatten(1).any(1).nonzero()[:, 0]
     for index in todo.split(batch_size):
         found = detector.detect(tiles[index].to(detector.device), masks[index].to(detector.device))
-        maps[index] = found.anomaly_map.cpu()
-        reconstructs = reconstructs and found.reconstruction is not None
-        if found.reconstruction is not None:
-            reconstructions[index] = found.reconstruction.cpu()
-    return Detection(
-        tiling.join(maps, locations, shape),
-        tiling.join(reconstructions, locations, shape) if reconstructs else None,
-    )
+        for number, (part, values) in enumerate(zip(parts, found, strict=True)):
+            if part is None or values is None:
+                parts[number] = None
+            else:
+                part[index] = values.cpu()
+    joined = [None if part is None else tiling.join(part, locations, shape) for part in parts]
+    return Detection(*joined)  # type: ignore[arg-type]  # there always is a map
 
 
 def write_maps(
@@ -89,8 +90,11 @@ def write_maps(
     stamp: str,
     title: str,
     trained_on: Collection[str] = (),
+    keep_input: bool = False,
 ) -> Written:
-    """Writes `<subject>_anomaly.nii.gz` (and `_reconstruction`) of each scan, on its prepared grid.
+    """Writes `<subject>_anomaly.nii.gz` of each scan, on its prepared grid.
+
+    Beside it `_reconstruction` and `_uncertainty` where the method makes them.
 
     Args:
         scans: of one sequence.
@@ -99,11 +103,12 @@ def write_maps(
         stamp: of the model; maps of another model, or of other scans, are made anew.
         title: for the progress bar.
         trained_on: subjects that must not be scored; kept beside the maps for the evaluation.
+        keep_input: also write `_input`, what the method saw, where that is not the scan itself.
     """
     record = out / "maps.json"
     stamp = _stamp(stamp, scans)
     if not record.is_file() or json.loads(record.read_text(encoding="utf-8")).get("stamp") != stamp:
-        for kind in ("anomaly", "reconstruction", "mask"):
+        for kind in KINDS:
             for old in out.glob(f"*_{kind}.nii.gz"):
                 old.unlink()
         write_json(record, {"stamp": stamp, "trained_on": sorted(trained_on)})
@@ -120,12 +125,12 @@ def write_maps(
         except InputError as error:
             failures.append((scan.subject, str(error)))
             continue
-        if found.reconstruction is not None:
-            write_volume(
-                out / f"{scan.subject}_reconstruction.nii.gz",
-                found.reconstruction[0].numpy(),
-                affine,
-            )
+        beside = {"reconstruction": found.reconstruction, "uncertainty": found.uncertainty}
+        if keep_input:
+            beside["input"] = load_scan(scan)[0]
+        for kind, array in beside.items():
+            if array is not None:
+                write_volume(out / f"{scan.subject}_{kind}.nii.gz", array[0].numpy(), affine)
         # The map comes last: a subject that has one is done.
         write_volume(target, found.anomaly_map[0].numpy(), affine)
         seconds.append(time.perf_counter() - start)

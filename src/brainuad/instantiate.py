@@ -16,6 +16,7 @@ MODEL_PACKAGES = (
     "brainuad.methods.",
     "brainuad.networks.",
     "brainuad.postprocess.",
+    "brainuad.preparation.tissue",
     "brainuad.data.tiling",
     "torch.optim.",
     "torch.nn.modules.",
@@ -39,7 +40,7 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
     """`hydra.utils.instantiate` for targets defined in `packages`; containers become plain.
 
     Args:
-        config: with `_target_`.
+        config: with `_target_`; None gives None.
         packages: prefixes of what it may name.
         kwargs: further arguments, handed over as they are.
 
@@ -47,6 +48,8 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
         InputError: a `_target_` names something else or nothing.
     """
     plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    if plain is None:
+        return None
     for target in _targets(plain):
         _check(target, packages)
     if not kwargs:

@@ -28,6 +28,7 @@ def predict(cfg: DictConfig) -> None:
     from brainuad.checkpoint import load_model, weights_hash
     from brainuad.data.manifest import Cohort
     from brainuad.detection import model_score, write_maps, write_masks
+    from brainuad.inputs import as_input
     from brainuad.prepare import cohort_failures
     from brainuad.train import device
 
@@ -53,8 +54,17 @@ def predict(cfg: DictConfig) -> None:
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     detector.to(device(cfg.device))
     score = model_score(detector, instantiate(card["tiling"]), cfg.predict_batch_size)
-    written = write_maps(scans, out / "prepared", score, weights_hash(detector), "detecting")
-    failures = [*cohort_failures(cohort), *written.failures]
+    tissue = instantiate(card.get("input", {}).get("tissue"))
+    seen_as, bad = as_input(scans, tissue, cfg.paths.cache_dir, cfg.jobs)
+    written = write_maps(
+        seen_as,
+        out / "prepared",
+        score,
+        weights_hash(detector),
+        "detecting",
+        keep_input=tissue is not None,
+    )
+    failures = [*cohort_failures(cohort), *bad, *written.failures]
     done = [scan for scan in scans if scan.subject not in dict(failures)]
     postprocess = instantiate(card["postprocess"])
     failures += write_masks(done, out / "prepared", out, postprocess, threshold)

@@ -92,6 +92,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
     """
     from brainuad.files import write_text
     from brainuad.reporting import html, sections
+    from brainuad.reporting.latent import latent
     from brainuad.reporting.pictures import draw_subject
     from brainuad.reporting.run_folder import read_run
     from brainuad.reporting.subjects import subjects_section
@@ -125,6 +126,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
             sections.curves(folder, lesion_share(list(loaded.values()))),
             trust(folder),
             sections.training(folder),
+            latent(folder),
             subjects_section(folder, scans, views, pictures, limit),
             sections.what_ran(folder),
         )
@@ -143,9 +145,11 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
         "curves": "Curves",
         "trust": "Trust",
         "training": "Training",
+        "latent": "Latent space",
         "subjects": "Subjects",
         "ran": "What ran",
     }
+    parts = {anchor: name for anchor, name in parts.items() if f'id="{anchor}"' in body}
     path = run / "report.html"
     write_text(path, html.page(title, subtitle, parts, body))
     return path

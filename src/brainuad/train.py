@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from brainuad.data.manifest import Cohort
     from brainuad.methods.detector import AnomalyDetector
 
-RESULT_KEYS = ("name", "seed", "data", "model", "tiling", "datamodule")
+RESULT_KEYS = ("name", "seed", "data", "input", "model", "tiling", "datamodule")
 """What must agree between a checkpoint and the run that resumes from it."""
 
 NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
@@ -48,6 +48,7 @@ def train(cfg: DictConfig) -> None:
     from brainuad import provenance
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
+    from brainuad.inputs import as_input
 
     started = time.time()
     _quieten()
@@ -62,11 +63,18 @@ def train(cfg: DictConfig) -> None:
     print(f"run folder: {out}")
     failures: list[tuple[str, str]] = []
     if detector.learns:
+        healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
+        seen, bad = as_input(healthy, instantiate(cfg.input.tissue), cfg.paths.cache_dir, cfg.jobs)
+        tiling = instantiate(cfg.tiling)
         datamodule: HealthyDataModule = instantiate(
-            cfg.datamodule, cohort=cohort, tiling=instantiate(cfg.tiling), packages=RUN_PACKAGES
+            cfg.datamodule,
+            cohort=Cohort(cohort.root, seen, cohort.info),
+            tiling=tiling,
+            packages=RUN_PACKAGES,
         )
         _fit(cfg, detector, datamodule, out)
-        failures += datamodule.failures
+        failures += bad + datamodule.failures
+        detector.examine(tiling, *datamodule.scans.values(), out)
     fitted = time.time()
     record = {
         **provenance.describe(),
@@ -103,6 +111,7 @@ def detect_and_score(
     from brainuad.checkpoint import save_model, weights_hash
     from brainuad.detection import model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
+    from brainuad.inputs import as_input
     from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)
@@ -117,9 +126,13 @@ def detect_and_score(
     score = model_score(detector, instantiate(cfg.tiling), cfg.predict_batch_size)
     trained_on = detector.card["subjects"]["train"] if detector.learns else []
     weights = weights_hash(detector)
-    written = write_maps([*val, *test], prepared, score, weights, "detecting", trained_on)
+    tissue = instantiate(cfg.input.tissue)
+    seen, bad = as_input([*val, *test], tissue, cfg.paths.cache_dir, cfg.jobs)
+    written = write_maps(
+        seen, prepared, score, weights, "detecting", trained_on, keep_input=tissue is not None
+    )
     record["wall_time_per_volume_s"] = written.seconds_per_volume
-    failures += written.failures
+    failures += bad + written.failures
     threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
     failures += bad
     detector.card["threshold"] = threshold
@@ -249,6 +262,7 @@ def _card(config: dict[str, Any], cohort: "Cohort") -> dict[str, Any]:
     run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)
     return {
         "model": config["model"],
+        "input": config["input"],
         "tiling": config["tiling"],
         "postprocess": config["postprocess"],
         "sequence": config["data"]["sequence"],

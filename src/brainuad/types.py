@@ -51,7 +51,10 @@ class Detection(NamedTuple):
         anomaly_map: `(B, 1, *S)` float32, finite, >= 0, zero outside the brain, larger = more
             abnormal.
         reconstruction: `(B, C, *S)` pseudo-healthy image, or None where a method makes none.
+        uncertainty: `(B, 1, *S)` standard deviation of the anomaly map over a method's draws, or
+            None where it draws nothing.
     """
 
     anomaly_map: Tensor
     reconstruction: Tensor | None
+    uncertainty: Tensor | None = None

@@ -3,7 +3,9 @@
 The law: `join(split(v)) == v`, exactly, for every volume.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import torch
@@ -54,7 +56,7 @@ class SliceTiling:
         tiles, locations = [], []
         for top in _offsets(slices.shape[-2], height):
             for left in _offsets(slices.shape[-1], width):
-                tiles.append(_window(slices, top, left, height, width))
+                tiles.append(_window(slices, (top, left), self.size))
                 index = torch.arange(len(slices))
                 corner = torch.tensor([top, left]).expand(len(slices), 2)
                 locations.append(torch.cat([index[:, None], corner], dim=1))
@@ -80,15 +82,43 @@ class SliceTiling:
 
 @dataclass(frozen=True)
 class VolumeTiling:
-    """The whole volume as one tile, for methods that see a scan at once."""
+    """The whole volume as one tile, for methods that see a scan at once.
+
+    Args:
+        size: depth, height and width of a fixed frame in voxels, in which the volume is centred:
+            padded with zeros where it is smaller, covered by several frames, averaged where they
+            overlap, where it is larger. None gives each volume as it is.
+    """
+
+    size: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and (len(self.size) != 3 or min(self.size) < 1):
+            raise ValueError(f"size is {self.size}; give a depth, height and width in voxels")
 
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """`(C, D, H, W)` to `(1, C, D, H, W)`; see `Tiling`."""
-        return volume[None], torch.zeros(1, 3, dtype=torch.long)
+        """`(C, D, H, W)` to `(N, C, *size)`, N = 1 where a frame holds it all; see `Tiling`."""
+        size = self.size or volume.shape[1:]
+        starts = [
+            _offsets(length, frame) for length, frame in zip(volume.shape[1:], size, strict=True)
+        ]
+        corners = list(product(*starts))
+        tiles = [_window(volume, corner, size) for corner in corners]
+        return torch.stack(tiles), torch.tensor(corners)
 
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """`(1, C, D, H, W)` to `(C, D, H, W)`; see `Tiling`."""
-        return tiles[0]
+        """Puts frames back, averaging where they overlap; see `Tiling`."""
+        total = torch.zeros(tiles.shape[1], *shape, dtype=torch.float64)
+        count = torch.zeros(1, *shape, dtype=torch.float64)
+        for tile, corner in zip(tiles, locations.tolist(), strict=True):
+            inside, window = [], []
+            for start, length, frame in zip(corner, shape, tile.shape[1:], strict=True):
+                low, high = max(start, 0), min(start + frame, length)
+                inside.append(slice(low, high))
+                window.append(slice(low - start, high - start))
+            total[(slice(None), *inside)] += tile[(slice(None), *window)]
+            count[(slice(None), *inside)] += 1
+        return (total / count.clamp_min(1)).to(tiles.dtype)
 
 
 def _offsets(length: int, size: int) -> list[int]:
@@ -99,9 +129,12 @@ def _offsets(length: int, size: int) -> list[int]:
     return [round(i * (length - size) / (count - 1)) for i in range(count)]
 
 
-def _window(slices: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    y0, x0 = max(top, 0), max(left, 0)
-    part = slices[..., y0 : top + height, x0 : left + width]
-    above, before = y0 - top, x0 - left
-    pad = (before, width - before - part.shape[-1], above, height - above - part.shape[-2])
-    return functional.pad(part, pad)
+def _window(array: Tensor, corner: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The frame at `corner` of the last axes, zero outside the array."""
+    pad: list[int] = []
+    for axis, (start, frame) in enumerate(zip(corner, size, strict=True), start=-len(size)):
+        low, high = max(start, 0), min(start + frame, array.shape[axis])
+        array = array.narrow(axis, low, high - low)
+        # torch pads the last axis first.
+        pad = [low - start, start + frame - high, *pad]
+    return functional.pad(array, pad)

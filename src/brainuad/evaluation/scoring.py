@@ -240,7 +240,10 @@ def _reconstruction_scores(scan: Scan, maps: Path) -> list[tuple[str, float]]:
     path = maps / f"{scan.subject}_reconstruction.nii.gz"
     if not path.is_file():
         return []
-    image, reconstruction = read_volume(scan.image).array, read_volume(path).array
+    # Beside what the method saw, which may be tissue in place of intensity.
+    seen = maps / f"{scan.subject}_input.nii.gz"
+    image = read_volume(seen if seen.is_file() else scan.image).array
+    reconstruction = read_volume(path).array
     brain_mask = read_mask(scan.brain_mask)
     _, similarity = structural_similarity(image, reconstruction, data_range=1.0, full=True)
     return [

@@ -1,7 +1,8 @@
 """What every method is: a LightningModule that scores images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
+from brainuad.data.manifest import Scan
+from brainuad.data.tiling import Tiling
 from brainuad.types import Batch, Detection
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -66,13 +69,27 @@ class AnomalyDetector(LightningModule, ABC):
             self.train(was_training)
         zero = torch.zeros((), device=image.device)
         anomaly_map = torch.where(brain_mask, found.anomaly_map.float().clamp_min(0), zero)
-        if found.reconstruction is None:
-            return Detection(anomaly_map, None)
-        return Detection(anomaly_map, torch.where(brain_mask, found.reconstruction.float(), zero))
+        others = (
+            None if image is None else torch.where(brain_mask, image.float(), zero)
+            for image in (found.reconstruction, found.uncertainty)
+        )
+        return Detection(anomaly_map, *others)
 
     def anomaly_map(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """`(B, C, *S)`, `(B, 1, *S)` to the anomaly map `(B, 1, *S)`; see `Detection`."""
         return self.detect(image, brain_mask).anomaly_map
+
+    def examine(
+        self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
+    ) -> None:
+        """Checks of a method's own after training, written into the run folder `out`.
+
+        Args:
+            tiling: of this method.
+            train: healthy scans it was trained on, as it sees them.
+            held_out: healthy validation scans, as it sees them.
+            out: run folder.
+        """
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs every term of the loss."""

@@ -1,4 +1,4 @@
-"""StRegA's compact context-encoding VAE, on intensities.
+"""StRegA: a compact context-encoding VAE on tissue maps.
 
 Chatterjee et al., "StRegA: Unsupervised anomaly detection in brain MRIs using a compact
 context-encoding variational autoencoder", Computers in Biology and Medicine 2022 (arXiv
@@ -7,39 +7,54 @@ Anomaly Detection" 2018 (arXiv 1812.05941).
 
     L = (1 - f) [ beta KL(q(z|x) || N(0, I)) + theta |x_hat - x|_1 ] + f |x_hat(x_ce) - x|_1
 
-with means over latent and pixel dimensions; x_ce is x with squares painted over.
+with means over latent and pixel dimensions; x_ce is x with squares painted over, and what is
+reconstructed from it is the clean x. `input=tissue` hands the method the tissue maps that give it
+its name, `input=intensity` is the paper's own baseline.
 
-Differs from the paper: the input is the scan's intensity (the paper's own baseline); the tissue
-segmentation that gives the method its name is not part of the preparation yet. The posterior's
-mean is used at test time where the released code draws a sample, so that two runs agree.
+Differs from the paper: the tissue maps are of our own HMRF-EM, not FSL FAST; the posterior's mean
+is used at test time where the released code draws a sample, so that two runs agree (`n_samples`
+draws); in 3D the squares are cubes.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from brainuad.data.manifest import Scan
+from brainuad.data.tiling import Tiling
+from brainuad.evaluation.latent import check_latent
+from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.detector import (
     OptimizerFactory,
     ReconstructionDetector,
     Residual,
     SchedulerFactory,
 )
+from brainuad.methods.geco import GECO
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
-from brainuad.types import Batch
+from brainuad.types import Batch, Detection
 
 
 class StRegA(ReconstructionDetector):
-    """Compact ceVAE.
+    """Compact ceVAE, on slices or on volumes.
 
     Args:
         network: the variational autoencoder.
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is Adam with 1e-4.
         scheduler: factory or None.
-        ce_factor: f, the share of the context-encoding term (0.5 in ceVAE).
+        ce_factor: f, the share of the context-encoding term (0.5 in ceVAE); 0 is a plain VAE.
         kl_weight: beta (0.01 in ceVAE).
-        reconstruction_weight: theta (1 without GECO).
+        reconstruction_weight: theta while `geco` is None.
+        geco: adapts theta instead.
         max_squares: most squares painted over a slice.
         max_side: longest side of a square as a share of the slice's shorter side.
+        n_samples: 0 scores by the posterior's mean; else so many draws of z are decoded, and the
+            map is the mean of their residuals, the uncertainty the standard deviation.
+        sample_seed: of these draws; every slice gets the same ones, whatever batch it is in.
     """
 
     def __init__(
@@ -51,74 +66,76 @@ class StRegA(ReconstructionDetector):
         ce_factor: float = 0.5,
         kl_weight: float = 0.01,
         reconstruction_weight: float = 1.0,
+        geco: GECO | None = None,
         max_squares: int = 3,
         max_side: float = 0.5,
+        n_samples: int = 0,
+        sample_seed: int = 0,
     ) -> None:
         super().__init__(residual, optimizer, scheduler)
+        if n_samples < 0:
+            raise ValueError(f"n_samples is {n_samples}; 0 is the mean, 2 and more are draws")
         self.network = network
         self.ce_factor = ce_factor
         self.kl_weight = kl_weight
         self.reconstruction_weight = reconstruction_weight
+        self.geco = geco
         self.max_squares = max_squares
         self.max_side = max_side
+        self.n_samples = n_samples
+        self.sample_seed = sample_seed
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """Decodes the posterior's mean."""
         return self.network(image)
 
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The residual, by the posterior's mean or over `n_samples` draws from it."""
+        if self.n_samples == 0:
+            return super().score(image, brain_mask)
+        mu, log_sigma = self.network.encode(image)
+        generator = torch.Generator().manual_seed(self.sample_seed)
+        noise = torch.randn(self.n_samples, *mu.shape[1:], generator=generator).to(mu)
+        mean = reconstruction = squares = torch.zeros(())
+        for count, draw in enumerate(noise, start=1):
+            decoded = self.network.decode(mu + torch.exp(log_sigma) * draw)
+            residual = self.residual(image, decoded, brain_mask).float()
+            # Welford's update: a difference of squares would cancel in float32.
+            before, mean = mean, mean + (residual - mean) / count
+            squares = squares + (residual - before) * (residual - mean)
+            reconstruction = reconstruction + (decoded.float() - reconstruction) / count
+        return Detection(mean, reconstruction, (squares / self.n_samples).clamp_min(0).sqrt())
+
+    def examine(
+        self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
+    ) -> None:
+        """Checks whether the latent space is one of healthy brains."""
+        check_latent(self, tiling, train, held_out, out)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective in the module's docstring; in validation z is the mean, without squares."""
         image = batch.image
-        mu, log_sigma = self.network.encode(image)
-        z = mu + torch.exp(log_sigma) * torch.randn_like(mu) if self.training else mu
-        l1 = (self.network.decode(z) - image).abs().mean()
-        kl = gaussian_kl(mu, log_sigma).mean()
-        vae = self.kl_weight * kl + self.reconstruction_weight * l1
         if not self.training:
-            return {"loss": vae, "l1": l1, "kl": kl}
-        corrupted = paint_squares(image, *draw_squares(image, self.max_squares, self.max_side))
-        context = (self.network(corrupted) - image).abs().mean()
-        total = (1 - self.ce_factor) * vae + self.ce_factor * context
-        return {"loss": total, "l1": l1, "kl": kl, "context": context}
-
-
-def draw_squares(
-    image: Tensor, max_squares: int, max_side: float, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """Draws squares for a whole batch on its device.
-
-    Args:
-        image: `(B, C, H, W)`.
-        max_squares: the number a slice is uniform in 0..max_squares.
-        max_side: the side is uniform in 0..max_side * min(H, W) pixels.
-        generator: None for the global one.
-
-    Returns:
-        Boxes `(B, max_squares, 4)` as top, left, bottom, right in pixels (empty when not used)
-        and values `(B, max_squares)`, uniform between the batch's minimum and maximum.
-    """
-    batch, _, height, width = image.shape
-    number, side, top, left, value = torch.rand(
-        5, batch, max_squares, generator=generator, device=image.device
-    )
-    side = (side * (max_side * min(height, width) + 1)).floor()
-    used = (
-        torch.arange(max_squares, device=image.device) < (number[:, :1] * (max_squares + 1)).floor()
-    )
-    side = side * used
-    top = (top * (height - side + 1)).floor()
-    left = (left * (width - side + 1)).floor()
-    low, high = image.amin(), image.amax()
-    boxes = torch.stack([top, left, top + side, left + side], dim=-1)
-    return boxes, low + value * (high - low)
-
-
-def paint_squares(image: Tensor, boxes: Tensor, values: Tensor) -> Tensor:
-    """Fills drawn boxes of `image (B, C, H, W)` with their values; later ones lie on top."""
-    y = torch.arange(image.shape[-2], device=image.device)[:, None]
-    x = torch.arange(image.shape[-1], device=image.device)[None, :]
-    for box, value in zip(boxes.unbind(1), values.unbind(1), strict=True):
-        top, left, bottom, right = (edge[:, None, None] for edge in box.unbind(-1))
-        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-        image = torch.where(inside[:, None], value[:, None, None, None].to(image.dtype), image)
-    return image
+            mu, log_sigma = self.network.encode(image)
+            l1 = (self.network.decode(mu) - image).abs().mean()
+            kl = gaussian_kl(mu, log_sigma).mean()
+            theta = self.reconstruction_weight if self.geco is None else 1.0
+            return {"loss": self.kl_weight * kl + theta * l1, "l1": l1, "kl": kl}
+        boxes = draw_boxes(image, self.max_squares, self.max_side)
+        # Clean and corrupted in one pass: the same numbers as two, in larger, faster batches.
+        both = torch.cat([image, paint_boxes(image, *boxes)])
+        mu, log_sigma = self.network.encode(both)
+        mu, context_mu = mu.chunk(2)
+        log_sigma = log_sigma.chunk(2)[0]
+        z = mu + torch.exp(log_sigma) * torch.randn_like(mu)
+        decoded = self.network.decode(torch.cat([z, context_mu]))
+        errors = rearrange(decoded, "(n b) ... -> n b ...", n=2) - image
+        l1, context = errors.abs().flatten(1).mean(1)
+        kl = gaussian_kl(mu, log_sigma).mean()
+        theta = self.reconstruction_weight if self.geco is None else self.geco.theta
+        total = (1 - self.ce_factor) * (self.kl_weight * kl + theta * l1) + self.ce_factor * context
+        terms = {"loss": total, "l1": l1, "kl": kl, "context": context}
+        if self.geco is not None:
+            terms["theta"] = self.geco.theta.clone()
+            self.geco.update(l1.detach())
+        return terms

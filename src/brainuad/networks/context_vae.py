@@ -2,27 +2,42 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_LAYERS: dict[int, tuple[Any, Any]] = {
+    2: (nn.Conv2d, nn.ConvTranspose2d),
+    3: (nn.Conv3d, nn.ConvTranspose3d),
+}
+
 
 class ContextVAE(nn.Module):
-    """Strided convolutions down to one vector, mirrored up again.
+    """Strided convolutions down to one vector, mirrored up again, in 2D or 3D.
 
-    4x4 convolutions of stride 2 without bias, PReLU, no normalisation; the last encoder layer
-    spans the whole remaining grid; the last decoder layer is linear (released code of StRegA,
-    arXiv 2201.13271). `features=(16, 64, 256, 1024)`, `latent_dim=1024`, `image_size=(256, 256)`
-    are the released values.
+    Convolutions of width 4, stride 2 and padding 1 without bias, PReLU, no normalisation; the
+    last encoder layer spans the whole remaining grid; the last decoder layer is linear (released
+    code of StRegA, arXiv 2201.13271). The defaults are the released values. Parameters:
+
+    | features, latent_dim | image_size | parameters |
+    | --- | --- | --- |
+    | (16, 64, 256, 1024), 1024 | (256, 256) | 814.3 M |
+    | (16, 32, 64, 128, 256), 256 | (256, 256) | 14.0 M |
+    | (16, 32, 64, 128), 128 | (96, 112) | 2.4 M |
+    | (8, 16, 32, 64), 128, in 3D | (80, 96, 80) | 4.0 M |
+
+    Nearly all of them are in the two layers that span the last grid.
 
     Args:
-        image_size: height and width, each divisible by 2 ** len(features).
+        image_size: height and width, or depth, height and width; each divisible by
+            2 ** len(features).
         channels: of the image.
         features: maps after each halving.
         latent_dim: length of the latent vector.
 
     Raises:
-        ValueError: the size is not divisible.
+        ValueError: the size is not divisible, or has neither two nor three lengths.
     """
 
     def __init__(
@@ -34,30 +49,24 @@ class ContextVAE(nn.Module):
     ) -> None:
         super().__init__()
         factor = 2 ** len(features)
-        if any(length % factor for length in image_size):
+        if len(image_size) not in (2, 3) or any(length % factor for length in image_size):
             raise ValueError(
-                f"image_size is {tuple(image_size)}, expected multiples of {factor} for "
-                f"{len(features)} halvings"
+                f"image_size is {tuple(image_size)}, expected two or three multiples of {factor} "
+                f"for {len(features)} halvings"
             )
-        grid = (image_size[0] // factor, image_size[1] // factor)
+        grid = tuple(length // factor for length in image_size)
+        conv, up_conv = _LAYERS[len(image_size)]
         down: list[nn.Module] = []
         for before, after in pairwise([channels, *features]):
-            down += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.PReLU()]
-        self.encoder = nn.Sequential(
-            *down, nn.Conv2d(features[-1], 2 * latent_dim, grid, bias=False)
-        )
-        up: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim, features[-1], grid, bias=False),
-            nn.PReLU(),
-        ]
+            down += [conv(before, after, 4, 2, 1, bias=False), nn.PReLU()]
+        self.encoder = nn.Sequential(*down, conv(features[-1], 2 * latent_dim, grid, bias=False))
+        up: list[nn.Module] = [up_conv(latent_dim, features[-1], grid, bias=False), nn.PReLU()]
         for before, after in pairwise(reversed(features)):
-            up += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.PReLU()]
-        self.decoder = nn.Sequential(
-            *up, nn.ConvTranspose2d(features[0], channels, 4, 2, 1, bias=False)
-        )
+            up += [up_conv(before, after, 4, 2, 1, bias=False), nn.PReLU()]
+        self.decoder = nn.Sequential(*up, up_conv(features[0], channels, 4, 2, 1, bias=False))
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The posterior N(mu, exp(log_sigma)^2): `(B, C, H, W)` to two `(B, latent_dim, 1, 1)`.
+        """The posterior N(mu, exp(log_sigma)^2): `(B, C, *S)` to two `(B, latent_dim, 1, …)`.
 
         The second half of the channels is log sigma, not log sigma squared.
         """
@@ -65,7 +74,7 @@ class ContextVAE(nn.Module):
         return mu, log_sigma
 
     def decode(self, z: Tensor) -> Tensor:
-        """`(B, latent_dim, 1, 1)` to `(B, C, H, W)`."""
+        """`(B, latent_dim, 1, …)` to `(B, C, *S)`."""
         return self.decoder(z)
 
     def forward(self, image: Tensor) -> Tensor:

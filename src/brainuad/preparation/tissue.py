@@ -52,13 +52,13 @@ class Tissues:
 
 @dataclass(frozen=True)
 class TissueInput:
-    """Tissue in place of intensity, as a normaliser: StRegA's "segmentation-regularised" input.
+    """Tissue in place of intensity: StRegA's "segmentation-regularised" input.
 
     Contrast and scanner drop out of what a network sees; a lesion shows as tissue that is wrong
     for its place.
 
     Args:
-        spacing_mm: edge length of the prepared voxels in mm.
+        spacing_mm: edge length of isotropic prepared voxels in mm, for use as a normaliser.
         backend: of `segment_tissues`.
         classes: of `segment_tissues`.
         beta: of `segment_tissues`.
@@ -66,7 +66,7 @@ class TissueInput:
         soft: the partial-volume map; False gives the labels.
     """
 
-    spacing_mm: float
+    spacing_mm: float = 1.0
     backend: Backend = "hmrf"
     classes: int = 3
     beta: float = 0.1
@@ -74,11 +74,21 @@ class TissueInput:
     soft: bool = True
 
     def __call__(self, image: np.ndarray, brain_mask: np.ndarray) -> np.ndarray:
-        """`(D, H, W)` image and mask to float32: class number over K, 0 outside the brain."""
+        """The normaliser: `of` on isotropic voxels."""
+        return self.of(image, brain_mask, (self.spacing_mm,) * 3)
+
+    def of(
+        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> np.ndarray:
+        """`(D, H, W)` image and mask to float32: class number over K, 0 outside the brain.
+
+        Raises:
+            ValueError: as `segment_tissues`.
+        """
         found = segment_tissues(
             image,
             brain_mask,
-            (self.spacing_mm,) * 3,
+            spacing_mm,
             backend=self.backend,
             classes=self.classes,
             beta=self.beta,

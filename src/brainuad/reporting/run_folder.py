@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -108,14 +109,16 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        path = self.path / "curves.npz"
-        if not path.is_file():
-            return {}
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable ({error}); evaluate the run again") from None
+        return _read_arrays(self.path / "curves.npz")
+
+    @cached_property
+    def latent(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Contents of `latent.json` and `latent.npz`; empty for methods that have none.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+        return _read_json(self.path / "latent.json"), _read_arrays(self.path / "latent.npz")
 
     def lesions(self, method: str) -> list[dict[str, float]]:
         """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""
@@ -198,6 +201,16 @@ def read_run(path: Path) -> RunFolder:
         cohort=cohort,
         absent=tuple(absent),
     )
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise InputError(f"{path}: not readable ({error}); evaluate the run again") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -22,6 +22,25 @@ def test_join_undoes_split_exactly(shape, size, plane, seed):
     assert torch.equal(tiling.join(tiles, locations, shape[1:]), volume)
 
 
+@given(
+    shape=st.tuples(st.integers(1, 2), lengths, lengths, lengths),
+    size=st.tuples(st.integers(1, 16), st.integers(1, 16), st.integers(1, 16)),
+    seed=st.integers(0, 9),
+)
+def test_join_undoes_split_of_volumes_exactly(shape, size, seed):
+    volume = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    tiles, locations = VolumeTiling(size).split(volume)
+    assert tiles.shape[1:] == (shape[0], *size)
+    assert torch.equal(VolumeTiling(size).join(tiles, locations, shape[1:]), volume)
+
+
+def test_a_volume_lies_in_the_middle_of_its_frame():
+    tiles, locations = VolumeTiling((4, 4, 5)).split(torch.ones(1, 2, 3, 5))
+    assert tiles.shape == (1, 1, 4, 4, 5)
+    assert tiles.sum() == tiles[0, 0, 1:3, 0:3].sum() == 30
+    assert locations.tolist() == [[-1, 0, 0]]
+
+
 def test_axial_slices_fix_the_last_axis_and_are_centred():
     volume = torch.arange(2 * 3 * 4.0).reshape(1, 2, 3, 4)
     tiles, locations = SliceTiling("axial", (4, 5)).split(volume)
@@ -55,3 +74,8 @@ def test_volume_tiling_is_the_identity():
 def test_bad_arguments_are_refused(plane, size):
     with pytest.raises(ValueError, match="plane|size"):
         SliceTiling(plane, size)
+
+
+def test_a_volume_frame_needs_three_lengths():
+    with pytest.raises(ValueError, match="depth, height and width"):
+        VolumeTiling((4, 4))

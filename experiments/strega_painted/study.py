@@ -1,0 +1,225 @@
+"""StRegA, its intensity variant and a plain VAE on anomalies painted into real healthy T1 slabs.
+
+    BRAINUAD_REAL_DATA=FOLDER python experiments/strega_painted/study.py
+
+prepares the cohort, trains every method on three folds of subjects (a seed each; finished runs are
+kept) and writes `results.md` and `results.csv` beside this file.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from brainuad.data.manifest import MANIFEST, read_cohort, write_cohort
+from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.reporting.tables import to_markdown
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+FOLDS = 3
+METHODS = {
+    "strega": ["input=tissue"],
+    "strega_intensity": ["input=intensity"],
+    "vae_intensity": ["input=intensity", "model.ce_factor=0"],
+    "vae_tissue": ["input=tissue", "model.ce_factor=0"],
+}
+METRICS = {
+    ("none", "auprc"): "AP",
+    ("healthy", "dice"): "Dice",
+    ("oracle", "dice"): "⌈Dice⌉",
+    ("otsu", "dice"): "Dice, published chain",
+}
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "strega_painted")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
+    arguments = parser.parse_args()
+    cohort = prepare(Path(os.environ["BRAINUAD_REAL_DATA"]), arguments.runs)
+    tables = []
+    for fold in arguments.folds:
+        folder = deal(cohort, fold)
+        for name in arguments.methods:
+            out = arguments.runs / f"{name}-{fold}"
+            train(name, fold, folder, out, arguments.epochs, arguments.options)
+            tables.append(read(out, name, fold, keep_control=name == "strega_intensity"))
+    table = pd.concat(tables)
+    table.to_csv(HERE / "results.csv", index=False)
+    text = report(table, arguments.epochs)
+    (HERE / "results.md").write_text(text)
+    print(text)
+
+
+def prepare(root: Path, runs: Path) -> Path:
+    """The cohort of all slabs, each as it is and with one anomaly, N4-corrected, at 1 mm."""
+    out = runs / "cohort"
+    if (out / MANIFEST).is_file():
+        return out
+    raw = runs / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, folder in enumerate(sorted((root / "t1_slabs_1mm").iterdir())):
+        image = nib.as_closest_canonical(nib.load(folder / "T1.nii.gz"))
+        labels = nib.as_closest_canonical(nib.load(folder / "labels.nii.gz"))
+        brain = np.asarray(labels.dataobj) > 0
+        values = np.where(brain, image.get_fdata(dtype=np.float32), 0)
+        painted, lesion = paint(values, brain, np.random.default_rng(number))
+        name = folder.name
+        files = {
+            "brain": brain.astype(np.uint8),
+            "T1": values,
+            "painted": painted,
+            "lesion": lesion.astype(np.uint8),
+        }
+        for kind, array in files.items():
+            nib.save(nib.Nifti1Image(array, image.affine), raw / f"{name}_{kind}.nii.gz")
+        mask = f"{name}_brain.nii.gz"
+        rows.append([name, f"{name}_T1.nii.gz", mask, "", "true"])
+        rows.append([f"{name}p", f"{name}_painted.nii.gz", mask, f"{name}_lesion.nii.gz", "false"])
+    with (raw / "slabs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["subject", "image", "brain_mask", "lesion_mask", "healthy"])
+        writer.writerows(rows)
+    n4 = "{_target_: brainuad.preparation.bias.N4, shrink: 4, iterations: [50, 50, 30], "
+    n4 += "min_spacing_mm: 3.0}"
+    tool = Path(sys.executable).with_name("brainuad-prepare")
+    command = [str(tool), str(raw / "slabs.csv"), str(out)]
+    command += ["--jobs", "2", "preparation=extracted", "preparation.steps.spacing_mm=1"]
+    subprocess.run([*command, f"preparation.steps.bias={n4}"], check=True, cwd=ROOT)
+    return out
+
+
+def paint(
+    image: np.ndarray, brain: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """An ellipsoid of random place, size, direction and value, its border soft over a voxel."""
+    inside = np.argwhere(ndimage.binary_erosion(brain, iterations=3))
+    centre = inside[rng.integers(len(inside))]
+    radii = rng.uniform([5, 5, 3], [18, 18, 8])
+    turn = rng.uniform(0, np.pi)
+    x, y, z = (np.indices(image.shape) - centre[:, None, None, None]).astype(float)
+    x, y = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
+    shape = (x / radii[0]) ** 2 + (y / radii[1]) ** 2 + (z / radii[2]) ** 2 < 1
+    low, high = np.percentile(image[brain], [2, 98])
+    value = rng.uniform(low, high)
+    noise = rng.normal(0, 0.03 * (high - low), image.shape)
+    share = ndimage.gaussian_filter(shape.astype(float), 0.7) * brain
+    painted = (1 - share) * image + share * np.maximum(value + noise, 0)
+    return np.where(brain, painted, 0).astype(np.float32), shape & brain
+
+
+def deal(cohort: Path, fold: int) -> Path:
+    """The cohort with every third subject for testing and six of the others for validation."""
+    out = cohort.parent / f"fold{fold}"
+    found = read_cohort(cohort)
+    names = sorted({scan.subject.removesuffix("p") for scan in found.scans})
+    test = set(names[fold::FOLDS])
+    val = set([name for name in names if name not in test][::5])
+    scans = []
+    for scan in found.scans:
+        name = scan.subject.removesuffix("p")
+        split = "test" if name in test else "val" if name in val else "train"
+        if scan.healthy or split == "test":
+            pathology = "" if scan.healthy else "painted"
+            scans.append(replace(scan, split=split, pathology=pathology))
+    out.mkdir(exist_ok=True)
+    write_cohort(out, scans, {"name": f"painted-{fold}"})
+    return out
+
+
+def train(name: str, fold: int, cohort: Path, out: Path, epochs: int, options: list[str]) -> None:
+    """One run, and its maps scored once more behind the published chain."""
+    again = out / "published"
+    common = ["data=folder", f"data.source={cohort}", "data.sequence=T1w"]
+    if not (out / "summary.json").is_file():
+        command = [sys.executable, "train.py", "experiment=strega_small", *METHODS[name]]
+        command += [*common, f"name={name}", f"seed={fold}", f"max_epochs={epochs}"]
+        command += ["data.slice_size=[144,176]", f"paths.output_dir={out}", "ckpt=last", *options]
+        subprocess.run(command, check=True, cwd=ROOT)
+    if not (again / "summary.json").is_file():
+        command = [sys.executable, "evaluate.py", f"maps={out / 'prepared'}", f"name={name}"]
+        command += [*common, "postprocess=strega", f"paths.output_dir={again}"]
+        subprocess.run(command, check=True, cwd=ROOT)
+
+
+def read(out: Path, name: str, fold: int, keep_control: bool) -> pd.DataFrame:
+    """Scores of the painted subjects; of the intensity control once a fold."""
+    parts = []
+    for folder, wanted in (
+        (out, lambda t: t != "otsu"),
+        (out / "published", lambda t: t == "otsu"),
+    ):
+        scores = pd.read_csv(folder / "scores.csv")
+        methods = [name, "intensity"] if keep_control else [name]
+        scores = scores[scores.method.isin(methods) & (scores.pathology == "painted")]
+        key = list(zip(scores.threshold, scores.metric, strict=True))
+        scores = scores.assign(metric=[METRICS.get(k) for k in key])
+        kept = scores[scores.metric.notna() & scores.threshold.map(wanted)]
+        parts.append(kept[["subject", "method", "metric", "value"]])
+    return pd.concat(parts).assign(fold=fold)
+
+
+def report(table: pd.DataFrame, epochs: int) -> str:
+    """Means with intervals over all subjects, each tested once, and paired tests."""
+    count = table.subject.nunique()
+    text = f"# Results\n\nWritten by `study.py`; do not edit. {count} subjects, each tested once "
+    text += f"in one of {table.fold.nunique()} folds (a seed each), {epochs} epochs. Mean with "
+    text += "95 % bootstrap interval over subjects.\n\n"
+    metrics = [m for m in METRICS.values() if m in set(table.metric)]
+    rows = []
+    values = {}
+    for name in [*METHODS, "intensity"]:
+        cells = []
+        for metric in metrics:
+            part = table[(table.method == name) & (table.metric == metric)]
+            values[name, metric] = part.set_index("subject").value.sort_index()
+            if part.empty:
+                cells.append("-")
+                continue
+            found = summarise(part.value.to_numpy(float))
+            cells.append(f"{found.mean:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})")
+        rows.append([name, *cells])
+    text += to_markdown(["method", *metrics], rows)
+    text += "\nBy fold, Dice at the healthy threshold and AP:\n\n"
+    folds = sorted(table.fold.unique())
+    rows = []
+    for metric in ("Dice", "AP"):
+        for name in [*METHODS, "intensity"]:
+            part = table[(table.method == name) & (table.metric == metric)]
+            means = part.groupby("fold").value.mean()
+            rows.append([metric, name, *(f"{means.get(f, np.nan):.3f}" for f in folds)])
+    text += to_markdown(["metric", "method", *(f"fold {f}" for f in folds)], rows)
+    text += "\n`strega` against the others, paired Wilcoxon over subjects, Holm-corrected:\n\n"
+    pairs = [(o, m) for o in [*METHODS, "intensity"] if o != "strega" for m in metrics]
+    pairs = [p for p in pairs if len(values[p]) and len(values["strega", p[1]])]
+    ps = [
+        paired_wilcoxon(values["strega", m].to_numpy(), values[o, m].to_numpy()) for o, m in pairs
+    ]
+    rows = [
+        [
+            other,
+            metric,
+            f"{(values['strega', metric] - values[other, metric]).mean():+.3f}",
+            f"{p:.2g}",
+        ]
+        for (other, metric), p in zip(pairs, holm(np.array(ps)), strict=True)
+    ]
+    return text + to_markdown(["against", "metric", "difference", "p"], rows)
+
+
+if __name__ == "__main__":
+    main()
