@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
@@ -37,6 +38,7 @@ ALLOWED = {
     "checkpoint": LOWER | {"methods", "instantiate"},
     "postprocess": BASE | {"postprocess"},
     "metrics": BASE | {"metrics"},
+    "inputs": LOWER,
     "detection": LOWER | {"methods", "postprocess"},
     "evaluation": SCORING | {"evaluation"},
     "reporting": SCORING | {"evaluation", "reporting"},
@@ -107,14 +109,21 @@ def test_every_experiment_composes_and_instantiates(experiment):
         cfg = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     assert cfg.name == experiment
-    for key in ("model", "tiling", "postprocess"):
-        instantiate(cfg[key])
+    # Without memory: the released networks are large.
+    with torch.device("meta"):
+        for key in ("model", "tiling", "postprocess"):
+            instantiate(cfg[key])
+    instantiate(cfg.input.tissue)
     for key in ("callbacks", "trainer"):
         instantiate(cfg[key], packages=RUN_PACKAGES)
 
 
 @pytest.mark.parametrize(
-    "group", ["tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"]
+    "group",
+    [
+        *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
+        *("input", "model/network"),
+    ],
 )
 def test_every_option_of_every_group_composes(group):
     options = [path.stem for path in (ROOT / "configs" / group).glob("*.yaml")]

@@ -29,8 +29,7 @@ FOLDS = 3
 METHODS = {
     "strega": ["input=tissue"],
     "strega_intensity": ["input=intensity"],
-    "vae_intensity": ["input=intensity", "model.ce_factor=0"],
-    "vae_tissue": ["input=tissue", "model.ce_factor=0"],
+    "vae": ["input=intensity", "model.ce_factor=0"],
 }
 METRICS = {
     ("none", "auprc"): "AP",
@@ -44,7 +43,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "strega_painted")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
@@ -148,7 +147,7 @@ def train(name: str, fold: int, cohort: Path, out: Path, epochs: int, options: l
     if not (out / "summary.json").is_file():
         command = [sys.executable, "train.py", "experiment=strega_small", *METHODS[name]]
         command += [*common, f"name={name}", f"seed={fold}", f"max_epochs={epochs}"]
-        command += ["data.slice_size=[144,176]", f"paths.output_dir={out}", "ckpt=last", *options]
+        command += ["data.slice_size=[160,192]", f"paths.output_dir={out}", "ckpt=last", *options]
         subprocess.run(command, check=True, cwd=ROOT)
     if not (again / "summary.json").is_file():
         command = [sys.executable, "evaluate.py", f"maps={out / 'prepared'}", f"name={name}"]

@@ -74,7 +74,7 @@ def train(cfg: DictConfig) -> None:
         )
         _fit(cfg, detector, datamodule, out)
         failures += bad + datamodule.failures
-        detector.examine(tiling, *datamodule.scans.values(), out)
+        detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
     fitted = time.time()
     record = {
         **provenance.describe(),

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from brainuad.data.manifest import Scan
 from brainuad.data.tiling import Tiling
-from brainuad.evaluation.latent import check_latent
 from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.detector import (
     OptimizerFactory,
@@ -34,6 +33,7 @@ from brainuad.methods.detector import (
     SchedulerFactory,
 )
 from brainuad.methods.geco import GECO
+from brainuad.methods.latent_space import check_latent
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.types import Batch, Detection
 
@@ -119,8 +119,8 @@ class StRegA(ReconstructionDetector):
             mu, log_sigma = self.network.encode(image)
             l1 = (self.network.decode(mu) - image).abs().mean()
             kl = gaussian_kl(mu, log_sigma).mean()
-            theta = self.reconstruction_weight if self.geco is None else 1.0
-            return {"loss": self.kl_weight * kl + theta * l1, "l1": l1, "kl": kl}
+            weight = self.reconstruction_weight if self.geco is None else 1.0
+            return {"loss": self.kl_weight * kl + weight * l1, "l1": l1, "kl": kl}
         boxes = draw_boxes(image, self.max_squares, self.max_side)
         # Clean and corrupted in one pass: the same numbers as two, in larger, faster batches.
         both = torch.cat([image, paint_boxes(image, *boxes)])
@@ -132,7 +132,9 @@ class StRegA(ReconstructionDetector):
         errors = rearrange(decoded, "(n b) ... -> n b ...", n=2) - image
         l1, context = errors.abs().flatten(1).mean(1)
         kl = gaussian_kl(mu, log_sigma).mean()
-        theta = self.reconstruction_weight if self.geco is None else self.geco.theta
+        theta: Tensor | float = self.reconstruction_weight
+        if self.geco is not None:
+            theta = self.geco.theta
         total = (1 - self.ce_factor) * (self.kl_weight * kl + theta * l1) + self.ce_factor * context
         terms = {"loss": total, "l1": l1, "kl": kl, "context": context}
         if self.geco is not None:

@@ -33,7 +33,7 @@ def latent(run: RunFolder) -> str:
         f"{record['in_use']} of {record['latent_dim']} latent dimensions are in use (mean KL over "
         f"0.01 nat), {record['kl_nats']:.1f} nats in all."
     )
-    body = page.paragraph(words, "" if better and repairs else "note")
+    body: str = page.paragraph(words, "" if better and repairs else "note")
     body += page.table(
         ["predictor", "given the clean image", "given one with squares painted over"],
         rows,
@@ -41,9 +41,12 @@ def latent(run: RunFolder) -> str:
     )
     drawn = [page.plot(_kl(arrays["kl"]), "KL of each latent dimension, largest first")]
     if "path" in arrays:
+        # A collapsed posterior decodes every vector to one image, which makes no step.
+        step = record.get("largest_step")
+        evenness = "nothing changes" if step is None else f"largest step {step:.1f} times the mean"
         caption = (
-            "In reading order, from one held-out healthy subject to another on the straight line between their "
-            f"latent vectors; the largest step is {record['largest_step']:.1f} times the mean one."
+            "In reading order, from one held-out healthy subject to another on the straight line "
+            f"between their latent vectors: {evenness}."
         )
         drawn.append(page.plot(_path(arrays["ends"], arrays["path"]), caption))
     body += str(page.grid(drawn, "plots"))

@@ -1,4 +1,4 @@
-"""One picture a subject: three planes by input, truth, reconstruction, anomaly map and mask."""
+"""One picture a subject: three planes by scan, truth, reconstruction, anomaly map and mask."""
 
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,6 +100,8 @@ def _panel(
         )
     else:
         shown = "image" if key == "truth" else key
+        if key in ("seen", "reconstruction") and "seen" in plane.slices:
+            grey["vmax"] = 1.0
         axes.imshow(plane.slices[shown], **grey, origin="lower")
     if key == "truth" and plane.slices["truth"].any():
         rows, columns = plane.slices["truth"].shape

@@ -19,8 +19,9 @@ CONVENTION = (
     "to the left, anterior first"
 )
 TITLES = {
-    "image": "input",
+    "image": "scan",
     "truth": "truth, outlined",
+    "seen": "what the method saw",
     "reconstruction": "reconstruction",
     "anomaly": "anomaly map",
     "segmentation": "predicted mask",
@@ -52,7 +53,8 @@ class SubjectView:
 
     Attributes:
         planes: axial, coronal, sagittal.
-        window: intensity shown as white, for input and reconstruction alike.
+        window: intensity shown as white in the scan, and in a reconstruction of it; what a method
+            saw in its place, tissue maps, is in [0, 1].
         sample: anomaly scores of a regular sample of brain voxels, for the shared scale.
         lesion_ml: volume of the truth; 0 when there is no lesion, None where it is unknown.
         brain_ml: volume of the brain mask.
@@ -76,7 +78,7 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     Args:
         scan: of the run's cohort.
         maps: folder with `<subject>_anomaly.nii.gz` and, where there are any,
-            `_reconstruction` and `_mask`, on the grid of `scan.image`.
+            `_input`, `_reconstruction` and `_mask`, on the grid of `scan.image`.
 
     Raises:
         InputError: a volume that is damaged or on another grid.
@@ -93,6 +95,7 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     arrays = {
         "image": _ras(image).array,
         "truth": optional(scan.lesion_mask),
+        "seen": optional(maps / f"{scan.subject}_input.nii.gz"),
         "reconstruction": optional(maps / f"{scan.subject}_reconstruction.nii.gz"),
         "anomaly": optional(maps / f"{scan.subject}_anomaly.nii.gz"),
         "segmentation": optional(maps / f"{scan.subject}_mask.nii.gz"),
@@ -103,9 +106,8 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     found = {key: array for key, array in arrays.items() if array is not None}
     truth, anomaly = found.get("truth"), found.get("anomaly")
     has_lesion = truth is not None and bool((truth > 0).any())
-    missing = tuple(
-        key for key in TITLES if key not in found and not (key == "truth" and scan.healthy)
-    )
+    needed = [key for key in TITLES if key != "seen" and not (key == "truth" and scan.healthy)]
+    missing = tuple(key for key in needed if key not in found)
     if not has_lesion:
         found.pop("truth", None)
     centre = _centre(truth if has_lesion else None, anomaly, inside)

@@ -47,6 +47,23 @@ def test_strega(scan):
     assert 0 < expected.sum() < binary.sum()
 
 
+def test_strega_in_3d(scan):
+    score, brain = scan
+    score[8:34, 10:40, 8:26] += 0.3
+    chain = _preset("strega_3d")
+    residual = score.copy()
+    residual[residual > 0.2] = 1
+    binary = (residual > filters.threshold_otsu(residual)) & brain
+    labels = measure.label(binary, connectivity=1)
+    expected = np.zeros_like(binary)
+    for region in measure.regionprops(labels):
+        expected[labels == region.label] = region.area * 8 >= 4096
+
+    found = chain.score(score, brain, MM2)
+    assert np.array_equal(chain.segment(found, brain, MM2, chain.otsu(found, brain)), expected)
+    assert 0 < expected.sum() < binary.sum()
+
+
 def test_madad(scan):
     score, brain = scan
     expected = np.zeros_like(score)

@@ -89,7 +89,7 @@ def check_latent(
         record["largest_step"] = float(steps.max() / steps.mean())
         pictures |= {"ends": _picture(ends), "path": _picture(path)}
     with atomic_path(out / "latent.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **pictures)
+        np.savez_compressed(file, allow_pickle=False, **pictures)
     write_json(out / "latent.json", record)
 
 
