@@ -1,25 +1,31 @@
-"""The compact ceVAE on the embedded cohort, beside its controls, per sequence and lesion.
+"""StRegA for a CPU on the embedded cohort, on tissue maps and on intensities, beside its controls.
 
     python experiments/strega/study.py
 
-trains each sequence and seed (about five minutes each on two cores; finished runs are kept) and
-writes `results.md` and `results.csv` beside this file.
+trains each sequence, input and seed (about five minutes each on two cores; finished runs are
+kept) and writes `results.md` and `results.csv` beside this file.
 """
 
 import argparse
-import json
+import math
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.reporting.tables import to_markdown
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-GROUPS = ("all", "tumour", "ms", "stroke", "bright", "iso", "dark")
+THIRD = "iso third of tumours"
+"""The third of the tumours that differs least in brightness from the healthy twin."""
+
+GROUPS = ("all", "tumour", THIRD, "ms", "stroke", "bright", "iso", "dark")
+METHODS = {"strega_small": "tissue", "strega_small_intensity": "intensity"}
 
 
 def main() -> None:
@@ -27,61 +33,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "strega")
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
+    for sequence, method, seed in product(arguments.sequences, arguments.methods, arguments.seeds):
+        out = arguments.runs / f"{method}-{sequence}-{seed}"
+        if not (out / "report.html").is_file():
+            train(method, sequence, seed, out)
     rows = []
-    for sequence in arguments.sequences:
-        for seed in arguments.seeds:
-            out = arguments.runs / f"{sequence}-{seed}"
-            if not (out / "report.html").is_file():
-                train(sequence, seed, out)
-            rows += read(sequence, seed, out)
+    # All that is there, so that sequences may be given other seeds in calls of their own.
+    for out in sorted(arguments.runs.glob("*/report.html")):
+        method, sequence, seed = out.parent.name.split("-")
+        rows += read(method, sequence, int(seed), out.parent)
     table = pd.DataFrame(rows)
     table.to_csv(HERE / "results.csv", index=False)
-    text = "# Results\n\nWritten by `study.py`; do not edit. Means over subjects"
-    if len(arguments.seeds) > 1:
-        text += f", then mean ± standard deviation over {len(arguments.seeds)} seeds"
-    text += ". The controls learn nothing.\n"
-    for sequence in arguments.sequences:
+    text = "# Results\n\nWritten by `study.py`; do not edit. Means over subjects, then, where there"
+    text += " is more than one seed, mean ± standard deviation over seeds. The controls learn "
+    text += "nothing.\n"
+    for sequence in dict.fromkeys(table.sequence):
         text += f"\n## {sequence}\n\n{markdown(table[table.sequence == sequence])}"
     (HERE / "results.md").write_text(text)
     print(text)
 
 
-def train(sequence: str, seed: int, out: Path) -> None:
+def train(method: str, sequence: str, seed: int, out: Path) -> None:
     """One run of the shipped experiment; goes on where it was interrupted."""
-    subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "train.py"),
-            "experiment=strega",
-            f"data.sequence={sequence}",
-            f"seed={seed}",
-            f"paths.output_dir={out}",
-            "ckpt=last",
-        ],
-        check=True,
-        cwd=ROOT,
-    )
+    command = [sys.executable, str(ROOT / "train.py"), "experiment=strega_small", f"name={method}"]
+    command += [f"input={METHODS[method]}", f"data.sequence={sequence}", f"seed={seed}"]
+    subprocess.run([*command, f"paths.output_dir={out}", "ckpt=last"], check=True, cwd=ROOT)
 
 
-def read(sequence: str, seed: int, out: Path) -> list[dict[str, object]]:
-    """The means of a run's summary."""
-    results = json.loads((out / "summary.json").read_text())["results"]
+def read(method: str, sequence: str, seed: int, out: Path) -> list[dict[str, object]]:
+    """The means of a run's subjects; of the controls, those beside the first method."""
+    scores = pd.read_csv(out / "scores.csv")
     wanted = {("none", "auprc"): "AP", ("healthy", "dice"): "Dice", ("oracle", "dice"): "⌈Dice⌉"}
-    return [
-        {
-            "sequence": sequence,
-            "seed": seed,
-            "method": row["method"],
-            "group": row["group"],
-            "n": row["n"],
-            "metric": wanted[row["threshold"], row["metric"]],
-            "mean": row["mean"],
-        }
-        for row in results
-        if (row["threshold"], row["metric"]) in wanted and row["group"] in GROUPS
-    ]
+    key = list(zip(scores.threshold, scores.metric, strict=True))
+    scores = scores.assign(metric=[wanted.get(k) for k in key])
+    sick = scores[scores.metric.notna() & scores.pathology.notna() & (scores.pathology != "")]
+    if method != next(iter(METHODS)):
+        sick = sick[sick.method == method]
+    tumours = sick[sick.pathology == "tumour"].groupby("subject").contrast.first().abs()
+    third = tumours.nsmallest(math.ceil(len(tumours) / 3)).index
+    groups = {"all": sick.subject.notna(), THIRD: sick.subject.isin(third)}
+    groups |= {name: sick.pathology == name for name in ("tumour", "ms", "stroke")}
+    groups["bright"] = sick.contrast > ISO_CONTRAST
+    groups["dark"] = sick.contrast < -ISO_CONTRAST
+    groups["iso"] = ~groups["bright"] & ~groups["dark"]
+    rows = []
+    for group, member in groups.items():
+        for (name, metric), part in sick[member].groupby(["method", "metric"], sort=False):
+            row = {"sequence": sequence, "seed": seed, "method": name, "group": group}
+            rows.append(row | {"n": len(part), "metric": metric, "mean": part.value.mean()})
+    return rows
 
 
 def markdown(table: pd.DataFrame) -> str:
