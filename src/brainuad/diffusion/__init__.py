@@ -1,0 +1,1 @@
+"""Masked diffusion: schedule, masks and the two directions, each a function of what was drawn."""

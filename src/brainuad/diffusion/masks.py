@@ -1,0 +1,102 @@
+"""Which cells of a latent are noised: 1 = kept clean, 0 = noised, as in MAD-AD's equations.
+
+Beizaee et al., "MAD-AD: Masked Diffusion for Unsupervised Brain Anomaly Detection", IPMI 2025
+(arXiv 2502.16943), and its released code. What is random is drawn in one function, for a whole
+batch on its device; what the draws mean is arithmetic in the others.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SIZES = (1, 2, 4, 8)
+PROBABILITIES = (0.2, 0.3, 0.3, 0.2)
+
+
+@dataclass(frozen=True)
+class MaskDraw:
+    """The random numbers of a batch's masks.
+
+    Attributes:
+        patch: height and width in cells, one pair a batch.
+        fraction: `(B,)` share of the patches to noise.
+        order: `(B, N)` uniform in [0, 1): of a sample's N patches the lowest are noised.
+    """
+
+    patch: tuple[int, int]
+    fraction: Tensor
+    order: Tensor
+
+
+def draw_mask(
+    batch: int,
+    cells: Sequence[int],
+    device: torch.device | str = "cpu",
+    sizes: Sequence[int] = SIZES,
+    probabilities: Sequence[float] = PROBABILITIES,
+    max_fraction: float = 0.4,
+    generator: torch.Generator | None = None,
+) -> MaskDraw:
+    """Draws a batch's masks.
+
+    Args:
+        batch: number of samples, B.
+        cells: height and width of the latent.
+        device: of the tensors; of `generator` too, where one is given.
+        sizes: of a patch's sides in cells.
+        probabilities: of the sizes; height and width are drawn independently.
+        max_fraction: a sample's noised fraction is uniform from 0 to this.
+        generator: None for the global one.
+    """
+    # Two integers that decide shapes: on the CPU nothing waits for the device.
+    own = generator if generator is None or generator.device.type == "cpu" else None
+    weights = torch.tensor(probabilities, dtype=torch.float64)
+    height, width = torch.multinomial(weights, 2, replacement=True, generator=own).tolist()
+    patch = (sizes[height], sizes[width])
+    grid = math.ceil(cells[0] / patch[0]) * math.ceil(cells[1] / patch[1])
+    draws = torch.rand(batch, grid + 1, generator=generator, device=device)
+    return MaskDraw(patch, draws[:, 0] * max_fraction, draws[:, 1:])
+
+
+def patch_mask(draw: MaskDraw, cells: Sequence[int]) -> Tensor:
+    """The mask `(B, 1, *cells)` float, 1 = clean, of drawn patches.
+
+    As in the released code the share that stays is rounded down, so that a fraction above zero
+    noises at least one patch. Patches at the lower and right border are cut where they do not fit.
+    """
+    number = draw.order.shape[1]
+    noised = number - torch.floor(number * (1 - draw.fraction))
+    rank = draw.order.argsort(1).argsort(1)
+    height, width = draw.patch
+    rows = math.ceil(cells[0] / height)
+    mask = (rank >= noised[:, None]).float().unflatten(1, (1, rows, -1))
+    mask = mask.repeat_interleave(height, 2).repeat_interleave(width, 3)
+    return mask[..., : cells[0], : cells[1]]
+
+
+def brain_share(brain_mask: Tensor, downsampling: int) -> Tensor:
+    """Share of brain in each cell: `(B, 1, H, W)` bool to `(B, 1, H / d, W / d)` in [0, 1]."""
+    return functional.avg_pool2d(brain_mask.float(), downsampling)
+
+
+def spare_background(mask: Tensor, share: Tensor, min_brain: float = 0.9) -> Tensor:
+    """Keeps clean what is not well inside the brain.
+
+    The latent is read in blocks of 2 x 2 cells (16 x 16 pixels where the downsampling is 8); a
+    block of which less than `min_brain` is brain is never noised.
+
+    Args:
+        mask: `(B, 1, h, w)`, 1 = clean.
+        share: `(B, 1, h, w)`, from `brain_share`.
+        min_brain: smallest share of brain in a block that may be noised.
+    """
+    blocks = functional.avg_pool2d(share.float(), 2, ceil_mode=True)
+    # Half a pixel's share of slack: sums of float shares miss the bound by rounding.
+    background = blocks < min_brain - 1e-5
+    background = background.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    background = background[..., : mask.shape[2], : mask.shape[3]]
+    return torch.where(background, torch.ones((), device=mask.device), mask)
