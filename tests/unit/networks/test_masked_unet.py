@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from torch import nn
+
+from brainuad.instantiate import instantiate
+from brainuad.networks.masked_unet import MaskedUNet, SelfAttention
+
+SIZES = sorted(path.stem for path in (Path(__file__).parents[3] / "configs/model/size").iterdir())
+
+
+def _small(**options):
+    torch.manual_seed(0)
+    options = {"width": 16, "heads": 2, "norm_groups": 4, "dropout": 0.0} | options
+    return MaskedUNet(4, **options)
+
+
+def _awake(network):
+    """Layers that start at zero hide what is in front of them."""
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_of_the_configuration_have_the_documented_parameters(name):
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose("train", ["experiment=madad", f"model/size={name}", "name=x"])
+    with torch.device("meta"):
+        network = instantiate(cfg.model.network)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    row = next(line for line in MaskedUNet.__doc__.splitlines() if f"| `{name}` |" in line)
+    heads = network.middle[1].heads
+    assert row.split("|")[2:5] == [f" {network.width} ", f" {heads} ", f" {count:,} "]
+
+
+def test_all_sizes_are_there():
+    assert {"tiny", "XS", "S", "M", "L", "XL"} == set(SIZES)
+
+
+@pytest.mark.parametrize("cells", [(32, 32), (24, 28), (12, 14), (6, 7), (5, 9)])
+def test_latents_of_any_size_come_back(cells):
+    network = _awake(_small())
+    clean, mask = network(torch.randn(2, 4, *cells), torch.tensor([0, 9]))
+    assert clean.shape == (2, 4, *cells)
+    assert mask.shape == (2, 1, *cells)
+    assert mask.min() > 0
+    assert mask.max() < 1
+
+
+def test_it_starts_with_a_clean_latent_of_zeros_and_an_undecided_mask():
+    clean, mask = _small()(torch.randn(1, 4, 8, 8), torch.tensor([3]))
+    assert not clean.any()
+    assert (mask == 0.5).all()
+
+
+def test_rows_are_independent_and_the_timestep_matters():
+    network = _awake(_small())
+    x = torch.randn(3, 4, 8, 8)
+    whole = network(x, torch.tensor([1, 5, 9]))
+    alone = network(x[1:2], torch.tensor([5]))
+    other = network(x[1:2], torch.tensor([6]))
+    for a, b, c in zip(whole, alone, other, strict=True):
+        torch.testing.assert_close(a[1:2], b, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(b, c, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_is_softmax_of_scaled_products():
+    torch.manual_seed(0)
+    layer = _awake(SelfAttention(8, 2, 4))
+    x = torch.randn(1, 8, 3, 2)
+    q, k, v = layer.qkv(layer.norm(x)).flatten(2)[0].view(3, 2, 4, 6)
+    weight = torch.softmax(torch.einsum("hci,hcj->hij", q, k) / 2, dim=-1)
+    found = torch.einsum("hij,hcj->hci", weight, v).reshape(1, 8, 3, 2)
+    torch.testing.assert_close(layer(x), x + layer.out(found), rtol=1e-4, atol=1e-5)
+
+
+def test_attention_where_asked():
+    network = _small(attention=(False, False, True))
+    count = sum(isinstance(module, SelfAttention) for module in network.modules())
+    # Two blocks down, the middle, three up, at the last level only.
+    assert count == 2 + 1 + 3
+
+
+def test_widths_that_cannot_be_split_are_refused():
+    with pytest.raises(ValueError, match="width is 320"):
+        MaskedUNet(width=320, heads=12)
