@@ -35,9 +35,17 @@ def phantom_batch(size, tiling: Tiling, count=8) -> Batch:
     )
 
 
+def plant(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images with a bright box of 6 pixels a side in their middle, and the box."""
+    box = torch.zeros_like(batch.brain_mask)
+    window = tuple(slice(n // 2 - 3, n // 2 + 3) for n in batch.image.shape[2:])
+    box[(slice(None), slice(None), *window)] = True
+    return torch.where(box, torch.ones(()), batch.image), box
+
+
 def check_output(detector: AnomalyDetector, batch: Batch) -> None:
-    """Shape, type, range and background of the map."""
-    found = detector.anomaly_map(*batch)
+    """Shape, type, range and background of the map of brains that something is wrong with."""
+    found = detector.anomaly_map(plant(batch)[0], batch.brain_mask)
     assert found.shape == batch.brain_mask.shape
     assert found.dtype == torch.float32
     assert torch.isfinite(found).all()
@@ -113,10 +121,6 @@ def check_learns(losses: list[float]) -> None:
 
 def check_planted_lesion(detector: AnomalyDetector, batch: Batch) -> None:
     """A bright box in the brain scores above its surroundings."""
-    image, box = batch.image.clone(), torch.zeros_like(batch.brain_mask)
-    centre = [n // 2 for n in image.shape[2:]]
-    window = tuple(slice(c - 2, c + 2) for c in centre)
-    box[(slice(None), slice(None), *window)] = True
-    image = torch.where(box, torch.ones(()), image)
+    image, box = plant(batch)
     found = detector.anomaly_map(image, batch.brain_mask)
     assert found[box & batch.brain_mask].mean() > found[~box & batch.brain_mask].mean()

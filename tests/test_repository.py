@@ -43,7 +43,7 @@ ALLOWED = {
     "evaluation": SCORING | {"evaluation"},
     "reporting": SCORING | {"evaluation", "reporting"},
 }
-ENTRY_POINTS = {"train", "predict", "evaluate", "prepare", "report", "controls"}
+ENTRY_POINTS = {"train", "predict", "evaluate", "prepare", "report", "controls", "stages"}
 
 
 def _layer(path: Path) -> str:
@@ -122,7 +122,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     "group",
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
-        *("input", "model/network"),
+        *("input", "model/network", "first_stage"),
     ],
 )
 def test_every_option_of_every_group_composes(group):

@@ -1,6 +1,5 @@
 """The model file: weights and a card of plain values, never a pickled object."""
 
-import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 
 from brainuad import __version__
 from brainuad.errors import InputError
-from brainuad.files import atomic_path
+from brainuad.files import atomic_path, hash_weights
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 
@@ -70,8 +69,4 @@ def load_model(path: Path) -> AnomalyDetector:
 
 def weights_hash(detector: AnomalyDetector) -> str:
     """SHA-256 over the names and values of all weights, and the model's configuration."""
-    digest = hashlib.sha256(repr(detector.card.get("model")).encode())
-    for name, value in sorted(detector.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return hash_weights(detector.state_dict(), about=repr(detector.card.get("model")))

@@ -1,6 +1,6 @@
 """Trains a method on healthy subjects, then predicts, scores and reports: one run folder.
 
-python train.py experiment=strega
+python train.py experiment=madad
 """
 
 import json
@@ -49,14 +49,16 @@ def train(cfg: DictConfig) -> None:
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.inputs import as_input
+    from brainuad.stages import build_on, with_first_stage
 
     started = time.time()
     _quieten()
     out = _output_dir(cfg)
-    config = resolve(cfg)
-    seed_everything(cfg.seed, workers=True, verbose=False)
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
     cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
+    first_stage = with_first_stage(cfg, cohort, train)
+    config = resolve(cfg)
+    seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
     detector.card = _card(config, cohort)
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -72,6 +74,9 @@ def train(cfg: DictConfig) -> None:
             tiling=tiling,
             packages=RUN_PACKAGES,
         )
+        if first_stage is not None:
+            build_on(detector, first_stage, tiling, datamodule.scans, out)
+        datamodule.training_set = detector.training_set
         _fit(cfg, detector, datamodule, out)
         failures += bad + datamodule.failures
         detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)

@@ -1,15 +1,16 @@
 """Healthy training and validation tiles as a Lightning data module."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from brainuad.data.augment import Augment
 from brainuad.data.manifest import Cohort
 from brainuad.data.slices import EpochSampler, TileDataset, build_cache
 from brainuad.data.tiling import Tiling
-from brainuad.types import Batch
 
 
 class HealthyDataModule(LightningDataModule):
@@ -50,6 +51,8 @@ class HealthyDataModule(LightningDataModule):
         self.augment = augment
         self.seed = seed
         self.min_brain_fraction = min_brain_fraction
+        self.training_set: Callable[[TileDataset, Path], Dataset[Any]] | None = None
+        """What a method makes of the tiles before it trains on them; None for the tiles."""
         self.failures: list[tuple[str, str]] = []
         self.folders: dict[str, Path] = {}
 
@@ -66,16 +69,19 @@ class HealthyDataModule(LightningDataModule):
                 )
                 self.failures += failures
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled, augmented training tiles."""
         return self._loader("train", self.augment, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation tiles in order, as they are."""
         return self._loader("val", None, shuffle=False)
 
-    def _loader(self, split: str, augment: Augment | None, shuffle: bool) -> DataLoader[Batch]:
-        dataset = TileDataset(self.folders[split], augment, self.seed)
+    def _loader(self, split: str, augment: Augment | None, shuffle: bool) -> DataLoader[Any]:
+        tiles = TileDataset(self.folders[split], augment, self.seed)
+        dataset: Dataset[Any] = tiles
+        if self.training_set is not None:
+            dataset = self.training_set(tiles, self.cache_dir)
         world, rank = (
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         )

@@ -5,7 +5,7 @@ NIfTI files are unzipped once, when the cache is made; the training loop only re
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class TileDataset(Dataset):
     def __init__(self, folder: Path, augment: Augment | None = None, seed: int = 0) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         shape = tuple(meta["shape"])
+        self.folder = folder
         self.images = np.memmap(folder / "images.bin", meta["dtype"], "r", shape=shape)
         one_channel = (shape[0], 1, *shape[2:])
         self.brain_masks = np.memmap(folder / "masks.bin", bool, "r", shape=one_channel)
@@ -139,6 +140,25 @@ def _fill_cache(
         )
     meta = {"shape": [count, *shapes[0][1:]], "dtype": dtype, "failures": failures}
     files.write_json(folder / "meta.json", meta)
+
+
+def brain_tiles(
+    scans: Iterable[Scan], tiling: Tiling, min_brain_fraction: float = 0.05
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Tiles `(N, C, *S)` with enough brain and their masks `(N, 1, *S)`, a scan at a time.
+
+    Scans that cannot be read, or without such a tile, are left out.
+    """
+    for scan in scans:
+        try:
+            image, brain_mask = load_scan(scan)
+        except InputError:
+            continue
+        tiles = tiling.split(image)[0]
+        masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
+        kept = masks.flatten(1).float().mean(1) >= min_brain_fraction
+        if kept.any():
+            yield tiles[kept], masks[kept]
 
 
 def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:

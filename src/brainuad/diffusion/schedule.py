@@ -7,6 +7,7 @@ Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", ICML 2
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,4 +49,5 @@ def sampling_timesteps(num_timesteps: int, sampling_steps: int) -> list[int]:
     """
     if not 1 <= sampling_steps <= num_timesteps:
         raise ValueError(f"sampling_steps is {sampling_steps}; use 1 to {num_timesteps}")
-    return torch.linspace(0, num_timesteps - 1, sampling_steps).round().long().flip(0).tolist()
+    spread = np.linspace(0, num_timesteps - 1, sampling_steps).round().astype(int)
+    return spread[::-1].tolist()

@@ -9,8 +9,10 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.data import Dataset
 
 from brainuad.data.manifest import Scan
+from brainuad.data.slices import TileDataset
 from brainuad.data.tiling import Tiling
 from brainuad.types import Batch, Detection
 
@@ -79,6 +81,13 @@ class AnomalyDetector(LightningModule, ABC):
         """`(B, C, *S)`, `(B, 1, *S)` to the anomaly map `(B, 1, *S)`; see `Detection`."""
         return self.detect(image, brain_mask).anomaly_map
 
+    def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
+        """What a method trains on, indexed by (epoch, index): the tiles, or what it makes of them.
+
+        Called when the detector is on its device. What is made is kept in `cache_dir`.
+        """
+        return tiles
+
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
     ) -> None:
@@ -100,10 +109,11 @@ class AnomalyDetector(LightningModule, ABC):
         self._step("val", batch)
 
     def configure_optimizers(self) -> Any:
-        """Calls the injected factories."""
+        """Calls the injected factories on what is trained; frozen parts never reach them."""
         if self.optimizer_factory is None:
             raise ValueError(f"{type(self).__name__} needs an optimizer to train")
-        optimizer = self.optimizer_factory(self.parameters())
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer_factory(trained)
         if self.scheduler_factory is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
@@ -113,7 +123,7 @@ class AnomalyDetector(LightningModule, ABC):
         checkpoint["brainuad"] = self.card
 
     def _step(self, stage: str, batch: Batch) -> Tensor:
-        terms = self.loss(Batch(*batch))
+        terms = self.loss(batch)
         self.log_dict(
             {f"{stage}/{name}": value.detach() for name, value in terms.items()},
             on_step=False,

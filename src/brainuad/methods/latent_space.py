@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from brainuad.data.manifest import Scan
-from brainuad.data.slices import load_scan
+from brainuad.data.slices import brain_tiles
 from brainuad.data.tiling import Tiling
-from brainuad.errors import InputError
 from brainuad.files import atomic_path, write_json
 from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.networks.context_vae import gaussian_kl
@@ -52,11 +51,8 @@ def check_latent(
     middles: list[Tensor] = []
     generator = torch.Generator().manual_seed(0)
     detector.eval()
-    for scan in held_out[:MOST_SCANS]:
-        try:
-            tiles, masks, levels = _tiles(scan, tiling)
-        except InputError:
-            continue
+    for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling):
+        levels = _levels(len(tiles))
         painted = paint_boxes(
             tiles, *draw_boxes(tiles, detector.max_squares, detector.max_side, generator)
         )
@@ -93,26 +89,16 @@ def check_latent(
     write_json(out / "latent.json", record)
 
 
-def _tiles(scan: Scan, tiling: Tiling) -> tuple[Tensor, Tensor, Tensor]:
-    """Tiles with brain, their masks, and their level in the brain, 0 to LEVELS - 1."""
-    image, brain_mask = load_scan(scan)
-    tiles = tiling.split(image)[0]
-    masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
-    kept = masks.flatten(1).float().mean(1) >= 0.05
-    if not kept.any():
-        raise InputError(f"{scan.image}: no tile holds enough brain")
-    levels = torch.linspace(0, LEVELS - 1, int(kept.sum())).round().long()
-    return tiles[kept], masks[kept], levels
+def _levels(count: int) -> Tensor:
+    """Where in the brain the tiles of a scan are, 0 to LEVELS - 1."""
+    return torch.linspace(0, LEVELS - 1, count).round().long()
 
 
 def _mean_image(scans: Sequence[Scan], tiling: Tiling) -> Tensor:
     """`(LEVELS, C, *S)`: the training tiles' mean at each level; empty levels take the next."""
     total, count = torch.zeros(()), torch.zeros(LEVELS)
-    for scan in scans:
-        try:
-            tiles, _, levels = _tiles(scan, tiling)
-        except InputError:
-            continue
+    for tiles, _ in brain_tiles(scans, tiling):
+        levels = _levels(len(tiles))
         if total.ndim == 0:
             total = torch.zeros(LEVELS, *tiles.shape[1:])
         total.index_add_(0, levels, tiles)

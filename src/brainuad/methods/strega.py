@@ -32,6 +32,7 @@ from brainuad.methods.detector import (
     Residual,
     SchedulerFactory,
 )
+from brainuad.methods.draws import mean_and_std
 from brainuad.methods.geco import GECO
 from brainuad.methods.latent_space import check_latent
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
@@ -96,15 +97,8 @@ class StRegA(ReconstructionDetector):
         mu, log_sigma = self.network.encode(image)
         generator = torch.Generator().manual_seed(self.sample_seed)
         noise = torch.randn(self.n_samples, *mu.shape[1:], generator=generator).to(mu)
-        mean = reconstruction = squares = torch.zeros(())
-        for count, draw in enumerate(noise, start=1):
-            decoded = self.network.decode(mu + torch.exp(log_sigma) * draw)
-            residual = self.residual(image, decoded, brain_mask).float()
-            # Welford's update: a difference of squares would cancel in float32.
-            before, mean = mean, mean + (residual - mean) / count
-            squares = squares + (residual - before) * (residual - mean)
-            reconstruction = reconstruction + (decoded.float() - reconstruction) / count
-        return Detection(mean, reconstruction, (squares / self.n_samples).clamp_min(0).sqrt())
+        decoded = (self.network.decode(mu + torch.exp(log_sigma) * draw) for draw in noise)
+        return mean_and_std((self.residual(image, d, brain_mask), d) for d in decoded)
 
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path

@@ -7,6 +7,8 @@ from monai.networks.nets.autoencoderkl import AEKLDownsample, AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainuad.errors import InputError
+
 
 class LatentAutoencoder(nn.Module):
     """Latent diffusion's first stage: images in [0, 1] outside, in [-1, 1] inside.
@@ -54,7 +56,15 @@ class LatentAutoencoder(nn.Module):
         """Mean and standard deviation of the posterior, scaled.
 
         `(B, C, H, W)` in [0, 1] to twice `(B, latent_channels, H / d, W / d)` for a downsampling d.
+
+        Raises:
+            InputError: d does not divide H or W.
         """
+        if any(side % self.downsampling for side in image.shape[2:]):
+            raise InputError(
+                f"slices of {' x '.join(map(str, image.shape[2:]))} pixels cannot be encoded; make "
+                f"data.slice_size a multiple of {self.downsampling}, the autoencoder's downsampling"
+            )
         mean, std = self.network.encode(functional.pixel_unshuffle(2 * image - 1, self.patch))
         return mean * self.scale, std * self.scale
 

@@ -65,6 +65,7 @@ class MaskedUNet(nn.Module):
                 f"width is {width}; use a multiple of heads ({heads}) and norm_groups "
                 f"({norm_groups})"
             )
+        self.channels = channels
         self.width = width
         time = 4 * width
 

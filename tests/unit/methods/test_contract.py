@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from brainuad.instantiate import instantiate, resolve
+from brainuad.networks.latent_autoencoder import measure_scale
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
@@ -50,6 +51,11 @@ def trained(request):
         "subjects": {},
     }
     batch = contract.phantom_batch(SIZE, instantiate(cfg.tiling))
+    if cfg.first_stage is not None:
+        stage = instantiate(cfg.first_stage.model)
+        contract.train_steps(stage, batch, 200)
+        measure_scale(stage.eval().autoencoder, [batch.image])
+        detector.autoencoder.load_state_dict(stage.autoencoder.state_dict())
     losses = contract.train_steps(detector, batch, 200) if detector.learns else []
     return detector, batch, losses
 

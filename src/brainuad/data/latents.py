@@ -1,0 +1,99 @@
+"""The training set of latent methods: every tile encoded once, in one memory-mapped array."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from brainuad import files
+from brainuad.data.slices import Key, TileDataset
+
+BATCH = 64
+
+
+class Latents(NamedTuple):
+    """What a latent method trains on.
+
+    Attributes:
+        mean: `(B, c, h, w)` of the posterior, scaled to unit size.
+        std: the same, its standard deviation.
+        brain_share: `(B, 1, h, w)` share of brain in each cell, in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+    brain_share: Tensor
+
+
+class LatentDataset(Dataset[Latents]):
+    """Encoded tiles; epoch e reads copy e modulo the number of copies.
+
+    Args:
+        folder: made by `build_latents`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        shape = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["shape"]
+        self.values = np.memmap(folder / "latents.bin", np.float16, "r", shape=tuple(shape))
+
+    def __len__(self) -> int:
+        return self.values.shape[1]
+
+    def __getitem__(self, key: Key) -> Latents:
+        """One sample without the batch axis, float32."""
+        epoch, index = key
+        sample = self.values[epoch % len(self.values), index].astype(np.float32)
+        channels = (len(sample) - 1) // 2
+        return Latents(*torch.from_numpy(sample).split([channels, channels, 1]))
+
+
+def build_latents(
+    tiles: TileDataset, encode: Callable[..., Latents], key: str, root: Path, copies: int
+) -> LatentDataset:
+    """Encodes tiles once, in half precision, and finds them again by content.
+
+    Args:
+        tiles: what is encoded, augmented as in epochs 0 to `copies` - 1.
+        encode: from a batch of images and brain masks to latents.
+        key: stands for `encode`, such as the hash of its weights.
+        root: folder of all such caches.
+        copies: of every tile, each augmented in its own way; 1 where there is no augmentation.
+
+    Returns:
+        The encoded tiles. With as many copies as epochs they are what encoding on the fly gives,
+        but for half precision.
+    """
+    if tiles.augment is None:
+        copies = 1
+    recipe = json.dumps([tiles.folder.name, repr(tiles.augment), tiles.seed, copies, key])
+    folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Processes of one run, and runs of one sweep, ask for the same latents at the same time.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            with files.atomic_folder(folder) as temporary:
+                _fill(tiles, encode, temporary, copies)
+    return LatentDataset(folder)
+
+
+def _fill(tiles: TileDataset, encode: Callable[..., Latents], folder: Path, copies: int) -> None:
+    keys = [(copy, index) for copy in range(copies) for index in range(len(tiles))]
+    shape: list[int] = []
+    with (folder / "latents.bin").open("wb") as file:
+        for start in track(
+            range(0, len(keys), BATCH), description="encoding tiles", transient=True
+        ):
+            samples = [tiles[key] for key in keys[start : start + BATCH]]
+            images, masks = (torch.stack(part) for part in zip(*samples, strict=True))
+            latents = torch.cat(encode(images, masks), dim=1).cpu().numpy().astype(np.float16)
+            file.write(latents.tobytes())
+            shape = [copies, len(tiles), *latents.shape[1:]]
+    files.write_json(folder / "meta.json", {"shape": shape})

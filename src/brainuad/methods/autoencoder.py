@@ -1,0 +1,197 @@
+"""The KL autoencoder: first stage of latent methods, and a detector of its own beside them.
+
+Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022 (arXiv
+2112.10752), with MONAI's network and discriminator. On images x in [-1, 1]:
+
+    L = |x_hat - x|_1 + kl_weight KL(q(z|x) || N(0, I)) + w_t [ G(x_hat) + D(x_hat, x) ]
+
+with means over pixels and latent elements, z sampled. G is the least-squares loss of the
+reconstruction under the patch discriminator, through which no gradient reaches the
+discriminator; D is the discriminator's own, through which none reaches the autoencoder; w_t is 0
+before `adversarial_start` steps. One optimiser holds both networks: each gets the gradient that
+two taking turns on one reconstruction would give it.
+
+Differs from the paper: L1 without a perceptual term, because its features are a download; a fixed
+adversarial weight in place of the one adapted to the last layer's gradient; KL as a mean. As a
+detector it scores by its residual: the control that says what the diffusion adds.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.losses.adversarial_loss import PatchAdversarialLoss
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+from torch.func import functional_call
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from brainuad.data.manifest import Scan
+from brainuad.data.slices import brain_tiles
+from brainuad.data.tiling import Tiling
+from brainuad.files import write_json
+from brainuad.methods.detector import (
+    OptimizerFactory,
+    ReconstructionDetector,
+    Residual,
+    SchedulerFactory,
+)
+from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scale
+from brainuad.types import Batch
+
+MOST_SCANS = 50
+"""At most so many scans measure the scale, and as many the quality."""
+
+
+class KLAutoencoder(ReconstructionDetector):
+    """Autoencoder with a KL-regularised, measured latent.
+
+    Args:
+        autoencoder: the network with its latent scale; what a second stage takes over.
+        residual: from image, reconstruction and brain mask to the anomaly map.
+        optimizer: factory.
+        scheduler: factory or None.
+        discriminator: factory of the patch discriminator; not called without a weight.
+        kl_weight: of the KL term.
+        adversarial_weight: w; 0 builds no discriminator.
+        adversarial_start: training steps before the adversarial terms count.
+        min_psnr_db: below this on healthy held-out brains a warning is due. 26 dB is an error of
+            0.05 of the intensity range: as much as a faint lesion's contrast, so that a second
+            stage could not tell its own blur from one.
+        min_ssim: the same for the structural similarity, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        autoencoder: LatentAutoencoder,
+        residual: Residual,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        discriminator: Callable[[], nn.Module] | None = None,
+        kl_weight: float = 1e-3,
+        adversarial_weight: float = 0.0,
+        adversarial_start: int = 1000,
+        min_psnr_db: float = 26.0,
+        min_ssim: float = 0.85,
+    ) -> None:
+        super().__init__(residual, optimizer, scheduler)
+        self.autoencoder = autoencoder
+        self.discriminator = None
+        if adversarial_weight > 0:
+            if discriminator is None:
+                raise ValueError("adversarial_weight is above 0; give a discriminator")
+            self.discriminator = discriminator()
+            self.adversarial = PatchAdversarialLoss(criterion="least_squares")
+        self.kl_weight = kl_weight
+        self.adversarial_weight = adversarial_weight
+        self.adversarial_start = adversarial_start
+        self.min_psnr_db = min_psnr_db
+        self.min_ssim = min_ssim
+
+    def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
+        """Decodes the posterior's mean."""
+        return self.autoencoder.decode(self.autoencoder.encode(image)[0])
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The objective above; in validation z is the mean and the adversarial terms are left out.
+
+        So that the best epoch is not one in which the discriminator was weak.
+        """
+        mean, std = self.autoencoder.encode(batch.image)
+        z = mean + std * torch.randn_like(std) if self.training else mean
+        reconstruction = self.autoencoder.decode(z)
+        l1 = 2 * (reconstruction - batch.image).abs().mean()
+        scale = self.autoencoder.scale
+        kl = kl_divergence(Normal(mean / scale, std / scale), Normal(0.0, 1.0)).mean()
+        terms = {"loss": l1 + self.kl_weight * kl, "l1": l1, "kl": kl}
+        if self.training and self.discriminator is not None:
+            generator, discriminator = self._adversarial(batch.image, reconstruction)
+            # Times zero before the start: every parameter has a gradient in every step.
+            on = float(self.global_step >= self.adversarial_start)
+            terms["loss"] = terms["loss"] + on * self.adversarial_weight * (
+                generator + discriminator
+            )
+            terms |= {"generator": generator, "discriminator": discriminator}
+        return terms
+
+    def examine(
+        self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
+    ) -> None:
+        """Measures the latent scale on training scans and the quality on held-out ones.
+
+        Writes `autoencoder.json` and says in a line, with a warning where it is due, what a
+        second stage can hope for.
+        """
+        self.eval()
+        scale = measure_scale(self.autoencoder, self._images(tiling, train[:MOST_SCANS]))
+        found = [
+            reconstruction_quality(self.autoencoder, tiles.to(self.device), masks.to(self.device))
+            for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling)
+        ]
+        if not found:
+            return
+        psnr, ssim = (float(np.mean(values)) for values in zip(*found, strict=True))
+        good = psnr >= self.min_psnr_db and ssim >= self.min_ssim
+        record = {"psnr_db": psnr, "ssim": ssim, "scale": scale, "subjects": len(found)}
+        limits = {"min_psnr_db": self.min_psnr_db, "min_ssim": self.min_ssim}
+        self.card["quality"] = {**record, **limits, "good": good}
+        write_json(out / "autoencoder.json", self.card["quality"])
+        print(
+            f"autoencoder: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} in {len(found)} held-out healthy "
+            f"brains, latent scale {scale:.3f}"
+        )
+        if not good:
+            print(f"warning: {too_poor(self.card['quality'])}")
+
+    def _images(self, tiling: Tiling, scans: Sequence[Scan]) -> Iterator[Tensor]:
+        for tiles, _ in brain_tiles(scans, tiling):
+            for part in tiles.split(32):
+                yield part.to(self.device)
+
+    def _adversarial(self, image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+        """G for the autoencoder alone, D for the discriminator alone."""
+        assert self.discriminator is not None
+        fixed = {name: value.detach() for name, value in self.discriminator.named_parameters()}
+        judged = functional_call(self.discriminator, fixed, (2 * reconstruction - 1,))[-1]
+        generator = self.adversarial(judged, target_is_real=True, for_discriminator=False)
+        fake = self.discriminator(2 * reconstruction.detach() - 1)[-1]
+        real = self.discriminator(2 * image - 1)[-1]
+        discriminator = (
+            self.adversarial(fake, target_is_real=False, for_discriminator=True)
+            + self.adversarial(real, target_is_real=True, for_discriminator=True)
+        ) / 2
+        return generator, discriminator
+
+
+@torch.no_grad()
+def reconstruction_quality(
+    autoencoder: LatentAutoencoder, tiles: Tensor, brain_mask: Tensor
+) -> tuple[float, float]:
+    """PSNR in dB and SSIM (Gaussian window) over the brain of one healthy scan; data range 1.
+
+    Args:
+        autoencoder: in evaluation mode, on the device of the others.
+        tiles: `(N, C, H, W)` in [0, 1].
+        brain_mask: `(N, 1, H, W)` bool.
+    """
+    parts = [autoencoder.decode(autoencoder.encode(part)[0]) for part in tiles.split(32)]
+    zero = torch.zeros((), device=tiles.device)
+    found = torch.where(brain_mask, torch.cat(parts).clamp(0, 1), zero)
+    inside = brain_mask.expand_as(tiles)
+    psnr = -10 * (found - tiles)[inside].double().square().mean().log10()
+    full = structural_similarity_index_measure(
+        found, tiles, data_range=1.0, return_full_image=True
+    )[1]
+    return psnr.item(), full[inside].double().mean().item()
+
+
+def too_poor(quality: Mapping[str, Any]) -> str:
+    """What the user of a second stage should know of a poor first one."""
+    return (
+        f"the autoencoder is too poor for a second stage (PSNR {quality['psnr_db']:.1f} dB, SSIM "
+        f"{quality['ssim']:.3f}; wanted {quality['min_psnr_db']:g} dB and "
+        f"{quality['min_ssim']:g}): what it blurs cannot be told from a lesion; train it longer "
+        "or give it more channels"
+    )

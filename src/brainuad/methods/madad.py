@@ -1,0 +1,198 @@
+"""MAD-AD: masked diffusion in latent space.
+
+Beizaee, Lodygensky, Desrosiers, Dolz, "MAD-AD: Masked Diffusion for Unsupervised Brain Anomaly
+Detection", IPMI 2025 (arXiv 2502.16943), and its released code. Anomalies are treated as if they
+were noise in some cells of the latent. Training noises random patches and teaches one network
+which cells are clean (m) and what the clean latent is (x_0); at test time nothing is noised, and
+only the cells that look noised move towards the healthy latent.
+
+    x_t = m x_0 + (1 - m) (sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps)
+    L = mean (x_0_hat - x_0)^2 + mask_weight mean (m_hat - m)^2
+
+Differs from the released code: the autoencoder is ours and trained on the same healthy brains,
+not a fine-tuned natural-image one; the noise of the sampler is drawn once for all slices, from a
+seed, so that a slice's map does not depend on its batch; a noised patch may be cut at the border
+of a latent that no patch divides. Settings of the paper: `experiment=madad_paper`.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from brainuad.data.latents import Latents, build_latents
+from brainuad.data.slices import TileDataset
+from brainuad.diffusion.masks import (
+    PROBABILITIES,
+    SIZES,
+    brain_share,
+    draw_mask,
+    patch_mask,
+    spare_background,
+)
+from brainuad.diffusion.process import add_noise, noisiness, restore
+from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
+from brainuad.files import hash_weights
+from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.draws import mean_and_std
+from brainuad.networks.latent_autoencoder import LatentAutoencoder
+from brainuad.networks.masked_unet import MaskedUNet
+from brainuad.types import Batch, Detection
+
+
+class MADAD(AnomalyDetector):
+    """Masked latent diffusion, on slices.
+
+    Args:
+        autoencoder: the first stage; frozen.
+        network: `MaskedUNet`, from noised latents and timesteps to x_0 and m.
+        residual: from reference, reconstruction and brain mask to the anomaly map.
+        optimizer: factory; the paper's is AdamW with 4e-5 and a weight decay of 1e-4.
+        scheduler: factory or None.
+        num_timesteps: T.
+        patch_sizes: sides of a noised patch in cells.
+        patch_probabilities: of these; height and width are drawn independently.
+        max_fraction: a slice's noised share is uniform between 0 and this.
+        min_brain: cells whose surroundings hold less brain than this are never noised.
+        mask_weight: of the mask's error.
+        latent_copies: of every training slice, each augmented in its own way and encoded once, to
+            be kept on disk; 0 augments and encodes anew in every step.
+        sampling_steps: of the sampler, 1 to T; None for T.
+        eta: 0 makes the sampler deterministic, 1 is DDPM.
+        mask_threshold: cells whose predicted m is this or more keep their value; above 1 none.
+        seed: of the sampler's noise.
+        n_samples: 1, or so many draws of the noise: the map is their mean, the uncertainty their
+            standard deviation.
+        scores_by: `residual`, or `mask` for 1 - m of the untouched latent, without sampling.
+        reference: what the reconstruction is compared with, `decoded` (the untouched latent, so
+            that the autoencoder's own error cancels) or `input`.
+
+    Raises:
+        ValueError: an option is out of range, or the network's latents are not the autoencoder's.
+    """
+
+    alpha_bar: Tensor
+
+    def __init__(
+        self,
+        autoencoder: LatentAutoencoder,
+        network: MaskedUNet,
+        residual: Residual,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        num_timesteps: int = 10,
+        patch_sizes: Sequence[int] = SIZES,
+        patch_probabilities: Sequence[float] = PROBABILITIES,
+        max_fraction: float = 0.4,
+        min_brain: float = 0.9,
+        mask_weight: float = 0.001,
+        latent_copies: int = 0,
+        sampling_steps: int | None = None,
+        eta: float = 0.5,
+        mask_threshold: float = 0.5,
+        seed: int = 0,
+        n_samples: int = 1,
+        scores_by: str = "residual",
+        reference: str = "decoded",
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        if scores_by not in ("residual", "mask"):
+            raise ValueError(f"scores_by is '{scores_by}'; use residual or mask")
+        if reference not in ("decoded", "input"):
+            raise ValueError(f"reference is '{reference}'; use decoded or input")
+        if n_samples < 1 or not 0 <= eta <= 1:
+            raise ValueError(f"n_samples is {n_samples}, eta {eta}; use 1 or more and 0 to 1")
+        if network.channels != autoencoder.latent_channels:
+            raise ValueError(
+                f"the network takes latents of {network.channels} channels, the autoencoder's have "
+                f"{autoencoder.latent_channels}; set model.network.channels"
+            )
+        self.autoencoder = autoencoder
+        self.autoencoder.freeze()
+        self.network = network
+        self.residual = residual
+        self.draw_mask = partial(
+            draw_mask,
+            sizes=tuple(patch_sizes),
+            probabilities=tuple(patch_probabilities),
+            max_fraction=max_fraction,
+        )
+        self.min_brain = min_brain
+        self.mask_weight = mask_weight
+        self.latent_copies = latent_copies
+        self.timesteps = sampling_timesteps(num_timesteps, sampling_steps or num_timesteps)
+        self.eta = eta
+        self.mask_threshold = mask_threshold
+        self.seed = seed
+        self.n_samples = n_samples
+        self.scores_by = scores_by
+        self.reference = reference
+        # Not in the checkpoint: it is its closed form.
+        self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
+
+    def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
+        """Latents, where they are kept; the tiles otherwise."""
+        if self.latent_copies == 0:
+            return tiles
+        key = hash_weights(self.autoencoder.state_dict())
+        return build_latents(tiles, self.encode, key, cache_dir / "latents", self.latent_copies)
+
+    @torch.no_grad()
+    def encode(self, image: Tensor, brain_mask: Tensor) -> Latents:
+        """Images `(B, C, H, W)` and brain masks, on any device, to float32 latents on this one."""
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        with half:
+            mean, std = self.autoencoder.encode(image.to(self.device))
+        share = brain_share(brain_mask.to(self.device), self.autoencoder.downsampling)
+        return Latents(mean.float(), std.float(), share)
+
+    def loss(self, batch: Batch | Latents) -> dict[str, Tensor]:
+        """The objective above; in validation latents are means and every draw is the same."""
+        latents = batch if isinstance(batch, Latents) else self.encode(*batch)
+        count, cells = len(latents.mean), latents.mean.shape[2:]
+        here = latents.mean.device
+        # Drawn on the device in training; on the CPU in validation, the same for any device.
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        where = here if self.training else torch.device("cpu")
+        draw = self.draw_mask(count, cells, where, generator=generator)
+        noise = torch.randn(2, *latents.mean.shape, generator=generator, device=where).to(here)
+        steps = torch.randint(len(self.alpha_bar), (count,), generator=generator, device=where)
+        steps = steps.to(here)
+        x_0 = latents.mean + latents.std * noise[0] if self.training else latents.mean
+        mask = patch_mask(draw, cells).to(here)
+        mask = spare_background(mask, latents.brain_share, self.min_brain)
+        x_t = add_noise(x_0, mask, self.alpha_bar[steps], noise[1])
+        clean, found = self.network(x_t, steps)
+        error = functional.mse_loss(clean.float(), x_0)
+        mask_error = functional.mse_loss(found.float(), mask)
+        loss = error + self.mask_weight * mask_error
+        return {"loss": loss, "latent": error, "mask": mask_error}
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The residual of the restored latent, or the predicted mask."""
+        z = self.autoencoder.encode(image)[0].float()
+        if self.scores_by == "mask":
+            noisy = noisiness(self.network, z, self.timesteps)
+            size = image.shape[2:]
+            return Detection(functional.interpolate(noisy, size=size, mode="bilinear"), None)
+        reference = image if self.reference == "input" else self.autoencoder.decode(z)
+        draws = (
+            (self.residual(reference, healthy, brain_mask), healthy) for healthy in self._healthy(z)
+        )
+        found = mean_and_std(draws)
+        return found if self.n_samples > 1 else found._replace(uncertainty=None)
+
+    def _healthy(self, z: Tensor) -> Iterator[Tensor]:
+        """Decoded restorations of `z`, one a draw of the sampler's noise."""
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.n_samples):
+            eps = torch.randn(len(self.timesteps), *z.shape[1:], generator=generator).to(z)
+            restored = restore(
+                self.network, z, self.alpha_bar, self.timesteps, eps, self.eta, self.mask_threshold
+            )
+            yield self.autoencoder.decode(restored)

@@ -1,0 +1,219 @@
+"""Methods that stand on a model of their own: the first stage, trained once and found again.
+
+`first_stage` in the configuration describes it; `model.autoencoder=PATH` takes a given one. It is
+a run like any other, in `cache/stages/HASH`, where the hash is of all that decides its weights.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from omegaconf import DictConfig, open_dict
+
+from brainuad import __version__
+from brainuad.errors import InputError, PartialFailure
+from brainuad.files import write_json
+from brainuad.instantiate import resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainuad.data.manifest import Cohort, Scan
+    from brainuad.data.tiling import Tiling
+    from brainuad.methods.detector import AnomalyDetector
+
+DECIDING = ("data", "input", "model", "tiling", "datamodule", "trainer", "seed")
+"""Of a run's configuration: what its weights depend on."""
+
+NEUTRAL = ("cache_dir", "jobs", "num_workers", "accelerator", "enable_progress_bar")
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """An autoencoder to build a method on.
+
+    Attributes:
+        config: of the `LatentAutoencoder`.
+        weights: its state.
+        quality: PSNR, SSIM and more, as its training measured them; empty for a public one.
+    """
+
+    config: dict[str, Any]
+    weights: "dict[str, Tensor]"
+    quality: dict[str, Any]
+
+
+def with_first_stage(
+    cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], None]
+) -> FirstStage | None:
+    """The first stage of a run, trained now if there is none yet; None for methods without one.
+
+    Puts the configuration of the autoencoder in the place of its path.
+
+    Args:
+        cfg: of the run.
+        cohort: of the run.
+        train: makes a run folder from a configuration.
+
+    Raises:
+        InputError: a given autoencoder cannot be used.
+    """
+    given = cfg.model.get("autoencoder")
+    if isinstance(given, str):
+        stage = read_first_stage(Path(given))
+        with open_dict(cfg):
+            cfg.model.autoencoder = stage.config
+        return stage
+    if cfg.first_stage is None:
+        return None
+    stage_cfg = _run_of(cfg)
+    folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
+    stage_cfg.paths.output_dir = str(folder)
+    model = folder / "model.ckpt"
+    if model.is_file():
+        print(f"first stage: {model} is there already")
+    else:
+        print("first stage: training the autoencoder")
+        _train_once(stage_cfg, model, train)
+    return read_first_stage(model)
+
+
+def build_on(
+    detector: "AnomalyDetector",
+    stage: FirstStage,
+    tiling: "Tiling",
+    scans: "Mapping[str, Sequence[Scan]]",
+    out: Path,
+) -> None:
+    """Puts the weights in and writes `autoencoder.json`; says so when the first stage is poor.
+
+    A public autoencoder's latent scale and quality are measured here, on these scans.
+
+    Args:
+        detector: what stands on the stage.
+        stage: its first stage.
+        tiling: of both.
+        scans: healthy ones of `train` and `val`, as the detector sees them.
+        out: run folder.
+    """
+    from torch import nn
+
+    from brainuad.methods.autoencoder import KLAutoencoder, too_poor
+    from brainuad.methods.residuals import signed
+
+    autoencoder = detector.autoencoder
+    assert isinstance(autoencoder, nn.Module)
+    autoencoder.load_state_dict(stage.weights)
+    quality = stage.quality
+    if quality:
+        write_json(out / "autoencoder.json", quality)
+        if not quality["good"]:
+            print(f"warning: {too_poor(quality)}")
+    else:
+        measured = KLAutoencoder(autoencoder, signed)  # type: ignore[arg-type]
+        measured.examine(tiling, scans["train"], scans["val"], out)
+        quality = measured.card["quality"]
+    detector.card["first_stage"] = quality
+
+
+def read_first_stage(path: Path) -> FirstStage:
+    """An autoencoder from a checkpoint of ours or from public weights.
+
+    Args:
+        path: `.ckpt` of `experiment=autoencoder` or of a method that holds one, or
+            `.safetensors` in the layout that `networks.public_vae` describes.
+
+    Raises:
+        InputError: unreadable, or without an autoencoder.
+    """
+    import torch
+
+    from brainuad.checkpoint import read_checkpoint
+    from brainuad.networks.public_vae import read_public_vae
+
+    if path.suffix == ".safetensors":
+        options, weights = read_public_vae(path)
+        network = {"_target_": "brainuad.networks.public_vae.public_vae", **options}
+        config = {
+            "_target_": "brainuad.networks.latent_autoencoder.LatentAutoencoder",
+            "network": network,
+        }
+        named = {f"network.{name}": value for name, value in weights.items()}
+        return FirstStage(config, named | {"scale": torch.ones(())}, {})
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.get("brainuad") or {}
+    described = (card.get("model") or {}).get("autoencoder")
+    prefix = "autoencoder."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    if described is None or not weights:
+        raise InputError(
+            f"{path}: holds no autoencoder; give a model.ckpt of experiment=autoencoder or a "
+            ".safetensors file of a public one"
+        )
+    return FirstStage(described, weights, card.get("quality") or card.get("first_stage") or {})
+
+
+def _run_of(cfg: DictConfig) -> DictConfig:
+    """The configuration of the first stage's own run."""
+    stage = copy.deepcopy(cfg)
+    first = stage.first_stage
+    with open_dict(stage):
+        stage.model = first.model
+        stage.name = first.name
+        stage.seed = first.seed
+        stage.max_epochs = first.max_epochs
+        stage.datamodule.batch_size = first.batch_size
+        stage.update(first_stage=None, logger=None, ckpt="last")
+        stage.update(predict=False, evaluate=False, report=False)
+    return stage
+
+
+def _hash(cfg: DictConfig, cohort: "Cohort") -> str:
+    """Of the configuration, the version, and the healthy scans that are trained on."""
+    config = resolve(cfg)
+    scans = [
+        (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
+        for scan in cohort.scans
+        if scan.healthy and scan.split in ("train", "val") and scan.sequence == cfg.data.sequence
+        for path in (scan.image, scan.brain_mask)
+        if path.is_file()
+    ]
+    recipe = [__version__, _without_neutral({key: config[key] for key in DECIDING}), scans]
+    return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
+
+
+def _without_neutral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_neutral(item) for key, item in value.items() if key not in NEUTRAL}
+    return value
+
+
+def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], None]) -> None:
+    """Trains unless another process does; that one is waited for."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    model.parent.mkdir(parents=True, exist_ok=True)
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        # The other ranks of a run train together with the first, which holds the lock.
+        _train(cfg, train)
+        return
+    with FileLock(model.with_name(".lock")):
+        if not model.is_file():
+            _train(cfg, train)
+
+
+def _train(cfg: DictConfig, train: Callable[[DictConfig], None]) -> None:
+    try:
+        train(cfg)
+    except PartialFailure as failure:
+        # The run that this stage is for meets the same subjects and lists them at its end.
+        print(f"first stage: {str(failure).splitlines()[0]}")
