@@ -23,11 +23,14 @@ from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.files import write_json
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.networks.layout import to_channels_last
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.native import to_native
 from brainuad.types import Detection
 
 Failures = list[tuple[str, str]]
+
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 KINDS = ("anomaly", "reconstruction", "uncertainty", "input", "mask")
 """Of files a subject in the folder of maps."""
@@ -148,10 +151,36 @@ def read_trained_on(maps: Path) -> set[str]:
 
 
 def model_score(
-    detector: AnomalyDetector, tiling: Tiling, batch_size: int
+    detector: AnomalyDetector,
+    tiling: Tiling,
+    batch_size: int,
+    device: str = "cpu",
+    precision: str = "32-true",
 ) -> Callable[[Scan], Detection]:
-    """The score of a trained detector, for `write_maps`."""
-    return lambda scan: detect_volume(detector, tiling, *load_scan(scan), batch_size)
+    """The score of a trained detector, for `write_maps`.
+
+    Args:
+        detector: is moved to the device, its weights to the layout that convolutions prefer.
+        tiling: how the detector wants its input cut.
+        batch_size: tiles a forward pass.
+        device: a name that torch knows.
+        precision: in Lightning's words `32-true`, `bf16-mixed` or `16-mixed`.
+
+    Raises:
+        InputError: no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"predict_precision is {precision}; use one of {', '.join(PRECISIONS)}")
+    detector.to(device)
+    to_channels_last(detector)
+    half = PRECISIONS[precision]
+
+    def score(scan: Scan) -> Detection:
+        image, brain_mask = load_scan(scan)
+        with torch.autocast(detector.device.type, half, enabled=half is not None):
+            return detect_volume(detector, tiling, image, brain_mask, batch_size)
+
+    return score
 
 
 def oracle_score(scan: Scan) -> Detection:

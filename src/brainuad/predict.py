@@ -52,8 +52,10 @@ def predict(cfg: DictConfig) -> None:
         )
     out = Path(cfg.paths.output_dir)
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    detector.to(device(cfg.device))
-    score = model_score(detector, instantiate(card["tiling"]), cfg.predict_batch_size)
+    tiling = instantiate(card["tiling"])
+    score = model_score(
+        detector, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+    )
     tissue = instantiate(card.get("input", {}).get("tissue"))
     seen_as, bad = as_input(scans, tissue, cfg.paths.cache_dir, cfg.jobs)
     written = write_maps(

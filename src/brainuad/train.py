@@ -127,8 +127,10 @@ def detect_and_score(
     postprocess = instantiate(cfg.postprocess)
     val = cohort.select("val", sequence)
     test = cohort.select("test", sequence)
-    detector.to(device(cfg.device))
-    score = model_score(detector, instantiate(cfg.tiling), cfg.predict_batch_size)
+    tiling = instantiate(cfg.tiling)
+    score = model_score(
+        detector, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+    )
     trained_on = detector.card["subjects"]["train"] if detector.learns else []
     weights = weights_hash(detector)
     tissue = instantiate(cfg.input.tissue)

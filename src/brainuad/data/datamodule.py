@@ -11,6 +11,7 @@ from brainuad.data.augment import Augment
 from brainuad.data.manifest import Cohort
 from brainuad.data.slices import EpochSampler, TileDataset, build_cache
 from brainuad.data.tiling import Tiling
+from brainuad.errors import InputError
 
 
 class HealthyDataModule(LightningDataModule):
@@ -26,6 +27,9 @@ class HealthyDataModule(LightningDataModule):
         augment: of the training tiles; None for none.
         seed: of order and augmentation.
         min_brain_fraction: smallest share of brain in a tile that is trained on.
+
+    Raises:
+        InputError: the augmentation mirrors another axis than left to right.
     """
 
     def __init__(
@@ -41,6 +45,11 @@ class HealthyDataModule(LightningDataModule):
         min_brain_fraction: float = 0.05,
     ) -> None:
         super().__init__()
+        if augment is not None and augment.flip_axis not in (None, tiling.left_right_axis):
+            raise InputError(
+                f"augment.flip_axis is {augment.flip_axis}, which is not left to right in these "
+                "slices; set datamodule.augment.flip_axis=null"
+            )
         self.scans = {
             split: cohort.select(split, sequence, healthy=True) for split in ("train", "val")
         }

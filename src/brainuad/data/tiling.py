@@ -19,8 +19,13 @@ PLANES = {"sagittal": 1, "coronal": 2, "axial": 3}
 class Tiling(Protocol):
     """How a method wants its input cut."""
 
+    @property
+    def left_right_axis(self) -> int | None:
+        """Axis of a tile that runs from left to right; None where not all tiles have the same."""
+        ...
+
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """Cuts `(C, D, H, W)` into tiles `(N, C, *S)` and their locations `(N, 3)` int."""
+        """Cuts `(C, D, H, W)` into tiles `(N, C, *S)` and their locations `(N, k)` int."""
         ...
 
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -48,6 +53,11 @@ class SliceTiling:
             raise ValueError(f"plane is '{self.plane}'; use one of {', '.join(PLANES)}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"size is {self.size}; give a height and a width in voxels")
+
+    @property
+    def left_right_axis(self) -> int | None:
+        """The first; sagittal slices have none."""
+        return None if self.plane == "sagittal" else 0
 
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         """Cuts `(C, D, H, W)` into frames `(N, C, h, w)`; see `Tiling`."""
@@ -81,6 +91,47 @@ class SliceTiling:
 
 
 @dataclass(frozen=True)
+class PlanesTiling:
+    """Slices of several planes in one frame: a voxel's value is the mean over the planes.
+
+    Args:
+        planes: of `SliceTiling`, each once.
+        size: height and width of the frame in voxels, for all planes.
+    """
+
+    planes: tuple[str, ...] = ("axial", "coronal", "sagittal")
+    size: tuple[int, int] = (112, 112)
+
+    def __post_init__(self) -> None:
+        if not self.planes or len(set(self.planes)) < len(self.planes):
+            raise ValueError(f"planes is {self.planes}; name each plane once, at least one")
+        _ = self._parts
+
+    @property
+    def _parts(self) -> list[SliceTiling]:
+        return [SliceTiling(plane, self.size) for plane in self.planes]
+
+    @property
+    def left_right_axis(self) -> int | None:
+        """The first, without sagittal slices."""
+        return None if "sagittal" in self.planes else 0
+
+    def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames `(N, C, h, w)` of all planes, locations `(N, 4)` with the plane's number first."""
+        tiles, locations = zip(*(part.split(volume) for part in self._parts), strict=True)
+        numbered = [functional.pad(found, (1, 0), value=i) for i, found in enumerate(locations)]
+        return torch.cat(tiles), torch.cat(numbered)
+
+    def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """Puts each plane back and averages them; see `Tiling`."""
+        total = torch.zeros(tiles.shape[1], *shape, dtype=torch.float64)
+        for number, part in enumerate(self._parts):
+            here = locations[:, 0] == number
+            total += part.join(tiles[here], locations[here, 1:], shape)
+        return (total / len(self.planes)).to(tiles.dtype)
+
+
+@dataclass(frozen=True)
 class VolumeTiling:
     """The whole volume as one tile, for methods that see a scan at once.
 
@@ -95,6 +146,11 @@ class VolumeTiling:
     def __post_init__(self) -> None:
         if self.size is not None and (len(self.size) != 3 or min(self.size) < 1):
             raise ValueError(f"size is {self.size}; give a depth, height and width in voxels")
+
+    @property
+    def left_right_axis(self) -> int | None:
+        """The first."""
+        return 0
 
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         """`(C, D, H, W)` to `(N, C, *size)`, N = 1 where a frame holds it all; see `Tiling`."""

@@ -180,19 +180,28 @@ class MADAD(AnomalyDetector):
             noisy = noisiness(self.network, z, self.timesteps)
             size = image.shape[2:]
             return Detection(functional.interpolate(noisy, size=size, mode="bilinear"), None)
-        reference = image if self.reference == "input" else self.autoencoder.decode(z)
+        decoded = self.autoencoder.decode(z)
+        reference = image if self.reference == "input" else decoded
         draws = (
-            (self.residual(reference, healthy, brain_mask), healthy) for healthy in self._healthy(z)
+            (self.residual(reference, healthy, brain_mask), healthy)
+            for healthy in self._healthy(z, decoded)
         )
         found = mean_and_std(draws)
         return found if self.n_samples > 1 else found._replace(uncertainty=None)
 
-    def _healthy(self, z: Tensor) -> Iterator[Tensor]:
-        """Decoded restorations of `z`, one a draw of the sampler's noise."""
+    def _healthy(self, z: Tensor, decoded: Tensor) -> Iterator[Tensor]:
+        """Decoded restorations of `z`, one a draw of the sampler's noise.
+
+        A slice in which nothing moved is what `z` decodes to and is not decoded again.
+        """
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.n_samples):
             eps = torch.randn(len(self.timesteps), *z.shape[1:], generator=generator).to(z)
             restored = restore(
                 self.network, z, self.alpha_bar, self.timesteps, eps, self.eta, self.mask_threshold
             )
-            yield self.autoencoder.decode(restored)
+            moved = (restored != z).flatten(1).any(1)
+            healthy = decoded.clone()
+            if moved.any():
+                healthy[moved] = self.autoencoder.decode(restored[moved])
+            yield healthy

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainuad.data.tiling import SliceTiling, VolumeTiling
+from brainuad.data.tiling import PLANES, PlanesTiling, SliceTiling, VolumeTiling
 
 lengths = st.integers(1, 13)
 
@@ -32,6 +32,35 @@ def test_join_undoes_split_of_volumes_exactly(shape, size, seed):
     tiles, locations = VolumeTiling(size).split(volume)
     assert tiles.shape[1:] == (shape[0], *size)
     assert torch.equal(VolumeTiling(size).join(tiles, locations, shape[1:]), volume)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 2), lengths, lengths, lengths),
+    size=st.tuples(st.integers(1, 16), st.integers(1, 16)),
+    planes=st.lists(st.sampled_from(list(PLANES)), min_size=1, unique=True),
+    seed=st.integers(0, 9),
+)
+def test_join_undoes_split_of_several_planes_exactly(shape, size, planes, seed):
+    volume = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    tiling = PlanesTiling(tuple(planes), size)
+    tiles, locations = tiling.split(volume)
+    assert tiles.shape[1:] == (shape[0], *size)
+    assert torch.equal(tiling.join(tiles, locations, shape[1:]), volume)
+
+
+def test_planes_are_averaged():
+    tiling = PlanesTiling(("axial", "sagittal"), (4, 4))
+    tiles, locations = tiling.split(torch.zeros(1, 2, 3, 4))
+    assert len(tiles) == 4 + 2
+    # What was seen in axial slices says 3, what was seen in sagittal ones 6.
+    values = torch.where(locations[:, 0] == 0, 3.0, 6.0).view(-1, 1, 1, 1).expand_as(tiles)
+    assert (tiling.join(values, locations, (2, 3, 4)) == 4.5).all()
+
+
+@pytest.mark.parametrize("planes", [(), ("axial", "axial"), ("oblique",)])
+def test_impossible_planes_are_refused(planes):
+    with pytest.raises(ValueError, match="plane"):
+        PlanesTiling(planes)
 
 
 def test_a_volume_lies_in_the_middle_of_its_frame():

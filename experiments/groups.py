@@ -1,0 +1,59 @@
+"""Scores of the embedded cohort by kind of lesion and by contrast, for the studies beside it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainuad.evaluation.results import ISO_CONTRAST
+from brainuad.reporting.tables import to_markdown
+
+THIRD = "iso third of tumours"
+"""The third of the tumours that differs least in brightness from the healthy twin."""
+
+GROUPS = ("all", "tumour", THIRD, "ms", "stroke", "bright", "iso", "dark")
+METRICS = {("none", "auprc"): "AP", ("healthy", "dice"): "Dice", ("oracle", "dice"): "⌈Dice⌉"}
+
+
+def read_subjects(folder: Path) -> pd.DataFrame:
+    """Pathological subjects' scores of a run folder: subject, method, metric, value and more."""
+    scores = pd.read_csv(folder / "scores.csv")
+    key = list(zip(scores.threshold, scores.metric, strict=True))
+    scores = scores.assign(metric=[METRICS.get(k) for k in key])
+    return scores[scores.metric.notna() & scores.pathology.notna() & (scores.pathology != "")]
+
+
+def group_means(sick: pd.DataFrame) -> pd.DataFrame:
+    """Mean and number of each method, metric and group of `read_subjects`."""
+    tumours = sick[sick.pathology == "tumour"].groupby("subject").contrast.first().abs()
+    third = tumours.nsmallest(math.ceil(len(tumours) / 3)).index
+    groups = {"all": sick.subject.notna(), THIRD: sick.subject.isin(third)}
+    groups |= {name: sick.pathology == name for name in ("tumour", "ms", "stroke")}
+    groups["bright"] = sick.contrast > ISO_CONTRAST
+    groups["dark"] = sick.contrast < -ISO_CONTRAST
+    groups["iso"] = ~groups["bright"] & ~groups["dark"]
+    rows = []
+    for group, member in groups.items():
+        for (name, metric), part in sick[member].groupby(["method", "metric"], sort=False):
+            row = {"method": name, "group": group, "n": len(part), "metric": metric}
+            rows.append(row | {"mean": part.value.mean()})
+    return pd.DataFrame(rows)
+
+
+def to_table(table: pd.DataFrame) -> str:
+    """Rows of metric and method, columns of groups; mean ± standard deviation over seeds."""
+    groups = [group for group in GROUPS if group in set(table.group)]
+    counts = table.groupby("group").n.first()
+    header = ["metric", "method", *(f"{group} (n={counts[group]})" for group in groups)]
+    rows = []
+    for metric in METRICS.values():
+        for method in table.method.unique():
+            part = table[(table.metric == metric) & (table.method == method)]
+            cells = []
+            for group in groups:
+                values = part[part.group == group]["mean"].to_numpy(float)
+                spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+                cells.append(f"{np.mean(values):.3f}{spread}" if len(values) else "-")
+            rows.append([metric, method, *cells])
+    return to_markdown(header, rows)

@@ -1,0 +1,160 @@
+"""MAD-AD for a CPU on the embedded cohort, beside its controls and without parts of it.
+
+    python -m experiments.madad.study
+
+trains the shipped `experiment=madad` from scratch, both stages, for each sequence and seed, and
+the ablations on T2w (finished runs are kept), and writes `results.md` and `results.csv` beside
+this file. `autoencoder` is the residual of the first stage alone.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from brainuad.checkpoint import load_model, read_checkpoint, weights_hash
+from brainuad.data.manifest import read_cohort
+from brainuad.detection import model_score, write_maps
+from brainuad.instantiate import instantiate
+from brainuad.methods.autoencoder import KLAutoencoder
+from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.residuals import signed
+from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.reporting.tables import to_markdown
+from experiments.groups import group_means, read_subjects, to_table
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+TRAINED = {
+    "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
+    "T = 100, 10 of them sampled": ["model.num_timesteps=100", "model.sampling_steps=10"],
+}
+"""Ablations that train anew."""
+
+DETECTED: dict[str, dict[str, Any]] = {
+    "mask head unused: every cell moves": {"mask_threshold": 1.1},
+    "predicted mask as the score": {"scores_by": "mask"},
+    "against the input": {"reference": "input"},
+}
+"""Ablations of a trained model."""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "madad")
+    parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--ablation-seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
+    arguments = parser.parse_args()
+    runs, tables = arguments.runs, []
+    for sequence in arguments.sequences:
+        for seed in arguments.seeds:
+            out = runs / f"{sequence}-{seed}"
+            train(out, sequence, seed, arguments.options)
+            variant(out, "autoencoder", sequence, first_stage)
+            frames = [read_subjects(out), read_subjects(out / "variants" / "autoencoder")]
+            tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
+    main_table = pd.concat(tables)
+    for seed in arguments.ablation_seeds:
+        out = runs / f"T2w-{seed}"
+        for name, options in DETECTED.items():
+            variant(out, name, "T2w", lambda path, o=options: changed(path, **o))
+            tables.append(read_subjects(out / "variants" / name).assign(sequence="T2w", seed=seed))
+        for number, (name, options) in enumerate(TRAINED.items()):
+            other = runs / f"ablation{number}-{seed}"
+            train(other, "T2w", seed, [*options, *arguments.options, f"name='{name}'"])
+            found = read_subjects(other)
+            found = found[found.method == name]
+            tables.append(found.assign(sequence="T2w", seed=seed))
+    table = pd.concat(tables)
+    columns = ["sequence", "seed", "subject", "pathology", "contrast", "method", "metric", "value"]
+    table[columns].to_csv(HERE / "results.csv", index=False)
+    text = report(main_table, table[table.seed.isin(arguments.ablation_seeds)])
+    (HERE / "results.md").write_text(text)
+    print(text)
+
+
+def train(out: Path, sequence: str, seed: int, options: list[str]) -> None:
+    """One run of the shipped experiment; goes on where it was interrupted."""
+    if (out / "report.html").is_file():
+        return
+    command = [sys.executable, "train.py", "experiment=madad", f"data.sequence={sequence}"]
+    command += [f"seed={seed}", f"paths.output_dir={out}", "ckpt=last", *options]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def variant(run: Path, name: str, sequence: str, load: Callable[[Path], AnomalyDetector]) -> None:
+    """Scores what `load` makes of the run's model, into the run's folder of variants."""
+    out = run / "variants" / name
+    if (out / "scores.csv").is_file():
+        return
+    checkpoint = run / "model.ckpt"
+    detector = load(checkpoint)
+    card = read_checkpoint(checkpoint)["brainuad"]
+    cohort = read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{card['cohort']}*")))
+    scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
+    score = model_score(detector, instantiate(card["tiling"]), 32)
+    write_maps(scans, out / "maps", score, name + weights_hash(detector), name)
+    command = [sys.executable, "evaluate.py", f"maps={out / 'maps'}", f"name='{name}'"]
+    command += ["data=folder", f"data.source={cohort.root}", f"data.sequence={sequence}"]
+    command += ["controls=none", f"paths.output_dir={out}"]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def first_stage(checkpoint: Path) -> AnomalyDetector:
+    """The autoencoder of a model as a detector by its residual."""
+    autoencoder = load_model(checkpoint).autoencoder
+    assert isinstance(autoencoder, nn.Module)
+    return KLAutoencoder(autoencoder, lambda *tensors: signed(*tensors, sign="abs"))
+
+
+def changed(checkpoint: Path, **options: Any) -> AnomalyDetector:
+    """A trained model with other options of detection."""
+    content = read_checkpoint(checkpoint)
+    detector = instantiate(content["brainuad"]["model"] | options)
+    detector.load_state_dict(content["state_dict"])
+    return detector
+
+
+def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
+    """Tables by sequence and group, paired tests, and the ablations."""
+    text = "# Results\n\nWritten by `study.py`; do not edit. Means over subjects, then mean ± "
+    text += "standard deviation over seeds.\n"
+    for sequence, part in table.groupby("sequence", sort=False):
+        means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
+        text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n{tests(part)}"
+    text += "\n## Without parts of it, T2w\n\nMean over all lesions with 95 % bootstrap interval "
+    text += f"over subjects; {ablation.seed.nunique()} seed(s), a subject's mean over them.\n\n"
+    part = ablation[ablation.sequence == "T2w"]
+    rows = []
+    for name in part.method.unique():
+        cells = []
+        for metric in ("AP", "Dice", "⌈Dice⌉"):
+            here = part[(part.method == name) & (part.metric == metric)]
+            found = summarise(here.groupby("subject").value.mean().to_numpy(float))
+            cells.append(f"{found.mean:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})")
+        rows.append([name, *cells])
+    return text + to_markdown(["", "AP", "Dice", "⌈Dice⌉"], rows)
+
+
+def tests(part: pd.DataFrame) -> str:
+    """AP against both controls, paired over subjects (mean over seeds), Holm-corrected."""
+    ap = part[part.metric == "AP"].groupby(["method", "subject"]).value.mean().unstack("method")
+    others = [name for name in ("intensity", "autoencoder") if name in ap]
+    ps = holm([paired_wilcoxon(ap["madad"].to_numpy(), ap[o].to_numpy()) for o in others])
+    rows = [
+        [other, f"{(ap['madad'] - ap[other]).mean():+.3f}", f"{p:.2g}"]
+        for other, p in zip(others, ps, strict=True)
+    ]
+    return to_markdown(["AP of madad against", "difference", "p (Wilcoxon, Holm)"], rows)
+
+
+if __name__ == "__main__":
+    main()
