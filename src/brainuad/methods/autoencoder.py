@@ -83,7 +83,10 @@ class KLAutoencoder(ReconstructionDetector):
             if discriminator is None:
                 raise ValueError("adversarial_weight is above 0; give a discriminator")
             self.discriminator = discriminator()
-            self.adversarial = PatchAdversarialLoss(criterion="least_squares")
+            # MONAI puts a leaky ReLU before its squares otherwise.
+            self.adversarial = PatchAdversarialLoss(
+                criterion="least_squares", no_activation_leastsq=True
+            )
         self.kl_weight = kl_weight
         self.adversarial_weight = adversarial_weight
         self.adversarial_start = adversarial_start
