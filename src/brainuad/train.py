@@ -75,10 +75,12 @@ def train(cfg: DictConfig) -> None:
             packages=RUN_PACKAGES,
         )
         if first_stage is not None:
-            build_on(detector, first_stage, tiling, datamodule.scans, out)
+            build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
         datamodule.training_set = detector.training_set
         _fit(cfg, detector, datamodule, out)
         failures += bad + datamodule.failures
+        # Lightning leaves it on the CPU, where a large autoencoder would take hours.
+        detector.to(device(cfg.device))
         detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
     fitted = time.time()
     record = {
@@ -250,7 +252,7 @@ def _fit(
 def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: "AnomalyDetector") -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
     now = detector.card["run"]
-    differing = [key for key in RESULT_KEYS if saved.get(key) != now[key]]
+    differing = [key for key in now if saved.get(key) != now[key]]
     if differing:
         raise InputError(
             f"{path}: was made with another {', '.join(differing)}; repeat the command it was "

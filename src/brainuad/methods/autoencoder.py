@@ -31,6 +31,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import brain_tiles
 from brainuad.data.tiling import Tiling
+from brainuad.errors import InputError
 from brainuad.files import write_json
 from brainuad.methods.detector import (
     OptimizerFactory,
@@ -103,7 +104,9 @@ class KLAutoencoder(ReconstructionDetector):
         So that the best epoch is not one in which the discriminator was weak.
         """
         mean, std = self.autoencoder.encode(batch.image)
-        z = mean + std * torch.randn_like(std) if self.training else mean
+        # By its shape: randn_like would draw another noise in another memory layout.
+        noise = torch.randn(std.shape, device=std.device) if self.training else 0
+        z = mean + std * noise
         reconstruction = self.autoencoder.decode(z)
         l1 = 2 * (reconstruction - batch.image).abs().mean()
         scale = self.autoencoder.scale
@@ -134,7 +137,7 @@ class KLAutoencoder(ReconstructionDetector):
             for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling)
         ]
         if not found:
-            return
+            raise InputError("no healthy held-out scan can be read any more; put them back")
         psnr, ssim = (float(np.mean(values)) for values in zip(*found, strict=True))
         good = psnr >= self.min_psnr_db and ssim >= self.min_ssim
         record = {"psnr_db": psnr, "ssim": ssim, "scale": scale, "subjects": len(found)}
