@@ -202,6 +202,8 @@ def _quieten() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # A first stage is frozen, on purpose.
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # The loader's workers are a setting here, and on two cores none is best.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
