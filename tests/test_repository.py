@@ -28,7 +28,7 @@ ALLOWED = {
     "files": BASE,
     "cli": BASE,
     "provenance": BASE,
-    "callbacks": BASE,
+    "callbacks": BASE | {"networks"},
     "instantiate": BASE,
     "data": LOWER,
     "preparation": LOWER,

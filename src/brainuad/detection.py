@@ -23,6 +23,7 @@ from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.files import write_json
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.networks.layout import channels_last
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.native import to_native
 from brainuad.types import Detection
@@ -150,7 +151,11 @@ def read_trained_on(maps: Path) -> set[str]:
 def model_score(
     detector: AnomalyDetector, tiling: Tiling, batch_size: int
 ) -> Callable[[Scan], Detection]:
-    """The score of a trained detector, for `write_maps`."""
+    """The score of a trained detector, for `write_maps`.
+
+    In one memory layout, so that a loaded model's maps are those of its training run, bit for bit.
+    """
+    channels_last(detector)
     return lambda scan: detect_volume(detector, tiling, *load_scan(scan), batch_size)
 
 

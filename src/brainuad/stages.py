@@ -52,6 +52,11 @@ class FirstStage:
     quality: dict[str, Any]
     path: Path
 
+    @property
+    def digest(self) -> str:
+        """Hash of the weights: a run is not resumed on others."""
+        return hash_weights(self.weights)
+
 
 def with_first_stage(
     cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], None]
@@ -100,8 +105,6 @@ def build_on(
 
     A public autoencoder's latent scale and quality are measured here, on these scans.
 
-    The card keeps which weights they are, so that a run is not resumed on others.
-
     Args:
         detector: what stands on the stage.
         stage: its first stage.
@@ -134,9 +137,7 @@ def build_on(
         quality = measured.card["quality"]
     elif not quality["good"]:
         print(f"warning: {too_poor(quality)}")
-    digest = hash_weights(stage.weights)
-    detector.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": digest}
-    detector.card["run"]["first_stage"] = digest
+    detector.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": stage.digest}
     write_json(out / "autoencoder.json", detector.card["first_stage"])
 
 
