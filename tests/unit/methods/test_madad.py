@@ -171,6 +171,18 @@ def test_latents_are_sampled_in_training_and_means_in_validation():
     torch.testing.assert_close(x_0.std(0), latents.std[0], atol=0.02, rtol=0)
 
 
+def test_sampling_and_noising_are_independent():
+    network = constant(0.0, 1.0)
+    one = {"max_fraction": 1.0, "patch_sizes": [1], "patch_probabilities": [1.0]}
+    latents = latents_of(400)
+    latents.mean.zero_()
+    latents.std.fill_(1.0)
+    torch.manual_seed(0)
+    build(network, **one).train().loss(latents)
+    # Of unit variance before and after, whatever the timestep, unless one noise made both.
+    assert network.asked[0][0].std().item() == pytest.approx(1, abs=0.02)
+
+
 def test_images_and_their_latents_have_the_same_loss():
     network, batch = constant(0.3, 0.8), batch_of()
     detector = build(network)
