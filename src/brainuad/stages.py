@@ -74,13 +74,17 @@ def with_first_stage(
         InputError: a given autoencoder cannot be used.
     """
     given = cfg.model.get("autoencoder")
-    if isinstance(given, str):
-        stage = read_first_stage(Path(given))
-        with open_dict(cfg):
-            cfg.model.autoencoder = stage.config
-        return stage
-    if cfg.first_stage is None:
+    if not isinstance(given, str) and cfg.first_stage is None:
         return None
+    path = Path(given) if isinstance(given, str) else _own_stage(cfg, cohort, train)
+    stage = read_first_stage(path)
+    with open_dict(cfg):
+        cfg.model.autoencoder = stage.config
+    return stage
+
+
+def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], None]) -> Path:
+    """The model file of the first stage that the configuration describes."""
     stage_cfg = _run_of(cfg)
     folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
     stage_cfg.paths.output_dir = str(folder)
@@ -90,7 +94,7 @@ def with_first_stage(
     else:
         print("first stage: training the autoencoder")
         _train_once(stage_cfg, model, train)
-    return read_first_stage(model)
+    return model
 
 
 def build_on(

@@ -255,6 +255,12 @@ def _of_a_method(first, folder):
     return folder / "madad.ckpt"
 
 
+def test_null_is_the_one_of_the_configuration(configure, tiny_cohort, first):
+    cfg = configure("model.autoencoder=null")
+    assert with_first_stage(cfg, tiny_cohort, Training()).path == first.path
+    assert resolve(cfg.model)["autoencoder"] == first.config
+
+
 @pytest.mark.parametrize("make", [_own, _of_a_method])
 def test_a_given_checkpoint_takes_its_place(configure, tiny_cohort, tmp_path, first, make):
     def never(cfg):

@@ -9,7 +9,7 @@ with means over pixels and latent elements, z sampled. G is the least-squares lo
 reconstruction under the patch discriminator, through which no gradient reaches the
 discriminator; D is the discriminator's own, through which none reaches the autoencoder; w_t is 0
 before `adversarial_start` steps. One optimiser holds both networks: each gets the gradient that
-two taking turns on one reconstruction would give it.
+two taking turns on one reconstruction would give it (clipping is by the norm of both).
 
 Differs from the paper: L1 without a perceptual term, because its features are a download; a fixed
 adversarial weight in place of the one adapted to the last layer's gradient; KL as a mean. As a
