@@ -36,7 +36,7 @@ from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES
 from brainuad.instantiate import instantiate
 from brainuad.methods.madad import MADAD
-from brainuad.networks.layout import to_channels_last
+from brainuad.networks.layout import channels_last
 
 HERE = Path(__file__).parent
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,7 +95,7 @@ def measure(job: str, name: str, arguments: argparse.Namespace) -> dict[str, flo
     torch.manual_seed(0)
     detector = build(arguments.size)
     if name != "plain":
-        to_channels_last(detector)
+        channels_last(detector)
     half = torch.autocast(DEVICE, torch.bfloat16) if name == "ours" else nullcontext()
     image, brain_mask = volume(arguments.slices)
     count = sum(p.numel() for p in detector.parameters() if p.requires_grad)

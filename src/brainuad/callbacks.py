@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
 
 from brainuad.files import write_text
-from brainuad.networks.layout import to_channels_last
+from brainuad.networks.layout import channels_last
 
 
 class StepSeed(Callback):
@@ -68,8 +70,28 @@ class History(Callback):
 
 
 class ChannelsLast(Callback):
-    """Trains in the layout of `to_channels_last`."""
+    """Trains in the memory layout that convolutions are fastest in; `model_score` scores in it."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Converts the weights."""
-        to_channels_last(pl_module)
+        channels_last(pl_module)
+
+
+class EMA(WeightAveraging):
+    """Validates, keeps and hands over an exponential moving average of the weights.
+
+    After step n = 0, 1, … the average becomes a + (1 - d) (w - a), where d is `decay` or, while
+    that is less, (1 + n) / (10 + n), so that a short training is not held at its start. What does
+    not change, such as a frozen first stage, stays as it is, bit for bit.
+
+    Args:
+        decay: of the average, in [0, 1).
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        def average(before: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
+            rate = 1 - torch.clamp((1 + torch.as_tensor(count)) / (10 + count), max=decay)
+            return torch.lerp(before, now, rate.to(before))
+
+        # Statistics of a batch normalisation are averages already.
+        super().__init__(use_buffers=False, avg_fn=average)

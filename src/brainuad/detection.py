@@ -23,7 +23,7 @@ from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.files import write_json
 from brainuad.methods.detector import AnomalyDetector
-from brainuad.networks.layout import to_channels_last
+from brainuad.networks.layout import channels_last
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.native import to_native
 from brainuad.types import Detection
@@ -159,8 +159,10 @@ def model_score(
 ) -> Callable[[Scan], Detection]:
     """The score of a trained detector, for `write_maps`.
 
+    In one memory layout, so that a loaded model's maps are those of its training run, bit for bit.
+
     Args:
-        detector: is moved to the device, its weights to the layout that convolutions prefer.
+        detector: is moved to the device, and its weights to that layout.
         tiling: how the detector wants its input cut.
         batch_size: tiles a forward pass.
         device: a name that torch knows.
@@ -172,7 +174,7 @@ def model_score(
     if precision not in PRECISIONS:
         raise InputError(f"predict_precision is {precision}; use one of {', '.join(PRECISIONS)}")
     detector.to(device)
-    to_channels_last(detector)
+    channels_last(detector)
     half = PRECISIONS[precision]
 
     def score(scan: Scan) -> Detection:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from brainuad import __version__
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import write_json
+from brainuad.files import hash_weights, write_json
 from brainuad.instantiate import resolve
 
 if TYPE_CHECKING:
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from brainuad.data.tiling import Tiling
     from brainuad.methods.detector import AnomalyDetector
 
-DECIDING = ("data", "input", "model", "tiling", "datamodule", "trainer", "seed")
+DECIDING = ("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed")
 """Of a run's configuration: what its weights depend on."""
 
-NEUTRAL = ("cache_dir", "jobs", "num_workers", "accelerator", "enable_progress_bar")
+NEUTRAL = (
+    *("cache_dir", "source", "folder", "dirpath"),  # places: the scans count by what they are
+    *("jobs", "num_workers", "accelerator", "enable_progress_bar"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,18 @@ class FirstStage:
         config: of the `LatentAutoencoder`.
         weights: its state.
         quality: PSNR, SSIM and more, as its training measured them; empty for a public one.
+        path: where it was read.
     """
 
     config: dict[str, Any]
     weights: "dict[str, Tensor]"
     quality: dict[str, Any]
+    path: Path
+
+    @property
+    def digest(self) -> str:
+        """Hash of the weights: a run is not resumed on others."""
+        return hash_weights(self.weights)
 
 
 def with_first_stage(
@@ -64,13 +74,17 @@ def with_first_stage(
         InputError: a given autoencoder cannot be used.
     """
     given = cfg.model.get("autoencoder")
-    if isinstance(given, str):
-        stage = read_first_stage(Path(given))
-        with open_dict(cfg):
-            cfg.model.autoencoder = stage.config
-        return stage
-    if cfg.first_stage is None:
+    if not isinstance(given, str) and cfg.first_stage is None:
         return None
+    path = Path(given) if isinstance(given, str) else _own_stage(cfg, cohort, train)
+    stage = read_first_stage(path)
+    with open_dict(cfg):
+        cfg.model.autoencoder = stage.config
+    return stage
+
+
+def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], None]) -> Path:
+    """The model file of the first stage that the configuration describes."""
     stage_cfg = _run_of(cfg)
     folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
     stage_cfg.paths.output_dir = str(folder)
@@ -80,7 +94,7 @@ def with_first_stage(
     else:
         print("first stage: training the autoencoder")
         _train_once(stage_cfg, model, train)
-    return read_first_stage(model)
+    return model
 
 
 def build_on(
@@ -89,6 +103,7 @@ def build_on(
     tiling: "Tiling",
     scans: "Mapping[str, Sequence[Scan]]",
     out: Path,
+    device: str = "cpu",
 ) -> None:
     """Puts the weights in and writes `autoencoder.json`; says so when the first stage is poor.
 
@@ -100,6 +115,10 @@ def build_on(
         tiling: of both.
         scans: healthy ones of `train` and `val`, as the detector sees them.
         out: run folder.
+        device: to measure on.
+
+    Raises:
+        InputError: the weights do not fit.
     """
     from torch import nn
 
@@ -108,17 +127,22 @@ def build_on(
 
     autoencoder = detector.autoencoder
     assert isinstance(autoencoder, nn.Module)
-    autoencoder.load_state_dict(stage.weights)
+    try:
+        autoencoder.load_state_dict(stage.weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"{stage.path}: its weights do not fit its autoencoder ({str(error).splitlines()[0]})"
+        ) from None
     quality = stage.quality
-    if quality:
-        write_json(out / "autoencoder.json", quality)
-        if not quality["good"]:
-            print(f"warning: {too_poor(quality)}")
-    else:
-        measured = KLAutoencoder(autoencoder, signed)  # type: ignore[arg-type]
+    if not quality:
+        measured = KLAutoencoder(autoencoder, signed).to(device)  # type: ignore[arg-type]
         measured.examine(tiling, scans["train"], scans["val"], out)
+        measured.cpu()
         quality = measured.card["quality"]
-    detector.card["first_stage"] = quality
+    elif not quality["good"]:
+        print(f"warning: {too_poor(quality)}")
+    detector.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": stage.digest}
+    write_json(out / "autoencoder.json", detector.card["first_stage"])
 
 
 def read_first_stage(path: Path) -> FirstStage:
@@ -144,7 +168,7 @@ def read_first_stage(path: Path) -> FirstStage:
             "network": network,
         }
         named = {f"network.{name}": value for name, value in weights.items()}
-        return FirstStage(config, named | {"scale": torch.ones(())}, {})
+        return FirstStage(config, named | {"scale": torch.ones(())}, {}, path)
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("brainuad") or {}
     described = (card.get("model") or {}).get("autoencoder")
@@ -159,7 +183,8 @@ def read_first_stage(path: Path) -> FirstStage:
             f"{path}: holds no autoencoder; give a model.ckpt of experiment=autoencoder or a "
             ".safetensors file of a public one"
         )
-    return FirstStage(described, weights, card.get("quality") or card.get("first_stage") or {})
+    quality = card.get("quality") or card.get("first_stage") or {}
+    return FirstStage(described, weights, quality, path)
 
 
 def _run_of(cfg: DictConfig) -> DictConfig:

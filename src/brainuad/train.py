@@ -61,6 +61,10 @@ def train(cfg: DictConfig) -> None:
     seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
     detector.card = _card(config, cohort)
+    if first_stage is not None:
+        detector.card["run"]["first_stage"] = first_stage.digest
+    # Before anything is written: a refused run leaves the folder it was pointed at as it was.
+    resume = _resume_point(cfg, out, detector) if detector.learns else None
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     print(f"run folder: {out}")
     failures: list[tuple[str, str]] = []
@@ -75,10 +79,12 @@ def train(cfg: DictConfig) -> None:
             packages=RUN_PACKAGES,
         )
         if first_stage is not None:
-            build_on(detector, first_stage, tiling, datamodule.scans, out)
+            build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
         datamodule.training_set = detector.training_set
-        _fit(cfg, detector, datamodule, out)
+        _fit(cfg, detector, datamodule, resume)
         failures += bad + datamodule.failures
+        # Lightning leaves it on the CPU, where a large autoencoder would take hours.
+        detector.to(device(cfg.device))
         detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
     fitted = time.time()
     record = {
@@ -202,6 +208,8 @@ def _quieten() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # A first stage is frozen, on purpose.
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # The loader's workers are a setting here, and on two cores none is best.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
@@ -219,23 +227,32 @@ def _output_dir(cfg: DictConfig) -> Path:
     return out
 
 
+def _resume_point(cfg: DictConfig, out: Path, detector: "AnomalyDetector") -> Path | None:
+    """The checkpoint to go on from, if one was asked for and is there."""
+    from brainuad.checkpoint import read_checkpoint
+
+    if cfg.ckpt is None:
+        return None
+    path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
+    if cfg.ckpt == "last" and not path.is_file():
+        print(f"no checkpoint in {path.parent} yet: starting from the beginning")
+        return None
+    _check_resumable(path, read_checkpoint(path), detector)
+    print(f"resuming from {path}")
+    return path
+
+
 def _fit(
-    cfg: DictConfig, detector: "AnomalyDetector", datamodule: "HealthyDataModule", out: Path
+    cfg: DictConfig,
+    detector: "AnomalyDetector",
+    datamodule: "HealthyDataModule",
+    resume: Path | None,
 ) -> None:
-    """Trains, from a checkpoint when asked to, and leaves the best weights in the detector."""
+    """Trains, from a checkpoint where there is one, and leaves the best weights in the detector."""
     from lightning.pytorch import Trainer
 
     from brainuad.checkpoint import read_checkpoint
 
-    resume = None
-    if cfg.ckpt is not None:
-        path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
-        if cfg.ckpt == "last" and not path.is_file():
-            print(f"no checkpoint in {path.parent} yet: starting from the beginning")
-        else:
-            _check_resumable(path, read_checkpoint(path), detector)
-            print(f"resuming from {path}")
-            resume = path
     callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
     logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
     trainer: Trainer = instantiate(
@@ -252,7 +269,7 @@ def _fit(
 def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: "AnomalyDetector") -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
     now = detector.card["run"]
-    differing = [key for key in RESULT_KEYS if saved.get(key) != now[key]]
+    differing = [key for key in now if saved.get(key) != now[key]]
     if differing:
         raise InputError(
             f"{path}: was made with another {', '.join(differing)}; repeat the command it was "

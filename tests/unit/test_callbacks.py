@@ -1,11 +1,11 @@
+import pytest
 import torch
-from hydra import compose, initialize_config_module
-from lightning import LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
-from brainuad.callbacks import ChannelsLast
-from brainuad.instantiate import RUN_PACKAGES, instantiate
+from brainuad.callbacks import EMA, ChannelsLast
 
 
 def test_layout_changes_and_values_do_not():
@@ -21,35 +21,62 @@ def test_layout_changes_and_values_do_not():
     assert network[0].weight.shape == (4, 3, 3, 3)
 
 
-class _Line(LightningModule):
-    """One weight that falls by 1 in every step."""
+class Falling(LightningModule):
+    """A weight that is -k after k steps, beside a frozen one; validation remembers what it saw."""
 
     def __init__(self):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.frozen = nn.Parameter(torch.tensor([1 / 3]), requires_grad=False)
+        self.seen = []
 
-    def training_step(self, batch, batch_idx):
-        return self.weight
+    def training_step(self, batch, index):
+        return self.weight.sum()
+
+    def validation_step(self, batch, index):
+        self.seen.append(self.weight.item())
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=1.0)
+        return torch.optim.SGD([self.weight], 1.0)
 
 
-def test_moving_average_is_what_a_checkpoint_holds(tmp_path):
-    with initialize_config_module("brainuad.configs", version_base="1.3"):
-        cfg = compose("train", ["callbacks=ema", "callbacks.ema.decay=0.5", "name=x"])
-    average = instantiate(cfg.callbacks.ema, packages=RUN_PACKAGES)
+def _fall(folder, epochs, decay, resume=None):
+    """Three steps an epoch."""
+    module, ema = Falling(), EMA(decay)
+    silent = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    callbacks = [ema, ModelCheckpoint(folder, save_last=True)]
     trainer = Trainer(
-        max_steps=3,
-        callbacks=[average],
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
+        *("cpu",), max_epochs=epochs, callbacks=callbacks, num_sanity_val_steps=0, **silent
     )
-    line = _Line()
-    trainer.fit(line, DataLoader(range(3)))
-    saved = torch.load(next(tmp_path.rglob("*.ckpt")), weights_only=True)["state_dict"]
-    # Weights -1, -2, -3; the average starts as the first and then halves the distance.
-    assert line.weight.item() == saved["weight"].item() == -0.5 * 3 + 0.5 * (-0.5 * 2 + 0.5 * -1)
+    data = DataLoader(range(3))
+    trainer.fit(module, data, data, ckpt_path=resume, weights_only=True)
+    return module
+
+
+def _averages(steps, decay):
+    found, average = [], -1.0
+    for n in range(steps):
+        rate = 1 - min(decay, (1 + n) / (10 + n)) if n else 1.0
+        average += rate * (-(n + 1) - average)
+        found.append(average)
+    return found
+
+
+@pytest.mark.parametrize("decay", [0.999, 0.3])
+def test_the_moving_average_is_validated_and_kept(tmp_path, decay):
+    module = _fall(tmp_path, 4, decay)
+    expected = _averages(12, decay)
+    assert module.seen == pytest.approx([x for n in (2, 5, 8, 11) for x in [expected[n]] * 3])
+    assert module.weight.item() == pytest.approx(expected[-1])
+    assert module.frozen.item() == Falling().frozen.item()
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["state_dict"]["weight"].item() == pytest.approx(expected[-1])
+    assert kept["current_model_state"]["weight"].item() == -12
+
+
+def test_a_resumed_average_is_that_of_a_whole_training(tmp_path):
+    whole = _fall(tmp_path / "whole", 4, 0.9)
+    _fall(tmp_path / "part", 2, 0.9)
+    resumed = _fall(tmp_path / "part", 4, 0.9, tmp_path / "part" / "last.ckpt")
+    assert torch.equal(resumed.weight, whole.weight)
+    assert resumed.seen == whole.seen[6:]

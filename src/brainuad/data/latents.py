@@ -71,9 +71,10 @@ def build_latents(
         The encoded tiles. With as many copies as epochs they are what encoding on the fly gives,
         but for half precision.
     """
+    seed: int | None = tiles.seed
     if tiles.augment is None:
-        copies = 1
-    recipe = json.dumps([tiles.folder.name, repr(tiles.augment), tiles.seed, copies, key])
+        copies, seed = 1, None
+    recipe = json.dumps([tiles.folder.name, repr(tiles.augment), seed, copies, key])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Processes of one run, and runs of one sweep, ask for the same latents at the same time.

@@ -9,7 +9,7 @@ with means over pixels and latent elements, z sampled. G is the least-squares lo
 reconstruction under the patch discriminator, through which no gradient reaches the
 discriminator; D is the discriminator's own, through which none reaches the autoencoder; w_t is 0
 before `adversarial_start` steps. One optimiser holds both networks: each gets the gradient that
-two taking turns on one reconstruction would give it.
+two taking turns on one reconstruction would give it (clipping is by the norm of both).
 
 Differs from the paper: L1 without a perceptual term, because its features are a download; a fixed
 adversarial weight in place of the one adapted to the last layer's gradient; KL as a mean. As a
@@ -31,6 +31,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import brain_tiles
 from brainuad.data.tiling import Tiling
+from brainuad.errors import InputError
 from brainuad.files import write_json
 from brainuad.methods.detector import (
     OptimizerFactory,
@@ -83,7 +84,10 @@ class KLAutoencoder(ReconstructionDetector):
             if discriminator is None:
                 raise ValueError("adversarial_weight is above 0; give a discriminator")
             self.discriminator = discriminator()
-            self.adversarial = PatchAdversarialLoss(criterion="least_squares")
+            # MONAI puts a leaky ReLU before its squares otherwise.
+            self.adversarial = PatchAdversarialLoss(
+                criterion="least_squares", no_activation_leastsq=True
+            )
         self.kl_weight = kl_weight
         self.adversarial_weight = adversarial_weight
         self.adversarial_start = adversarial_start
@@ -100,7 +104,9 @@ class KLAutoencoder(ReconstructionDetector):
         So that the best epoch is not one in which the discriminator was weak.
         """
         mean, std = self.autoencoder.encode(batch.image)
-        z = mean + std * torch.randn_like(std) if self.training else mean
+        # By its shape: randn_like would draw another noise in another memory layout.
+        noise = torch.randn(std.shape, device=std.device) if self.training else 0
+        z = mean + std * noise
         reconstruction = self.autoencoder.decode(z)
         l1 = 2 * (reconstruction - batch.image).abs().mean()
         scale = self.autoencoder.scale
@@ -131,7 +137,7 @@ class KLAutoencoder(ReconstructionDetector):
             for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling)
         ]
         if not found:
-            return
+            raise InputError("no healthy held-out scan can be read any more; put them back")
         psnr, ssim = (float(np.mean(values)) for values in zip(*found, strict=True))
         good = psnr >= self.min_psnr_db and ssim >= self.min_ssim
         record = {"psnr_db": psnr, "ssim": ssim, "scale": scale, "subjects": len(found)}

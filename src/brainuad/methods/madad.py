@@ -66,8 +66,8 @@ class MADAD(AnomalyDetector):
         eta: 0 makes the sampler deterministic, 1 is DDPM.
         mask_threshold: cells whose predicted m is this or more keep their value; above 1 none.
         seed: of the sampler's noise.
-        n_samples: 1, or so many draws of the noise: the map is their mean, the uncertainty their
-            standard deviation.
+        n_samples: 1, or so many draws of the noise, of `seed` and the next ones: the map is their
+            mean, the uncertainty their standard deviation.
         scores_by: `residual`, or `mask` for 1 - m of the untouched latent, without sampling.
         reference: what the reconstruction is compared with, `decoded` (the untouched latent, so
             that the autoencoder's own error cancels) or `input`.
@@ -107,6 +107,16 @@ class MADAD(AnomalyDetector):
             raise ValueError(f"reference is '{reference}'; use decoded or input")
         if n_samples < 1 or not 0 <= eta <= 1:
             raise ValueError(f"n_samples is {n_samples}, eta {eta}; use 1 or more and 0 to 1")
+        if latent_copies < 0 or not 0 <= max_fraction <= 1:
+            raise ValueError(
+                f"latent_copies is {latent_copies}, max_fraction {max_fraction}; use 0 or more and "
+                "0 to 1"
+            )
+        if len(patch_sizes) != len(patch_probabilities):
+            raise ValueError(
+                f"{len(patch_sizes)} patch_sizes and {len(patch_probabilities)} "
+                "patch_probabilities; give one probability a size"
+            )
         if network.channels != autoencoder.latent_channels:
             raise ValueError(
                 f"the network takes latents of {network.channels} channels, the autoencoder's have "
@@ -125,13 +135,15 @@ class MADAD(AnomalyDetector):
         self.min_brain = min_brain
         self.mask_weight = mask_weight
         self.latent_copies = latent_copies
-        self.timesteps = sampling_timesteps(num_timesteps, sampling_steps or num_timesteps)
+        sampling_steps = num_timesteps if sampling_steps is None else sampling_steps
+        self.timesteps = sampling_timesteps(num_timesteps, sampling_steps)
         self.eta = eta
         self.mask_threshold = mask_threshold
         self.seed = seed
         self.n_samples = n_samples
         self.scores_by = scores_by
         self.reference = reference
+        self._validation_seed = 0
         # Not in the checkpoint: it is its closed form.
         self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
 
@@ -139,7 +151,8 @@ class MADAD(AnomalyDetector):
         """Latents, where they are kept; the tiles otherwise."""
         if self.latent_copies == 0:
             return tiles
-        key = hash_weights(self.autoencoder.state_dict())
+        # The device decides the precision of `encode`.
+        key = hash_weights(self.autoencoder.state_dict(), about=self.device.type)
         return build_latents(tiles, self.encode, key, cache_dir / "latents", self.latent_copies)
 
     @torch.no_grad()
@@ -151,13 +164,20 @@ class MADAD(AnomalyDetector):
         share = brain_share(brain_mask.to(self.device), self.autoencoder.downsampling)
         return Latents(mean.float(), std.float(), share)
 
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Every batch has its own draws, patch sizes among them, the same ones in every epoch."""
+        self._validation_seed = batch_idx
+        super().validation_step(batch, batch_idx)
+
     def loss(self, batch: Batch | Latents) -> dict[str, Tensor]:
-        """The objective above; in validation latents are means and every draw is the same."""
+        """The objective above; in validation of means, with draws of the batch's number."""
         latents = batch if isinstance(batch, Latents) else self.encode(*batch)
         count, cells = len(latents.mean), latents.mean.shape[2:]
         here = latents.mean.device
         # Drawn on the device in training; on the CPU in validation, the same for any device.
-        generator = None if self.training else torch.Generator().manual_seed(0)
+        generator = None
+        if not self.training:
+            generator = torch.Generator().manual_seed(self._validation_seed)
         where = here if self.training else torch.device("cpu")
         draw = self.draw_mask(count, cells, where, generator=generator)
         noise = torch.randn(2, *latents.mean.shape, generator=generator, device=where).to(here)
@@ -194,8 +214,8 @@ class MADAD(AnomalyDetector):
 
         A slice in which nothing moved is what `z` decodes to and is not decoded again.
         """
-        generator = torch.Generator().manual_seed(self.seed)
-        for _ in range(self.n_samples):
+        for seed in range(self.seed, self.seed + self.n_samples):
+            generator = torch.Generator().manual_seed(seed)
             eps = torch.randn(len(self.timesteps), *z.shape[1:], generator=generator).to(z)
             restored = restore(
                 self.network, z, self.alpha_bar, self.timesteps, eps, self.eta, self.mask_threshold

@@ -86,6 +86,9 @@ def measure_scale(autoencoder: LatentAutoencoder, images: Iterable[Tensor]) -> f
 
     Returns:
         The scale.
+
+    Raises:
+        InputError: there is no image.
     """
     autoencoder.scale.fill_(1.0)
     count, first, second = 0, 0.0, 0.0
@@ -94,6 +97,8 @@ def measure_scale(autoencoder: LatentAutoencoder, images: Iterable[Tensor]) -> f
         count += mean.numel()
         first += mean.sum().item()
         second += (mean**2 + std**2).sum().item()
+    if count == 0:
+        raise InputError("no healthy training scan can be read to measure the latent scale on")
     variance = second / count - (first / count) ** 2
     autoencoder.scale.fill_(variance**-0.5)
     return autoencoder.scale.item()

@@ -1,4 +1,4 @@
-"""The order of a weight's numbers in memory."""
+"""The memory layout that convolutions are fastest in."""
 
 import torch
 from torch import nn
@@ -6,10 +6,11 @@ from torch import nn
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def to_channels_last(module: nn.Module) -> None:
-    """Keeps convolution weights with the channel as the fastest axis, which CPUs and GPUs prefer.
+def channels_last(module: nn.Module) -> None:
+    """Keeps convolution weights with the channel as the fastest axis, in place.
 
-    Only the layout changes; activations follow it, and results differ by rounding alone.
+    CPUs and GPUs prefer it, and activations follow the weights. Only the layout in memory
+    changes; results differ by rounding alone.
     """
     for parameter in module.parameters():
         layout = _LAYOUTS.get(parameter.ndim)

@@ -2,61 +2,12 @@
 
 import pytest
 import torch
+from public_weights import BLOCKS, public_weights
 from safetensors.torch import save_file
 from torch.nn import functional
 
 from brainuad.errors import InputError
 from brainuad.networks.public_vae import public_vae, read_public_vae
-
-CHANNELS, BLOCKS, LATENT = (32, 64), 2, 4
-
-
-def _weights(colours=3, old_attention=False):
-    """Random weights under the public names."""
-    generator = torch.Generator().manual_seed(0)
-    weights = {}
-
-    def conv(name, before, after, size):
-        shape = (after, before, size, size) if size else (after, before)
-        weights[f"{name}.weight"] = torch.randn(shape, generator=generator) * 0.1
-        weights[f"{name}.bias"] = torch.randn(after, generator=generator) * 0.1
-
-    def norm(name, width):
-        weights[f"{name}.weight"] = 1 + 0.1 * torch.randn(width, generator=generator)
-        weights[f"{name}.bias"] = 0.1 * torch.randn(width, generator=generator)
-
-    def resnet(name, before, after):
-        norm(f"{name}.norm1", before)
-        conv(f"{name}.conv1", before, after, 3)
-        norm(f"{name}.norm2", after)
-        conv(f"{name}.conv2", after, after, 3)
-        if before != after:
-            conv(f"{name}.conv_shortcut", before, after, 1)
-
-    last = CHANNELS[-1]
-    for half, side, order, blocks in (
-        ("encoder", "down", CHANNELS, BLOCKS),
-        ("decoder", "up", CHANNELS[::-1], BLOCKS + 1),
-    ):
-        before = order[0]
-        conv(f"{half}.conv_in", colours if half == "encoder" else LATENT, before, 3)
-        for level, after in enumerate(order):
-            for block in range(blocks):
-                resnet(f"{half}.{side}_blocks.{level}.resnets.{block}", before, after)
-                before = after
-            if level == 0:
-                conv(f"{half}.{side}_blocks.0.{side}samplers.0.conv", before, before, 3)
-        resnet(f"{half}.mid_block.resnets.0", last, last)
-        resnet(f"{half}.mid_block.resnets.1", last, last)
-        norm(f"{half}.mid_block.attentions.0.group_norm", last)
-        names = ("query", "key", "value", "proj_attn") if old_attention else None
-        for name in names or ("to_q", "to_k", "to_v", "to_out.0"):
-            conv(f"{half}.mid_block.attentions.0.{name}", last, last, int(old_attention))
-        norm(f"{half}.conv_norm_out", order[-1])
-        conv(f"{half}.conv_out", order[-1], 2 * LATENT if half == "encoder" else colours, 3)
-    conv("quant_conv", 2 * LATENT, 2 * LATENT, 1)
-    conv("post_quant_conv", LATENT, LATENT, 1)
-    return weights
 
 
 class Plain:
@@ -127,7 +78,7 @@ class Plain:
 
 @pytest.fixture
 def path(tmp_path):
-    save_file(_weights(), tmp_path / "vae.safetensors")
+    save_file(public_weights(), tmp_path / "vae.safetensors")
     return tmp_path / "vae.safetensors"
 
 
@@ -136,7 +87,7 @@ def test_grey_images_through_colour_weights(path):
     assert options == {"channels": [32, 64], "blocks": 2, "latent_channels": 4}
     network = public_vae(**options).eval()
     network.load_state_dict(state)
-    plain, image = Plain(_weights()), torch.rand(2, 1, 16, 24) * 2 - 1
+    plain, image = Plain(public_weights()), torch.rand(2, 1, 16, 24) * 2 - 1
     with torch.no_grad():
         mean, std = network.encode(image)
         expected_mean, log_variance = plain.encode(image.expand(-1, 3, -1, -1))
@@ -148,8 +99,8 @@ def test_grey_images_through_colour_weights(path):
 
 
 def test_older_attention_and_one_channel(tmp_path):
-    save_file(_weights(colours=1), tmp_path / "new.safetensors")
-    old = _weights(colours=1, old_attention=True)
+    save_file(public_weights(colours=1), tmp_path / "new.safetensors")
+    old = public_weights(colours=1, old_attention=True)
     save_file(old, tmp_path / "old.safetensors")
     _, expected = read_public_vae(tmp_path / "new.safetensors")
     _, found = read_public_vae(tmp_path / "old.safetensors")
@@ -161,7 +112,7 @@ def test_older_attention_and_one_channel(tmp_path):
 
 
 def _not_safetensors(path):
-    torch.save(_weights(), path)
+    torch.save(public_weights(), path)
 
 
 def _foreign(path):
@@ -169,18 +120,18 @@ def _foreign(path):
 
 
 def _no_middle(path):
-    weights = _weights()
+    weights = public_weights()
     del weights["encoder.mid_block.resnets.1.conv1.weight"]
     save_file(weights, path)
 
 
 def _extra(path):
-    save_file(_weights() | {"loss.logvar": torch.zeros(1)}, path)
+    save_file(public_weights() | {"loss.logvar": torch.zeros(1)}, path)
 
 
 def _other_shape(path):
     name = "decoder.up_blocks.1.resnets.0.conv1.weight"
-    save_file(_weights() | {name: torch.zeros(16, 64, 3, 3)}, path)
+    save_file(public_weights() | {name: torch.zeros(16, 64, 3, 3)}, path)
 
 
 @pytest.mark.parametrize(

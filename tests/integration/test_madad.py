@@ -1,0 +1,124 @@
+"""MAD-AD from nothing to masks by the real commands, as subprocesses, on the tiny cohort."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tiny import ROOT, write_tiny_cohort
+
+from brainuad.train import main
+
+pytestmark = pytest.mark.slow
+
+TEST_SUBJECTS = 3
+FOUND = "is there already"
+
+
+class Workplace:
+    """A cohort, a cache and the commands on them."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        write_tiny_cohort(base / "cohort")
+        self.where = ["data=folder", f"data.source={base / 'cohort'}", "data.sequence=T2w"]
+        self.where += ["data.spacing_mm=3", f"paths.cache_dir={base / 'cache'}"]
+
+    small = (
+        *("experiment=madad", "data.slice_size=[24,32]", "first_stage.max_epochs=2"),
+        "first_stage.model.autoencoder.network.channels=[8,16]",
+        *("model.network.width=8", "model.network.norm_groups=4", "model.latent_copies=2"),
+    )
+
+    def options(self, out: Path) -> list[str]:
+        return [*self.where, f"paths.output_dir={out}"]
+
+    def call(self, script: str, out: Path, *words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, ROOT / script, *self.options(out), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+    def train(self, name: str, *words: str) -> tuple[Path, subprocess.CompletedProcess]:
+        return self.base / name, self.call("train.py", self.base / name, *self.small, *words)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return Workplace(tmp_path_factory.mktemp("madad"))
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    """The run folder of one command from scratch, and what it printed."""
+    out, done = place.train("run", "max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_one_command_trains_both_stages_and_leaves_everything(finished, place):
+    out, done = finished
+    for name in ("model.ckpt", "config.yaml", "metrics.csv", "summary.json", "report.html"):
+        assert (out / name).stat().st_size > 0
+    for kind in ("anomaly", "mask"):
+        assert len(list(out.glob(f"*_{kind}.nii.gz"))) == TEST_SUBJECTS
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores.method) == {"madad", "intensity", "oracle_reconstruction"}
+    (stage,) = (place.base / "cache" / "stages").iterdir()
+    record = json.loads((out / "autoencoder.json").read_text())
+    assert record["path"] == str(stage / "model.ckpt")
+    assert {"psnr_db", "ssim", "scale", "good", "sha256"} <= set(record)
+    assert f"autoencoder: PSNR {record['psnr_db']:.1f} dB" in done.stdout
+    # Two epochs do not make a good one.
+    assert "warning: the autoencoder is too poor for a second stage" in done.stdout
+    assert "eval mode" not in done.stderr
+    model = torch.load(out / "model.ckpt", weights_only=True)["state_dict"]
+    own = torch.load(stage / "model.ckpt", weights_only=True)["state_dict"]
+    assert own["autoencoder.scale"] != 1
+    for name, value in own.items():
+        assert torch.equal(model[name], value)
+
+
+def test_a_second_run_finds_the_stage_and_resumes_to_the_same_scores(finished, place):
+    out, _ = finished
+    again, done = place.train("again", "max_epochs=2", "predict=false", "report=false")
+    assert done.returncode == 0, done.stderr
+    assert FOUND in done.stdout
+    again, done = place.train("again", "max_epochs=3", "report=false", "ckpt=last")
+    assert done.returncode == 0, done.stderr
+    assert FOUND in done.stdout
+    assert "resuming from" in done.stdout
+    for name in ("metrics.csv", "scores.csv"):
+        assert (again / name).read_bytes() == (out / name).read_bytes()
+    assert len(list((place.base / "cache" / "stages").glob("*/model.ckpt"))) == 1
+
+
+def test_the_model_file_alone_makes_the_same_maps(finished, place):
+    out, _ = finished
+    maps = place.base / "maps"
+    done = place.call("predict.py", maps, f"checkpoint={out / 'model.ckpt'}")
+    assert done.returncode == 0, done.stderr
+    names = [path.relative_to(out) for path in out.rglob("*.nii.gz") if "controls" not in str(path)]
+    names = [name for name in names if (maps / name).is_file()]
+    kinds = {name.name.split("_", 1)[1].split(".")[0] for name in names}
+    assert kinds == {"anomaly", "mask", "reconstruction"}
+    for name in names:
+        assert (maps / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_another_seed_is_another_model_and_is_not_resumed_on(finished, place, monkeypatch, capsys):
+    out, _ = finished
+    other, done = place.train("other", "max_epochs=3", "seed=1", "report=false")
+    assert done.returncode == 0, done.stderr
+    assert FOUND not in done.stdout
+    assert (other / "scores.csv").read_bytes() != (out / "scores.csv").read_bytes()
+    # In this process, to save its imports: the same arguments, on the other run's autoencoder.
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # which the command sets
+    before = {path: path.read_bytes() for path in out.glob("*.*") if path.is_file()}
+    given = [f"model.autoencoder={other / 'model.ckpt'}", "max_epochs=3", "ckpt=last"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *place.options(out), *place.small, *given])
+    assert main() == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"error: {out / 'checkpoints' / 'last.ckpt'}: was made with another first_stage" in line
+    assert all(path.read_bytes() == content for path, content in before.items())

@@ -1,0 +1,390 @@
+"""The first stage: trained once, found by content, taken from files, refused without one."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+from public_weights import public_weights
+from safetensors.torch import save_file
+from tiny import write_tiny_cohort
+
+from brainuad.checkpoint import save_model
+from brainuad.data.manifest import Cohort, read_cohort
+from brainuad.errors import InputError, PartialFailure
+from brainuad.files import hash_weights
+from brainuad.instantiate import instantiate, resolve
+from brainuad.stages import build_on, read_first_stage, with_first_stage
+
+SMALL = [
+    "first_stage.model.autoencoder.network.channels=[8,8]",
+    "first_stage.model.autoencoder.network.norm_num_groups=4",
+    "model.network.width=8",
+    "model.network.norm_groups=4",
+]
+QUALITY = {
+    **{"psnr_db": 31.5, "ssim": 0.91, "scale": 1.2, "subjects": 2},
+    **{"min_psnr_db": 26.0, "min_ssim": 0.85, "good": True},
+}
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Composes a run of MAD-AD with overrides."""
+
+    def call(*overrides, experiment="madad"):
+        words = [
+            *(f"experiment={experiment}", "data=folder", "data.source=somewhere"),
+            *("data.sequence=T2w", "data.slice_size=[24,32]"),
+            f"paths.cache_dir={tmp_path / 'cache'}",
+            "paths.output_dir=run",
+        ]
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            small = SMALL if experiment == "madad" else []
+            cfg = compose("train", [*words, *small, *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        # A command's configuration does not hold Hydra's own.
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    return call
+
+
+class Training:
+    """Stands for the training of a run: writes its model file and remembers what was asked."""
+
+    def __init__(self, quality=QUALITY):
+        self.runs = []
+        self.quality = quality
+
+    def __call__(self, cfg):
+        self.runs.append(cfg)
+        torch.manual_seed(cfg.seed)
+        detector = instantiate(cfg.model)
+        detector.card = {"model": resolve(cfg.model), "quality": self.quality}
+        save_model(detector, Path(cfg.paths.output_dir) / "model.ckpt")
+
+
+def test_it_is_trained_once_as_a_run_of_its_own(configure, tiny_cohort, capsys):
+    training = Training()
+    first = with_first_stage(configure(), tiny_cohort, training)
+    again = with_first_stage(configure(), tiny_cohort, training)
+    assert len(training.runs) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "first stage: training the autoencoder",
+        f"first stage: {first.path} is there already",
+    ]
+    assert first.config == again.config
+    assert hash_weights(first.weights) == hash_weights(again.weights)
+    assert first.quality == QUALITY
+    (run,) = training.runs
+    assert run.name == "autoencoder"
+    assert run.model._target_.endswith("KLAutoencoder")
+    assert run.trainer.max_epochs == run.max_epochs == configure().first_stage.max_epochs
+    assert run.datamodule.batch_size == configure().first_stage.batch_size
+    assert run.first_stage is None
+    assert run.ckpt == "last"  # one that was killed goes on
+    assert not any((run.predict, run.evaluate, run.report))
+    assert Path(run.paths.output_dir) == first.path.parent
+    assert Path(run.callbacks.checkpoint.dirpath).parent == first.path.parent
+
+
+DECIDING = [
+    "first_stage.max_epochs=3",
+    "first_stage.batch_size=8",
+    "first_stage.seed=5",
+    "first_stage.model.kl_weight=0.5",
+    "first_stage.model.optimizer.lr=0.5",
+    "first_stage.model.autoencoder.network.channels=[8,16]",
+    "seed=6",
+    "data.slice_size=[32,32]",
+    "datamodule.augment=null",
+    "datamodule.min_brain_fraction=0.5",
+    "trainer.precision=bf16-mixed",
+    "trainer=smoke",
+    "input=tissue",
+    "~callbacks.seed",
+]
+
+NEUTRAL = [
+    "max_epochs=7",
+    "model.eta=0",
+    "model.network.width=16",
+    "model.optimizer.lr=1",
+    "model.latent_copies=0",
+    "datamodule.batch_size=4",
+    "datamodule.num_workers=2",
+    "trainer.accelerator=cpu",
+    "data.source=elsewhere",
+    "paths.output_dir=other",
+    "name=mine",
+    "device=cpu",
+    "jobs=1",
+    "postprocess=none",
+    "ckpt=last",
+    "predict=false",
+]
+
+
+def test_what_decides_its_weights_trains_another(configure, tiny_cohort):
+    training = Training()
+    for override in [None, *DECIDING]:
+        folders = {run.paths.output_dir for run in training.runs}
+        with_first_stage(configure(*filter(None, [override])), tiny_cohort, training)
+        assert len(training.runs) == len(folders) + 1, override
+        assert training.runs[-1].paths.output_dir not in folders
+
+
+def test_what_does_not_finds_it_again(configure, tiny_cohort):
+    training = Training()
+    for override in [None, *NEUTRAL]:
+        with_first_stage(configure(*filter(None, [override])), tiny_cohort, training)
+        assert len(training.runs) == 1, override
+
+
+def _touch(path):
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+
+@pytest.mark.parametrize(
+    ("split", "name", "count"),
+    [("train", "image", 2), ("val", "brain_mask", 2), ("test", "image", 1)],
+)
+def test_other_healthy_scans_train_another(configure, tiny_cohort, split, name, count):
+    training = Training()
+    with_first_stage(configure(), tiny_cohort, training)
+    _touch(getattr(tiny_cohort.select(split, "T2w")[0], name))
+    with_first_stage(configure(), tiny_cohort, training)
+    assert len(training.runs) == count
+
+
+def test_another_split_trains_another_and_another_place_does_not(configure, tmp_path):
+    training = Training()
+    cohort = write_tiny_cohort(tmp_path / "here")
+    with_first_stage(configure(), cohort, training)
+    cohort.root.rename(tmp_path / "there")
+    with_first_stage(configure(), read_cohort(tmp_path / "there"), training)
+    assert len(training.runs) == 1
+    scans = read_cohort(tmp_path / "there").scans
+    fewer = Cohort(tmp_path / "there", scans[1:], {})
+    with_first_stage(configure(), fewer, training)
+    assert len(training.runs) == 2
+
+
+def test_one_that_failed_is_trained_again(configure, tiny_cohort):
+    def failing(cfg):
+        (Path(cfg.paths.output_dir) / "config.yaml").write_text("")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        with_first_stage(configure(), tiny_cohort, failing)
+    training = Training()
+    with_first_stage(configure(), tiny_cohort, training)
+    assert len(training.runs) == 1
+
+
+def test_subjects_that_fail_in_it_are_left_to_the_run(configure, tiny_cohort, capsys):
+    training = Training()
+
+    def partly(cfg):
+        training(cfg)
+        raise PartialFailure([("sub00", "truncated")])
+
+    with_first_stage(configure(), tiny_cohort, partly)
+    assert "first stage: 1 subject(s) failed, the others were done" in capsys.readouterr().out
+
+
+def test_two_runs_at_once_train_one(configure, tiny_cohort):
+    other_asks, training = threading.Event(), Training()
+
+    def slowly(cfg):
+        assert other_asks.wait(60)
+        training(cfg)
+
+    configs = [configure(), configure()]
+    first = threading.Thread(target=with_first_stage, args=(configs[0], tiny_cohort, slowly))
+    first.start()
+
+    def second():
+        other_asks.set()
+        with_first_stage(configs[1], tiny_cohort, slowly)
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    first.join()
+    thread.join()
+    assert len(training.runs) == 1
+
+
+def test_methods_without_one_have_none(configure, tiny_cohort):
+    def never(cfg):
+        raise AssertionError("nothing to train")
+
+    cfg = configure(experiment="strega_small")
+    assert with_first_stage(cfg, tiny_cohort, never) is None
+    assert "autoencoder" not in cfg.model
+
+
+@pytest.fixture
+def first(configure, tiny_cohort):
+    """A first stage that was trained here."""
+    return with_first_stage(configure(), tiny_cohort, Training())
+
+
+def _own(first, folder):
+    return first.path
+
+
+def _of_a_method(first, folder):
+    network = {"_target_": "brainuad.networks.masked_unet.MaskedUNet", "width": 8, "heads": 2}
+    network |= {"norm_groups": 4, "multipliers": [1], "blocks": 1, "attention": [False]}
+    residual = {"_target_": "brainuad.methods.residuals.signed", "_partial_": True}
+    model = {"_target_": "brainuad.methods.madad.MADAD", "autoencoder": first.config}
+    model |= {"network": network, "residual": residual}
+    detector = instantiate(model)
+    detector.autoencoder.load_state_dict(first.weights)
+    detector.card = {"model": model, "first_stage": first.quality}
+    save_model(detector, folder / "madad.ckpt")
+    return folder / "madad.ckpt"
+
+
+def test_null_is_the_one_of_the_configuration(configure, tiny_cohort, first):
+    cfg = configure("model.autoencoder=null")
+    assert with_first_stage(cfg, tiny_cohort, Training()).path == first.path
+    assert resolve(cfg.model)["autoencoder"] == first.config
+
+
+@pytest.mark.parametrize("make", [_own, _of_a_method])
+def test_a_given_checkpoint_takes_its_place(configure, tiny_cohort, tmp_path, first, make):
+    def never(cfg):
+        raise AssertionError("was given")
+
+    path = make(first, tmp_path)
+    # Whatever the configuration of the stage says.
+    cfg = configure(f"model.autoencoder={path}", "first_stage.model.kl_weight=3")
+    stage = with_first_stage(cfg, tiny_cohort, never)
+    assert stage.quality == QUALITY
+    assert stage.path == path
+    assert resolve(cfg.model)["autoencoder"] == first.config
+    detector = _build(cfg, stage, tmp_path)
+    for name, value in detector.autoencoder.state_dict().items():
+        assert torch.equal(value, first.weights[name])
+
+
+def _build(cfg, stage, out, scans=None):
+    detector = instantiate(cfg.model)
+    build_on(detector, stage, instantiate(cfg.tiling), scans or {}, out)
+    return detector
+
+
+def test_a_public_one_is_measured_on_the_run_s_scans(configure, tiny_cohort, tmp_path, capsys):
+    path = tmp_path / "vae.safetensors"
+    save_file(public_weights(), path)
+    cfg = configure(f"model.autoencoder={path}")
+    stage = with_first_stage(cfg, tiny_cohort, Training())
+    assert stage.quality == {}
+    scans = {split: tiny_cohort.select(split, "T2w") for split in ("train", "val")}
+    detector = _build(cfg, stage, tmp_path, scans)
+    record = json.loads((tmp_path / "autoencoder.json").read_text())
+    assert detector.autoencoder.scale.item() == pytest.approx(record["scale"])
+    assert record["scale"] != 1
+    assert record["subjects"] == 2
+    assert record["path"] == str(path)
+    assert detector.card["first_stage"] == record
+    printed = capsys.readouterr().out
+    assert "autoencoder: PSNR" in printed
+    assert "warning: the autoencoder is too poor" in printed  # random weights
+    # Its images are grey, its weights frozen like those of ours.
+    assert not any(p.requires_grad for p in detector.autoencoder.parameters())
+    batch = torch.rand(1, 1, 24, 32), torch.ones(1, 1, 24, 32, dtype=torch.bool)
+    assert detector.anomaly_map(*batch).shape == (1, 1, 24, 32)
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_poor_one_warns(configure, first, tmp_path, capsys, good):
+    quality = QUALITY | {"psnr_db": 12.3, "good": good}
+    stage = read_first_stage(first.path)
+    stage.quality.update(quality)
+    detector = _build(configure(), stage, tmp_path)
+    printed = capsys.readouterr().out
+    assert ("warning: the autoencoder is too poor for a second stage (PSNR 12.3 dB" in printed) == (
+        not good
+    )
+    record = json.loads((tmp_path / "autoencoder.json").read_text())
+    assert record == detector.card["first_stage"]
+    assert record["psnr_db"] == 12.3
+    assert record["sha256"] == hash_weights(first.weights)
+
+
+def test_its_digest_is_of_the_weights(first):
+    stage = read_first_stage(first.path)
+    assert stage.digest == first.digest
+    stage.weights["scale"] *= 2
+    assert stage.digest != first.digest
+
+
+def _no_autoencoder(path, first):
+    content = torch.load(first.path, weights_only=True)
+    content["brainuad"]["model"] = {"_target_": "brainuad.methods.strega.StRegA"}
+    torch.save(content, path)
+
+
+def _no_weights_of_it(path, first):
+    content = torch.load(first.path, weights_only=True)
+    content["state_dict"] = {"network.weight": torch.zeros(1)}
+    torch.save(content, path)
+
+
+def _foreign(path, first):
+    torch.save({"state_dict": {"autoencoder.weight": torch.zeros(1)}}, path)
+
+
+def _pickled_module(path, first):
+    torch.save({"state_dict": {}, "autoencoder": torch.nn.Linear(1, 1)}, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path, first: None, "no such checkpoint"),
+        (_no_autoencoder, "holds no autoencoder; give a model.ckpt"),
+        (_no_weights_of_it, "holds no autoencoder; give a model.ckpt"),
+        (_foreign, "holds no autoencoder; give a model.ckpt"),
+        (_pickled_module, "not a readable checkpoint"),
+    ],
+)
+def test_files_without_an_autoencoder_are_refused_in_one_line(
+    configure, tiny_cohort, tmp_path, first, make, words
+):
+    path = tmp_path / "given.ckpt"
+    make(path, first)
+    with pytest.raises(InputError, match=words) as caught:
+        with_first_stage(configure(f"model.autoencoder={path}"), tiny_cohort, Training())
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(configure, first, tmp_path):
+    stage = read_first_stage(first.path)
+    stage.weights.popitem()
+    with pytest.raises(InputError, match="its weights do not fit its autoencoder") as caught:
+        _build(configure(), stage, tmp_path)
+    assert str(first.path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_given_file_cannot_name_code(configure, tiny_cohort, tmp_path, first):
+    content = torch.load(first.path, weights_only=True)
+    content["brainuad"]["model"]["autoencoder"]["network"]["_target_"] = "os.system"
+    torch.save(content, tmp_path / "given.ckpt")
+    cfg = configure(f"model.autoencoder={tmp_path / 'given.ckpt'}")
+    with_first_stage(cfg, tiny_cohort, Training())
+    with pytest.raises(InputError, match="os.system' is not allowed"):
+        instantiate(cfg.model)
