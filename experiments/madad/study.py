@@ -3,7 +3,7 @@
     python -m experiments.madad.study
 
 trains the shipped `experiment=madad` from scratch, both stages, for each sequence and seed, and
-the ablations on T2w (finished runs are kept), and writes `results.md` and `results.csv` beside
+the ablations on T2w (finished runs are kept; the first stage is shared by the seeds of a sequence), and writes `results.md` and `results.csv` beside
 this file. `autoencoder` is the residual of the first stage alone.
 """
 
