@@ -2,15 +2,16 @@
 
     python -m experiments.madad.study
 
-trains the shipped `experiment=madad` from scratch, both stages, for each sequence and seed, and
-the ablations on T2w (finished runs are kept; the first stage is shared by the seeds of a sequence), and writes `results.md` and `results.csv` beside
-this file. `autoencoder` is the residual of the first stage alone.
+trains the shipped `experiment=madad` for each sequence and seed, and the ablations on T2w, and
+writes `results.md` and `results.csv` beside this file. Finished runs are kept, and the seeds of a
+sequence share its first stage. `autoencoder` is the residual of the first stage alone.
 """
 
 import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pandas as pd
 from torch import nn
 
 from brainuad.checkpoint import load_model, read_checkpoint, weights_hash
-from brainuad.data.manifest import read_cohort
+from brainuad.data.manifest import Cohort, read_cohort
 from brainuad.detection import model_score, write_maps
 from brainuad.instantiate import instantiate
 from brainuad.methods.autoencoder import KLAutoencoder
@@ -58,14 +59,15 @@ def main() -> None:
         for seed in arguments.seeds:
             out = runs / f"{sequence}-{seed}"
             train(out, sequence, seed, arguments.options)
-            variant(out, "autoencoder", sequence, first_stage)
+            variant(out, "autoencoder", embedded(out), sequence, first_stage)
             frames = [read_subjects(out), read_subjects(out / "variants" / "autoencoder")]
             tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
     main_table = pd.concat(tables)
     for seed in arguments.ablation_seeds:
         out = runs / f"T2w-{seed}"
         for name, options in DETECTED.items():
-            variant(out, name, "T2w", lambda path, o=options: changed(path, **o))
+            load = partial(changed, options=options)
+            variant(out, name, embedded(out), "T2w", load)
             tables.append(read_subjects(out / "variants" / name).assign(sequence="T2w", seed=seed))
         for number, (name, options) in enumerate(TRAINED.items()):
             other = runs / f"ablation{number}-{seed}"
@@ -90,7 +92,19 @@ def train(out: Path, sequence: str, seed: int, options: list[str]) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def variant(run: Path, name: str, sequence: str, load: Callable[[Path], AnomalyDetector]) -> None:
+def embedded(run: Path) -> Cohort:
+    """The embedded cohort that a run was trained on."""
+    name = read_checkpoint(run / "model.ckpt")["brainuad"]["cohort"]
+    return read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{name}*")))
+
+
+def variant(
+    run: Path,
+    name: str,
+    cohort: Cohort,
+    sequence: str,
+    load: Callable[[Path], AnomalyDetector],
+) -> None:
     """Scores what `load` makes of the run's model, into the run's folder of variants."""
     out = run / "variants" / name
     if (out / "scores.csv").is_file():
@@ -98,7 +112,6 @@ def variant(run: Path, name: str, sequence: str, load: Callable[[Path], AnomalyD
     checkpoint = run / "model.ckpt"
     detector = load(checkpoint)
     card = read_checkpoint(checkpoint)["brainuad"]
-    cohort = read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{card['cohort']}*")))
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     score = model_score(detector, instantiate(card["tiling"]), 32)
     write_maps(scans, out / "maps", score, name + weights_hash(detector), name)
@@ -115,7 +128,7 @@ def first_stage(checkpoint: Path) -> AnomalyDetector:
     return KLAutoencoder(autoencoder, lambda *tensors: signed(*tensors, sign="abs"))
 
 
-def changed(checkpoint: Path, **options: Any) -> AnomalyDetector:
+def changed(checkpoint: Path, options: dict[str, Any]) -> AnomalyDetector:
     """A trained model with other options of detection."""
     content = read_checkpoint(checkpoint)
     detector = instantiate(content["brainuad"]["model"] | options)

@@ -1,0 +1,87 @@
+"""Which threshold of the predicted mask? Chosen without a lesion label.
+
+    python -m experiments.madad.choose runs/study/madad/T2w-0/model.ckpt
+
+paints anomalies of random place, size and value into healthy *validation* brains of the embedded
+cohort and prints the mean AP of a trained model's post-processed maps over them, for several
+thresholds and for the mask itself as the score.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from sklearn.metrics import average_precision_score
+
+from brainuad.checkpoint import read_checkpoint
+from brainuad.data.manifest import read_cohort
+from brainuad.data.slices import load_scan
+from brainuad.detection import detect_volume
+from brainuad.instantiate import instantiate
+from brainuad.metrics.statistics import summarise
+from brainuad.networks.layout import channels_last
+from brainuad.reporting.tables import to_markdown
+
+ROOT = Path(__file__).parents[2]
+SPACING_MM = (2.0, 2.0, 2.0)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8, 0.9])
+    parser.add_argument("--draws", type=int, default=2, help="painted anomalies a subject")
+    arguments = parser.parse_args()
+    content = read_checkpoint(arguments.checkpoint)
+    card = content["brainuad"]
+    cohort = read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{card['cohort']}*")))
+    cases = []
+    for number, scan in enumerate(cohort.select("val", card["sequence"], healthy=True)):
+        image, brain_mask = load_scan(scan)
+        for draw in range(arguments.draws):
+            rng = np.random.default_rng([number, draw])
+            painted, lesion = paint(image[0].numpy(), brain_mask[0].numpy(), rng)
+            cases.append((torch.from_numpy(painted)[None], brain_mask, lesion))
+    options: dict[str, dict[str, object]] = {
+        f"threshold {value:g}": {"mask_threshold": value} for value in arguments.thresholds
+    }
+    options["mask as the score"] = {"scores_by": "mask"}
+    tiling, postprocess = instantiate(card["tiling"]), instantiate(card["postprocess"])
+    rows = []
+    for name, option in options.items():
+        detector = instantiate(card["model"] | option)
+        detector.load_state_dict(content["state_dict"])
+        channels_last(detector)
+        values = []
+        for image, brain_mask, lesion in cases:
+            found = detect_volume(detector, tiling, image, brain_mask, 64).anomaly_map[0].numpy()
+            inside = brain_mask[0].numpy()
+            score = postprocess.score(found, inside, SPACING_MM)
+            values.append(average_precision_score(lesion[inside], score[inside]))
+        mean = summarise(np.array(values))
+        rows.append([name, f"{mean.mean:.3f} ({mean.ci_low:.3f} to {mean.ci_high:.3f})"])
+        print(*rows[-1], flush=True)
+    print(to_markdown(["", f"AP, {len(cases)} painted validation scans"], rows))
+
+
+def paint(
+    image: np.ndarray, brain: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """An ellipsoid of 6 to 20 mm half axes, of a random value, its border soft over a voxel."""
+    inside = np.argwhere(ndimage.binary_erosion(brain, iterations=3))
+    centre = inside[rng.integers(len(inside))]
+    radii = rng.uniform(3, 10, 3)
+    offset = (np.indices(image.shape) - centre[:, None, None, None]) / radii[:, None, None, None]
+    shape = ((offset**2).sum(axis=0) < 1) & brain
+    low, high = np.percentile(image[brain], [2, 98])
+    value = rng.uniform(low, high) + rng.normal(0, 0.03 * (high - low), image.shape)
+    share = ndimage.gaussian_filter(shape.astype(float), 0.7) * brain
+    painted = (1 - share) * image + share * np.clip(value, 0, 1)
+    return painted.astype(np.float32), shape
+
+
+if __name__ == "__main__":
+    main()
