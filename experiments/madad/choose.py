@@ -3,15 +3,17 @@
     python -m experiments.madad.choose runs/study/madad/T2w-0/model.ckpt
 
 paints anomalies of random place, size and value into healthy *validation* brains of the embedded
-cohort and prints the mean AP of a trained model's post-processed maps over them, for several
-thresholds and for the mask itself as the score.
+cohort and prints the mean AP of a trained model's maps over them, for several thresholds, for the
+mask itself as the score, and behind two chains of post-processing.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from hydra import compose, initialize_config_module
 from scipy import ndimage
 from sklearn.metrics import average_precision_score
 
@@ -19,7 +21,7 @@ from brainuad.checkpoint import read_checkpoint
 from brainuad.data.manifest import read_cohort
 from brainuad.data.slices import load_scan
 from brainuad.detection import detect_volume
-from brainuad.instantiate import instantiate
+from brainuad.instantiate import instantiate, resolve
 from brainuad.metrics.statistics import summarise
 from brainuad.networks.layout import channels_last
 from brainuad.reporting.tables import to_markdown
@@ -49,38 +51,47 @@ def main() -> None:
         f"threshold {value:g}": {"mask_threshold": value} for value in arguments.thresholds
     }
     options["mask as the score"] = {"scores_by": "mask"}
-    tiling, postprocess = instantiate(card["tiling"]), instantiate(card["postprocess"])
+    tiling = instantiate(card["tiling"])
+    chains = {name: instantiate(chain(name)) for name in ("default", "madad")}
     rows = []
     for name, option in options.items():
         detector = instantiate(card["model"] | option)
         detector.load_state_dict(content["state_dict"])
         channels_last(detector)
-        values = []
+        values: dict[str, list[float]] = {chain: [] for chain in chains}
         for image, brain_mask, lesion in cases:
             found = detect_volume(detector, tiling, image, brain_mask, 64).anomaly_map[0].numpy()
             inside = brain_mask[0].numpy()
-            score = postprocess.score(found, inside, SPACING_MM)
-            values.append(average_precision_score(lesion[inside], score[inside]))
-        mean = summarise(np.array(values))
-        rows.append([name, f"{mean.mean:.3f} ({mean.ci_low:.3f} to {mean.ci_high:.3f})"])
+            for key, postprocess in chains.items():
+                score = postprocess.score(found, inside, SPACING_MM)
+                values[key].append(average_precision_score(lesion[inside], score[inside]))
+        means = [summarise(np.array(value)) for value in values.values()]
+        rows.append([name, *(f"{m.mean:.3f} ({m.ci_low:.3f} to {m.ci_high:.3f})" for m in means)])
         print(*rows[-1], flush=True)
-    print(to_markdown(["", f"AP, {len(cases)} painted validation scans"], rows))
+    print(f"AP of {len(cases)} painted validation scans, by postprocess:\n")
+    print(to_markdown(["", *chains], rows))
+
+
+def chain(name: str) -> dict[str, Any]:
+    """The configuration of a post-processing chain."""
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose("train", [f"postprocess={name}", "name=x", "paths.output_dir=x"])
+    return resolve(cfg.postprocess)
 
 
 def paint(
     image: np.ndarray, brain: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An ellipsoid of 6 to 20 mm half axes, of a random value, its border soft over a voxel."""
+    """An ellipsoid of 6 to 20 mm half axes, darker or brighter, its border soft over a voxel."""
     inside = np.argwhere(ndimage.binary_erosion(brain, iterations=3))
     centre = inside[rng.integers(len(inside))]
     radii = rng.uniform(3, 10, 3)
     offset = (np.indices(image.shape) - centre[:, None, None, None]) / radii[:, None, None, None]
     shape = ((offset**2).sum(axis=0) < 1) & brain
     low, high = np.percentile(image[brain], [2, 98])
-    value = rng.uniform(low, high) + rng.normal(0, 0.03 * (high - low), image.shape)
+    shift = rng.choice([-1, 1]) * rng.uniform(0.15, 0.5) * (high - low)
     share = ndimage.gaussian_filter(shape.astype(float), 0.7) * brain
-    painted = (1 - share) * image + share * np.clip(value, 0, 1)
-    return painted.astype(np.float32), shape
+    return np.clip(image + share * shift, 0, 1).astype(np.float32), shape
 
 
 if __name__ == "__main__":

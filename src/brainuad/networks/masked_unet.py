@@ -19,7 +19,7 @@ class MaskedUNet(nn.Module):
 
     The published sizes (`model/size=NAME`) have `multipliers=(1, 2, 4)`, two blocks a level,
     attention at every level, and dropout 0.4. `tiny` is ours, for a CPU: one block a level, no
-    attention at the first, dropout 0.1, groups of 4 channels.
+    attention at the first, groups of 4 channels.
 
     | size | width | heads | parameters |
     | --- | --- | --- | --- |
