@@ -120,6 +120,15 @@ class RunFolder:
         """
         return _read_json(self.path / "latent.json"), _read_arrays(self.path / "latent.npz")
 
+    @cached_property
+    def autoencoder(self) -> dict[str, Any]:
+        """Contents of `autoencoder.json`; empty for methods without a first stage.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return _read_json(self.path / "autoencoder.json")
+
     def lesions(self, method: str) -> list[dict[str, float]]:
         """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""
         path = self.path / "lesions.csv"

@@ -150,6 +150,17 @@ def training(run: RunFolder) -> str:
     body = page.grid(plots, "plots")
     if rest := list(run.history)[MAX_TRAINING_PLOTS:]:
         body += page.paragraph(f"Also in metrics.csv: {', '.join(rest)}.", "soft")
+    if quality := run.autoencoder:
+        words = (
+            f"The autoencoder reconstructs {quality['subjects']} held-out healthy brains with PSNR "
+            f"{quality['psnr_db']:.1f} dB and SSIM {quality['ssim']:.3f}"
+        )
+        if not quality["good"]:
+            words += (
+                f", which is poor (wanted {quality['min_psnr_db']:g} dB and "
+                f"{quality['min_ssim']:g}): what it blurs cannot be told from a lesion"
+            )
+        body += page.paragraph(words + ".", "" if quality["good"] else "note")
     return page.section("Training", body, anchor="training")
 
 

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import re
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_pictures_are_small_jpegs_that_show_the_lesion(run_folder: Path, page_of
         assert image.shape[1] > 700
         coloured = (image.max(2) - image.min(2) > 80).mean()
         assert coloured > 0.005
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_first_stage_is_told_with_its_quality(run_folder: Path, page_of, good):
+    record = {"psnr_db": 21.5, "ssim": 0.75, "subjects": 6, "good": good}
+    limits = {"min_psnr_db": 26.0, "min_ssim": 0.85}
+    (run_folder / "autoencoder.json").write_text(json.dumps(record | limits))
+    prose = page_of(run_folder).prose
+    assert "6 held-out healthy brains with PSNR 21.5 dB and SSIM 0.750" in prose
+    assert ("which is poor (wanted 26 dB and 0.85)" in prose) is not good
 
 
 def test_what_ran(run_folder: Path, page_of):
