@@ -170,6 +170,18 @@ def test_commands_of_the_readme_exist():
         assert (ROOT / link).exists(), link
 
 
+def test_the_demo_and_the_first_commands_of_the_readme_are_for_a_cpu():
+    words = re.search(r"train\.py (experiment=\w+)", (ROOT / "Makefile").read_text())
+    use = (ROOT / "README.md").read_text().split("## Use")[1].split("```")[1]
+    for experiment in {words[1], *re.findall(r"experiment=\w+", use)}:
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            cfg = compose("train", [experiment])
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in instantiate(cfg.model).parameters())
+        assert parameters < 10e6, experiment
+        assert cfg.data.spacing_mm >= 2, experiment
+
+
 def test_every_test_option_of_the_lint_is_in_one_place():
     assert "ruff" not in (ROOT / "setup.cfg").read_text().split("[options.extras_require]")[0]
 

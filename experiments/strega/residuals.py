@@ -1,4 +1,4 @@
-"""Why the compact ceVAE loses to plain intensity on FLAIR: where its residual is large.
+"""Where the compact ceVAE's residual is large: in lesions, in healthy tissue, in fluid.
 
     python experiments/strega/residuals.py RUN [RUN …]
 
@@ -37,9 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     rows = [row for run in parser.parse_args().runs for row in explain(run)]
-    text = "# Residuals\n\nWritten by `residuals.py`; do not edit. r = image - reconstruction; "
-    text += "CSF: healthy voxels below 0.25 (FLAIR, T1w) or above 0.6 (T2w).\n\n"
-    text += to_markdown(["sequence", "lesion", *COLUMNS], rows)
+    text = "# Residuals\n\nWritten by `residuals.py`; do not edit. r = input - reconstruction, of "
+    text += "the tissue map or the intensities, whichever the method sees; CSF: healthy voxels of "
+    text += "an intensity below 0.25 (FLAIR, T1w) or above 0.6 (T2w).\n\n"
+    text += to_markdown(["sequence", "method", "lesion", *COLUMNS], rows)
     (HERE / "residuals.md").write_text(text)
     print(text)
 
@@ -57,7 +58,9 @@ def explain(run: Path) -> list[list[str]]:
         reconstruction = read_volume(
             run / "prepared" / f"{scan.subject}_reconstruction.nii.gz"
         ).array
-        residual = (image.array - reconstruction) * brain
+        kept = run / "prepared" / f"{scan.subject}_input.nii.gz"
+        seen = read_volume(kept).array if kept.is_file() else image.array
+        residual = (seen - reconstruction) * brain
         healthy = brain & ~lesion
         dark = record["sequence"] != "T2w"
         csf = healthy & (image.array < 0.25 if dark else image.array > 0.6)
@@ -67,7 +70,12 @@ def explain(run: Path) -> list[list[str]]:
             values.append(voxel.average_precision(score[brain], lesion[brain]))
         found[scan.pathology].append(values)
     return [
-        [record["sequence"], pathology, *(f"{mean:.3f}" for mean in np.mean(values, axis=0))]
+        [
+            record["sequence"],
+            record["method"],
+            pathology,
+            *(f"{mean:.3f}" for mean in np.mean(values, axis=0)),
+        ]
         for pathology, values in found.items()
     ]
 

@@ -7,6 +7,7 @@ kept) and writes `results.md` and `results.csv` beside this file.
 """
 
 import argparse
+import json
 import math
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.reporting.tables import to_markdown
@@ -35,14 +37,15 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
     arguments = parser.parse_args()
     for sequence, method, seed in product(arguments.sequences, arguments.methods, arguments.seeds):
         out = arguments.runs / f"{method}-{sequence}-{seed}"
-        if not (out / "report.html").is_file():
-            train(method, sequence, seed, out)
+        if not (out / "summary.json").is_file():
+            train(method, sequence, seed, out, arguments.options)
     rows = []
     # All that is there, so that sequences may be given other seeds in calls of their own.
-    for out in sorted(arguments.runs.glob("*/report.html")):
+    for out in sorted(arguments.runs.glob("*/summary.json")):
         method, sequence, seed = out.parent.name.split("-")
         rows += read(method, sequence, int(seed), out.parent)
     table = pd.DataFrame(rows)
@@ -52,15 +55,21 @@ def main() -> None:
     text += "nothing.\n"
     for sequence in dict.fromkeys(table.sequence):
         text += f"\n## {sequence}\n\n{markdown(table[table.sequence == sequence])}"
+    text += "\n## Training\n\nA run each; seconds include the tissue maps. The error is the mean "
+    text += "absolute one in the brains of the healthy validation subjects; `AP, iso third` is as "
+    text += f"above, `times` over the intensity baseline's.\n\n{training(arguments.runs, table)}"
     (HERE / "results.md").write_text(text)
     print(text)
 
 
-def train(method: str, sequence: str, seed: int, out: Path) -> None:
+def train(method: str, sequence: str, seed: int, out: Path, options: list[str]) -> None:
     """One run of the shipped experiment; goes on where it was interrupted."""
     command = [sys.executable, str(ROOT / "train.py"), "experiment=strega_small", f"name={method}"]
     command += [f"input={METHODS[method]}", f"data.sequence={sequence}", f"seed={seed}"]
-    subprocess.run([*command, f"paths.output_dir={out}", "ckpt=last"], check=True, cwd=ROOT)
+    command += [f"paths.output_dir={out}", "ckpt=last", "trainer.precision=bf16-mixed", *options]
+    if method != next(iter(METHODS)):  # the controls are the same beside every method
+        command += ["controls=none"]
+    subprocess.run(command, check=True, cwd=ROOT)
 
 
 def read(method: str, sequence: str, seed: int, out: Path) -> list[dict[str, object]]:
@@ -85,6 +94,42 @@ def read(method: str, sequence: str, seed: int, out: Path) -> list[dict[str, obj
             row = {"sequence": sequence, "seed": seed, "method": name, "group": group}
             rows.append(row | {"n": len(part), "metric": metric, "mean": part.value.mean()})
     return rows
+
+
+def training(runs: Path, table: pd.DataFrame) -> str:
+    """Seconds of each run, its healthy error, and its AP where brightness does not help."""
+    rows = []
+    for out in sorted(runs.glob("*/summary.json")):
+        method, sequence, seed = out.parent.name.split("-")
+        seconds = json.loads(out.read_text())["provenance"]["fit_s"]
+        epochs = yaml.safe_load((out.parent / "config.yaml").read_text())["max_epochs"]
+        latent = json.loads((out.parent / "latent.json").read_text())
+        errors = [latent["error"][f"clean/{k}"] for k in ("reconstruction", "mean_image")]
+        third = table[
+            (table.sequence == sequence) & (table.group == THIRD) & (table.metric == "AP")
+        ]
+        found = third[(third.method == method) & (third.seed == int(seed))]["mean"].item()
+        times = found / third[third.method == "intensity"]["mean"].iloc[0]
+        used = f"{latent['in_use']}/{latent['latent_dim']}"
+        row = [
+            sequence,
+            method,
+            seed,
+            str(epochs),
+            f"{seconds:.0f}",
+            *(f"{error:.4f}" for error in errors),
+        ]
+        rows.append([*row, used, f"{found:.3f}", f"{times:.1f}"])
+    header = [
+        "sequence",
+        "method",
+        "seed",
+        "epochs",
+        "until trained, s",
+        "error",
+        "error of the mean image",
+    ]
+    return to_markdown([*header, "latent in use", "AP, iso third", "times"], rows)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -93,6 +93,25 @@ def test_maps_and_masks_lie_on_the_scan(finished, cohort):
         assert set(np.unique(mask.get_fdata())) <= {0, 1}
 
 
+def test_volumes_from_tissue_maps_to_masks_with_how_sure_they_are(cohort, tmp_path, run):
+    out = tmp_path / "run"
+    done = run(
+        "train.py",
+        "experiment=strega_3d",
+        "max_epochs=1",
+        "tiling.size=[64,80,64]",
+        "datamodule.batch_size=2",
+        "model.n_samples=2",
+        "controls=none",
+        *options(cohort, tmp_path / "cache", out),
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_csv(out / "scores.csv").method) == {"strega_3d", "oracle_reconstruction"}
+    assert len(list(out.glob("*_mask.nii.gz"))) == TEST_SUBJECTS
+    assert len(list((out / "prepared").glob("*_uncertainty.nii.gz"))) >= TEST_SUBJECTS
+    assert "latent dimensions are in use" in (out / "report.html").read_text()
+
+
 def test_same_seed_same_scores_whatever_the_workers(finished, cohort, tmp_path, run):
     out, _ = finished
     again = tmp_path / "again"

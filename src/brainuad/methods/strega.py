@@ -13,7 +13,8 @@ its name, `input=intensity` is the paper's own baseline.
 
 Differs from the paper: the tissue maps are of our own HMRF-EM, not FSL FAST; the posterior's mean
 is used at test time where the released code draws a sample, so that two runs agree (`n_samples`
-draws); in 3D the squares are cubes.
+draws); the map is the absolute residual, where the released code keeps what is darker than its
+reconstruction, which fits T1 (`residual.sign=negative`); in 3D the squares are cubes.
 """
 
 from collections.abc import Sequence

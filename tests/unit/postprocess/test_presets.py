@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from scipy import ndimage
 from skimage import filters, measure, morphology
 from tiny import ROOT
 
 from brainuad.instantiate import instantiate
+from brainuad.methods.residuals import signed
 
 MM1, MM2 = (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)
 
@@ -31,8 +33,13 @@ def scan():
 def test_strega(scan):
     score, brain = scan
     score[12:32, 15:35, 10:20] += 0.3
-    chain = _preset("strega")
-    residual = score.copy()
+    # The score is what is darker than its reconstruction; a bright lesion is not to count.
+    image = np.where(brain, 0.6, 0).astype(np.float32)
+    reconstruction = image + score
+    reconstruction[28:40, 30:44, 22:32] = 0.2
+    reconstruction[~brain] = 0
+    residual = reconstruction - image
+    residual[residual < 0] = 0
     residual[residual > 0.2] = 1
     binary = residual > filters.threshold_otsu(residual)
     expected = np.zeros_like(binary)
@@ -40,7 +47,10 @@ def test_strega(scan):
         expected[:, :, z] = morphology.area_opening(binary[:, :, z], area_threshold=256)
     expected[~brain] = False
 
-    found = chain.score(score, brain, MM1)
+    chain = _preset("strega")
+    given = (torch.from_numpy(array)[None, None] for array in (image, reconstruction, brain))
+    found = signed(*given, "negative")[0, 0].numpy()
+    found = chain.score(found, brain, MM1)
     threshold = chain.otsu(found, brain)
     assert np.array_equal(chain.segment(found, brain, MM1, threshold), expected)
     # The case decides something: there is a component of either kind.
