@@ -198,6 +198,7 @@ def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
         native_image=Path(record["native_image"]).absolute(),
         native_lesion_mask=scan.lesion_mask.absolute() if scan.lesion_mask else None,
         transform=out / record["transform"],
+        warp=out / record["warp"] if record["warp"] else None,
     )
 
 
@@ -220,17 +221,22 @@ def _is_done(scan: RawScan, stamp: str, out: Path) -> bool:
     if not _record(scan, out).is_file():
         return False
     record = _read(scan, out)
-    files = [record[key] for key in ("image", "brain_mask", "transform")]
+    kept = [record.get(key) for key in ("image", "brain_mask", "lesion_mask", "transform", "warp")]
+    files = [name for name in kept if name]
     return record["stamp"] == stamp and all((out / name).is_file() for name in files)
 
 
 def _stamps(
     scans: list[RawScan], preparation: Preparation
 ) -> Iterator[tuple[tuple[str, str], str]]:
-    """Of each scan: its row, its files' sizes and times, its reference's, and the parameters."""
+    """Of each scan: its row, its files' and the template's sizes and times, its reference's, and
+    the parameters.
+    """
     reference = reference_of(scans, preparation)
+    template = [Path(p) for p in (preparation.atlas_image, preparation.atlas_mask) if p]
+    parameters = "\n".join([repr(preparation), *_sizes(template)])
     for scan in scans:
-        digest = hashlib.sha256(repr(preparation).encode())
+        digest = hashlib.sha256(parameters.encode())
         for item in (scan, reference):
             if item is not None:
                 digest.update(_files(item).encode())
@@ -239,13 +245,18 @@ def _stamps(
 
 def _files(scan: RawScan) -> str:
     row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
-    parts = [json.dumps(row, sort_keys=True)]
-    for path in (scan.image, scan.brain_mask, scan.lesion_mask):
-        for file in sorted(path.iterdir()) if path and path.is_dir() else [path]:
-            if file and file.is_file():
+    paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
+    return "\n".join([json.dumps(row, sort_keys=True), *_sizes(paths)])
+
+
+def _sizes(paths: Sequence[Path]) -> list[str]:
+    found = []
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
                 stat = file.stat()
-                parts.append(f"{file}:{stat.st_size}:{stat.st_mtime_ns}")
-    return "\n".join(parts)
+                found.append(f"{file}:{stat.st_size}:{stat.st_mtime_ns}")
+    return found
 
 
 def _key(scan: RawScan) -> tuple[str, str]:
