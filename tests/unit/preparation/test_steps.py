@@ -370,6 +370,7 @@ def test_a_label_comes_back_to_its_own_grid():
         ((1.0, 1.0, 1.0), (0, 0, 0), 1),
         ((1.0, 1.0, 1.0), (12, -8, 5), -1),
         ((0.7, 0.7, 5.0), (4, 3, 0), 1),
+        ((0.7, 0.7, 5.0), (14, -9, 8), -1),
     ):
         shape = tuple(int(70 / s) for s in spacing)
         affine = turned(degrees, (-30, -40, -20)) @ np.diag([flip * spacing[0], *spacing[1:], 1])
@@ -385,4 +386,4 @@ def test_a_label_comes_back_to_its_own_grid():
         prepared.affine[:3, 3] = (np.linalg.inv(to_native) @ middle)[:3] - 45
         there = resample_like(native.array, np.linalg.inv(to_native) @ affine, prepared) >= 0.5
         back = resample_like(there.astype(np.float32), to_native @ prepared.affine, native) >= 0.5
-        assert _dice(back, label) > (0.97 if spacing[2] == 1 else 0.95)
+        assert _dice(back, label) >= 0.97
