@@ -242,9 +242,9 @@ def _write_mask(
     affine, spacing = raw.affine, raw.spacing_mm
     if scan.native_image is not None:
         native = read_volume(scan.native_image)
-        transform = scan.transform
-        score = to_native(score, raw.affine, native, transform)
-        brain_mask = to_native(brain_mask, raw.affine, native, transform, order=0) > 0.5
+        way = native, scan.transform
+        score = to_native(score, raw.affine, *way, warp=scan.warp)
+        brain_mask = to_native(brain_mask, raw.affine, *way, order=0, warp=scan.warp) > 0.5
         affine, spacing = native.affine, native.spacing_mm
         mask = postprocess.segment(score, brain_mask, spacing, threshold)
     write_volume(out / f"{scan.subject}_anomaly.nii.gz", score, affine)

@@ -42,6 +42,8 @@ class Scan:
         native_lesion_mask: the untouched label, on the grid of `native_image`.
         transform: text file with the `(4, 4)` matrix from prepared world to native world, mm;
             None when both share their world space.
+        warp: displacement field that is gone through before `transform`, its inverse beside it
+            (`brainuad.preparation.deform`); None where the registration was linear.
     """
 
     subject: str
@@ -58,6 +60,7 @@ class Scan:
     native_image: Path | None = None
     native_lesion_mask: Path | None = None
     transform: Path | None = None
+    warp: Path | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Scan))

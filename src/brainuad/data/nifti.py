@@ -22,10 +22,13 @@ def read_volume(path: Path) -> Volume:
         InputError: missing, unreadable, truncated, not a NIfTI, not 3D, a degenerate grid, or
             NaN or infinite voxels.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path in the manifest or on the command")
     try:
-        image = nib.nifti1.Nifti1Image.from_filename(path)
+        # Within the try: a folder that may not be entered says so here.
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file; check the path in the manifest or on the command"
+            )
+        image = open_nifti(path)
         array = np.asarray(image.dataobj, dtype=np.float32)
     except PermissionError:
         raise InputError(f"{path}: not readable; check its permissions") from None
@@ -55,6 +58,16 @@ def read_volume(path: Path) -> Volume:
         count = int((~np.isfinite(array)).sum())
         raise InputError(f"{path}: {count} NaN or infinite voxels; replace them by numbers first")
     return Volume(array, affine)
+
+
+def open_nifti(path: Path) -> nib.nifti1.Nifti1Image:
+    """The header of a NIfTI-1 or NIfTI-2 file, its voxels unread.
+
+    Raises:
+        Exception: what nibabel raises for a file that is neither; `read_volume` says it in words.
+    """
+    newer, _ = nib.nifti2.Nifti2Image.path_maybe_image(path)
+    return (nib.nifti2.Nifti2Image if newer else nib.nifti1.Nifti1Image).from_filename(path)
 
 
 def read_mask(path: Path, like: Volume | None = None) -> np.ndarray:

@@ -1,10 +1,13 @@
 """Scores one subject: its map post-processed, carried to a space and compared with its label."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from nibabel.affines import apply_affine
 from skimage.metrics import structural_similarity
 
 from brainuad.data.manifest import Scan
@@ -14,7 +17,7 @@ from brainuad.evaluation import trust
 from brainuad.metrics import voxel
 from brainuad.metrics.records import CohortCase, MapCase, MaskCase, compute
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.native import to_native, world_matrix
+from brainuad.preparation.native import native_points, to_native
 from brainuad.types import Volume
 
 NO_LESION = "no lesion"
@@ -46,13 +49,13 @@ class ScoreVolume(NamedTuple):
         score: the map that thresholds apply to.
         brain_mask: `(D, H, W)` bool, on its grid.
         box: `(2, 3)` corners of the prepared brain in prepared world, mm.
-        to_voxel: `(4, 4)`, prepared world to voxel of `score`.
+        to_voxel: points `(N, 3)` of the prepared world, mm, to voxels of `score`.
     """
 
     score: Volume
     brain_mask: np.ndarray
     box: np.ndarray
-    to_voxel: np.ndarray
+    to_voxel: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -116,16 +119,21 @@ def score_volume(scan: Scan, maps: Path, postprocess: Postprocess, space: str) -
     box = trust.world_box(brain_mask, raw.affine)
     if space == "prepared" or scan.native_image is None:
         found = Volume(score, raw.affine)
-        return ScoreVolume(found, brain_mask, box, np.linalg.inv(raw.affine))
+        return ScoreVolume(found, brain_mask, box, partial(apply_affine, np.linalg.inv(raw.affine)))
     native = read_volume(scan.native_image)
-    score = to_native(score, raw.affine, native, scan.transform)
-    inside = to_native(brain_mask, raw.affine, native, scan.transform, order=0) > 0.5
+    way = native, scan.transform
+    score = to_native(score, raw.affine, *way, warp=scan.warp)
+    inside = to_native(brain_mask, raw.affine, *way, order=0, warp=scan.warp) > 0.5
     if not inside.any():
         raise InputError(
             f"{scan.native_image}: the prepared brain lies outside it; mend the transform or affine"
         )
     found = Volume(np.where(inside, score, 0), native.affine)
-    to_voxel = np.linalg.inv(native.affine) @ world_matrix(scan.transform)
+
+    def to_voxel(points: np.ndarray) -> np.ndarray:
+        there = native_points(points, scan.transform, scan.warp)
+        return apply_affine(np.linalg.inv(native.affine), there)
+
     return ScoreVolume(found, inside, box, to_voxel)
 
 

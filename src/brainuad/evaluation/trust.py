@@ -5,6 +5,7 @@ to it: its brain's bounding box is laid on the template's, which is the identity
 size, for scans that are. A scan that is no whole brain is left out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -74,13 +75,15 @@ def world_box(brain_mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.sort(ends.T, axis=0)
 
 
-def on_atlas(mask: np.ndarray, box: np.ndarray, to_voxel: np.ndarray) -> np.ndarray | None:
+def on_atlas(
+    mask: np.ndarray, box: np.ndarray, to_voxel: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray | None:
     """A subject's mask on the template's grid, nearest neighbour; None for less than a brain.
 
     Args:
         mask: `(D, H, W)` bool, in the space of the scores.
         box: `(2, 3)` corners in mm of the prepared brain.
-        to_voxel: `(4, 4)`, prepared world to voxel of `mask`.
+        to_voxel: points `(N, 3)` of the prepared world, mm, to voxels of `mask`.
     """
     atlas = load_atlas()
     scale = np.ptp(box, axis=0) / np.ptp(atlas.box, axis=0)
@@ -89,7 +92,7 @@ def on_atlas(mask: np.ndarray, box: np.ndarray, to_voxel: np.ndarray) -> np.ndar
     points = np.argwhere(atlas.brain)
     world = points @ atlas.affine[:3, :3].T + atlas.affine[:3, 3]
     world = box[0] + (world - atlas.box[0]) * scale
-    voxels = np.rint(world @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int)
+    voxels = np.rint(to_voxel(world)).astype(int)
     inside = ((voxels >= 0) & (voxels < mask.shape)).all(axis=1)
     found = np.zeros(atlas.brain.shape, bool)
     hits = mask[tuple(voxels[inside].T)]

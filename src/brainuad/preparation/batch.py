@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+import os
+import threading
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -66,6 +68,7 @@ def prepare_cohort(
     for name in dict.fromkeys(scan.subject for scan in todo):
         wanted = {s.sequence: stamps[_key(s)] for s in todo if s.subject == name}
         tasks.append((subjects[name], preparation, wanted, out))
+    _remove_leftovers(out)
     failures: Failures = []
     for found in track(_run(tasks, jobs), description="preparing", total=len(tasks)):
         failures += found
@@ -120,23 +123,56 @@ def _task(
     return failures
 
 
-def _run(
-    tasks: list[tuple[list[RawScan], Preparation, dict[str, str], Path]], jobs: int
-) -> Iterator[Failures]:
+Task = tuple[list[RawScan], Preparation, dict[str, str], Path]
+
+
+def _run(tasks: list[Task], jobs: int) -> Iterator[Failures]:
     if jobs <= 1:
         yield from (_task(*task) for task in tasks)
         return
+    # A process that is killed takes the pool and all that waited with it: they go on one by one,
+    # and the one that breaks its process again is the one to blame.
+    left = yield from _pooled(tasks, jobs)
+    for task in left:
+        if (yield from _pooled([task], 1)):
+            image = task[0][0].image
+            reason = "its process was killed (out of memory?); run again with fewer jobs"
+            yield [(task[0][0].subject, f"{image}: {reason}")]
+
+
+def _pooled(tasks: list[Task], jobs: int) -> Generator[Failures, None, list[Task]]:
+    """Yields each task's failures; returns the tasks that a killed process left undone."""
     # A fresh interpreter each: torch and ITK do not survive a fork with their threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = {pool.submit(_task, *task): task[0][0] for task in tasks}
+    left = []
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool:
+        futures = {pool.submit(_task, *task): task for task in tasks}
         for future in as_completed(futures):
             try:
                 yield future.result()
             except BrokenProcessPool:
-                scan = futures[future]
-                reason = "its process was killed (out of memory?); run again with fewer jobs"
-                yield [(scan.subject, f"{scan.image}: {reason}")]
+                left.append(futures[future])
+    return left
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, `kill -9` included."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Removes temporary files of processes that were killed while they wrote."""
+    for path in out.glob("*/.*"):
+        number = path.name.split(".")[1]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            path.unlink(missing_ok=True)
 
 
 def _normalise(
@@ -198,6 +234,7 @@ def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
         native_image=Path(record["native_image"]).absolute(),
         native_lesion_mask=scan.lesion_mask.absolute() if scan.lesion_mask else None,
         transform=out / record["transform"],
+        warp=out / record["warp"] if record["warp"] else None,
     )
 
 
@@ -220,17 +257,22 @@ def _is_done(scan: RawScan, stamp: str, out: Path) -> bool:
     if not _record(scan, out).is_file():
         return False
     record = _read(scan, out)
-    files = [record[key] for key in ("image", "brain_mask", "transform")]
+    kept = [record.get(key) for key in ("image", "brain_mask", "lesion_mask", "transform", "warp")]
+    files = [name for name in kept if name]
     return record["stamp"] == stamp and all((out / name).is_file() for name in files)
 
 
 def _stamps(
     scans: list[RawScan], preparation: Preparation
 ) -> Iterator[tuple[tuple[str, str], str]]:
-    """Of each scan: its row, its files' sizes and times, its reference's, and the parameters."""
+    """Of each scan: its row, its files' and the template's sizes and times, its reference's, and
+    the parameters.
+    """
     reference = reference_of(scans, preparation)
+    template = [Path(p) for p in (preparation.atlas_image, preparation.atlas_mask) if p]
+    parameters = "\n".join([repr(preparation), *_sizes(template)])
     for scan in scans:
-        digest = hashlib.sha256(repr(preparation).encode())
+        digest = hashlib.sha256(parameters.encode())
         for item in (scan, reference):
             if item is not None:
                 digest.update(_files(item).encode())
@@ -239,13 +281,18 @@ def _stamps(
 
 def _files(scan: RawScan) -> str:
     row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
-    parts = [json.dumps(row, sort_keys=True)]
-    for path in (scan.image, scan.brain_mask, scan.lesion_mask):
-        for file in sorted(path.iterdir()) if path and path.is_dir() else [path]:
-            if file and file.is_file():
+    paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
+    return "\n".join([json.dumps(row, sort_keys=True), *_sizes(paths)])
+
+
+def _sizes(paths: Sequence[Path]) -> list[str]:
+    found = []
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
                 stat = file.stat()
-                parts.append(f"{file}:{stat.st_size}:{stat.st_mtime_ns}")
-    return "\n".join(parts)
+                found.append(f"{file}:{stat.st_size}:{stat.st_mtime_ns}")
+    return found
 
 
 def _key(scan: RawScan) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """All steps on one subject's scans, in order: the file to read to see how a scan is prepared.
 
 Read, reorient to RAS, find the brain, correct the bias field, register (each sequence rigidly to
-the subject's reference, the reference affinely to the atlas), resample once, keep the way back.
+the subject's reference, the reference affinely and then, where asked, by a warp to the atlas),
+resample once, keep the way back.
 Intensities are normalised after all subjects are done (`normalise`), because some normalisations
 are fitted on the training split.
 """
@@ -23,14 +24,12 @@ from brainuad.preparation import quality
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import Cleaned, clean
+from brainuad.preparation.deform import Deform, read_field, write_warp
 from brainuad.preparation.native import world_matrix
-from brainuad.preparation.register import Register, Registration
+from brainuad.preparation.register import Register
 from brainuad.preparation.resample import crop_to_mask, resample_like, resample_spacing
 from brainuad.preparation.skullstrip import SkullStrip
 from brainuad.types import Volume
-
-MARGIN_MM = 8.0
-"""Around the brain on the prepared grid: no two brains have one size after an affine fit."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,9 @@ class Preparation:
         spacing_mm: edge length of the prepared voxels in mm.
         atlas_image: a brain-extracted template; None for MNI152.
         atlas_mask: of the template.
+        deform: warps the reference to the atlas after `atlas`; None leaves it at that.
+        margin_mm: around the brain on the prepared grid: no two brains have one size after an
+            affine fit.
     """
 
     skullstrip: SkullStrip
@@ -56,6 +58,8 @@ class Preparation:
     spacing_mm: float
     atlas_image: Path | None = None
     atlas_mask: Path | None = None
+    deform: Deform | None = None
+    margin_mm: float = 8.0
 
     def load_atlas(self) -> BrainAtlas | None:
         """The atlas of this chain, or None."""
@@ -105,13 +109,11 @@ def prepare_subject(
         left = reference_of([c.scan for c in cleaned], preparation)
         reference = next((c for c in cleaned if c.scan is left), cleaned[0])
     atlas = preparation.load_atlas()
-    start = time.perf_counter()
     try:
-        to_reference, similarity = _to_atlas(reference, names, atlas, preparation, out)
+        to_reference, warp = _to_atlas(reference, names, atlas, preparation, out)
     except ValueError as error:
         line = f"{reference.scan.image}: {error}; check that it shows a brain"
         return [], [*failures, (reference.scan.subject, line)]
-    seconds = time.perf_counter() - start
     # Sequences that nobody registered stay where they are, each on its own grid.
     apart = atlas is None and preparation.between is None
     records = []
@@ -119,13 +121,13 @@ def prepare_subject(
         if item.scan.sequence not in names:
             continue
         to_scan = to_reference
-        grid = prepared_grid(atlas, item if apart else reference, preparation.spacing_mm)
+        grid = prepared_grid(
+            atlas, item if apart else reference, preparation.spacing_mm, preparation.margin_mm
+        )
         try:
             if item is not reference:
                 to_scan = _between(item, reference, preparation) @ to_reference
-            else:
-                item.record["atlas"] = {"similarity": similarity, "seconds": round(seconds, 1)}
-            records.append(_write(item, to_scan, grid, atlas, reference.scan.sequence, out))
+            records.append(_write(item, to_scan, warp, grid, atlas, reference.scan.sequence, out))
         except (InputError, ValueError) as error:
             failures.append((item.scan.subject, f"{item.scan.image}: {error}"))
     return records, failures
@@ -137,18 +139,37 @@ def _to_atlas(
     atlas: BrainAtlas | None,
     preparation: Preparation,
     out: Path,
-) -> Registration:
-    """The matrix from prepared world to the reference's."""
+) -> tuple[np.ndarray, Path | None]:
+    """The way from prepared world to the reference's: the matrix, and the file of the warp."""
+    name = f"{reference.scan.subject}_{reference.scan.sequence}"
+    warp = out / f"transforms/{name}_warp.nii.gz" if atlas and preparation.deform else None
     if reference.scan.sequence not in wanted:
         # Done in an earlier run: its way to the atlas is kept.
-        name = f"{reference.scan.subject}_{reference.scan.sequence}.txt"
-        return Registration(world_matrix(out / "transforms" / name), float("nan"))
+        return world_matrix(out / f"transforms/{name}.txt"), warp
     if atlas is None or preparation.atlas is None:
-        return Registration(np.eye(4), float("nan"))
-    return preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
+        return np.eye(4), None
+    start = time.perf_counter()
+    matrix, similarity = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
+    linear = time.perf_counter()
+    reference.record["atlas"] = {
+        "template": atlas.name,
+        "kind": preparation.atlas.kind,
+        "similarity": similarity,
+        "seconds": round(linear - start, 1),
+    }
+    if warp and preparation.deform:
+        found, said = preparation.deform(atlas.image, reference.image, matrix)
+        write_warp(warp, found)
+        reference.record["deform"] = {
+            **said,
+            "seconds": round(time.perf_counter() - linear, 1),
+        }
+    return matrix, warp
 
 
-def prepared_grid(atlas: BrainAtlas | None, own: Cleaned, spacing_mm: float) -> Volume:
+def prepared_grid(
+    atlas: BrainAtlas | None, own: Cleaned, spacing_mm: float, margin_mm: float
+) -> Volume:
     """The grid that a scan is resampled to, empty.
 
     The atlas's brain with a margin, the same for all subjects; without an atlas a scan's own.
@@ -158,7 +179,7 @@ def prepared_grid(atlas: BrainAtlas | None, own: Cleaned, spacing_mm: float) -> 
     else:
         image, mask = own.image, own.brain_mask
     share = resample_spacing(Volume(mask.astype(np.float32), image.affine), spacing_mm)
-    cropped, _ = crop_to_mask(share, share.array >= 0.5, int(np.ceil(MARGIN_MM / spacing_mm)))
+    cropped, _ = crop_to_mask(share, share.array >= 0.5, int(np.ceil(margin_mm / spacing_mm)))
     return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
 
 
@@ -181,17 +202,23 @@ def _between(item: Cleaned, reference: Cleaned, preparation: Preparation) -> np.
 def _write(
     item: Cleaned,
     to_scan: np.ndarray,
+    warp: Path | None,
     grid: Volume,
     atlas: BrainAtlas | None,
     reference: str,
     out: Path,
 ) -> dict[str, Any]:
-    """Resamples once and writes; `to_scan` goes from prepared world to the scan's."""
+    """Resamples once and writes; `warp` and then `to_scan` go from prepared world to the scan's."""
     name = f"{item.scan.subject}_{item.scan.sequence}"
     affine = np.linalg.inv(to_scan) @ item.image.affine
-    image = resample_like(smoothed(item.image, grid.spacing_mm), affine, grid)
-    share = Volume(item.brain_mask.astype(np.float32), item.image.affine)
-    mask = resample_like(smoothed(share, grid.spacing_mm), affine, grid) >= 0.5
+    field = read_field(warp) if warp else None
+
+    def carried(array: np.ndarray) -> np.ndarray:
+        smooth = smoothed(Volume(array.astype(np.float32), item.image.affine), grid.spacing_mm)
+        return resample_like(smooth, affine, grid, field=field)
+
+    image = carried(item.image.array)
+    mask = carried(item.brain_mask) >= 0.5
     if not mask.any():
         raise ValueError("the brain came to lie outside the prepared grid; check its picture")
     paths: dict[str, str | None] = {
@@ -199,12 +226,12 @@ def _write(
         "brain_mask": f"masks/{name}_brain.nii.gz",
         "lesion_mask": None,
         "transform": f"transforms/{name}.txt",
+        "warp": str(warp.relative_to(out)) if warp else None,
     }
     write_volume(out / f"work/{name}.nii.gz", image, grid.affine)
     write_volume(out / f"masks/{name}_brain.nii.gz", mask, grid.affine, np.uint8)
     if item.lesion is not None:
-        label = Volume(item.lesion.astype(np.float32), item.image.affine)
-        found = resample_like(smoothed(label, grid.spacing_mm), affine, grid) >= 0.5
+        found = carried(item.lesion) >= 0.5
         paths["lesion_mask"] = f"masks/{name}_lesion.nii.gz"
         write_volume(out / f"masks/{name}_lesion.nii.gz", found, grid.affine, np.uint8)
     rows = "\n".join(" ".join(repr(float(v)) for v in row) for row in to_scan)
@@ -216,6 +243,7 @@ def _write(
         "sequence": item.scan.sequence,
         "space": atlas.name if atlas else f"the subject's {reference}",
         "spacing_mm": grid.spacing_mm[0],
+        "shape": grid.array.shape,
         **item.record,
     }
 

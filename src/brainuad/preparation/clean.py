@@ -13,7 +13,7 @@ from brainuad.preparation import quality
 from brainuad.preparation.bias import N4
 from brainuad.preparation.orient import to_ras
 from brainuad.preparation.read import read_scan
-from brainuad.preparation.skullstrip import SkullStrip
+from brainuad.preparation.skullstrip import Auto, Given, SkullStrip
 from brainuad.types import Volume
 
 
@@ -54,12 +54,13 @@ def clean(scan: RawScan, skullstrip: SkullStrip, bias: N4 | None, out: Path) -> 
         native = out / "native" / f"{scan.subject}_{scan.sequence}.nii.gz"
         write_volume(native, raw.array, raw.affine)
     volume = to_ras(raw)
-    given = scan.brain_mask is not None
     try:
         if scan.brain_mask is not None:
+            found_by: SkullStrip = Given()
             mask = _carried(read_mask(scan.brain_mask, like=raw), raw.affine)
         else:
-            mask = skullstrip(volume)
+            found_by = skullstrip.choose(volume) if isinstance(skullstrip, Auto) else skullstrip
+            mask = found_by(volume)
         if not mask.any():
             raise ValueError("no brain found")
         stripped = time.perf_counter()
@@ -76,7 +77,7 @@ def clean(scan: RawScan, skullstrip: SkullStrip, bias: N4 | None, out: Path) -> 
         "native_spacing_mm": raw.spacing_mm,
         "native_axes": "".join(_axes(raw.affine)),
         "notes": notes,
-        "skullstrip": {"given": given, "seconds": round(stripped - started, 1)},
+        "skullstrip": {"by": repr(found_by), "seconds": round(stripped - started, 1)},
         "bias": None
         if field is None
         else {

@@ -5,7 +5,8 @@ import SimpleITK as sitk
 
 from brainuad.types import Volume
 
-_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""RAS mm to LPS mm, and back."""
 
 
 def to_sitk(volume: Volume) -> sitk.Image:
@@ -19,7 +20,7 @@ def to_sitk(volume: Volume) -> sitk.Image:
     """
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose()))
-    affine = _FLIP @ volume.affine
+    affine = FLIP @ volume.affine
     spacing = np.array(volume.spacing_mm)
     direction = affine[:3, :3] / spacing
     if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
@@ -39,7 +40,7 @@ def from_sitk(image: sitk.Image) -> Volume:
     affine[:3, :3] = direction * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     array = sitk.GetArrayFromImage(image).transpose().astype(np.float32)
-    return Volume(np.ascontiguousarray(array), _FLIP @ affine)
+    return Volume(np.ascontiguousarray(array), FLIP @ affine)
 
 
 def matrix_of(transform: sitk.Transform) -> np.ndarray:
@@ -49,12 +50,12 @@ def matrix_of(transform: sitk.Transform) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = (np.array(points[1:]) - origin).T
     matrix[:3, 3] = origin
-    return _FLIP @ matrix @ _FLIP
+    return FLIP @ matrix @ FLIP
 
 
 def transform_of(matrix: np.ndarray) -> sitk.AffineTransform:
     """The SimpleITK transform of a `(4, 4)` RAS matrix, mm."""
-    lps = _FLIP @ matrix @ _FLIP
+    lps = FLIP @ matrix @ FLIP
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())

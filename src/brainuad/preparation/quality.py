@@ -22,8 +22,8 @@ class Limits:
         similarity: smallest correlation of the prepared image's edges with the atlas's.
         border_share: largest share of the array's border faces that the brain mask touches.
         noise: largest noise, in shares of the brain's median intensity.
-        flip_margin: how much better the mirrored atlas may fit; needs an atlas that is not
-            symmetric, which the MNI152 template of nilearn is.
+        flip_margin: how much better the mirrored atlas may fit. It can speak only with an
+            asymmetric template of the user's: nilearn's MNI152 is its own mirror image.
     """
 
     brain_ml: tuple[float, float] = (900.0, 2100.0)

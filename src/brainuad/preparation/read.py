@@ -9,13 +9,16 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from brainuad.data.nifti import read_volume
+from brainuad.data.nifti import open_nifti, read_volume
 from brainuad.errors import InputError
 from brainuad.preparation.itk import from_sitk
 from brainuad.types import Volume
 
 CONFLICT_MM = 1.0
 """Corners that sform and qform put further apart than this are a conflict."""
+
+OBLIQUE_DEGREES = 2.0
+"""Voxel axes that lie further off the world's than this are said to be oblique."""
 
 
 def read_scan(path: Path) -> tuple[Volume, list[str]]:
@@ -31,6 +34,8 @@ def read_scan(path: Path) -> tuple[Volume, list[str]]:
     volume, notes = _read_dicom(path) if path.is_dir() else (read_volume(path), [])
     if not path.is_dir():
         notes = _header_notes(path)
+    if (degrees := obliqueness(volume.affine)) > OBLIQUE_DEGREES:
+        notes.append(f"oblique by {degrees:.0f} degrees; its affine is followed")
     if not volume.array.any():
         raise InputError(f"{path}: all voxels are 0; export the scan again")
     if volume.spacing_mm[0] * volume.array.shape[0] < 1 or min(volume.array.shape) < 4:
@@ -39,6 +44,12 @@ def read_scan(path: Path) -> tuple[Volume, list[str]]:
             "which is no volume of a head; check the header"
         )
     return volume, notes
+
+
+def obliqueness(affine: np.ndarray) -> float:
+    """The largest angle in degrees between a voxel axis and the world axis nearest to it."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.rad2deg(np.arccos(np.clip(np.abs(axes).max(axis=0), 0, 1)).max()))
 
 
 @contextmanager
@@ -102,7 +113,12 @@ def _read_dicom(folder: Path) -> tuple[Volume, list[str]]:
 
 
 def _header_notes(path: Path) -> list[str]:
-    header = nib.nifti1.Nifti1Image.from_filename(path).header
+    header = open_nifti(path).header
+    with nib.openers.ImageOpener(str(path)) as file:
+        # As it is on disk: nibabel takes a voxel size of 0 for 1 mm.
+        size = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
+    if int(header["sform_code"]) == 0 and not (np.abs(size) > 0).all():
+        raise InputError(f"{path}: voxel size {size} mm is degenerate; mend the header")
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     if sform == 0 and qform == 0:
         return ["no orientation in the header: left and right are a guess, check the picture"]

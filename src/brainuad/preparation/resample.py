@@ -2,9 +2,11 @@
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 from nibabel.processing import resample_from_to, resample_to_output
 from scipy import ndimage
 
+from brainuad.preparation.itk import FLIP, transform_of
 from brainuad.types import Volume
 
 
@@ -35,7 +37,11 @@ def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volum
 
 
 def resample_like(
-    array: np.ndarray, affine: np.ndarray, like: Volume, order: int = 1
+    array: np.ndarray,
+    affine: np.ndarray,
+    like: Volume,
+    order: int = 1,
+    field: sitk.Image | None = None,
 ) -> np.ndarray:
     """Resamples `array` onto the grid of `like`; outside of it the result is 0.
 
@@ -44,15 +50,36 @@ def resample_like(
         affine: `(4, 4)` of `array`, voxel to the world of `like`, mm.
         like: gives the grid.
         order: 1 linear, 0 nearest neighbour.
+        field: of a warp: what lies at `x` in the world of `like` is taken from `x + field(x)`.
 
     Returns:
         float32 array of the shape of `like`.
     """
+    if field is not None:
+        return _resample_warped(array, affine, like, order, field)
     if array.shape == like.array.shape and np.allclose(affine, like.affine, atol=1e-6):
         return np.asarray(array, dtype=np.float32)
     image = nib.nifti1.Nifti1Image(np.asarray(array, dtype=np.float32), affine)
     target = (like.array.shape, like.affine)
     return resample_from_to(image, target, order=order, cval=0.0).get_fdata(dtype=np.float32)
+
+
+def _resample_warped(
+    array: np.ndarray, affine: np.ndarray, like: Volume, order: int, field: sitk.Image
+) -> np.ndarray:
+    """Both grids are bare voxels and their affines part of the transform: sheared ones work too."""
+    to_field = transform_of(like.affine @ FLIP)
+    from_field = transform_of(FLIP @ np.linalg.inv(affine))
+    # The transform takes the field it is given for its own.
+    warp = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T, dtype=np.float32))
+    found = sitk.Resample(
+        image,
+        like.array.shape,
+        sitk.CompositeTransform([from_field, warp, to_field]),
+        sitk.sitkLinear if order else sitk.sitkNearestNeighbor,
+    )
+    return np.ascontiguousarray(sitk.GetArrayFromImage(found).T)
 
 
 def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 2) -> tuple[Volume, np.ndarray]:

@@ -1,7 +1,7 @@
 """Skull stripping: interchangeable back ends, each `(volume) -> brain_mask`.
 
 Every back end is a callable from a RAS volume to a `(D, H, W)` bool mask on its grid. `Auto` takes
-the best one that is installed; nothing is downloaded.
+the best one that is installed; nothing is downloaded. A mask in the source wins over all of them.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,22 @@ PLAUSIBLE_ML = (900.0, 2000.0)
 _SMALLER = 0.92
 
 SkullStrip = Callable[[Volume], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Takes no brain but the one that the source gives: a scan without a mask is refused."""
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See the module.
+
+        Raises:
+            ValueError: always, because it is called where no mask is given.
+        """
+        raise ValueError(
+            "no brain mask in the source; name it *_brain_mask.nii.gz or in a CSV's column "
+            "brain_mask, or use another preparation/skullstrip"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import gzip
-import os
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -97,13 +98,34 @@ def test_bad_files_are_named_with_the_remedy_in_one_line(tmp_path, make, words):
     assert ";" in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file_is_said(tmp_path):
-    path = tmp_path / "a.nii.gz"
+@pytest.mark.parametrize("locked", ["file", "folder"])
+def test_unreadable_permissions_are_said(tmp_path, locked):
+    path = tmp_path / "closed" / "a.nii.gz"
     write_volume(path, ARRAY, AFFINE)
-    path.chmod(0)
-    with pytest.raises(InputError, match="permissions"):
-        read_volume(path)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    (path if locked == "file" else path.parent).chmod(0)
+    # Root may read everything, so the reading is done by somebody else.
+    code = (
+        "import os, sys; from pathlib import Path; from brainuad.data.nifti import read_volume\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "try: read_volume(Path(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        path.parent.chmod(0o755)
+    assert done.stdout == f"InputError {path}: not readable; check its permissions\n"
+
+
+def test_nifti_2_is_read_too(tmp_path):
+    for name in ("a.nii", "b.nii.gz"):
+        nib.save(nib.Nifti2Image(ARRAY, AFFINE), tmp_path / name)
+        volume = read_volume(tmp_path / name)
+        assert np.array_equal(volume.array, ARRAY)
+        assert np.array_equal(volume.affine, AFFINE)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -238,6 +239,67 @@ def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
         assert (out / record["image"]).stat().st_mtime_ns < stamp
 
 
+@dataclass(frozen=True)
+class Deadly:
+    """A skull stripper whose process is killed on one scan, as out of memory does."""
+
+    def __call__(self, volume):
+        """See the module."""
+        if np.isclose(volume.affine[0, 3], 5):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Extracted()(volume)
+
+
+def test_a_killed_process_costs_its_own_scan_alone(tmp_path):
+    folder, out = write_scans(tmp_path / "raw", 4), tmp_path / "out"
+    moved = AFFINE.copy()
+    moved[0, 3] = 5
+    write_volume(folder / "s0_T1w.nii.gz", 100 * brain(0)[0], moved)
+    cohort = prepare(folder, out, replace(PLAIN, skullstrip=Deadly()), jobs=2)
+    assert sorted(s.subject for s in cohort.scans) == ["s1", "s2", "s3"]
+    lines = (out / "failures.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2
+    assert "s0_T1w.nii.gz: its process was killed" in lines[1]
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_command_and_its_leftovers_go(tmp_path):
+    folder, out = write_scans(tmp_path / "raw", 12), tmp_path / "out"
+    code = "from brainuad.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
+    command += ["--jobs", "2", "preparation.steps.spacing_mm=1.5"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, start_new_session=True, **quiet)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("scans/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # The command alone: what it started has to notice.
+    process.kill()
+    process.wait()
+    while time.monotonic() < deadline and _in_session(process.pid):
+        time.sleep(0.1)
+    assert not _in_session(process.pid)
+    # A file half written at that moment has a name that nobody reads, and is gone next time.
+    stray = out / "work" / f".{process.pid}.s0_T1w.nii.gz"
+    stray.write_bytes(b"half")
+    assert subprocess.run(command, check=False, cwd=ROOT, **quiet).returncode == 0
+    assert not list(out.rglob(".*"))
+    assert len(read_cohort(out).scans) == 12
+
+
+def _in_session(leader):
+    """Living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(path)
+    return found
+
+
 def test_nyul_learns_from_the_training_split_alone(tmp_path):
     folder = write_scans(tmp_path / "raw", 4)
     first = prepare(folder, tmp_path / "a", normalise=Nyul())
@@ -267,7 +329,7 @@ def test_a_given_mask_wins_and_dicom_gets_a_native_file(tmp_path):
     write_volume(tmp_path / "half.nii.gz", half, AFFINE, np.uint8)
     given = RawScan("p", "T1w", tmp_path / "scan.nii.gz", True, brain_mask=tmp_path / "half.nii.gz")
     (record,), _ = prepare_subject([given], PLAIN, tmp_path / "out")
-    assert record["skullstrip"]["given"]
+    assert record["skullstrip"]["by"] == "Given()"
     assert record["quality"]["brain_ml"] == pytest.approx(half.sum() * 27 / 1000)
 
 

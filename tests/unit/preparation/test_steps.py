@@ -2,25 +2,37 @@
 
 import locale
 import struct
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hydra import compose, initialize_config_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from brainuad.data.folder import RawScan
 from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
+from brainuad.instantiate import instantiate
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4
+from brainuad.preparation.clean import clean
 from brainuad.preparation.itk import from_sitk, matrix_of, to_sitk, transform_of
 from brainuad.preparation.orient import to_ras
 from brainuad.preparation.read import quiet_gdcm, read_scan, series_description
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like, resample_spacing
-from brainuad.preparation.skullstrip import Auto, Deepbet, Extracted, TemplateBrain, is_stripped
+from brainuad.preparation.skullstrip import (
+    Auto,
+    Deepbet,
+    Extracted,
+    Given,
+    TemplateBrain,
+    is_stripped,
+)
 from brainuad.types import Volume
 
 RNG = np.random.default_rng(0)
@@ -175,6 +187,33 @@ def test_auto_leaves_a_stripped_scan_alone_and_strips_a_head():
     assert _dice(Auto()(stripped), mask) > 0.97
 
 
+def test_without_a_given_mask_the_back_end_given_refuses(tmp_path):
+    head, mask = head_of(6.0)
+    write_volume(tmp_path / "a.nii.gz", head.array, head.affine)
+    write_volume(tmp_path / "m.nii.gz", mask, head.affine, np.uint8)
+    scan = RawScan("a", "T1w", tmp_path / "a.nii.gz", healthy=True)
+    with pytest.raises(InputError, match="no brain mask in the source; name it"):
+        clean(scan, Given(), None, tmp_path)
+    found = clean(replace(scan, brain_mask=tmp_path / "m.nii.gz"), Given(), None, tmp_path)
+    assert np.array_equal(found.brain_mask, mask)
+    assert found.record["skullstrip"]["by"] == "Given()"
+    # Auto says which of its back ends it took.
+    assert (
+        clean(scan, TemplateBrain(), None, tmp_path)
+        .record["skullstrip"]["by"]
+        .startswith("TemplateBrain(")
+    )
+
+
+@pytest.mark.parametrize("name", ["auto", "given", "extracted", "deepbet", "template"])
+def test_every_back_end_is_chosen_by_its_config(name):
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        words = ["preparation=extracted", f"preparation/skullstrip={name}"]
+        chosen = compose("prepare", words).preparation.steps.skullstrip
+    found = instantiate(chosen, packages=("brainuad.preparation.",))
+    assert type(found).__name__.lower() in (name, f"{name}brain")
+
+
 def test_a_whole_head_is_no_extracted_brain():
     head, _ = head_of()
     with pytest.raises(ValueError, match="is the skull still on"):
@@ -187,7 +226,7 @@ def test_dicom_series_are_read_where_they_lie(tmp_path):
     write_series(tmp_path / "series", Volume(array, affine), "t2 flair")
     before = locale.setlocale(locale.LC_ALL)
     volume, notes = read_scan(tmp_path / "series")
-    assert notes == ["DICOM series"]
+    assert notes == ["DICOM series", "oblique by 10 degrees; its affine is followed"]
     assert locale.setlocale(locale.LC_ALL) == before
     assert series_description(tmp_path / "series") == "t2 flair"
     expected = to_ras(Volume(array.astype(np.float32), affine))
@@ -249,6 +288,11 @@ def test_what_headers_hide_is_said(tmp_path):
     image.set_qform(moved, 1)
     nib.save(image, tmp_path / "one.nii.gz")
     assert read_scan(tmp_path / "one.nii.gz")[1] == []
+    tilted = turned((0, 15, 0)) @ np.diag([-1.0, 1, 3, 1])
+    nib.save(nib.Nifti2Image(array, tilted), tmp_path / "tilted.nii.gz")
+    volume, notes = read_scan(tmp_path / "tilted.nii.gz")
+    assert notes == ["oblique by 15 degrees; its affine is followed"]
+    assert volume.affine == pytest.approx(tilted, abs=1e-5)
 
 
 def _rgb(path):
@@ -267,6 +311,15 @@ def _tiny(path):
 def _degenerate(path):
     affine = np.diag([1e-9, 1, 1, 1])
     nib.save(nib.Nifti1Image(np.ones((8, 8, 8), np.float32), affine), path)
+
+
+def _no_size(path):
+    """A voxel size of zero, and no sform that says better."""
+    image = nib.Nifti1Image(np.ones((8, 8, 8), np.float32), None)
+    nib.save(image, path)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<4f", raw, 76, 1, 0, 0, 0)
+    path.write_bytes(raw)
 
 
 def _gzipped(path):
@@ -296,6 +349,7 @@ def _series(path):
         (_zero, "all voxels are 0"),
         (_tiny, "no volume of a head"),
         (_degenerate, "degenerate"),
+        (_no_size, "degenerate"),
         (_gzipped, "not a NIfTI file"),
         (_overflow, "infinite voxels"),
         (_flat, "found 2D"),
@@ -316,6 +370,7 @@ def test_a_label_comes_back_to_its_own_grid():
         ((1.0, 1.0, 1.0), (0, 0, 0), 1),
         ((1.0, 1.0, 1.0), (12, -8, 5), -1),
         ((0.7, 0.7, 5.0), (4, 3, 0), 1),
+        ((0.7, 0.7, 5.0), (14, -9, 8), -1),
     ):
         shape = tuple(int(70 / s) for s in spacing)
         affine = turned(degrees, (-30, -40, -20)) @ np.diag([flip * spacing[0], *spacing[1:], 1])
@@ -331,4 +386,4 @@ def test_a_label_comes_back_to_its_own_grid():
         prepared.affine[:3, 3] = (np.linalg.inv(to_native) @ middle)[:3] - 45
         there = resample_like(native.array, np.linalg.inv(to_native) @ affine, prepared) >= 0.5
         back = resample_like(there.astype(np.float32), to_native @ prepared.affine, native) >= 0.5
-        assert _dice(back, label) > (0.97 if spacing[2] == 1 else 0.95)
+        assert _dice(back, label) >= 0.97
