@@ -20,7 +20,7 @@ $(VENV)/installed: setup.cfg constraints.txt
 	touch $@
 
 demo: install ## Run the whole pipe on the embedded cohort: train, detect, score, report
-	$(BIN)/python train.py experiment=strega_small paths.output_dir=$(RUN) ckpt=last
+	$(BIN)/python train.py experiment=madad paths.output_dir=$(RUN) ckpt=last
 
 test: install ## Run all tests (slow ones included)
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
