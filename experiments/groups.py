@@ -16,12 +16,16 @@ GROUPS = ("all", "tumour", THIRD, "ms", "stroke", "bright", "iso", "dark")
 METRICS = {("none", "auprc"): "AP", ("healthy", "dice"): "Dice", ("oracle", "dice"): "⌈Dice⌉"}
 
 
-def read_subjects(folder: Path) -> pd.DataFrame:
-    """Pathological subjects' scores of a run folder: subject, method, metric, value and more."""
+def read_subjects(folder: Path, method: str | None = None) -> pd.DataFrame:
+    """Pathological subjects' scores of a run folder: subject, method, metric, value and more.
+
+    Of one method, or of all, the controls among them.
+    """
     scores = pd.read_csv(folder / "scores.csv")
     key = list(zip(scores.threshold, scores.metric, strict=True))
     scores = scores.assign(metric=[METRICS.get(k) for k in key])
-    return scores[scores.metric.notna() & scores.pathology.notna() & (scores.pathology != "")]
+    sick = scores[scores.metric.notna() & scores.pathology.notna() & (scores.pathology != "")]
+    return sick if method is None else sick[sick.method == method]
 
 
 def group_means(sick: pd.DataFrame) -> pd.DataFrame:

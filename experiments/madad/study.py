@@ -60,25 +60,26 @@ def main() -> None:
             out = runs / f"{sequence}-{seed}"
             train(out, sequence, seed, arguments.options)
             variant(out, "autoencoder", embedded(out), sequence, first_stage)
-            frames = [read_subjects(out), read_subjects(out / "variants" / "autoencoder")]
+            control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
+            frames = [read_subjects(out), control]
             tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
-    main_table = pd.concat(tables)
+    shipped = pd.concat(tables)
     for seed in arguments.ablation_seeds:
         out = runs / f"T2w-{seed}"
         for name, options in DETECTED.items():
             load = partial(changed, options=options)
             variant(out, name, embedded(out), "T2w", load)
-            tables.append(read_subjects(out / "variants" / name).assign(sequence="T2w", seed=seed))
+            found = read_subjects(out / "variants" / name, name)
+            tables.append(found.assign(sequence="T2w", seed=seed))
         for number, (name, options) in enumerate(TRAINED.items()):
             other = runs / f"ablation{number}-{seed}"
             train(other, "T2w", seed, [*options, *arguments.options, f"name='{name}'"])
-            found = read_subjects(other)
-            found = found[found.method == name]
+            found = read_subjects(other, name)
             tables.append(found.assign(sequence="T2w", seed=seed))
     table = pd.concat(tables)
     columns = ["sequence", "seed", "subject", "pathology", "contrast", "method", "metric", "value"]
     table[columns].to_csv(HERE / "results.csv", index=False)
-    text = report(main_table, table[table.seed.isin(arguments.ablation_seeds)])
+    text = report(shipped, table[table.seed.isin(arguments.ablation_seeds)])
     (HERE / "results.md").write_text(text)
     print(text)
 
@@ -143,6 +144,8 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
         text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n{tests(part)}"
+    if ablation.empty:
+        return text
     text += "\n## Without parts of it, T2w\n\nMean over all lesions with 95 % bootstrap interval "
     text += f"over subjects; {ablation.seed.nunique()} seed(s), a subject's mean over them.\n\n"
     part = ablation[ablation.sequence == "T2w"]

@@ -60,8 +60,8 @@ def main() -> None:
         command += [f"max_epochs={arguments.epochs}", "ckpt=last", *arguments.options]
         subprocess.run(command, check=True, cwd=ROOT)
     variant(out, "autoencoder", read_cohort(cohort), "T1w", first_stage)
-    frames = [read_subjects(out), read_subjects(out / "variants" / "autoencoder")]
-    table = pd.concat(frames)
+    control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
+    table = pd.concat([read_subjects(out), control])
     columns = ["subject", "pathology", "contrast", "method", "metric", "value"]
     table[columns].to_csv(HERE / "results.csv", index=False)
     text = report(table)
