@@ -25,6 +25,7 @@ from brainuad.errors import InputError
 from brainuad.files import write_json, write_text
 from brainuad.preparation.chain import Preparation, prepare_subject, reference_of
 from brainuad.preparation.intensity import Normalise, Nyul
+from brainuad.preparation.mirror import compare_with_mirror
 from brainuad.preparation.quality import Limits
 
 Failures = list[tuple[str, str]]
@@ -83,6 +84,9 @@ def prepare_cohort(
     failures += _normalise(raw, records, normalise, out)
     done = [scan for scan in raw if "scan" in records.get((scan.subject, scan.sequence), {})]
     _write_failures(failures, out)
+    if atlas := preparation.load_atlas():
+        compared = [records[_key(scan)] for scan in done]
+        compare_with_mirror(compared, atlas, out, limits.cohort_subjects)
     if not done:
         reason = failures[0][1] if failures else "no scan"
         raise InputError(f"{source}: no scan could be prepared; the first: {reason}")

@@ -26,6 +26,7 @@ from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import Cleaned, clean
 from brainuad.preparation.deform import Deform, read_field, write_warp
 from brainuad.preparation.native import world_matrix
+from brainuad.preparation.orient import turn_of
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import crop_to_mask, resample_like, resample_spacing
 from brainuad.preparation.skullstrip import SkullStrip
@@ -110,10 +111,14 @@ def prepare_subject(
         reference = next((c for c in cleaned if c.scan is left), cleaned[0])
     atlas = preparation.load_atlas()
     try:
-        to_reference, warp = _to_atlas(reference, names, atlas, preparation, out)
+        laid, to_reference, warp = _to_atlas(reference, names, atlas, preparation, out)
+    except InputError as error:
+        return [], [*failures, (reference.scan.subject, str(error))]
     except ValueError as error:
         line = f"{reference.scan.image}: {error}; check that it shows a brain"
         return [], [*failures, (reference.scan.subject, line)]
+    cleaned = [laid if item is reference else item for item in cleaned]
+    reference = laid
     # Sequences that nobody registered stay where they are, each on its own grid.
     apart = atlas is None and preparation.between is None
     records = []
@@ -125,9 +130,14 @@ def prepare_subject(
             atlas, item if apart else reference, preparation.spacing_mm, preparation.margin_mm
         )
         try:
+            laid = item
             if item is not reference:
-                to_scan = _between(item, reference, preparation) @ to_reference
-            records.append(_write(item, to_scan, warp, grid, atlas, reference.scan.sequence, out))
+                between = _between(item, reference, preparation)
+                laid = _stood_up(item, between @ to_reference, preparation, out)
+                if laid is not item:
+                    between = _between(laid, reference, preparation, between)
+                to_scan = between @ to_reference
+            records.append(_write(laid, to_scan, warp, grid, atlas, reference.scan.sequence, out))
         except (InputError, ValueError) as error:
             failures.append((item.scan.subject, f"{item.scan.image}: {error}"))
     return records, failures
@@ -139,17 +149,27 @@ def _to_atlas(
     atlas: BrainAtlas | None,
     preparation: Preparation,
     out: Path,
-) -> tuple[np.ndarray, Path | None]:
-    """The way from prepared world to the reference's: the matrix, and the file of the warp."""
+) -> tuple[Cleaned, np.ndarray, Path | None]:
+    """The way from prepared world to the reference's: the matrix, and the file of the warp.
+
+    The reference comes with it: stripped again, if its head was found to lie turned.
+    """
     name = f"{reference.scan.subject}_{reference.scan.sequence}"
     warp = out / f"transforms/{name}_warp.nii.gz" if atlas and preparation.deform else None
     if reference.scan.sequence not in wanted:
         # Done in an earlier run: its way to the atlas is kept.
-        return world_matrix(out / f"transforms/{name}.txt"), warp
+        matrix = world_matrix(out / f"transforms/{name}.txt")
+        return _stood_up(reference, matrix, preparation, out), matrix, warp
     if atlas is None or preparation.atlas is None:
-        return np.eye(4), None
+        return reference, np.eye(4), None
     start = time.perf_counter()
     matrix, similarity = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
+    laid = _stood_up(reference, matrix, preparation, out)
+    if laid is not reference:
+        reference = laid
+        matrix, similarity = preparation.atlas(
+            atlas.image, reference.image, atlas.brain_mask, matrix
+        )
     linear = time.perf_counter()
     reference.record["atlas"] = {
         "template": atlas.name,
@@ -164,7 +184,19 @@ def _to_atlas(
             **said,
             "seconds": round(time.perf_counter() - linear, 1),
         }
-    return matrix, warp
+    return reference, matrix, warp
+
+
+def _stood_up(item: Cleaned, to_scan: np.ndarray, preparation: Preparation, out: Path) -> Cleaned:
+    """The scan itself, or cleaned again with its head upright where it was found to lie turned."""
+    degrees, turn = turn_of(to_scan)
+    if preparation.atlas is None or np.array_equal(turn, np.eye(3)):
+        return item
+    found = clean(item.scan, preparation.skullstrip, preparation.bias, out, turn)
+    found.record["notes"].append(
+        f"the head lies turned by {degrees:.0f} degrees; its brain was looked for upright"
+    )
+    return found
 
 
 def prepared_grid(
@@ -183,13 +215,18 @@ def prepared_grid(
     return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
 
 
-def _between(item: Cleaned, reference: Cleaned, preparation: Preparation) -> np.ndarray:
-    """The matrix from the reference's world to a scan's."""
+def _between(
+    item: Cleaned, reference: Cleaned, preparation: Preparation, near: np.ndarray | None = None
+) -> np.ndarray:
+    """The matrix from the reference's world to a scan's, searched for around `near` if given."""
     if preparation.between is None:
         return np.eye(4)
     start = time.perf_counter()
     found = preparation.between(
-        reference.image, item.image, ndimage.binary_dilation(reference.brain_mask, iterations=2)
+        reference.image,
+        item.image,
+        ndimage.binary_dilation(reference.brain_mask, iterations=2),
+        near,
     )
     item.record["between"] = {
         "reference": reference.scan.sequence,

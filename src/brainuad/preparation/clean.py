@@ -11,7 +11,7 @@ from brainuad.data.nifti import read_label, read_mask, write_volume
 from brainuad.errors import InputError
 from brainuad.preparation import quality
 from brainuad.preparation.bias import N4
-from brainuad.preparation.orient import to_ras
+from brainuad.preparation.orient import to_ras, turned_back, upright
 from brainuad.preparation.read import read_scan
 from brainuad.preparation.skullstrip import Auto, Given, SkullStrip
 from brainuad.types import Volume
@@ -35,8 +35,22 @@ class Cleaned(NamedTuple):
     record: dict[str, Any]
 
 
-def clean(scan: RawScan, skullstrip: SkullStrip, bias: N4 | None, out: Path) -> Cleaned:
+def clean(
+    scan: RawScan,
+    skullstrip: SkullStrip,
+    bias: N4 | None,
+    out: Path,
+    turn: np.ndarray | None = None,
+) -> Cleaned:
     """Reads a scan, finds its brain and corrects its bias field.
+
+    Args:
+        scan: raw.
+        skullstrip: finds the brain where the scan has no mask.
+        bias: corrects the bias field; None leaves it.
+        out: cohort folder; gets the file of a scan that is a DICOM series.
+        turn: `(3, 3)`, how its head lies (`orient.turn_of`): the brain is looked for in the head
+            upright, because what finds brains knows no others. The grid stays the scan's.
 
     Raises:
         InputError: unreadable, masks on another grid, or no brain found.
@@ -60,7 +74,8 @@ def clean(scan: RawScan, skullstrip: SkullStrip, bias: N4 | None, out: Path) -> 
             mask = _carried(read_mask(scan.brain_mask, like=raw), raw.affine)
         else:
             found_by = skullstrip.choose(volume) if isinstance(skullstrip, Auto) else skullstrip
-            mask = found_by(volume)
+            mask = found_by(volume if turn is None else upright(volume, turn))
+            mask = mask if turn is None else turned_back(mask, volume, turn)
         if not mask.any():
             raise ValueError("no brain found")
         stripped = time.perf_counter()

@@ -24,6 +24,10 @@ class Limits:
         noise: largest noise, in shares of the brain's median intensity.
         flip_margin: how much better the mirrored atlas may fit. It can speak only with an
             asymmetric template of the user's: nilearn's MNI152 is its own mirror image.
+        cohort_flip_margin: how much better the mirror image of the other subjects' average may
+            fit, as the correlation of what is lopsided in both, -1 to 1; see
+            `mirror.mirrored_gains`.
+        cohort_subjects: fewest subjects of a sequence whose average has a side.
     """
 
     brain_ml: tuple[float, float] = (900.0, 2100.0)
@@ -32,6 +36,8 @@ class Limits:
     border_share: float = 0.02
     noise: float = 0.15
     flip_margin: float = 0.02
+    cohort_flip_margin: float = 0.1
+    cohort_subjects: int = 5
 
     def flags(self, found: Mapping[str, Any]) -> list[str]:
         """What to look at, in words; measures that are absent raise nothing."""
@@ -50,6 +56,8 @@ class Limits:
             said.append(f"noise {found['noise']:.2f} of the median: motion or a poor scan?")
         if found.get("mirrored_gain", 0.0) > self.flip_margin:
             said.append("the mirrored atlas fits better: left and right may be swapped")
+        if found.get("cohort_mirrored_gain", 0.0) > self.cohort_flip_margin:
+            said.append("the other subjects, mirrored, fit better: left and right may be swapped")
         return said
 
 

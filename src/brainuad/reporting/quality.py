@@ -42,7 +42,13 @@ def write_quality(
                 f"{found['brain_ml']:.0f}",
                 *(
                     f"{found[key]:.3f}" if key in found else "–"
-                    for key in ("overlap", "similarity", "noise", "border_share")
+                    for key in (
+                        "overlap",
+                        "similarity",
+                        "cohort_mirrored_gain",
+                        "noise",
+                        "border_share",
+                    )
                 ),
                 scan.split,
                 "; ".join(said),
@@ -57,10 +63,10 @@ def write_quality(
         title = page.Markup(f"<h3>{page.escape(name)}</h3> {chips}")
         items.append(page.details(title, body, "subject", name, shown=True))
     header = [
-        *("scan", "flags", "brain, ml", "overlap", "similarity", "noise", "mask at border"),
-        *("split", "what to look at"),
+        *("scan", "flags", "brain, ml", "overlap", "similarity", "mirrored fit", "noise"),
+        *("mask at border", "split", "what to look at"),
     ]
-    table = page.table(header, rows, "Prepared scans", (0, 7, 8), sortable=True)
+    table = page.table(header, rows, "Prepared scans", (0, 8, 9), sortable=True)
     words = (
         "Green is the brain mask, orange the atlas's brain after registration. A flag asks for a "
         "look and excludes nothing; the limits are in the configuration (preparation.limits). "

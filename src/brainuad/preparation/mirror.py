@@ -1,0 +1,125 @@
+"""Left and right by the cohort: a brain that fits the mirror image of the others' average better.
+
+The atlas cannot tell, where it is its own mirror image as nilearn's MNI152 is. People can: in most
+the right frontal and the left occipital lobe reach further (Yakovlevian torque; Toga & Thompson
+2003, Nature Reviews Neuroscience 4), so the average of the other subjects has a side.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.data.nifti import read_mask, read_volume
+from brainuad.errors import InputError
+from brainuad.files import write_json
+from brainuad.preparation.atlas import BrainAtlas
+from brainuad.preparation.resample import resample_like
+from brainuad.types import Volume
+
+SPACING_MM = 4.0
+SMOOTH_MM = 6.0
+"""Standard deviation: gyri differ from one person to the next, the shape of the lobes does not."""
+
+
+def compare_with_mirror(
+    records: Sequence[dict[str, Any]], atlas: BrainAtlas, out: Path, least: int
+) -> None:
+    """Compares every prepared brain with the average of the other subjects', sequence by sequence.
+
+    The correlation with the average's mirror image less that with the average is, but for its
+    scale, the inner product of the two antisymmetric parts `f(x) - f(-x)`, because all the rest is
+    the same on both sides. The gain is their correlation, negated: 1 for a mirrored brain that is
+    lopsided as the others are, -1 for one that lies right, about 0 where there is no telling.
+
+    One volume is in memory at a time: the sum of all is made first, from which each then takes
+    itself away. Nothing is done where the same scans were compared before.
+
+    Args:
+        records: of `chain.prepare_subject`, each with its `stamp`; `compared` and
+            `quality.cohort_mirrored_gain` are set in them and in their files.
+        atlas: whose brain's middle is the plane of the mirror.
+        out: cohort folder.
+        least: subjects of a sequence; of fewer nothing is said.
+    """
+    grid = mirror_grid(atlas)
+    for sequence in sorted({record["sequence"] for record in records}):
+        own = sorted((r for r in records if r["sequence"] == sequence), key=_subject)
+        said = [f"{r['subject']} {r['stamp']}" for r in own] + [f"{least} {SPACING_MM} {SMOOTH_MM}"]
+        stamp = hashlib.sha256("\n".join(said).encode()).hexdigest()
+        if all(record.get("compared") == stamp for record in own):
+            continue
+        total, count = np.zeros(grid.array.shape), 0
+        for record in own if len(own) >= least else ():
+            part = _read(record, out, grid)
+            if part is not None:
+                total, count = total + part, count + 1
+        for record in own:
+            part = _read(record, out, grid) if count >= least else None
+            record["compared"] = stamp
+            record["quality"].pop("cohort_mirrored_gain", None)
+            if part is not None:
+                gain = -_correlation(part, total - part)
+                record["quality"]["cohort_mirrored_gain"] = gain
+            write_json(out / "scans" / f"{record['subject']}_{sequence}.json", record)
+
+
+def mirror_grid(atlas: BrainAtlas) -> Volume:
+    """A coarse grid over the atlas's brain whose first axis reversed is its mirror image."""
+    points = np.argwhere(atlas.brain_mask)
+    world = points @ atlas.image.affine[:3, :3].T + atlas.image.affine[:3, 3]
+    middle = world.mean(axis=0)
+    steps = np.ceil(np.abs(world - middle).max(axis=0) / SPACING_MM).astype(int) + 2
+    affine = np.diag([SPACING_MM] * 3 + [1.0])
+    affine[:3, 3] = middle - SPACING_MM * steps
+    return Volume(np.zeros(2 * steps + 1, np.float32), affine)
+
+
+def lopsided(volume: Volume, brain_mask: np.ndarray, grid: Volume) -> np.ndarray:
+    """The antisymmetric part of a brain on `grid`, of norm 1 (0 for a symmetric one).
+
+    A brain that registration left a little off the plane of the mirror is no lopsided one: what a
+    small shift along x and small turns about y and z would change, to first order, is taken out.
+
+    Args:
+        volume: prepared, any scale of intensities.
+        brain_mask: `(D, H, W)` bool.
+        grid: of `mirror_grid`.
+    """
+    median = float(np.median(volume.array[brain_mask])) if brain_mask.any() else 0.0
+    # In units of the median, so that both the outline and the ventricles speak; clipped, so that
+    # a vessel or a lesion does not.
+    whole = np.where(brain_mask, np.clip(volume.array / (median or 1.0), 0, 2), 0)
+    sigma = SMOOTH_MM / np.array(volume.spacing_mm)
+    smooth = ndimage.gaussian_filter(whole.astype(np.float32), sigma)
+    coarse = resample_like(smooth, volume.affine, grid).astype(np.float64)
+    part = coarse - coarse[::-1]
+    dx, dy, dz = np.gradient(coarse + coarse[::-1])
+    x, y, z = np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in part.shape], indexing="ij")
+    moves = np.stack([dx, y * dx - x * dy, z * dx - x * dz], axis=-1).reshape(-1, 3)
+    basis, _ = np.linalg.qr(moves)
+    part = part - (basis @ (part.ravel() @ basis)).reshape(part.shape)
+    size = float(np.linalg.norm(part))
+    # What is left of rounding is no side.
+    return part / size if size > 1e-5 * np.linalg.norm(coarse) else np.zeros_like(part)
+
+
+def _read(record: Mapping[str, Any], out: Path, grid: Volume) -> np.ndarray | None:
+    try:
+        volume = read_volume(out / record["image"])
+        return lopsided(volume, read_mask(out / record["brain_mask"], like=volume), grid)
+    except InputError:
+        return None
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two antisymmetric arrays, whose means are 0."""
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float((a * b).sum()) / size if size > 0 else 0.0
+
+
+def _subject(record: Mapping[str, Any]) -> str:
+    return str(record["subject"])
