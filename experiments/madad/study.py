@@ -10,7 +10,7 @@ sequence share its first stage. `autoencoder` is the residual of the first stage
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ def variant(
     cohort: Cohort,
     sequence: str,
     load: Callable[[Path], AnomalyDetector],
+    options: Sequence[str] = (),
 ) -> None:
     """Scores what `load` makes of the run's model, into the run's folder of variants."""
     out = run / "variants" / name
@@ -118,7 +119,7 @@ def variant(
     write_maps(scans, out / "maps", score, name + weights_hash(detector), name)
     command = [sys.executable, "evaluate.py", f"maps={out / 'maps'}", f"name='{name}'"]
     command += ["data=folder", f"data.source={cohort.root}", f"data.sequence={sequence}"]
-    command += ["controls=none", f"paths.output_dir={out}"]
+    command += ["controls=none", f"paths.output_dir={out}", *options]
     subprocess.run(command, check=True, cwd=ROOT)
 
 

@@ -24,7 +24,7 @@ from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import read_subjects
 from experiments.madad.study import first_stage, variant
-from experiments.strega_painted.study import deal, prepare
+from experiments.strega_painted.study import RIM, deal, prepare
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -55,11 +55,11 @@ def main() -> None:
     cohort = with_real_lesions(painted, real, arguments.runs)
     out = arguments.runs / "madad"
     if not (out / "report.html").is_file():
-        command = [sys.executable, "train.py", "experiment=madad", "data=folder", *SIZES]
+        command = [sys.executable, "train.py", "experiment=madad", "data=folder", *SIZES, *RIM]
         command += [f"data.source={cohort}", "data.sequence=T1w", f"paths.output_dir={out}"]
         command += [f"max_epochs={arguments.epochs}", "ckpt=last", *arguments.options]
         subprocess.run(command, check=True, cwd=ROOT)
-    variant(out, "autoencoder", read_cohort(cohort), "T1w", first_stage)
+    variant(out, "autoencoder", read_cohort(cohort), "T1w", first_stage, RIM)
     control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
     table = pd.concat([read_subjects(out), control])
     columns = ["subject", "pathology", "contrast", "method", "metric", "value"]

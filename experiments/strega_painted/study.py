@@ -40,6 +40,12 @@ CONTROLLED = "strega_intensity"
 """The method whose runs hold the controls, which are the same beside every method."""
 
 CONTROLS = ("intensity", "oracle_reconstruction")
+RIM = [
+    # As postprocess=default, but the rim is cleared slice by slice: in all directions, 3 mm would
+    # clear six of the ten slices.
+    "postprocess.map_steps=[{_target_:brainuad.postprocess.smooth.Median,size_mm:5.0},"
+    "{_target_:brainuad.postprocess.mask.ErodeSlices,radius_mm:3.0}]",
+]
 SETTING = [
     "data.slice_size=[160,192]",
     "datamodule.batch_size=8",
@@ -47,10 +53,7 @@ SETTING = [
     # Without it the validation loss of so short a training jumps from epoch to epoch.
     "model.scheduler={_target_:brainuad.methods.schedules.warmup_cosine,_partial_:true,"
     "epochs:${max_epochs},warmup_epochs:1,stretch:1.05}",
-    # As postprocess=default, but the rim is cleared slice by slice: in all directions, 3 mm would
-    # clear six of the ten slices.
-    "postprocess.map_steps=[{_target_:brainuad.postprocess.smooth.Median,size_mm:5.0},"
-    "{_target_:brainuad.postprocess.mask.ErodeSlices,radius_mm:3.0}]",
+    *RIM,
 ]
 """The same for all of them: many small steps, so that minutes on one core are enough."""
 

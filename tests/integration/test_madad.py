@@ -29,8 +29,9 @@ class Workplace:
 
     small = (
         *("experiment=madad", "data.slice_size=[24,32]", "first_stage.max_epochs=2"),
-        "first_stage.model.autoencoder.network.channels=[8,16]",
+        "first_stage.model.autoencoder.network.channels=[8]",
         *("model.network.width=8", "model.network.norm_groups=4", "model.latent_copies=2"),
+        "model.scheduler.epochs=3",  # a run is not resumed on another schedule
     )
 
     def options(self, out: Path) -> list[str]:
@@ -109,7 +110,8 @@ def test_the_model_file_alone_makes_the_same_maps(finished, place):
 
 def test_another_seed_is_another_model_and_is_not_resumed_on(finished, place, monkeypatch, capsys):
     out, _ = finished
-    other, done = place.train("other", "max_epochs=3", "seed=1", "report=false")
+    seeds = ("seed=1", "first_stage.seed=1")
+    other, done = place.train("other", "max_epochs=3", *seeds, "report=false")
     assert done.returncode == 0, done.stderr
     assert FOUND not in done.stdout
     assert (other / "scores.csv").read_bytes() != (out / "scores.csv").read_bytes()

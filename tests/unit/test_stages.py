@@ -22,7 +22,7 @@ from brainuad.instantiate import instantiate, resolve
 from brainuad.stages import build_on, read_first_stage, with_first_stage
 
 SMALL = [
-    "first_stage.model.autoencoder.network.channels=[8,8]",
+    "first_stage.model.autoencoder.network.channels=[8]",
     "first_stage.model.autoencoder.network.norm_num_groups=4",
     "model.network.width=8",
     "model.network.norm_groups=4",
@@ -101,8 +101,7 @@ DECIDING = [
     "first_stage.seed=5",
     "first_stage.model.kl_weight=0.5",
     "first_stage.model.optimizer.lr=0.5",
-    "first_stage.model.autoencoder.network.channels=[8,16]",
-    "seed=6",
+    "first_stage.model.autoencoder.network.channels=[16]",
     "data.slice_size=[32,32]",
     "datamodule.augment=null",
     "datamodule.min_brain_fraction=0.5",
@@ -114,6 +113,7 @@ DECIDING = [
 
 NEUTRAL = [
     "max_epochs=7",
+    "seed=6",  # the stage has its own, so that runs of other seeds share it
     "model.eta=0",
     "model.network.width=16",
     "model.optimizer.lr=1",
