@@ -62,7 +62,7 @@ def predict(cfg: DictConfig) -> None:
         seen_as,
         out / "prepared",
         score,
-        weights_hash(detector),
+        f"{weights_hash(detector)} {cfg.predict_precision}",
         "detecting",
         keep_input=tissue is not None,
     )

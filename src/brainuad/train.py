@@ -141,8 +141,9 @@ def detect_and_score(
     weights = weights_hash(detector)
     tissue = instantiate(cfg.input.tissue)
     seen, bad = as_input([*val, *test], tissue, cfg.paths.cache_dir, cfg.jobs)
+    stamp = f"{weights} {cfg.predict_precision}"
     written = write_maps(
-        seen, prepared, score, weights, "detecting", trained_on, keep_input=tissue is not None
+        seen, prepared, score, stamp, "detecting", trained_on, keep_input=tissue is not None
     )
     record["wall_time_per_volume_s"] = written.seconds_per_volume
     failures += bad + written.failures

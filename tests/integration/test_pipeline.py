@@ -214,6 +214,14 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
     assert set(slices.space) == {"slice:madad"}
     assert {"dice_slice", "dice_pooled", "auprc_pooled"} <= set(slices.metric)
     assert "slice Dice" in done.stdout
+    # Another precision is another map, nearly the same, and not the one that is there already.
+    path = next((maps / "prepared").glob("*_anomaly.nii.gz"))
+    exact = nib.load(path).get_fdata()
+    half = [*where, f"paths.output_dir={maps}", "predict_precision=bf16-mixed"]
+    done = run("predict.py", f"checkpoint={out / 'model.ckpt'}", *half)
+    assert done.returncode == 0, done.stderr
+    difference = np.abs(nib.load(path).get_fdata() - exact).max()
+    assert 0 < difference < 0.05
 
 
 def test_the_baseline_needs_no_training(cohort, tmp_path, run):
