@@ -1,6 +1,6 @@
 """StRegA for a CPU on the embedded cohort, on tissue maps and on intensities, beside its controls.
 
-    python experiments/strega/study.py
+    python -m experiments.strega.study
 
 trains each sequence, input and seed (about five minutes each on two cores; finished runs are
 kept) and writes `results.md` and `results.csv` beside this file.
@@ -8,25 +8,19 @@ kept) and writes `results.md` and `results.csv` beside this file.
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.reporting.tables import to_markdown
+from experiments.groups import THIRD, group_means, read_subjects, to_table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-THIRD = "iso third of tumours"
-"""The third of the tumours that differs least in brightness from the healthy twin."""
-
-GROUPS = ("all", "tumour", THIRD, "ms", "stroke", "bright", "iso", "dark")
 METHODS = {"strega_small": "tissue", "strega_small_intensity": "intensity"}
 
 
@@ -43,18 +37,23 @@ def main() -> None:
         out = arguments.runs / f"{method}-{sequence}-{seed}"
         if not (out / "summary.json").is_file():
             train(method, sequence, seed, out, arguments.options)
-    rows = []
+    tables = []
     # All that is there, so that sequences may be given other seeds in calls of their own.
     for out in sorted(arguments.runs.glob("*/summary.json")):
         method, sequence, seed = out.parent.name.split("-")
-        rows += read(method, sequence, int(seed), out.parent)
-    table = pd.DataFrame(rows)
+        # Of the controls, those beside the first method.
+        own = None if method == next(iter(METHODS)) else method
+        means = group_means(read_subjects(out.parent, own))
+        means.insert(0, "sequence", sequence)
+        means.insert(1, "seed", int(seed))
+        tables.append(means)
+    table = pd.concat(tables, ignore_index=True)
     table.to_csv(HERE / "results.csv", index=False)
     text = "# Results\n\nWritten by `study.py`; do not edit. Means over subjects, then, where there"
     text += " is more than one seed, mean ± standard deviation over seeds. The controls learn "
     text += "nothing.\n"
     for sequence in dict.fromkeys(table.sequence):
-        text += f"\n## {sequence}\n\n{markdown(table[table.sequence == sequence])}"
+        text += f"\n## {sequence}\n\n{to_table(table[table.sequence == sequence])}"
     text += "\n## Training\n\nA run each; seconds include the tissue maps. The error is the mean "
     text += "absolute one in the brains of the healthy validation subjects; `AP, iso third` is as "
     text += f"above, `times` over the intensity baseline's.\n\n{training(arguments.runs, table)}"
@@ -70,30 +69,6 @@ def train(method: str, sequence: str, seed: int, out: Path, options: list[str]) 
     if method != next(iter(METHODS)):  # the controls are the same beside every method
         command += ["controls=none"]
     subprocess.run(command, check=True, cwd=ROOT)
-
-
-def read(method: str, sequence: str, seed: int, out: Path) -> list[dict[str, object]]:
-    """The means of a run's subjects; of the controls, those beside the first method."""
-    scores = pd.read_csv(out / "scores.csv")
-    wanted = {("none", "auprc"): "AP", ("healthy", "dice"): "Dice", ("oracle", "dice"): "⌈Dice⌉"}
-    key = list(zip(scores.threshold, scores.metric, strict=True))
-    scores = scores.assign(metric=[wanted.get(k) for k in key])
-    sick = scores[scores.metric.notna() & scores.pathology.notna() & (scores.pathology != "")]
-    if method != next(iter(METHODS)):
-        sick = sick[sick.method == method]
-    tumours = sick[sick.pathology == "tumour"].groupby("subject").contrast.first().abs()
-    third = tumours.nsmallest(math.ceil(len(tumours) / 3)).index
-    groups = {"all": sick.subject.notna(), THIRD: sick.subject.isin(third)}
-    groups |= {name: sick.pathology == name for name in ("tumour", "ms", "stroke")}
-    groups["bright"] = sick.contrast > ISO_CONTRAST
-    groups["dark"] = sick.contrast < -ISO_CONTRAST
-    groups["iso"] = ~groups["bright"] & ~groups["dark"]
-    rows = []
-    for group, member in groups.items():
-        for (name, metric), part in sick[member].groupby(["method", "metric"], sort=False):
-            row = {"sequence": sequence, "seed": seed, "method": name, "group": group}
-            rows.append(row | {"n": len(part), "metric": metric, "mean": part.value.mean()})
-    return rows
 
 
 def training(runs: Path, table: pd.DataFrame) -> str:
@@ -130,24 +105,6 @@ def training(runs: Path, table: pd.DataFrame) -> str:
         "error of the mean image",
     ]
     return to_markdown([*header, "latent in use", "AP, iso third", "times"], rows)
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Rows of method and metric, columns of groups."""
-    groups = [group for group in GROUPS if group in set(table.group)]
-    counts = table.groupby("group").n.first()
-    header = ["metric", "method", *(f"{group} (n={counts[group]})" for group in groups)]
-    rows = []
-    for metric in ("AP", "Dice", "⌈Dice⌉"):
-        for method in table.method.unique():
-            part = table[(table.metric == metric) & (table.method == method)]
-            cells = []
-            for group in groups:
-                values = part[part.group == group]["mean"].to_numpy(float)
-                spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-                cells.append(f"{np.mean(values):.3f}{spread}")
-            rows.append([metric, method, *cells])
-    return to_markdown(header, rows)
 
 
 if __name__ == "__main__":
