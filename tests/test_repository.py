@@ -20,7 +20,7 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glo
 
 # What each layer may import of the others, DESIGN section 3; the entry points may import all.
 BASE = {"types", "errors", "files"}
-LOWER = BASE | {"data", "preparation", "networks", "diffusion"}
+LOWER = BASE | {"data", "preparation", "networks", "diffusion", "inpainting"}
 SCORING = BASE | {"data", "preparation", "postprocess", "metrics"}
 ALLOWED = {
     "types": BASE,
@@ -34,6 +34,7 @@ ALLOWED = {
     "preparation": LOWER,
     "networks": LOWER,
     "diffusion": LOWER,
+    "inpainting": LOWER,
     "methods": LOWER | {"methods"},
     "checkpoint": LOWER | {"methods", "instantiate"},
     "postprocess": BASE | {"postprocess"},

@@ -25,7 +25,6 @@ import torch
 from monai.losses.adversarial_loss import PatchAdversarialLoss
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
-from torch.func import functional_call
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from brainuad.data.manifest import Scan
@@ -33,6 +32,7 @@ from brainuad.data.slices import brain_tiles
 from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.files import write_json
+from brainuad.methods.adversarial import judge
 from brainuad.methods.detector import (
     OptimizerFactory,
     ReconstructionDetector,
@@ -159,15 +159,14 @@ class KLAutoencoder(ReconstructionDetector):
     def _adversarial(self, image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
         """G for the autoencoder alone, D for the discriminator alone."""
         assert self.discriminator is not None
-        fixed = {name: value.detach() for name, value in self.discriminator.named_parameters()}
-        judged = functional_call(self.discriminator, fixed, (2 * reconstruction - 1,))[-1]
-        generator = self.adversarial(judged, target_is_real=True, for_discriminator=False)
-        fake = self.discriminator(2 * reconstruction.detach() - 1)[-1]
-        real = self.discriminator(2 * image - 1)[-1]
-        discriminator = (
-            self.adversarial(fake, target_is_real=False, for_discriminator=True)
-            + self.adversarial(real, target_is_real=True, for_discriminator=True)
-        ) / 2
+        judged = judge(self.discriminator, 2 * reconstruction - 1, 2 * image - 1)
+        is_real = (True, False, True)
+        own = (False, True, True)
+        generator, fake, real = (
+            self.adversarial(values, target_is_real=target, for_discriminator=for_discriminator)
+            for values, target, for_discriminator in zip(judged, is_real, own, strict=True)
+        )
+        discriminator = (fake + real) / 2
         return generator, discriminator
 
 

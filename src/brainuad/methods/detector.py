@@ -41,6 +41,8 @@ class AnomalyDetector(LightningModule, ABC):
         self.scheduler_factory = scheduler
         self.card: dict[str, Any] = {}
         """What travels in every checkpoint: plain values only, see `brainuad.checkpoint`."""
+        self.validation_seed = 0
+        """Number of the validation batch, for draws that are the same ones in every epoch."""
 
     @property
     def learns(self) -> bool:
@@ -106,6 +108,7 @@ class AnomalyDetector(LightningModule, ABC):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same terms on healthy validation subjects."""
+        self.validation_seed = batch_idx
         self._step("val", batch)
 
     def configure_optimizers(self) -> Any:

@@ -143,7 +143,6 @@ class MADAD(AnomalyDetector):
         self.n_samples = n_samples
         self.scores_by = scores_by
         self.reference = reference
-        self._validation_seed = 0
         # Not in the checkpoint: it is its closed form.
         self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
 
@@ -164,11 +163,6 @@ class MADAD(AnomalyDetector):
         share = brain_share(brain_mask.to(self.device), self.autoencoder.downsampling)
         return Latents(mean.float(), std.float(), share)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Every batch has its own draws, patch sizes among them, the same ones in every epoch."""
-        self._validation_seed = batch_idx
-        super().validation_step(batch, batch_idx)
-
     def loss(self, batch: Batch | Latents) -> dict[str, Tensor]:
         """The objective above; in validation of means, with draws of the batch's number."""
         latents = batch if isinstance(batch, Latents) else self.encode(*batch)
@@ -177,7 +171,7 @@ class MADAD(AnomalyDetector):
         # Drawn on the device in training; on the CPU in validation, the same for any device.
         generator = None
         if not self.training:
-            generator = torch.Generator().manual_seed(self._validation_seed)
+            generator = torch.Generator().manual_seed(self.validation_seed)
         where = here if self.training else torch.device("cpu")
         draw = self.draw_mask(count, cells, where, generator=generator)
         noise = torch.randn(2, *latents.mean.shape, generator=generator, device=where).to(here)

@@ -1,9 +1,10 @@
 """From images to latents of unit size and back: a KL autoencoder with its measured scale."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
-from monai.networks.nets.autoencoderkl import AEKLDownsample, AutoencoderKL
+from monai.networks.nets.autoencoderkl import AEKLDownsample, AEKLResBlock, AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,6 +68,24 @@ class LatentAutoencoder(nn.Module):
             )
         mean, std = self.network.encode(functional.pixel_unshuffle(2 * image - 1, self.patch))
         return mean * self.scale, std * self.scale
+
+    def features(self, image: Tensor, layers: int | None = None) -> list[Tensor]:
+        """Activations after the residual blocks of the encoder, `(B, C_p, *S_p)`.
+
+        Args:
+            image: `(B, C, H, W)` in [0, 1].
+            layers: of how many blocks, the first ones; None for all.
+        """
+        x = functional.pixel_unshuffle(2 * image - 1, self.patch)
+        found: list[Tensor] = []
+        blocks = cast(nn.ModuleList, self.network.encoder.blocks)
+        for block in blocks:
+            if layers is not None and len(found) >= layers:
+                break
+            x = block(x)
+            if isinstance(block, AEKLResBlock):
+                found.append(x)
+        return found
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents to images `(B, C, H, W)`, of which healthy ones are in [0, 1]."""

@@ -1,18 +1,20 @@
-"""Which threshold of the predicted mask? Chosen without a lesion label.
+"""Which options of detection? Chosen for a trained model without a lesion label.
 
-    python -m experiments.madad.choose runs/study/madad/T2w-0/model.ckpt
+    python -m experiments.choose runs/autopaint/model.ckpt --variant rounds=0 --variant times=6
 
 paints anomalies of random place, size and value into healthy *validation* brains of the embedded
-cohort and prints the mean AP of a trained model's maps over them, for several thresholds, for the
-mask itself as the score, and behind two chains of post-processing.
+cohort and prints the mean AP of the model's maps over them, as trained and with each variant of
+its options, behind several chains of post-processing.
 """
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from hydra import compose, initialize_config_module
 from scipy import ndimage
 from sklearn.metrics import average_precision_score
@@ -26,7 +28,7 @@ from brainuad.metrics.statistics import summarise
 from brainuad.networks.layout import channels_last
 from brainuad.reporting.tables import to_markdown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SPACING_MM = (2.0, 2.0, 2.0)
 
 
@@ -34,27 +36,31 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8, 0.9])
+    parser.add_argument("--variant", nargs="+", action="append", default=[], metavar="key=value")
+    parser.add_argument("--chains", nargs="+", default=["default"], help="of configs/postprocess")
     parser.add_argument("--draws", type=int, default=2, help="painted anomalies a subject")
+    parser.add_argument("--limit", type=int, default=None, help="at most so many subjects")
     arguments = parser.parse_args()
     content = read_checkpoint(arguments.checkpoint)
     card = content["brainuad"]
     cohort = read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{card['cohort']}*")))
     cases = []
-    for number, scan in enumerate(cohort.select("val", card["sequence"], healthy=True)):
+    scans = cohort.select("val", card["sequence"], healthy=True)[: arguments.limit]
+    for number, scan in enumerate(scans):
         image, brain_mask = load_scan(scan)
         for draw in range(arguments.draws):
             rng = np.random.default_rng([number, draw])
             painted, lesion = paint(image[0].numpy(), brain_mask[0].numpy(), rng)
             cases.append((torch.from_numpy(painted)[None], brain_mask, lesion))
-    options: dict[str, dict[str, object]] = {
-        f"threshold {value:g}": {"mask_threshold": value} for value in arguments.thresholds
-    }
-    options["mask as the score"] = {"scores_by": "mask"}
+    options: dict[str, dict[str, Any]] = {"as trained": {}}
+    for variant in arguments.variant:
+        pairs = (pair.split("=", 1) for pair in variant)
+        options[" ".join(variant)] = {key: yaml.safe_load(value) for key, value in pairs}
     tiling = instantiate(card["tiling"])
-    chains = {name: instantiate(chain(name)) for name in ("default", "madad")}
+    chains = {name: instantiate(chain(name)) for name in arguments.chains}
     rows = []
     for name, option in options.items():
+        started = time.perf_counter()
         detector = instantiate(card["model"] | option)
         detector.load_state_dict(content["state_dict"])
         channels_last(detector)
@@ -66,10 +72,17 @@ def main() -> None:
                 score = postprocess.score(found, inside, SPACING_MM)
                 values[key].append(average_precision_score(lesion[inside], score[inside]))
         means = [summarise(np.array(value)) for value in values.values()]
-        rows.append([name, *(f"{m.mean:.3f} ({m.ci_low:.3f} to {m.ci_high:.3f})" for m in means)])
+        seconds = (time.perf_counter() - started) / len(cases)
+        rows.append(
+            [
+                name,
+                f"{seconds:.1f}",
+                *(f"{m.mean:.3f} ({m.ci_low:.3f} to {m.ci_high:.3f})" for m in means),
+            ]
+        )
         print(*rows[-1], flush=True)
     print(f"AP of {len(cases)} painted validation scans, by postprocess:\n")
-    print(to_markdown(["", *chains], rows))
+    print(to_markdown(["", "s a scan", *chains], rows))
 
 
 def chain(name: str) -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""Auto-inpainting: finds what its surroundings do not predict, and repaints it until it stays.
+
+Astaraki et al., "AutoPaint", 2023 (arXiv 2305.12358). A pixel is only ever judged by an image in
+which it was hidden.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Inpaint = Callable[[Tensor, Tensor], Tensor]
+"""(image `(B, C, *S)`, hole `(B, 1, *S)` bool) -> image with the hole filled."""
+Residual = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+_MAX_POOLS = {4: functional.max_pool2d, 5: functional.max_pool3d}
+
+
+class Repainted(NamedTuple):
+    """What auto-inpainting leaves.
+
+    Attributes:
+        anomaly_map: `(B, 1, *S)`: of pixels that were repainted, the last residual; of the others
+            the candidates' map.
+        image: `(B, C, *S)` with the region as it was last repainted.
+        region: `(B, 1, *S)` bool, that region.
+        passes: images that went through the network.
+    """
+
+    anomaly_map: Tensor
+    image: Tensor
+    region: Tensor
+    passes: int
+
+
+@dataclass(frozen=True)
+class Regions:
+    """From a map to the region to repaint: what is above the threshold, cleaned and grown.
+
+    Args:
+        opening: radius in pixels; what is thinner than twice of it goes.
+        dilation: radius in pixels by which the rest grows, so that a lesion's rim, which shines
+            into a residual less, does not tell the network what to paint.
+    """
+
+    opening: int = 1
+    dilation: int = 2
+
+    def __call__(self, anomaly_map: Tensor, threshold: Tensor, brain_mask: Tensor) -> Tensor:
+        """`(B, 1, *S)` to `(B, 1, *S)` bool."""
+        above = (anomaly_map > threshold) & brain_mask
+        opened = dilate(~dilate(~above, self.opening), self.opening)
+        return dilate(opened & above, self.dilation) & brain_mask
+
+
+def candidates(
+    inpaint: Inpaint,
+    image: Tensor,
+    brain_mask: Tensor,
+    patterns: Tensor,
+    residual: Residual,
+    chunk: int,
+) -> tuple[Tensor, int]:
+    """Mean residual of each pixel over the patterns that hid it.
+
+    Args:
+        inpaint: the network.
+        image: `(B, C, *S)` in [0, 1].
+        brain_mask: `(B, 1, *S)` bool.
+        patterns: `(P, *S)` bool, which together hide every pixel; only their part in the brain is.
+        residual: from image, filled image and brain mask to a map.
+        chunk: images a forward pass.
+
+    Returns:
+        The map `(B, 1, *S)`, zero outside the brain, and the number of images that were filled;
+        a pattern that hides nothing of a brain costs nothing.
+    """
+    holes = brain_mask & patterns.to(image.device)
+    rows, columns = holes.flatten(2).any(2).nonzero(as_tuple=True)
+    total = torch.zeros(brain_mask.shape, device=image.device)
+    count = torch.zeros_like(total)
+    for row, column in zip(rows.split(chunk), columns.split(chunk), strict=True):
+        hole = holes[row, column][:, None]
+        found = residual(image[row], inpaint(image[row], hole), brain_mask[row]).float()
+        total.index_add_(0, row, torch.where(hole, found, 0))
+        count.index_add_(0, row, hole.float())
+    return total / count.clamp_min(1), len(rows)
+
+
+def repaint(
+    inpaint: Inpaint,
+    image: Tensor,
+    brain_mask: Tensor,
+    first: Tensor,
+    threshold: Tensor,
+    residual: Residual,
+    regions: Regions,
+    rounds: int,
+    chunk: int,
+    tolerance: float = 0.01,
+) -> Repainted:
+    """Hides the whole region at once, fills it, and looks again, until it stays the same.
+
+    Args:
+        inpaint: the network.
+        image: `(B, C, *S)` in [0, 1].
+        brain_mask: `(B, 1, *S)` bool.
+        first: the candidates' map.
+        threshold: of the map, a scalar.
+        residual: from image, filled image and brain mask to a map.
+        regions: from a map to the region to repaint.
+        rounds: at most so many; 0 leaves the candidates' map as it is.
+        chunk: images a forward pass.
+        tolerance: a slice whose regions of two rounds differ by less than this in Dice is done.
+    """
+    score, healthy, passes = first.clone(), image.clone(), 0
+    region = regions(first, threshold, brain_mask)
+    painted_region = torch.zeros_like(region)
+    open_ones = region.flatten(1).any(1)
+    for _ in range(rounds):
+        rows = open_ones.nonzero()[:, 0]
+        if not len(rows):
+            break
+        passes += len(rows)
+        for row in rows.split(chunk):
+            hole = region[row]
+            filled = inpaint(image[row], hole)
+            found = residual(image[row], filled, brain_mask[row]).float()
+            score[row] = torch.where(hole, found, score[row])
+            healthy[row] = filled
+            painted_region[row] = hole
+            after = regions(torch.where(hole, found, 0), threshold, brain_mask[row])
+            alike = 2 * (after & hole).flatten(1).sum(1)
+            both = after.flatten(1).sum(1) + hole.flatten(1).sum(1)
+            # A region that is gone is done, too, and nothing of it is left to repaint.
+            gone = ~after.flatten(1).any(1)
+            healthy[row] = torch.where(
+                gone.reshape(-1, *[1] * (image.ndim - 1)), image[row], filled
+            )
+            painted_region[row] &= ~gone.reshape(-1, *[1] * (image.ndim - 1))
+            region[row] = after
+            open_ones[row] = (alike < (1 - tolerance) * both) & ~gone
+    return Repainted(score, healthy, painted_region, passes)
+
+
+def dilate(mask: Tensor, radius: int) -> Tensor:
+    """Grows a mask `(B, 1, *S)` by a square (cube) of so many pixels to each side."""
+    if radius == 0:
+        return mask
+    # A rim of the array is no end of the mask: what lies outside does not grow in.
+    return _MAX_POOLS[mask.ndim](mask.float(), 2 * radius + 1, 1, radius) > 0

@@ -1,0 +1,264 @@
+"""AutoPaint: a network that fills holes in healthy brains finds and removes lesions by itself.
+
+Astaraki et al., "AutoPaint: A Self-Inpainting Method for Unsupervised Anomaly Detection", 2023
+(arXiv 2305.12358), ported from tumours in PET and CT to brain MRI, with the partial-convolution
+network and losses of Liu et al., ECCV 2018 (arXiv 1804.07723):
+
+    L = 6 hole + valid + 0.05 perceptual + 120 style + 0.1 tv   (see `inpainting_losses`)
+
+Detection: overlapping patterns hide every pixel several times, and what is found above the
+candidate threshold is hidden at once and repainted until the region stays (see `repaint`). A pixel
+is never judged by an image in which the network saw it. Where the paper's full text was not at
+hand, this follows our reading in METHODS.md: the patterns, the threshold (a quantile of the
+candidates' map in healthy held-out brains) and the rounds are arguments.
+
+Differs from the paper: features of our own autoencoder, not VGG's; the adversarial preset trains
+both networks in one optimiser (see `adversarial`).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from brainuad.data.manifest import Scan
+from brainuad.data.slices import brain_tiles
+from brainuad.data.tiling import Tiling
+from brainuad.errors import InputError
+from brainuad.files import write_json
+from brainuad.inpainting.holes import Holes
+from brainuad.inpainting.patterns import covering_patterns
+from brainuad.inpainting.repaint import Regions, Repainted, candidates, repaint
+from brainuad.methods.adversarial import hinge, judge
+from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.inpainting_losses import inpainting_terms
+from brainuad.networks.inpainting_unet import PartialUNet
+from brainuad.networks.latent_autoencoder import LatentAutoencoder
+from brainuad.types import Batch, Detection
+
+WEIGHTS = {"hole": 6.0, "valid": 1.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1}
+"""Of the terms, as published by Liu et al."""
+
+MOST_SCANS = 20
+"""At most so many healthy scans set the candidate threshold."""
+
+
+class AutoPaint(AnomalyDetector):
+    """Self-inpainting, on slices or volumes.
+
+    Args:
+        network: fills holes.
+        holes: draws those of training.
+        residual: from image, filled image and brain mask to the anomaly map.
+        autoencoder: the first stage, whose encoder gives the features of the perceptual and the
+            style term; frozen. None leaves the two out.
+        optimizer: factory.
+        scheduler: factory or None.
+        weights: of the terms; those that are not named keep the published ones.
+        feature_layers: of how many residual blocks of the encoder, the first ones; None for all.
+        discriminator: factory; not called without a weight.
+        adversarial_weight: of the hinge loss on the composite; 0 builds no discriminator.
+        freeze_norm_epoch: from this epoch on the encoder's batch normalisation keeps its
+            statistics, because those of holes are not those of brains; None for never.
+        times: every pixel of a brain is hidden at least so often for the candidates; 0 hides
+            nothing, so that a pixel is judged by a network that saw it: a control, not the method.
+        hole_sides: sides of the hidden cells, as shares of the slice's shorter side, in turn.
+        region_alpha: share of the pixels of healthy held-out brains above the candidate threshold.
+        regions: from a map to the region that is repainted.
+        rounds: of repainting, at most; 0 for the candidates alone.
+        chunk: images a forward pass in detection.
+        seed: of the patterns' offsets.
+
+    Raises:
+        ValueError: an option is out of range or unknown.
+    """
+
+    candidate_threshold: Tensor
+
+    def __init__(
+        self,
+        network: PartialUNet,
+        holes: Holes,
+        residual: Residual,
+        autoencoder: LatentAutoencoder | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        weights: dict[str, float] | None = None,
+        feature_layers: int | None = None,
+        discriminator: Callable[[], nn.Module] | None = None,
+        adversarial_weight: float = 0.0,
+        freeze_norm_epoch: int | None = None,
+        times: int = 3,
+        hole_sides: Sequence[float] = (0.12, 0.2),
+        region_alpha: float = 0.05,
+        regions: Regions | None = None,
+        rounds: int = 5,
+        chunk: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        if set(weights or {}) - set(WEIGHTS):
+            raise ValueError(f"weights names {sorted(set(weights or {}) - set(WEIGHTS))}")
+        if times < 0 or rounds < 0 or chunk < 1 or not 0 < region_alpha < 1:
+            raise ValueError(
+                f"times is {times}, rounds {rounds}, chunk {chunk}, region_alpha {region_alpha}; "
+                "use 0 or more, 0 or more, 1 or more, and a share of 1"
+            )
+        if adversarial_weight > 0 and discriminator is None:
+            raise ValueError("adversarial_weight is above 0; give a discriminator")
+        self.network = network
+        self.holes = holes
+        self.residual = residual
+        self.autoencoder = autoencoder
+        if autoencoder is not None:
+            autoencoder.freeze()
+        self.weights = WEIGHTS | (weights or {})
+        self.feature_layers = feature_layers
+        self.discriminator = None
+        if adversarial_weight > 0 and discriminator is not None:
+            self.discriminator = discriminator()
+        self.adversarial_weight = adversarial_weight
+        self.freeze_norm_epoch = freeze_norm_epoch
+        self.times = times
+        self.hole_sides = tuple(hole_sides)
+        self.region_alpha = region_alpha
+        self.regions = Regions() if regions is None else regions
+        self.rounds = rounds
+        self.chunk = chunk
+        self.seed = seed
+        self._norm_frozen = False
+        # Until it is measured nothing is a candidate.
+        self.register_buffer("candidate_threshold", torch.full((), torch.inf))
+
+    def inpaint(self, image: Tensor, hole: Tensor) -> Tensor:
+        """Fills holes; outside of them the image is as it was.
+
+        Args:
+            image: `(B, C, *S)` in [0, 1], zero outside the brain.
+            hole: `(B, 1, *S)` bool; the image's values there do not matter.
+        """
+        return torch.where(hole, self.network(image, ~hole).to(image.dtype), image)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The objective above; in validation with holes of the batch's number."""
+        image, brain_mask = batch
+        generator = None
+        if not self.training:
+            generator = torch.Generator().manual_seed(self.validation_seed)
+        hole = self.holes(brain_mask, generator)
+        filled = self.network(image, ~hole)
+        features = None
+        if self.autoencoder is not None:
+            features = partial(self.autoencoder.features, layers=self.feature_layers)
+        terms = inpainting_terms(filled, image, hole, features)
+        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        if self.training and self.discriminator is not None:
+            composite = torch.where(hole, filled, image)
+            generated, own = hinge(*judge(self.discriminator, composite, image))
+            loss = loss + self.adversarial_weight * (generated + own)
+            terms |= {"generator": generated, "discriminator": own}
+        return {"loss": loss, **terms}
+
+    def on_train_epoch_start(self) -> None:
+        """Enters the second phase when its epoch has come."""
+        last = self.freeze_norm_epoch
+        self._norm_frozen = last is not None and self.current_epoch >= last
+        self.train()
+
+    def train(self, mode: bool = True) -> "AutoPaint":
+        """As `nn.Module.train`; in the second phase the encoder's normalisation stays as it is."""
+        super().train(mode)
+        if self._norm_frozen:
+            for module in self.network.down_norms:
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The candidates' map, with what repainting says of the candidate region."""
+        found = self.auto_inpaint(image, brain_mask)
+        return Detection(found.anomaly_map, found.image)
+
+    def auto_inpaint(self, image: Tensor, brain_mask: Tensor) -> Repainted:
+        """Detects and removes; in evaluation mode, without gradient. See `Repainted`."""
+        if self.times == 0:
+            seen = self.network(image, torch.ones_like(brain_mask)).to(image.dtype)
+            none = torch.zeros_like(brain_mask)
+            return Repainted(self.residual(image, seen, brain_mask), seen, none, len(image))
+        first, passes = self._candidates(image, brain_mask)
+        found = self._repaint(image, brain_mask, first)
+        return found._replace(passes=found.passes + passes)
+
+    def patterns(self, image: Tensor) -> Tensor:
+        """The patterns `(P, *S)` for images of this size."""
+        size = tuple(image.shape[2:])
+        sides = tuple(share * min(size) for share in self.hole_sides)
+        return covering_patterns(size, self.times, sides, self.seed)
+
+    @torch.no_grad()
+    def examine(
+        self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
+    ) -> None:
+        """Sets the candidate threshold on healthy held-out scans and repaints them.
+
+        Writes `autopaint.json`: the threshold, the share of healthy brains that is a candidate and
+        that is left of it after repainting, and the cost in images a slice.
+
+        Raises:
+            InputError: no healthy held-out scan can be read any more.
+        """
+        if self.times == 0:
+            return
+        self.eval()
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        passes = 0
+        for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling):
+            for image, brain_mask in zip(tiles.split(16), masks.split(16), strict=True):
+                first, cost = self._candidates(image.to(self.device), brain_mask.to(self.device))
+                found.append((image, brain_mask, first.cpu()))
+                passes += cost
+        if not found:
+            raise InputError("no healthy held-out scan can be read any more; put them back")
+        # By numpy: torch's quantile takes no more than 2 ** 24 values.
+        scores = np.concatenate([first[mask].numpy() for _, mask, first in found])
+        self.candidate_threshold.fill_(float(np.quantile(scores, 1 - self.region_alpha)))
+        before = after = 0
+        for image, brain_mask, first in found:
+            on = [part.to(self.device) for part in (image, brain_mask, first)]
+            repainted = self._repaint(*on)
+            before += int(self.regions(on[2], self.candidate_threshold, on[1]).sum())
+            after += int(repainted.region.sum())
+            passes += repainted.passes
+        record = {
+            "candidate_threshold": self.candidate_threshold.item(),
+            "healthy_region_before": before / len(scores),
+            "healthy_region_after": after / len(scores),
+            "images_a_slice": passes / sum(len(image) for image, _, _ in found),
+        }
+        write_json(out / "autopaint.json", record)
+        print(
+            f"candidates: {before / len(scores):.1%} of healthy held-out brains, "
+            f"{after / len(scores):.1%} after repainting; {record['images_a_slice']:.1f} images a "
+            "slice"
+        )
+
+    def _candidates(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, int]:
+        patterns = self.patterns(image)
+        return candidates(self.inpaint, image, brain_mask, patterns, self.residual, self.chunk)
+
+    def _repaint(self, image: Tensor, brain_mask: Tensor, first: Tensor) -> Repainted:
+        return repaint(
+            self.inpaint,
+            image,
+            brain_mask,
+            first,
+            self.candidate_threshold,
+            self.residual,
+            self.regions,
+            self.rounds,
+            self.chunk,
+        )

@@ -1,0 +1,86 @@
+"""The U-Net of partial convolutions that fills holes (Liu et al., ECCV 2018, arXiv 1804.07723)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainuad.networks.partial_conv import PartialConv, join
+
+_NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class PartialUNet(nn.Module):
+    """Fills holes: what is valid grows layer by layer until the hole is closed.
+
+    Halving partial convolutions on the way down, with batch normalisation (but in the first) and
+    ReLU; on the way up nearest neighbours doubled, joined with the skip and *its* validity, and a
+    convolution of width 3 with batch normalisation and leaky ReLU. The last layer sees the image
+    itself and is linear. The published network is `features=(64, 128, 256, 512, 512, 512, 512)`,
+    `kernels=(7, 5, 5, 3, 3, 3, 3)`, for 256 x 256: 25.8 M parameters.
+
+    Args:
+        channels: of the image.
+        features: maps after each halving.
+        kernels: widths of the halving convolutions, odd.
+        spatial_dims: 2 for slices, 3 for volumes.
+
+    Raises:
+        ValueError: not one kernel for each halving.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        features: Sequence[int] = (16, 32, 64, 128, 128),
+        kernels: Sequence[int] = (5, 3, 3, 3, 3),
+        spatial_dims: int = 2,
+    ) -> None:
+        super().__init__()
+        if len(features) != len(kernels):
+            raise ValueError(f"{len(features)} features and {len(kernels)} kernels; give as many")
+        norm = _NORMS[spatial_dims]
+        widths = [channels, *features]
+        # A normalisation takes the mean away, and a bias with it.
+        self.down = nn.ModuleList(
+            PartialConv(spatial_dims, before, after, kernel, stride=2, bias=level == 0)
+            for level, (before, after, kernel) in enumerate(
+                zip(widths, features, kernels, strict=False)
+            )
+        )
+        self.down_norms = nn.ModuleList(
+            nn.Identity() if level == 0 else norm(width) for level, width in enumerate(features)
+        )
+        # The way up ends in the width of the level it comes to; the last in the image's channels.
+        self.up = nn.ModuleList(
+            PartialConv(
+                spatial_dims, below + skip, channels if level == 0 else skip, bias=level == 0
+            )
+            for level, (skip, below) in enumerate(zip(widths, features, strict=False))
+        )
+        self.up_norms = nn.ModuleList(
+            nn.Identity() if level == 0 else norm(width) for level, width in enumerate(widths[:-1])
+        )
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Image `(B, C, *S)` and where to believe it `(B, 1, *S)` bool, to the whole image anew.
+
+        A hole that is too wide for the levels, so that nothing is known at its middle, is 0 there.
+        """
+        known = valid.to(torch.float32)
+        x = image * valid
+        steps = [(x, known)]
+        for conv, norm in zip(self.down, self.down_norms, strict=True):
+            x, known = conv(x, known)
+            # Zero again where nothing is known, which a normalisation is not.
+            x = functional.relu(norm(x)) * known.to(x.dtype)
+            steps.append((x, known))
+        for level in reversed(range(len(self.up))):
+            skip, skip_known = steps[level]
+            size = skip.shape[2:]
+            x, known = functional.interpolate(x, size), functional.interpolate(known, size)
+            x, known = self.up[level](*join(x, known, skip, skip_known))
+            if level > 0:
+                x = functional.leaky_relu(self.up_norms[level](x), 0.2) * known.to(x.dtype)
+        return x

@@ -1,0 +1,88 @@
+"""Partial convolution: over the valid pixels alone, renormalised by how many there are.
+
+Liu, Reda, Shih, Wang, Tao, Catanzaro, "Image Inpainting for Irregular Holes Using Partial
+Convolutions", ECCV 2018 (arXiv 1804.07723), equations 1 and 2:
+
+    y = W (x . m) sum(1) / sum(m) + b   and   m' = 1   where sum(m) > 0,   else y = 0 and m' = 0
+
+with sums over the window and its channels. As in the released code, pixels beyond the image's
+border are not valid, so that at the border, too, what is there is averaged and no zero is.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+_POOLS = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
+
+
+class PartialConv(nn.Module):
+    """A convolution that knows which pixels to believe, in 2D or 3D.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: of the input.
+        out_channels: of the output.
+        kernel_size: odd, the same along each axis; the padding is half of it.
+        stride: of the window.
+        bias: whether there is a b; before a normalisation it does nothing.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = _CONVOLUTIONS[spatial_dims](
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False
+        )
+        self.bias = nn.Parameter(torch.zeros(out_channels, *[1] * spatial_dims)) if bias else None
+        self.pool = _POOLS[spatial_dims]
+        self.kernel_size = kernel_size
+        self.stride = stride
+
+    def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolves.
+
+        Args:
+            image: `(B, C, *S)`; where `valid` is 0 its values do not matter. A pixel of which only
+                some channels are valid holds zeros in the others, see `join`.
+            valid: `(B, 1, *S)` float32, the share of a pixel's channels that is valid, 0 to 1.
+
+        Returns:
+            The output `(B, C', *S')`, and where it is valid, `(B, 1, *S')`, 0 or 1.
+        """
+        # The sum over the window, exact: counts are whole numbers, which float32 holds.
+        count = self.pool(
+            valid, self.kernel_size, self.stride, self.kernel_size // 2, divisor_override=1
+        )
+        seen = (count > 0).to(valid.dtype)
+        window = float(self.kernel_size ** (valid.ndim - 2))
+        # Where nothing is seen the convolution gives 0, whatever the ratio.
+        ratio = window / torch.where(count > 0, count, window)
+        output = self.conv(image * (valid > 0).to(image.dtype)) * ratio.to(image.dtype)
+        if self.bias is not None:
+            output = output + self.bias * seen
+        return output, seen
+
+
+def join(first: Tensor, valid: Tensor, second: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Stacks the channels of two images of their own validity, for a partial convolution.
+
+    Args:
+        first: `(B, C1, *S)`, zero where not valid.
+        valid: of the first, `(B, 1, *S)`.
+        second: `(B, C2, *S)`, zero where not valid.
+        other: the validity of the second, `(B, 1, *S)`.
+
+    Returns:
+        `(B, C1 + C2, *S)` and the share of valid channels `(B, 1, *S)`.
+    """
+    count, more = first.shape[1], second.shape[1]
+    return torch.cat([first, second], dim=1), (count * valid + more * other) / (count + more)

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from brainuad.networks.inpainting_unet import PartialUNet
+
+
+def _network(dims=2):
+    torch.manual_seed(0)
+    return PartialUNet(1, (4, 8, 8), (5, 3, 3), dims).eval()
+
+
+@pytest.mark.parametrize(("dims", "size"), [(2, (32, 40)), (2, (23, 30)), (3, (16, 20, 13))])
+def test_comes_back_to_the_size_it_was_given(dims, size):
+    image = torch.rand(2, 1, *size)
+    found = _network(dims)(image, torch.rand(2, 1, *size) > 0.3)
+    assert found.shape == image.shape
+    assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_does_not_see_into_the_hole(training):
+    network = _network().train(training)
+    image = torch.rand(2, 1, 32, 32)
+    valid = torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    valid[:, :, 8:20, 8:24] = False
+    expected = network(image, valid)
+    assert torch.equal(network(torch.where(valid, image, 1e6), valid), expected)
+    assert not torch.equal(network(torch.where(valid, image + 0.1, image), valid), expected)
+
+
+def test_closes_holes_as_large_as_the_brain():
+    network = PartialUNet(1, (4, 8, 8, 8), (3, 3, 3, 3)).eval()
+    valid = torch.ones(1, 1, 64, 64, dtype=torch.bool)
+    valid[:, :, 8:56, 8:56] = False
+    for parameter in network.parameters():
+        torch.nn.init.constant_(parameter, 0.1)
+    # Every value is positive, so that 0 would be a pixel that nothing reached.
+    assert (network(torch.ones(1, 1, 64, 64), valid) > 0).all()
+
+
+def test_one_kernel_a_halving():
+    with pytest.raises(ValueError, match="3 features and 2 kernels"):
+        PartialUNet(1, (4, 8, 8), (3, 3))
+
+
+def test_is_as_large_as_published():
+    with torch.device("meta"):
+        network = PartialUNet(1, (64, 128, 256, 512, 512, 512, 512), (7, 5, 5, 3, 3, 3, 3))
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 25.8
