@@ -8,9 +8,6 @@ sequence share its first stage. `autoencoder` is the residual of the first stage
 """
 
 import argparse
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,19 +15,16 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from brainuad.checkpoint import load_model, read_checkpoint, weights_hash
-from brainuad.data.manifest import Cohort, read_cohort
-from brainuad.detection import model_score, write_maps
-from brainuad.instantiate import instantiate
+from brainuad.checkpoint import load_model
 from brainuad.methods.autoencoder import KLAutoencoder
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.residuals import signed
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import group_means, read_subjects, to_table
+from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 TRAINED = {
     "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
     "T = 100, 10 of them sampled": ["model.num_timesteps=100", "model.sampling_steps=10"],
@@ -58,7 +52,7 @@ def main() -> None:
     for sequence in arguments.sequences:
         for seed in arguments.seeds:
             out = runs / f"{sequence}-{seed}"
-            train(out, sequence, seed, arguments.options)
+            train("madad", out, sequence, seed, arguments.options)
             variant(out, "autoencoder", embedded(out), sequence, first_stage)
             control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
             frames = [read_subjects(out), control]
@@ -73,7 +67,8 @@ def main() -> None:
             tables.append(found.assign(sequence="T2w", seed=seed))
         for number, (name, options) in enumerate(TRAINED.items()):
             other = runs / f"ablation{number}-{seed}"
-            train(other, "T2w", seed, [*options, *arguments.options, f"name='{name}'"])
+            more = [*options, *arguments.options, f"name='{name}'"]
+            train("madad", other, "T2w", seed, more)
             found = read_subjects(other, name)
             tables.append(found.assign(sequence="T2w", seed=seed))
     table = pd.concat(tables)
@@ -84,58 +79,11 @@ def main() -> None:
     print(text)
 
 
-def train(out: Path, sequence: str, seed: int, options: list[str]) -> None:
-    """One run of the shipped experiment; goes on where it was interrupted."""
-    if (out / "report.html").is_file():
-        return
-    command = [sys.executable, "train.py", "experiment=madad", f"data.sequence={sequence}"]
-    command += [f"seed={seed}", f"paths.output_dir={out}", "ckpt=last", *options]
-    subprocess.run(command, check=True, cwd=ROOT)
-
-
-def embedded(run: Path) -> Cohort:
-    """The embedded cohort that a run was trained on."""
-    name = read_checkpoint(run / "model.ckpt")["brainuad"]["cohort"]
-    return read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{name}*")))
-
-
-def variant(
-    run: Path,
-    name: str,
-    cohort: Cohort,
-    sequence: str,
-    load: Callable[[Path], AnomalyDetector],
-    options: Sequence[str] = (),
-) -> None:
-    """Scores what `load` makes of the run's model, into the run's folder of variants."""
-    out = run / "variants" / name
-    if (out / "scores.csv").is_file():
-        return
-    checkpoint = run / "model.ckpt"
-    detector = load(checkpoint)
-    card = read_checkpoint(checkpoint)["brainuad"]
-    scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
-    score = model_score(detector, instantiate(card["tiling"]), 32)
-    write_maps(scans, out / "maps", score, name + weights_hash(detector), name)
-    command = [sys.executable, "evaluate.py", f"maps={out / 'maps'}", f"name='{name}'"]
-    command += ["data=folder", f"data.source={cohort.root}", f"data.sequence={sequence}"]
-    command += ["controls=none", f"paths.output_dir={out}", *options]
-    subprocess.run(command, check=True, cwd=ROOT)
-
-
 def first_stage(checkpoint: Path) -> AnomalyDetector:
     """The autoencoder of a model as a detector by its residual."""
     autoencoder = load_model(checkpoint).autoencoder
     assert isinstance(autoencoder, nn.Module)
     return KLAutoencoder(autoencoder, lambda *tensors: signed(*tensors, sign="abs"))
-
-
-def changed(checkpoint: Path, options: dict[str, Any]) -> AnomalyDetector:
-    """A trained model with other options of detection."""
-    content = read_checkpoint(checkpoint)
-    detector = instantiate(content["brainuad"]["model"] | options)
-    detector.load_state_dict(content["state_dict"])
-    return detector
 
 
 def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:

@@ -23,11 +23,11 @@ from brainuad.data.manifest import MANIFEST, Scan, read_cohort, write_cohort
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import read_subjects
-from experiments.madad.study import first_stage, variant
+from experiments.madad.study import first_stage
+from experiments.runs import ROOT, variant
 from experiments.strega_painted.study import RIM, deal, prepare
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 NAMES = ("image", "brain_mask", "lesion_mask")
 LEVEL = (0.48, 0.54)
 """Of the brain's height, from below: z = 0 to 10 mm of MNI152, where the slabs lie."""

@@ -1,0 +1,112 @@
+"""Holes in held-out healthy brains, embedded and real, and the real voided BraTS case repainted.
+
+    BRAINUAD_REAL_DATA=FOLDER python -m experiments.inpainting.study
+
+trains `experiment=autopaint` and a ceVAE on the T2w of the embedded cohort and on real T1 slabs,
+compares them in `results.md`, trains AutoPaint on whole real T1 heads, and repaints the hole of the
+BraTS inpainting challenge's example with `brainuad-inpaint`. Finished parts are kept.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from brainuad.data.manifest import MANIFEST, Scan, read_cohort
+from experiments.inpainting.fill import fill_scans, table
+from experiments.runs import ROOT, embedded
+from experiments.strega_painted.study import deal, prepare
+
+HERE = Path(__file__).parent
+ONLY_TRAIN = ["predict=false", "evaluate=false", "report=false"]
+SLABS = ["data=folder", "data.sequence=T1w", "data.slice_size=[160,192]", "datamodule.batch_size=8"]
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "inpainting")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[10, 30], help="embedded, slabs")
+    parser.add_argument("--head-epochs", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that prepare scans")
+    parser.add_argument("--parts", nargs="+", default=["embedded", "slabs", "brats"])
+    parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
+    arguments = parser.parse_args()
+    runs, tables = arguments.runs, []
+    for part, epochs in zip(("embedded", "slabs"), arguments.epochs, strict=True):
+        scores = runs / f"{part}.csv"
+        if part in arguments.parts and not scores.is_file():
+            measure(part, epochs, runs, arguments.jobs, arguments.options).to_csv(scores)
+        if scores.is_file():
+            tables.append((part, pd.read_csv(scores)))
+    if "brats" in arguments.parts:
+        repaint_brats(runs, arguments.head_epochs, arguments.jobs, arguments.options)
+    names = {"embedded": "Embedded cohort, T2w, 2 mm", "slabs": "Real T1 slabs, 1 mm"}
+    text = "# Results\n\nWritten by `study.py`; do not edit.\n"
+    for part, scores in tables:
+        text += f"\n## {names[part]}\n\n{table(scores)}"
+    (HERE / "results.md").write_text(text)
+    print(text)
+
+
+def measure(part: str, epochs: int, runs: Path, jobs: int, options: list[str]) -> pd.DataFrame:
+    """Trains both methods and fills holes with them."""
+    where = ["data.sequence=T2w"]
+    if part == "slabs":
+        folder = deal(prepare(Path(os.environ["BRAINUAD_REAL_DATA"]), runs, jobs), 0)
+        where = [*SLABS, f"data.source={folder}"]
+    ours = run(runs / f"{part}-autopaint", ["experiment=autopaint", *where], epochs, options)
+    vae = ["experiment=strega_small", "input=intensity", "name=cevae", *where]
+    other = run(runs / f"{part}-cevae", vae, epochs, options)
+    cohort = embedded(ours.parent) if part == "embedded" else read_cohort(folder)
+    scans: list[Scan] = []
+    for scan in cohort.select("test", "T2w" if part == "embedded" else "T1w"):
+        if scan.healthy:
+            scans.append(scan)
+        elif scan.twin is not None:
+            scans.append(replace(scan, image=scan.twin))
+    return fill_scans(ours, other, scans)
+
+
+def run(out: Path, what: list[str], epochs: int, options: list[str]) -> Path:
+    """The model file of one training."""
+    model = out / "model.ckpt"
+    if not model.is_file():
+        command = [sys.executable, "train.py", *what, f"max_epochs={epochs}", *ONLY_TRAIN]
+        command += [f"paths.output_dir={out}", "ckpt=last", *options]
+        subprocess.run(command, check=True, cwd=ROOT)
+    return model
+
+
+def repaint_brats(runs: Path, epochs: int, jobs: int, options: list[str]) -> None:
+    """Whole real T1 heads to a model, the challenge's case to an image and a picture."""
+    real = Path(os.environ["BRAINUAD_REAL_DATA"])
+    heads = runs / "heads"
+    tool = Path(sys.executable).with_name("brainuad-prepare")
+    if not (heads / MANIFEST).is_file():
+        source = runs / "heads.csv"
+        paths = sorted((real / "ixi_t1_2mm").glob("*/*T1*.nii.gz"))
+        paths += sorted((real / "nichart_elderly_2mm").glob("*/*T1.nii.gz"))
+        with source.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["subject", "image", "healthy"])
+            writer.writerows([path.parent.name, path, "true"] for path in paths)
+        command = [str(tool), str(source), str(heads), "--jobs", str(jobs)]
+        subprocess.run([*command, "preparation.steps.spacing_mm=2"], check=True, cwd=ROOT)
+    what = ["experiment=autopaint", "data=folder", "data.sequence=T1w", f"data.source={heads}"]
+    model = run(runs / "heads-autopaint", what, epochs, options)
+    folder = real / "brats_gli_example" / "inpainting"
+    scan, mask = next(folder.glob("*voided.nii.gz")), next(folder.glob("*mask.nii.gz"))
+    out = runs / "brats_inpainted.nii.gz"
+    tool = tool.with_name("brainuad-inpaint")
+    command = [str(tool), str(scan), str(mask), str(out), "--model", str(model)]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main()

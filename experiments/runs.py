@@ -1,0 +1,62 @@
+"""Runs of train.py, and what else a trained model can be asked, for the studies beside it."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from brainuad.checkpoint import read_checkpoint, weights_hash
+from brainuad.data.manifest import Cohort, read_cohort
+from brainuad.detection import model_score, write_maps
+from brainuad.instantiate import instantiate
+from brainuad.methods.detector import AnomalyDetector
+
+ROOT = Path(__file__).parents[1]
+
+
+def train(experiment: str, out: Path, sequence: str, seed: int, options: Sequence[str]) -> None:
+    """One run of a shipped experiment; goes on where it was interrupted."""
+    if (out / "report.html").is_file():
+        return
+    command = [sys.executable, "train.py", f"experiment={experiment}", f"data.sequence={sequence}"]
+    command += [f"seed={seed}", f"paths.output_dir={out}", "ckpt=last", *options]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def embedded(run: Path) -> Cohort:
+    """The embedded cohort that a run was trained on."""
+    name = read_checkpoint(run / "model.ckpt")["brainuad"]["cohort"]
+    return read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{name}*")))
+
+
+def changed(checkpoint: Path, options: dict[str, Any]) -> AnomalyDetector:
+    """A trained model with other options of detection."""
+    content = read_checkpoint(checkpoint)
+    detector = instantiate(content["brainuad"]["model"] | options)
+    detector.load_state_dict(content["state_dict"])
+    return detector
+
+
+def variant(
+    run: Path,
+    name: str,
+    cohort: Cohort,
+    sequence: str,
+    load: Callable[[Path], AnomalyDetector],
+    options: Sequence[str] = (),
+) -> None:
+    """Scores what `load` makes of the run's model, into the run's folder of variants."""
+    out = run / "variants" / name
+    if (out / "scores.csv").is_file():
+        return
+    checkpoint = run / "model.ckpt"
+    detector = load(checkpoint)
+    card = read_checkpoint(checkpoint)["brainuad"]
+    scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
+    score = model_score(detector, instantiate(card["tiling"]), 32)
+    write_maps(scans, out / "maps", score, name + weights_hash(detector), name)
+    command = [sys.executable, "evaluate.py", f"maps={out / 'maps'}", f"name='{name}'"]
+    command += ["data=folder", f"data.source={cohort.root}", f"data.sequence={sequence}"]
+    command += ["controls=none", f"paths.output_dir={out}", *options]
+    subprocess.run(command, check=True, cwd=ROOT)
