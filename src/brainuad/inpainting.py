@@ -80,9 +80,8 @@ def inpaint_scan(
         batch_size: tiles a forward pass.
 
     Raises:
-        InputError: the scan cannot be prepared.
-        ValueError: the hole covers no brain or too much of it, or there is no way back from
-            `normalise`.
+        ValueError: the scan cannot be prepared, the hole covers no brain or too much of it, or
+            there is no way back from `normalise`.
     """
     closed = volume.array.copy()
     closed[hole] = smooth_fill(volume.array, hole, ~hole, volume.spacing_mm)
@@ -141,7 +140,7 @@ def prepare_scan(
         brain_mask: file on the scan's grid; None to find the brain.
 
     Raises:
-        InputError: no brain was found, or it could not be registered.
+        ValueError: no brain was found, it could not be registered, or the mask is on another grid.
     """
     path = folder / "scan.nii.gz"
     write_volume(path, volume.array, volume.affine)

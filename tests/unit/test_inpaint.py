@@ -7,11 +7,13 @@ import torch
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from brainuad.checkpoint import save_model
 from brainuad.data.nifti import read_volume, write_changed, write_volume
 from brainuad.data.tiling import PlanesTiling, SliceTiling, VolumeTiling
-from brainuad.inpaint import main
+from brainuad.inpaint import _preparation, main
 from brainuad.inpainting import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.intensity import IntensityDetector
 from brainuad.preparation.bias import N4
 from brainuad.preparation.chain import Preparation
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill
@@ -42,11 +44,6 @@ class Fake(AnomalyDetector):
     def inpaint(self, image, hole):
         self.shown.append((image.clone(), hole.clone()))
         return torch.where(hole, self.fill(image, hole), image)
-
-
-class NoPainter(AnomalyDetector):
-    def score(self, image, brain_mask):
-        raise NotImplementedError
 
 
 def _head(affine, shape, gain=lambda points: 900.0):
@@ -438,8 +435,66 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
     monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: tissue)
     assert _run(files) == 2
     assert "sees tissue maps" in capsys.readouterr().err
-    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: NoPainter())
-    assert _run(files) == 2
-    assert "NoPainter cannot inpaint; give a model of experiment=autopaint" in (
-        capsys.readouterr().err
-    )
+
+
+def test_a_model_that_cannot_inpaint_is_refused(files, capsys, monkeypatch):
+    monkeypatch.undo()
+    detector = IntensityDetector()
+    keys = ("tiling", "postprocess", "sequence", "subjects")
+    model = {"_target_": "brainuad.methods.intensity.IntensityDetector"}
+    detector.card = {"model": model, **dict.fromkeys(keys)}
+    save_model(detector, files / "model.ckpt")
+    assert _run(files, "--model", str(files / "model.ckpt")) == 2
+    words = "model.ckpt: IntensityDetector cannot inpaint; give a model of experiment=autopaint\n"
+    assert capsys.readouterr().err.endswith(words)
+    assert _run(files, "--model", str(files / "none.ckpt")) == 2
+    assert "none.ckpt: no such checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_real_head_gets_its_tissue_back(real_data, tmp_path, monkeypatch):
+    """Read, stripped, corrected, registered, filled by what was there, and carried back."""
+    folder = real_data / "ixi_t1_2mm" / "IXI012-HH-1211"
+    healthy = read_volume(folder / "T1.nii.gz")
+    brain = read_volume(folder / "parcellation.nii.gz").array > 0
+    centre = np.argwhere(brain).mean(axis=0) + np.array([10, 8, 14])
+    away = np.linalg.norm(np.moveaxis(np.indices(brain.shape), 0, -1) - centre, axis=-1)
+    hole = brain & (away < 8)
+    voided = tmp_path / "scan.nii"
+    write_changed(voided, folder / "T1.nii.gz", hole, np.zeros(hole.sum()))
+    write_volume(tmp_path / "mask.nii.gz", hole, healthy.affine, np.uint8)
+    detector = Fake()
+    steps, _ = _preparation(detector.card, ["preparation.steps.spacing_mm=2"])
+    detector.fill = _oracle(healthy, steps, tmp_path / "truth").fill
+    detector.card["tiling"] = {"_target_": "brainuad.data.tiling.VolumeTiling"}
+    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
+    assert _run(tmp_path, "preparation.steps.spacing_mm=2", scan="scan.nii") == 0
+    before, original = _stored(voided)
+    after, copy = _stored(tmp_path / "out.nii.gz")
+    np.testing.assert_array_equal(after[~hole], before[~hole])
+    assert bytes(copy.header.binaryblock) == bytes(original.header.binaryblock)
+    found, truth = read_volume(tmp_path / "out.nii.gz").array[hole], healthy.array[hole]
+    # What is left is the blur of two interpolations.
+    assert np.abs(found - truth).mean() < 0.2 * truth.std()
+    assert abs((found - truth).mean()) < 0.03 * truth.std()
+    assert np.corrcoef(found, truth)[0, 1] > 0.95
+
+
+@pytest.mark.slow
+def test_a_voided_scan_of_the_brats_challenge_is_filled(real_data, tmp_path, monkeypatch):
+    folder = real_data / "brats_gli_example" / "inpainting"
+    scan, mask = (folder / f"BraTS-GLI-00001-000-{name}.nii.gz" for name in ("t1n-voided", "mask"))
+    detector = Fake()
+    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
+    assert _run(tmp_path, "preparation=extracted", scan=scan, mask=mask) == 0
+    before, after = read_volume(scan).array, read_volume(tmp_path / "out.nii.gz").array
+    hole = read_volume(mask).array > 0
+    np.testing.assert_array_equal(after[~hole], before[~hole])
+    tissue = before[before > 0]
+    assert (after[hole] > np.percentile(tissue, 1)).mean() > 0.95
+    assert after[hole].max() <= tissue.max()
+    outside = ndimage.binary_dilation(hole) & ~hole & (before > 0)
+    inside = ndimage.binary_dilation(outside) & hole
+    spread = ndimage.binary_dilation(outside, iterations=2) & (after > 0)
+    means = [after[part].mean() for part in (outside, inside)]
+    assert abs(means[0] - means[1]) < 0.1 * after[spread].std()

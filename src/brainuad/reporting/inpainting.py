@@ -4,12 +4,14 @@ import io
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from brainuad.files import atomic_path
 from brainuad.preparation.orient import to_ras
 from brainuad.types import Volume
 
 _PANEL, _GAP, _TOP = 260, 6, 24
+_NEAR = 6  # voxels
 _OUTLINE = "#ff2d95"  # seen on black and on white
 _AXES = (2, 1, 0)
 
@@ -39,8 +41,10 @@ def write_picture(
     )
     mask = marked.array > 0.5
     cuts = [int(mask.sum(axis=tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3)]
-    # By what surrounds the hole: a lesion may hold anything.
-    top = float(np.percentile(filled.array[filled.array > 0], 99.5))
+    # By what surrounds the hole: a lesion may hold anything, and fat outshines the brain.
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    near = filled.array[tuple(slice(max(s.start - _NEAR, 0), s.stop + _NEAR) for s in box)]
+    top = 1.05 * float(np.percentile(near[near > near.min()], 99.5)) if np.ptp(near) else None
     size_mm = np.array(mask.shape) * before.spacing_mm
     across = [tuple(size_mm[[i for i in range(3) if i != axis]]) for axis in _AXES]
     scale = _PANEL / max(wide for wide, _ in across)
