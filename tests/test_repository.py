@@ -40,11 +40,21 @@ ALLOWED = {
     "postprocess": BASE | {"postprocess"},
     "metrics": BASE | {"metrics"},
     "inputs": LOWER,
+    "inpainting": LOWER | {"methods"},
     "detection": LOWER | {"methods", "postprocess"},
     "evaluation": SCORING | {"evaluation"},
     "reporting": SCORING | {"evaluation", "reporting"},
 }
-ENTRY_POINTS = {"train", "predict", "evaluate", "prepare", "report", "controls", "stages"}
+ENTRY_POINTS = {
+    "train",
+    "predict",
+    "evaluate",
+    "prepare",
+    "inpaint",
+    "report",
+    "controls",
+    "stages",
+}
 
 
 def _layer(path: Path) -> str:

@@ -1,0 +1,171 @@
+"""Replaces a marked lesion by plausible healthy tissue, in the scan's own space.
+
+brainuad-inpaint SCAN MASK OUT --model MODEL
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainuad.cli import run_cli
+from brainuad.errors import InputError
+from brainuad.instantiate import instantiate
+from brainuad.prepare import PREPARATION
+
+# numpy, torch and the like are imported where the work starts: --help answers at once.
+if TYPE_CHECKING:
+    import numpy as np
+
+    from brainuad.methods.detector import AnomalyDetector
+    from brainuad.preparation.chain import Preparation
+    from brainuad.preparation.intensity import Normalise
+    from brainuad.types import Volume
+
+DESCRIPTION = """Replace a marked lesion by plausible healthy tissue.
+
+The scan is prepared as brainuad-prepare does it, the hole is filled by the model, and the filling
+is carried back to the scan's own grid, at the brightness of its surroundings. OUT is a copy of SCAN
+in which only voxels of MASK inside the brain differ; all others, and the header, are the same to
+the bit. What SCAN holds under MASK is never looked at. The filling is an invention that suits
+registration and segmentation; it is not what was there, and no diagnosis may rest on it.
+"""
+
+EXAMPLES = """examples:
+  brainuad-inpaint T1.nii.gz lesion.nii.gz T1_filled.nii.gz --model runs/NAME/model.ckpt
+  brainuad-inpaint t1n-voided.nii.gz mask.nii.gz filled.nii.gz --model model.ckpt \\
+      preparation=extracted        # a brain without skull, on the model's grid: no registration
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `brainuad-inpaint`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="brainuad-inpaint",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scan", metavar="SCAN", type=Path, help="NIfTI, a head or a brain")
+    parser.add_argument("mask", metavar="MASK", type=Path, help="on its grid, above 0 is replaced")
+    parser.add_argument("out", metavar="OUT", type=Path, help=".nii or .nii.gz to write")
+    parser.add_argument(
+        "--model", metavar="MODEL", type=Path, required=True, help="model.ckpt of a run folder"
+    )
+    parser.add_argument(
+        "--brain-mask", metavar="PATH", type=Path, help="on the scan's grid; else it is looked for"
+    )
+    parser.add_argument(
+        "--picture", metavar="PATH", type=Path, help=".png of before and after (default: OUT's)"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another one, another filling")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of configs/prepare.yaml, as brainuad-prepare takes them; the spacing is the model's",
+    )
+    return run_cli(_main, parser, argv)
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from brainuad.checkpoint import load_model
+    from brainuad.data.nifti import write_changed
+    from brainuad.inpainting import inpaint_scan
+    from brainuad.networks.layout import channels_last
+    from brainuad.reporting.inpainting import write_picture
+    from brainuad.train import device
+
+    scan, out = arguments.scan, arguments.out
+    if not out.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{out}: a NIfTI file is written; let its name end in .nii.gz or .nii")
+    if out.exists() and any(p.exists() and out.samefile(p) for p in (scan, arguments.mask)):
+        raise InputError(f"{out}: would overwrite its own input; give OUT another name")
+    volume, hole = read_inputs(scan, arguments.mask)
+    detector = load_model(arguments.model)
+    _check_model(detector, arguments.model)
+    steps, normalise = _preparation(detector.card, arguments.overrides)
+    detector.to(device(arguments.device))
+    channels_last(detector)
+    torch.manual_seed(arguments.seed)
+    tiling = instantiate(detector.card["tiling"])
+    try:
+        found = inpaint_scan(
+            detector,
+            tiling,
+            volume,
+            hole,
+            steps,
+            normalise,
+            detector.card["sequence"],
+            arguments.brain_mask,
+        )
+    except ValueError as error:
+        raise InputError(f"{scan}: {error}") from None
+    write_changed(out, scan, found.where, found.values)
+    name = out.name.removesuffix(".gz").removesuffix(".nii")
+    picture = arguments.picture or out.with_name(f"{name}.png")
+    write_picture(picture, volume, hole, found.where, found.values)
+    kept = int(hole.sum() - found.where.sum())
+    beside = f"; {kept} marked voxels outside the brain are as they were" if kept else ""
+    print(f"{out}: {found.where.sum()} voxels replaced{beside}; look at {picture}")
+    return 0
+
+
+def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
+    """The scan and the voxels to replace, `(D, H, W)` bool on its grid.
+
+    Raises:
+        InputError: unreadable, not one grey 3D scan, grids differ, an empty mask or one that
+            covers all of the scan, NaN or infinite voxels.
+    """
+    from brainuad.data.nifti import read_label
+    from brainuad.preparation.clean import is_label_map
+    from brainuad.preparation.read import read_scan
+
+    if scan.is_dir():
+        raise InputError(f"{scan}: is a folder; give a NIfTI file")
+    volume, _ = read_scan(scan)
+    if is_label_map(volume.array):
+        raise InputError(f"{scan}: looks like a label map; the scan comes first, then its mask")
+    hole = read_label(mask, like=volume)
+    if not hole.any():
+        raise InputError(f"{mask}: is empty; mark what to replace by values above 0")
+    if not volume.array[~hole].any():
+        raise InputError(f"{mask}: covers all that the scan shows; mark the lesion alone")
+    return volume, hole
+
+
+def _check_model(detector: "AnomalyDetector", path: Path) -> None:
+    if not callable(getattr(detector, "inpaint", None)):
+        raise InputError(
+            f"{path}: {type(detector).__name__} cannot inpaint; give a model of "
+            "experiment=autopaint"
+        )
+    if detector.card.get("input", {}).get("tissue"):
+        raise InputError(
+            f"{path}: sees tissue maps, from which no scan can be made; train on intensities"
+        )
+
+
+def _preparation(
+    card: dict[str, Any], overrides: Sequence[str]
+) -> tuple["Preparation", "Normalise"]:
+    """The steps and the normalisation, at the spacing that the model was trained at."""
+    from hydra import compose, initialize_config_module
+    from hydra.errors import HydraException
+
+    spacing = card.get("run", {}).get("data", {}).get("spacing_mm")
+    own = [f"preparation.steps.spacing_mm={spacing}"] if spacing else []
+    try:
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            cfg = compose("prepare", [*own, *overrides]).preparation
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from None
+    return (
+        instantiate(cfg.steps, packages=PREPARATION),
+        instantiate(cfg.normalise, packages=PREPARATION),
+    )

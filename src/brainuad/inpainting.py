@@ -1,0 +1,203 @@
+"""From a detector, a scan and a hole to what goes into it; files are read and written elsewhere."""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainuad.data.folder import RawScan
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.data.tiling import Tiling
+from brainuad.methods.detector import AnomalyDetector
+from brainuad.preparation.chain import Preparation, prepare_subject
+from brainuad.preparation.hole import blended, carried_hole, smooth_fill, with_rim
+from brainuad.preparation.intensity import Normalise
+from brainuad.preparation.native import to_native
+from brainuad.types import Volume
+
+MOST = 0.5
+"""Share of the brain that a mask may cover: what is put there is guessed from the rest."""
+
+
+class Inpainted(NamedTuple):
+    """What goes into a scan.
+
+    Attributes:
+        where: `(D, H, W)` bool on the native grid, the voxels that change.
+        values: `(N,)` of these, in native units.
+    """
+
+    where: np.ndarray
+    values: np.ndarray
+
+
+class Prepared(NamedTuple):
+    """A scan in the space of the model, before normalisation.
+
+    Attributes:
+        image: bias-corrected, zero outside the brain.
+        brain_mask: `(D, H, W)` bool on its grid.
+        transform: as in `to_native`.
+        warp: as in `to_native`.
+    """
+
+    image: Volume
+    brain_mask: np.ndarray
+    transform: Path | None
+    warp: Path | None
+
+
+def inpaint_scan(
+    detector: AnomalyDetector,
+    tiling: Tiling,
+    volume: Volume,
+    hole: np.ndarray,
+    steps: Preparation,
+    normalise: Normalise,
+    sequence: str,
+    brain_mask: Path | None = None,
+    batch_size: int = 32,
+) -> Inpainted:
+    """Fills the hole of a scan.
+
+    Before anything else a membrane closes it: no step of the preparation, the brain's outline, the
+    bias field and the registration among them, then sees a lesion or the emptiness of a voided
+    scan. It is registered to the atlas like any scan, although a model of slices could do with
+    less: slices that lie otherwise than those it was trained on are no healthy brains to it.
+
+    Args:
+        detector: with a method `inpaint(image, hole)`, on the device to use.
+        tiling: how the detector wants its input cut.
+        volume: the scan in its own axes.
+        hole: `(D, H, W)` bool on its grid.
+        steps: that the model's training scans were prepared by.
+        normalise: likewise; linear in the intensities.
+        sequence: of the scan.
+        brain_mask: file on the scan's grid; None to find the brain.
+        batch_size: tiles a forward pass.
+
+    Raises:
+        ValueError: the scan cannot be prepared, the hole covers no brain or too much of it, or
+            there is no way back from `normalise`.
+    """
+    closed = volume.array.copy()
+    closed[hole] = smooth_fill(volume.array, hole, ~hole, volume.spacing_mm)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare_scan(
+            Volume(closed, volume.affine), steps, sequence, Path(folder), brain_mask
+        )
+        image, brain, *way = prepared
+        # With a rim, where the filling can be compared with what is there.
+        inside = carried_hole(with_rim(hole), volume.affine, image, *way) & brain
+        if not inside.any():
+            raise ValueError("no voxel of the mask lies in its brain; check that they belong")
+        if inside.sum() > MOST * brain.sum():
+            share = 100 * inside.sum() / brain.sum()
+            raise ValueError(f"the mask covers {share:.0f} % of its brain; mark the lesion alone")
+        seen = normalise(image.array, brain & ~inside)
+        slope, intercept = _way_back(seen, image.array, brain & ~inside)
+        filled = inpaint_volume(
+            detector,
+            tiling,
+            torch.from_numpy(seen)[None],
+            torch.from_numpy(inside)[None],
+            batch_size,
+        )[0].numpy()
+        laid = np.where(inside, intercept + slope * filled, image.array)
+
+        # Divided by the share of brain, voxels at its rim do not fade into the background.
+        def back(array: np.ndarray) -> np.ndarray:
+            return to_native(array, image.affine, volume, way[0], warp=way[1])
+
+        share = back(brain.astype(np.float32))
+        native_brain = share > 0.5
+        laid = back(np.where(brain, laid, 0)) / np.where(native_brain, share, 1)
+        painted = back(inside.astype(np.float32)) > 0
+    where = hole & native_brain
+    if not where.any():
+        raise ValueError("no voxel of the mask lies in its brain; check that they belong")
+    values = blended(laid, volume.array, hole, painted, native_brain, volume.affine)
+    return Inpainted(where, values)
+
+
+def prepare_scan(
+    volume: Volume,
+    steps: Preparation,
+    sequence: str,
+    folder: Path,
+    brain_mask: Path | None = None,
+) -> Prepared:
+    """Prepares one scan by the chain of `brainuad-prepare`, up to normalisation.
+
+    Args:
+        volume: in its own axes.
+        steps: the chain.
+        sequence: of the scan.
+        folder: an empty one for the chain's files.
+        brain_mask: file on the scan's grid; None to find the brain.
+
+    Raises:
+        ValueError: no brain was found, it could not be registered, or the mask is on another grid.
+    """
+    path = folder / "scan.nii.gz"
+    write_volume(path, volume.array, volume.affine)
+    raw = RawScan("scan", sequence, path, healthy=False, brain_mask=brain_mask)
+    records, failures = prepare_subject([raw], steps, folder)
+    if failures:
+        # The user knows the scan by its own name, which the caller puts in front.
+        raise ValueError(failures[0][1].removeprefix(f"{path}: "))
+    record = records[0]
+    image = read_volume(folder / record["image"])
+    warp = folder / record["warp"] if record["warp"] else None
+    brain = read_mask(folder / record["brain_mask"], like=image)
+    return Prepared(image, brain, folder / record["transform"], warp)
+
+
+def inpaint_volume(
+    detector: AnomalyDetector,
+    tiling: Tiling,
+    image: Tensor,
+    hole: Tensor,
+    batch_size: int = 32,
+) -> Tensor:
+    """Fills the hole of a whole volume, tile by tile; tiles without a hole are not computed.
+
+    Args:
+        detector: with a method `inpaint(image, hole)`, on the device to use.
+        tiling: how the detector wants its input cut.
+        image: `(C, D, H, W)` in [0, 1], 0 in the hole.
+        hole: `(1, D, H, W)` bool.
+        batch_size: tiles a forward pass.
+
+    Returns:
+        `(C, D, H, W)` in [0, 1] on the CPU; `image` outside the hole.
+    """
+    tiles, locations = tiling.split(image)
+    holes = tiling.split(hole.to(torch.uint8))[0].bool()
+    for index in holes.flatten(1).any(1).nonzero()[:, 0].split(batch_size):
+        given = tiles[index].to(detector.device), holes[index].to(detector.device)
+        with torch.no_grad():
+            tiles[index] = detector.inpaint(*given).float().cpu()  # type: ignore[operator]
+    shape = (image.shape[1], image.shape[2], image.shape[3])
+    return torch.where(hole, tiling.join(tiles, locations, shape).clamp(0, 1), image)
+
+
+def _way_back(seen: np.ndarray, image: np.ndarray, where: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of the line from normalised intensities to those before.
+
+    Raises:
+        ValueError: it is no line.
+    """
+    x, y = seen[where].astype(np.float64), image[where].astype(np.float64)
+    # What was clipped lies on no line.
+    between = (x > 0) & (x < 1)
+    slope, intercept = np.polyfit(x[between], y[between], 1)
+    if np.abs(intercept + slope * x[between] - y[between]).max() > 1e-3 * abs(slope):
+        raise ValueError(
+            "preparation/normalise is not linear in the intensities, so there is no way back; use "
+            "percentile, zscore or mode"
+        )
+    return float(slope), float(intercept)
