@@ -40,7 +40,7 @@ ALLOWED = {
     "postprocess": BASE | {"postprocess"},
     "metrics": BASE | {"metrics"},
     "inputs": LOWER,
-    "inpainting": LOWER | {"methods"},
+    "scan_inpainting": LOWER | {"methods"},
     "detection": LOWER | {"methods", "postprocess"},
     "evaluation": SCORING | {"evaluation"},
     "reporting": SCORING | {"evaluation", "reporting"},

@@ -74,9 +74,9 @@ def _main(arguments: argparse.Namespace) -> int:
 
     from brainuad.checkpoint import load_model
     from brainuad.data.nifti import write_changed
-    from brainuad.inpainting import inpaint_scan
     from brainuad.networks.layout import channels_last
     from brainuad.reporting.inpainting import write_picture
+    from brainuad.scan_inpainting import inpaint_scan
     from brainuad.train import device
 
     scan, out = arguments.scan, arguments.out

@@ -11,7 +11,6 @@ from brainuad.checkpoint import save_model
 from brainuad.data.nifti import read_volume, write_changed, write_volume
 from brainuad.data.tiling import PlanesTiling, SliceTiling, VolumeTiling
 from brainuad.inpaint import _preparation, main
-from brainuad.inpainting import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.preparation.bias import N4
@@ -20,6 +19,7 @@ from brainuad.preparation.hole import blended, carried_hole, smooth_fill
 from brainuad.preparation.intensity import Mode, Percentile, ZScore
 from brainuad.preparation.native import to_native
 from brainuad.preparation.skullstrip import Extracted
+from brainuad.scan_inpainting import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.types import Volume
 
 STEPS = Preparation(Extracted(), None, None, None, ("T1w",), 2.0)
