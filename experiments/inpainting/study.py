@@ -2,9 +2,10 @@
 
     BRAINUAD_REAL_DATA=FOLDER python -m experiments.inpainting.study
 
-trains `experiment=autopaint` and a ceVAE on the T2w of the embedded cohort and on real T1 slabs,
-compares them in `results.md`, trains AutoPaint on whole real T1 heads, and repaints the hole of the
-BraTS inpainting challenge's example with `brainuad-inpaint`. Finished parts are kept.
+compares AutoPaint with a ceVAE, trained alike, on the T2w of the embedded cohort (the model of
+`experiments.autopaint`, seed 0) and on real T1 slabs, writes `results.md`, trains AutoPaint on whole
+real T1 heads, and repaints the hole of the BraTS inpainting challenge's example by
+`brainuad-inpaint`. Finished parts are kept.
 """
 
 import argparse
@@ -31,6 +32,9 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "inpainting")
+    parser.add_argument(
+        "--embedded", type=Path, default=ROOT / "runs" / "study" / "autopaint" / "T2w-0"
+    )
     parser.add_argument("--epochs", type=int, nargs=2, default=[10, 30], help="embedded, slabs")
     parser.add_argument("--head-epochs", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1, help="processes that prepare scans")
@@ -41,7 +45,9 @@ def main() -> None:
     for part, epochs in zip(("embedded", "slabs"), arguments.epochs, strict=True):
         scores = runs / f"{part}.csv"
         if part in arguments.parts and not scores.is_file():
-            measure(part, epochs, runs, arguments.jobs, arguments.options).to_csv(scores)
+            given = arguments.embedded / "model.ckpt" if part == "embedded" else None
+            found = measure(part, epochs, runs, arguments.jobs, arguments.options, given)
+            found.to_csv(scores, index=False)
         if scores.is_file():
             tables.append((part, pd.read_csv(scores)))
     if "brats" in arguments.parts:
@@ -54,13 +60,17 @@ def main() -> None:
     print(text)
 
 
-def measure(part: str, epochs: int, runs: Path, jobs: int, options: list[str]) -> pd.DataFrame:
-    """Trains both methods and fills holes with them."""
+def measure(
+    part: str, epochs: int, runs: Path, jobs: int, options: list[str], given: Path | None
+) -> pd.DataFrame:
+    """Trains both methods, the first where it is not given, and fills holes with them."""
     where = ["data.sequence=T2w"]
     if part == "slabs":
         folder = deal(prepare(Path(os.environ["BRAINUAD_REAL_DATA"]), runs, jobs), 0)
         where = [*SLABS, f"data.source={folder}"]
-    ours = run(runs / f"{part}-autopaint", ["experiment=autopaint", *where], epochs, options)
+    ours = given or run(
+        runs / f"{part}-autopaint", ["experiment=autopaint", *where], epochs, options
+    )
     vae = ["experiment=strega_small", "input=intensity", "name=cevae", *where]
     other = run(runs / f"{part}-cevae", vae, epochs, options)
     cohort = embedded(ours.parent) if part == "embedded" else read_cohort(folder)

@@ -12,7 +12,8 @@ from tiny import ROOT, write_tiny_cohort
 pytestmark = pytest.mark.slow
 
 SMALL = [
-    *("experiment=autopaint", "data.slice_size=[24,32]", "first_stage.max_epochs=1"),
+    *("experiment=autopaint", "data.slice_size=[24,32]"),
+    *("first_stage=autoencoder", "first_stage.max_epochs=1"),
     "first_stage.model.autoencoder.network.channels=[8]",
     *("model.network.features=[8,8,8]", "model.network.kernels=[3,3,3]"),
     *("model.scheduler.epochs=3", "model.freeze_norm_epoch=1"),

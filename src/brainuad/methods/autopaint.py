@@ -12,8 +12,9 @@ is never judged by an image in which the network saw it. Where the paper's full 
 hand, this follows our reading in METHODS.md: the patterns, the threshold (a quantile of the
 candidates' map in healthy held-out brains) and the rounds are arguments.
 
-Differs from the paper: features of our own autoencoder, not VGG's; the adversarial preset trains
-both networks in one optimiser (see `adversarial`).
+Differs from the paper: features of our own autoencoder, not VGG's; the shipped presets average the
+difference over a few pixels before its sign is taken (`residuals.signed`); the adversarial preset
+trains both networks in one optimiser (see `adversarial`).
 """
 
 from collections.abc import Callable, Sequence
