@@ -3,8 +3,8 @@
     BRAINUAD_REAL_DATA=FOLDER python -m experiments.inpainting.study
 
 compares AutoPaint with a ceVAE, trained alike, on the T2w of the embedded cohort (the model of
-`experiments.autopaint`, seed 0) and on real T1 slabs, writes `results.md`, trains AutoPaint on whole
-real T1 heads, and repaints the hole of the BraTS inpainting challenge's example by
+`experiments.autopaint`, seed 0) and on real T1 slabs, writes `results.md`, trains AutoPaint on
+whole real T1 heads, and repaints the hole of the BraTS inpainting challenge's example by
 `brainuad-inpaint`. Finished parts are kept.
 """
 
