@@ -129,6 +129,15 @@ class RunFolder:
         """
         return _read_json(self.path / "autoencoder.json")
 
+    @cached_property
+    def repainting(self) -> dict[str, Any]:
+        """Contents of `autopaint.json`; empty for methods that do not repaint.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return _read_json(self.path / "autopaint.json")
+
     def lesions(self, method: str) -> list[dict[str, float]]:
         """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""
         path = self.path / "lesions.csv"

@@ -161,6 +161,12 @@ def training(run: RunFolder) -> str:
                 f"{quality['min_ssim']:g}): what it blurs cannot be told from a lesion"
             )
         body += page.paragraph(words + ".", "" if quality["good"] else "note")
+    if found := run.repainting:
+        body += page.paragraph(
+            f"{found['healthy_region_before']:.1%} of held-out healthy brains are candidates for "
+            f"repainting, {found['healthy_region_after']:.1%} after it (nothing would be right); "
+            f"{found['images_a_slice']:.1f} images go through the network for a slice."
+        )
     return page.section("Training", body, anchor="training")
 
 

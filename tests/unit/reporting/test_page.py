@@ -83,12 +83,21 @@ def test_the_first_stage_is_told_with_its_quality(run_folder: Path, page_of, goo
     assert ("which is poor (wanted 26 dB and 0.85)" in prose) is not good
 
 
+def test_what_repainting_leaves_of_healthy_brains_is_told(run_folder: Path, page_of):
+    record = {"healthy_region_before": 0.031, "healthy_region_after": 0.004, "images_a_slice": 9.5}
+    (run_folder / "autopaint.json").write_text(json.dumps(record))
+    prose = page_of(run_folder).prose
+    assert "3.1% of held-out healthy brains are candidates for repainting, 0.4% after" in prose
+    assert "9.5 images" in prose
+
+
 def test_what_ran(run_folder: Path, page_of):
     prose = page_of(run_folder, subjects=0).prose
     for text in ("abc123, with changes that are not committed", "2.9.9", "1,234,567", "f00"):
         assert text in prose
     assert "name: strega url: <a href='http://x'>" in prose
     assert "strega 0.45, intensity 0.8" in prose
+    assert "repainting" not in prose
 
 
 def test_hostile_text_is_escaped_and_failures_come_first(
