@@ -95,7 +95,7 @@ class AutoPaint(AnomalyDetector):
         freeze_norm_epoch: int | None = None,
         times: int = 3,
         hole_sides: Sequence[float] = (0.12, 0.2),
-        region_alpha: float = 0.05,
+        region_alpha: float = 0.01,
         regions: Regions | None = None,
         rounds: int = 5,
         chunk: int = 64,
