@@ -100,8 +100,8 @@ def repaint_brats(runs: Path, epochs: int, jobs: int, options: list[str]) -> Non
     tool = Path(sys.executable).with_name("brainuad-prepare")
     if not (heads / MANIFEST).is_file():
         source = runs / "heads.csv"
-        paths = sorted((real / "ixi_t1_2mm").glob("*/*T1*.nii.gz"))
-        paths += sorted((real / "nichart_elderly_2mm").glob("*/*T1.nii.gz"))
+        sets = ("ixi_t1_2mm", "nichart_elderly_2mm")
+        paths = [path for name in sets for path in sorted((real / name).glob("*/T1.nii.gz"))]
         with source.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["subject", "image", "healthy"])
