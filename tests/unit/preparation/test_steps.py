@@ -27,7 +27,6 @@ from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like, resample_spacing
 from brainuad.preparation.skullstrip import (
     Auto,
-    Deepbet,
     Extracted,
     Given,
     TemplateBrain,
@@ -159,6 +158,14 @@ def head_of(spacing_mm=3.0):
     return Volume(np.where(depth < 20, array, 0.01).astype(np.float32), affine), mask
 
 
+def chosen(name):
+    """The back end of preparation/skullstrip=NAME."""
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        words = ["preparation=extracted", f"preparation/skullstrip={name}"]
+        config = compose("prepare", words).preparation.steps.skullstrip
+    return instantiate(config, packages=("brainuad.preparation.",))
+
+
 def _dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
@@ -167,14 +174,6 @@ def test_the_classical_back_end_finds_the_brain_in_a_head():
     head, mask = head_of()
     tilted = Volume(head.array, turned((12, -5, 8), (6, 0, -9)) @ head.affine)
     assert _dice(TemplateBrain()(tilted), mask) > 0.9
-
-
-def test_deepbet_finds_the_brain_in_a_head():
-    pytest.importorskip("deepbet", reason="the extra 'prep' is not installed")
-    head, mask = head_of(2.0)
-    assert _dice(Deepbet()(head), mask) > 0.9
-    with pytest.raises(ValueError, match="found no brain"):
-        Deepbet()(Volume(np.zeros((40, 40, 40), np.float32), np.eye(4)))
 
 
 def test_auto_leaves_a_stripped_scan_alone_and_strips_a_head():
@@ -205,13 +204,9 @@ def test_without_a_given_mask_the_back_end_given_refuses(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["auto", "given", "extracted", "deepbet", "template"])
+@pytest.mark.parametrize("name", ["auto", "given", "extracted", "template"])
 def test_every_back_end_is_chosen_by_its_config(name):
-    with initialize_config_module("brainuad.configs", version_base="1.3"):
-        words = ["preparation=extracted", f"preparation/skullstrip={name}"]
-        chosen = compose("prepare", words).preparation.steps.skullstrip
-    found = instantiate(chosen, packages=("brainuad.preparation.",))
-    assert type(found).__name__.lower() in (name, f"{name}brain")
+    assert type(chosen(name)).__name__.lower() in (name, f"{name}brain")
 
 
 def test_a_whole_head_is_no_extracted_brain():
