@@ -55,6 +55,13 @@ def atlas_at(spacing_mm):
     return image, resample_spacing(mask, spacing_mm).array > 0.5
 
 
+def landmark_error(found, known, fixed, mask):
+    """Mean distance in mm, over the masked voxels, of two matrices from the fixed world."""
+    points = np.argwhere(mask)[::50]
+    world = np.c_[points, np.ones(len(points))] @ fixed.affine.T
+    return np.linalg.norm((world @ (found - known).T)[:, :3], axis=1).mean()
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     axes=st.sampled_from(["RAS", "LPS", "PSR", "LIA", "ASL"]),
@@ -120,22 +127,29 @@ def test_a_known_affine_is_recovered(seed):
     array += 0.02 * rng.standard_normal(array.shape) * (fixed.array > 0)
     moving = Volume(array.clip(0).astype(np.float32), known @ fixed.affine)
     found = Register("affine", spacing_mm=3.0)(fixed, moving, mask)
-    points = np.argwhere(mask)[::50]
-    world = np.c_[points, np.ones(len(points))] @ fixed.affine.T
-    error = np.linalg.norm((world @ (found.matrix - known).T)[:, :3], axis=1).mean()
-    assert error < 1.5
+    assert landmark_error(found.matrix, known, fixed, mask) < 1.5
     assert found.similarity > 0.2
 
 
-def test_a_head_upside_down_is_found_and_a_rigid_fit_is_rigid():
-    fixed, mask = atlas_at(2.0)
-    known = turned((170, 5, 0), (0, 10, 0))
-    moving = Volume(fixed.array, known @ fixed.affine)
-    found = Register("rigid", turns=True)(fixed, moving, mask).matrix
+def test_a_rigid_fit_is_rigid():
+    fixed, mask = atlas_at(4.0)
+    moving = Volume(fixed.array, turned((10, 5, 0), (0, 10, 0), (1.1, 1, 1)) @ fixed.affine)
+    found = Register("rigid", 4.0)(fixed, moving, mask).matrix
     assert found[:3, :3].T @ found[:3, :3] == pytest.approx(np.eye(3), abs=1e-6)
-    points = np.argwhere(mask)[::500]
-    world = np.c_[points, np.ones(len(points))] @ fixed.affine.T
-    assert np.linalg.norm((world @ (found - known).T)[:, :3], axis=1).mean() < 2
+
+
+def test_how_far_off_the_worlds_lie_does_not_tell():
+    """A template's or a scanner's origin may be anywhere."""
+    fixed, mask = atlas_at(4.0)
+    known = turned((8, -5, 12), (15, -10, 6), (1.2, 1.15, 1.1))
+    moving = Volume(fixed.array, known @ fixed.affine)
+    near = Register("affine", 4.0)(fixed, moving, mask).matrix
+    away, off = turned((0, 0, 0), (200, -150, 80)), turned((0, 0, 0), (-90, 300, 500))
+    far = Register("affine", 4.0)(
+        Volume(fixed.array, away @ fixed.affine), Volume(moving.array, off @ moving.affine), mask
+    ).matrix
+    assert np.linalg.inv(off) @ far @ away == pytest.approx(near, abs=0.05)
+    assert landmark_error(near, known, fixed, mask) < 1
 
 
 def test_registration_says_what_it_cannot_do():
