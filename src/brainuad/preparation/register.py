@@ -4,7 +4,7 @@ A registration is one `(4, 4)` matrix, fixed world to moving world in RAS mm, so
 matrix's inverse and chains of registrations are products: a scan is interpolated once.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ CLOSE = 3
 """So many of these are compared at the next level."""
 
 _BINS = 32
+_SEED = 1
+"""Samples are jittered, by the clock if no seed is given: the same scan must come out the same."""
 
 
 class Level(NamedTuple):
@@ -63,8 +65,8 @@ class Register:
         kind: `rigid` (6 parameters) or `affine` (12, after a similarity one).
         spacing_mm: of the finest level; both images are resampled to it.
         iterations: at most, a level.
-        turns: also start from the head turned by right angles, in all 24 ways, and keep what fits
-            best.
+        turns: also start from the brain turned by right angles, in all 24 ways, and keep what
+            fits best.
     """
 
     kind: str = "affine"
@@ -124,24 +126,31 @@ class Register:
         Heads lie tilted by up to some 30 degrees; `turns` adds those that lie on a side.
         """
         coarse = LEVELS[0]
-        # Smoothed and shrunk once for all starts; most of a start's time goes there otherwise.
-        fixed, moving = (
-            sitk.Shrink(sitk.SmoothingRecursiveGaussian(i, coarse.smooth_mm), [coarse.shrink] * 3)
-            for i in (still, moved)
-        )
-        levels = (Level(1, 0.0, coarse.sampled),)
+        # Smoothed once for all starts.
+        pair = [sitk.SmoothingRecursiveGaussian(i, coarse.smooth_mm) for i in (still, moved)]
+        level = coarse._replace(smooth_mm=0.0)
+        if self.turns:
+            # So many starts are tried on shrunk images, a twentieth of the time. Where the
+            # moving image is a head with its skull, that is too coarse: `turns` is for brains.
+            pair = [sitk.Shrink(image, [coarse.shrink] * 3) for image in pair]
+            level = level._replace(shrink=1)
         kind = "rigid" if self.kind == "rigid" else "similarity"
 
-        def tried(starts: Iterable[np.ndarray], iterations: int) -> list[np.ndarray]:
-            found = [_optimise(fixed, moving, s, mask, kind, levels, iterations) for s in starts]
-            return [matrix for matrix, _ in sorted(found, key=lambda pair: pair[1])]
+        def tried(
+            pair: Sequence[sitk.Image], starts: list[np.ndarray], level: Level, iterations: int
+        ) -> list[np.ndarray]:
+            found = [
+                _optimise(pair[0], pair[1], start, mask, kind, (level,), iterations)
+                for start in starts
+            ]
+            return [matrix for matrix, _ in sorted(found, key=lambda item: item[1])]
 
-        found = tried(tried(_starts(fixed, moving, self.turns), SCREEN)[:BEST], COARSE)
+        starts = _starts(still, moved, self.turns)
         if not self.turns:
-            return found[0]
+            return tried(pair, starts, level, COARSE)[0]
+        found = tried(pair, tried(pair, starts, level, SCREEN)[:BEST], level, COARSE)
         # So coarse, a head back to front looks much like one upright: the next level tells.
-        fixed, moving, levels = still, moved, LEVELS[1:2]
-        return tried(found[:CLOSE], COARSE)[0]
+        return tried((still, moved), found[:CLOSE], LEVELS[1], COARSE)[0]
 
     def _image(self, volume: Volume) -> sitk.Image:
         small = resample_spacing(volume, self.spacing_mm)
@@ -197,7 +206,7 @@ def _optimise(
     if mask is not None:
         method.SetMetricFixedMask(mask)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([level.sampled for level in levels])
+    method.SetMetricSamplingPercentagePerLevel([level.sampled for level in levels], _SEED)
     method.SetShrinkFactorsPerLevel([level.shrink for level in levels])
     method.SetSmoothingSigmasPerLevel([level.smooth_mm for level in levels])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
