@@ -37,6 +37,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files, one folder deep, of processes that were killed while they wrote."""
+    for path in folder.glob("*/.*"):
+        number = path.name.split(".")[1]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with atomic_path(path) as temporary:

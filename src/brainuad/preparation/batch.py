@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from rich.progress import track
 
 from brainuad.data.folder import RawScan
 from brainuad.data.manifest import Cohort, Scan, write_cohort
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
-from brainuad.files import write_json, write_text
+from brainuad.files import remove_leftovers, write_json, write_text
 from brainuad.preparation.chain import Preparation, prepare_subject, reference_of
 from brainuad.preparation.intensity import Normalise, Nyul
 from brainuad.preparation.mirror import compare_with_mirror
@@ -69,7 +70,7 @@ def prepare_cohort(
     for name in dict.fromkeys(scan.subject for scan in todo):
         wanted = {s.sequence: stamps[_key(s)] for s in todo if s.subject == name}
         tasks.append((subjects[name], preparation, wanted, out))
-    _remove_leftovers(out)
+    remove_leftovers(out)
     failures: Failures = []
     for found in track(_run(tasks, jobs), description="preparing", total=len(tasks)):
         failures += found
@@ -149,7 +150,7 @@ def _pooled(tasks: list[Task], jobs: int) -> Generator[Failures, None, list[Task
     # A fresh interpreter each: torch and ITK do not survive a fork with their threads.
     context = multiprocessing.get_context("spawn")
     left = []
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
         futures = {pool.submit(_task, *task): task for task in tasks}
         for future in as_completed(futures):
             try:
@@ -159,8 +160,9 @@ def _pooled(tasks: list[Task], jobs: int) -> Generator[Failures, None, list[Task
     return left
 
 
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, `kill -9` included."""
+def _start_worker() -> None:
+    """One thread for networks too, and an end when the parent is gone, `kill -9` included."""
+    torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -169,14 +171,6 @@ def _end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Removes temporary files of processes that were killed while they wrote."""
-    for path in out.glob("*/.*"):
-        number = path.name.split(".")[1]
-        if number.isdigit() and not Path(f"/proc/{number}").exists():
-            path.unlink(missing_ok=True)
 
 
 def _normalise(

