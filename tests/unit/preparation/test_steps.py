@@ -366,7 +366,7 @@ def _series(path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_rgb, "damaged"),
+        (_rgb, "RGB"),
         (_zero, "all voxels are 0"),
         (_tiny, "no volume of a head"),
         (_degenerate, "degenerate"),
