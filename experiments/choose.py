@@ -20,15 +20,14 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score
 
 from brainuad.checkpoint import read_checkpoint
-from brainuad.data.manifest import read_cohort
 from brainuad.data.slices import load_scan
 from brainuad.detection import detect_volume
 from brainuad.instantiate import instantiate, resolve
 from brainuad.metrics.statistics import summarise
 from brainuad.networks.layout import channels_last
 from brainuad.reporting.tables import to_markdown
+from experiments.runs import changed, embedded
 
-ROOT = Path(__file__).parents[1]
 SPACING_MM = (2.0, 2.0, 2.0)
 
 
@@ -41,9 +40,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2, help="painted anomalies a subject")
     parser.add_argument("--limit", type=int, default=None, help="at most so many subjects")
     arguments = parser.parse_args()
-    content = read_checkpoint(arguments.checkpoint)
-    card = content["brainuad"]
-    cohort = read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{card['cohort']}*")))
+    card = read_checkpoint(arguments.checkpoint)["brainuad"]
+    cohort = embedded(arguments.checkpoint)
     cases = []
     scans = cohort.select("val", card["sequence"], healthy=True)[: arguments.limit]
     for number, scan in enumerate(scans):
@@ -61,8 +59,7 @@ def main() -> None:
     rows = []
     for name, option in options.items():
         started = time.perf_counter()
-        detector = instantiate(card["model"] | option)
-        detector.load_state_dict(content["state_dict"])
+        detector = changed(arguments.checkpoint, option)
         channels_last(detector)
         values: dict[str, list[float]] = {chain: [] for chain in chains}
         for image, brain_mask, lesion in cases:

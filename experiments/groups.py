@@ -1,12 +1,14 @@
 """Scores of the embedded cohort by kind of lesion and by contrast, for the studies beside it."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from brainuad.evaluation.results import ISO_CONTRAST
+from brainuad.metrics.statistics import holm, paired_wilcoxon
 from brainuad.reporting.tables import to_markdown
 
 THIRD = "iso third of tumours"
@@ -61,3 +63,23 @@ def to_table(table: pd.DataFrame) -> str:
                 cells.append(f"{np.mean(values):.3f}{spread}" if len(values) else "-")
             rows.append([metric, method, *cells])
     return to_markdown(header, rows)
+
+
+def paired_tests(part: pd.DataFrame, method: str, others: Sequence[str]) -> str:
+    """AP of a method against the others, paired over subjects, Holm-corrected.
+
+    A subject's mean over the seeds that both have.
+    """
+    ap = part[part.metric == "AP"]
+    differences = {}
+    for other in others:
+        seeds = set(ap[ap.method == other].seed)
+        both = ap[ap.seed.isin(seeds)].groupby(["method", "subject"]).value.mean()
+        if seeds:
+            differences[other] = both[method] - both[other]
+    ps = holm([paired_wilcoxon(d.to_numpy(), 0 * d.to_numpy()) for d in differences.values()])
+    rows = [
+        [other, f"{difference.mean():+.3f}", f"{p:.2g}"]
+        for (other, difference), p in zip(differences.items(), ps, strict=True)
+    ]
+    return to_markdown([f"AP of {method} against", "difference", "p (Wilcoxon, Holm)"], rows)

@@ -24,9 +24,9 @@ def train(experiment: str, out: Path, sequence: str, seed: int, options: Sequenc
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def embedded(run: Path) -> Cohort:
-    """The embedded cohort that a run was trained on."""
-    name = read_checkpoint(run / "model.ckpt")["brainuad"]["cohort"]
+def embedded(checkpoint: Path) -> Cohort:
+    """The embedded cohort that a model was trained on."""
+    name = read_checkpoint(checkpoint)["brainuad"]["cohort"]
     return read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{name}*")))
 
 

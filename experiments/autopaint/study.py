@@ -14,9 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from brainuad.metrics.statistics import holm, paired_wilcoxon
 from brainuad.reporting.tables import to_markdown
-from experiments.groups import group_means, read_subjects, to_table
+from experiments.groups import group_means, paired_tests, read_subjects, to_table
 from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
@@ -44,7 +43,13 @@ def main() -> None:
             train("autopaint", out, sequence, seed, arguments.options)
             parts = [read_subjects(out)]
             for name, options in VARIANTS.items() if seed in arguments.ablation_seeds else ():
-                variant(out, name, embedded(out), sequence, partial(changed, options=options))
+                variant(
+                    out,
+                    name,
+                    embedded(out / "model.ckpt"),
+                    sequence,
+                    partial(changed, options=options),
+                )
                 parts.append(read_subjects(out / "variants" / name, name))
             tables.append(pd.concat(parts).assign(sequence=sequence, seed=seed))
             runs.append(described(out, sequence, seed))
@@ -79,32 +84,13 @@ def report(table: pd.DataFrame, runs: list[list[str]]) -> str:
     text += "standard deviation over seeds.\n"
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
-        text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n{tests(part)}"
+        text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n"
+        text += paired_tests(part, "autopaint", ("intensity", *VARIANTS))
     text += "\n## Runs\n\nSeconds of training (with its first stage where that was not there yet) "
     text += "and of a volume's detection; images through the network a slice; share of healthy "
     text += "validation brains that is a candidate, and that is left after repainting.\n\n"
     header = ["sequence", "seed", "training, s", "volume, s", "images a slice"]
     return text + to_markdown([*header, "candidates", "left"], runs)
-
-
-def tests(part: pd.DataFrame) -> str:
-    """AP against the others, paired over subjects, Holm-corrected.
-
-    A subject's mean over the seeds that both have.
-    """
-    ap = part[part.metric == "AP"]
-    differences = {}
-    for other in ("intensity", *VARIANTS):
-        seeds = set(ap[ap.method == other].seed)
-        both = ap[ap.seed.isin(seeds)].groupby(["method", "subject"]).value.mean()
-        if seeds:
-            differences[other] = both["autopaint"] - both[other]
-    ps = holm([paired_wilcoxon(d.to_numpy(), 0 * d.to_numpy()) for d in differences.values()])
-    rows = [
-        [other, f"{difference.mean():+.3f}", f"{p:.2g}"]
-        for (other, difference), p in zip(differences.items(), ps, strict=True)
-    ]
-    return to_markdown(["AP of autopaint against", "difference", "p (Wilcoxon, Holm)"], rows)
 
 
 if __name__ == "__main__":

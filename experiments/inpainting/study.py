@@ -73,7 +73,7 @@ def measure(
     )
     vae = ["experiment=strega_small", "input=intensity", "name=cevae", *where]
     other = run(runs / f"{part}-cevae", vae, epochs, options)
-    cohort = embedded(ours.parent) if part == "embedded" else read_cohort(folder)
+    cohort = embedded(ours) if part == "embedded" else read_cohort(folder)
     scans: list[Scan] = []
     for scan in cohort.select("test", "T2w" if part == "embedded" else "T1w"):
         if scan.healthy:

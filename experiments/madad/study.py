@@ -19,9 +19,9 @@ from brainuad.checkpoint import load_model
 from brainuad.methods.autoencoder import KLAutoencoder
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.residuals import signed
-from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.metrics.statistics import summarise
 from brainuad.reporting.tables import to_markdown
-from experiments.groups import group_means, read_subjects, to_table
+from experiments.groups import group_means, paired_tests, read_subjects, to_table
 from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ def main() -> None:
         for seed in arguments.seeds:
             out = runs / f"{sequence}-{seed}"
             train("madad", out, sequence, seed, arguments.options)
-            variant(out, "autoencoder", embedded(out), sequence, first_stage)
+            variant(out, "autoencoder", embedded(out / "model.ckpt"), sequence, first_stage)
             control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
             frames = [read_subjects(out), control]
             tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
@@ -62,7 +62,7 @@ def main() -> None:
         out = runs / f"T2w-{seed}"
         for name, options in DETECTED.items():
             load = partial(changed, options=options)
-            variant(out, name, embedded(out), "T2w", load)
+            variant(out, name, embedded(out / "model.ckpt"), "T2w", load)
             found = read_subjects(out / "variants" / name, name)
             tables.append(found.assign(sequence="T2w", seed=seed))
         for number, (name, options) in enumerate(TRAINED.items()):
@@ -92,7 +92,8 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
     text += "standard deviation over seeds.\n"
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
-        text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n{tests(part)}"
+        text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n"
+        text += paired_tests(part, "madad", ("intensity", "autoencoder"))
     if ablation.empty:
         return text
     text += "\n## Without parts of it, T2w\n\nMean over all lesions with 95 % bootstrap interval "
@@ -107,18 +108,6 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
             cells.append(f"{found.mean:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})")
         rows.append([name, *cells])
     return text + to_markdown(["", "AP", "Dice", "⌈Dice⌉"], rows)
-
-
-def tests(part: pd.DataFrame) -> str:
-    """AP against both controls, paired over subjects (mean over seeds), Holm-corrected."""
-    ap = part[part.metric == "AP"].groupby(["method", "subject"]).value.mean().unstack("method")
-    others = [name for name in ("intensity", "autoencoder") if name in ap]
-    ps = holm([paired_wilcoxon(ap["madad"].to_numpy(), ap[o].to_numpy()) for o in others])
-    rows = [
-        [other, f"{(ap['madad'] - ap[other]).mean():+.3f}", f"{p:.2g}"]
-        for other, p in zip(others, ps, strict=True)
-    ]
-    return to_markdown(["AP of madad against", "difference", "p (Wilcoxon, Holm)"], rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainuad.cli import run_cli
 from brainuad.errors import InputError
 from brainuad.instantiate import instantiate
-from brainuad.prepare import PREPARATION
+from brainuad.prepare import PREPARATION, compose_preparation
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
@@ -155,16 +155,9 @@ def _preparation(
     card: dict[str, Any], overrides: Sequence[str]
 ) -> tuple["Preparation", "Normalise"]:
     """The steps and the normalisation, at the spacing that the model was trained at."""
-    from hydra import compose, initialize_config_module
-    from hydra.errors import HydraException
-
     spacing = card.get("run", {}).get("data", {}).get("spacing_mm")
     own = [f"preparation.steps.spacing_mm={spacing}"] if spacing else []
-    try:
-        with initialize_config_module("brainuad.configs", version_base="1.3"):
-            cfg = compose("prepare", [*own, *overrides]).preparation
-    except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from None
+    cfg = compose_preparation([*own, *overrides]).preparation
     return (
         instantiate(cfg.steps, packages=PREPARATION),
         instantiate(cfg.normalise, packages=PREPARATION),

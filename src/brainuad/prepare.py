@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainuad.cli import run_cli
 from brainuad.data.folder import RawScan, assign_splits
@@ -20,6 +20,9 @@ from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_coh
 from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
 from brainuad.instantiate import instantiate
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 PERCENTILES = (1.0, 99.9)
 """Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
@@ -139,19 +142,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_cli(_prepare, parser, words)
 
 
-def _prepare(arguments: argparse.Namespace) -> int:
+def compose_preparation(overrides: Sequence[str]) -> "DictConfig":
+    """The configuration `prepare` with these overrides, `key=value`.
+
+    Raises:
+        InputError: an override that Hydra does not understand.
+    """
     from hydra import compose, initialize_config_module
     from hydra.errors import HydraException
 
+    try:
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            return compose("prepare", list(overrides))
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from None
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.batch import prepare_cohort, read_record
     from brainuad.preparation.read import dicom_series, series_description
     from brainuad.reporting.quality import write_quality
 
-    try:
-        with initialize_config_module("brainuad.configs", version_base="1.3"):
-            cfg = compose("prepare", arguments.overrides)
-    except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from None
+    cfg = compose_preparation(arguments.overrides)
     source, out = arguments.source, arguments.out
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")

@@ -4,7 +4,7 @@ Every kind of hole is a callable `(brain_mask, generator) -> hole`, both `(B, 1,
 and in 3D. With the same generator the holes are the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,10 +34,8 @@ class ShapeHoles:
         """See the module."""
         size = brain_mask.shape[2:]
         batch, dims = len(brain_mask), len(size)
-        here = generator.device if generator is not None else brain_mask.device
-        draw = torch.rand(batch, self.most, 2 * dims + 3, generator=generator, device=here)
-        turns = torch.randn(batch, self.most, dims, dims, generator=generator, device=here)
-        draw, turns = draw.to(brain_mask.device), turns.to(brain_mask.device)
+        draw = drawn(torch.rand, (batch, self.most, 2 * dims + 3), brain_mask, generator)
+        turns = drawn(torch.randn, (batch, self.most, dims, dims), brain_mask, generator)
         low, high = self.radius
         radii = min(size) * (low + (high - low) * draw[..., :dims])
         kind = (3 * draw[..., dims]).long()
@@ -72,10 +70,8 @@ class BlobHoles:
     def __call__(self, brain_mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the module."""
         size = brain_mask.shape[2:]
-        here = generator.device if generator is not None else brain_mask.device
-        noise = torch.randn(brain_mask.shape, generator=generator, device=here)
-        share = torch.rand(len(brain_mask), 1, generator=generator, device=here)
-        noise, share = noise.to(brain_mask.device), share.to(brain_mask.device)
+        noise = drawn(torch.randn, brain_mask.shape, brain_mask, generator)
+        share = drawn(torch.rand, (len(brain_mask), 1), brain_mask, generator)
         smooth = GaussianFilter(len(size), self.smoothness * min(size)).to(noise.device)(noise)
         flat = smooth.flatten(1).masked_fill(~brain_mask.flatten(1), -torch.inf)
         low, high = self.share
@@ -83,6 +79,17 @@ class BlobHoles:
         hidden = ((low + (high - low) * share) * count).round().long()
         rank = flat.argsort(1, descending=True).argsort(1)
         return (rank < hidden).reshape(brain_mask.shape) & brain_mask
+
+
+def drawn(
+    draw: Callable[..., Tensor],
+    shape: Sequence[int],
+    like: Tensor,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """`torch.rand` or `randn` on the generator's device, if there is one, moved to `like`'s."""
+    here = like.device if generator is None else generator.device
+    return draw(*shape, generator=generator, device=here).to(like.device)
 
 
 def draw_places(brain_mask: Tensor, uniform: Tensor) -> Tensor:

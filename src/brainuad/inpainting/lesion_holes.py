@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from brainuad.data.nifti import read_volume
 from brainuad.errors import InputError
-from brainuad.inpainting.holes import draw_places, place_coordinates
+from brainuad.inpainting.holes import draw_places, drawn, place_coordinates
 
 _SIDE = 48
 
@@ -55,10 +55,8 @@ class LesionHoles:
         if brain_mask.ndim != 4:
             raise ValueError("lesion outlines are for slices; use ShapeHoles in volumes")
         batch, size = len(brain_mask), brain_mask.shape[2:]
-        here = generator.device if generator is not None else brain_mask.device
-        draw = torch.rand(batch, self.most, 4, generator=generator, device=here)
-        turns = torch.randn(batch, self.most, 2, 2, generator=generator, device=here)
-        draw, turns = draw.to(brain_mask.device), turns.to(brain_mask.device)
+        draw = drawn(torch.rand, (batch, self.most, 4), brain_mask, generator)
+        turns = drawn(torch.randn, (batch, self.most, 2, 2), brain_mask, generator)
         which = (draw[..., 0] * len(self.outlines)).long()
         low, high = self.radius
         radius = min(size) * (low + (high - low) * draw[..., 1])

@@ -130,19 +130,16 @@ def repaint(
             filled = inpaint(image[row], hole)
             found = residual(image[row], filled, brain_mask[row]).float()
             score[row] = torch.where(hole, found, score[row])
-            healthy[row] = filled
-            painted_region[row] = hole
             after = regions(torch.where(hole, found, 0), threshold, brain_mask[row])
             alike = 2 * (after & hole).flatten(1).sum(1)
             both = after.flatten(1).sum(1) + hole.flatten(1).sum(1)
             # A region that is gone is done, too, and nothing of it is left to repaint.
-            gone = ~after.flatten(1).any(1)
-            healthy[row] = torch.where(
-                gone.reshape(-1, *[1] * (image.ndim - 1)), image[row], filled
-            )
-            painted_region[row] &= ~gone.reshape(-1, *[1] * (image.ndim - 1))
+            left = after.flatten(1).any(1)
+            kept = hole & left.reshape(-1, *[1] * (image.ndim - 1))
+            healthy[row] = torch.where(kept, filled, image[row])
+            painted_region[row] = kept
             region[row] = after
-            open_ones[row] = (alike < (1 - tolerance) * both) & ~gone
+            open_ones[row] = (alike < (1 - tolerance) * both) & left
     return Repainted(score, healthy, painted_region, passes)
 
 

@@ -5,13 +5,9 @@ nothing of the other's: so Lightning's automatic optimisation stays, and with it
 mixed precision, clipping (by the norm of both) and DDP, and a step stays one step.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrizations
-
-Judge = Callable[[Tensor], list[Tensor]]
 
 
 def judge(discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:

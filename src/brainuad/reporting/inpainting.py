@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from brainuad.files import atomic_path
 from brainuad.preparation.orient import to_ras
+from brainuad.reporting.views import radiological
 from brainuad.types import Volume
 
 _PANEL, _GAP, _TOP = 260, 6, 24
@@ -56,7 +57,7 @@ def write_picture(
     y = height - _TOP
     for row, (axis, (wide, _)) in enumerate(zip(_AXES, across, strict=True)):
         y -= tall[row]
-        outline = _plane(mask, axis, cuts)
+        outline = radiological(mask, axis, cuts)
         for column, (title, volume) in enumerate(
             (("before", before), ("marked", before), ("after", filled))
         ):
@@ -64,7 +65,7 @@ def write_picture(
             rect = (x / width, y / height, wide * scale / width, tall[row] / height)
             axes = figure.add_axes(rect)
             axes.set_axis_off()
-            plane = _plane(volume.array, axis, cuts)
+            plane = radiological(volume.array, axis, cuts)
             axes.imshow(plane, cmap="gray", vmin=0, vmax=top, aspect="auto")
             if title == "marked" and not outline.all():
                 axes.contour(outline.astype(float), [0.5], colors=_OUTLINE, linewidths=0.8)
@@ -76,8 +77,3 @@ def write_picture(
     canvas.print_png(buffer)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
-
-
-def _plane(array: np.ndarray, axis: int, cuts: list[int]) -> np.ndarray:
-    """As radiologists see it: superior or anterior up, the patient's right on the left."""
-    return np.take(array, cuts[axis], axis)[::-1, ::-1].T

@@ -14,6 +14,7 @@ from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.resample import resample_like
 from brainuad.reporting import html as page
 from brainuad.reporting.pictures import Picture
+from brainuad.reporting.views import radiological
 
 _PANEL, _GAP, _HISTOGRAM = 150, 4, 190
 _BRAIN, _ATLAS = "#56d364", "#ff9f1c"
@@ -113,9 +114,9 @@ def draw_scan(scan: Scan, atlas: BrainAtlas | None) -> Picture:
     for column, axis in enumerate((2, 1, 0)):
         axes = figure.add_axes((column * (_PANEL + _GAP) / width, 0, _PANEL / width, 1))
         axes.set_axis_off()
-        axes.imshow(_turned(volume.array, axis, middle), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(radiological(volume.array, axis, middle), cmap="gray", vmin=0, vmax=1)
         for mask, colour in ((target, _ATLAS), (brain, _BRAIN)):
-            plane = None if mask is None else _turned(mask, axis, middle)
+            plane = None if mask is None else radiological(mask, axis, middle)
             if plane is not None and plane.any() and not plane.all():
                 axes.contour(plane.astype(float), [0.5], colors=colour, linewidths=0.7)
     axes = figure.add_axes((1 - (_HISTOGRAM - 14) / width, 0.2, (_HISTOGRAM - 26) / width, 0.72))
@@ -127,11 +128,6 @@ def draw_scan(scan: Scan, atlas: BrainAtlas | None) -> Picture:
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "JPEG", quality=80)
     return Picture(buffer.getvalue(), width, height)
-
-
-def _turned(array: np.ndarray, axis: int, middle: list[int]) -> np.ndarray:
-    """A plane as radiologists see it: superior or anterior up, the patient's right on the left."""
-    return np.take(array, middle[axis], axis)[::-1, ::-1].T
 
 
 def _name(scan: Scan) -> str:

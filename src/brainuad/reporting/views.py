@@ -128,6 +128,17 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     )
 
 
+def radiological(array: np.ndarray, axis: int, at: list[int]) -> np.ndarray:
+    """A plane as radiologists see it: superior or anterior up, the patient's right on the left.
+
+    Args:
+        array: `(D, H, W)`, RAS axes.
+        axis: the plane's normal.
+        at: index along each axis.
+    """
+    return np.take(array, at[axis], axis)[::-1, ::-1].T
+
+
 def lesion_share(views: list[SubjectView]) -> float | None:
     """The lesions' share of the brain over the `views` with a lesion; None where there is none."""
     lesions = [(view.lesion_ml, view.brain_ml) for view in views if view.lesion_ml]
