@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import InputError, PartialFailure, Stopped
 
-BAD_INPUT, SOME_FAILED = 2, 3
+FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
+BAD_INPUT, SOME_FAILED, STOPPED = 2, 3, 143
 
 
 def run_cli(
@@ -19,7 +20,8 @@ def run_cli(
 ) -> int:
     """Parses `argv` and runs `function`; returns the exit status.
 
-    Status 2 for bad input, 3 when some subjects failed and the rest was done.
+    Status 2 for bad input, 3 when some subjects failed and the rest was done, 143 when a signal
+    stopped the work and it was saved.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = list(sys.argv[1:] if argv is None else argv)
@@ -38,10 +40,11 @@ def run_hydra(config_name: str, task: Callable[[Any], None]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    debug = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    debug = "--debug" in sys.argv or os.environ.get(DEBUG, os.environ.get(FULL_ERROR)) == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     # Hydra then raises instead of printing its own page, and the guard below says it in one line.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # The ranks that Lightning launches get the words without --debug, and the environment.
+    ours = {FULL_ERROR: "1", DEBUG: "1" if debug else "0"}
     caught: list[Exception] = []
 
     @functools.wraps(task)
@@ -59,7 +62,14 @@ def run_hydra(config_name: str, task: Callable[[Any], None]) -> int:
     )(job)
 
     def run() -> int:
-        main()
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            main()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                os.environ |= {} if value is None else {name: value}
         if caught:
             raise caught[0]
         return 0
@@ -73,6 +83,9 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
+    except Stopped as stopped:
+        print(f"stopped by {stopped}", file=sys.stderr)
+        return STOPPED
     except Exception as error:
         if debug:
             raise
@@ -84,12 +97,21 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
             print(f"error: {' '.join(str(known).split())}", file=sys.stderr)
             return BAD_INPUT
         message = " ".join(str(error).split())
+        if _lost_peer(error):
+            print("error: another process of this job ended; it said why", file=sys.stderr)
+            return 1
         print(
             f"internal error: {type(error).__name__}: {message} (run with --debug for the "
             "traceback, and please report it)",
             file=sys.stderr,
         )
         return 1
+
+
+def _lost_peer(error: Exception) -> bool:
+    """Whether this is but the echo of another rank's end, in the words of gloo or NCCL."""
+    words = str(error)
+    return isinstance(error, RuntimeError) and ("gloo" in words or "NCCL" in words)
 
 
 def _known(error: BaseException | None) -> BaseException | None:
