@@ -81,31 +81,29 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
     try:
         return function()
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        return 130
+        message, status = "interrupted; what was finished is kept", 130
     except Stopped as stopped:
-        print(f"stopped by {stopped}", file=sys.stderr)
-        return STOPPED
+        message, status = f"stopped by {stopped}", STOPPED
     except Exception as error:
         if debug:
             raise
-        known = _known(error)
-        if isinstance(known, PartialFailure):
-            print(str(known), file=sys.stderr)
-            return SOME_FAILED
-        if known is not None:
-            print(f"error: {' '.join(str(known).split())}", file=sys.stderr)
-            return BAD_INPUT
-        message = " ".join(str(error).split())
-        if _lost_peer(error):
-            print("error: another process of this job ended; it said why", file=sys.stderr)
-            return 1
-        print(
-            f"internal error: {type(error).__name__}: {message} (run with --debug for the "
-            "traceback, and please report it)",
-            file=sys.stderr,
-        )
-        return 1
+        message, status = _explain(error)
+    print(message, file=sys.stderr)
+    return status
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """What the user reads, and the exit status."""
+    known = _known(error)
+    if isinstance(known, PartialFailure):
+        return str(known), SOME_FAILED
+    if known is not None:
+        return f"error: {' '.join(str(known).split())}", BAD_INPUT
+    if _lost_peer(error):
+        return "error: another process of this job ended; it said why", 1
+    message = " ".join(str(error).split())
+    hint = "(run with --debug for the traceback, and please report it)"
+    return f"internal error: {type(error).__name__}: {message} {hint}", 1
 
 
 def _lost_peer(error: Exception) -> bool:
