@@ -1,76 +1,27 @@
 """The page in a real browser, from disk: what is drawn, what the controls and keys do.
 
-Every test fails on an error in the console, on an open dialog, and on a request to the network.
+`visit` fails a test on trouble in the console, on a dialog, and on a request to the network.
 """
 
 import io
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserType, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from predicted import AFFINE, HOSTILE, MARKUP, VOXEL_MM3, centre_mm, write_predictions
 
 from brainuad.reporting.viewer import write_page
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox")
-DESKTOP, PHONE = (1000, 640), (390, 700)  # small: the graphics are computed by the CPU
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here; apt-get install chromium"
-)
+PHONE = (390, 700)
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Path:
     return write_page(write_predictions(tmp_path_factory.mktemp("predicted") / "out"))
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[BrowserType]:
-    with sync_playwright() as driver:
-        yield driver.chromium
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: BrowserType) -> Iterator[Browser]:
-    with chromium.launch(executable_path=CHROMIUM, args=SOFTWARE_GL) as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, index: Path) -> Iterator[Callable[..., Page]]:
-    """Opens the page, at a scan when one is given, and watches it."""
-    trouble, requests, contexts = [], [], []
-
-    def go(scan: str = "", size: tuple[int, int] = DESKTOP) -> Page:
-        width, height = size
-        context = browser.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.on("console", lambda m: trouble.append(m.text) if m.type != "log" else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(index.as_uri() + (f"#{scan}" if scan else ""))
-        if scan:
-            _wait(page)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert not trouble
-    assert requests
-    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
 
 
 def _wait(page: Page) -> None:
@@ -186,12 +137,15 @@ def test_a_finding_takes_the_crosshair_to_its_place(visit, finding):
     assert float(said[1]) == pytest.approx((0.9, 0.5)[finding], abs=0.9 / 255)
     assert np.abs(_pixels(page, "#other") - before).sum() > 0
     expect(page.locator("#findings tr.here")).to_have_count(1)
+    row = page.locator("#findings tr.here").inner_text()
+    assert ("doubtful" in row and "20 %" in row) == bool(finding)  # few samples support the second
 
 
 def test_a_click_in_a_plane_moves_both_pictures(visit):
     page = visit("sick")
     before, place = _pixels(page, "#other"), _place(page)
-    page.locator("#main").click(position={"x": 60, "y": 120})
+    box = page.locator("#main").bounding_box()
+    page.locator("#main").click(position={"x": box["width"] * 0.4, "y": box["height"] * 0.2})
     assert _place(page) != place
     assert np.abs(_pixels(page, "#other") - before).sum() > 0
 
@@ -259,13 +213,6 @@ def test_names_and_reasons_never_become_markup(visit):
     expect(page.locator("#title")).to_have_text(HOSTILE)
 
 
-def test_doubtful_findings_are_marked(visit):
-    page = visit("sick")
-    expect(page.locator("#findings tbody tr").nth(1)).to_contain_text("doubtful")
-    expect(page.locator("#findings tbody tr").nth(0)).not_to_contain_text("doubtful")
-    expect(page.locator("#findings tbody tr").nth(1)).to_contain_text("20 %")
-
-
 def test_a_small_screen_shows_one_thing_at_a_time(visit):
     page = visit(size=PHONE)
     fits = "document.documentElement.scrollWidth <= innerWidth"
@@ -284,17 +231,15 @@ def test_a_small_screen_shows_one_thing_at_a_time(visit):
 
 def test_only_the_open_scan_is_held(visit):
     page = visit()
-    for _ in range(2):
-        for name in ("sick", "well"):
-            page.get_by_role("link", name=name).click()
-            expect(page.locator("#title")).to_have_text(name)
-            _wait(page)
+    for name in ("sick", "well", "sick"):
+        page.get_by_role("link", name=name).click()
+        expect(page.locator("#title")).to_have_text(name)
+        _wait(page)
     assert page.locator("head script, script[src*=scans]").count() == 0
 
 
-def test_without_webgl_the_table_is_still_there(chromium, index):
-    arguments = ["--disable-3d-apis", "--no-sandbox"]
-    with chromium.launch(executable_path=CHROMIUM, args=arguments) as browser:
+def test_without_webgl_the_table_is_still_there(launch, index):
+    with launch(args=["--disable-3d-apis", "--no-sandbox"]) as browser:
         page = browser.new_page()
         page.goto(f"{index.as_uri()}#sick")
         expect(page.locator("#loading")).to_contain_text("WebGL 2", timeout=30_000)

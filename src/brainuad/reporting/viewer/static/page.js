@@ -162,6 +162,7 @@ const brainuad = (() => {
       return fact;
     }));
     $('reason').hidden = scan.status === 'done' && !scan.reason;
+    $('reason').className = `alert ${scan.status}`;
     $('reason').textContent = `${scan.status}${scan.reason ? ': ' : ''}${scan.reason}`;
     findings();
     $('files').replaceChildren(...Object.entries({ scan: null, ...scan.files }).map(([name, path]) => {
@@ -180,8 +181,8 @@ const brainuad = (() => {
     const level = scan.threshold ? Math.round(scan.threshold / scan.step) : Math.ceil(scan.top / 2);
     Object.assign($('threshold'), { min: 1, max: Math.max(scan.top, level + 1, 2), step: 1 });
     $('threshold').value = level;
-    $('reset').hidden = !scan.threshold;
-    $('reset').onclick = () => { $('threshold').value = level; draw(); };
+    $('own-threshold').hidden = !scan.threshold;
+    $('own-threshold').onclick = () => { $('threshold').value = level; draw(); };
   }
 
   function findings() {

@@ -80,7 +80,10 @@ class Viewer {
     }
     const { mask, uncertainty } = this.volumes;
     if (mask) [mask.cal_min, mask.cal_max] = [0.5, 1];
-    if (uncertainty) uncertainty.cal_max = uncertainty.global_max || 1;
+    if (uncertainty) { // fades towards zero instead of ending at a threshold
+      uncertainty.colormapType = 1;
+      uncertainty.cal_min = uncertainty.cal_max = uncertainty.global_max || 1;
+    }
     this.reconstruction = volumes.reconstruction
       && await this.read('reconstruction', volumes.reconstruction, 'gray', 1);
     // Copies at every level and more, so that moving the threshold needs no volume.
