@@ -76,7 +76,6 @@ class Viewer {
       this.volumes[name] = volume;
       // Below the threshold nothing is drawn, and a colour means the same whatever the threshold.
       if (name !== 'scan') volume.colormapType = 2;
-      this.main.addVolume(volume);
     }
     const { mask, uncertainty } = this.volumes;
     if (mask) [mask.cal_min, mask.cal_max] = [0.5, 1];
@@ -86,7 +85,8 @@ class Viewer {
     }
     this.reconstruction = volumes.reconstruction
       && await this.read('reconstruction', volumes.reconstruction, 'gray', 1);
-    // Copies at every level and more, so that moving the threshold needs no volume.
+    this.fill(this.main, Object.values(this.volumes));
+    // Voxels at or above each level, so that moving the threshold counts nothing.
     this.counts = new Float64Array(257);
     for (const level of this.volumes.anomaly.img) this.counts[level] += 1;
     for (let level = 255; level >= 0; level--) this.counts[level] += this.counts[level + 1];
@@ -101,7 +101,7 @@ class Viewer {
     const [{ scan }, volume] = [this.volumes, this.reconstruction];
     [volume.cal_min, volume.cal_max] = [scan.cal_min, scan.cal_max];
     this.other.setSliceType(this.main.opts.sliceType);
-    this.other.addVolume(volume);
+    this.fill(this.other, [volume]);
     this.moved(this.main, this.main.frac2mm(this.main.scene.crosshairPos, 0, true));
   }
 
@@ -110,8 +110,15 @@ class Viewer {
     [this.volumes, this.reconstruction] = [{}, null];
   }
 
+  /** All at once: NiiVue uploads every volume to the graphics card each time one is added. */
+  fill(own, volumes) {
+    own.volumes = volumes;
+    own.setVolume(volumes[0], 0);
+  }
+
   empty(own) {
-    while (own.volumes.length) own.removeVolume(own.volumes[own.volumes.length - 1]);
+    own.volumes = own.volumes.slice(0, 1);
+    if (own.volumes.length) own.removeVolume(own.volumes[0]);
   }
 
   async read(name, base64, colormap, opacity) {
