@@ -46,14 +46,12 @@ class Viewer {
   }
 
   moved(own, mm) {
-    if (this.following || !own.volumes.length) return;
-    this.following = true;
+    if (!own.volumes.length) return;
     for (const theirs of this.canvases()) {
-      if (theirs === own || !theirs.volumes.length) continue;
-      theirs.scene.crosshairPos = theirs.mm2frac(mm, 0, true);
-      theirs.drawScene();
+      if (theirs !== own && theirs.volumes.length) {
+        theirs.scene.crosshairPos = theirs.mm2frac(mm, 0, true);
+      }
     }
-    this.following = false;
     this.redraw();
     const values = {};
     for (const volume of this.canvases().flatMap(one => one.volumes)) {
@@ -164,8 +162,7 @@ class Viewer {
   /** Moves the crosshair to a place in world mm. */
   go(mm) {
     this.main.scene.crosshairPos = this.main.mm2frac(mm, 0, true);
-    this.main.drawScene();
-    this.moved(this.main, mm);
+    this.main.createOnLocationChange(); // so that what is said is where it went
   }
 
   centre() { this.go(this.main.frac2mm([0.5, 0.5, 0.5], 0, true)); }
