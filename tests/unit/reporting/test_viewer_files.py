@@ -77,6 +77,10 @@ def test_copies_are_where_the_scan_is_and_of_its_brightness(out):
         assert image.get_data_dtype() == np.uint8
         assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
         assert np.prod(image.shape) < np.prod(SHAPE)
+    # The outline runs around the mask and covers none of it.
+    anomaly, ring = (_volume(data, name).get_fdata() for name in ("anomaly", "mask"))
+    assert not ring[anomaly >= THRESHOLD - 1e-6].any()
+    assert ring.sum() == sum(2 * (a * b + b * c + a * c) for _, (a, b, c), _ in BOXES)
     assert [one["finding"] for one in data["findings"]] == [1, 2]
     assert data["threshold"] == THRESHOLD
     assert not data["reduced"]

@@ -99,9 +99,9 @@ def score_levels(array: np.ndarray, threshold: float | None) -> tuple[np.ndarray
     return np.clip(levels, 0, 255).astype(np.uint8), step
 
 
-def shell(mask: np.ndarray) -> np.ndarray:
-    """The surface voxels of a mask, so that what it marks stays visible inside."""
-    return mask & ~ndimage.binary_erosion(mask)
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The voxels around a mask: the eye sees the mask and what it marks."""
+    return ndimage.binary_dilation(mask) & ~mask
 
 
 def encode(levels: np.ndarray, affine: np.ndarray, slope: float = 1.0, inter: float = 0.0) -> str:

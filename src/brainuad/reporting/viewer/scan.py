@@ -92,7 +92,7 @@ def _content(row: ScanRow, out: Path) -> tuple[dict[str, Any], bytes]:
     volumes = {
         "scan": copies.encode(grey, frame.affine, *grey_scale),
         "anomaly": copies.encode(levels, frame.affine, step),
-        "mask": copies.encode(copies.shell(shown_mask).astype(np.uint8), frame.affine),
+        "mask": copies.encode(copies.outline(shown_mask).astype(np.uint8), frame.affine),
     }
     if "reconstruction" in row.files:
         other = frame.copy(load(row.files["reconstruction"]))
