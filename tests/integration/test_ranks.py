@@ -17,16 +17,17 @@ from tiny import ROOT, write_tiny_cohort
 pytestmark = pytest.mark.slow
 
 SCORED = 5
-SGD = "model.optimizer={_target_:torch.optim.SGD,_partial_:true,lr:0.1}"
+SGD = "model.optimizer={_target_:torch.optim.SGD,_partial_:true,lr:0.01}"
 """Adam turns a gradient of nothing but rounding into a step of full length."""
 
 STREGA = ["experiment=strega_small", "data.slice_size=[32,32]", SGD, "max_epochs=2"]
 MADAD = [
     *("experiment=madad", "data.slice_size=[24,32]", "first_stage.max_epochs=1", "max_epochs=2"),
     "first_stage.model.autoencoder.network.channels=[8]",
-    "first_stage.model.optimizer={_target_:torch.optim.SGD,_partial_:true,lr:0.01}",
-    *("model.network.width=8", "model.network.norm_groups=4", "model.latent_copies=2"),
-    *("model.network.dropout=0", SGD, "model.scheduler=null"),
+    f"first_stage.{SGD}",
+    *("model.network.width=8", "model.network.norm_groups=4"),
+    # Latents kept in half precision turn a rounding error into one of a thousandth.
+    *("model.latent_copies=0", "model.network.dropout=0", SGD, "model.scheduler=null"),
 ]
 
 
