@@ -32,6 +32,7 @@ RUN_PACKAGES = (
     "brainuad.data.",
     "brainuad.evaluation.slices",
     "brainuad.prepare",
+    "brainuad.tracking",
     "lightning.pytorch.",
 )
 """What a run's configuration may name."""
