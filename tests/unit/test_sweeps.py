@@ -62,6 +62,11 @@ def test_every_combination_of_hydras_sweeps_composes(name):
     assert (name in SEARCHES) == bool(_compose(experiment, f"sweep={name}").painted_draws)
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_every_run_of_a_sweep_goes_on_where_it_was(name):
+    assert _compose("experiment=strega_small", f"sweep={name}").ckpt == "last"
+
+
 def test_runs_of_a_sweep_have_folders_of_their_own():
     cfg = _compose("experiment=madad", "sweep=folds_seeds", "data.fold=3", "seed=2")
     assert cfg.paths.output_dir == "runs/madad/folds/fold3_seed2"
@@ -72,10 +77,10 @@ def test_runs_of_a_sweep_have_folders_of_their_own():
 
 def test_the_slurm_launcher_composes_and_can_be_set():
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    cfg = _compose("hydra/launcher=slurm", "trainer.devices=4", "hydra.launcher.partition=gpu")
+    cfg = _compose("hydra/launcher=slurm", "hydra.launcher.partition=gpu")
     launcher = cfg.hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")
-    assert (launcher.tasks_per_node, launcher.gpus_per_node) == (4, 4)
     assert launcher.mem_gb is None
+    assert launcher.additional_parameters.signal.startswith("USR1@")
     assert launcher.partition == "gpu"
     assert launcher.additional_parameters.requeue
