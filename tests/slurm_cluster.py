@@ -143,10 +143,10 @@ class Cluster:
         self.run("mungekey", "--create", f"--keyfile={key}")
         self._daemon(
             *("munged", "--foreground", "--force", f"--key-file={key}"),
-            *(f"--{name}={self.folder}/munge.{name}" for name in ("socket",)),
+            f"--socket={self.folder}/munge.socket",
             *(f"--{name}-file={self.folder}/munge.{name}" for name in ("pid", "log", "seed")),
         )
-        self._until(lambda: (self.folder / "munge.socket").exists(), "munged")
+        self._until((self.folder / "munge.socket").exists, "munged")
         self._daemon("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
         self._daemon("slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", host)
 
