@@ -71,9 +71,7 @@ def train(cfg: DictConfig) -> float | None:
     resume = _resume_point(cfg, out, detector) if detector.learns else None
     write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     print(f"run folder: {out}")
-    logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
-    if hasattr(logger, "log_config"):
-        logger.log_config(config)
+    logger = _logger(cfg, config)
     failures: list[tuple[str, str]] = []
     if detector.learns:
         healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
@@ -114,6 +112,14 @@ def train(cfg: DictConfig) -> float | None:
     if failures:
         raise PartialFailure(failures)
     return record.get("painted", {}).get("mean")
+
+
+def _logger(cfg: DictConfig, config: dict[str, Any]) -> Any:
+    """Who follows the run, told its settings; False for nobody."""
+    logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
+    if hasattr(logger, "log_config"):
+        logger.log_config(config)
+    return logger
 
 
 def _show(
