@@ -16,7 +16,7 @@ from brainuad.checkpoint import read_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
-EPOCHS = 40
+EPOCHS = 20
 SCRIPTS = ROOT / "experiments" / "slurm"
 
 
@@ -47,7 +47,7 @@ def options(base: Path) -> list[str]:
         *(f"data.source={base / 'cohort'}", "data.slice_size=[32,32]", "data.spacing_mm=3"),
         *("model.network.features=[4,8]", "model.network.latent_dim=4", "controls=none"),
         *(f"paths.cache_dir={base / 'cache'}", f"paths.runs_dir={base / 'runs'}"),
-        *("report=false", "jobs=1", "trainer.enable_progress_bar=false"),
+        *("report=false", "jobs=1", "+trainer.enable_progress_bar=false"),
     ]
 
 

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tiny import ROOT
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
 OWN = sorted(p.stem for p in (ROOT / "configs" / "sweep").glob("*.yaml"))
@@ -38,10 +39,11 @@ def test_wandb_sweeps_keep_the_schema_and_set_what_exists(path):
     assert command[-1] == "${args_no_hyphens}"
     fixed = command[3:-1]
     for bound in ("min", "max"):
-        arguments = [
-            f"{key}={spec[bound] if bound in spec else spec['values'][0 if bound == 'min' else -1]}"
+        values = {
+            key: {"value": spec.get(bound, sorted(spec.get("values", [0]))[-(bound == "max")])}
             for key, spec in sweep["parameters"].items()
-        ]
+        }
+        arguments = create_sweep_command_args({"args": values})["args_no_hyphens"]
         # Without a plus, so a key that the experiment has not is an error.
         cfg = _compose(*fixed, *arguments)
         assert cfg.painted_draws > 0
