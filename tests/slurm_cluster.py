@@ -113,11 +113,13 @@ class Cluster:
             time.sleep(0.3)
 
     def close(self) -> None:
-        """Cancels what runs and ends the daemons."""
+        """Cancels what runs, ends the daemons, and kills what they left."""
         if len(self.daemons) == 3:
             with contextlib.suppress(AssertionError, subprocess.SubprocessError):
-                self.run("scancel", "--full", "--signal=KILL", "--user=root")
                 self.run("scancel", "--user=root")
+                limit = time.monotonic() + 15
+                while self.run("squeue", "--noheader").strip() and time.monotonic() < limit:
+                    time.sleep(0.2)
         for daemon in reversed(self.daemons):
             daemon.send_signal(signal.SIGTERM)
         for daemon in self.daemons:
@@ -127,6 +129,19 @@ class Cluster:
                 daemon.kill()
                 daemon.wait()
         self.daemons.clear()
+        for number in self._left():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+
+    def _left(self) -> list[int]:
+        """Processes of this cluster's jobs: they have its configuration in their environment."""
+        mark = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        return found
 
     def _start(self) -> None:
         for name in ("state", "spool"):

@@ -16,7 +16,7 @@ from brainuad.checkpoint import read_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
-EPOCHS = 20
+EPOCHS = 12
 SCRIPTS = ROOT / "experiments" / "slurm"
 
 
