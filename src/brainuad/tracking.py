@@ -145,12 +145,15 @@ class Tracker(WandbLogger):
             if "anomaly" not in view.missing:
                 views[names[scan.subject]] = view
         limit = shared_limit(list(views.values()))
-        pictures = [
-            wandb.Image(Image.open(io.BytesIO(draw_subject(view, limit).jpeg)), caption=name)
-            for name, view in views.items()
-        ]
-        if pictures:
-            self.experiment.log({"anomaly_maps": pictures})
+        # A key each, as a list would want them all of one size.
+        self.experiment.log(
+            {
+                f"anomaly_maps/{name}": wandb.Image(
+                    Image.open(io.BytesIO(draw_subject(view, limit).jpeg))
+                )
+                for name, view in views.items()
+            }
+        )
 
     def _log_weights(self) -> None:
         import torch

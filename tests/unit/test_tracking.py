@@ -66,10 +66,10 @@ def test_falls_back_to_disk_with_one_line(case, deaf, broken, tmp_path, monkeypa
     lines = [line for line in (printed.out + printed.err).splitlines() if line.strip()]
     assert len(lines) == 1
     assert lines[0].startswith("warning: W&B is not reached")
+    wandb.teardown()  # its service has written everything when it ends
     (file,) = Path(tmp_path).glob("wandb/offline-run-*/*.wandb")
     assert config(file)["seed"] == 3
     assert b"secret" not in file.read_bytes()
-    wandb.teardown()
 
 
 def test_a_new_run_in_an_old_folder_has_a_new_id(tmp_path):
