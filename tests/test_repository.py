@@ -46,7 +46,8 @@ ALLOWED = {
     "reporting": SCORING | {"evaluation", "reporting"},
     "card": BASE | {"data"},
     "privacy": BASE,
-    "tracking": SCORING | {"evaluation", "reporting", "checkpoint", "privacy"},
+    "wandb_run": BASE,
+    "tracking": SCORING | {"evaluation", "reporting", "checkpoint", "privacy", "wandb_run"},
 }
 ENTRY_POINTS = {
     "train",

@@ -5,18 +5,12 @@ an account is asked for and the key or the network is missing, that is what happ
 what `brainuad.privacy` lets through is written.
 """
 
-import netrc
-import os
-import secrets
+import functools
 import sys
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from lightning.pytorch.loggers import WandbLogger
@@ -25,14 +19,28 @@ from lightning.pytorch.utilities import rank_zero_only
 from brainuad.data.manifest import Scan
 from brainuad.files import write_text
 from brainuad.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
-
-PROBE_S, INIT_S, FINISH_S = 5.0, 30.0, 300.0
-"""How long the network is waited for: to answer, to open a run, to send the rest of it."""
+from brainuad.wandb_run import one_line, open_run
 
 CURVE_POINTS = 100
 
 OBJECTIVE = "val/painted_AP"
 """What `wandb sweep` maximises, see `brainuad.painted`."""
+
+
+def _harmless(method: Callable[..., None]) -> Callable[..., None]:
+    """Whatever W&B meets, the run goes on: one line, and no tracking any more."""
+
+    @functools.wraps(method)
+    def call(self: "Tracker", *args: Any, **kwargs: Any) -> None:
+        if self.broken:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.broken = True
+            print(f"warning: W&B failed ({one_line(error)}); the run is no longer tracked")
+
+    return rank_zero_only(call)
 
 
 class Tracker(WandbLogger):
@@ -58,17 +66,23 @@ class Tracker(WandbLogger):
     ) -> None:
         self.pictures = pictures
         self.folder = Path(folder)
+        self.broken = False
         run = None
         if (getattr(rank_zero_only, "rank", None) or 0) == 0:
-            run = _start(project, name, self.folder, offline, ckpt is not None)
+            run = open_run(project, name, self.folder, offline, ckpt is not None)
         super().__init__(name=name, save_dir=folder, project=project, experiment=run, offline=True)
 
-    @rank_zero_only
+    @_harmless
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Of a step or an epoch."""
+        super().log_metrics(metrics, step)
+
+    @_harmless
     def log_config(self, config: Mapping[str, Any]) -> None:
         """The settings that may leave the machine."""
         self.experiment.config.update(public(config, CONFIG), allow_val_change=True)
 
-    @rank_zero_only
+    @_harmless
     def log_results(self, scans: Sequence[Scan], record: Mapping[str, Any]) -> None:
         """What the run folder holds at the end of a run; files that are missing are left out.
 
@@ -186,101 +200,12 @@ def ending() -> Iterator[None]:
         # Not imported where it was not asked for.
         run = getattr(sys.modules.get("wandb"), "run", None)
         if run is not None:
-            run.finish(exit_code=status)
-
-
-def _start(project: str, name: str, folder: Path, offline: bool, resume: bool) -> Any:
-    import wandb
-
-    # Tables are staged there until they are sent; the default is in the user's home.
-    os.environ["WANDB_DATA_DIR"] = str(folder / "wandb")
-    identity = _identity(folder, resume)
-    wanted = "offline" if offline else os.environ.get("WANDB_MODE", "online")
-    reason = _unusable() if wanted == "online" else None
-    mode = "offline" if reason is not None else wanted
-    where: dict[str, Any] = {"project": project, "name": name, "dir": str(folder), "id": identity}
-    run = None
-    if mode == "online":
-        try:
-            run = wandb.init(**where, resume="allow", settings=_settings("online"))
-        except Exception as error:  # whatever W&B meets, the training goes on without it
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            wandb.teardown()
-            mode = "offline"
-    if reason is not None:
-        print(f"warning: W&B is not reached ({reason}); tracking offline, in {folder / 'wandb'}")
-    if run is None:
-        run = wandb.init(**where, settings=_settings(mode))
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return run
-
-
-def _settings(mode: Any) -> Any:
-    """Nothing of the machine, the user, the code or the terminal."""
-    import wandb
-
-    return wandb.Settings(
-        mode=mode,
-        console="off",
-        silent=True,
-        save_code=False,
-        disable_code=True,
-        disable_git=True,
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-        host="",
-        username="",
-        email="",
-        program="train.py",
-        init_timeout=INIT_S,
-        finish_timeout=FINISH_S,
-    )
-
-
-def _identity(folder: Path, resume: bool) -> str:
-    """The id of the run: an agent's, the folder's own where it is gone on with, or a new one."""
-    path = folder / "wandb" / "run_id"
-    given = os.environ.get("WANDB_RUN_ID")
-    kept = path.read_text(encoding="utf-8").strip() if resume and path.is_file() else None
-    identity = given or kept or secrets.token_hex(4)
-    write_text(path, f"{identity}\n")
-    return identity
-
-
-def _unusable() -> str | None:
-    """Why W&B cannot be used now; None where it can."""
-    import wandb
-
-    settings = wandb.setup().settings
-    if not (settings.api_key or settings.identity_token_file or _in_netrc(settings.base_url)):
-        return "no key; run `wandb login`, or leave logger.offline=true"
-    found: list[str] = ["no answer"]
-
-    def probe() -> None:
-        try:
-            with urllib.request.urlopen(settings.base_url, timeout=PROBE_S):
-                found.clear()
-        except urllib.error.HTTPError:
-            found.clear()  # it answered
-        except (OSError, ValueError) as error:
-            found[0] = str(getattr(error, "reason", error))
-
-    # A name server that does not answer keeps no timeout but this one.
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(PROBE_S)
-    return f"{settings.base_url}: {found[0]}" if found else None
-
-
-def _in_netrc(url: str) -> bool:
-    """Whether `wandb login` left a key. Asked of the file: wandb's own ways print or ask."""
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return netrc.netrc(path).authenticators(urlsplit(url).hostname or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+            try:
+                run.finish(exit_code=status)
+            except Exception as error:
+                print(f"warning: W&B failed ({one_line(error)}) at the end of the run")
+                with suppress(Exception):
+                    sys.modules["wandb"].teardown()
 
 
 def _figures(about: Mapping[str, Any]) -> dict[str, float]:
