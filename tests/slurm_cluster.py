@@ -102,7 +102,7 @@ class Cluster:
         words = self.run("scontrol", "--oneliner", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, job: str, *states: str, seconds: float = 120) -> dict[str, str]:
+    def wait(self, job: str, *states: str, seconds: float = 240) -> dict[str, str]:
         """Waits until the job is in one of the states, final ones when none is given."""
         limit = time.monotonic() + seconds
         while True:
