@@ -113,6 +113,16 @@ def train_steps(detector: AnomalyDetector, batch: Batch, steps: int) -> list[flo
     return losses
 
 
+def check_every_parameter_learns(detector: AnomalyDetector, batch: Batch) -> None:
+    """In every step: a parameter without a gradient stops DDP, or is dead weight."""
+    detector.train()
+    detector.zero_grad()
+    detector.loss(batch)["loss"].backward()
+    without = [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
+    detector.zero_grad()
+    assert not without
+
+
 def check_learns(losses: list[float]) -> None:
     """The loss falls."""
     fifth = max(len(losses) // 5, 1)

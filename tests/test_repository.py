@@ -19,7 +19,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
 
 # What each layer may import of the others, DESIGN section 3; the entry points may import all.
-BASE = {"types", "errors", "files"}
+BASE = {"types", "errors", "files", "ranks"}
 LOWER = BASE | {"data", "preparation", "networks", "diffusion", "inpainting"}
 SCORING = BASE | {"data", "preparation", "postprocess", "metrics"}
 ALLOWED = {
@@ -28,6 +28,8 @@ ALLOWED = {
     "files": BASE,
     "cli": BASE,
     "provenance": BASE,
+    "ranks": {"files"},
+    "preemption": BASE,
     "callbacks": BASE | {"networks"},
     "instantiate": BASE,
     "data": LOWER,
@@ -51,6 +53,7 @@ ALLOWED = {
 }
 ENTRY_POINTS = {
     "train",
+    "fitting",
     "predict",
     "evaluate",
     "prepare",

@@ -16,9 +16,9 @@ from brainuad.networks.layout import channels_last
 
 
 class StepSeed(Callback):
-    """Seeds every training step by (seed, step, rank).
+    """Seeds every batch by (seed, number of the batch, rank).
 
-    So the noise, dropout and masks of a step are the same in a run that was killed and resumed
+    So the noise, dropout and masks of a batch are the same in a run that was killed and resumed
     as in one that was not, and no random state needs saving.
 
     Args:
@@ -32,7 +32,9 @@ class StepSeed(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seeds torch on all devices."""
-        words = np.random.SeedSequence([self.seed, trainer.global_step, trainer.global_rank])
+        words = np.random.SeedSequence(
+            [self.seed, trainer.fit_loop.total_batch_idx, trainer.global_rank]
+        )
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
 
 
@@ -72,8 +74,8 @@ class History(Callback):
 class ChannelsLast(Callback):
     """Trains in the memory layout that convolutions are fastest in; `model_score` scores in it."""
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Converts the weights."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Converts the weights, before DDP lays out its buckets like them: later, sums go wrong."""
         channels_last(pl_module)
 
 
@@ -95,3 +97,35 @@ class EMA(WeightAveraging):
 
         # Statistics of a batch normalisation are averages already.
         super().__init__(use_buffers=False, avg_fn=average)
+
+
+class Compile(Callback):
+    """Compiles what is trained by `torch.compile`, for the time of the training.
+
+    The networks, not the whole module, which logs. Weights and their names stay as they are.
+
+    Args:
+        backend: of torch.compile.
+    """
+
+    METHODS = ("forward", "encode", "decode")
+
+    def __init__(self, backend: str = "inductor") -> None:
+        self.backend = backend
+        self._compiled: list[tuple[torch.nn.Module, str]] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts compiled methods in front of the networks' own."""
+        for network in pl_module.children():
+            if any(parameter.requires_grad for parameter in network.parameters()):
+                for name in self.METHODS:
+                    if hasattr(network, name):
+                        compiled = torch.compile(getattr(network, name), backend=self.backend)
+                        setattr(network, name, compiled)
+                        self._compiled.append((network, name))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Takes them away."""
+        for network, name in self._compiled:
+            delattr(network, name)
+        self._compiled = []

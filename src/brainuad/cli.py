@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import InputError, PartialFailure, Stopped
 
-BAD_INPUT, SOME_FAILED = 2, 3
+FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
+BAD_INPUT, SOME_FAILED, STOPPED = 2, 3, 143
 
 
 def run_cli(
@@ -19,7 +20,8 @@ def run_cli(
 ) -> int:
     """Parses `argv` and runs `function`; returns the exit status.
 
-    Status 2 for bad input, 3 when some subjects failed and the rest was done.
+    Status 2 for bad input, 3 when some subjects failed and the rest was done, 143 when a signal
+    stopped the work and it was saved.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     words = list(sys.argv[1:] if argv is None else argv)
@@ -38,10 +40,11 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    debug = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    debug = "--debug" in sys.argv or os.environ.get(DEBUG, os.environ.get(FULL_ERROR)) == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     # Hydra then raises instead of printing its own page, and the guard below says it in one line.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # The ranks that Lightning launches get the words without --debug, and the environment.
+    ours = {FULL_ERROR: "1", DEBUG: "1" if debug else "0"}
     caught: list[Exception] = []
 
     @functools.wraps(task)
@@ -60,7 +63,14 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     )(job)
 
     def run() -> int:
-        main()
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            main()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                os.environ |= {} if value is None else {name: value}
         if caught:
             raise caught[0]
         return 0
@@ -72,25 +82,35 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
     try:
         return function()
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        return 130
+        message, status = "interrupted; what was finished is kept", 130
+    except Stopped as stopped:
+        message, status = f"stopped by {stopped}", STOPPED
     except Exception as error:
         if debug:
             raise
-        known = _known(error)
-        if isinstance(known, PartialFailure):
-            print(str(known), file=sys.stderr)
-            return SOME_FAILED
-        if known is not None:
-            print(f"error: {' '.join(str(known).split())}", file=sys.stderr)
-            return BAD_INPUT
-        message = " ".join(str(error).split())
-        print(
-            f"internal error: {type(error).__name__}: {message} (run with --debug for the "
-            "traceback, and please report it)",
-            file=sys.stderr,
-        )
-        return 1
+        message, status = _explain(error)
+    print(message, file=sys.stderr)
+    return status
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """What the user reads, and the exit status."""
+    known = _known(error)
+    if isinstance(known, PartialFailure):
+        return str(known), SOME_FAILED
+    if known is not None:
+        return f"error: {' '.join(str(known).split())}", BAD_INPUT
+    if _lost_peer(error):
+        return "error: another process of this job ended; it said why", 1
+    message = " ".join(str(error).split())
+    hint = "(run with --debug for the traceback, and please report it)"
+    return f"internal error: {type(error).__name__}: {message} {hint}", 1
+
+
+def _lost_peer(error: Exception) -> bool:
+    """Whether this is but the echo of another rank's end, in the words of gloo or NCCL."""
+    words = str(error)
+    return isinstance(error, RuntimeError) and ("gloo" in words or "NCCL" in words)
 
 
 def _known(error: BaseException | None) -> BaseException | None:

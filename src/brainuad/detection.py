@@ -16,6 +16,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.data.slices import load_scan
@@ -95,7 +96,7 @@ def write_maps(
     trained_on: Collection[str] = (),
     keep_input: bool = False,
 ) -> Written:
-    """Writes `<subject>_anomaly.nii.gz` of each scan, on its prepared grid.
+    """Writes `<subject>_anomaly.nii.gz` of each scan, on its prepared grid; ranks share the scans.
 
     Beside it `_reconstruction` and `_uncertainty` where the method makes them.
 
@@ -110,14 +111,15 @@ def write_maps(
     """
     record = out / "maps.json"
     stamp = _stamp(stamp, scans)
-    if not record.is_file() or json.loads(record.read_text(encoding="utf-8")).get("stamp") != stamp:
+    if ranks.rank() == 0 and _stamp_in(record) != stamp:
         for kind in KINDS:
             for old in out.glob(f"*_{kind}.nii.gz"):
                 old.unlink()
         write_json(record, {"stamp": stamp, "trained_on": sorted(trained_on)})
+    ranks.barrier()
     failures: Failures = []
     seconds: list[float] = []
-    for scan in track(scans, description=title):
+    for scan in track(ranks.share(scans), description=title):
         target = out / f"{scan.subject}_anomaly.nii.gz"
         if target.is_file():
             continue
@@ -137,6 +139,7 @@ def write_maps(
         # The map comes last: a subject that has one is done.
         write_volume(target, found.anomaly_map[0].numpy(), affine)
         seconds.append(time.perf_counter() - start)
+    failures, seconds = ranks.gather(failures), ranks.gather(seconds)
     return Written(failures, float(np.mean(seconds)) if seconds else 0.0)
 
 
@@ -218,6 +221,12 @@ def write_masks(
         except InputError as error:
             failures.append((scan.subject, str(error)))
     return failures
+
+
+def _stamp_in(record: Path) -> str | None:
+    if not record.is_file():
+        return None
+    return json.loads(record.read_text(encoding="utf-8")).get("stamp")
 
 
 def _stamp(model: str, scans: Sequence[Scan]) -> str:

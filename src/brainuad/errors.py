@@ -16,3 +16,10 @@ class PartialFailure(Exception):
     def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
         lines = "\n".join(f"  {subject}: {reason}" for subject, reason in failures)
         super().__init__(f"{len(failures)} subject(s) failed, the others were done:\n{lines}")
+
+
+class Stopped(BaseException):
+    """A signal stopped the work, and it was saved; entry points exit with status 143.
+
+    Not an `Exception`: nothing on the way is to handle it.
+    """

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -35,6 +37,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Keeps `path` to this process for the block; others that ask wait.
+
+    Processes of one run, and runs of one sweep, want the same cached things at the same time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -15,6 +15,7 @@ from rich.progress import track
 from brainuad.data.manifest import Scan
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
+from brainuad.files import lock
 from brainuad.preparation.tissue import TissueInput
 
 Failures = list[tuple[str, str]]
@@ -38,11 +39,12 @@ def as_input(
     if tissue is None:
         return tuple(scans), []
     tasks = [(scan, tissue, _target(scan, tissue, Path(cache_dir))) for scan in scans]
-    todo = [task for task in tasks if not task[2].is_file()]
     failures: Failures = []
-    for scan, reason in track(_run(todo, jobs), description="tissue maps", total=len(todo)):
-        if reason is not None:
-            failures.append((scan.subject, reason))
+    with lock(Path(cache_dir) / "tissue"):
+        todo = [task for task in tasks if not task[2].is_file()]
+        for scan, reason in track(_run(todo, jobs), description="tissue maps", total=len(todo)):
+            if reason is not None:
+                failures.append((scan.subject, reason))
     made = tuple(replace(scan, image=target) for scan, _, target in tasks if target.is_file())
     return made, failures
 

@@ -31,6 +31,7 @@ RUN_PACKAGES = (
     "brainuad.callbacks",
     "brainuad.data.",
     "brainuad.evaluation.slices",
+    "brainuad.preemption",
     "brainuad.prepare",
     "brainuad.tracking",
     "lightning.pytorch.",

@@ -19,6 +19,7 @@ from brainuad.data.folder import RawScan, assign_splits
 from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
 from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
+from brainuad.files import lock
 from brainuad.instantiate import instantiate
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:
 
     recipe = {key: value for key, value in parameters.items() if key != "jobs"}
     out = Path(cache_dir) / "cohorts" / f"phantom-{_digest(recipe)}"
-    if not (out / MANIFEST).is_file():
-        write_phantom_cohort(out, **parameters)
+    with lock(out):
+        if not (out / MANIFEST).is_file():
+            write_phantom_cohort(out, **parameters)
     return read_cohort(out)
 
 
@@ -108,9 +110,10 @@ def folder_cohort(
     normalise = Percentile(low_percentile, high_percentile)
     rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
     out = Path(cache_dir) / "cohorts" / f"{source.stem}-{_digest([rows, repr((steps, normalise))])}"
-    if (out / MANIFEST).is_file():
-        return read_cohort(out)
-    return prepare_cohort(raw, steps, normalise, Limits(), out, source)
+    with lock(out):
+        if (out / MANIFEST).is_file():
+            return read_cohort(out)
+        return prepare_cohort(raw, steps, normalise, Limits(), out, source)
 
 
 def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:

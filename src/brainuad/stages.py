@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
 from omegaconf import DictConfig, open_dict
 
 from brainuad import __version__
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import hash_weights, write_json
+from brainuad.files import hash_weights, lock, write_json
 from brainuad.instantiate import resolve
 
 if TYPE_CHECKING:
@@ -223,17 +222,20 @@ def _without_neutral(value: Any) -> Any:
 
 
 def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]) -> None:
-    """Trains unless another process does; that one is waited for."""
-    from lightning.pytorch.utilities import rank_zero_only
+    """Trains unless another run does; that one is waited for.
 
-    model.parent.mkdir(parents=True, exist_ok=True)
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        # The other ranks of a run train together with the first, which holds the lock.
+    The first rank holds the lock and decides; the other ranks of the run do as it does.
+    """
+    from brainuad import ranks
+
+    if ranks.rank() == 0:
+        with lock(model):
+            if ranks.decide(model.parent, "train", not model.is_file()):
+                _train(cfg, train)
+                ranks.barrier()
+    elif ranks.decide(model.parent, "train", None):
         _train(cfg, train)
-        return
-    with FileLock(model.with_name(".lock")):
-        if not model.is_file():
-            _train(cfg, train)
+        ranks.barrier()
 
 
 def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:

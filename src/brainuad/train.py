@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from brainuad.cli import run_hydra
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import PartialFailure
 from brainuad.files import write_json, write_text
 from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
 
@@ -25,19 +25,11 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Entry point of `train.py` and `brainuad-train`; returns the exit status."""
-    return run_hydra("train", tracked)
-
-
-def tracked(cfg: DictConfig) -> float | None:
-    """`train`; where a tracker follows it, its run ends with this one."""
-    from brainuad.tracking import ending
-
-    with ending():
-        return train(cfg)
+    return run_hydra("train", train)
 
 
 def train(cfg: DictConfig) -> float | None:
-    """One run, from the cohort to the report.
+    """One run, from the cohort to the report; every rank of a distributed one calls it.
 
     Returns:
         What sweeps maximise, `brainuad.painted`; None unless `painted_draws` asks for it.
@@ -46,21 +38,34 @@ def train(cfg: DictConfig) -> float | None:
         InputError: bad input.
         PartialFailure: some subjects failed, everything else is done.
     """
+    from brainuad import ranks
+    from brainuad.preemption import stoppable
+    from brainuad.tracking import ending
+
+    ranks.behave()
+    _quieten()
+    cfg.paths.output_dir = ranks.decide(Path(cfg.paths.cache_dir), "folder", _output_dir(cfg))
+    with ending(), stoppable():
+        return _run(cfg)
+
+
+def _run(cfg: DictConfig) -> float | None:
+    """A run in its folder; a first stage is one too."""
     from lightning import seed_everything
 
-    from brainuad import provenance
+    from brainuad import provenance, ranks
     from brainuad.card import card_of
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
+    from brainuad.fitting import fit, resume_point
     from brainuad.inputs import as_input
     from brainuad.stages import build_on, with_first_stage
 
     started = time.time()
-    _quieten()
-    out = _output_dir(cfg)
+    out = Path(cfg.paths.output_dir)
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
     cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
-    first_stage = with_first_stage(cfg, cohort, train)
+    first_stage = with_first_stage(cfg, cohort, _run)
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
@@ -68,8 +73,9 @@ def train(cfg: DictConfig) -> float | None:
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
-    resume = _resume_point(cfg, out, detector) if detector.learns else None
-    write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    resume = resume_point(cfg, out, detector) if detector.learns else None
+    if ranks.rank() == 0:
+        write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     print(f"run folder: {out}")
     logger = _logger(cfg, config)
     failures: list[tuple[str, str]] = []
@@ -86,7 +92,7 @@ def train(cfg: DictConfig) -> float | None:
         if first_stage is not None:
             build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
         datamodule.training_set = detector.training_set
-        _fit(cfg, detector, datamodule, resume, logger)
+        fit(cfg, detector, datamodule, resume, logger)
         failures += bad + datamodule.failures
         # Lightning leaves it on the CPU, where a large autoencoder would take hours.
         detector.to(device(cfg.device))
@@ -101,8 +107,11 @@ def train(cfg: DictConfig) -> float | None:
         "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
         "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
         "fit_s": fitted - started,
+        "ranks": ranks.count(),
     }
     failures += detect_and_score(cfg, detector, cohort, out, record)
+    if ranks.rank() != 0:
+        return None
     # A subject that failed early fails later too: its first reason is the one to know.
     failures = list(dict(reversed(failures)).items())[::-1]
     record["failures"] = failures
@@ -142,7 +151,11 @@ def detect_and_score(
     out: Path,
     record: dict[str, Any],
 ) -> list[tuple[str, str]]:
-    """Maps, threshold, model file, masks and scores; fills in `record`; returns the failures."""
+    """Maps, threshold, model file, masks and scores; fills in `record`; returns the failures.
+
+    Ranks share the scans that are detected; what comes after is done by the first one alone.
+    """
+    from brainuad import ranks
     from brainuad.checkpoint import save_model, weights_hash
     from brainuad.detection import model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
@@ -151,10 +164,12 @@ def detect_and_score(
     from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)
+    first = ranks.rank() == 0
     if cfg.painted_draws:
         failures += measure(cfg, detector, cohort, out, record)
     if not cfg.predict:
-        save_model(detector, out / "model.ckpt")
+        if first:
+            save_model(detector, out / "model.ckpt")
         return failures
     sequence, prepared = cfg.data.sequence, out / "prepared"
     postprocess = instantiate(cfg.postprocess)
@@ -172,6 +187,9 @@ def detect_and_score(
     written = write_maps(
         seen, prepared, score, stamp, "detecting", trained_on, keep_input=tissue is not None
     )
+    ranks.part()
+    if not first:
+        return failures
     record["wall_time_per_volume_s"] = written.seconds_per_volume
     failures += bad + written.failures
     threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
@@ -238,11 +256,13 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # A first stage is frozen, on purpose.
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    # On a cluster's login node, or where one rank is enough.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     # The loader's workers are a setting here, and on two cores none is best.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
-def _output_dir(cfg: DictConfig) -> Path:
+def _output_dir(cfg: DictConfig) -> str:
     """The run folder; `ckpt=last` goes on in the newest one of this name that has a checkpoint."""
     out = Path(cfg.paths.output_dir)
     last = Path("checkpoints") / "last.ckpt"
@@ -251,55 +271,4 @@ def _output_dir(cfg: DictConfig) -> Path:
         # A folder that the user named is the one he means, with or without a checkpoint.
         if runs and cfg.paths.output_dir == cfg.paths.default_output_dir:
             out = runs[-1].parent.parent
-            cfg.paths.output_dir = str(out)
-    return out
-
-
-def _resume_point(cfg: DictConfig, out: Path, detector: "AnomalyDetector") -> Path | None:
-    """The checkpoint to go on from, if one was asked for and is there."""
-    from brainuad.checkpoint import read_checkpoint
-
-    if cfg.ckpt is None:
-        return None
-    path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
-    if cfg.ckpt == "last" and not path.is_file():
-        print(f"no checkpoint in {path.parent} yet: starting from the beginning")
-        return None
-    _check_resumable(path, read_checkpoint(path), detector)
-    print(f"resuming from {path}")
-    return path
-
-
-def _fit(
-    cfg: DictConfig,
-    detector: "AnomalyDetector",
-    datamodule: "HealthyDataModule",
-    resume: Path | None,
-    logger: Any,
-) -> None:
-    """Trains, from a checkpoint where there is one, and leaves the best weights in the detector."""
-    from lightning.pytorch import Trainer
-
-    from brainuad.checkpoint import read_checkpoint
-
-    callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
-    trainer: Trainer = instantiate(
-        cfg.trainer, callbacks=list(callbacks), logger=logger, packages=RUN_PACKAGES
-    )
-    trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
-    if best.is_file():
-        detector.load_state_dict(read_checkpoint(best)["state_dict"])
-
-
-def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: "AnomalyDetector") -> None:
-    saved = checkpoint.get("brainuad", {}).get("run", {})
-    now = detector.card["run"]
-    differing = [key for key in now if saved.get(key) != now[key]]
-    if differing:
-        raise InputError(
-            f"{path}: was made with another {', '.join(differing)}; repeat the command it was "
-            "made with (config.yaml beside it) or start without ckpt"
-        )
+    return str(out)

@@ -14,7 +14,7 @@ def test_layout_changes_and_values_do_not():
     volume = nn.Conv3d(2, 4, 3)
     image = torch.rand(2, 3, 8, 8)
     before = network(image)
-    ChannelsLast().on_fit_start(None, nn.ModuleList([network, volume]))
+    ChannelsLast().setup(None, nn.ModuleList([network, volume]), "fit")
     assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert volume.weight.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(network(image), before)

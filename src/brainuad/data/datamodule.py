@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from brainuad.data.augment import Augment
+from brainuad.data.batches import EpochBatches, EpochLoader
 from brainuad.data.manifest import Cohort
-from brainuad.data.slices import EpochSampler, TileDataset, build_cache
+from brainuad.data.slices import TileDataset, build_cache
 from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 
@@ -78,15 +79,15 @@ class HealthyDataModule(LightningDataModule):
                 )
                 self.failures += failures
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> EpochLoader:
         """Shuffled, augmented training tiles."""
         return self._loader("train", self.augment, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> EpochLoader:
         """Validation tiles in order, as they are."""
         return self._loader("val", None, shuffle=False)
 
-    def _loader(self, split: str, augment: Augment | None, shuffle: bool) -> DataLoader[Any]:
+    def _loader(self, split: str, augment: Augment | None, shuffle: bool) -> EpochLoader:
         tiles = TileDataset(self.folders[split], augment, self.seed)
         dataset: Dataset[Any] = tiles
         if self.training_set is not None:
@@ -94,13 +95,5 @@ class HealthyDataModule(LightningDataModule):
         world, rank = (
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         )
-        sampler = EpochSampler(
-            dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=self.seed
-        )
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )
+        batches = EpochBatches(len(dataset), self.batch_size, world, rank, shuffle, self.seed)  # type: ignore[arg-type]
+        return EpochLoader(dataset, batches, self.num_workers)

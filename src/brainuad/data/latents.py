@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -76,9 +75,7 @@ def build_latents(
         copies, seed = 1, None
     recipe = json.dumps([tiles.folder.name, repr(tiles.augment), seed, copies, key])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of one run, and runs of one sweep, ask for the same latents at the same time.
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with files.lock(folder):
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
                 _fill(tiles, encode, temporary, copies)

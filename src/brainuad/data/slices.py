@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import track
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from brainuad import files
 from brainuad.data.augment import Augment
@@ -61,17 +61,6 @@ class TileDataset(Dataset):
         return Batch(image, brain_mask)
 
 
-class EpochSampler(DistributedSampler):
-    """Yields (epoch, index), so that a worker knows the epoch of each sample.
-
-    Being a `DistributedSampler`, it is used by Lightning as it is, and told each epoch.
-    """
-
-    def __iter__(self):
-        """Yields `Key`s of this rank, in an order that only (seed, epoch) decides."""
-        return ((self.epoch, index) for index in super().__iter__())
-
-
 def build_cache(
     scans: Sequence[Scan],
     tiling: Tiling,
@@ -103,9 +92,10 @@ def build_cache(
     ]
     recipe = json.dumps([described, repr(tiling), min_brain_fraction, dtype])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    if not folder.is_dir():
-        with files.atomic_folder(folder) as temporary:
-            _fill_cache(scans, tiling, temporary, min_brain_fraction, dtype)
+    with files.lock(folder):
+        if not folder.is_dir():
+            with files.atomic_folder(folder) as temporary:
+                _fill_cache(scans, tiling, temporary, min_brain_fraction, dtype)
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     return folder, [(subject, reason) for subject, reason in meta["failures"]]
 

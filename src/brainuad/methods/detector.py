@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import TileDataset
 from brainuad.data.tiling import Tiling
@@ -104,7 +105,8 @@ class AnomalyDetector(LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs every term of the loss."""
-        return self._step("train", batch)
+        samples = len(batch[0])
+        return self._step("train", batch) * ranks.relative_share(samples, self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same terms on healthy validation subjects."""

@@ -24,6 +24,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.tiling import Tiling
 from brainuad.methods.corruption import draw_boxes, paint_boxes
@@ -134,5 +135,5 @@ class StRegA(ReconstructionDetector):
         terms = {"loss": total, "l1": l1, "kl": kl, "context": context}
         if self.geco is not None:
             terms["theta"] = self.geco.theta.clone()
-            self.geco.update(l1.detach())
+            self.geco.update(ranks.mean(l1.detach(), len(image)))
         return terms

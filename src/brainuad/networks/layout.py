@@ -15,4 +15,5 @@ def channels_last(module: nn.Module) -> None:
     for parameter in module.parameters():
         layout = _LAYOUTS.get(parameter.ndim)
         if layout is not None:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
+            # A clone, because `contiguous` leaves a single channel as it is, and its gradient not.
+            parameter.data = parameter.data.clone(memory_format=layout)

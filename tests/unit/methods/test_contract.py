@@ -90,5 +90,11 @@ def test_learns(trained):
     contract.check_learns(trained[2])
 
 
+def test_every_parameter_learns(trained):
+    if not trained[0].learns:
+        pytest.skip("a method without learning")
+    contract.check_every_parameter_learns(*trained[:2])
+
+
 def test_planted_lesion(trained):
     contract.check_planted_lesion(*trained[:2])

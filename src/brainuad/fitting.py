@@ -1,0 +1,89 @@
+"""The training itself: where it goes on, on how many devices, and which weights it leaves."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig
+
+from brainuad.checkpoint import read_checkpoint
+from brainuad.data.datamodule import HealthyDataModule
+from brainuad.errors import InputError
+from brainuad.files import atomic_path, remove_leftovers
+from brainuad.instantiate import RUN_PACKAGES, instantiate
+from brainuad.methods.detector import AnomalyDetector
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there; Lightning's own may move between file systems."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Writes beside `path`, then renames."""
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path | None:
+    """The checkpoint to go on from, if one was asked for and is there."""
+    if cfg.ckpt is None:
+        return None
+    path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
+    if cfg.ckpt == "last" and not path.is_file():
+        print(f"no checkpoint in {path.parent} yet: starting from the beginning")
+        return None
+    _check_resumable(path, read_checkpoint(path), detector)
+    print(f"resuming from {path}")
+    return path
+
+
+def fit(
+    cfg: DictConfig,
+    detector: AnomalyDetector,
+    datamodule: HealthyDataModule,
+    resume: Path | None,
+    logger: Any = False,
+) -> None:
+    """Trains, from a checkpoint where there is one, and leaves the best weights in the detector."""
+    callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
+    remove_leftovers(Path(cfg.paths.output_dir))
+    # The data module deals the samples to the ranks itself.
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        callbacks=list(callbacks),
+        logger=logger,
+        plugins=[AtomicCheckpoints()],
+        use_distributed_sampler=False,
+        packages=RUN_PACKAGES,
+    )
+    _say_batch(trainer, datamodule.batch_size)
+    trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    if best.is_file():
+        detector.load_state_dict(read_checkpoint(best)["state_dict"])
+
+
+def _say_batch(trainer: Trainer, batch_size: int) -> None:
+    """What a step of the optimiser is an average of; the rate is never scaled behind one's back."""
+    devices, steps = trainer.world_size, trainer.accumulate_grad_batches
+    if devices * steps > 1:
+        print(
+            f"batch: {batch_size} tiles x {devices} devices x {steps} accumulated = "
+            f"{batch_size * devices * steps}; the learning rate is as configured, not scaled by it"
+        )
+
+
+def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: AnomalyDetector) -> None:
+    saved = checkpoint.get("brainuad", {}).get("run", {})
+    now = detector.card["run"]
+    differing = [key for key in now if saved.get(key) != now[key]]
+    if differing:
+        raise InputError(
+            f"{path}: was made with another {', '.join(differing)}; repeat the command it was "
+            "made with (config.yaml beside it) or start without ckpt"
+        )

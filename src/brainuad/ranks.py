@@ -1,0 +1,146 @@
+"""The processes that train together: which one this is, and what they tell one another.
+
+A single process is rank 0 of 1. The ranks meet when the first training starts; before, the first
+one tells the others by a file what it decided.
+"""
+
+import atexit
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from brainuad.files import write_json
+
+Item = TypeVar("Item")
+
+LAUNCHERS = {
+    "SLURM_PROCID": ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
+    "TORCHELASTIC_RUN_ID": ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"),
+}
+"""Variables that tell the start of a job from any other one, by the one that tells a launcher."""
+
+
+def rank() -> int:
+    """Of this process; from the launcher's environment as long as the ranks have not met."""
+    if _met():
+        return distributed.get_rank()
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", None) or 0
+
+
+def count() -> int:
+    """Of the processes that have met; 1 before."""
+    return distributed.get_world_size() if _met() else 1
+
+
+def barrier() -> None:
+    """Waits for all."""
+    if _met():
+        distributed.barrier()
+
+
+def share(items: Sequence[Item]) -> list[Item]:
+    """This rank's part of a list that all have."""
+    return list(items[rank() :: count()]) if _met() else list(items)
+
+
+def gather(items: Sequence[Item]) -> list[Item]:
+    """The parts of all ranks, one behind the other, on each."""
+    if count() == 1:
+        return list(items)
+    parts: list[list[Item]] = [[] for _ in range(count())]
+    distributed.all_gather_object(parts, list(items))
+    return [item for part in parts for item in part]
+
+
+@torch.no_grad()
+def mean(value: Tensor, weight: float = 1.0) -> Tensor:
+    """Weighted mean over the ranks of a scalar tensor, which is left as it is."""
+    if count() == 1:
+        return value
+    pair = torch.stack([value.float() * weight, torch.full_like(value, weight).float()])
+    distributed.all_reduce(pair)
+    return (pair[0] / pair[1]).to(value)
+
+
+def relative_share(samples: int, device: torch.device) -> Tensor | float:
+    """This rank's samples of a step over the mean of all ranks: 1 where they are dealt evenly.
+
+    The ranks' gradients are averaged; with this factor they are averaged over samples.
+    """
+    if count() == 1:
+        return 1.0
+    own = torch.full((), float(samples), device=device)
+    return own / mean(own)
+
+
+def decide(folder: Path, key: str, value: Any) -> Any:
+    """The first rank's `value`, on all ranks, before they have met.
+
+    Args:
+        folder: that all ranks see.
+        key: of the decision, once a job.
+        value: plain; the first rank's counts.
+    """
+    path = folder / f".{_job()}-{key}.json"
+    if rank() == 0:
+        write_json(path, value)
+        atexit.register(path.unlink, missing_ok=True)
+        return value
+    while not path.is_file():
+        time.sleep(0.2)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def part() -> None:
+    """Ends the meeting; the first rank may then go on alone, or to another job."""
+    if _met():
+        distributed.barrier()
+        distributed.destroy_process_group()
+    if rank() == 0 and not _launched_from_outside():
+        # What Lightning's launcher leaves behind makes the next training wait for other ranks.
+        for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            os.environ.pop(name, None)
+
+
+def behave() -> None:
+    """Ranks but the first say nothing on standard output, and end when their parent has ended.
+
+    A rank whose launcher was killed would wait for the others for half an hour.
+    """
+    if rank() == 0:
+        return
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+def _launched_from_outside() -> bool:
+    return any(name in os.environ for name in LAUNCHERS)
+
+
+def _job() -> str:
+    for launcher, names in LAUNCHERS.items():
+        if launcher in os.environ:
+            return "-".join(os.environ.get(name, "") for name in names)
+    # Lightning's launcher is the first rank itself.
+    return str(os.getpid() if rank() == 0 else os.getppid())
+
+
+def _met() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

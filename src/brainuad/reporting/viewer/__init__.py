@@ -1,0 +1,5 @@
+"""The page over the masks of `brainuad-predict`: a list of scans and a viewer, from disk."""
+
+from brainuad.reporting.viewer.page import write_page
+
+__all__ = ["write_page"]

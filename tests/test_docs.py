@@ -1,0 +1,102 @@
+"""The documentation keeps its promises: commands, options and links exist, the example runs."""
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import contract
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from tiny import ROOT
+
+import brainuad.methods
+from brainuad.instantiate import instantiate, resolve
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+CONFIGS = ROOT / "configs"
+PLACEHOLDER = re.compile("[A-Z]+")
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS], ids=lambda path: path.name
+)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", t).strip().lower().replace(" ", "-") for t in titles}
+            assert anchor in anchors, link
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_commands_of_the_documentation_exist(path):
+    text = path.read_text()
+    setup, makefile = (ROOT / "setup.cfg").read_text(), (ROOT / "Makefile").read_text()
+    for command in set(re.findall(r"\bbrainuad-[a-z]+", text)):
+        assert f"{command} =" in setup, command
+    for extra in set(re.findall(r"'\.\[(\w+)\]'", text)):
+        assert re.search(rf"^{extra} =", setup, re.MULTILINE), extra
+    for target in set(re.findall(r"^make (\w+)", text, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    files = re.findall(r"python ([\w/]+\.py)|`(\w+/[\w/]+\.(?:py|yaml|sbatch))`", text)
+    for script in {name for pair in files for name in pair if name} - EXAMPLE_FILES:
+        assert (ROOT / script).is_file(), script
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_options_of_the_documentation_exist(path):
+    for group, option in set(re.findall(r"(?<![\w./])([\w/]+)=(\w+)", path.read_text())):
+        if (CONFIGS / group).is_dir() and not PLACEHOLDER.fullmatch(option):
+            assert (CONFIGS / group / f"{option}.yaml").is_file(), f"{group}={option}"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert {path.name for path in DOCS} - {"index.md"} <= set(re.findall(r"\((\S+\.md)\)", index))
+
+
+EXAMPLE_FILES = {
+    "configs/experiment/denoising.yaml",
+    "configs/model/denoising.yaml",
+    "src/brainuad/methods/denoising.py",
+    "tests/unit/methods/test_denoising.py",
+}
+"""Of the method that adding-a-method.md makes."""
+
+
+def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "adding-a-method.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    model, experiment = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    module = ModuleType("brainuad.methods.denoising")
+    exec(compile(code, "denoising.py", "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(brainuad.methods, "denoising", module, raising=False)
+    for kind, content in (("model", model), ("experiment", experiment)):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "denoising.yaml").write_text(content)
+    size = [32, 48]
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        search = f"hydra.searchpath=[file://{tmp_path}]"
+        cfg = compose(
+            "train", [search, "experiment=denoising", f"data.slice_size={size}", "name=denoising"]
+        )
+    torch.manual_seed(0)
+    detector = instantiate(cfg.model)
+    detector.card = {"model": resolve(cfg.model), "tiling": resolve(cfg.tiling)}
+    detector.card |= {"postprocess": {}, "sequence": "T2w", "subjects": {}}
+    batch = contract.phantom_batch(size, instantiate(cfg.tiling))
+    losses = contract.train_steps(detector, batch, 60)
+    contract.check_learns(losses)
+    contract.check_output(detector, batch)
+    contract.check_same_twice(detector, batch)
+    contract.check_batch_of_one(detector, batch)
+    contract.check_degenerate(detector, batch)
+    contract.check_half_precision(detector, batch)
+    contract.check_planted_lesion(detector, batch)
+    contract.check_checkpoint(detector, batch, Path(tmp_path))
