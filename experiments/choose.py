@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from hydra import compose, initialize_config_module
-from scipy import ndimage
-from sklearn.metrics import average_precision_score
 
 from brainuad.checkpoint import read_checkpoint
+from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.slices import load_scan
 from brainuad.detection import detect_volume
 from brainuad.instantiate import instantiate, resolve
 from brainuad.metrics.statistics import summarise
+from brainuad.metrics.voxel import average_precision
 from brainuad.networks.layout import channels_last
+from brainuad.painted import painted_scans
 from brainuad.reporting.tables import to_markdown
-from experiments.runs import changed, embedded
-
-SPACING_MM = (2.0, 2.0, 2.0)
+from experiments.runs import ROOT, changed, embedded
 
 
 def main() -> None:
@@ -44,12 +42,11 @@ def main() -> None:
     cohort = embedded(arguments.checkpoint)
     cases = []
     scans = cohort.select("val", card["sequence"], healthy=True)[: arguments.limit]
-    for number, scan in enumerate(scans):
+    for scan in painted_scans(scans, arguments.draws, ROOT / "cache")[0]:
         image, brain_mask = load_scan(scan)
-        for draw in range(arguments.draws):
-            rng = np.random.default_rng([number, draw])
-            painted, lesion = paint(image[0].numpy(), brain_mask[0].numpy(), rng)
-            cases.append((torch.from_numpy(painted)[None], brain_mask, lesion))
+        spacing_mm = read_volume(scan.image).spacing_mm
+        lesion = read_mask(scan.lesion_mask, like=read_volume(scan.image))
+        cases.append((image, brain_mask, lesion, spacing_mm))
     options: dict[str, dict[str, Any]] = {"as trained": {}}
     for variant in arguments.variant:
         pairs = (pair.split("=", 1) for pair in variant)
@@ -62,12 +59,12 @@ def main() -> None:
         detector = changed(arguments.checkpoint, option)
         channels_last(detector)
         values: dict[str, list[float]] = {chain: [] for chain in chains}
-        for image, brain_mask, lesion in cases:
+        for image, brain_mask, lesion, spacing_mm in cases:
             found = detect_volume(detector, tiling, image, brain_mask, 64).anomaly_map[0].numpy()
             inside = brain_mask[0].numpy()
             for key, postprocess in chains.items():
-                score = postprocess.score(found, inside, SPACING_MM)
-                values[key].append(average_precision_score(lesion[inside], score[inside]))
+                score = postprocess.score(found, inside, spacing_mm)
+                values[key].append(average_precision(score[inside], lesion[inside]))
         means = [summarise(np.array(value)) for value in values.values()]
         seconds = (time.perf_counter() - started) / len(cases)
         rows.append(
@@ -87,21 +84,6 @@ def chain(name: str) -> dict[str, Any]:
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         cfg = compose("train", [f"postprocess={name}", "name=x", "paths.output_dir=x"])
     return resolve(cfg.postprocess)
-
-
-def paint(
-    image: np.ndarray, brain: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """An ellipsoid of 6 to 20 mm half axes, darker or brighter, its border soft over a voxel."""
-    inside = np.argwhere(ndimage.binary_erosion(brain, iterations=3))
-    centre = inside[rng.integers(len(inside))]
-    radii = rng.uniform(3, 10, 3)
-    offset = (np.indices(image.shape) - centre[:, None, None, None]) / radii[:, None, None, None]
-    shape = ((offset**2).sum(axis=0) < 1) & brain
-    low, high = np.percentile(image[brain], [2, 98])
-    shift = rng.choice([-1, 1]) * rng.uniform(0.15, 0.5) * (high - low)
-    share = ndimage.gaussian_filter(shape.astype(float), 0.7) * brain
-    return np.clip(image + share * shift, 0, 1).astype(np.float32), shape
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ ALLOWED = {
     "detection": LOWER | {"methods", "postprocess"},
     "evaluation": SCORING | {"evaluation"},
     "reporting": SCORING | {"evaluation", "reporting"},
+    "card": BASE | {"data"},
+    "privacy": BASE,
+    "wandb_run": BASE,
+    "tracking": SCORING | {"evaluation", "reporting", "checkpoint", "privacy", "wandb_run"},
 }
 ENTRY_POINTS = {
     "train",
@@ -56,6 +60,7 @@ ENTRY_POINTS = {
     "inpaint",
     "report",
     "controls",
+    "painted",
     "stages",
 }
 
@@ -136,7 +141,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     "group",
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
-        *("input", "model/network", "first_stage", "callbacks"),
+        *("input", "model/network", "first_stage", "callbacks", "sweep"),
     ],
 )
 def test_every_option_of_every_group_composes(group):

@@ -31,10 +31,10 @@ def run_cli(
     return _guard(lambda: function(arguments), debug)
 
 
-def run_hydra(config_name: str, task: Callable[[Any], None]) -> int:
+def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     """Composes `configs/<config_name>.yaml` with the command line and runs `task(cfg)`.
 
-    Returns the exit status as `run_cli` does.
+    Returns the exit status as `run_cli` does; what the task returns is for Hydra's sweepers.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -48,14 +48,15 @@ def run_hydra(config_name: str, task: Callable[[Any], None]) -> int:
     caught: list[Exception] = []
 
     @functools.wraps(task)
-    def job(cfg: Any) -> None:
+    def job(cfg: Any) -> Any:
         try:
-            task(cfg)
+            return task(cfg)
         except Exception as error:
             # A job of a sweep must fail in Hydra's eyes; a single one is ours to report.
             if HydraConfig.get().mode is not RunMode.RUN:
                 raise
             caught.append(error)
+            return None
 
     main = hydra.main(
         version_base="1.3", config_path="pkg://brainuad.configs", config_name=config_name

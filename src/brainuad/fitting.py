@@ -45,10 +45,10 @@ def fit(
     detector: AnomalyDetector,
     datamodule: HealthyDataModule,
     resume: Path | None,
+    logger: Any = False,
 ) -> None:
     """Trains, from a checkpoint where there is one, and leaves the best weights in the detector."""
     callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
-    logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
     remove_leftovers(Path(cfg.paths.output_dir))
     # The data module deals the samples to the ranks itself.
     trainer: Trainer = instantiate(

@@ -33,6 +33,7 @@ RUN_PACKAGES = (
     "brainuad.evaluation.slices",
     "brainuad.preemption",
     "brainuad.prepare",
+    "brainuad.tracking",
     "lightning.pytorch.",
 )
 """What a run's configuration may name."""

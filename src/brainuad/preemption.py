@@ -54,6 +54,7 @@ class Preemption(Checkpoint):
         self.path = Path(folder) / "last.ckpt"
         self.every = every
         self.signal: signal.Signals | None = None
+        self._steps = 0
         self._before: Handlers = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -76,8 +77,9 @@ class Preemption(Checkpoint):
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # half of a step cannot be saved
         asked = self.signal is not None
+        self._steps += 1  # not of the epoch: it may be shorter than `every`
         if trainer.world_size > 1:
-            if (batch_idx + 1) // trainer.accumulate_grad_batches % self.every:
+            if self._steps % self.every:
                 return
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if not asked:
@@ -97,13 +99,23 @@ class Preemption(Checkpoint):
 
 
 def requeue() -> None:
-    """Puts this SLURM job, or this task of its array, back into the queue; elsewhere nothing."""
+    """Puts this SLURM job, or this task of its array, back into the queue; elsewhere nothing.
+
+    Not a job that SLURM is ending already: one that was cancelled would come back, and one that
+    SLURM takes off for another it queues again by itself.
+    """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or ranks.rank() != 0:
         return
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+
+    def scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
+
+    if "JobState=RUNNING" not in scontrol("show", "job", job).stdout:
+        return
+    done = scontrol("requeue", job)
     print(done.stderr.strip() or f"job {job} is back in the queue", flush=True)
 
 

@@ -22,6 +22,7 @@ EXAMPLE = """example:
   brainuad-report runs/strega/2026-01-31_12-00-00
   brainuad-report runs/strega/2026-01-31_12-00-00 --subjects 60
   brainuad-report compare runs/strega/A runs/intensity/B --out comparison
+  brainuad-report folds runs/strega_small/folds
 """
 
 
@@ -30,10 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["compare"]:
         return _compare_main(words[1:])
+    if words[:1] == ["folds"]:
+        return _folds_main(words[1:])
     parser = argparse.ArgumentParser(
         prog="brainuad-report",
         description="Makes RUN/report.html from the files of a run folder, or one table of "
-        "several runs (brainuad-report compare --help).",
+        "several runs (brainuad-report compare --help), or of folds and seeds "
+        "(brainuad-report folds --help).",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,6 +78,41 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     write_comparison(compare_runs(arguments.runs), arguments.out)
     print((arguments.out / "compare.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def _folds_main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="brainuad-report folds",
+        description="One table of all folds and seeds of a cross-validation, of one method or "
+        "several.",
+        epilog="example: brainuad-report folds runs/strega/folds runs/madad/folds --out table",
+    )
+    parser.add_argument(
+        "folders", metavar="DIR", type=Path, nargs="+", help="folders that hold the run folders"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        help="folder for folds.md, .tex, .html, .csv, runs.csv and tests.csv (default: DIR)",
+    )
+    return run_cli(_folds, parser, words)
+
+
+def _folds(arguments: argparse.Namespace) -> int:
+    from brainuad.files import write_text
+    from brainuad.reporting.compare import write_comparison
+    from brainuad.reporting.folds import compare_folds, find_runs
+
+    runs, unfinished = find_runs(arguments.folders)
+    table, means = compare_folds(runs)
+    out = arguments.out or arguments.folders[0]
+    write_comparison(table, out, "folds")
+    write_text(out / "runs.csv", means.to_csv(index=False, lineterminator="\n"))
+    print((out / "folds.md").read_text(encoding="utf-8"))
+    for path in unfinished:
+        print(f"warning: {path} has no scores yet; repeat its command with ckpt=last")
     return 0
 
 

@@ -58,7 +58,7 @@ class FirstStage:
 
 
 def with_first_stage(
-    cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], None]
+    cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]
 ) -> FirstStage | None:
     """The first stage of a run, trained now if there is none yet; None for methods without one.
 
@@ -82,7 +82,7 @@ def with_first_stage(
     return stage
 
 
-def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], None]) -> Path:
+def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]) -> Path:
     """The model file of the first stage that the configuration describes."""
     stage_cfg = _run_of(cfg)
     folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
@@ -197,7 +197,7 @@ def _run_of(cfg: DictConfig) -> DictConfig:
         stage.max_epochs = first.max_epochs
         stage.datamodule.batch_size = first.batch_size
         stage.update(first_stage=None, logger=None, ckpt="last")
-        stage.update(predict=False, evaluate=False, report=False)
+        stage.update(predict=False, evaluate=False, report=False, painted_draws=0)
     return stage
 
 
@@ -221,7 +221,7 @@ def _without_neutral(value: Any) -> Any:
     return value
 
 
-def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], None]) -> None:
+def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]) -> None:
     """Trains unless another run does; that one is waited for.
 
     The first rank holds the lock and decides; the other ranks of the run do as it does.
@@ -238,7 +238,7 @@ def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], None
         ranks.barrier()
 
 
-def _train(cfg: DictConfig, train: Callable[[DictConfig], None]) -> None:
+def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
     try:
         train(cfg)
     except PartialFailure as failure:

@@ -3,11 +3,9 @@
 python train.py experiment=madad
 """
 
-import json
 import logging
 import time
 import warnings
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +22,17 @@ if TYPE_CHECKING:
     from brainuad.data.manifest import Cohort
     from brainuad.methods.detector import AnomalyDetector
 
-RESULT_KEYS = ("name", "seed", "data", "input", "model", "tiling", "datamodule")
-"""What must agree between a checkpoint and the run that resumes from it."""
-
-NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
-"""What may differ within: none of it changes a result."""
-
 
 def main() -> int:
     """Entry point of `train.py` and `brainuad-train`; returns the exit status."""
     return run_hydra("train", train)
 
 
-def train(cfg: DictConfig) -> None:
+def train(cfg: DictConfig) -> float | None:
     """One run, from the cohort to the report; every rank of a distributed one calls it.
+
+    Returns:
+        What sweeps maximise, `brainuad.painted`; None unless `painted_draws` asks for it.
 
     Raises:
         InputError: bad input.
@@ -45,19 +40,21 @@ def train(cfg: DictConfig) -> None:
     """
     from brainuad import ranks
     from brainuad.preemption import stoppable
+    from brainuad.tracking import ending
 
     ranks.behave()
     _quieten()
     cfg.paths.output_dir = ranks.decide(Path(cfg.paths.cache_dir), "folder", _output_dir(cfg))
-    with stoppable():
-        _run(cfg)
+    with ending(), stoppable():
+        return _run(cfg)
 
 
-def _run(cfg: DictConfig) -> None:
+def _run(cfg: DictConfig) -> float | None:
     """A run in its folder; a first stage is one too."""
     from lightning import seed_everything
 
     from brainuad import provenance, ranks
+    from brainuad.card import card_of
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.fitting import fit, resume_point
@@ -72,7 +69,7 @@ def _run(cfg: DictConfig) -> None:
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
-    detector.card = _card(config, cohort)
+    detector.card = card_of(config, cohort)
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
@@ -80,6 +77,7 @@ def _run(cfg: DictConfig) -> None:
     if ranks.rank() == 0:
         write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     print(f"run folder: {out}")
+    logger = _logger(cfg, config)
     failures: list[tuple[str, str]] = []
     if detector.learns:
         healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
@@ -94,7 +92,7 @@ def _run(cfg: DictConfig) -> None:
         if first_stage is not None:
             build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
         datamodule.training_set = detector.training_set
-        fit(cfg, detector, datamodule, resume)
+        fit(cfg, detector, datamodule, resume, logger)
         failures += bad + datamodule.failures
         # Lightning leaves it on the CPU, where a large autoencoder would take hours.
         detector.to(device(cfg.device))
@@ -113,18 +111,37 @@ def _run(cfg: DictConfig) -> None:
     }
     failures += detect_and_score(cfg, detector, cohort, out, record)
     if ranks.rank() != 0:
-        return
+        return None
     # A subject that failed early fails later too: its first reason is the one to know.
     failures = list(dict(reversed(failures)).items())[::-1]
     record["failures"] = failures
     record["duration_s"] = time.time() - started
     write_json(out / "provenance.json", record)
-    if cfg.report:
-        from brainuad.report import make_report
-
-        print(f"report: {make_report(out)}")
+    _show(cfg, cohort, out, record, logger)
     if failures:
         raise PartialFailure(failures)
+    return record.get("painted", {}).get("mean")
+
+
+def _logger(cfg: DictConfig, config: dict[str, Any]) -> Any:
+    """Who follows the run, told its settings; False for nobody."""
+    logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
+    if hasattr(logger, "log_config"):
+        logger.log_config(config)
+    return logger
+
+
+def _show(
+    cfg: DictConfig, cohort: "Cohort", out: Path, record: dict[str, Any], logger: Any
+) -> None:
+    """The report, and the results for who follows the run elsewhere."""
+    from brainuad.report import choose, make_report
+
+    if cfg.report:
+        print(f"report: {make_report(out)}")
+    if hasattr(logger, "log_results"):
+        test = cohort.select("test", cfg.data.sequence, allow_empty=True)
+        logger.log_results(choose(test, len(test)), record)
 
 
 def detect_and_score(
@@ -143,10 +160,13 @@ def detect_and_score(
     from brainuad.detection import model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.inputs import as_input
+    from brainuad.painted import measure
     from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)
     first = ranks.rank() == 0
+    if cfg.painted_draws:
+        failures += measure(cfg, detector, cohort, out, record)
     if not cfg.predict:
         if first:
             save_model(detector, out / "model.ckpt")
@@ -252,33 +272,3 @@ def _output_dir(cfg: DictConfig) -> str:
         if runs and cfg.paths.output_dir == cfg.paths.default_output_dir:
             out = runs[-1].parent.parent
     return str(out)
-
-
-def _card(config: dict[str, Any], cohort: "Cohort") -> dict[str, Any]:
-    """Plain values that travel in every checkpoint."""
-    subjects = {
-        split: sorted({s.subject for s in cohort.scans if s.split == split and s.healthy})
-        for split in ("train", "val")
-    }
-    run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)
-    return {
-        "model": config["model"],
-        "input": config["input"],
-        "tiling": config["tiling"],
-        "postprocess": config["postprocess"],
-        "sequence": config["data"]["sequence"],
-        "space": config["space"],
-        "seed": config["seed"],
-        "name": config["name"],
-        "cohort": cohort.name,
-        "split_hash": cohort.split_hash(),
-        "subjects": subjects,
-        # Through JSON, so that what was resolved and what was loaded compare equal.
-        "run": json.loads(json.dumps(run, default=str)),
-    }
-
-
-def _without(value: Any, keys: Collection[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
-    return value

@@ -1,8 +1,10 @@
 import argparse
+from typing import ClassVar
 
 import pytest
+from hydra.experimental.callback import Callback
 
-from brainuad.cli import run_cli
+from brainuad.cli import run_cli, run_hydra
 from brainuad.errors import InputError, PartialFailure
 
 
@@ -48,3 +50,19 @@ def test_interruption_has_its_own_status():
 def test_debug_shows_the_traceback():
     with pytest.raises(InputError):
         _call(InputError("x"), "--debug")
+
+
+class Returned(Callback):
+    """A Hydra callback that keeps what the jobs of a sweep returned."""
+
+    values: ClassVar[list] = []
+
+    def on_job_end(self, config, job_return, **_):
+        self.values.append(job_return.return_value)
+
+
+def test_what_a_task_returns_reaches_hydras_sweepers(tmp_path, monkeypatch, capsys):
+    words = ["-m", "seed=3,4", "maps=none", "+hydra.callbacks.kept._target_=test_cli.Returned"]
+    monkeypatch.setattr("sys.argv", ["evaluate.py", *words, f"paths.runs_dir={tmp_path}"])
+    assert run_hydra("evaluate", lambda cfg: cfg.seed / 2) == 0
+    assert Returned.values == [1.5, 2.0]

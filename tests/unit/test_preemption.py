@@ -1,5 +1,6 @@
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -121,12 +122,38 @@ def test_outside_of_training_a_signal_ends_the_work_at_once():
 )
 def test_a_job_of_slurm_queues_again(tmp_path, monkeypatch, variables, job):
     program = tmp_path / "scontrol"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    program.write_text(
+        f'#!/bin/sh\n[ $1 = show ] && cat {tmp_path}/state || echo "$@" >> {tmp_path}/asked\n'
+    )
     program.chmod(0o755)
+    # What scontrol shows of a job that was cancelled, or that makes room for another.
+    (tmp_path / "state").write_text("JobId=7 JobState=COMPLETING Reason=None")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     requeue()
     assert not (tmp_path / "asked").exists()
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     requeue()
+    assert not (tmp_path / "asked").exists()
+    (tmp_path / "state").write_text("JobId=7 JobState=RUNNING Reason=None")
+    requeue()
     assert (tmp_path / "asked").read_text() == f"requeue {job}\n"
+
+
+def test_ranks_look_in_epochs_shorter_than_the_interval_too(tmp_path):
+    saved = []
+    trainer = SimpleNamespace(
+        world_size=2,
+        accumulate_grad_batches=1,
+        global_step=10,
+        save_checkpoint=saved.append,
+        strategy=SimpleNamespace(reduce_boolean_decision=lambda asked, all: asked),
+    )
+    callback = Preemption(tmp_path, every=10)
+    callback.signal = signal.SIGUSR1
+    batches = [batch for _ in range(3) for batch in range(4)]
+    for batch in batches[:9]:
+        callback.on_train_batch_end(trainer, None, None, None, batch)
+    with pytest.raises(Stopped):
+        callback.on_train_batch_end(trainer, None, None, None, batches[9])
+    assert saved == [tmp_path / "last.ckpt"]

@@ -45,6 +45,7 @@ class Comparison:
             `p` and Holm's `p_holm`.
         subjects: how many were compared.
         plots: SVG and caption of each.
+        note: what a cell says.
     """
 
     header: list[str]
@@ -52,6 +53,7 @@ class Comparison:
     tests: pd.DataFrame
     subjects: int
     plots: list[tuple[str, str]]
+    note: str = _NOTE
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
@@ -85,7 +87,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         )
         for title, threshold, metric in METRICS
     }
-    tests = _tests(names, values)
+    tests = paired_tests(names, values)
     cells = [
         [name, *(_cell(values[title], i, names, tests, title) for title, *_ in METRICS)]
         for i, name in enumerate(names)
@@ -99,14 +101,14 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     return Comparison(header, cells, tests, len(subjects), plots)
 
 
-def write_comparison(comparison: Comparison, out: Path) -> None:
-    """Writes `compare.md`, `.tex`, `.html`, `.csv` (the table) and `tests.csv`, atomically."""
-    note = f"{_NOTE} Subjects: {comparison.subjects}."
+def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -> None:
+    """Writes `<name>.md`, `.tex`, `.html`, `.csv` (the table) and `tests.csv`, atomically."""
+    note = f"{comparison.note} Subjects: {comparison.subjects}."
     table = to_markdown(comparison.header, comparison.rows)
-    write_text(out / "compare.md", f"{table}\n{note}\n")
-    write_text(out / "compare.tex", _latex(comparison, note))
+    write_text(out / f"{name}.md", f"{table}\n{note}\n")
+    write_text(out / f"{name}.tex", _latex(comparison, note))
     frame = pd.DataFrame(comparison.rows, columns=comparison.header)
-    write_text(out / "compare.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     write_text(out / "tests.csv", comparison.tests.to_csv(index=False, lineterminator="\n"))
     cells = [[html.two_lines(cell) for cell in row] for row in comparison.rows]
     content: str = html.section("Runs", html.table(comparison.header, cells, note), anchor="runs")
@@ -114,7 +116,55 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     if drawn:
         content += html.section("Plots", html.grid(drawn, "plots"), anchor="plots")
     parts = {"runs": "Runs", "plots": "Plots"}
-    write_text(out / "compare.html", html.page("Comparison", "", parts, content))
+    write_text(out / f"{name}.html", html.page("Comparison", "", parts, content))
+
+
+def paired_tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Every pair of rows and every column, see `Comparison.tests`.
+
+    Args:
+        names: of the rows.
+        values: column to `(rows, subjects)`.
+    """
+    rows = [
+        {
+            "metric": title,
+            "first": names[i],
+            "second": names[j],
+            "difference": float(np.nanmean(found[i]) - np.nanmean(found[j])),
+            "p": paired_wilcoxon(found[i], found[j]),
+        }
+        for title, found in values.items()
+        if not np.isnan(found).all(axis=1).any()
+        for i, j in combinations(range(len(names)), 2)
+    ]
+    columns = ["metric", "first", "second", "difference", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = holm(table.p.tolist())
+    return table
+
+
+def is_best(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, title: str) -> bool:
+    """Whether row `i` is the best of a column and differs from every other row.
+
+    Args:
+        found: `(rows, subjects)`.
+        i: the row.
+        names: of the rows.
+        tests: of `paired_tests`.
+        title: of the column.
+    """
+    metric = next(name for heading, _, name in METRICS if heading == title)
+    sign = BY_NAME[metric].direction
+    means = [sign * np.nanmean(row) if not np.isnan(row).all() else -np.inf for row in found]
+    mine = tests[
+        (tests.metric == title) & ((tests["first"] == names[i]) | (tests["second"] == names[i]))
+    ]
+    return (
+        i == int(np.argmax(means))
+        and len(mine) == len(names) - 1 > 0
+        and bool((mine.p_holm < SIGNIFICANT).all())
+    )
 
 
 def _require_same(first_path: Path, first: RunFolder, path: Path, run: RunFolder) -> None:
@@ -150,44 +200,15 @@ def _value(run: RunFolder, subject: str, method: str, metric: str, threshold: st
     return float("nan") if found is None else found
 
 
-def _tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFrame:
-    rows = [
-        {
-            "metric": title,
-            "first": names[i],
-            "second": names[j],
-            "difference": float(np.nanmean(found[i]) - np.nanmean(found[j])),
-            "p": paired_wilcoxon(found[i], found[j]),
-        }
-        for title, found in values.items()
-        if not np.isnan(found).all(axis=1).any()
-        for i, j in combinations(range(len(names)), 2)
-    ]
-    columns = ["metric", "first", "second", "difference", "p"]
-    table = pd.DataFrame(rows, columns=columns)
-    table["p_holm"] = holm(table.p.tolist())
-    return table
-
-
 def _cell(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, title: str) -> str:
     summary = summarise(found[i])
     if summary.n == 0:
         return "–"
-    metric = next(name for heading, _, name in METRICS if heading == title)
-    sign = BY_NAME[metric].direction
-    means = [sign * np.nanmean(row) if not np.isnan(row).all() else -np.inf for row in found]
-    mine = tests[
-        (tests.metric == title) & ((tests["first"] == names[i]) | (tests["second"] == names[i]))
-    ]
-    wins = (
-        i == int(np.argmax(means))
-        and len(mine) == len(names) - 1
-        and bool((mine.p_holm < SIGNIFICANT).all())
-    )
+    star = " *" if is_best(found, i, names, tests, title) else ""
     spread = f" ± {summary.std:.3f}" if summary.n > 1 else ""
     interval = f" [{summary.ci_low:.3f}, {summary.ci_high:.3f}]"
     defined = f" (n = {summary.n})" if summary.undefined else ""
-    return f"{summary.mean:.3f}{spread}{interval}{defined}{' *' if wins else ''}"
+    return f"{summary.mean:.3f}{spread}{interval}{defined}{star}"
 
 
 def _latex(comparison: Comparison, note: str) -> str:

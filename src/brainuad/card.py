@@ -1,0 +1,48 @@
+"""The card of a checkpoint: plain values that say what was trained, on whom and how."""
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from brainuad.data.manifest import Cohort
+
+RESULT_KEYS = ("name", "seed", "data", "input", "model", "tiling", "datamodule")
+"""What must agree between a checkpoint and the run that resumes from it."""
+
+NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
+"""What may differ within: none of it changes a result."""
+
+
+def card_of(config: dict[str, Any], cohort: Cohort) -> dict[str, Any]:
+    """The card of a run.
+
+    Args:
+        config: of the run, resolved.
+        cohort: of the run.
+    """
+    subjects = {
+        split: sorted({s.subject for s in cohort.scans if s.split == split and s.healthy})
+        for split in ("train", "val")
+    }
+    run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)
+    return {
+        "model": config["model"],
+        "input": config["input"],
+        "tiling": config["tiling"],
+        "postprocess": config["postprocess"],
+        "sequence": config["data"]["sequence"],
+        "space": config["space"],
+        "seed": config["seed"],
+        "name": config["name"],
+        "cohort": cohort.name,
+        "split_hash": cohort.split_hash(),
+        "subjects": subjects,
+        # Through JSON, so that what was resolved and what was loaded compare equal.
+        "run": json.loads(json.dumps(run, default=str)),
+    }
+
+
+def _without(value: Any, keys: Collection[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
+    return value
