@@ -25,7 +25,7 @@ from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
 OPTIONS = [
-    *("experiment=strega_small", "trainer=ddp_cpu", "limit=2", "max_epochs=4"),
+    *("experiment=strega_small", "trainer=ddp_cpu", "limit=2", "max_epochs=20"),
     *("predict=false", "report=false", "ckpt=last", "callbacks.preemption.every=1"),
 ]
 WAYS = ("SIGKILL of a rank", "SIGKILL of the parent", "SIGTERM of the parent")
@@ -95,7 +95,9 @@ def kill(out: Path, way: str, after_s: float, whole: Path) -> Trial:
     # Before there is another rank the parent is the only one.
     victim = others[0] if way.endswith("a rank") and others else process.pid
     at_s = time.time() - begun
-    if process.poll() is None:
+    if process.poll() is not None:
+        way = f"not killed, it had ended ({way})"
+    else:
         os.kill(victim, getattr(signal, way.split(maxsplit=1)[0]))
     killed = time.time()
     process.communicate()
@@ -146,11 +148,12 @@ def write(trials: list[Trial], life: float, seed: int) -> None:
         [t.way, f"{t.at_s:.1f}", t.step, f"{t.gone_s:.1f}", t.again, "yes" if t.equal else "NO"]
         for t in trials
     ]
+    trials = [trial for trial in trials if trial.way.startswith("SIG")]
     good = sum(t.equal and t.gone_s <= PATIENCE_S for t in trials)
     text = "# Results\n\nWritten by `study.py`; do not edit.\n\n"
     text += f"{good} of {len(trials)} killed runs ended with the weights of the one that was left "
     text += f"alone, bit for bit, without an orphan or a leftover (seed {seed}; that one took "
-    text += f"{life:.0f} s, 4 epochs).\n\n"
+    text += f"{life:.0f} s, 20 epochs).\n\n"
     titles = ["killed", "after s", "step saved", "all gone after s", "next start", "same weights"]
     (HERE / "results.md").write_text(text + to_markdown(titles, rows) + "\n")
 
