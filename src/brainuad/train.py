@@ -17,6 +17,7 @@ from brainuad.cli import run_hydra
 from brainuad.errors import InputError, PartialFailure
 from brainuad.files import write_json, write_text
 from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
+from brainuad.recipes import of_cohort
 
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def train(cfg: DictConfig) -> None:
     from brainuad import provenance
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
+    from brainuad.detection import device
     from brainuad.inputs import as_input
     from brainuad.stages import build_on, with_first_stage
 
@@ -120,9 +122,10 @@ def detect_and_score(
 ) -> list[tuple[str, str]]:
     """Maps, threshold, model file, masks and scores; fills in `record`; returns the failures."""
     from brainuad.checkpoint import save_model, weights_hash
-    from brainuad.detection import model_score, write_maps, write_masks
+    from brainuad.detection import device, model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.inputs import as_input
+    from brainuad.predicting.suitability import training_statistics
     from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)
@@ -150,6 +153,7 @@ def detect_and_score(
     threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
     failures += bad
     detector.card["threshold"] = threshold
+    detector.card["statistics"] = training_statistics(cohort, sequence, prepared, postprocess)
     save_model(detector, out / "model.ckpt")
     record["checkpoint"] = {"path": "model.ckpt", "sha256": weights}
     failed = {subject for subject, _ in failures}
@@ -193,15 +197,6 @@ def _evaluate(
     write_evaluation(evaluation, out, record)
     Console().print(summary_table(evaluation.summary, cfg.space))
     return evaluation.failures
-
-
-def device(name: str) -> str:
-    """`auto` becomes the accelerator of this machine; other names stay."""
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _quieten() -> None:
@@ -297,6 +292,7 @@ def _card(config: dict[str, Any], cohort: "Cohort") -> dict[str, Any]:
         "cohort": cohort.name,
         "split_hash": cohort.split_hash(),
         "subjects": subjects,
+        "preparation": of_cohort(cohort, config["data"]["sequence"]),
         # Through JSON, so that what was resolved and what was loaded compare equal.
         "run": json.loads(json.dumps(run, default=str)),
     }
