@@ -153,7 +153,9 @@ def detect_and_score(
     threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
     failures += bad
     detector.card["threshold"] = threshold
-    detector.card["statistics"] = training_statistics(cohort, sequence, prepared, postprocess)
+    detector.card["statistics"] = training_statistics(
+        cohort, sequence, prepared, postprocess, detector.card["preparation"]
+    )
     save_model(detector, out / "model.ckpt")
     record["checkpoint"] = {"path": "model.ckpt", "sha256": weights}
     failed = {subject for subject, _ in failures}

@@ -12,7 +12,7 @@ from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.instantiate import PREPARATION, instantiate
-from brainuad.predicting.suitability import measures_of, quality_of
+from brainuad.predicting.suitability import in_mni, measures_of, quality_of
 from brainuad.types import Volume
 
 
@@ -62,15 +62,17 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     except ValueError as error:
         raise InputError(f"{record['native_image']}: {error}; check that it shows a head") from None
     limits = instantiate(recipe["limits"], packages=PREPARATION)
+    seen = Volume(image, volume.affine)
+    laid = in_mni(recipe)
     return PreparedScan(
-        image=Volume(image, volume.affine),
+        image=seen,
         brain_mask=brain_mask,
         native=Path(record["native_image"]),
         transform=folder / record["transform"],
         warp=folder / record["warp"] if record["warp"] else None,
-        in_mni=in_mni(recipe),
+        in_mni=laid,
         measures=measures_of(
-            brain_mask, volume.spacing_mm, record["quality"], record["native_spacing_mm"]
+            seen, brain_mask, record["quality"], record["native_spacing_mm"], laid
         ),
         flags=tuple(limits.flags(record["quality"])),
         seconds=record.get("seconds", 0.0),
@@ -87,6 +89,7 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
     affine = read_volume(scan.image).affine
     quality, native_spacing = quality_of(cohort, scan)
     volume = Volume(image, affine)
+    laid = in_mni(recipe)
     limits = instantiate(recipe["limits"], packages=PREPARATION)
     return PreparedScan(
         image=volume,
@@ -94,13 +97,7 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
         native=(scan.native_image or scan.image).absolute(),
         transform=scan.transform,
         warp=scan.warp,
-        in_mni=in_mni(recipe),
-        measures=measures_of(brain_mask, volume.spacing_mm, quality, native_spacing),
-        flags=tuple(limits.flags(quality)),
+        in_mni=laid,
+        measures=measures_of(volume, brain_mask, quality, native_spacing, laid),
+        flags=tuple(limits.flags(quality)) if quality else (),
     )
-
-
-def in_mni(recipe: Mapping[str, Any]) -> bool:
-    """Whether a preparation ends in the world of MNI152."""
-    steps = recipe["steps"]
-    return steps.get("atlas") is not None and steps.get("atlas_image") is None

@@ -7,25 +7,32 @@ small cohort knows little of what is usual, and its interval is wide.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from nibabel.affines import apply_affine
 from scipy import stats
 
 from brainuad.data.manifest import Cohort, Scan
 from brainuad.data.nifti import read_volume
 from brainuad.data.slices import load_scan
+from brainuad.data.template import load_template
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.batch import read_record
+from brainuad.types import Volume
 
 LEVEL = 0.999
 """Of the prediction intervals: so many scans of the training cohort's kind pass a measure."""
 
 PERCENTILES = tuple(range(0, 101, 2))
 """Of the prepared brain's intensities: the histogram that is kept."""
+
+SURE = 0.8
+"""Share of a tissue from which on a voxel of the template counts as that tissue."""
 
 LEAST_SPREAD = 0.01
 """Of the mean: measures that agree better than this, of copies say, agree by chance."""
@@ -53,7 +60,18 @@ MEASURES = {
     "distance": Measure(
         "distance of its histogram from the training scans'",
         *(False, True),
-        "another sequence, a failed skull strip, or no such brain?",
+        "another sequence, a failed skull strip, no such brain, or a large lesion?",
+        log=False,
+    ),
+    "grey_white": Measure(
+        "contrast of grey to white matter", True, True, "another sequence, or no brain?", log=False
+    ),
+    "fluid_white": Measure(
+        "contrast of ventricles to white matter",
+        True,
+        True,
+        "another sequence, or no brain?",
+        log=False,
     ),
     "brain_ml": Measure(
         "brain volume in ml", True, True, "another species, or a wrong brain mask?"
@@ -73,7 +91,11 @@ MEASURES = {
 
 
 def training_statistics(
-    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess
+    cohort: Cohort,
+    sequence: str,
+    maps: Path,
+    postprocess: Postprocess,
+    recipe: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What a model remembers of its healthy training and validation scans, as plain values.
 
@@ -82,6 +104,7 @@ def training_statistics(
         sequence: of the model.
         maps: folder with the raw maps of the validation subjects.
         postprocess: of the model.
+        recipe: of the cohort's preparation, see `brainuad.recipes`; None where it is not known.
 
     Returns:
         `percentiles` and `quantiles`: of the prepared brains' intensities, the mean over subjects;
@@ -94,13 +117,16 @@ def training_statistics(
         for scan in cohort.select(split, sequence, healthy=True, allow_empty=True):
             try:
                 image, brain_mask = (item[0].numpy() for item in load_scan(scan))
-                spacing = read_volume(scan.image).spacing_mm
+                volume = Volume(image, read_volume(scan.image).affine)
+                spacing = volume.spacing_mm
             except InputError:
                 # Listed with the run's failures already.
                 continue
             quality, native_spacing = quality_of(cohort, scan)
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
-            measures.append(measures_of(brain_mask, spacing, quality, native_spacing))
+            measures.append(
+                measures_of(volume, brain_mask, quality, native_spacing, in_mni(recipe))
+            )
             path = maps / f"{scan.subject}_anomaly.nii.gz"
             if split == "val" and path.is_file():
                 raw = read_volume(path).array
@@ -132,24 +158,67 @@ def quality_of(
 
 
 def measures_of(
+    image: Volume,
     brain_mask: np.ndarray,
-    spacing_mm: Sequence[float],
     quality: Mapping[str, float],
     native_spacing: Sequence[float] | None,
+    laid_on_mni: bool,
 ) -> dict[str, float]:
     """The `MEASURES` of a prepared scan, less `distance` and those that nobody knows.
 
     Args:
-        brain_mask: `(D, H, W)` bool.
-        spacing_mm: of the prepared grid.
+        image: `(D, H, W)`, prepared.
+        brain_mask: on its grid, bool.
         quality: as the preparation measured it.
         native_spacing: voxel size of the scan as it came, in mm.
+        laid_on_mni: whether the prepared world is MNI's.
     """
     found = {name: float(quality[name]) for name in MEASURES if name in quality}
-    found["prepared_ml"] = float(np.count_nonzero(brain_mask) * np.prod(spacing_mm) / 1000)
+    found["prepared_ml"] = float(np.count_nonzero(brain_mask) * np.prod(image.spacing_mm) / 1000)
     if native_spacing is not None:
         found["voxel_mm"] = float(max(native_spacing))
-    return found
+    return found | (contrasts(image, brain_mask) if laid_on_mni else {})
+
+
+def contrasts(image: Volume, brain_mask: np.ndarray) -> dict[str, float]:
+    """How much brighter grey matter and ventricles are than white matter.
+
+    Medians where the MNI152 maps are sure of the tissue, in standard deviations of the brain; a
+    sequence is told by their signs and sizes. Empty where there is no such tissue.
+
+    Args:
+        image: `(D, H, W)`, prepared, in the world of MNI152.
+        brain_mask: on its grid, bool.
+    """
+    medians = {}
+    for name, points in _tissue_points().items():
+        voxels = np.rint(apply_affine(np.linalg.inv(image.affine), points)).astype(int)
+        voxels = voxels[((voxels >= 0) & (voxels < brain_mask.shape)).all(axis=1)]
+        at = tuple(voxels.T)
+        inside = image.array[at][brain_mask[at]]
+        if not inside.size:
+            return {}
+        medians[name] = float(np.median(inside))
+    spread = float(image.array[brain_mask].std())
+    if spread == 0:
+        return {}
+    return {
+        f"{name}_white": (medians[name] - medians["white"]) / spread for name in ("grey", "fluid")
+    }
+
+
+@lru_cache(maxsize=1)
+def _tissue_points() -> dict[str, np.ndarray]:
+    """MNI points `(N, 3)`, mm, of voxels that are surely one tissue."""
+    template = load_template(2.0)
+    maps = {"white": template.white, "grey": template.grey, "fluid": template.ventricles}
+    return {n: apply_affine(template.affine, np.argwhere(m > SURE)) for n, m in maps.items()}
+
+
+def in_mni(recipe: Mapping[str, Any] | None) -> bool:
+    """Whether a preparation ends in the world of MNI152."""
+    steps = (recipe or {}).get("steps", {})
+    return steps.get("atlas") is not None and steps.get("atlas_image") is None
 
 
 def unsuitable(
