@@ -108,7 +108,7 @@ def _side(left: float) -> str:
 
 def _regions(points: np.ndarray, of: np.ndarray) -> list[str]:
     """The tissue at most of each component's voxels, by the MNI152 maps that nilearn ships."""
-    template = load_template(1.0)
+    template = load_template(2.0)
     maps = np.stack(
         [
             template.white,

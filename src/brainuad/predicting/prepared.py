@@ -29,7 +29,7 @@ class PreparedScan:
         in_mni: whether the prepared world is MNI's.
         measures: see `suitability.measures_of`.
         flags: what the preparation found odd, in words.
-        seconds: that the preparation took.
+        seconds: that its steps took, 0 where it was prepared before.
     """
 
     image: Volume
@@ -75,7 +75,11 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
             seen, brain_mask, record["quality"], record["native_spacing_mm"], laid
         ),
         flags=tuple(limits.flags(record["quality"])),
-        seconds=record.get("seconds", 0.0),
+        seconds=sum(
+            step["seconds"]
+            for step in record.values()
+            if isinstance(step, dict) and "seconds" in step
+        ),
     )
 
 
