@@ -94,7 +94,9 @@ class Predictor:
             InputError: no tissue map could be made, or a single tile does not fit the memory.
         """
         clock = _Clock()
-        parts = self.detect(scan)
+        seen = self.seen(scan)
+        clock("input")
+        parts = self.detect(scan, seen)
         found = _averaged(parts)
         clock("detection")
         spacing = scan.image.spacing_mm
@@ -140,15 +142,23 @@ class Predictor:
             seconds={"preparation": scan.seconds, **clock.seconds},
         )
 
-    def detect(self, scan: PreparedScan) -> list[Detection]:
-        """What each model says on the prepared grid, `(C, D, H, W)` on the CPU."""
-        image = scan.image.array
-        if self.tissue is not None:
-            try:
-                image = self.tissue.of(image, scan.brain_mask, scan.image.spacing_mm)
-            except ValueError as error:
-                raise InputError(f"{scan.native}: no tissue map ({error}); look at it") from None
-        given = torch.from_numpy(image)[None], torch.from_numpy(scan.brain_mask)[None]
+    def seen(self, scan: PreparedScan) -> np.ndarray:
+        """What the models see of a scan, `(D, H, W)`: its intensities, or its tissues."""
+        if self.tissue is None:
+            return scan.image.array
+        try:
+            return self.tissue.of(scan.image.array, scan.brain_mask, scan.image.spacing_mm)
+        except ValueError as error:
+            raise InputError(f"{scan.native}: no tissue map ({error}); look at it") from None
+
+    def detect(self, scan: PreparedScan, seen: np.ndarray) -> list[Detection]:
+        """What each model says on the prepared grid, `(C, D, H, W)` on the CPU.
+
+        Args:
+            scan: prepared.
+            seen: what the models see of it.
+        """
+        given = torch.from_numpy(seen)[None], torch.from_numpy(scan.brain_mask)[None]
         found = []
         for detector, tiling in zip(self.detectors, self.tilings, strict=True):
             half = PRECISIONS[self.precision]

@@ -29,7 +29,7 @@ def test_the_readmes_example_runs_as_it_stands(folder, monkeypatch, capsys):
     assert "T2w tiny" in capsys.readouterr().out
     mask = nib.load("mask.nii.gz")
     np.testing.assert_array_equal(mask.affine, AFFINE)
-    assert (mask.get_fdata() > 0)[lesion()].mean() > 0.9
+    assert (mask.get_fdata() > 0)[lesion()].mean() > 0.7
 
 
 def test_an_image_and_its_file_and_the_command_say_the_same(folder):
