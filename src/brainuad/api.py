@@ -71,7 +71,8 @@ class Model:
         """What, besides the scan, decides a prediction."""
         own = self.predictor
         about = [*own.weights, own.thresholds, own.samples, own.precision, self.recipe]
-        return json.dumps([*about, own.card["postprocess"], own.card.get("input")], default=str)
+        shared = [own.card[key] for key in ("tiling", "postprocess", "input")]
+        return json.dumps([*about, *shared], default=str)
 
 
 def load(

@@ -12,6 +12,9 @@ from typing import Any
 from brainuad.cli import run_cli
 from brainuad.errors import InputError
 
+PLACES = ("source", "path", "cache_dir", "output_dir")
+"""Keys of a card whose values are paths of the machine that trained."""
+
 UNSTATED = "not stated"
 
 EXAMPLES = """examples:
@@ -58,10 +61,18 @@ def _main(arguments: argparse.Namespace) -> int:
         "scores": _scores(folder),
         "exported_with": describe()["versions"],
     }
+    # The places of this machine are nobody's business, and nobody's use.
+    card = _without_places(card)
     # Through JSON, so that what cannot be written is said before anything is.
     card = json.loads(json.dumps(card, default=str))
     write_bundle(arguments.out, detector.state_dict(), card, model_card(card))
     print(f"{arguments.out}: look at MODEL_CARD.md in it before you share it")
+    atlas = (card["preparation"] or {}).get("steps", {}).get("atlas_image")
+    if atlas:
+        print(
+            f"note: its scans were registered to {atlas}, which is not in the bundle; give it "
+            "along, for preparation.steps.atlas_image=FILE"
+        )
     if arguments.licence == UNSTATED:
         print("note: without --licence nobody may use it; state one")
     return 0
@@ -112,6 +123,12 @@ Finds anomalies in {card["sequence"]} brain scans with brainuad:
 - By the choice of its threshold about 1 % of a healthy brain is marked.
 - The scores were measured on the cohort named above, not on yours.
 """
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: None if k in PLACES else _without_places(v) for k, v in value.items()}
+    return [_without_places(v) for v in value] if isinstance(value, list) else value
 
 
 def _scores(folder: Path) -> list[dict[str, Any]]:

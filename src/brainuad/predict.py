@@ -128,12 +128,14 @@ def _main(arguments: argparse.Namespace) -> int:
                     raise InputError(found)
                 prediction = model.predictor(found)
                 if arguments.keep_maps:
-                    _keep_map(out, item, prediction.raw)
+                    _keep_maps(out, item, prediction.raw)
                 stamp = stamps[item.scan_id]
                 write_prediction(out, item, model.sequence, prediction, stamp)
-            except InputError as error:
-                failures.append((item.scan_id, str(error)))
-                write_failure(out, item, model.sequence, str(error))
+            except Exception as error:
+                # Whatever one scan does to us, the others are done.
+                reason = str(error) if isinstance(error, InputError) else _reported(item, error)
+                failures.append((item.scan_id, reason))
+                write_failure(out, item, model.sequence, reason)
     finally:
         shutil.rmtree(out / ".work", ignore_errors=True)
         table = write_tables(out, source.wanted)
@@ -175,6 +177,11 @@ def _plan(model: "Model", source: "Source", todo: int, arguments: argparse.Names
     return "\n".join(said)
 
 
+def _reported(item: "Wanted", error: Exception) -> str:
+    line = " ".join(str(error).split())
+    return f"{item.scan.image}: {type(error).__name__}: {line}; please report this"
+
+
 def _start_maps(out: Path, card: dict[str, Any]) -> None:
     """Beside the raw maps, who must not be scored with them."""
     from brainuad.files import write_json
@@ -183,7 +190,9 @@ def _start_maps(out: Path, card: dict[str, Any]) -> None:
     write_json(out / "prepared" / "maps.json", {"stamp": "", "trained_on": sorted(subjects)})
 
 
-def _keep_map(out: Path, item: "Wanted", raw: "Volume") -> None:
+def _keep_maps(out: Path, item: "Wanted", raw: "dict[str, Volume]") -> None:
     from brainuad.data.nifti import write_volume
 
-    write_volume(out / "prepared" / f"{item.scan_id}_anomaly.nii.gz", raw.array, raw.affine)
+    for kind, volume in raw.items():
+        path = out / "prepared" / f"{item.scan_id}_{kind}.nii.gz"
+        write_volume(path, volume.array, volume.affine)

@@ -125,6 +125,15 @@ class Predictor:
         laid = Volume(carried, native.affine)
         findings = find(mask, laid, brain, to_mni, uncertainty, members)
         clock("findings")
+        raw = {"anomaly": found.anomaly_map[0].numpy()}
+        for kind, part in (
+            ("reconstruction", found.reconstruction),
+            ("uncertainty", found.uncertainty),
+        ):
+            if part is not None:
+                raw[kind] = part[0].numpy()
+        if self.tissue is not None:
+            raw["input"] = seen
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
         return Prediction(
             anomaly_map=carried,
@@ -137,7 +146,7 @@ class Predictor:
             reconstruction=reconstruction,
             uncertainty=uncertainty,
             flags=(*doubts, *scan.flags),
-            raw=Volume(found.anomaly_map[0].numpy(), scan.image.affine),
+            raw={kind: Volume(array, scan.image.affine) for kind, array in raw.items()},
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
         )

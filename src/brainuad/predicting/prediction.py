@@ -26,10 +26,11 @@ class Prediction:
         threshold: that the mask was made with.
         reconstruction: `(D, H, W)`, the pseudo-healthy brain in the scan's own brightness, zero
             outside it; None where the method makes none.
-        uncertainty: `(D, H, W)`, standard deviation of the map over draws and models; None where
-            there is only one.
+        uncertainty: `(D, H, W)`, standard deviation over draws and models of the map before
+            post-processing; None where there is only one.
         flags: reasons to doubt that the model was made for this scan.
-        raw: the map before post-processing on the prepared grid.
+        raw: on the prepared grid, as the run's folder `prepared/` has them: `anomaly` before
+            post-processing, and where there are any `reconstruction`, `uncertainty` and `input`.
         native: the file that the scan was read from.
         seconds: that each stage took.
     """
@@ -44,7 +45,7 @@ class Prediction:
     reconstruction: np.ndarray | None
     uncertainty: np.ndarray | None
     flags: tuple[str, ...]
-    raw: Volume
+    raw: dict[str, Volume]
     native: Path
     seconds: dict[str, float] = field(default_factory=dict)
 

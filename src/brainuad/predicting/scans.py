@@ -137,9 +137,11 @@ def _from_raw(source: Path, sequence: str, out: Path, unknown: str) -> Source:
             kind = "DICOM series"
     inside = out.absolute()
     raw = [scan for scan in raw if not scan.image.absolute().is_relative_to(inside)]
-    raw = [replace(s, sequence=SEQUENCES.get(s.sequence.lower(), s.sequence)) for s in raw]
-    own = [scan for scan in raw if scan.sequence in (sequence, "")]
-    aside = Counter(scan.sequence for scan in raw if scan.sequence not in (sequence, ""))
+    # Lists and models may say t2 or T2w.
+    raw = [replace(scan, sequence=_called(scan.sequence)) for scan in raw]
+    ours = (_called(sequence), "")
+    own = [scan for scan in raw if scan.sequence in ours]
+    aside = Counter(scan.sequence for scan in raw if scan.sequence not in ours)
     wanted = tuple(
         _wanted(scan, scan_id, sequence, bids)
         for scan, scan_id in zip(own, _ids(own, source, bids), strict=True)
@@ -175,6 +177,10 @@ def _ids(scans: Sequence[RawScan], source: Path, bids: bool) -> list[str]:
             own, number = f"{name}-{number}", number + 1
         found[own] = None
     return list(found)
+
+
+def _called(sequence: str) -> str:
+    return SEQUENCES.get(sequence.lower(), sequence)
 
 
 def _plain(name: str) -> str:

@@ -49,6 +49,14 @@ def test_the_model_card_says_what_people_need(model, tmp_path):
     assert weights_hash(load_model(model)) in text
 
 
+def test_the_places_of_the_machine_stay_there(tmp_path):
+    run = {"data": {"spacing_mm": 3.0, "cohort": {"source": "/home/anna/patients"}}}
+    path = write_tiny_model(tmp_path / "model.ckpt", run=run)
+    assert main([str(path), str(tmp_path / "b")]) == 0
+    assert "anna" not in (tmp_path / "b" / "card.json").read_text()
+    assert load_model(tmp_path / "b").card["run"]["data"]["spacing_mm"] == 3.0
+
+
 def test_models_without_a_threshold_stay_home(tmp_path, capsys):
     path = write_tiny_model(tmp_path / "model.ckpt")
     content = torch.load(path, weights_only=True)

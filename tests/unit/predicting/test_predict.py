@@ -178,6 +178,26 @@ def test_one_bad_scan_stops_nothing_and_is_listed(run, tmp_path):
     assert list(table.status) == ["done"] * 3
 
 
+def test_a_bug_in_one_scan_stops_nothing_either(run, tmp_path, monkeypatch):
+    scans = tmp_path / "scans"
+    for index in range(2):
+        write_scan(scans / f"s{index}_T2w.nii.gz", index)
+    calls = []
+
+    def breaks_once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyError("nobody thought of it")
+        return detect(*arguments)
+
+    detect = predicting_model.detect_volume
+    monkeypatch.setattr(predicting_model, "detect_volume", breaks_once)
+    status, said, table = run(scans)
+    assert status == 3
+    assert "KeyError: 'nobody thought of it'; please report this" in said.err
+    assert list(table.status) == ["failed", "done"]
+
+
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
