@@ -116,7 +116,7 @@ def measure(experiment: str, *options: str) -> dict[str, object]:
         "seconds": round(total, 2),
         "first_pass_seconds": round(warm, 2),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        "batch_size": predictor.batch_size,
+        "batch_size": predictor.batch_sizes[0],
         "findings": len(found.findings),
         "stages_s": {name: round(value, 2) for name, value in seconds.items()},
         "share_percent": {name: round(100 * v / total, 1) for name, v in seconds.items()},

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from brainuad.data.tiling import Tiling
 from brainuad.methods.detector import AnomalyDetector
 
 MOST = {"cpu": 32, "cuda": 256}
@@ -15,16 +16,25 @@ SHARE = 0.5
 """Of the free memory that a batch may take: others want some, and the estimate is one."""
 
 
-def batch_size_for(detector: AnomalyDetector, image: Tensor, brain_mask: Tensor) -> int:
+def batch_size_for(
+    detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor
+) -> int:
     """The number of tiles whose activations fit the free memory of the detector's device.
 
     One tile is run, and the outputs of all its layers are counted as if none were freed.
 
     Args:
         detector: on its device.
-        image: `(1, C, *S)`, one tile.
-        brain_mask: `(1, 1, *S)`.
+        tiling: how it wants its input cut.
+        image: `(C, D, H, W)`, a scan of the usual size.
+        brain_mask: `(1, D, H, W)` bool.
     """
+    masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
+    filled = masks.flatten(1).sum(1)
+    if int((filled > 0).sum()) <= 1:
+        return 1
+    fullest = filled.argmax()[None]
+    tile = tiling.split(image)[0][fullest].to(detector.device)
     sizes: dict[nn.Module, int] = {}
 
     def count(module: nn.Module, given: object, found: object) -> None:
@@ -37,13 +47,13 @@ def batch_size_for(detector: AnomalyDetector, image: Tensor, brain_mask: Tensor)
         if not any(module.children())
     ]
     try:
-        detector.detect(image.to(detector.device), brain_mask.to(detector.device))
+        detector.detect(tile, masks[fullest].to(detector.device))
     finally:
         for hook in hooks:
             hook.remove()
-    tile = sum(sizes.values()) + 4 * image.nbytes
+    one = sum(sizes.values()) + 4 * tile.nbytes
     most = MOST.get(detector.device.type, MOST["cuda"])
-    return max(1, min(most, int(SHARE * free_bytes(detector.device) / tile)))
+    return max(1, min(most, int(SHARE * free_bytes(detector.device) / one)))
 
 
 def free_bytes(device: torch.device) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from brainuad.checkpoint import weights_hash
 from brainuad.data.nifti import read_volume
-from brainuad.detection import PRECISIONS, detect_volume, device, in_native
+from brainuad.detection import KINDS, PRECISIONS, detect_volume, device, in_native
 from brainuad.errors import InputError
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
@@ -83,7 +83,7 @@ class Predictor:
         self.tilings = [instantiate(detector.card["tiling"]) for detector in detectors]
         self.postprocess = instantiate(self.card["postprocess"])
         self.tissue = instantiate(self.card["input"]["tissue"])
-        self.batch_size = batch_size
+        self.batch_sizes = [batch_size] * len(self.detectors)
         self.samples = samples
         self.precision = precision
 
@@ -125,15 +125,6 @@ class Predictor:
         laid = Volume(carried, native.affine)
         findings = find(mask, laid, brain, to_mni, uncertainty, members)
         clock("findings")
-        raw = {"anomaly": found.anomaly_map[0].numpy()}
-        for kind, part in (
-            ("reconstruction", found.reconstruction),
-            ("uncertainty", found.uncertainty),
-        ):
-            if part is not None:
-                raw[kind] = part[0].numpy()
-        if self.tissue is not None:
-            raw["input"] = seen
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
         return Prediction(
             anomaly_map=carried,
@@ -146,7 +137,7 @@ class Predictor:
             reconstruction=reconstruction,
             uncertainty=uncertainty,
             flags=(*doubts, *scan.flags),
-            raw={kind: Volume(array, scan.image.affine) for kind, array in raw.items()},
+            raw=_raw(found, scan, None if self.tissue is None else seen),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
         )
@@ -169,35 +160,28 @@ class Predictor:
         """
         given = torch.from_numpy(seen)[None], torch.from_numpy(scan.brain_mask)[None]
         found = []
-        for detector, tiling in zip(self.detectors, self.tilings, strict=True):
-            half = PRECISIONS[self.precision]
+        half = PRECISIONS[self.precision]
+        for index, detector in enumerate(self.detectors):
             with torch.autocast(detector.device.type, half, enabled=half is not None):
-                found.append(self._fitting(detector, tiling, *given, scan.native))
+                found.append(self._fitting(index, *given, scan.native))
         return found
 
     def _fitting(
-        self,
-        detector: AnomalyDetector,
-        tiling: Any,
-        image: torch.Tensor,
-        brain_mask: torch.Tensor,
-        name: Path,
+        self, index: int, image: torch.Tensor, brain_mask: torch.Tensor, name: Path
     ) -> Detection:
-        """`detect_volume` in batches that fit; half as large after each failure."""
-        if self.batch_size is None:
-            masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
-            fullest = int(masks.flatten(1).sum(1).argmax())
-            tile = tiling.split(image)[0][fullest : fullest + 1]
-            self.batch_size = batch_size_for(detector, tile, masks[fullest : fullest + 1])
+        """`detect_volume` in batches that fit; half as large after each failure, for good."""
+        detector, tiling = self.detectors[index], self.tilings[index]
+        size = self.batch_sizes[index] or batch_size_for(detector, tiling, image, brain_mask)
         while True:
+            self.batch_sizes[index] = size
             try:
-                return detect_volume(detector, tiling, image, brain_mask, self.batch_size)
+                return detect_volume(detector, tiling, image, brain_mask, size)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            if self.batch_size == 1:
+            if size == 1:
                 raise InputError(f"{name}: out of memory with one tile at a time; use --device cpu")
-            self.batch_size //= 2
+            size //= 2
             if detector.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -250,6 +234,17 @@ def _averaged(parts: Sequence[Detection]) -> Detection:
     healthy = [part.reconstruction for part in parts if part.reconstruction is not None]
     mean = torch.stack(healthy).mean(0) if len(healthy) == len(parts) else None
     return Detection(maps.mean(0), mean, variance.sqrt())
+
+
+def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[str, Volume]:
+    """The maps on the prepared grid, and what the models saw where that is not the scan itself."""
+    parts = (found.anomaly_map, found.reconstruction, found.uncertainty)
+    arrays = [None if part is None else part[0].numpy() for part in parts]
+    return {
+        kind: Volume(array, scan.image.affine)
+        for kind, array in zip(KINDS, [*arrays, seen], strict=False)
+        if array is not None
+    }
 
 
 def _back(array: np.ndarray, scan: PreparedScan, native: Volume) -> np.ndarray:
