@@ -5,8 +5,8 @@
 runs each method's CPU preset, at 1 mm and untrained, in a process of its own, and writes
 `predict_volume.json` beside this file: seconds of each stage and their shares, and the peak memory
 of the process. The scan is made of the MNI152 tissue maps, with its native grid the same as the
-prepared one; the threshold marks 1 % of the brain. The first pass, not timed, finds the threshold,
-and loads what is loaded once a process (the atlas), whose seconds are given apart.
+prepared one; the threshold marks 1 % of the brain. The first pass, whose seconds are given apart,
+finds the threshold and loads what is loaded once a process, the atlas.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from brainuad.recipes import default
 from brainuad.types import Volume
 
 HERE = Path(__file__).parent
+ROUNDS = 2
 METHODS = ("strega_small", "strega_small input=intensity", "intensity", "autoencoder", "autopaint",
            "madad")  # fmt: skip
 
@@ -105,15 +106,24 @@ def measure(experiment: str, *options: str) -> dict[str, object]:
         if not first.mask.any():
             # Findings were none: the atlas is still to be read.
             load_template(2.0)
-        found = predictor(scan)
-        start = time.perf_counter()
         wanted = Wanted("scan", "scan", RawScan("scan", "T2w", native, True), "scan")
-        write_prediction(Path(folder) / "out", wanted, "T2w", found, "")
-        seconds = {**found.seconds, "writing": time.perf_counter() - start}
+        seconds: dict[str, float] = {}
+        cpu = np.inf
+        for _ in range(ROUNDS):
+            began = time.process_time()
+            found = predictor(scan)
+            start = time.perf_counter()
+            write_prediction(Path(folder) / "out", wanted, "T2w", found, "")
+            now = {**found.seconds, "writing": time.perf_counter() - start}
+            # The shortest of each stage: what else the machine does only adds to it.
+            seconds = {name: min(value, seconds.get(name, value)) for name, value in now.items()}
+            cpu = min(cpu, time.process_time() - began)
     del seconds["preparation"]
     total = sum(seconds.values())
     return {
         "seconds": round(total, 2),
+        # Of all threads: on a busy machine the seconds are longer, these are not.
+        "cpu_seconds": round(cpu, 2),
         "first_pass_seconds": round(warm, 2),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "batch_size": predictor.batch_sizes[0],

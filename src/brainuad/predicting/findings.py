@@ -61,8 +61,10 @@ def find(
     index = np.arange(1, labels.max() + 1)
     if not index.size:
         return pd.DataFrame(columns=COLUMNS)
+    # All that follows looks at the mask's voxels alone.
     where = np.argwhere(labels)
-    of = labels[tuple(where.T)]
+    at = tuple(where.T)
+    of = labels[at]
     counts = np.bincount(of)[1:]
     world = apply_affine(score.affine, where)
     laid = None if to_mni is None else to_mni(world)
@@ -73,8 +75,8 @@ def find(
     table = pd.DataFrame(
         {
             "volume_mm3": counts * np.prod(score.spacing_mm),
-            "peak": ndimage.maximum(score.array, labels, index),
-            "mean": ndimage.mean(score.array, labels, index),
+            "peak": ndimage.maximum(score.array[at], of, index),
+            "mean": _per_label(score.array[at], of, counts),
             "side": [_side(share) for share in _per_label(left, of, counts)],
             "region": "" if laid is None else _regions(laid, of),
         }
@@ -83,9 +85,9 @@ def find(
     if laid is not None:
         table[["mni_x", "mni_y", "mni_z"]] = _per_label(laid, of, counts)
     if uncertainty is not None:
-        table["uncertainty"] = ndimage.mean(uncertainty, labels, index)
+        table["uncertainty"] = _per_label(uncertainty[at], of, counts)
     if len(members) > 1:
-        votes = [ndimage.mean(array, labels, index) > limit for array, limit in members]
+        votes = [_per_label(array[at], of, counts) > limit for array, limit in members]
         table["support"] = np.mean(votes, axis=0)
         table["marked"] = table["support"] < LEAST_SUPPORT
     table = table.sort_values(["peak", "volume_mm3"], ascending=False, kind="stable")

@@ -126,6 +126,7 @@ class Predictor:
         findings = find(mask, laid, brain, to_mni, uncertainty, members)
         clock("findings")
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
+        clock("suitability")
         return Prediction(
             anomaly_map=carried,
             mask=mask,
