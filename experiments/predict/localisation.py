@@ -27,7 +27,7 @@ from nibabel.affines import apply_affine
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to, resample_to_output
 
-from brainuad.data.folder import RawScan
+from brainuad.data.folder import RawScan, stem_of
 from brainuad.files import write_text
 from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.preparation.chain import prepare_subject
@@ -94,6 +94,7 @@ GRIDS: dict[str, Callable[[Image], Image]] = {
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--heads", nargs="+", default=["chris", "IXI"])
     parser.add_argument("--work", type=Path, help="folder to keep (default: a temporary one)")
     arguments = parser.parse_args()
     data = Path(os.environ["BRAINUAD_REAL_DATA"])
@@ -105,11 +106,15 @@ def main() -> None:
             "IXI": sorted((data / "ixi_t1_2mm").iterdir())[-1] / "T1.nii.gz",
         }
         rows = []
-        for name, head in heads.items():
+        for name in arguments.heads:
+            head = heads[name]
             scans, truths = paint(head, name, work / "scans" / name)
             out = work / "out" / name
             command = [sys.executable, ROOT / "predict.py", model, scans, out]
-            subprocess.run([*map(str, command), "--sequence", "T1w"], check=True)
+            # The brightest hundredth of each brain, the lesion in it. The model's own threshold
+            # marks more of the white matter, which may touch the lesion.
+            command += ["--threshold", "0.99"]
+            subprocess.run([*map(str, command)], check=False)
             table = pd.read_csv(out / "subjects.csv").set_index("scan_id")
             for grid, truth in truths.items():
                 rows.append((name, grid, *judged(out, table, truth)))
@@ -174,7 +179,7 @@ def paint(head: Path, name: str, out: Path) -> tuple[Path, dict[str, Path]]:
         around = np.percentile(array[away < 25], 99)
         painted = array + share * (1.4 * around - array)
         stem = f"{name}-{grid.replace(' ', '')}"
-        path = out / f"{stem}.nii.gz"
+        path = out / f"{stem}_T1w.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(change(Image(painted.astype(np.float32), image.affine)), path)
         truth = change(Image(share.astype(np.float32), image.affine))
@@ -195,7 +200,9 @@ def to_native(head: Path) -> Path:
 
 def judged(out: Path, table: pd.DataFrame, truth: Path) -> tuple[str, float, str, str]:
     """Whether the grid came back, the distance in mm, how much was marked, and the status."""
-    row = table.loc[truth.name.removesuffix(".nii.gz")]
+    row = table.loc[f"{stem_of(truth)}_T1w"]
+    if row.status == "failed":
+        return "no", float("inf"), "nothing", "failed"
     scan = nib.load(row.image)
     same = True
     for kind in ("anomaly", "mask"):
@@ -221,7 +228,7 @@ def judged(out: Path, table: pd.DataFrame, truth: Path) -> tuple[str, float, str
 
 def picture(out: Path, table: pd.DataFrame, truth: Path, path: Path) -> None:
     """Three planes through the lesion: scan, mask in red, the lesion's outline in green."""
-    row = table.loc[truth.name.removesuffix(".nii.gz")]
+    row = table.loc[f"{stem_of(truth)}_T1w"]
     scan, mask, lesion = (
         nib.as_closest_canonical(nib.load(name)).get_fdata()
         for name in (row.image, out / row["mask"], truth)
