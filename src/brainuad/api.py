@@ -43,6 +43,12 @@ class Model:
         """What travels with the weights, of the first model where there are several."""
         return self.predictor.card
 
+    @property
+    def trained_on(self) -> list[str]:
+        """Subjects that one of the models was trained on."""
+        cards = [detector.card for detector in self.predictor.detectors]
+        return sorted({name for c in cards for name in (c.get("subjects") or {}).get("train", [])})
+
     def predict(
         self, image: str | Path | nib.spatialimages.SpatialImage, brain_mask: Path | None = None
     ) -> Prediction:

@@ -8,7 +8,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brainuad.cli import run_cli
 from brainuad.errors import InputError, PartialFailure
@@ -17,7 +17,9 @@ from brainuad.errors import InputError, PartialFailure
 if TYPE_CHECKING:
     from brainuad.api import Model
     from brainuad.predicting.scans import Source, Wanted
-    from brainuad.types import Volume
+
+WORK = ".work"
+"""In OUT, while scans are prepared."""
 
 DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
 
@@ -69,19 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    from rich.progress import track
-
     from brainuad.api import load
     from brainuad.predicting.outputs import (
         read_done,
         write_dataset_description,
-        write_failure,
-        write_prediction,
         write_tables,
     )
-    from brainuad.predicting.preparing import prepare_wanted, read_wanted, scan_stamp
+    from brainuad.predicting.preparing import scan_stamp
     from brainuad.predicting.scans import find_wanted
-    from brainuad.recipes import of_cohort
 
     out: Path = arguments.out
     if out.exists() and not out.is_dir():
@@ -95,12 +92,10 @@ def _main(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         preparation=arguments.overrides,
     )
-    card = model.card
-    subjects = (card.get("subjects") or {}).get("train", [])
     source = find_wanted(
         *(arguments.scans, model.sequence, out, arguments.sequence),
-        trained_on=subjects,
-        split_hash=card.get("split_hash"),
+        trained_on=model.trained_on,
+        split_hash=model.card.get("split_hash"),
     )
     about = model.stamp()
     stamps = {
@@ -113,31 +108,10 @@ def _main(arguments: argparse.Namespace) -> int:
         return 0
     if source.wanted[0].bids:
         write_dataset_description(out, arguments.scans)
-    if arguments.keep_maps:
-        _start_maps(out, card)
-    failures: list[tuple[str, str]] = []
     try:
-        if source.cohort is not None:
-            recipe = of_cohort(source.cohort, model.sequence) or model.recipe
-            ready = read_wanted(todo, source.cohort, recipe)
-        else:
-            ready = prepare_wanted(todo, model.steps, model.recipe, out / ".work", arguments.jobs)
-        for item, found in track(ready, description="predicting", total=len(todo)):
-            try:
-                if isinstance(found, str):
-                    raise InputError(found)
-                prediction = model.predictor(found)
-                if arguments.keep_maps:
-                    _keep_maps(out, item, prediction.raw)
-                stamp = stamps[item.scan_id]
-                write_prediction(out, item, model.sequence, prediction, stamp)
-            except Exception as error:
-                # Whatever one scan does to us, the others are done.
-                reason = str(error) if isinstance(error, InputError) else _reported(item, error)
-                failures.append((item.scan_id, reason))
-                write_failure(out, item, model.sequence, reason)
+        failures = _predict(model, source, todo, stamps, arguments)
     finally:
-        shutil.rmtree(out / ".work", ignore_errors=True)
+        shutil.rmtree(out / WORK, ignore_errors=True)
         table = write_tables(out, source.wanted)
     counts = table["status"].value_counts()
     print(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
@@ -145,6 +119,48 @@ def _main(arguments: argparse.Namespace) -> int:
     if failures:
         raise PartialFailure(failures)
     return 0
+
+
+def _predict(
+    model: "Model",
+    source: "Source",
+    todo: "Sequence[Wanted]",
+    stamps: dict[str, str],
+    arguments: argparse.Namespace,
+) -> list[tuple[str, str]]:
+    """Prepares, scores and writes scan after scan; the failures, with their reasons."""
+    from rich.progress import track
+
+    from brainuad.files import write_json
+    from brainuad.predicting.outputs import write_failure, write_maps, write_prediction
+    from brainuad.predicting.preparing import prepare_wanted, read_wanted
+    from brainuad.recipes import of_cohort
+
+    out: Path = arguments.out
+    if source.cohort is not None:
+        recipe = of_cohort(source.cohort, model.sequence) or model.recipe
+        ready = read_wanted(todo, source.cohort, recipe)
+    else:
+        ready = prepare_wanted(todo, model.steps, model.recipe, out / WORK, arguments.jobs)
+    if arguments.keep_maps:
+        # Beside the raw maps, who must not be scored with them.
+        about = {"stamp": "", "trained_on": model.trained_on}
+        write_json(out / "prepared" / "maps.json", about)
+    failures: list[tuple[str, str]] = []
+    for item, found in track(ready, description="predicting", total=len(todo)):
+        try:
+            if isinstance(found, str):
+                raise InputError(found)
+            prediction = model.predictor(found)
+            if arguments.keep_maps:
+                write_maps(out / "prepared", item, prediction)
+            write_prediction(out, item, model.sequence, prediction, stamps[item.scan_id])
+        except Exception as error:
+            # Whatever one scan does to us, the others are done.
+            reason = str(error) if isinstance(error, InputError) else _reported(item, error)
+            failures.append((item.scan_id, reason))
+            write_failure(out, item, model.sequence, reason)
+    return failures
 
 
 def _plan(model: "Model", source: "Source", todo: int, arguments: argparse.Namespace) -> str:
@@ -180,19 +196,3 @@ def _plan(model: "Model", source: "Source", todo: int, arguments: argparse.Names
 def _reported(item: "Wanted", error: Exception) -> str:
     line = " ".join(str(error).split())
     return f"{item.scan.image}: {type(error).__name__}: {line}; please report this"
-
-
-def _start_maps(out: Path, card: dict[str, Any]) -> None:
-    """Beside the raw maps, who must not be scored with them."""
-    from brainuad.files import write_json
-
-    subjects = (card.get("subjects") or {}).get("train", [])
-    write_json(out / "prepared" / "maps.json", {"stamp": "", "trained_on": sorted(subjects)})
-
-
-def _keep_maps(out: Path, item: "Wanted", raw: "dict[str, Volume]") -> None:
-    from brainuad.data.nifti import write_volume
-
-    for kind, volume in raw.items():
-        path = out / "prepared" / f"{item.scan_id}_{kind}.nii.gz"
-        write_volume(path, volume.array, volume.affine)

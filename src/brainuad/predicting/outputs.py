@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad import __version__
-from brainuad.data.nifti import write_like
+from brainuad.data.nifti import write_like, write_volume
 from brainuad.files import write_json, write_text
 from brainuad.predicting.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.predicting.prediction import Prediction
@@ -83,6 +83,12 @@ def write_prediction(
     }
     write_json(record_path(out, wanted), record)
     return record
+
+
+def write_maps(folder: Path, wanted: Wanted, found: Prediction) -> None:
+    """Writes the maps of a scan on its prepared grid, as `evaluate.py` takes them."""
+    for kind, volume in found.raw.items():
+        write_volume(folder / f"{wanted.scan_id}_{kind}.nii.gz", volume.array, volume.affine)
 
 
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Record:
