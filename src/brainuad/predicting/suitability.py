@@ -248,9 +248,9 @@ def unsuitable(
             # What is no coarser than the prepared grid loses nothing.
             high = max(high, statistics["spacing_mm"] or 0.0)
         if (measure.low and value < low) or (measure.high and value > high):
-            usual = f"at least {low:.3g}" if value < low else f"at most {high:.3g}"
+            usual = f"at least {low:.4g}" if value < low else f"at most {high:.4g}"
             said.append(
-                f"{measure.words} is {value:.3g}, {usual} expected of scans like the training "
+                f"{measure.words} is {value:.4g}, {usual} expected of scans like the training "
                 f"cohort's: {measure.hint}"
             )
     return said
