@@ -118,7 +118,7 @@ def measure(folder: Path, count: int, broken: int, jobs: int) -> dict[str, objec
         else:
             _save(image, AFFINE, path)
     model = write_tiny_model(folder / "model.ckpt")
-    command = [sys.executable, ROOT / "predict.py", model, scans, out, "--jobs", jobs]
+    command = [sys.executable, ROOT / "predict.py", model, scans, out, "--jobs", jobs, "--no-page"]
     start = time.perf_counter()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)

@@ -36,7 +36,6 @@ from brainuad.recipes import default
 from brainuad.types import Volume
 
 HERE = Path(__file__).parent
-ROUNDS = 2
 METHODS = ("strega_small", "strega_small input=intensity", "intensity", "autoencoder", "autopaint",
            "madad")  # fmt: skip
 
@@ -45,10 +44,11 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--rounds", type=int, default=2, help="of which the shortest stages count")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(*arguments.one.split())))
+        print(json.dumps(measure(arguments.rounds, *arguments.one.split())))
         return
     path = HERE / "predict_volume.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
@@ -59,7 +59,7 @@ def main() -> None:
         "load_average_before": os.getloadavg()[0],
     }
     for name in arguments.methods:
-        command = [sys.executable, __file__, "--one", name]
+        command = [sys.executable, __file__, "--one", name, "--rounds", str(arguments.rounds)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found[name] = json.loads(done.stdout.splitlines()[-1])
         print(name, found[name], flush=True)
@@ -73,7 +73,7 @@ def configuration(experiment: str, options: list[str]) -> DictConfig:
         return compose("train", [*words, "name=x", "paths.output_dir=x", *options])
 
 
-def measure(experiment: str, *options: str) -> dict[str, object]:
+def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
     """Seconds of each stage of one volume, and the peak of this process in GiB."""
     torch.manual_seed(0)
     cfg = configuration(experiment, list(options))
@@ -109,7 +109,7 @@ def measure(experiment: str, *options: str) -> dict[str, object]:
         wanted = Wanted("scan", "scan", RawScan("scan", "T2w", native, True), "scan")
         seconds: dict[str, float] = {}
         cpu = np.inf
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             began = time.process_time()
             found = predictor(scan)
             start = time.perf_counter()
@@ -126,6 +126,7 @@ def measure(experiment: str, *options: str) -> dict[str, object]:
         "cpu_seconds": round(cpu, 2),
         "first_pass_seconds": round(warm, 2),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "rounds": rounds,
         "batch_size": predictor.batch_sizes[0],
         "findings": len(found.findings),
         "stages_s": {name: round(value, 2) for name, value in seconds.items()},

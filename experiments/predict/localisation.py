@@ -113,7 +113,7 @@ def main() -> None:
             command = [sys.executable, ROOT / "predict.py", model, scans, out]
             # The brightest hundredth of each brain, the lesion in it. The model's own threshold
             # marks more of the white matter, which may touch the lesion.
-            command += ["--threshold", "0.99"]
+            command += ["--threshold", "0.99", "--no-page"]
             subprocess.run([*map(str, command)], check=False)
             table = pd.read_csv(out / "subjects.csv").set_index("scan_id")
             for grid, truth in truths.items():
