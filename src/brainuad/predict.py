@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--jobs", type=int, default=1, help="processes that prepare (default: %(default)s)")
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
+    add("--no-page", action="store_true", help="leave out OUT/index.html, the page to look at them")
     changes = "changes the model's preparation: preparation=NAME, preparation.steps.KEY=VALUE"
     add("overrides", nargs="*", metavar="key=value", help=changes)
     return run_cli(_main, parser, argv)
@@ -72,11 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: argparse.Namespace) -> int:
     from brainuad.api import load
-    from brainuad.predicting.outputs import (
-        read_done,
-        write_dataset_description,
-        write_tables,
-    )
+    from brainuad.predicting.outputs import read_done, write_dataset_description, write_tables
     from brainuad.predicting.preparing import scan_stamp
     from brainuad.predicting.scans import find_wanted
 
@@ -116,6 +113,10 @@ def _main(arguments: argparse.Namespace) -> int:
     counts = table["status"].value_counts()
     print(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
           f"{counts.get('failed', 0)} failed; see subjects.csv and findings.csv")  # fmt: skip
+    if not arguments.no_page:
+        from brainuad.reporting.viewer import write_page
+
+        print(f"look at {write_page(out)}")
     if failures:
         raise PartialFailure(failures)
     return 0

@@ -76,7 +76,11 @@ def test_the_model_file_alone_makes_the_same_maps(base, run):
     maps = base / "maps"
     command = [sys.executable, ROOT / "predict.py", out / "model.ckpt", base / "cohort", maps]
     done = subprocess.run(
-        [*command, "--keep-maps"], capture_output=True, text=True, timeout=600, check=False
+        [*command, "--keep-maps", "--no-page"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = sorted(maps.glob("prepared/*_anomaly.nii.gz"))

@@ -185,7 +185,7 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
         f"paths.cache_dir={tmp_path / 'cache'}",
     ]
     maps = tmp_path / "predicted"
-    done = run("predict.py", out / "model.ckpt", cohort, maps, "--keep-maps")
+    done = run("predict.py", out / "model.ckpt", cohort, maps, "--keep-maps", "--no-page")
     assert done.returncode == 0, done.stderr
     assert "4 that the model was trained on left out" in done.stdout
     for path in out.glob("*_mask.nii.gz"):
@@ -227,7 +227,7 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
     # Another precision is another map, nearly the same, and not the one that is there already.
     path = next((maps / "prepared").glob("*_anomaly.nii.gz"))
     exact = nib.load(path).get_fdata()
-    half = ["--keep-maps", "--precision", "bf16-mixed"]
+    half = ["--keep-maps", "--no-page", "--precision", "bf16-mixed"]
     done = run("predict.py", out / "model.ckpt", cohort, maps, *half)
     assert done.returncode == 0, done.stderr
     difference = np.abs(nib.load(path).get_fdata() - exact).max()

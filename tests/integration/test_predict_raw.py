@@ -50,7 +50,7 @@ def test_the_mask_lies_on_the_lesion_in_a_real_head_however_it_lies(real_data, t
     model = write_tiny_model(
         tmp_path / "model.ckpt", sequence="T1w", preparation=default(2.0), threshold=0.97
     )
-    assert main([str(model), str(scan), str(tmp_path / "out")]) == 0
+    assert main([str(model), str(scan), str(tmp_path / "out"), "--no-page"]) == 0
     (row,) = pd.read_csv(tmp_path / "out" / "subjects.csv").itertuples()
     for name in (row.anomaly, row.mask):
         found = nib.load(tmp_path / "out" / name)

@@ -100,7 +100,8 @@ def test_a_second_run_finds_the_stage_and_resumes_to_the_same_scores(finished, p
 def test_the_model_file_alone_makes_the_same_maps(finished, place):
     out, _ = finished
     maps = place.base / "maps"
-    command = [sys.executable, ROOT / "predict.py", out, place.base / "cohort", maps, "--keep-maps"]
+    command = [sys.executable, ROOT / "predict.py", out, place.base / "cohort", maps]
+    command += ["--keep-maps", "--no-page"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(maps / "subjects.csv").set_index("scan_id")

@@ -48,7 +48,7 @@ def run(model, tmp_path, capsys):
     """Runs the command and gives its status, what it said, and the table of subjects."""
 
     def call(scans, *words, model=model, out=tmp_path / "out"):
-        status = predict.main([*map(str, (model, scans, out, *words))])
+        status = predict.main([*map(str, (model, scans, out, "--no-page", *words))])
         said = capsys.readouterr()
         path = out / "subjects.csv"
         return status, said, pd.read_csv(path) if path.is_file() else None
