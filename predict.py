@@ -1,4 +1,4 @@
-"""`python predict.py checkpoint=MODEL data=folder data.source=DIR`; see `brainuad.predict`."""
+"""`python predict.py MODEL SCANS OUT`; see `brainuad.predict`."""
 
 import sys
 

@@ -10,8 +10,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from brainuad.instantiate import RUN_PACKAGES, instantiate
-from brainuad.prepare import PREPARATION
+from brainuad.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "brainuad"
@@ -38,12 +37,16 @@ ALLOWED = {
     "diffusion": LOWER,
     "inpainting": LOWER,
     "methods": LOWER | {"methods"},
-    "checkpoint": LOWER | {"methods", "instantiate"},
+    "bundle": BASE,
+    "checkpoint": LOWER | {"methods", "instantiate", "bundle"},
     "postprocess": BASE | {"postprocess"},
     "metrics": BASE | {"metrics"},
     "inputs": LOWER,
     "scan_inpainting": LOWER | {"methods"},
     "detection": LOWER | {"methods", "postprocess"},
+    "predicting": LOWER
+    | {*("methods", "postprocess", "metrics", "detection", "checkpoint", "instantiate")}
+    | {"predicting"},
     "evaluation": SCORING | {"evaluation"},
     "reporting": SCORING | {"evaluation", "reporting"},
     "card": BASE | {"data"},
@@ -62,6 +65,9 @@ ENTRY_POINTS = {
     "controls",
     "painted",
     "stages",
+    "recipes",
+    "export",
+    "api",
 }
 
 

@@ -1,6 +1,7 @@
 """Tiny cohorts with known answers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,3 +64,59 @@ def write_tiny_cohort(
             )
         )
     return write_cohort(root, scans, {"name": "tiny"})
+
+
+METHODS = {
+    "intensity": {"_target_": "brainuad.methods.intensity.IntensityDetector", "equalise": False},
+    "strega": {
+        "_target_": "brainuad.methods.strega.StRegA",
+        "network": {
+            "_target_": "brainuad.networks.context_vae.ContextVAE",
+            "image_size": [24, 32],
+            "features": [4, 8],
+            "latent_dim": 3,
+        },
+        "residual": {"_target_": "brainuad.methods.residuals.signed", "_partial_": True},
+    },
+}
+
+
+def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **card: Any) -> Path:
+    """An untrained model of brain-extracted T2w scans at 3 mm that were registered to nothing."""
+    import torch
+
+    from brainuad.checkpoint import save_model
+    from brainuad.instantiate import instantiate, resolve
+    from brainuad.recipes import compose_preparation
+
+    words = ["preparation=extracted", "preparation.steps.spacing_mm=3"]
+    # These brains are as large as a cat's.
+    words += ["+preparation.limits.brain_ml=[10,2100]", "+preparation.limits.noise=1"]
+    torch.manual_seed(seed)
+    detector = instantiate(METHODS[method])
+    detector.card = {
+        "name": method,
+        "model": METHODS[method],
+        "input": {"tissue": None},
+        "tiling": {"_target_": "brainuad.data.tiling.SliceTiling", "size": [24, 32]},
+        "postprocess": {
+            "_target_": "brainuad.postprocess.pipeline.Postprocess",
+            "map_steps": [],
+            "threshold": {"_target_": "brainuad.postprocess.threshold.HealthyThreshold"},
+            "mask_steps": [
+                {
+                    "_target_": "brainuad.postprocess.components.RemoveSmall",
+                    "min_volume_mm3": 200.0,
+                }
+            ],
+        },
+        "sequence": "T2w",
+        "subjects": {"train": ["sub00"], "val": ["sub01"]},
+        "cohort": "tiny",
+        "preparation": resolve(compose_preparation(words).preparation),
+        "statistics": None,
+        "threshold": 0.75,
+        **card,
+    }
+    save_model(detector, path)
+    return path

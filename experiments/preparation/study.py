@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_module
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.files import write_text
-from brainuad.instantiate import instantiate
+from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.itk import matrix_of, to_sitk
@@ -35,7 +35,6 @@ from brainuad.preparation.learned import Deepbet
 from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like
-from brainuad.prepare import PREPARATION
 from brainuad.reporting.tables import to_markdown
 from brainuad.types import Volume
 

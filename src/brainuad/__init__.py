@@ -1,3 +1,18 @@
 """brainuad: unsupervised anomaly detection in brain MRI."""
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+if TYPE_CHECKING:
+    from brainuad.api import load
+
+
+def __getattr__(name: str) -> Any:
+    # torch and all the rest come with the first model, not with the import.
+    if name == "load":
+        from brainuad.api import load
+
+        return load
+    raise AttributeError(f"module 'brainuad' has no attribute '{name}'")

@@ -1,4 +1,4 @@
-"""The model file: weights and a card of plain values, never a pickled object."""
+"""The model: weights and a card of plain values, never a pickled object; a file or a bundle."""
 
 import pickle
 from pathlib import Path
@@ -7,10 +7,17 @@ from typing import Any
 import torch
 
 from brainuad import __version__
+from brainuad.bundle import is_bundle, read_bundle
 from brainuad.errors import InputError
 from brainuad.files import atomic_path, hash_weights
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
+
+FORMAT = "1.1"
+"""Of the card: a new minor version adds keys, a new major one breaks with the old."""
+
+ADDED = {"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None}
+"""Keys that cards of older minor versions lack, and what stands for them."""
 
 CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
 
@@ -38,7 +45,7 @@ def save_model(detector: AnomalyDetector, path: Path) -> None:
     """Writes weights and card, atomically."""
     content = {
         "state_dict": {name: value.cpu() for name, value in detector.state_dict().items()},
-        "brainuad": {"version": __version__, **detector.card},
+        "brainuad": {**detector.card, "version": __version__, "format": FORMAT},
     }
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
@@ -47,18 +54,30 @@ def save_model(detector: AnomalyDetector, path: Path) -> None:
 def load_model(path: Path) -> AnomalyDetector:
     """Builds the detector that the card describes and fills in its weights.
 
+    Args:
+        path: a checkpoint, a run folder that holds one, or a bundle of `brainuad-export`.
+
     Raises:
-        InputError: as `read_checkpoint`, no card, a card that names foreign code, or weights
-            that do not fit.
+        InputError: as `read_checkpoint` and `read_bundle`, no card, one of another major version
+            or one that names foreign code, or weights that do not fit.
     """
-    checkpoint = read_checkpoint(path)
-    card = checkpoint.get("brainuad")
-    missing = [key for key in CARD_KEYS if key not in (card or {})]
-    if card is None or missing:
+    if (path / "model.ckpt").is_file():
+        path = path / "model.ckpt"
+    content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
+    card = content.get("brainuad")
+    missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
+    if not isinstance(card, dict) or missing:
         raise InputError(f"{path}: its card lacks {missing}; train it again with brainuad")
+    card = {**ADDED, **card}
+    major = FORMAT.partition(".")[0]
+    if str(card["format"]).partition(".")[0] != major:
+        raise InputError(
+            f"{path}: is of format {card['format']}, this brainuad reads {major}.x; use the "
+            "version of brainuad that made it"
+        )
     detector = instantiate(card["model"])
     try:
-        detector.load_state_dict(checkpoint["state_dict"])
+        detector.load_state_dict(content["state_dict"])
     except RuntimeError as error:
         raise InputError(
             f"{path}: its weights do not fit its model ({str(error).splitlines()[0]})"

@@ -27,7 +27,7 @@ from brainuad.methods.detector import AnomalyDetector
 from brainuad.networks.layout import channels_last
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.native import to_native
-from brainuad.types import Detection
+from brainuad.types import Detection, Volume
 
 Failures = list[tuple[str, str]]
 
@@ -72,19 +72,20 @@ def detect_volume(
     shape = (image.shape[1], image.shape[2], image.shape[3])
     tiles, locations = tiling.split(image)
     masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
-    one_channel = tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])
-    parts: list[Tensor | None] = [one_channel, torch.zeros_like(tiles), one_channel.clone()]
+    parts: dict[str, Tensor] = {"anomaly_map": tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])}
     # A tile without brain scores zero by contract, so it is not computed.
     todo = masks.flatten(1).any(1).nonzero()[:, 0]
     for index in todo.split(batch_size):
         found = detector.detect(tiles[index].to(detector.device), masks[index].to(detector.device))
-        for number, (part, values) in enumerate(zip(parts, found, strict=True)):
-            if part is None or values is None:
-                parts[number] = None
-            else:
-                part[index] = values.cpu()
-    joined = [None if part is None else tiling.join(part, locations, shape) for part in parts]
-    return Detection(*joined)  # type: ignore[arg-type]  # there always is a map
+        for name, values in found._asdict().items():
+            if values is not None:
+                empty = tiles.new_zeros(len(tiles), values.shape[1], *tiles.shape[2:])
+                parts.setdefault(name, empty)[index] = values.cpu()
+    joined = {name: tiling.join(part, locations, shape) for name, part in parts.items()}
+    return Detection(
+        joined["anomaly_map"],
+        *(joined.get(name) for name in ("reconstruction", "uncertainty", "draws")),
+    )
 
 
 def write_maps(
@@ -188,6 +189,13 @@ def model_score(
     return score
 
 
+def device(name: str) -> str:
+    """`auto` becomes the accelerator of this machine; other names stay."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def oracle_score(scan: Scan) -> Detection:
     """The control that reconstructs perfectly: the lesion-free twin of a synthetic case.
 
@@ -248,13 +256,33 @@ def _write_mask(
     score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
     mask = postprocess.segment(score, brain_mask, raw.spacing_mm, threshold)
     write_volume(maps / f"{scan.subject}_mask.nii.gz", mask, raw.affine, np.uint8)
-    affine, spacing = raw.affine, raw.spacing_mm
+    like = raw
     if scan.native_image is not None:
-        native = read_volume(scan.native_image)
-        way = native, scan.transform
-        score = to_native(score, raw.affine, *way, warp=scan.warp)
-        brain_mask = to_native(brain_mask, raw.affine, *way, order=0, warp=scan.warp) > 0.5
-        affine, spacing = native.affine, native.spacing_mm
-        mask = postprocess.segment(score, brain_mask, spacing, threshold)
-    write_volume(out / f"{scan.subject}_anomaly.nii.gz", score, affine)
-    write_volume(out / f"{scan.subject}_mask.nii.gz", mask, affine, np.uint8)
+        like = read_volume(scan.native_image)
+        score, brain_mask = in_native(score, brain_mask, raw, like, scan.transform, scan.warp)
+        mask = postprocess.segment(score, brain_mask, like.spacing_mm, threshold)
+    write_volume(out / f"{scan.subject}_anomaly.nii.gz", score, like.affine)
+    write_volume(out / f"{scan.subject}_mask.nii.gz", mask, like.affine, np.uint8)
+
+
+def in_native(
+    score: np.ndarray,
+    brain_mask: np.ndarray,
+    prepared: Volume,
+    native: Volume,
+    transform: Path | None,
+    warp: Path | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A post-processed map and the brain mask on the grid of the native scan.
+
+    Args:
+        score: `(D, H, W)` on the grid of `prepared`.
+        brain_mask: likewise, bool.
+        prepared: gives that grid.
+        native: the scan as it came.
+        transform: as in `to_native`.
+        warp: as in `to_native`.
+    """
+    carried = to_native(score, prepared.affine, native, transform, warp=warp)
+    mask = to_native(brain_mask, prepared.affine, native, transform, order=0, warp=warp)
+    return carried, mask > 0.5

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from brainuad.cli import run_cli
 from brainuad.errors import InputError
-from brainuad.instantiate import instantiate
-from brainuad.prepare import PREPARATION, compose_preparation
+from brainuad.instantiate import PREPARATION, instantiate
+from brainuad.recipes import changed, of_model
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="of configs/prepare.yaml, as brainuad-prepare takes them; the spacing is the model's",
+        help="changes the model's preparation: preparation=NAME, preparation.steps.spacing_mm=1, …",
     )
     return run_cli(_main, parser, argv)
 
@@ -74,10 +74,10 @@ def _main(arguments: argparse.Namespace) -> int:
 
     from brainuad.checkpoint import load_model
     from brainuad.data.nifti import write_changed
+    from brainuad.detection import device
     from brainuad.networks.layout import channels_last
     from brainuad.reporting.inpainting import write_picture
     from brainuad.scan_inpainting import inpaint_scan
-    from brainuad.train import device
 
     scan, out = arguments.scan, arguments.out
     if not out.name.endswith((".nii", ".nii.gz")):
@@ -154,11 +154,13 @@ def _check_model(detector: "AnomalyDetector", path: Path) -> None:
 def _preparation(
     card: dict[str, Any], overrides: Sequence[str]
 ) -> tuple["Preparation", "Normalise"]:
-    """The steps and the normalisation, at the spacing that the model was trained at."""
-    spacing = card.get("run", {}).get("data", {}).get("spacing_mm")
-    own = [f"preparation.steps.spacing_mm={spacing}"] if spacing else []
-    cfg = compose_preparation([*own, *overrides]).preparation
+    """The steps and the normalisation that the model was trained with, where nothing else is said.
+
+    Raises:
+        InputError: as `brainuad.recipes.changed`.
+    """
+    recipe = changed(of_model(card), overrides)
     return (
-        instantiate(cfg.steps, packages=PREPARATION),
-        instantiate(cfg.normalise, packages=PREPARATION),
+        instantiate(recipe["steps"], packages=PREPARATION),
+        instantiate(recipe["normalise"], packages=PREPARATION),
     )

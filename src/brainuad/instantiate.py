@@ -39,6 +39,10 @@ RUN_PACKAGES = (
 """What a run's configuration may name."""
 
 
+PREPARATION = ("brainuad.preparation.",)
+"""What a preparation's configuration may name."""
+
+
 def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kwargs: Any) -> Any:
     """`hydra.utils.instantiate` for targets defined in `packages`; containers become plain.
 

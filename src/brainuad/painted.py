@@ -117,7 +117,7 @@ def measure(
     Returns:
         (subject, reason) of what failed.
     """
-    from brainuad.train import device
+    from brainuad.detection import device
 
     scans = cohort.select("val", cfg.data.sequence, healthy=True)
     copies, failures = painted_scans(scans, cfg.painted_draws, cfg.paths.cache_dir)

@@ -1,75 +1,199 @@
-"""Anomaly maps and masks of scans from a trained model.
+"""Anomaly maps, 3D masks and findings of scans, each in its own space, from a trained model.
 
-python predict.py checkpoint=runs/strega/NAME/model.ckpt data=folder data.source=DIR
+brainuad-predict MODEL SCANS OUT
 """
 
+import argparse
+import hashlib
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-
-from brainuad.cli import run_hydra
+from brainuad.cli import run_cli
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import write_text
-from brainuad.instantiate import RUN_PACKAGES, instantiate
+
+# numpy, torch and the like are imported where the work starts: --help answers at once.
+if TYPE_CHECKING:
+    from brainuad.api import Model
+    from brainuad.predicting.scans import Source, Wanted
+
+WORK = ".work"
+"""In OUT, while scans are prepared."""
+
+DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
+
+SCANS is one NIfTI file, a folder, a BIDS dataset, folders of DICOM series, a CSV as
+brainuad-prepare takes it, or a cohort folder made by brainuad-prepare. Each scan of the model's
+sequence is prepared as the model's training scans were, scored, and carried back. OUT gets
+subjects.csv, findings.csv and for each scan the anomaly map and the mask on its own grid, and where
+the method makes them the pseudo-healthy reconstruction and the uncertainty. Scans that the model
+was not made for are flagged in subjects.csv, with the reason. A second run does only what is
+missing or changed. For research; no diagnosis may rest on it.
+"""
+
+EXAMPLES = """examples:
+  brainuad-predict model.ckpt scans/ results/
+  brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
+  brainuad-predict fold0.ckpt scans/ results/ --also fold1.ckpt --also fold2.ckpt
+  brainuad-predict model.ckpt brains.csv results/ preparation=extracted
+(python predict.py takes the same arguments.)
+"""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `predict.py` and `brainuad-predict`; returns the exit status."""
-    return run_hydra("predict", predict)
-
-
-def predict(cfg: DictConfig) -> None:
-    """Writes maps and masks of every scan of the model's sequence that it was not trained on.
-
-    Raises:
-        InputError: bad input.
-        PartialFailure: some subjects failed, everything else is done.
-    """
-    from brainuad.checkpoint import load_model, weights_hash
-    from brainuad.data.manifest import Cohort
-    from brainuad.detection import model_score, write_maps, write_masks
-    from brainuad.inputs import as_input
-    from brainuad.prepare import cohort_failures
-    from brainuad.train import device
-
-    detector = load_model(Path(cfg.checkpoint))
-    card = detector.card
-    threshold = card.get("threshold") if cfg.threshold is None else cfg.threshold
-    if threshold is None:
-        raise InputError(f"{cfg.checkpoint}: holds no threshold; give one with threshold=VALUE")
-    cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
-    # Another cohort may give its subjects the same names.
-    own = cohort.split_hash() == card.get("split_hash")
-    seen = set(card["subjects"]["train"]) if own else set()
-    scans = [
-        scan
-        for scan in cohort.scans
-        if scan.sequence == card["sequence"] and scan.subject not in seen
-    ]
-    if not scans:
-        raise InputError(
-            f"{cohort.root}: no {card['sequence']} scan that the model was not trained on"
-        )
-    out = Path(cfg.paths.output_dir)
-    write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    tiling = instantiate(card["tiling"])
-    score = model_score(
-        detector, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+    parser = argparse.ArgumentParser(
+        prog="brainuad-predict",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    tissue = instantiate(card.get("input", {}).get("tissue"))
-    seen_as, bad = as_input(scans, tissue, cfg.paths.cache_dir, cfg.jobs)
-    written = write_maps(
-        seen_as,
-        out / "prepared",
-        score,
-        f"{weights_hash(detector)} {cfg.predict_precision}",
-        "detecting",
-        keep_input=tissue is not None,
+    add = parser.add_argument
+    add("model", metavar="MODEL", type=Path, help="model.ckpt, its run folder, or a bundle")
+    add("scans", metavar="SCANS", type=Path, help="what to look at")
+    add("out", metavar="OUT", type=Path, help="folder to make, or to go on with")
+    more = "a further model to average, another fold say; may be repeated"
+    add("--also", metavar="MODEL", type=Path, action="append", default=[], help=more)
+    add("--dry-run", action="store_true", help="say what was found and would be done, and stop")
+    add("--sequence", help="of scans whose name does not tell (default: the model's)")
+    add("--threshold", type=float, help="of the anomaly map (default: the model's)")
+    add("--samples", type=int, help="random draws a scan, of methods that draw")
+    add("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
+    add("--batch-size", type=int, help="tiles at once (default: what fits the memory)")
+    add("--precision", default="32-true", help="bf16-mixed or 16-mixed are faster on a GPU")
+    add("--jobs", type=int, default=1, help="processes that prepare (default: %(default)s)")
+    kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
+    add("--keep-maps", action="store_true", help=kept)
+    add("--no-page", action="store_true", help="leave out OUT/index.html, the page to look at them")
+    changes = "changes the model's preparation: preparation=NAME, preparation.steps.KEY=VALUE"
+    add("overrides", nargs="*", metavar="key=value", help=changes)
+    return run_cli(_main, parser, argv)
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    from brainuad.api import load
+    from brainuad.predicting.outputs import read_done, write_dataset_description, write_tables
+    from brainuad.predicting.preparing import scan_stamp
+    from brainuad.predicting.scans import find_wanted
+
+    out: Path = arguments.out
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; OUT is a folder")
+    model = load(
+        *(arguments.model, *arguments.also),
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        samples=arguments.samples,
+        threshold=arguments.threshold,
+        precision=arguments.precision,
+        preparation=arguments.overrides,
     )
-    failures = [*cohort_failures(cohort), *bad, *written.failures]
-    done = [scan for scan in scans if scan.subject not in dict(failures)]
-    postprocess = instantiate(card["postprocess"])
-    failures += write_masks(done, out / "prepared", out, postprocess, threshold)
-    print(f"{len(done)} scans done, maps and masks in {out}")
+    source = find_wanted(
+        *(arguments.scans, model.sequence, out, arguments.sequence),
+        trained_on=model.trained_on,
+        split_hash=model.card.get("split_hash"),
+    )
+    about = model.stamp()
+    stamps = {
+        item.scan_id: hashlib.sha256(f"{about}\n{scan_stamp(item.scan)}".encode()).hexdigest()
+        for item in source.wanted
+    }
+    todo = [i for i in source.wanted if not read_done(out, i, stamps[i.scan_id])]
+    print(_plan(model, source, len(todo), arguments))
+    if arguments.dry_run:
+        return 0
+    if source.wanted[0].bids:
+        write_dataset_description(out, arguments.scans)
+    try:
+        failures = _predict(model, source, todo, stamps, arguments)
+    finally:
+        shutil.rmtree(out / WORK, ignore_errors=True)
+        table = write_tables(out, source.wanted)
+    counts = table["status"].value_counts()
+    print(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
+          f"{counts.get('failed', 0)} failed; see subjects.csv and findings.csv")  # fmt: skip
+    if not arguments.no_page:
+        from brainuad.reporting.viewer import write_page
+
+        print(f"look at {write_page(out)}")
     if failures:
         raise PartialFailure(failures)
+    return 0
+
+
+def _predict(
+    model: "Model",
+    source: "Source",
+    todo: "Sequence[Wanted]",
+    stamps: dict[str, str],
+    arguments: argparse.Namespace,
+) -> list[tuple[str, str]]:
+    """Prepares, scores and writes scan after scan; the failures, with their reasons."""
+    from rich.progress import track
+
+    from brainuad.files import write_json
+    from brainuad.predicting.outputs import write_failure, write_maps, write_prediction
+    from brainuad.predicting.preparing import prepare_wanted, read_wanted
+    from brainuad.recipes import of_cohort
+
+    out: Path = arguments.out
+    if source.cohort is not None:
+        recipe = of_cohort(source.cohort, model.sequence) or model.recipe
+        ready = read_wanted(todo, source.cohort, recipe)
+    else:
+        ready = prepare_wanted(todo, model.steps, model.recipe, out / WORK, arguments.jobs)
+    if arguments.keep_maps:
+        # Beside the raw maps, who must not be scored with them.
+        about = {"stamp": "", "trained_on": model.trained_on}
+        write_json(out / "prepared" / "maps.json", about)
+    failures: list[tuple[str, str]] = []
+    for item, found in track(ready, description="predicting", total=len(todo)):
+        try:
+            if isinstance(found, str):
+                raise InputError(found)
+            prediction = model.predictor(found)
+            if arguments.keep_maps:
+                write_maps(out / "prepared", item, prediction)
+            write_prediction(out, item, model.sequence, prediction, stamps[item.scan_id])
+        except Exception as error:
+            # Whatever one scan does to us, the others are done.
+            reason = str(error) if isinstance(error, InputError) else _reported(item, error)
+            failures.append((item.scan_id, reason))
+            write_failure(out, item, model.sequence, reason)
+    return failures
+
+
+def _plan(model: "Model", source: "Source", todo: int, arguments: argparse.Namespace) -> str:
+    """What was found and will be done, in words."""
+    from brainuad.predicting.model import about
+
+    count = 1 + len(arguments.also)
+    said = [f"model: {about(model.card)}" + (f"; {count} models averaged" if count > 1 else "")]
+    left = ", ".join(f"{number} {name}" for name, number in sorted(source.aside.items()))
+    aside = f"; left aside: {left}" if left else ""
+    if source.trained_on:
+        aside += f"; {source.trained_on} that the model was trained on left out"
+    said.append(f"found: {source.kind} with {len(source.wanted)} {model.sequence} scans{aside}")
+    if source.assumed:
+        said.append(
+            f"note: of {source.assumed} scans the name tells no sequence; they are taken for "
+            f"{model.sequence} (--sequence says otherwise)"
+        )
+    if source.cohort is None:
+        known = "as the model's training scans" if model.card.get("preparation") else "by default"
+        steps = model.recipe["steps"]
+        where = "to the atlas" if steps.get("atlas") else "without an atlas"
+        said.append(f"preparation: {known}, {where}, at {steps['spacing_mm']:g} mm")
+    done = len(source.wanted) - todo
+    said.append(
+        f"to do: {todo} scans"
+        + (f", {done} are done already" if done else "")
+        + f"; threshold {model.predictor.threshold:.4g}; results in {arguments.out}"
+    )
+    return "\n".join(said)
+
+
+def _reported(item: "Wanted", error: Exception) -> str:
+    line = " ".join(str(error).split())
+    return f"{item.scan.image}: {type(error).__name__}: {line}; please report this"

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brainuad.cli import run_cli
 from brainuad.data.folder import RawScan, assign_splits
@@ -20,16 +20,11 @@ from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_coh
 from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
 from brainuad.files import lock
-from brainuad.instantiate import instantiate
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from brainuad.instantiate import PREPARATION, instantiate
+from brainuad.recipes import compose_preparation
 
 PERCENTILES = (1.0, 99.9)
 """Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
-
-PREPARATION = ("brainuad.preparation.",)
-"""What a preparation's configuration may name."""
 
 PHANTOMS = ("train", "val", "test", "tumour", "ms", "stroke")
 
@@ -94,6 +89,7 @@ def folder_cohort(
     from brainuad.preparation.intensity import Percentile
     from brainuad.preparation.quality import Limits
     from brainuad.preparation.read import dicom_series, series_description
+    from brainuad.preparation.recipe import recipe_of
     from brainuad.preparation.skullstrip import Extracted
 
     if source is None:
@@ -109,7 +105,8 @@ def folder_cohort(
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
     rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
-    out = Path(cache_dir) / "cohorts" / f"{source.stem}-{_digest([rows, repr((steps, normalise))])}"
+    key = _digest([rows, recipe_of((steps, normalise))])
+    out = Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
     with lock(out):
         if (out / MANIFEST).is_file():
             return read_cohort(out)
@@ -143,22 +140,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "overrides", nargs="*", metavar="key=value", help="of configs/prepare.yaml, as in Hydra"
     )
     return run_cli(_prepare, parser, words)
-
-
-def compose_preparation(overrides: Sequence[str]) -> "DictConfig":
-    """The configuration `prepare` with these overrides, `key=value`.
-
-    Raises:
-        InputError: an override that Hydra does not understand.
-    """
-    from hydra import compose, initialize_config_module
-    from hydra.errors import HydraException
-
-    try:
-        with initialize_config_module("brainuad.configs", version_base="1.3"):
-            return compose("prepare", list(overrides))
-    except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from None
 
 
 def _prepare(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from brainuad.cli import run_hydra
 from brainuad.errors import PartialFailure
 from brainuad.files import write_json, write_text
 from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
+from brainuad.recipes import of_cohort
 
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _run(cfg: DictConfig) -> float | None:
     from brainuad.card import card_of
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
+    from brainuad.detection import device
     from brainuad.fitting import fit, resume_point
     from brainuad.inputs import as_input
     from brainuad.stages import build_on, with_first_stage
@@ -70,6 +72,7 @@ def _run(cfg: DictConfig) -> float | None:
     seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
     detector.card = card_of(config, cohort)
+    detector.card["preparation"] = of_cohort(cohort, cfg.data.sequence)
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
@@ -157,10 +160,11 @@ def detect_and_score(
     """
     from brainuad import ranks
     from brainuad.checkpoint import save_model, weights_hash
-    from brainuad.detection import model_score, write_maps, write_masks
+    from brainuad.detection import device, model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.inputs import as_input
     from brainuad.painted import measure
+    from brainuad.predicting.suitability import training_statistics
     from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)
@@ -195,6 +199,9 @@ def detect_and_score(
     threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
     failures += bad
     detector.card["threshold"] = threshold
+    detector.card["statistics"] = training_statistics(
+        cohort, sequence, prepared, postprocess, detector.card["preparation"]
+    )
     save_model(detector, out / "model.ckpt")
     record["checkpoint"] = {"path": "model.ckpt", "sha256": weights}
     failed = {subject for subject, _ in failures}
@@ -238,15 +245,6 @@ def _evaluate(
     write_evaluation(evaluation, out, record)
     Console().print(summary_table(evaluation.summary, cfg.space))
     return evaluation.failures
-
-
-def device(name: str) -> str:
-    """`auto` becomes the accelerator of this machine; other names stay."""
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _quieten() -> None:

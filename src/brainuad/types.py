@@ -53,8 +53,11 @@ class Detection(NamedTuple):
         reconstruction: `(B, C, *S)` pseudo-healthy image, or None where a method makes none.
         uncertainty: `(B, 1, *S)` standard deviation of the anomaly map over a method's draws, or
             None where it draws nothing.
+        draws: `(B, N, *S)` the maps of these draws, where they are asked for
+            (`AnomalyDetector.keeps_draws`).
     """
 
     anomaly_map: Tensor
     reconstruction: Tensor | None
     uncertainty: Tensor | None = None
+    draws: Tensor | None = None

@@ -74,7 +74,15 @@ def test_interrupted_before_the_second_phase_it_ends_the_same(base, run):
 def test_the_model_file_alone_makes_the_same_maps(base, run):
     out, _ = run
     maps = base / "maps"
-    call(base, "predict.py", maps, f"checkpoint={out / 'model.ckpt'}")
+    command = [sys.executable, ROOT / "predict.py", out / "model.ckpt", base / "cohort", maps]
+    done = subprocess.run(
+        [*command, "--keep-maps", "--no-page"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     found = sorted(maps.glob("prepared/*_anomaly.nii.gz"))
     assert found
     for path in found:

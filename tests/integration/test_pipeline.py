@@ -185,10 +185,20 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
         f"paths.cache_dir={tmp_path / 'cache'}",
     ]
     maps = tmp_path / "predicted"
-    done = run("predict.py", f"checkpoint={out / 'model.ckpt'}", *where, f"paths.output_dir={maps}")
+    done = run("predict.py", out / "model.ckpt", cohort, maps, "--keep-maps", "--no-page")
     assert done.returncode == 0, done.stderr
+    assert "4 that the model was trained on left out" in done.stdout
     for path in out.glob("*_mask.nii.gz"):
-        assert (maps / path.name).read_bytes() == path.read_bytes()
+        subject = path.name.split("_")[0]
+        found = nib.load(maps / subject / path.name).get_fdata()
+        np.testing.assert_array_equal(found, nib.load(path).get_fdata())
+    table = pd.read_csv(maps / "subjects.csv").set_index("scan_id")
+    scores = pd.read_csv(out / "scores.csv")
+    own = scores[(scores.method == "strega_small") & (scores.metric == "anomaly_score")]
+    for row in own.itertuples():
+        assert table.score[row.subject] == pytest.approx(row.value, rel=1e-4)
+    # Of two healthy validation subjects one scores lower, or none.
+    assert set(table.percentile[["val000", "val001"]]) == {25, 75}
     scored = tmp_path / "scored"
     done = run(
         "evaluate.py",
@@ -217,8 +227,8 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
     # Another precision is another map, nearly the same, and not the one that is there already.
     path = next((maps / "prepared").glob("*_anomaly.nii.gz"))
     exact = nib.load(path).get_fdata()
-    half = [*where, f"paths.output_dir={maps}", "predict_precision=bf16-mixed"]
-    done = run("predict.py", f"checkpoint={out / 'model.ckpt'}", *half)
+    half = ["--keep-maps", "--no-page", "--precision", "bf16-mixed"]
+    done = run("predict.py", out / "model.ckpt", cohort, maps, *half)
     assert done.returncode == 0, done.stderr
     difference = np.abs(nib.load(path).get_fdata() - exact).max()
     assert 0 < difference < 0.05

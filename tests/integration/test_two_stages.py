@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -98,14 +100,23 @@ def test_a_second_run_finds_the_stage_and_resumes_to_the_same_scores(finished, p
 def test_the_model_file_alone_makes_the_same_maps(finished, place):
     out, _ = finished
     maps = place.base / "maps"
-    done = place.call("predict.py", maps, f"checkpoint={out / 'model.ckpt'}")
+    command = [sys.executable, ROOT / "predict.py", out, place.base / "cohort", maps]
+    command += ["--keep-maps", "--no-page"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    names = [path.relative_to(out) for path in out.rglob("*.nii.gz") if "controls" not in str(path)]
-    names = [name for name in names if (maps / name).is_file()]
-    kinds = {name.name.split("_", 1)[1].split(".")[0] for name in names}
-    assert kinds == {"anomaly", "mask", "reconstruction"}
-    for name in names:
-        assert (maps / name).read_bytes() == (out / name).read_bytes(), name
+    table = pd.read_csv(maps / "subjects.csv").set_index("scan_id")
+    raw = sorted((out / "prepared").glob("*_anomaly.nii.gz"))
+    assert len(raw) == len(table)
+    for path in raw:
+        assert (maps / "prepared" / path.name).read_bytes() == path.read_bytes(), path
+    masks = sorted(out.glob("*_mask.nii.gz"))
+    assert len(masks) == TEST_SUBJECTS
+    for path in masks:
+        row = table.loc[path.name.split("_")[0]]
+        assert (maps / row.reconstruction).is_file()
+        for mine, own in ((row["mask"], path), (row.anomaly, out / f"{row.name}_anomaly.nii.gz")):
+            found = nib.load(maps / mine).get_fdata()
+            np.testing.assert_array_equal(found, nib.load(own).get_fdata())
 
 
 def test_another_seed_is_another_model_and_is_not_resumed_on(finished, place, monkeypatch, capsys):

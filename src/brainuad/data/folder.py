@@ -59,7 +59,7 @@ class RawScan:
     pathology: str = ""
 
 
-def find_scans(source: Path, sequence: str) -> list[RawScan]:
+def find_scans(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
     """Lists the scans of a folder (by file names) or of a CSV file (by columns).
 
     In a folder, `sub1_T1w.nii.gz` and `sub1/T1.nii.gz` are both subject `sub1`, sequence `T1w`;
@@ -70,12 +70,13 @@ def find_scans(source: Path, sequence: str) -> list[RawScan]:
     Args:
         source: folder or `.csv` file.
         sequence: what a scan is whose name or row does not tell.
+        every: in a folder, also several scans of one subject and sequence.
 
     Raises:
         InputError: nothing there, or a row that cannot be understood.
     """
     if source.is_dir():
-        scans = _from_folder(source, sequence)
+        scans = _from_folder(source, sequence, every)
     elif source.is_file() and source.suffix.lower() == ".csv":
         scans = _from_csv(source, sequence)
     else:
@@ -152,41 +153,56 @@ def _interleaved(subjects: list[str], kinds: dict[str, tuple[str, ...]]) -> list
     return [subject for *_, subject in sorted(placed)]
 
 
-def _from_folder(source: Path, sequence: str) -> list[RawScan]:
+def named(stem: str, sequence: str) -> tuple[str, str]:
+    """Subject and sequence of a file's name; the subject may be empty, as in `T1.nii.gz`.
+
+    Args:
+        stem: without its ending.
+        sequence: where the name tells none.
+    """
+    match = _SEQUENCE.match(stem)
+    return (match[1], SEQUENCES[match[2].lower()]) if match else (stem, sequence)
+
+
+def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
     paths = sorted(
         path
         for path in source.rglob("*")
         if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
     )
     images: dict[tuple[str, str], Path] = {}
+    more: list[tuple[tuple[str, str], Path]] = []
     brains: dict[str, Path] = {}
     lesions: dict[str, Path] = {}
     for path in paths:
-        stem = _stem(path)
+        stem = stem_of(path)
         if match := _LESION.search(stem):
             lesions[stem[: match.start()] or _parent(path, source)] = path
         elif match := _BRAIN.search(stem):
             brains[stem[: match.start()] or _parent(path, source)] = path
         else:
-            named = _SEQUENCE.match(stem)
-            found = SEQUENCES[named[2].lower()] if named else sequence
-            subject = (named[1] if named else stem) or _parent(path, source)
-            if (subject, found) in images:
+            subject, found = named(stem, sequence)
+            key = subject or _parent(path, source), found
+            if key in images and not every:
                 raise InputError(
-                    f"{path}: a second {found} scan of subject {subject} beside "
-                    f"{images[subject, found]}; list the scans in a CSV instead"
+                    f"{path}: a second {found} scan of subject {key[0]} beside {images[key]}; "
+                    "list the scans in a CSV instead"
                 )
-            images[subject, found] = path
+            if key in images:
+                more.append((key, path))
+            images.setdefault(key, path)
+    again = {key for key, _ in more}
     return [
         RawScan(
             subject=subject,
             sequence=found,
             image=path,
             healthy=subject not in lesions,
-            brain_mask=brains.get(subject),
+            # Which of several it belongs to, nobody knows.
+            brain_mask=None if (subject, found) in again else brains.get(subject),
             lesion_mask=lesions.get(subject),
         )
-        for (subject, found), path in images.items()
+        for (subject, found), path in [*images.items(), *more]
     ]
 
 
@@ -218,7 +234,7 @@ def _from_csv(source: Path, sequence: str) -> list[RawScan]:
         }
         scans.append(
             RawScan(
-                subject=row.get("subject") or _stem(image),
+                subject=row.get("subject") or stem_of(image),
                 sequence=row.get("sequence") or sequence,
                 image=image,
                 healthy=healthy == "true" if healthy else paths["lesion_mask"] is None,
@@ -231,7 +247,8 @@ def _from_csv(source: Path, sequence: str) -> list[RawScan]:
     return scans
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """A file's name without `.nii` or `.nii.gz`."""
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 

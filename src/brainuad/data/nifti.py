@@ -163,6 +163,35 @@ def write_volume(
         temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
 
 
+_PLACE = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+"""Fields of a header that say where its voxels lie."""
+
+
+def write_like(path: Path, array: np.ndarray, source: Path, dtype: type = np.float32) -> None:
+    """Writes a `.nii.gz` on the grid of another file, with its sform, qform and their codes.
+
+    Args:
+        path: ends in `.nii.gz`.
+        array: `(D, H, W)` on the grid of `source`.
+        source: a file that `read_volume` reads.
+        dtype: voxel type on disk (float32 for maps, uint8 for masks).
+    """
+    like = open_nifti(source)
+    header = nib.nifti1.Nifti1Header()
+    header.set_data_dtype(dtype)
+    header.set_data_shape(array.shape)
+    for name in _PLACE:
+        header[name] = like.header[name]
+    # A fourth axis of length one has a size of its own there.
+    header["pixdim"][4:] = 1
+    image = nib.nifti1.Nifti1Image(np.asarray(array, dtype=dtype), like.affine, header)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+
+
 def write_changed(path: Path, source: Path, where: np.ndarray, values: np.ndarray) -> None:
     """Writes a copy of a NIfTI file in which some voxels are others, atomically.
 

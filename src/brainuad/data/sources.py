@@ -16,7 +16,11 @@ SeriesOf = Callable[[Path], list[str]]
 
 
 def find_raw(
-    source: Path, sequence: str, series: SeriesOf, description: Callable[[Path], str]
+    source: Path,
+    sequence: str,
+    series: SeriesOf,
+    description: Callable[[Path], str],
+    every: bool = False,
 ) -> list[RawScan]:
     """Lists the scans of a source.
 
@@ -27,6 +31,7 @@ def find_raw(
         sequence: what a scan is whose name does not tell.
         series: the DICOM series that lie directly in a folder.
         description: of a folder's DICOM series.
+        every: also every further session and run, and several scans of one subject and sequence.
 
     Raises:
         InputError: nothing there, or names that cannot be understood.
@@ -36,24 +41,36 @@ def find_raw(
         return [RawScan(subject=name, sequence=sequence, image=source, healthy=True, split="test")]
     if not source.is_dir():
         return find_scans(source, sequence)
-    if (source / "dataset_description.json").is_file() or any(source.glob("sub-*/")):
-        return _from_bids(source)
+    if is_bids(source):
+        return _from_bids(source, every)
     if not any(source.rglob("*.nii")) and not any(source.rglob("*.nii.gz")):
-        return _from_dicom(source, sequence, series, description)
-    return find_scans(source, sequence)
+        return _from_dicom(source, sequence, series, description, every)
+    return find_scans(source, sequence, every)
 
 
-def _from_bids(source: Path) -> list[RawScan]:
-    found: dict[tuple[str, str], RawScan] = {}
+def is_bids(source: Path) -> bool:
+    """Whether a folder is a BIDS dataset."""
+    return (source / "dataset_description.json").is_file() or any(source.glob("sub-*/"))
+
+
+def bids_parts(name: str) -> tuple[str, str, str] | None:
+    """Subject, session (may be empty) and suffix of a BIDS file name; None for others."""
+    match = _BIDS.match(name)
+    return (match[1], match[2] or "", match[3]) if match else None
+
+
+def _from_bids(source: Path, every: bool) -> list[RawScan]:
+    found: dict[tuple[str, ...], RawScan] = {}
     sessions: dict[str, str] = {}
     for path in sorted(source.glob("sub-*/**/anat/*.nii*")):
-        match = _BIDS.match(path.name)
-        if match is None or match[3] not in _SUFFIXES:
+        parts = bids_parts(path.name)
+        if parts is None or parts[2] not in _SUFFIXES:
             continue
-        subject, session = match[1], match[2] or ""
-        if sessions.setdefault(subject, session) != session:
+        subject, session, suffix = parts
+        if sessions.setdefault(subject, session) != session and not every:
             continue
-        key = subject, _SUFFIXES[match[3]]
+        sequence = _SUFFIXES[suffix]
+        key = (subject, sequence, path.name) if every else (subject, sequence)
         masks = [
             mask
             for mask in sorted((source / "derivatives").glob(f"**/{subject}*_mask.nii*"))
@@ -63,7 +80,7 @@ def _from_bids(source: Path) -> list[RawScan]:
             key,
             RawScan(
                 subject=subject,
-                sequence=key[1],
+                sequence=sequence,
                 image=path,
                 healthy=not masks,
                 lesion_mask=masks[0] if masks else None,
@@ -78,7 +95,11 @@ def _from_bids(source: Path) -> list[RawScan]:
 
 
 def _from_dicom(
-    source: Path, sequence: str, series: SeriesOf, description: Callable[[Path], str]
+    source: Path,
+    sequence: str,
+    series: SeriesOf,
+    description: Callable[[Path], str],
+    every: bool,
 ) -> list[RawScan]:
     folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
     scans = []
@@ -95,7 +116,7 @@ def _from_dicom(
     seen: dict[tuple[str, str], Path] = {}
     for scan in scans:
         key = scan.subject, scan.sequence
-        if key in seen:
+        if key in seen and not every:
             raise InputError(
                 f"{scan.image}: a second {scan.sequence} series of subject {scan.subject} beside "
                 f"{seen[key]}; name the folders by their sequence or list the scans in a CSV"

@@ -42,6 +42,8 @@ class AnomalyDetector(LightningModule, ABC):
         self.scheduler_factory = scheduler
         self.card: dict[str, Any] = {}
         """What travels in every checkpoint: plain values only, see `brainuad.checkpoint`."""
+        self.keeps_draws = False
+        """Whether `detect` gives the map of each random draw too, where a method draws."""
         self.validation_seed = 0
         """Number of the validation batch, for draws that are the same ones in every epoch."""
 
@@ -76,7 +78,7 @@ class AnomalyDetector(LightningModule, ABC):
         anomaly_map = torch.where(brain_mask, found.anomaly_map.float().clamp_min(0), zero)
         others = (
             None if image is None else torch.where(brain_mask, image.float(), zero)
-            for image in (found.reconstruction, found.uncertainty)
+            for image in found[1:]
         )
         return Detection(anomaly_map, *others)
 

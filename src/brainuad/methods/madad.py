@@ -200,8 +200,8 @@ class MADAD(AnomalyDetector):
             (self.residual(reference, healthy, brain_mask), healthy)
             for healthy in self._healthy(z, decoded)
         )
-        found = mean_and_std(draws)
-        return found if self.n_samples > 1 else found._replace(uncertainty=None)
+        found = mean_and_std(draws, self.keeps_draws)
+        return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)
 
     def _healthy(self, z: Tensor, decoded: Tensor) -> Iterator[Tensor]:
         """Decoded restorations of `z`, one a draw of the sampler's noise.

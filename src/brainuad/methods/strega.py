@@ -100,7 +100,8 @@ class StRegA(ReconstructionDetector):
         generator = torch.Generator().manual_seed(self.sample_seed)
         noise = torch.randn(self.n_samples, *mu.shape[1:], generator=generator).to(mu)
         decoded = (self.network.decode(mu + torch.exp(log_sigma) * draw) for draw in noise)
-        return mean_and_std((self.residual(image, d, brain_mask), d) for d in decoded)
+        draws = ((self.residual(image, healthy, brain_mask), healthy) for healthy in decoded)
+        return mean_and_std(draws, self.keeps_draws)
 
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path

@@ -9,7 +9,7 @@ import numpy as np
 
 from brainuad.metrics import voxel
 from brainuad.metrics.lesion import LesionScores, label_lesions, lesion_scores, sorted_overlap
-from brainuad.metrics.severity import concordance, spearman
+from brainuad.metrics.severity import anomaly_score, concordance, spearman
 from brainuad.metrics.surface import surface_distances
 
 UP, DOWN, NEITHER = 1, -1, 0
@@ -121,14 +121,9 @@ class Metric:
     function: Callable[[Any], float]
 
 
-def _top_percent(case: MapCase) -> float:
-    score = case.inside[0]
-    hottest = max(len(score) // 100, 1)
-    return float(np.partition(score, -hottest)[-hottest:].mean())
-
-
 METRICS = (
-    Metric("anomaly_score", "anomaly score", NEITHER, "", "map", "all", _top_percent),
+    Metric("anomaly_score", "anomaly score", NEITHER, "", "map", "all",
+           lambda case: anomaly_score(case.inside[0])),
     Metric("auprc", "AP", UP, "", "map", "lesion",
            lambda case: voxel.curve_average_precision(case.curve)),
     Metric("auroc", "AUROC", UP, "", "map", "lesion", lambda case: voxel.curve_auroc(case.curve)),

@@ -4,6 +4,12 @@ import numpy as np
 from scipy import stats
 
 
+def anomaly_score(score: np.ndarray) -> float:
+    """A scan's score: the mean of the top 1 % of its brain's voxels `(N,)` (PROTOCOL section 3)."""
+    hottest = max(len(score) // 100, 1)
+    return float(np.partition(score, -hottest)[-hottest:].mean())
+
+
 def spearman(score: np.ndarray, burden: np.ndarray) -> float:
     """Rank correlation of subject scores `(N,)` and lesion volumes `(N,)`; NaN when undefined."""
     if len(score) < 2 or np.ptp(score) == 0 or np.ptp(burden) == 0:

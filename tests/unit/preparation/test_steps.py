@@ -212,6 +212,14 @@ def test_auto_leaves_a_stripped_scan_alone_and_strips_a_head():
     assert _dice(Auto()(stripped), mask) > 0.97
 
 
+def test_a_head_in_a_larger_empty_box_is_no_brain():
+    head, _ = head_of()
+    cleared = np.where(head.array > 0.02, head.array, 0)
+    large = Volume(np.pad(cleared, 20), head.affine)
+    assert is_stripped(large.array)
+    assert not isinstance(Auto().choose(large), Extracted)
+
+
 def test_without_a_given_mask_the_back_end_given_refuses(tmp_path):
     head, mask = head_of(6.0)
     write_volume(tmp_path / "a.nii.gz", head.array, head.affine)

@@ -1,0 +1,113 @@
+"""The Python interface: `brainuad.load(model).predict(scan)`."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from brainuad.checkpoint import load_model
+from brainuad.data.folder import RawScan
+from brainuad.errors import InputError
+from brainuad.instantiate import PREPARATION, instantiate
+from brainuad.predicting.model import Predictor
+from brainuad.predicting.prediction import Prediction
+from brainuad.predicting.prepared import from_record
+from brainuad.preparation.chain import Preparation, prepare_subject
+from brainuad.recipes import changed, of_model
+
+
+class Model:
+    """A trained model, or several averaged, with the preparation they were trained with.
+
+    Attributes:
+        predictor: applies it to prepared scans.
+        recipe: the preparation, as plain values.
+        steps: the preparation's geometric steps.
+    """
+
+    def __init__(self, predictor: Predictor, recipe: dict[str, Any]) -> None:
+        self.predictor = predictor
+        self.recipe = recipe
+        self.steps: Preparation = instantiate(recipe["steps"], packages=PREPARATION)
+
+    @property
+    def sequence(self) -> str:
+        """The sequence that it was trained on."""
+        return str(self.predictor.card["sequence"])
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What travels with the weights, of the first model where there are several."""
+        return self.predictor.card
+
+    @property
+    def trained_on(self) -> list[str]:
+        """Subjects that one of the models was trained on."""
+        cards = [detector.card for detector in self.predictor.detectors]
+        return sorted({name for c in cards for name in (c.get("subjects") or {}).get("train", [])})
+
+    def predict(
+        self, image: str | Path | nib.spatialimages.SpatialImage, brain_mask: Path | None = None
+    ) -> Prediction:
+        """Anomaly map, mask and findings of one raw scan, on its own grid.
+
+        Args:
+            image: a NIfTI file, a folder of one DICOM series, or an image of nibabel; a head or
+                a brain, as the model's preparation takes them.
+            brain_mask: file on the scan's grid; None to find the brain.
+
+        Raises:
+            InputError: unreadable, or it cannot be prepared.
+        """
+        with tempfile.TemporaryDirectory(prefix="brainuad-") as name:
+            folder = Path(name)
+            path = Path(image) if isinstance(image, str | Path) else folder / "scan.nii.gz"
+            if not isinstance(image, str | Path):
+                nib.save(image, path)
+            raw = RawScan("scan", self.sequence, path, healthy=True, brain_mask=brain_mask)
+            records, failures = prepare_subject([raw], self.steps, folder)
+            if failures:
+                raise InputError(failures[0][1])
+            return self.predictor(from_record(records[0], folder, self.recipe))
+
+    def stamp(self) -> str:
+        """What, besides the scan, decides a prediction."""
+        own = self.predictor
+        about = [*own.weights, own.thresholds, own.samples, own.precision, self.recipe]
+        shared = [own.card[key] for key in ("tiling", "postprocess", "input")]
+        return json.dumps([*about, *shared], default=str)
+
+
+def load(
+    *models: str | Path,
+    device: str = "auto",
+    batch_size: int | None = None,
+    samples: int | None = None,
+    threshold: float | None = None,
+    precision: str = "32-true",
+    preparation: Sequence[str] = (),
+) -> Model:
+    """Loads a model.
+
+    Args:
+        models: a checkpoint (`model.ckpt`), a run folder or a bundle; several, folds say, are
+            averaged.
+        device: `auto`, `cpu`, `cuda`, ….
+        batch_size: tiles at once; None for what fits the memory.
+        samples: random draws a scan, of methods that draw; None for the model's own number.
+        threshold: in place of the model's.
+        precision: `32-true`, or faster `bf16-mixed` or `16-mixed`.
+        preparation: changes of it, `preparation.steps.KEY=VALUE`; see `brainuad.recipes.changed`.
+
+    Raises:
+        InputError: a model that cannot be read, or models that do not fit together.
+    """
+    if not models:
+        raise InputError("no model; give a model.ckpt or a bundle")
+    detectors = [load_model(Path(path)) for path in models]
+    names = [str(path) for path in models]
+    predictor = Predictor(detectors, names, device, batch_size, samples, threshold, precision)
+    return Model(predictor, changed(of_model(predictor.card), preparation))

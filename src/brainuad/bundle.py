@@ -1,0 +1,133 @@
+"""The model bundle: what a colleague needs of a model, in one folder or one `.zip`.
+
+| member | what |
+| --- | --- |
+| `weights.safetensors` | the weights |
+| `card.json` | configuration, preparation, threshold, statistics of the training cohort, licence |
+| `MODEL_CARD.md` | cohort, split, scores and limits, to be read |
+| `sha256.json` | SHA-256 of each of these |
+
+Nothing in it is unpickled or executed. The hashes find damage and careless edits; they are no
+signature: who replaces a member and its hash is not found out, so publish the bundle's own hash.
+"""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainuad.errors import InputError
+from brainuad.files import atomic_folder, atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS, CARD, MODEL_CARD, HASHES = (
+    "weights.safetensors",
+    "card.json",
+    "MODEL_CARD.md",
+    "sha256.json",
+)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is to be read as a bundle: a folder, or named `.zip`."""
+    return path.is_dir() or path.suffix == ".zip"
+
+
+def write_bundle(
+    out: Path, state_dict: "dict[str, Tensor]", card: dict[str, Any], text: str
+) -> None:
+    """Writes a bundle, atomically.
+
+    Args:
+        out: a `.zip`, or a folder that is not there yet or is a bundle, which is replaced.
+        state_dict: weights.
+        card: plain values.
+        text: for `MODEL_CARD.md`.
+
+    Raises:
+        InputError: `out` is something else already.
+    """
+    from safetensors.torch import save
+
+    if out.is_file() and out.suffix != ".zip":
+        raise InputError(f"{out}: is a file; a bundle is a folder, or a file that ends in .zip")
+    if out.is_dir() and any(out.iterdir()) and not (out / HASHES).is_file():
+        raise InputError(f"{out}: is a folder with other things in it; give OUT a new name")
+    # Clones, because safetensors refuses tensors that share their memory.
+    weights = {name: value.detach().cpu().clone() for name, value in state_dict.items()}
+    members = {
+        WEIGHTS: save({name: value.contiguous() for name, value in weights.items()}),
+        CARD: (json.dumps(card, indent=2) + "\n").encode(),
+        MODEL_CARD: text.encode(),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    members[HASHES] = (json.dumps(hashes, indent=2) + "\n").encode()
+    if out.suffix == ".zip":
+        with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w") as file:
+            for name, content in members.items():
+                # A fixed date: the same model gives the same bytes.
+                file.writestr(zipfile.ZipInfo(name), content)
+        return
+    with atomic_folder(out) as folder:
+        for name, content in members.items():
+            (folder / name).write_bytes(content)
+
+
+def read_bundle(path: Path) -> dict[str, Any]:
+    """Weights (`state_dict`) and card (`brainuad`) of a bundle, as `read_checkpoint` gives them.
+
+    Raises:
+        InputError: no bundle, a member that is missing, damaged or not the one that was hashed.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    hashes = _json(path, HASHES, _member(path, HASHES))
+    content = {name: _member(path, name) for name in (WEIGHTS, CARD, MODEL_CARD)}
+    for name, found in content.items():
+        if hashlib.sha256(found).hexdigest() != hashes.get(name):
+            raise InputError(
+                f"{path}: {name} is not what was exported (its SHA-256 differs); get the bundle "
+                "again"
+            )
+    try:
+        weights = load(content[WEIGHTS])
+    except (SafetensorError, ValueError, KeyError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: {WEIGHTS} cannot be read ({line}); get the bundle again"
+        ) from None
+    return {"state_dict": weights, "brainuad": _json(path, CARD, content[CARD])}
+
+
+def _member(path: Path, name: str) -> bytes:
+    try:
+        if path.is_dir():
+            return (path / name).read_bytes()
+        with zipfile.ZipFile(path) as file:
+            return file.read(name)
+    except (KeyError, FileNotFoundError):
+        if not path.exists():
+            raise InputError(f"{path}: no such bundle; check the path") from None
+        raise InputError(
+            f"{path}: holds no {name}; give a model.ckpt, or a bundle made by brainuad-export"
+        ) from None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{path}: damaged ({line}); get the bundle again") from None
+
+
+def _json(path: Path, name: str, content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: {name} is not valid JSON ({error}); get the bundle again"
+        ) from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: {name} holds no table of values; get the bundle again")
+    return found

@@ -1,0 +1,128 @@
+"""The table of findings: the connected components of a mask, where they are and how sure."""
+
+from collections.abc import Callable, Sequence
+
+import cc3d
+import numpy as np
+import pandas as pd
+from nibabel.affines import apply_affine
+from scipy import ndimage
+
+from brainuad.data.template import load_template
+from brainuad.types import Volume
+
+COLUMNS = (
+    *("finding", "volume_mm3", "x_mm", "y_mm", "z_mm", "mni_x", "mni_y", "mni_z"),
+    *("peak", "mean", "side", "region", "uncertainty", "support", "marked"),
+)
+
+ONE_SIDE = 0.75
+"""Share of a finding's voxels from which on it lies on a side, and not on the midline."""
+
+LEAST_SUPPORT = 0.5
+"""Findings in fewer of the draws and models than this are marked."""
+
+REGIONS = (
+    "white matter",
+    "cortical grey matter",
+    "deep grey matter",
+    "ventricles",
+    "cerebrospinal fluid",
+)
+
+Member = tuple[np.ndarray, float]
+"""Map of one draw or model on the grid of the mask, and the threshold that goes with it."""
+
+
+def find(
+    mask: np.ndarray,
+    score: Volume,
+    brain_mask: np.ndarray,
+    to_mni: Callable[[np.ndarray], np.ndarray] | None = None,
+    uncertainty: np.ndarray | None = None,
+    members: Sequence[Member] = (),
+) -> pd.DataFrame:
+    """One row a connected component (26 neighbours), by falling peak.
+
+    Args:
+        mask: `(D, H, W)` bool.
+        score: the map that was thresholded, on the scan's own grid.
+        brain_mask: `(D, H, W)` bool; its middle is the midline where there is no way to MNI.
+        to_mni: points `(N, 3)` of the native world to MNI, mm; None where it is not known.
+        uncertainty: `(D, H, W)` standard deviation of the map.
+        members: of two or more draws or models; fewer support nothing.
+
+    Returns:
+        `COLUMNS`: volumes in mm³, points in mm, RAS; `side` is the subject's own; `region` is the
+        tissue that the MNI152 maps hold at most of its voxels; `support` is the share of the
+        members in which the finding's mean is above the threshold.
+    """
+    labels = cc3d.connected_components(mask, connectivity=26)
+    index = np.arange(1, labels.max() + 1)
+    if not index.size:
+        return pd.DataFrame(columns=COLUMNS)
+    # All that follows looks at the mask's voxels alone.
+    where = np.argwhere(labels)
+    at = tuple(where.T)
+    of = labels[at]
+    counts = np.bincount(of)[1:]
+    world = apply_affine(score.affine, where)
+    laid = None if to_mni is None else to_mni(world)
+    middle = 0.0
+    if laid is None:
+        middle = apply_affine(score.affine, np.argwhere(brain_mask).mean(axis=0))[0]
+    left = (world if laid is None else laid)[:, 0] < middle
+    table = pd.DataFrame(
+        {
+            "volume_mm3": counts * np.prod(score.spacing_mm),
+            "peak": ndimage.maximum(score.array[at], of, index),
+            "mean": _per_label(score.array[at], of, counts),
+            "side": [_side(share) for share in _per_label(left, of, counts)],
+            "region": "" if laid is None else _regions(laid, of),
+        }
+    )
+    table[["x_mm", "y_mm", "z_mm"]] = _per_label(world, of, counts)
+    if laid is not None:
+        table[["mni_x", "mni_y", "mni_z"]] = _per_label(laid, of, counts)
+    if uncertainty is not None:
+        table["uncertainty"] = _per_label(uncertainty[at], of, counts)
+    if len(members) > 1:
+        votes = [_per_label(array[at], of, counts) > limit for array, limit in members]
+        table["support"] = np.mean(votes, axis=0)
+        table["marked"] = table["support"] < LEAST_SUPPORT
+    table = table.sort_values(["peak", "volume_mm3"], ascending=False, kind="stable")
+    table["finding"] = np.arange(1, len(table) + 1)
+    return table.reindex(columns=COLUMNS).reset_index(drop=True)
+
+
+def _per_label(values: np.ndarray, of: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean over each component of values `(N,)` or `(N, k)`."""
+    columns = values.reshape(len(values), -1).T
+    sums = [np.bincount(of, column)[1:] / counts for column in columns]
+    return np.stack(sums, axis=-1).reshape(len(counts), *values.shape[1:])
+
+
+def _side(left: float) -> str:
+    if left >= ONE_SIDE:
+        return "left"
+    return "right" if left <= 1 - ONE_SIDE else "midline"
+
+
+def _regions(points: np.ndarray, of: np.ndarray) -> list[str]:
+    """The tissue at most of each component's voxels, by the MNI152 maps that nilearn ships."""
+    template = load_template(2.0)
+    maps = np.stack(
+        [
+            template.white,
+            template.grey - template.deep_grey,
+            template.deep_grey,
+            template.ventricles,
+            template.csf - template.ventricles,
+        ]
+    )
+    voxels = np.rint(apply_affine(np.linalg.inv(template.affine), points)).astype(int)
+    inside = ((voxels >= 0) & (voxels < template.brain.shape)).all(axis=1)
+    shares = np.zeros((len(points), len(REGIONS)))
+    shares[inside] = maps[(slice(None), *voxels[inside].T)].T
+    total = np.stack([np.bincount(of, column)[1:] for column in shares.T], axis=-1)
+    return [REGIONS[row.argmax()] if row.max() > 0 else "outside the atlas" for row in total]

@@ -1,0 +1,74 @@
+"""How many tiles at once: as many as fit."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from brainuad.data.tiling import Tiling
+from brainuad.methods.detector import AnomalyDetector
+
+MOST = {"cpu": 32, "cuda": 256}
+"""Larger batches gain nothing."""
+
+SHARE = 0.5
+"""Of the free memory that a batch may take: others want some, and the estimate is one."""
+
+
+def batch_size_for(
+    detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor
+) -> int:
+    """The number of tiles whose activations fit the free memory of the detector's device.
+
+    One tile is run, and the outputs of all its layers are counted as if none were freed.
+
+    Args:
+        detector: on its device.
+        tiling: how it wants its input cut.
+        image: `(C, D, H, W)`, a scan of the usual size.
+        brain_mask: `(1, D, H, W)` bool.
+    """
+    masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
+    filled = masks.flatten(1).sum(1)
+    if int((filled > 0).sum()) <= 1:
+        return 1
+    fullest = filled.argmax()[None]
+    tile = tiling.split(image)[0][fullest].to(detector.device)
+    sizes: dict[nn.Module, int] = {}
+
+    def count(module: nn.Module, given: object, found: object) -> None:
+        tensors = found if isinstance(found, tuple | list) else (found,)
+        sizes[module] = sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+
+    hooks = [
+        module.register_forward_hook(count)
+        for module in detector.modules()
+        if not any(module.children())
+    ]
+    try:
+        detector.detect(tile, masks[fullest].to(detector.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    one = sum(sizes.values()) + 4 * tile.nbytes
+    most = MOST.get(detector.device.type, MOST["cuda"])
+    return max(1, min(most, int(SHARE * free_bytes(detector.device) / one)))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a device in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory, on whatever device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)

@@ -1,0 +1,259 @@
+"""One trained model, or several averaged, applied to prepared scans."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from brainuad.checkpoint import weights_hash
+from brainuad.data.nifti import read_volume
+from brainuad.detection import KINDS, PRECISIONS, detect_volume, device, in_native
+from brainuad.errors import InputError
+from brainuad.instantiate import instantiate
+from brainuad.methods.detector import AnomalyDetector
+from brainuad.metrics.severity import anomaly_score
+from brainuad.networks.layout import channels_last
+from brainuad.predicting.findings import find
+from brainuad.predicting.memory import batch_size_for, is_out_of_memory
+from brainuad.predicting.prediction import Prediction, as_bright
+from brainuad.predicting.prepared import PreparedScan
+from brainuad.predicting.suitability import percentile_of, pooled, unsuitable
+from brainuad.preparation.native import prepared_points, to_native
+from brainuad.types import Detection, Volume
+
+SAME = ("sequence", "preparation", "postprocess", "input")
+"""What models that are averaged must agree in."""
+
+
+class Predictor:
+    """Detection, post-processing and the way back to native space.
+
+    Args:
+        detectors: with their cards; several are averaged, with the mean of their thresholds.
+        names: of these, for messages.
+        device_name: `auto`, or what torch knows.
+        batch_size: tiles at once; None for what fits the memory.
+        samples: random draws a scan, of methods that draw; None for the models' own number.
+        threshold: in place of the models'.
+        precision: see `detection.PRECISIONS`.
+
+    Raises:
+        InputError: models that do not fit together, no threshold, or an option that the method
+            does not have.
+    """
+
+    def __init__(
+        self,
+        detectors: Sequence[AnomalyDetector],
+        names: Sequence[str],
+        device_name: str = "auto",
+        batch_size: int | None = None,
+        samples: int | None = None,
+        threshold: float | None = None,
+        precision: str = "32-true",
+    ) -> None:
+        self.card = detectors[0].card
+        for detector, name in zip(detectors, names, strict=True):
+            differing = [key for key in SAME if detector.card.get(key) != self.card.get(key)]
+            if differing:
+                raise InputError(
+                    f"{name}: has another {', '.join(differing)} than {names[0]}; only models of "
+                    "one kind can be averaged"
+                )
+        self.thresholds: list[float] = []
+        for detector, name in zip(detectors, names, strict=True):
+            value = detector.card.get("threshold") if threshold is None else threshold
+            if value is None:
+                raise InputError(f"{name}: holds no threshold; give one with --threshold")
+            self.thresholds.append(float(value))
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is {precision}; use one of {', '.join(PRECISIONS)}")
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch size is {batch_size}; use 1 or more")
+        self.threshold = float(np.mean(self.thresholds))
+        self.statistics = pooled([detector.card.get("statistics") for detector in detectors])
+        self.weights = [weights_hash(detector) for detector in detectors]
+        for detector, name in zip(detectors, names, strict=True):
+            _set_up(detector, name, device(device_name), samples)
+        self.detectors = list(detectors)
+        self.tilings = [instantiate(detector.card["tiling"]) for detector in detectors]
+        self.postprocess = instantiate(self.card["postprocess"])
+        self.tissue = instantiate(self.card["input"]["tissue"])
+        self.batch_sizes = [batch_size] * len(self.detectors)
+        self.samples = samples
+        self.precision = precision
+
+    def __call__(self, scan: PreparedScan) -> Prediction:
+        """Everything of one scan.
+
+        Raises:
+            InputError: no tissue map could be made, or a single tile does not fit the memory.
+        """
+        clock = _Clock()
+        seen = self.seen(scan)
+        clock("input")
+        parts = self.detect(scan, seen)
+        found = _averaged(parts)
+        clock("detection")
+        spacing = scan.image.spacing_mm
+        score = self.postprocess.score(found.anomaly_map[0].numpy(), scan.brain_mask, spacing)
+        single = anomaly_score(score[scan.brain_mask])
+        clock("post-processing")
+        native = read_volume(scan.native)
+        way = scan.transform, scan.warp
+        carried, brain = in_native(score, scan.brain_mask, scan.image, native, *way)
+        mask = self.postprocess.segment(carried, brain, native.spacing_mm, self.threshold)
+        back = partial(_back, scan=scan, native=native)
+        uncertainty = None if found.uncertainty is None else back(found.uncertainty[0].numpy())
+        reconstruction = None
+        # Tissue classes have no brightness to go back to.
+        if found.reconstruction is not None and self.tissue is None:
+            reconstruction = as_bright(found.reconstruction[0].numpy(), scan, native, brain, back)
+        clock("native space")
+        members = []
+        maps = list(self._members(parts))
+        for array, threshold in maps if len(maps) > 1 and mask.any() else ():
+            smooth = self.postprocess.score(array, scan.brain_mask, spacing)
+            members.append((back(smooth), threshold))
+        to_mni = None
+        if scan.in_mni:
+            to_mni = partial(prepared_points, transform=scan.transform, warp=scan.warp)
+        laid = Volume(carried, native.affine)
+        findings = find(mask, laid, brain, to_mni, uncertainty, members)
+        clock("findings")
+        doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
+        clock("suitability")
+        return Prediction(
+            anomaly_map=carried,
+            mask=mask,
+            affine=native.affine,
+            findings=findings,
+            score=single,
+            percentile=percentile_of(self.statistics, single),
+            threshold=self.threshold,
+            reconstruction=reconstruction,
+            uncertainty=uncertainty,
+            flags=(*doubts, *scan.flags),
+            raw=_raw(found, scan, None if self.tissue is None else seen),
+            native=scan.native,
+            seconds={"preparation": scan.seconds, **clock.seconds},
+        )
+
+    def seen(self, scan: PreparedScan) -> np.ndarray:
+        """What the models see of a scan, `(D, H, W)`: its intensities, or its tissues."""
+        if self.tissue is None:
+            return scan.image.array
+        try:
+            return self.tissue.of(scan.image.array, scan.brain_mask, scan.image.spacing_mm)
+        except ValueError as error:
+            raise InputError(f"{scan.native}: no tissue map ({error}); look at it") from None
+
+    def detect(self, scan: PreparedScan, seen: np.ndarray) -> list[Detection]:
+        """What each model says on the prepared grid, `(C, D, H, W)` on the CPU.
+
+        Args:
+            scan: prepared.
+            seen: what the models see of it.
+        """
+        given = torch.from_numpy(seen)[None], torch.from_numpy(scan.brain_mask)[None]
+        found = []
+        half = PRECISIONS[self.precision]
+        for index, detector in enumerate(self.detectors):
+            with torch.autocast(detector.device.type, half, enabled=half is not None):
+                found.append(self._fitting(index, *given, scan.native))
+        return found
+
+    def _fitting(
+        self, index: int, image: torch.Tensor, brain_mask: torch.Tensor, name: Path
+    ) -> Detection:
+        """`detect_volume` in batches that fit; half as large after each failure, for good."""
+        detector, tiling = self.detectors[index], self.tilings[index]
+        size = self.batch_sizes[index] or batch_size_for(detector, tiling, image, brain_mask)
+        while True:
+            self.batch_sizes[index] = size
+            try:
+                return detect_volume(detector, tiling, image, brain_mask, size)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if size == 1:
+                raise InputError(f"{name}: out of memory with one tile at a time; use --device cpu")
+            size //= 2
+            if detector.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _members(self, parts: Sequence[Detection]) -> Iterator[tuple[np.ndarray, float]]:
+        """Raw map and threshold of each draw of each model."""
+        for part, threshold in zip(parts, self.thresholds, strict=True):
+            for array in (part.anomaly_map if part.draws is None else part.draws).numpy():
+                yield array, threshold
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def __call__(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = now - self._last, now
+
+
+def _set_up(detector: AnomalyDetector, name: str, place: str, samples: int | None) -> None:
+    if samples is not None:
+        if not hasattr(detector, "n_samples"):
+            raise InputError(
+                f"{name}: {type(detector).__name__} draws nothing; leave --samples out"
+            )
+        if samples < 2:
+            raise InputError(f"samples is {samples}; a standard deviation takes two or more")
+        setattr(detector, "n_samples", samples)  # noqa: B010  (a module's type says tensors)
+    detector.keeps_draws = True
+    try:
+        detector.to(place)
+    except (RuntimeError, AssertionError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"device {place} cannot be used ({line}); try --device cpu") from None
+    channels_last(detector)
+
+
+def _averaged(parts: Sequence[Detection]) -> Detection:
+    """Mean over models, with the standard deviation between them and within each."""
+    if len(parts) == 1:
+        return parts[0]
+    maps = torch.stack([part.anomaly_map for part in parts])
+    within = [part.uncertainty**2 for part in parts if part.uncertainty is not None]
+    variance = maps.var(0, correction=0)
+    if within:
+        variance = variance + torch.stack(within).sum(0) / len(parts)
+    healthy = [part.reconstruction for part in parts if part.reconstruction is not None]
+    mean = torch.stack(healthy).mean(0) if len(healthy) == len(parts) else None
+    return Detection(maps.mean(0), mean, variance.sqrt())
+
+
+def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[str, Volume]:
+    """The maps on the prepared grid, and what the models saw where that is not the scan itself."""
+    parts = (found.anomaly_map, found.reconstruction, found.uncertainty)
+    arrays = [None if part is None else part[0].numpy() for part in parts]
+    return {
+        kind: Volume(array, scan.image.affine)
+        for kind, array in zip(KINDS, [*arrays, seen], strict=False)
+        if array is not None
+    }
+
+
+def _back(array: np.ndarray, scan: PreparedScan, native: Volume) -> np.ndarray:
+    return to_native(array, scan.image.affine, native, scan.transform, warp=scan.warp)
+
+
+def about(card: Mapping[str, Any]) -> str:
+    """One line on a model, for people."""
+    subjects = len(card["subjects"].get("train", [])) if card["subjects"] else 0
+    cohort = card.get("cohort", "an unknown cohort")
+    return f"{card.get('name', 'a model')} for {card['sequence']}, {subjects} subjects of {cohort}"

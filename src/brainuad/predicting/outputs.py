@@ -1,0 +1,167 @@
+"""The output folder: files of each scan, a record of each, and the two tables made of these."""
+
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainuad import __version__
+from brainuad.data.nifti import write_like, write_volume
+from brainuad.files import write_json, write_text
+from brainuad.predicting.findings import COLUMNS as FINDING_COLUMNS
+from brainuad.predicting.prediction import Prediction
+from brainuad.predicting.scans import Wanted
+
+SUBJECTS, FINDINGS, RECORDS = "subjects.csv", "findings.csv", "records"
+
+FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
+
+SUBJECT_COLUMNS = (
+    *("scan_id", "subject", "sequence", "image", "status", "reason", "score", "percentile"),
+    *("n_findings", "volume_mm3", "threshold", *FILES),
+)
+
+Record = dict[str, Any]
+"""`stamp`, `subject` (a row of subjects.csv) and `findings` (rows of findings.csv)."""
+
+
+def write_prediction(
+    out: Path, wanted: Wanted, sequence: str, found: Prediction, stamp: str
+) -> Record:
+    """Writes the files of a scan on its own grid, and its record last: one that has it is done.
+
+    Args:
+        out: output folder.
+        wanted: the scan.
+        sequence: of the model.
+        found: what the model says.
+        stamp: of the model, the preparation and the scan.
+    """
+    arrays = {
+        "anomaly": found.anomaly_map,
+        "mask": found.mask,
+        "reconstruction": found.reconstruction,
+        "uncertainty": found.uncertainty,
+    }
+    paths = dict.fromkeys(FILES, "")
+    for kind, array in arrays.items():
+        path = out / wanted.file(kind)
+        if array is None:
+            path.unlink(missing_ok=True)
+            continue
+        dtype = np.uint8 if kind == "mask" else np.float32
+        write_like(path, array, found.native, dtype)
+        paths[kind] = wanted.file(kind)
+    image = found.native
+    if wanted.scan.image.is_dir():
+        # Of a DICOM series, in the folder of the preparation, which does not stay.
+        image = out / wanted.file("scan")
+        shutil.copyfile(found.native, image)
+    record = {
+        "stamp": stamp,
+        "subject": {
+            "scan_id": wanted.scan_id,
+            "subject": wanted.subject,
+            "sequence": sequence,
+            "image": str(image.absolute()),
+            "status": "flagged" if found.flags else "done",
+            "reason": "; ".join(found.flags),
+            "score": found.score,
+            "percentile": found.percentile,
+            "n_findings": len(found.findings),
+            "volume_mm3": float(found.findings["volume_mm3"].sum()),
+            "threshold": found.threshold,
+            **paths,
+        },
+        "findings": json.loads(found.findings.to_json(orient="records", double_precision=6)),
+        "seconds": found.seconds,
+    }
+    write_json(record_path(out, wanted), record)
+    return record
+
+
+def write_maps(folder: Path, wanted: Wanted, found: Prediction) -> None:
+    """Writes the maps of a scan on its prepared grid, as `evaluate.py` takes them."""
+    for kind, volume in found.raw.items():
+        write_volume(folder / f"{wanted.scan_id}_{kind}.nii.gz", volume.array, volume.affine)
+
+
+def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Record:
+    """Writes the record of a scan of which nothing can be said, and removes what was there."""
+    for kind in (*FILES, "scan"):
+        (out / wanted.file(kind)).unlink(missing_ok=True)
+    row = {
+        "scan_id": wanted.scan_id,
+        "subject": wanted.subject,
+        "sequence": sequence,
+        "image": str(wanted.scan.image.absolute()),
+        "status": "failed",
+        "reason": reason,
+    }
+    record = {"stamp": "", "subject": row, "findings": []}
+    write_json(record_path(out, wanted), record)
+    return record
+
+
+def read_done(out: Path, wanted: Wanted, stamp: str) -> bool:
+    """Whether a scan was done in this way from this file, and its files are there."""
+    path = record_path(out, wanted)
+    if not path.is_file():
+        return False
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    row = record["subject"]
+    files = [row[kind] for kind in FILES if row.get(kind)]
+    return bool(files) and record["stamp"] == stamp and all((out / f).is_file() for f in files)
+
+
+def write_tables(out: Path, wanted: Sequence[Wanted]) -> pd.DataFrame:
+    """`subjects.csv` and `findings.csv` of the records that are there, in the order of `wanted`.
+
+    Returns:
+        The former.
+    """
+    subjects, findings = [], []
+    for item in wanted:
+        path = record_path(out, item)
+        if path.is_file():
+            record = json.loads(path.read_text(encoding="utf-8"))
+            subjects.append(record["subject"])
+            findings += [{"scan_id": item.scan_id, **row} for row in record["findings"]]
+    table = pd.DataFrame(subjects, columns=SUBJECT_COLUMNS).astype({"n_findings": "Int64"})
+    _write_csv(out / SUBJECTS, table)
+    columns = ["scan_id", *FINDING_COLUMNS]
+    _write_csv(out / FINDINGS, pd.DataFrame(findings, columns=columns))
+    return table
+
+
+def write_dataset_description(out: Path, source: Path) -> None:
+    """The `dataset_description.json` of a BIDS derivative."""
+    write_json(
+        out / "dataset_description.json",
+        {
+            "Name": f"brainuad: anomalies of {source.absolute().name}",
+            "BIDSVersion": "1.9.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "brainuad", "Version": __version__}],
+            "SourceDatasets": [{"URL": source.absolute().as_uri()}],
+        },
+    )
+
+
+def record_path(out: Path, wanted: Wanted) -> Path:
+    """Where the record of a scan lies."""
+    return out / RECORDS / f"{wanted.scan_id}.json"
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    text = io.StringIO()
+    table.to_csv(text, index=False, float_format="%.6g")
+    write_text(path, text.getvalue())

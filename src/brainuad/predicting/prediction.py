@@ -1,0 +1,82 @@
+"""What a model says of a scan, on the scan's own grid and in its brightness."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainuad.predicting.prepared import PreparedScan
+from brainuad.types import Volume
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a scan, on the scan's own grid.
+
+    Attributes:
+        anomaly_map: `(D, H, W)` float32, post-processed: what the threshold applies to.
+        mask: `(D, H, W)` bool.
+        affine: `(4, 4)`, voxel to the scan's world, RAS mm.
+        findings: a row a connected component of the mask; see `findings.find`.
+        score: of the whole scan, the mean of the map's top 1 % on the prepared grid.
+        percentile: share in % of the healthy validation subjects with a lower score; None where
+            the model does not know their scores.
+        threshold: that the mask was made with.
+        reconstruction: `(D, H, W)`, the pseudo-healthy brain in the scan's own brightness, zero
+            outside it; None where the method makes none.
+        uncertainty: `(D, H, W)`, standard deviation over draws and models of the map before
+            post-processing; None where there is only one.
+        flags: reasons to doubt that the model was made for this scan.
+        raw: on the prepared grid, as the run's folder `prepared/` has them: `anomaly` before
+            post-processing, and where there are any `reconstruction`, `uncertainty` and `input`.
+        native: the file that the scan was read from.
+        seconds: that each stage took.
+    """
+
+    anomaly_map: np.ndarray
+    mask: np.ndarray
+    affine: np.ndarray
+    findings: pd.DataFrame
+    score: float
+    percentile: float | None
+    threshold: float
+    reconstruction: np.ndarray | None
+    uncertainty: np.ndarray | None
+    flags: tuple[str, ...]
+    raw: dict[str, Volume]
+    native: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def as_bright(
+    reconstruction: np.ndarray,
+    scan: PreparedScan,
+    native: Volume,
+    brain: np.ndarray,
+    back: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """A reconstruction on the native grid, in the brightness of the scan as it came.
+
+    Prepared intensities become native ones by the monotone curve that takes the quantiles of the
+    prepared brain to those of the native one, whatever the normalisation was.
+
+    Args:
+        reconstruction: `(D, H, W)` on the prepared grid.
+        scan: as it was prepared.
+        native: as it came.
+        brain: `(D, H, W)` bool, on the native grid.
+        back: from the prepared grid to the native one.
+    """
+    if not brain.any():
+        return np.zeros(native.array.shape, np.float32)
+    # Divided by the share of brain, voxels at its rim do not fade into the background.
+    share = np.maximum(back(scan.brain_mask.astype(np.float32)), 0.5)
+    seen = back(scan.image.array)[brain] / share[brain]
+    steps = np.linspace(0, 1, 257)
+    before, index = np.unique(np.quantile(seen, steps), return_index=True)
+    after = np.quantile(native.array[brain], steps)[index]
+    found = np.zeros(native.array.shape, np.float32)
+    found[brain] = np.interp(back(reconstruction)[brain] / share[brain], before, after)
+    return found

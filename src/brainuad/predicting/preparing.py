@@ -1,0 +1,78 @@
+"""Wanted scans as the model sees them, one after the other."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from brainuad.data.folder import RawScan
+from brainuad.data.manifest import Cohort, Scan
+from brainuad.errors import InputError
+from brainuad.predicting.prepared import PreparedScan, from_cohort, from_record
+from brainuad.predicting.scans import Wanted
+from brainuad.preparation.batch import Task, file_stamp, run_tasks, sizes
+from brainuad.preparation.chain import Preparation
+from brainuad.preparation.levels import record_path
+
+Ready = Iterator[tuple[Wanted, PreparedScan | str]]
+"""Each scan as the model sees it, or the reason why that cannot be."""
+
+
+def prepare_wanted(
+    todo: Sequence[Wanted], steps: Preparation, recipe: dict[str, Any], work: Path, jobs: int
+) -> Ready:
+    """Prepares raw scans; while one is looked at, `jobs` processes prepare the next ones.
+
+    The files of a scan are removed when the next is asked for.
+
+    Args:
+        todo: of raw scans, all of one sequence.
+        steps: of `recipe`.
+        recipe: see `brainuad.recipes`.
+        work: folder for what is made on the way.
+        jobs: processes.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    items, tasks = {}, []
+    for item in todo:
+        assert isinstance(item.scan, RawScan)
+        items[item.scan_id] = item
+        task: Task = ([item.scan], steps, {item.scan.sequence: ""}, work / item.scan_id)
+        tasks.append(task)
+    for (scans, *_, folder), failures in run_tasks(tasks, jobs):
+        found: PreparedScan | str
+        try:
+            if failures:
+                raise InputError(failures[0][1])
+            record = json.loads(record_path(scans[0], folder).read_text(encoding="utf-8"))
+            found = from_record(record, folder, recipe)
+        except InputError as error:
+            found = str(error)
+        yield items[folder.name], found
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) -> Ready:
+    """Reads scans of a cohort folder, which are prepared already.
+
+    Args:
+        todo: scans of the cohort.
+        cohort: theirs.
+        recipe: of its preparation.
+    """
+    for item in todo:
+        assert isinstance(item.scan, Scan)
+        try:
+            yield item, from_cohort(item.scan, cohort, recipe)
+        except InputError as error:
+            yield item, str(error)
+
+
+def scan_stamp(scan: RawScan | Scan) -> str:
+    """A scan's row, and its files' sizes and times."""
+    if isinstance(scan, RawScan):
+        return file_stamp(scan)
+    paths = [path for path in asdict(scan).values() if isinstance(path, Path)]
+    return "\n".join([repr(scan), *sizes(paths)])

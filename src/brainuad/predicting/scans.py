@@ -1,0 +1,187 @@
+"""What is to be predicted: the scans of the model's sequence in whatever the user has."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from brainuad.data.folder import SEQUENCES, RawScan, named, stem_of
+from brainuad.data.manifest import MANIFEST, Cohort, Scan, read_cohort
+from brainuad.data.sources import bids_parts, find_raw, is_bids
+from brainuad.errors import InputError
+from brainuad.preparation.read import dicom_series, series_description
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A scan to predict.
+
+    Attributes:
+        scan_id: names it in tables, unique.
+        subject: whose scan it is.
+        scan: as it came, or prepared in a cohort folder.
+        folder: for its files, relative to the output folder.
+        bids: whether its files are named as BIDS derivatives.
+    """
+
+    scan_id: str
+    subject: str
+    scan: RawScan | Scan
+    folder: str
+    bids: bool = False
+
+    def file(self, kind: str) -> str:
+        """Path, relative to the output folder, of the file of a `kind`.
+
+        Args:
+            kind: `anomaly`, `mask`, `reconstruction`, `uncertainty` or `scan`.
+        """
+        if not self.bids:
+            return f"{self.folder}/{self.scan_id}_{kind}.nii.gz"
+        entities, _, suffix = self.scan_id.rpartition("_")
+        name = "desc-lesion_mask" if kind == "mask" else f"desc-{kind}_{suffix}"
+        return f"{self.folder}/{entities}_{name}.nii.gz"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was found where the user pointed.
+
+    Attributes:
+        kind: in words.
+        wanted: scans of the model's sequence.
+        aside: sequence to the number of scans left aside.
+        assumed: scans whose sequence nothing tells, taken for the model's.
+        trained_on: scans left aside because the model was trained on them.
+        cohort: when it is a prepared one.
+    """
+
+    kind: str
+    wanted: tuple[Wanted, ...]
+    aside: Counter[str]
+    assumed: int = 0
+    trained_on: int = 0
+    cohort: Cohort | None = None
+
+
+def find_wanted(
+    source: Path,
+    sequence: str,
+    out: Path,
+    unknown: str | None = None,
+    trained_on: Sequence[str] = (),
+    split_hash: str | None = None,
+) -> Source:
+    """Lists the scans that a model can be asked about.
+
+    Args:
+        source: a cohort folder, or anything that `find_raw` takes.
+        sequence: of the model.
+        out: output folder; what lies in it is no input.
+        unknown: sequence of scans whose name does not tell; None takes them for the model's.
+        trained_on: subjects that the model was trained on.
+        split_hash: of the cohort that these are of; others may use their names too.
+
+    Raises:
+        InputError: nothing there, or no scan of the model's sequence.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; check the path")
+    if (source / MANIFEST).is_file():
+        found = _from_cohort(source, sequence, trained_on, split_hash)
+    else:
+        found = _from_raw(source, sequence, out, unknown or "")
+    if not found.wanted:
+        have = ", ".join(f"{count} {name}" for name, count in sorted(found.aside.items()))
+        seen = " that the model was not trained on" if found.trained_on else ""
+        raise InputError(
+            f"{source}: no {sequence} scan{seen}, which this model is for (found: "
+            f"{have or 'nothing else'}); use a model of that sequence, or list the scans in a CSV "
+            f"with sequence={sequence} if their names mislead"
+        )
+    return found
+
+
+def _from_cohort(
+    source: Path, sequence: str, trained_on: Sequence[str], split_hash: str | None
+) -> Source:
+    cohort = read_cohort(source)
+    seen = set(trained_on) if cohort.split_hash() == split_hash else set()
+    own = [scan for scan in cohort.scans if scan.sequence == sequence]
+    wanted = tuple(
+        Wanted(scan.subject, scan.subject, scan, scan.subject)
+        for scan in own
+        if scan.subject not in seen
+    )
+    aside = Counter(scan.sequence for scan in cohort.scans if scan.sequence != sequence)
+    left = len(own) - len(wanted)
+    return Source("a prepared cohort", wanted, aside, trained_on=left, cohort=cohort)
+
+
+def _from_raw(source: Path, sequence: str, out: Path, unknown: str) -> Source:
+    kind, bids = "NIfTI files", False
+    if source.is_file() and source.name.endswith((".nii", ".nii.gz")):
+        kind = "a NIfTI file"
+        subject, told = named(stem_of(source), unknown)
+        subject = subject or source.absolute().parent.name
+        raw = [RawScan(subject=subject, sequence=told, image=source, healthy=True)]
+    else:
+        raw = find_raw(source, unknown, dicom_series, series_description, every=True)
+        bids = source.is_dir() and is_bids(source)
+        if bids:
+            kind = "a BIDS dataset"
+        elif source.is_file():
+            kind = "a CSV"
+        elif raw[0].image.is_dir():
+            kind = "DICOM series"
+    inside = out.absolute()
+    raw = [scan for scan in raw if not scan.image.absolute().is_relative_to(inside)]
+    # Lists and models may say t2 or T2w.
+    raw = [replace(scan, sequence=_called(scan.sequence)) for scan in raw]
+    ours = (_called(sequence), "")
+    own = [scan for scan in raw if scan.sequence in ours]
+    aside = Counter(scan.sequence for scan in raw if scan.sequence not in ours)
+    wanted = tuple(
+        _wanted(scan, scan_id, sequence, bids)
+        for scan, scan_id in zip(own, _ids(own, source, bids), strict=True)
+    )
+    return Source(kind, wanted, aside, assumed=sum(scan.sequence == "" for scan in own))
+
+
+def _wanted(scan: RawScan, scan_id: str, sequence: str, bids: bool) -> Wanted:
+    # The preparation names its files by subject and sequence.
+    raw = replace(
+        scan, subject=scan_id, sequence=sequence, healthy=True, lesion_mask=None, split="test"
+    )
+    folder = scan_id
+    if bids and (parts := bids_parts(scan.image.name)):
+        folder = "/".join(part for part in (parts[0], parts[1], "anat") if part)
+    return Wanted(scan_id, scan.subject, raw, folder, bids)
+
+
+def _ids(scans: Sequence[RawScan], source: Path, bids: bool) -> list[str]:
+    """A name a scan that can name files, and is nobody else's."""
+    if bids:
+        return [stem_of(scan.image) for scan in scans]
+    names = [_plain("_".join(filter(None, (s.subject, s.sequence)))) for s in scans]
+    count = Counter(names)
+    found: dict[str, None] = {}
+    for short, scan in zip(names, scans, strict=True):
+        name = short
+        if count[name] > 1 and scan.image.is_relative_to(source):
+            path = scan.image.relative_to(source)
+            name = _plain("_".join([*path.parts[:-1], stem_of(path)]))
+        own, number = name, 2
+        while own in found:
+            own, number = f"{name}-{number}", number + 1
+        found[own] = None
+    return list(found)
+
+
+def _called(sequence: str) -> str:
+    return SEQUENCES.get(sequence.lower(), sequence)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", name).lstrip(".") or "scan"

@@ -1,0 +1,298 @@
+"""Whether a model was made for a scan: measures of it against those of the training cohort.
+
+The model carries the measures of the healthy subjects it was trained and validated on. A scan is
+flagged where one of its own lies outside the interval that would hold `LEVEL` of all further
+subjects of that cohort, were it normally distributed: the prediction interval of Student's t. A
+small cohort knows little of what is usual, and its interval is wide.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy import stats
+
+from brainuad.data.manifest import Cohort, Scan
+from brainuad.data.nifti import read_volume
+from brainuad.data.slices import load_scan
+from brainuad.data.template import load_template
+from brainuad.errors import InputError
+from brainuad.metrics.severity import anomaly_score
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.preparation.batch import read_record
+from brainuad.types import Volume
+
+LEVEL = 0.999
+"""Of the prediction intervals: so many scans of the training cohort's kind pass a measure."""
+
+PERCENTILES = tuple(range(0, 101, 2))
+"""Of the prepared brain's intensities: the histogram that is kept."""
+
+SURE = 0.8
+"""Share of a tissue from which on a voxel of the template counts as that tissue."""
+
+LEAST_SPREAD = 0.01
+"""Of the mean: measures that agree better than this, of copies say, agree by chance."""
+
+
+class Measure(NamedTuple):
+    """A number of a scan.
+
+    Attributes:
+        words: what it is.
+        low: whether too small a value is odd.
+        high: whether too large a value is odd.
+        hint: what may be wrong then.
+        log: whether ratios matter, not differences.
+    """
+
+    words: str
+    low: bool
+    high: bool
+    hint: str
+    log: bool = True
+
+
+MEASURES = {
+    "distance": Measure(
+        "distance of its histogram from the training scans'",
+        *(False, True),
+        "another sequence, a failed skull strip, no such brain, or a large lesion?",
+        log=False,
+    ),
+    "grey_white": Measure(
+        "contrast of grey to white matter", True, True, "another sequence, or no brain?", log=False
+    ),
+    "fluid_white": Measure(
+        "contrast of ventricles to white matter",
+        True,
+        True,
+        "another sequence, or no brain?",
+        log=False,
+    ),
+    "brain_ml": Measure(
+        "brain volume in ml", True, True, "another species, or a wrong brain mask?"
+    ),
+    "prepared_ml": Measure(
+        "brain volume after registration in ml", True, True, "a wrong brain mask or registration?"
+    ),
+    "voxel_mm": Measure("longest voxel edge in mm", False, True, "too coarse for this model?"),
+    "similarity": Measure(
+        "similarity to the atlas", True, False, "registration failed, or no brain?", log=False
+    ),
+    "overlap": Measure(
+        "overlap with the atlas", True, False, "a wrong brain mask or registration?", log=False
+    ),
+    "noise": Measure("noise, by the median", False, True, "motion, or a poor scan?"),
+}
+
+
+def training_statistics(
+    cohort: Cohort,
+    sequence: str,
+    maps: Path,
+    postprocess: Postprocess,
+    recipe: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What a model remembers of its healthy training and validation scans, as plain values.
+
+    Args:
+        cohort: it was trained on.
+        sequence: of the model.
+        maps: folder with the raw maps of the validation subjects.
+        postprocess: of the model.
+        recipe: of the cohort's preparation, see `brainuad.recipes`; None where it is not known.
+
+    Returns:
+        `percentiles` and `quantiles`: of the prepared brains' intensities, the mean over subjects;
+        `measures`: name to a value a subject; `spacing_mm` of the prepared scans; `scores`: the
+        anomaly scores of the healthy validation subjects, rising.
+    """
+    quantiles, measures, scores = [], [], []
+    spacing = None
+    for split in ("train", "val"):
+        for scan in cohort.select(split, sequence, healthy=True, allow_empty=True):
+            try:
+                image, brain_mask = (item[0].numpy() for item in load_scan(scan))
+                volume = Volume(image, read_volume(scan.image).affine)
+                spacing = volume.spacing_mm
+            except InputError:
+                # Listed with the run's failures already.
+                continue
+            quality, native_spacing = quality_of(cohort, scan)
+            quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
+            measures.append(
+                measures_of(volume, brain_mask, quality, native_spacing, in_mni(recipe))
+            )
+            path = maps / f"{scan.subject}_anomaly.nii.gz"
+            if split == "val" and path.is_file():
+                raw = read_volume(path).array
+                scores.append(
+                    anomaly_score(postprocess.score(raw, brain_mask, spacing)[brain_mask])
+                )
+    names = sorted({name for own in measures for name in own})
+    found = {name: [own[name] for own in measures if name in own] for name in names}
+    if len(quantiles) > 1:
+        found["distance"] = _distances(np.array(quantiles))
+    return {
+        "percentiles": list(PERCENTILES),
+        "quantiles": np.mean(quantiles, axis=0).tolist() if quantiles else [],
+        "measures": found,
+        "spacing_mm": max(spacing) if spacing else None,
+        "scores": sorted(scores),
+    }
+
+
+def quality_of(
+    cohort: Cohort, scan: Scan
+) -> tuple[dict[str, float], tuple[float, float, float] | None]:
+    """What the preparation measured of a scan and its native voxel size, where that is known."""
+    try:
+        record = read_record(cohort, scan)
+    except FileNotFoundError:
+        return {}, None
+    return record["quality"], tuple(record["native_spacing_mm"])
+
+
+def measures_of(
+    image: Volume,
+    brain_mask: np.ndarray,
+    quality: Mapping[str, float],
+    native_spacing: Sequence[float] | None,
+    laid_on_mni: bool,
+) -> dict[str, float]:
+    """The `MEASURES` of a prepared scan, less `distance` and those that nobody knows.
+
+    Args:
+        image: `(D, H, W)`, prepared.
+        brain_mask: on its grid, bool.
+        quality: as the preparation measured it.
+        native_spacing: voxel size of the scan as it came, in mm.
+        laid_on_mni: whether the prepared world is MNI's.
+    """
+    found = {name: float(quality[name]) for name in MEASURES if name in quality}
+    found["prepared_ml"] = float(np.count_nonzero(brain_mask) * np.prod(image.spacing_mm) / 1000)
+    if native_spacing is not None:
+        found["voxel_mm"] = float(max(native_spacing))
+    return found | (contrasts(image, brain_mask) if laid_on_mni else {})
+
+
+def contrasts(image: Volume, brain_mask: np.ndarray) -> dict[str, float]:
+    """How much brighter grey matter and ventricles are than white matter.
+
+    Medians where the MNI152 maps are sure of the tissue, in standard deviations of the brain; a
+    sequence is told by their signs and sizes. Empty where there is no such tissue.
+
+    Args:
+        image: `(D, H, W)`, prepared, in the world of MNI152.
+        brain_mask: on its grid, bool.
+    """
+    medians = {}
+    for name, points in _tissue_points().items():
+        voxels = np.rint(apply_affine(np.linalg.inv(image.affine), points)).astype(int)
+        voxels = voxels[((voxels >= 0) & (voxels < brain_mask.shape)).all(axis=1)]
+        at = tuple(voxels.T)
+        inside = image.array[at][brain_mask[at]]
+        if not inside.size:
+            return {}
+        medians[name] = float(np.median(inside))
+    spread = float(image.array[brain_mask].std())
+    if spread == 0:
+        return {}
+    return {
+        f"{name}_white": (medians[name] - medians["white"]) / spread for name in ("grey", "fluid")
+    }
+
+
+@lru_cache(maxsize=1)
+def _tissue_points() -> dict[str, np.ndarray]:
+    """MNI points `(N, 3)`, mm, of voxels that are surely one tissue."""
+    template = load_template(2.0)
+    maps = {"white": template.white, "grey": template.grey, "fluid": template.ventricles}
+    return {n: apply_affine(template.affine, np.argwhere(m > SURE)) for n, m in maps.items()}
+
+
+def in_mni(recipe: Mapping[str, Any] | None) -> bool:
+    """Whether a preparation ends in the world of MNI152."""
+    steps = (recipe or {}).get("steps", {})
+    return steps.get("atlas") is not None and steps.get("atlas_image") is None
+
+
+def unsuitable(
+    statistics: Mapping[str, Any] | None,
+    image: np.ndarray,
+    brain_mask: np.ndarray,
+    measures: Mapping[str, float],
+) -> list[str]:
+    """Reasons to doubt that the model was made for a scan, in words; empty where there are none.
+
+    Args:
+        statistics: of `training_statistics`; None, of an older model, raises nothing.
+        image: `(D, H, W)`, prepared.
+        brain_mask: on its grid, bool.
+        measures: of `measures_of`.
+    """
+    if not statistics or not statistics["quantiles"]:
+        return []
+    own = np.percentile(image[brain_mask], statistics["percentiles"])
+    distance = _distance(own, np.array(statistics["quantiles"]))
+    said = []
+    for name, value in {"distance": distance, **measures}.items():
+        known = statistics["measures"].get(name, [])
+        measure = MEASURES[name]
+        low, high = _interval(np.array(known), measure.log)
+        if name == "voxel_mm":
+            # What is no coarser than the prepared grid loses nothing.
+            high = max(high, statistics["spacing_mm"] or 0.0)
+        if (measure.low and value < low) or (measure.high and value > high):
+            usual = f"at least {low:.4g}" if value < low else f"at most {high:.4g}"
+            said.append(
+                f"{measure.words} is {value:.4g}, {usual} expected of scans like the training "
+                f"cohort's: {measure.hint}"
+            )
+    return said
+
+
+def percentile_of(statistics: Mapping[str, Any] | None, score: float) -> float | None:
+    """Share in % of the healthy validation subjects with a lower anomaly score, ties by half.
+
+    None where the model does not know their scores.
+    """
+    scores = (statistics or {}).get("scores", [])
+    return float(stats.percentileofscore(scores, score, kind="mean")) if scores else None
+
+
+def pooled(statistics: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Of several models, folds say: the first one's measures, and the scores of them all."""
+    first = statistics[0]
+    if first is None:
+        return None
+    scores = sorted(value for one in statistics if one for value in one["scores"])
+    return {**first, "scores": scores}
+
+
+def _distances(quantiles: np.ndarray) -> list[float]:
+    """Of each subject from the mean of the others."""
+    total, count = quantiles.sum(axis=0), len(quantiles)
+    return [_distance(own, (total - own) / (count - 1)) for own in quantiles]
+
+
+def _distance(own: np.ndarray, usual: np.ndarray) -> float:
+    """Between two histograms, as the mean shift of their quantiles (Wasserstein's distance)."""
+    return float(np.abs(own - usual).mean())
+
+
+def _interval(values: np.ndarray, log: bool) -> tuple[float, float]:
+    """The prediction interval of one further value; everything where two or fewer are known."""
+    count = len(values)
+    if count < 3:
+        return -np.inf, np.inf
+    known = np.log(np.maximum(values, 1e-9)) if log else values
+    least = LEAST_SPREAD if log else LEAST_SPREAD * abs(known.mean())
+    spread = max(known.std(ddof=1), least)
+    reach = stats.t.ppf((1 + LEVEL) / 2, count - 1) * spread * np.sqrt(1 + 1 / count)
+    low, high = known.mean() - reach, known.mean() + reach
+    return (float(np.exp(low)), float(np.exp(high))) if log else (float(low), float(high))

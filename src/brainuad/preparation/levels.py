@@ -1,0 +1,81 @@
+"""Intensities of a cohort's scans, normalised after all are prepared: some need the others."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from brainuad.data.folder import RawScan
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.errors import InputError
+from brainuad.files import write_json
+from brainuad.preparation.intensity import Normalise, Nyul
+
+Failures = list[tuple[str, str]]
+Records = dict[tuple[str, str], dict[str, Any]]
+"""(subject, sequence) to what was done."""
+
+
+def fitted(
+    raw: Sequence[RawScan], records: Records, normalise: Normalise, out: Path
+) -> tuple[dict[str, Normalise], Failures]:
+    """The normaliser of each sequence; one that learns is fitted on its healthy training scans.
+
+    One that is fitted already stays as it is.
+    """
+    failures: Failures = []
+    found: dict[str, Normalise] = {}
+    for sequence in sorted({scan.sequence for scan in raw}):
+        found[sequence] = normalise
+        if isinstance(normalise, Nyul) and not normalise.standard:
+            try:
+                found[sequence] = normalise.fitted(_training(raw, records, sequence, out))
+            except ValueError as error:
+                del found[sequence]
+                failures.append((f"({sequence})", f"{out}: {error}"))
+    return found, failures
+
+
+def write_normalised(
+    raw: Sequence[RawScan], records: Records, levels: Mapping[str, Normalise], out: Path
+) -> Failures:
+    """Writes `scans/<name>.nii.gz` of every record that has none by this normaliser."""
+    failures: Failures = []
+    for scan in track(raw, description="normalising"):
+        key = scan.subject, scan.sequence
+        how = levels.get(scan.sequence)
+        if key not in records or how is None:
+            continue
+        record, path = records[key], f"scans/{scan.subject}_{scan.sequence}.nii.gz"
+        stamp = hashlib.sha256(f"{record['stamp']}{how!r}".encode()).hexdigest()
+        if record.get("normalised") == stamp and (out / path).is_file():
+            continue
+        try:
+            volume = read_volume(out / record["image"])
+            image = how(volume.array, read_mask(out / record["brain_mask"], like=volume))
+        except (InputError, ValueError) as error:
+            record.pop("scan", None)
+            failures.append((scan.subject, f"{scan.image}: {error}"))
+            continue
+        write_volume(out / path, image, volume.affine)
+        record |= {"scan": path, "normalised": stamp, "normalise": repr(how)}
+        write_json(record_path(scan, out), record)
+    return failures
+
+
+def record_path(scan: RawScan, out: Path) -> Path:
+    """Where a cohort folder keeps what was done to a scan."""
+    return out / "scans" / f"{scan.subject}_{scan.sequence}.json"
+
+
+def _training(
+    raw: Sequence[RawScan], records: Records, sequence: str, out: Path
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for scan in raw:
+        record = records.get((scan.subject, scan.sequence))
+        if record and scan.split == "train" and scan.healthy and scan.sequence == sequence:
+            volume = read_volume(out / record["image"])
+            yield volume.array, read_mask(out / record["brain_mask"], like=volume)

@@ -1,0 +1,22 @@
+"""A preparation as plain values, so that it can travel in a cohort's record and in a model."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+def recipe_of(thing: Any) -> Any:
+    """A step, or what it is made of, as the configuration that `instantiate` makes it from again.
+
+    Args:
+        thing: dataclasses, sequences, paths and plain values, in one another.
+    """
+    if is_dataclass(thing) and not isinstance(thing, type):
+        kind = type(thing)
+        values = {field.name: recipe_of(getattr(thing, field.name)) for field in fields(thing)}
+        return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
+    if isinstance(thing, Path):
+        return str(thing)
+    if isinstance(thing, list | tuple):
+        return [recipe_of(item) for item in thing]
+    return thing

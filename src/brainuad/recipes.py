@@ -1,0 +1,107 @@
+"""The preparation that belongs to a model: from its cohort, from its card, with changes.
+
+A recipe is a configuration in plain values with the keys `steps`, `normalise` and `limits`, from
+which `instantiate` makes what `brainuad.preparation` works with.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from brainuad.errors import InputError
+from brainuad.instantiate import resolve
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from brainuad.data.manifest import Cohort
+
+Recipe = dict[str, Any]
+
+
+def compose_preparation(overrides: Sequence[str]) -> "DictConfig":
+    """The configuration `prepare` with these overrides, `key=value`.
+
+    Raises:
+        InputError: an override that Hydra does not understand.
+    """
+    from hydra import compose, initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    # A run that Hydra started composes one as well, and Hydra wants to be alone.
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("brainuad.configs", version_base="1.3"):
+            return compose("prepare", list(overrides))
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from None
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def of_cohort(cohort: "Cohort", sequence: str) -> Recipe | None:
+    """How scans of this sequence were prepared; None where the cohort does not say.
+
+    The embedded cohort's brains lie in the atlas's space on a grid of its own, at the intensities
+    of a percentile normalisation: what the default preparation makes of a head, at its spacing.
+    """
+    info = cohort.info
+    if "recipe" in info:
+        normalise = info["recipe"]["normalise"].get(sequence)
+        return {**info["recipe"], "normalise": normalise} if normalise else None
+    if info.get("generator") == "brainuad.data.phantom":
+        return default(info["spacing_mm"])
+    return None
+
+
+def default(spacing_mm: float | None = None) -> Recipe:
+    """Whole heads to the atlas, as `configs/prepare.yaml` says it."""
+    own = [f"preparation.steps.spacing_mm={spacing_mm}"] if spacing_mm else []
+    return resolve(compose_preparation(own).preparation)
+
+
+def of_model(card: dict[str, Any]) -> Recipe:
+    """The recipe in a model's card; of a model that has none, the default one at its spacing."""
+    known = card.get("preparation")
+    return known or default(card.get("run", {}).get("data", {}).get("spacing_mm"))
+
+
+def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe with changes in the words of `brainuad-prepare`.
+
+    Args:
+        recipe: of a model.
+        overrides: `preparation=NAME` takes the steps of another preparation, at the recipe's
+            spacing and with its normalisation; `preparation/normalise=NAME`,
+            `preparation/skullstrip=NAME` and `preparation.KEY=VALUE` change that part alone.
+
+    Raises:
+        InputError: no `key=value` of the preparation, or one that Hydra does not understand.
+    """
+    for word in overrides:
+        if "=" not in word or not word.startswith("preparation"):
+            raise InputError(
+                f"'{word}' is no change of the preparation; write preparation=NAME or "
+                "preparation.steps.KEY=VALUE"
+            )
+    if not overrides:
+        return recipe
+    spacing = f"preparation.steps.spacing_mm={recipe['steps']['spacing_mm']}"
+    new = resolve(compose_preparation([spacing, *overrides]).preparation)
+    found = copy.deepcopy(recipe)
+    for word in sorted(overrides, key=lambda word: not word.startswith("preparation=")):
+        path = word.split("=")[0].replace("/", ".").split(".")[1:]
+        if not path:
+            found |= {"steps": new["steps"], "limits": new["limits"]}
+            continue
+        path = ["steps", "skullstrip"] if path == ["skullstrip"] else path
+        target, source = found, new
+        for key in path[:-1]:
+            # What the recipe left out as a whole comes with all its parts.
+            if not isinstance(target.get(key), dict):
+                target[key] = source[key]
+            target, source = target[key], source[key]
+        target[path[-1]] = source[path[-1]]
+    return found

@@ -1,0 +1,87 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainuad.data.template import load_template
+from brainuad.predicting.findings import COLUMNS, find
+from brainuad.types import Volume
+
+SHAPE = (40, 30, 20)
+AFFINE = np.array([[-2.0, 0, 0, 40], [0, 3.0, 0, -45], [0, 0, 4.0, -40], [0, 0, 0, 1]])
+BRAIN = np.ones(SHAPE, bool)
+
+
+def _score(**boxes):
+    score = np.zeros(SHAPE, np.float32)
+    for (start, size), peak in boxes.values():
+        score[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = peak
+    return Volume(score, AFFINE)
+
+
+def test_components_by_hand():
+    score = _score(a=(((4, 4, 4), (2, 2, 2)), 0.6), b=(((30, 10, 10), (3, 1, 1)), 0.9))
+    found = find(score.array > 0.5, score, BRAIN)
+    assert list(found.columns) == list(COLUMNS)
+    assert list(found.finding) == [1, 2]
+    assert list(found.peak) == pytest.approx([0.9, 0.6])
+    assert list(found.volume_mm3) == [3 * 24, 8 * 24]
+    # The first box is voxels 30 to 32, 10, 10; the second lies between 4 and 5.
+    assert found[["x_mm", "y_mm", "z_mm"]].to_numpy() == pytest.approx(
+        np.array([[40 - 2 * 31, -45 + 30, 0], [40 - 9, -45 + 13.5, -40 + 18]])
+    )
+    # The brain's middle is at 1 mm: voxel 31 is at -22, left; voxel 4.5 at 31, right.
+    assert list(found.side) == ["left", "right"]
+    assert found[["mni_x", "uncertainty", "support"]].isna().all().all()
+    assert set(found.region) == {""}
+
+
+def test_corners_connect_and_nothing_gives_an_empty_table():
+    score = _score(a=(((4, 4, 4), (1, 1, 1)), 0.6), b=(((5, 5, 5), (1, 1, 1)), 0.7))
+    assert len(find(score.array > 0.5, score, BRAIN)) == 1
+    nothing = find(np.zeros(SHAPE, bool), score, BRAIN)
+    assert nothing.empty
+    assert list(nothing.columns) == list(COLUMNS)
+
+
+def test_a_finding_across_the_middle_is_of_no_side():
+    score = _score(a=(((15, 4, 4), (10, 1, 1)), 0.6))
+    assert list(find(score.array > 0.5, score, BRAIN).side) == ["midline"]
+
+
+def test_findings_that_few_members_support_are_marked():
+    score = _score(a=(((4, 4, 4), (2, 2, 2)), 0.9), b=(((30, 10, 10), (3, 1, 1)), 0.8))
+    mask = score.array > 0.5
+    only_first = np.where(score.array > 0.85, 0.9, 0).astype(np.float32)
+    members = [(score.array, 0.5), (only_first, 0.5), (score.array, 0.85)]
+    spread = np.full(SHAPE, 0.25, np.float32)
+    found = find(mask, score, BRAIN, uncertainty=spread, members=members)
+    assert list(found.support) == pytest.approx([1, 1 / 3])
+    assert list(found.marked) == [False, True]
+    assert list(found.uncertainty) == [0.25, 0.25]
+    assert found[["support", "marked"]].isna().sum().sum() == 0
+    alone = find(mask, score, BRAIN, members=members[:1])
+    assert pd.isna(alone.marked).all()
+
+
+def test_tissue_and_side_by_the_atlas():
+    template = load_template(2.0)
+    white = np.argwhere(template.white > 0.98)
+    deep = np.argwhere(template.ventricles > 0.95)
+    score = np.zeros(template.brain.shape, np.float32)
+    places = [points[len(points) // 2] for points in (white, deep)]
+    for place, peak in zip(places, (0.9, 0.8), strict=True):
+        score[tuple(place)] = peak
+    # The scan's world is turned about the vertical: only the way to MNI can tell the sides.
+    turn = np.diag([-1.0, -1.0, 1.0, 1.0])
+    volume = Volume(score, turn @ template.affine)
+
+    def to_mni(points):
+        return points * [-1, -1, 1]
+
+    found = find(score > 0, volume, template.brain > 0.5, to_mni)
+    assert list(found.region) == ["white matter", "ventricles"]
+    for row, place in zip(found.itertuples(), places, strict=True):
+        x, y, z = (template.affine @ [*place, 1])[:3]
+        assert (row.mni_x, row.mni_y, row.mni_z) == pytest.approx((x, y, z))
+        assert (row.x_mm, row.y_mm) == pytest.approx((-x, -y))
+        assert row.side == ("left" if x < 0 else "right")
