@@ -13,12 +13,13 @@ NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
 """What may differ within: none of it changes a result."""
 
 
-def card_of(config: dict[str, Any], cohort: Cohort) -> dict[str, Any]:
+def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[str, Any]:
     """The card of a run.
 
     Args:
         config: of the run, resolved.
         cohort: of the run.
+        preparation: how its scans were prepared, plain values.
     """
     subjects = {
         split: sorted({s.subject for s in cohort.scans if s.split == split and s.healthy})
@@ -37,6 +38,7 @@ def card_of(config: dict[str, Any], cohort: Cohort) -> dict[str, Any]:
         "cohort": cohort.name,
         "split_hash": cohort.split_hash(),
         "subjects": subjects,
+        "preparation": preparation,
         # Through JSON, so that what was resolved and what was loaded compare equal.
         "run": json.loads(json.dumps(run, default=str)),
     }

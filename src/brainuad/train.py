@@ -47,7 +47,9 @@ def train(cfg: DictConfig) -> float | None:
     _quieten()
     cfg.paths.output_dir = ranks.decide(Path(cfg.paths.cache_dir), "folder", _output_dir(cfg))
     with ending(), stoppable():
-        return _run(cfg)
+        found = _run(cfg)
+        ranks.part()
+        return found
 
 
 def _run(cfg: DictConfig) -> float | None:
@@ -71,8 +73,7 @@ def _run(cfg: DictConfig) -> float | None:
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
-    detector.card = card_of(config, cohort)
-    detector.card["preparation"] = of_cohort(cohort, cfg.data.sequence)
+    detector.card = card_of(config, cohort, of_cohort(cohort, cfg.data.sequence))
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
