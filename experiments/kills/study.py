@@ -59,10 +59,14 @@ def main() -> None:
     begun = time.time()
     finish(start(whole))
     life = time.time() - begun
-    trials = []
-    for number in range(arguments.kills):
-        out = arguments.runs / str(number)
-        trial = kill(out, WAYS[number % 3], rng.uniform(0, life), whole)
+    trials: list[Trial] = []
+    while len(trials) < arguments.kills:
+        out = arguments.runs / str(len(trials))
+        shutil.rmtree(out, ignore_errors=True)
+        trial = kill(out, WAYS[len(trials) % 3], rng.uniform(0, life), whole)
+        if trial is None:
+            print("it had ended before it could be killed: another one", flush=True)
+            continue
         print(trial, flush=True)
         trials.append(trial)
         write(trials, life, arguments.seed)
@@ -85,8 +89,8 @@ def finish(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def kill(out: Path, way: str, after_s: float, whole: Path) -> Trial:
-    """One trial."""
+def kill(out: Path, way: str, after_s: float, whole: Path) -> Trial | None:
+    """One trial; None where the run ended by itself before its moment."""
     process = start(out)
     begun = time.time()
     while time.time() - begun < after_s and process.poll() is None:
@@ -96,9 +100,8 @@ def kill(out: Path, way: str, after_s: float, whole: Path) -> Trial:
     victim = others[0] if way.endswith("a rank") and others else process.pid
     at_s = time.time() - begun
     if process.poll() is not None:
-        way = f"not killed, it had ended ({way})"
-    else:
-        os.kill(victim, getattr(signal, way.split(maxsplit=1)[0]))
+        return None
+    os.kill(victim, getattr(signal, way.split(maxsplit=1)[0]))
     killed = time.time()
     process.communicate()
     while processes(out) and time.time() - killed < PATIENCE_S:
@@ -148,7 +151,6 @@ def write(trials: list[Trial], life: float, seed: int) -> None:
         [t.way, f"{t.at_s:.1f}", t.step, f"{t.gone_s:.1f}", t.again, "yes" if t.equal else "NO"]
         for t in trials
     ]
-    trials = [trial for trial in trials if trial.way.startswith("SIG")]
     good = sum(t.equal and t.gone_s <= PATIENCE_S for t in trials)
     text = "# Results\n\nWritten by `study.py`; do not edit.\n\n"
     text += f"{good} of {len(trials)} killed runs ended with the weights of the one that was left "
