@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--ablation-seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--detected-only", action="store_true", help="no ablation that trains anew")
     parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
     arguments = parser.parse_args()
     runs, tables = arguments.runs, []
@@ -65,7 +66,8 @@ def main() -> None:
             variant(out, name, embedded(out / "model.ckpt"), "T2w", load)
             found = read_subjects(out / "variants" / name, name)
             tables.append(found.assign(sequence="T2w", seed=seed))
-        for number, (name, options) in enumerate(TRAINED.items()):
+        trained = {} if arguments.detected_only else TRAINED
+        for number, (name, options) in enumerate(trained.items()):
             other = runs / f"ablation{number}-{seed}"
             more = [*options, *arguments.options, f"name='{name}'"]
             train("madad", other, "T2w", seed, more)
