@@ -43,7 +43,9 @@ SUBJECTS = 2
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiments", nargs="+", default=[*PAPER, *SMALL])
+    names = [*PAPER, *SMALL]
+    parser.add_argument("--experiments", nargs="*", default=names, help="the others' rows are kept")
+    parser.add_argument("--no-ranks", action="store_true", help="keep that row, too")
     parser.add_argument("--seconds", type=float, default=10.0, help="at least, of each part")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--one", nargs=2, metavar=("EXPERIMENT", "FOLDER"), help=argparse.SUPPRESS)
@@ -52,22 +54,24 @@ def main() -> None:
         name, folder = arguments.one
         print(json.dumps(measure(name, Path(folder), arguments.seconds, arguments.workers)))
         return
-    found: dict[str, dict[str, float]] = {}
+    path = HERE / "throughput.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, dict[str, float]] = kept.get("experiments", {})
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.experiments:
             command = [sys.executable, *sys.argv, "--one", name, folder]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found[name] = json.loads(done.stdout.splitlines()[-1])
+            found[name] |= {"threads": torch.get_num_threads(), "workers": arguments.workers}
+            found[name] |= {"load_average": os.getloadavg()[0]}
             print(name, found[name], flush=True)
     setting = {
         "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "workers": arguments.workers,
         "torch": torch.__version__,
-        "load_average": os.getloadavg()[0],
     }
-    text = json.dumps({"setting": setting, "experiments": found, "ranks": ranks()}, indent=2)
-    (HERE / "throughput.json").write_text(text + "\n")
+    together = kept.get("ranks", {}) if arguments.no_ranks else ranks()
+    text = json.dumps({"setting": setting, "experiments": found, "ranks": together}, indent=2)
+    path.write_text(text + "\n")
     print(text)
 
 
@@ -177,7 +181,7 @@ def cohort(folder: Path, spacing_mm: float) -> Cohort:
 
 def ranks() -> dict[str, float]:
     """Seconds an epoch of the same samples, one process and two; a thread each."""
-    found: dict[str, float] = {}
+    found = {"load_average": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as folder:
         for trainer, batch in (("default", 32), ("ddp_cpu", 16)):
             seconds = {}
