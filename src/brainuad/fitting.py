@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
@@ -47,18 +48,25 @@ def fit(
     resume: Path | None,
     logger: Any = False,
 ) -> None:
-    """Trains, from a checkpoint where there is one, and leaves the best weights in the detector."""
+    """Trains, from a checkpoint where there is one, and leaves the best weights in the detector.
+
+    Raises:
+        InputError: Lightning refuses the trainer's settings, a GPU where there is none, say.
+    """
     callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
     remove_leftovers(Path(cfg.paths.output_dir))
     # The data module deals the samples to the ranks itself.
-    trainer: Trainer = instantiate(
-        cfg.trainer,
-        callbacks=list(callbacks),
-        logger=logger,
-        plugins=[AtomicCheckpoints()],
-        use_distributed_sampler=False,
-        packages=RUN_PACKAGES,
-    )
+    try:
+        trainer: Trainer = instantiate(
+            cfg.trainer,
+            callbacks=list(callbacks),
+            logger=logger,
+            plugins=[AtomicCheckpoints()],
+            use_distributed_sampler=False,
+            packages=RUN_PACKAGES,
+        )
+    except MisconfigurationException as error:
+        raise InputError(f"trainer: {error}; see configs/trainer for what there is") from None
     _say_batch(trainer, datamodule.batch_size)
     trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
