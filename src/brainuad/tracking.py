@@ -16,6 +16,7 @@ import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.files import write_text
 from brainuad.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
@@ -68,7 +69,7 @@ class Tracker(WandbLogger):
         self.folder = Path(folder)
         self.broken = False
         run = None
-        if (getattr(rank_zero_only, "rank", None) or 0) == 0:
+        if ranks.rank() == 0:
             run = open_run(project, name, self.folder, offline, ckpt is not None)
         super().__init__(name=name, save_dir=folder, project=project, experiment=run, offline=True)
 
