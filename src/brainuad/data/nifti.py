@@ -148,10 +148,10 @@ def require_same_grid(path: Path, volume: Volume, like: Volume, tolerance_mm: fl
 def write_volume(
     path: Path, array: np.ndarray, affine: np.ndarray, dtype: type = np.float32
 ) -> None:
-    """Writes a `.nii.gz` atomically; the same input gives the same bytes.
+    """Writes a NIfTI atomically, compressed where its name ends in `.gz`; same input, same bytes.
 
     Args:
-        path: ends in `.nii.gz`.
+        path: ends in `.nii` or `.nii.gz`.
         array: `(D, H, W)`.
         affine: `(4, 4)`, voxel to RAS mm.
         dtype: voxel type on disk (float32 for maps, uint8 for masks).
@@ -172,7 +172,7 @@ def write_like(path: Path, array: np.ndarray, source: Path, dtype: type = np.flo
     """Writes a `.nii.gz` on the grid of another file, with its sform, qform and their codes.
 
     Args:
-        path: ends in `.nii.gz`.
+        path: ends in `.nii` or `.nii.gz`.
         array: `(D, H, W)` on the grid of `source`.
         source: a file that `read_volume` reads.
         dtype: voxel type on disk (float32 for maps, uint8 for masks).

@@ -1,5 +1,6 @@
 """The steps on raw heads, on small volumes with known answers."""
 
+import gzip
 import locale
 import struct
 from dataclasses import replace
@@ -352,7 +353,9 @@ def _no_size(path):
 
 
 def _gzipped(path):
+    """A compressed NIfTI under a name that says it is not compressed."""
     write_volume(path, RNG.random((8, 8, 8)), np.eye(4))
+    path.write_bytes(gzip.compress(path.read_bytes()))
 
 
 def _overflow(path):
