@@ -18,6 +18,7 @@ MODEL_PACKAGES = (
     "brainuad.networks.",
     "brainuad.postprocess.",
     "brainuad.preparation.tissue",
+    "brainuad.data.lesions.",
     "brainuad.data.tiling",
     "torch.optim.",
     "torch.nn.modules.",

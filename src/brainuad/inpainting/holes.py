@@ -12,6 +12,9 @@ from monai.networks.layers.simplelayers import GaussianFilter
 from torch import Tensor
 
 Holes = Callable[[Tensor, torch.Generator | None], Tensor]
+Region = Callable[[Tensor], Tensor]
+"""From brain masks to where in them centres may lie, both `(B, 1, *S)` bool."""
+Spacing = float | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,16 @@ def drawn(
     """`torch.rand` or `randn` on the generator's device, if there is one, moved to `like`'s."""
     here = like.device if generator is None else generator.device
     return draw(*shape, generator=generator, device=here).to(like.device)
+
+
+def pixel_size(
+    size: Sequence[int], spacing_mm: Spacing, device: torch.device | None = None
+) -> Tensor:
+    """Lengths of a pixel: `(len(S),)` in mm if the spacing is known, or in shorter sides of `S`."""
+    if spacing_mm is None:
+        return torch.full((len(size),), 1 / min(size), device=device)
+    lengths = torch.as_tensor(spacing_mm, dtype=torch.float32, device=device)
+    return lengths.expand(len(size))
 
 
 def draw_places(brain_mask: Tensor, uniform: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Holes in the shapes of real lesions, from masks that the user has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,32 @@ from torch.nn import functional
 
 from brainuad.data.nifti import read_volume
 from brainuad.errors import InputError
-from brainuad.inpainting.holes import draw_places, drawn, place_coordinates
+from brainuad.inpainting.holes import (
+    Region,
+    Spacing,
+    draw_places,
+    drawn,
+    pixel_size,
+    place_coordinates,
+)
 
-_SIDE = 48
+_SIDE = {2: 48, 3: 32}
 
 
 @dataclass(frozen=True)
 class LesionHoles:
-    """Unions of lesions' outlines, moved, turned, mirrored and scaled at random; on slices.
+    """Unions of real lesions, moved, turned, mirrored and scaled at random.
+
+    Slices get lesions' outlines, each of its largest axial slice; volumes get whole lesions.
 
     Args:
-        folder: of lesion masks (NIfTI, any grid); a lesion's outline is its largest axial slice.
-        radius: half the longer side of an outline, as a share of the slice's shorter side, uniform
-            between the two.
-        most: outlines a slice, uniform in 1 to this.
+        folder: of lesion masks (NIfTI, any grid).
+        radius: half the longest side of a lesion, uniform between the two; in mm if `spacing_mm`
+            is given, otherwise as a share of the image's shorter side.
+        most: lesions a sample, uniform in 1 to this.
         min_voxels: smaller lesions are left out.
+        region: where centres may lie; None for anywhere in the brain.
+        spacing_mm: of a pixel.
 
     Raises:
         InputError: no mask there, or none with a lesion of that size.
@@ -36,57 +48,76 @@ class LesionHoles:
     radius: tuple[float, float] = (0.05, 0.25)
     most: int = 3
     min_voxels: int = 30
+    region: Region | None = None
+    spacing_mm: Spacing = None
     outlines: Tensor = field(init=False, repr=False, compare=False)
     """`(N, 1, side, side)` in [0, 1]."""
 
     def __post_init__(self) -> None:
-        paths = sorted(Path(self.folder).glob("**/*.nii*"))
-        found = [outline for path in paths for outline in _outlines(path, self.min_voxels)]
-        if not found:
-            raise InputError(f"{self.folder}: no lesion mask of {self.min_voxels} voxels; check it")
-        object.__setattr__(self, "outlines", torch.from_numpy(np.stack(found))[:, None])
+        object.__setattr__(self, "outlines", self._cut(2))
+
+    @cached_property
+    def solids(self) -> Tensor:
+        """`(N, 1, side, side, side)` in [0, 1]; read when the first volume asks for them."""
+        return self._cut(3)
 
     def __call__(self, brain_mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """See `holes`.
-
-        Raises:
-            ValueError: volumes, not slices.
-        """
-        if brain_mask.ndim != 4:
-            raise ValueError("lesion outlines are for slices; use ShapeHoles in volumes")
+        """See `holes`."""
         batch, size = len(brain_mask), brain_mask.shape[2:]
+        dims = len(size)
+        known = self.outlines if dims == 2 else self.solids
         draw = drawn(torch.rand, (batch, self.most, 4), brain_mask, generator)
-        turns = drawn(torch.randn, (batch, self.most, 2, 2), brain_mask, generator)
-        which = (draw[..., 0] * len(self.outlines)).long()
+        turns = drawn(torch.randn, (batch, self.most, dims, dims), brain_mask, generator)
+        which = (draw[..., 0] * len(known)).long()
         low, high = self.radius
-        radius = min(size) * (low + (high - low) * draw[..., 1])
-        centres = draw_places(brain_mask, draw[..., 2])
+        radius = low + (high - low) * draw[..., 1]
+        room = brain_mask if self.region is None else self.region(brain_mask)
+        centres = draw_places(room, draw[..., 2])
+        pixel = pixel_size(size, self.spacing_mm, brain_mask.device)
         # A random orthogonal matrix mirrors as often as not.
-        local = place_coordinates(size, centres, torch.linalg.qr(turns)[0])
+        local = place_coordinates(size, centres, torch.linalg.qr(turns)[0] * pixel)
         local = (local / radius[..., None, None]).movedim(2, -1).flip(-1)
-        shapes = self.outlines.to(brain_mask.device)[which.flatten()]
         laid = functional.grid_sample(
-            shapes, local.reshape(batch * self.most, *size, 2), align_corners=False
+            known.to(brain_mask.device)[which.flatten()],
+            local.reshape(batch * self.most, *size, dims),
+            align_corners=False,
         ).reshape(batch, self.most, *size)
         number = (draw[..., 3][:, :1] * self.most).floor()
         used = torch.arange(self.most, device=number.device) <= number
-        return ((laid > 0.5) & used[..., None, None]).any(1, keepdim=True) & brain_mask
+        used = used & room.flatten(1).any(1, keepdim=True)
+        laid = (laid > 0.5) & used.reshape(*used.shape, *[1] * dims)
+        return laid.any(1, keepdim=True) & brain_mask
+
+    def _cut(self, dims: int) -> Tensor:
+        paths = sorted(Path(self.folder).glob("**/*.nii*"))
+        found = [lesion for path in paths for lesion in _lesions(path, self.min_voxels, dims)]
+        if not found:
+            raise InputError(f"{self.folder}: no lesion mask of {self.min_voxels} voxels; check it")
+        return torch.stack(found)[:, None]
 
 
-def _outlines(path: Path, min_voxels: int) -> Sequence[np.ndarray]:
-    labels, _ = ndimage.label(read_volume(path).array > 0.5)
+def _lesions(path: Path, min_voxels: int, dims: int) -> Iterator[Tensor]:
+    """Each lesion in a square or cube that it just fits into, `(side,) * dims` in [0, 1]."""
+    volume = read_volume(path)
+    labels, _ = ndimage.label(volume.array > 0.5)
     sizes = np.bincount(labels.ravel())
-    found = []
+    boxes = ndimage.find_objects(labels)
     for number in np.flatnonzero(sizes[1:] >= min_voxels) + 1:
-        lesion = labels == number
-        largest = lesion[:, :, lesion.sum((0, 1)).argmax()]
-        box = largest[ndimage.find_objects(largest.astype(np.uint8))[0]]
-        side = max(box.shape)
-        square = np.zeros((side, side), np.float32)
-        corner = [(side - length) // 2 for length in box.shape]
-        square[corner[0] : corner[0] + box.shape[0], corner[1] : corner[1] + box.shape[1]] = box
-        scaled = functional.interpolate(
-            torch.from_numpy(square)[None, None], (_SIDE, _SIDE), mode="bilinear", antialias=True
-        )
-        found.append(scaled[0, 0].numpy())
-    return found
+        lesion = labels[boxes[number - 1]] == number
+        spacing = np.array(volume.spacing_mm)
+        if dims == 2:
+            largest = lesion[:, :, lesion.sum((0, 1)).argmax()]
+            lesion, spacing = (
+                largest[ndimage.find_objects(largest.astype(np.uint8))[0]],
+                spacing[:2],
+            )
+        # From -1 to 1 along the longest side, the other sides as long in mm as they are.
+        half = np.array(lesion.shape) * spacing / 2
+        axes = [torch.linspace(-1, 1, 2 * _SIDE[dims] + 1)[1::2] * half.max() / h for h in half]
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flip(-1)
+        # Averaged over what a cell covers, where lesions have more voxels than cells.
+        fine = torch.from_numpy(lesion.astype(np.float32))[None, None]
+        most = [min(length, _SIDE[dims]) for length in lesion.shape]
+        coarse = functional.interpolate(fine, most, mode="area")
+        laid = functional.grid_sample(coarse, grid[None].float(), align_corners=False)
+        yield laid[0, 0]

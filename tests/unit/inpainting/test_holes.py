@@ -106,9 +106,24 @@ def test_lesions_that_are_not_there_are_refused(tmp_path):
         LesionHoles(tmp_path)
 
 
-def test_lesions_are_for_slices(tmp_path):
-    with pytest.raises(ValueError, match="for slices"):
-        _lesions(tmp_path)(torch.ones(1, 1, 8, 8, 8, dtype=torch.bool))
+def test_lesions_of_volumes_are_whole(tmp_path):
+    mask = np.zeros((30, 30, 30))
+    mask[4:24, 12:16, 12:14] = 1
+    # Twice as long along the last axis in mm.
+    write_volume(tmp_path / "mask.nii.gz", mask, np.diag([1, 1, 2, 1]), np.uint8)
+    holes = LesionHoles(tmp_path, radius=(10, 10), most=1, spacing_mm=1)
+    assert len(holes.solids) == 1
+    brain = torch.ones(8, 1, 48, 48, 48, dtype=torch.bool)
+    region = torch.zeros_like(brain)
+    region[..., 24, 24, 24] = True
+    found = LesionHoles(tmp_path, (10, 10), 1, region=lambda _: region, spacing_mm=1)(brain)
+    for hole in found[:, 0]:
+        # Half its longest side is 10 mm: 20 x 4 x 4 mm.
+        assert hole.sum().item() == pytest.approx(20 * 4 * 4, rel=0.2)
+        points = hole.nonzero().double()
+        assert (points.mean(0) - 24).norm() < 1
+        long, *short = torch.linalg.svdvals(points - points.mean(0)).tolist()
+        assert long / np.array(short) == pytest.approx(5, rel=0.25)
 
 
 def test_places_are_uniform_over_the_brain():

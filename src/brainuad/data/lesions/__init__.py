@@ -1,0 +1,1 @@
+"""Synthetic lesions, painted into healthy images: shapes, what fills them, and mixtures."""

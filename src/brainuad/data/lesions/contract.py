@@ -1,0 +1,57 @@
+"""What every corruption is: a callable `(image, brain_mask, generator=None) -> Painted`.
+
+Images are `(B, C, *S)` in [0, 1], slices and volumes alike; masks `(B, 1, *S)` bool. Draws are
+made for a whole batch on its device; the same generator gives the same ones. The donor of what
+comes from another image is the sample before it in the batch (the last one of the first).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from brainuad.inpainting.holes import drawn
+
+
+class Painted(NamedTuple):
+    """A corrupted batch.
+
+    Attributes:
+        image: `(B, C, *S)` in [0, 1], bit for bit the input's where `share` is 0.
+        share: `(B, 1, *S)` float in [0, 1], how far each pixel was moved towards the anomaly; 0
+            outside the brain.
+    """
+
+    image: Tensor
+    share: Tensor
+
+
+Corruption: TypeAlias = Callable[..., Painted]
+
+
+def blend(image: Tensor, anomaly: Tensor, share: Tensor) -> Painted:
+    """The share of the way from the image `(B, C, *S)` to the anomaly of the same shape."""
+    mixed = torch.lerp(image, anomaly.to(image.dtype), share.to(image.dtype)).clamp(0, 1)
+    return Painted(torch.where(share > 0, mixed, image), share)
+
+
+def outline(share: Tensor) -> Tensor:
+    """Where a sample's anomaly is: at least half as much of it as anywhere in the sample.
+
+    Args:
+        share: `(B, 1, *S)`, of `Painted`.
+
+    Returns:
+        `(B, 1, *S)` bool.
+    """
+    most = share.flatten(1).amax(1).reshape(-1, *[1] * (share.ndim - 1))
+    return (share > 0) & (share >= 0.5 * most)
+
+
+def uniform(
+    low: float, high: float, image: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """A draw a sample, `(B, 1, ...)` with as many axes as the image."""
+    draw = drawn(torch.rand, (len(image),), image, generator)
+    return (low + (high - low) * draw).reshape(-1, *[1] * (image.ndim - 1))
