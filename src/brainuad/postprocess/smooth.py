@@ -52,15 +52,19 @@ class Median:
     Args:
         size_mm: edge of the box in mm; the window is the nearest odd number of voxels (at
             least 1), so 5 mm are 5 voxels at 1 mm and 3 voxels at 2 mm.
+        in_plane: over a square in each axial slice, as 2D methods do.
     """
 
     size_mm: float
+    in_plane: bool = False
 
     def __call__(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the filtered map."""
         radius = [max(round((self.size_mm / edge - 1) / 2), 0) for edge in spacing_mm]
+        if self.in_plane:
+            radius[AXIAL] = 0
         # Only the brain is kept, so only what its windows reach is filtered. SimpleITK is several
         # times faster than scipy; its axes are reversed. Padded, it mirrors the array's edge as
         # scipy does, whose median the papers use.

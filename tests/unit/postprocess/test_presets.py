@@ -108,3 +108,28 @@ def test_pddpm(scan):
             expected[labels == region.label] = False
     assert np.array_equal(chain.segment(found, brain, MM2, threshold), expected)
     assert 0 < expected.sum() < binary.sum()
+
+
+def test_dae(scan):
+    score, brain = scan
+    score = np.where(brain, score + 0.1 * np.random.default_rng(1).random(score.shape), 0)
+    score = score.astype(np.float32)
+    spacing = (1.875, 1.875, 1.0)
+    chain = _preset("dae")
+    diamond = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2)
+    smooth = np.zeros_like(score)
+    for z in range(score.shape[2]):
+        inside = ndimage.binary_erosion(brain[:, :, z], diamond)
+        smooth[:, :, z] = ndimage.median_filter(score[:, :, z] * inside, (5, 5))
+    found = chain.score(score, brain, spacing)
+    assert np.array_equal(found[brain], smooth[brain])
+
+    threshold = float(np.quantile(smooth[brain], 0.97))
+    binary = (smooth > threshold) & brain
+    labels = measure.label(binary, connectivity=3)
+    expected = binary.copy()
+    for region in measure.regionprops(labels):
+        if region.area <= 20:
+            expected[labels == region.label] = False
+    assert np.array_equal(chain.segment(found, brain, spacing, threshold), expected)
+    assert 0 < expected.sum() < binary.sum()

@@ -1,0 +1,72 @@
+"""DAE: a denoising autoencoder that takes coarse noise off healthy brains.
+
+Kascenas, Pugeault, O'Neil, "Denoising Autoencoders for Unsupervised Anomaly Detection in Brain
+MRI", MIDL 2022 (PMLR 172:653-664, openreview.net/forum?id=Bm8-t_ggzPD), and its released code.
+With healthy images x, brain masks m and noise n drawn on a coarse grid (`coarse_noise`):
+
+    L = mean over all pixels of m (f(x + m n) - x)^2
+
+At test time nothing is noised: the map is |x - f(x)|. A lesion looks like noise and goes; what is
+healthy comes through the U-Net's skips. Its chain after that is `postprocess=dae`.
+
+Differs from the released code: one sequence in place of four stacked; the mask is the brain's, not
+where the intensities' sum is over 0.01; intensities are clipped to [0, 1] at a high percentile
+where the code divides by the 99th and does not clip; the learning rate is set by the cohort's
+epochs unless `trainer.limit_train_batches` makes them the code's 32 steps, as `experiment=dae`
+does; in validation the noise is the same in every epoch.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brainuad.data.coarse_noise import coarse_noise
+from brainuad.methods.detector import (
+    OptimizerFactory,
+    ReconstructionDetector,
+    Residual,
+    SchedulerFactory,
+)
+from brainuad.types import Batch
+
+
+class DAE(ReconstructionDetector):
+    """Denoising autoencoder, on slices or on volumes.
+
+    Args:
+        network: from `(B, C, *S)` to the same shape.
+        residual: from image, reconstruction and brain mask to the anomaly map.
+        optimizer: factory; the paper's is Adam (AMSGrad) with 1e-4 and a weight decay of 1e-5.
+        scheduler: factory or None.
+        cells: of the noise's grid, one number or one an axis.
+        sigma: the noise's standard deviation at the grid's nodes, of intensities in [0, 1].
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        residual: Residual,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        cells: int | Sequence[int] = 16,
+        sigma: float = 0.2,
+    ) -> None:
+        super().__init__(residual, optimizer, scheduler)
+        self.network = network
+        self.cells = cells
+        self.sigma = sigma
+
+    def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
+        """What is left of an image to which nothing was added."""
+        return self.network(image)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The squared error in the brain over all pixels; in validation with noise of its own."""
+        image, brain_mask = batch
+        generator = None
+        if not self.training:
+            generator = torch.Generator().manual_seed(self.validation_seed)
+        noise = coarse_noise(image, brain_mask, self.cells, self.sigma, generator)
+        error = (self.network(image + noise) - image) * brain_mask
+        return {"loss": error.float().square().mean()}
