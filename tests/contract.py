@@ -36,9 +36,14 @@ def phantom_batch(size, tiling: Tiling, count=8) -> Batch:
 
 
 def plant(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images with a bright box of 6 pixels a side in their middle, and the box."""
+    """The images with a bright box of 6 pixels a side right of their middle, and the box."""
     box = torch.zeros_like(batch.brain_mask)
-    window = tuple(slice(n // 2 - 3, n // 2 + 3) for n in batch.image.shape[2:])
+    right, *others = batch.image.shape[2:]
+    # Beside the plane of symmetry: a lesion in it is its own mirror image.
+    window = (
+        slice(right // 2 + 1, right // 2 + 7),
+        *(slice(n // 2 - 3, n // 2 + 3) for n in others),
+    )
     box[(slice(None), slice(None), *window)] = True
     return torch.where(box, torch.ones(()), batch.image), box
 

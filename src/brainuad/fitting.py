@@ -8,6 +8,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
+from rich.progress import track
 
 from brainuad.checkpoint import read_checkpoint
 from brainuad.data.datamodule import HealthyDataModule
@@ -15,6 +16,7 @@ from brainuad.errors import InputError
 from brainuad.files import atomic_path, remove_leftovers
 from brainuad.instantiate import RUN_PACKAGES, instantiate
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.types import Batch
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -74,6 +76,17 @@ def fit(
     best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
     if best.is_file():
         detector.load_state_dict(read_checkpoint(best)["state_dict"])
+
+
+def measure(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
+    """What stands for `fit` where nothing is trained by gradient: one pass over the training tiles.
+
+    Takes seconds, so it is begun anew after an interruption, and where a launcher started several
+    ranks each makes the whole pass for itself, to the same end.
+    """
+    datamodule.setup()
+    batches = track(datamodule.train_dataloader(), description="measuring")
+    detector.measure(Batch(*batch) for batch in batches)
 
 
 def _say_batch(trainer: Trainer, batch_size: int) -> None:

@@ -61,7 +61,7 @@ def _run(cfg: DictConfig) -> float | None:
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.detection import device
-    from brainuad.fitting import fit, resume_point
+    from brainuad.fitting import fit, measure, resume_point
     from brainuad.inputs import as_input
     from brainuad.stages import build_on, with_first_stage
 
@@ -77,7 +77,7 @@ def _run(cfg: DictConfig) -> float | None:
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
-    resume = resume_point(cfg, out, detector) if detector.learns else None
+    resume = resume_point(cfg, out, detector) if detector.by_gradient else None
     if ranks.rank() == 0:
         write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     print(f"run folder: {out}")
@@ -96,7 +96,10 @@ def _run(cfg: DictConfig) -> float | None:
         if first_stage is not None:
             build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
         datamodule.training_set = detector.training_set
-        fit(cfg, detector, datamodule, resume, logger)
+        if detector.by_gradient:
+            fit(cfg, detector, datamodule, resume, logger)
+        else:
+            measure(detector, datamodule)
         failures += bad + datamodule.failures
         # Lightning leaves it on the CPU, where a large autoencoder would take hours.
         detector.to(device(cfg.device))

@@ -2,8 +2,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from brainuad.data.datamodule import HealthyDataModule
+from brainuad.data.slices import load_scan
+from brainuad.data.tiling import VolumeTiling
 from brainuad.errors import InputError
-from brainuad.fitting import fit
+from brainuad.fitting import fit, measure
+from brainuad.methods.residuals import signed
+from brainuad.methods.zscore import ZScore
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -12,3 +17,18 @@ def test_a_trainer_for_gpus_without_one_is_refused_in_a_line(tmp_path):
     cfg = {"trainer": trainer, "callbacks": {}, "paths": {"output_dir": str(tmp_path)}}
     with pytest.raises(InputError, match="trainer: No supported gpu .* see configs/trainer"):
         fit(OmegaConf.create(cfg), None, None, None)
+
+
+def test_an_atlas_is_measured_not_trained(tiny_cohort, tmp_path):
+    tiling = VolumeTiling()
+    datamodule = HealthyDataModule(tiny_cohort, "T2w", tiling, tmp_path / "cache", batch_size=2)
+    detector = ZScore(signed, sigma=0, min_std=0.001)
+    measure(detector, datamodule)
+    images, masks = zip(*map(load_scan, datamodule.scans["train"]), strict=True)
+    brain = torch.stack(masks).all(0)
+    # Tiles are kept in half precision.
+    expected = torch.stack(images).mean(0)[brain]
+    torch.testing.assert_close(detector.mean[brain], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        detector.std[brain], torch.stack(images).std(0).clamp_min(0.001)[brain], atol=1e-3, rtol=0
+    )

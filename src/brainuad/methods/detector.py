@@ -48,9 +48,24 @@ class AnomalyDetector(LightningModule, ABC):
         """Number of the validation batch, for draws that are the same ones in every epoch."""
 
     @property
-    def learns(self) -> bool:
-        """Whether there is anything to train."""
+    def by_gradient(self) -> bool:
+        """Whether there is anything that an optimiser trains."""
         return any(parameter.requires_grad for parameter in self.parameters())
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns from healthy brains, by an optimiser or by `measure`."""
+        return self.by_gradient or type(self).measure is not AnomalyDetector.measure
+
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """What a method learns without an optimiser: one pass over the training tiles.
+
+        Called in place of the training where nothing is trained `by_gradient`.
+
+        Args:
+            batches: of one epoch, every training tile once, augmented as configured.
+        """
+        raise NotImplementedError(f"{type(self).__name__} measures nothing")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Terms of the objective; the one named `loss` is minimised, all are logged."""

@@ -38,6 +38,7 @@ from brainuad.methods.draws import mean_and_std
 from brainuad.methods.geco import GECO
 from brainuad.methods.latent_space import check_latent
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
+from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.types import Batch, Detection
 
 
@@ -45,11 +46,12 @@ class StRegA(ReconstructionDetector):
     """Compact ceVAE, on slices or on volumes.
 
     Args:
-        network: the variational autoencoder.
+        network: the variational autoencoder; or a plain one, without draws and KL.
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is Adam with 1e-4.
         scheduler: factory or None.
-        ce_factor: f, the share of the context-encoding term (0.5 in ceVAE); 0 is a plain VAE.
+        ce_factor: f, the share of the context-encoding term (0.5 in ceVAE); 0 is a plain VAE, or an
+            autoencoder where the network is no variational one.
         kl_weight: beta (0.01 in ceVAE).
         reconstruction_weight: theta while `geco` is None.
         geco: adapts theta instead.
@@ -62,7 +64,7 @@ class StRegA(ReconstructionDetector):
 
     def __init__(
         self,
-        network: ContextVAE,
+        network: ContextVAE | UnifiedAutoencoder,
         residual: Residual,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
@@ -78,6 +80,8 @@ class StRegA(ReconstructionDetector):
         super().__init__(residual, optimizer, scheduler)
         if n_samples < 0:
             raise ValueError(f"n_samples is {n_samples}; 0 is the mean, 2 and more are draws")
+        if n_samples and not network.variational:
+            raise ValueError("n_samples is for a variational network; this one has nothing to draw")
         self.network = network
         self.ce_factor = ce_factor
         self.kl_weight = kl_weight
@@ -97,6 +101,7 @@ class StRegA(ReconstructionDetector):
         if self.n_samples == 0:
             return super().score(image, brain_mask)
         mu, log_sigma = self.network.encode(image)
+        assert log_sigma is not None
         generator = torch.Generator().manual_seed(self.sample_seed)
         noise = torch.randn(self.n_samples, *mu.shape[1:], generator=generator).to(mu)
         decoded = (self.network.decode(mu + torch.exp(log_sigma) * draw) for draw in noise)
@@ -106,35 +111,40 @@ class StRegA(ReconstructionDetector):
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
     ) -> None:
-        """Checks whether the latent space is one of healthy brains."""
-        check_latent(self, tiling, train, held_out, out)
+        """Checks whether the latent space is one of healthy brains, where it has a prior."""
+        if self.network.variational:
+            check_latent(self, tiling, train, held_out, out)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective in the module's docstring; in validation z is the mean, without squares."""
-        image = batch.image
-        if not self.training:
-            mu, log_sigma = self.network.encode(image)
-            l1 = (self.network.decode(mu) - image).abs().mean()
+        image = given = batch.image
+        if self.training and self.ce_factor > 0:
+            boxes = draw_boxes(image, self.max_squares, self.max_side)
+            # Clean and corrupted in one pass: the same numbers as two, in larger, faster batches.
+            given = torch.cat([image, paint_boxes(image, *boxes)])
+        codes, log_sigma = self.network.encode(given)
+        mu, *context_mu = codes.split(len(image))
+        z, kl = mu, torch.zeros((), device=image.device)
+        if log_sigma is not None:
+            log_sigma = log_sigma[: len(image)]
+            if self.training:
+                z = mu + torch.exp(log_sigma) * torch.randn_like(mu)
             kl = gaussian_kl(mu, log_sigma).mean()
+        decoded = self.network.decode(torch.cat([z, *context_mu]))
+        errors = rearrange(decoded, "(n b) ... -> n b ...", b=len(image)) - image
+        l1, *context = errors.abs().flatten(1).mean(1)
+        if not self.training:
             weight = self.reconstruction_weight if self.geco is None else 1.0
             return {"loss": self.kl_weight * kl + weight * l1, "l1": l1, "kl": kl}
-        boxes = draw_boxes(image, self.max_squares, self.max_side)
-        # Clean and corrupted in one pass: the same numbers as two, in larger, faster batches.
-        both = torch.cat([image, paint_boxes(image, *boxes)])
-        mu, log_sigma = self.network.encode(both)
-        mu, context_mu = mu.chunk(2)
-        log_sigma = log_sigma.chunk(2)[0]
-        z = mu + torch.exp(log_sigma) * torch.randn_like(mu)
-        decoded = self.network.decode(torch.cat([z, context_mu]))
-        errors = rearrange(decoded, "(n b) ... -> n b ...", n=2) - image
-        l1, context = errors.abs().flatten(1).mean(1)
-        kl = gaussian_kl(mu, log_sigma).mean()
         theta: Tensor | float = self.reconstruction_weight
         if self.geco is not None:
             theta = self.geco.theta
-        total = (1 - self.ce_factor) * (self.kl_weight * kl + theta * l1) + self.ce_factor * context
-        terms = {"loss": total, "l1": l1, "kl": kl, "context": context}
+        total = (1 - self.ce_factor) * (self.kl_weight * kl + theta * l1)
+        terms = {"l1": l1, "kl": kl}
+        if context:
+            total = total + self.ce_factor * context[0]
+            terms["context"] = context[0]
         if self.geco is not None:
             terms["theta"] = self.geco.theta.clone()
             self.geco.update(ranks.mean(l1.detach(), len(image)))
-        return terms
+        return {"loss": total, **terms}

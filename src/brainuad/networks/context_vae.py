@@ -40,6 +40,8 @@ class ContextVAE(nn.Module):
         ValueError: the size is not divisible, or has neither two nor three lengths.
     """
 
+    variational = True
+
     def __init__(
         self,
         image_size: Sequence[int] = (256, 256),

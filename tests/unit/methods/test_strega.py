@@ -10,6 +10,7 @@ from brainuad.methods.geco import GECO
 from brainuad.methods.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
+from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.types import Batch
 
 
@@ -265,3 +266,46 @@ def test_volumes_are_learned_and_scored():
     kl, l1, context = by_hand(detector, image, 7)
     assert loss == pytest.approx(0.5 * (0.01 * kl + l1) + 0.5 * context, rel=1e-5)
     assert detector.detect(*batch).anomaly_map.shape == image.shape
+
+
+def unified(**options):
+    torch.manual_seed(0)
+    return UnifiedAutoencoder((16, 32), 1, (8, 16), 6, dropout=0, **options)
+
+
+def test_a_plain_vae_has_no_second_term():
+    detector, batch = StRegA(unified(), signed, ce_factor=0, kl_weight=0.3).train(), _batch()
+    torch.manual_seed(7)
+    terms = detector.loss(batch)
+    torch.manual_seed(7)
+    mu, log_sigma = detector.network.encode(batch.image)
+    z = mu + log_sigma.exp() * torch.randn_like(mu)
+    l1 = (detector.network.decode(z) - batch.image).abs().mean()
+    expected = 0.3 * gaussian_kl(mu, log_sigma).mean() + l1
+    assert set(terms) == {"loss", "l1", "kl"}
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_plain_autoencoder_draws_nothing():
+    detector, batch = StRegA(unified(variational=False), signed, ce_factor=0), _batch()
+    losses = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        losses.append(detector.train().loss(batch)["loss"].item())
+    assert losses[0] == losses[1]
+    expected = (detector.network(batch.image) - batch.image).abs().mean()
+    assert losses[0] == pytest.approx(expected.item(), rel=1e-5)
+    assert detector.loss(batch)["kl"] == 0
+    with pytest.raises(ValueError, match="nothing to draw"):
+        StRegA(unified(variational=False), signed, n_samples=2)
+
+
+def test_the_comparative_studys_network():
+    released = UnifiedAutoencoder((128, 128))
+    assert released.encoder(torch.rand(2, 1, 128, 128)).shape == (2, 16 * 8 * 8)
+    mu, log_sigma = released.encode(torch.rand(2, 1, 128, 128))
+    assert mu.shape == log_sigma.shape == (2, 128)
+    assert released(torch.rand(2, 1, 128, 128)).shape == (2, 1, 128, 128)
+    for wrong in ({"image_size": (120, 128)}, {"features": (8, 12)}):
+        with pytest.raises(ValueError, match="multiple"):
+            UnifiedAutoencoder(**wrong)

@@ -1,0 +1,134 @@
+"""The healthy atlas: a voxel is as abnormal as it is far from the healthy ones at its place.
+
+Saase et al., "Simple statistical methods for unsupervised brain anomaly detection on MRI are
+competitive to deep learning methods" 2020 (arXiv 2011.12735): mean m and standard deviation s of
+the registered training scans at every voxel v, and the map
+
+    z(v) = (x(v) - m(v)) / max(s(v), floor),     |z| where the sign does not matter.
+
+Each scan counts where its own brain is, w = 1 there and 0 elsewhere, and with smoothing by a
+Gaussian G the sums of the neighbours count too:
+
+    n = G * sum w,   m = G * sum w x / n,   s^2 = G * sum w x^2 / n - m^2   (n / (n - 1) without G)
+
+so that what a fold half a voxel beside its place does to the intensities is part of s.
+
+Differs from the paper: the floor, without which the few voxels that are alike in all training
+scans outshine every lesion, the share of brain, and the smoothing of the statistics.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from brainuad.errors import InputError
+from brainuad.methods.detector import ReconstructionDetector, Residual
+from brainuad.types import Batch, Detection
+
+
+class ZScore(ReconstructionDetector):
+    """Distance to the healthy mean in healthy standard deviations; whole volumes on one grid.
+
+    The reconstruction is the mean. Where fewer than `min_count` training scans had brain, the mean
+    and the standard deviation of all brain voxels of all of them stand in.
+
+    Args:
+        residual: of image and mean, both divided by the standard deviation; its `sign` says which
+            side of the mean counts, its `average` is in voxels.
+        min_std: floor of the standard deviation, in intensities of [0, 1]. 0.05 is about the noise
+            of a clinical scan and a faint lesion's contrast: what differs by less is no finding,
+            however alike the training scans are.
+        sigma: of the Gaussian over the sums, in voxels; 0 for none.
+        min_count: training scans (after smoothing) that a voxel's own statistics take; 2 or more.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, residual: Residual, min_std: float = 0.05, sigma: float = 1.0, min_count: float = 3.0
+    ) -> None:
+        super().__init__(residual)
+        if min_std <= 0 or sigma < 0 or min_count < 2:
+            raise ValueError(
+                f"min_std is {min_std}, sigma {sigma}, min_count {min_count}; use above 0, 0 or "
+                "more, and 2 or more"
+            )
+        self.min_std = min_std
+        self.sigma = sigma
+        self.min_count = min_count
+        # Their grid is that of the training scans, see `_load_from_state_dict`.
+        self.register_buffer("mean", torch.zeros(0))
+        self.register_buffer("std", torch.zeros(0))
+
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """Sums over the training volumes, in float64 on the CPU.
+
+        Raises:
+            InputError: the batches hold slices.
+        """
+        count = first = second = torch.zeros(())
+        for image, brain_mask in batches:
+            if image.ndim != 5:
+                raise InputError("the healthy atlas takes whole volumes; set tiling=volume")
+            x, w = image.double(), brain_mask.double()
+            count = count + w.sum(0)
+            first = first + (w * x).sum(0)
+            second = second + (w * x**2).sum(0)
+        over_all = first.sum() / count.sum()
+        spread = (second.sum() / count.sum() - over_all**2).clamp_min(0).sqrt()
+        count, first, second = (self._smooth(part) for part in (count, first, second))
+        mean = first / count.clamp_min(1e-9)
+        variance = (second / count.clamp_min(1e-9) - mean**2).clamp_min(0)
+        if self.sigma == 0:
+            variance = variance * count / (count - 1).clamp_min(1)
+        # Of equal counts: smoothing leaves a rounding error.
+        known = count > self.min_count - 1e-6
+        self.mean = torch.where(known, mean, over_all).float().to(self.device)
+        std = torch.where(known, variance.sqrt(), spread)
+        self.std = std.clamp_min(self.min_std).float().to(self.device)
+
+    def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
+        """The mean of the healthy scans.
+
+        Raises:
+            InputError: the image is on another grid, or nothing was measured yet.
+        """
+        if image.shape[1:] != self.mean.shape:
+            given, own = (
+                " x ".join(map(str, shape[1:])) for shape in (image.shape[1:], self.mean.shape)
+            )
+            raise InputError(
+                f"a scan of {given} voxels does not lie on the healthy atlas, which has "
+                f"{own or 'none yet'}; prepare it as the training scans were"
+            )
+        return self.mean.expand_as(image)
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The residual in standard deviations."""
+        mean = self.reconstruct(image, brain_mask)
+        found = self.residual(image.float() / self.std, mean / self.std, brain_mask)
+        return Detection(found, mean)
+
+    def _smooth(self, part: Tensor) -> Tensor:
+        if self.sigma == 0:
+            return part
+        smooth = [
+            ndimage.gaussian_filter(channel, self.sigma, mode="constant")
+            for channel in part.numpy()
+        ]
+        return torch.stack([torch.from_numpy(channel) for channel in smooth])
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
+    ) -> None:
+        """Takes the grid from the checkpoint; torch compares shapes only after it."""
+        for name in ("mean", "std"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
