@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brainuad.data.datamodule import HealthyDataModule
     from brainuad.data.manifest import Cohort
     from brainuad.methods.detector import AnomalyDetector
+    from brainuad.stages import FirstStage
 
 
 def main() -> int:
@@ -60,10 +61,8 @@ def _run(cfg: DictConfig) -> float | None:
     from brainuad.card import card_of
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
-    from brainuad.detection import device
-    from brainuad.fitting import fit, measure, resume_point
-    from brainuad.inputs import as_input
-    from brainuad.stages import build_on, with_first_stage
+    from brainuad.fitting import resume_point
+    from brainuad.stages import with_first_stage
 
     started = time.time()
     out = Path(cfg.paths.output_dir)
@@ -84,26 +83,7 @@ def _run(cfg: DictConfig) -> float | None:
     logger = _logger(cfg, config)
     failures: list[tuple[str, str]] = []
     if detector.learns:
-        healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
-        seen, bad = as_input(healthy, instantiate(cfg.input.tissue), cfg.paths.cache_dir, cfg.jobs)
-        tiling = instantiate(cfg.tiling)
-        datamodule: HealthyDataModule = instantiate(
-            cfg.datamodule,
-            cohort=Cohort(cohort.root, seen, cohort.info),
-            tiling=tiling,
-            packages=RUN_PACKAGES,
-        )
-        if first_stage is not None:
-            build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
-        datamodule.training_set = detector.training_set
-        if detector.by_gradient:
-            fit(cfg, detector, datamodule, resume, logger)
-        else:
-            measure(detector, datamodule)
-        failures += bad + datamodule.failures
-        # Lightning leaves it on the CPU, where a large autoencoder would take hours.
-        detector.to(device(cfg.device))
-        detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
+        failures = _learn(cfg, detector, cohort, first_stage, resume, logger)
     fitted = time.time()
     record = {
         **provenance.describe(),
@@ -128,6 +108,44 @@ def _run(cfg: DictConfig) -> float | None:
     if failures:
         raise PartialFailure(failures)
     return record.get("painted", {}).get("mean")
+
+
+def _learn(
+    cfg: DictConfig,
+    detector: "AnomalyDetector",
+    cohort: "Cohort",
+    first_stage: "FirstStage | None",
+    resume: Any,
+    logger: Any,
+) -> list[tuple[str, str]]:
+    """From the healthy scans to a detector that knows them; returns the failures."""
+    from brainuad.data.manifest import Cohort
+    from brainuad.detection import device
+    from brainuad.fitting import fit, measure
+    from brainuad.inputs import as_input
+    from brainuad.stages import build_on
+
+    out = Path(cfg.paths.output_dir)
+    healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
+    seen, bad = as_input(healthy, instantiate(cfg.input.tissue), cfg.paths.cache_dir, cfg.jobs)
+    tiling = instantiate(cfg.tiling)
+    datamodule: HealthyDataModule = instantiate(
+        cfg.datamodule,
+        cohort=Cohort(cohort.root, seen, cohort.info),
+        tiling=tiling,
+        packages=RUN_PACKAGES,
+    )
+    if first_stage is not None:
+        build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
+    datamodule.training_set = detector.training_set
+    if detector.by_gradient:
+        fit(cfg, detector, datamodule, resume, logger)
+    else:
+        measure(detector, datamodule)
+    # Lightning leaves it on the CPU, where a large autoencoder would take hours.
+    detector.to(device(cfg.device))
+    detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
+    return bad + datamodule.failures
 
 
 def _logger(cfg: DictConfig, config: dict[str, Any]) -> Any:

@@ -230,6 +230,22 @@ def test_an_intensity_shift_has_its_size_in_the_middle(bright):
         assert border.any()
 
 
+def test_a_shift_can_even_the_tissue_out():
+    """With no texture kept, a hard-edged lesion is its mean plus the contrast everywhere."""
+    image, brain = _batch((40, 40), 4)
+    shape = Ellipsoids((0.15, 0.2))
+    kept, evened = (
+        IntensityShift(shape, (0.1, 0.1), texture=(part, part))(image, brain, _generator())
+        for part in (1.0, 0.0)
+    )
+    for index in range(4):
+        inside = kept.share[index] > 0
+        assert evened.image[index][inside].std() < 1e-5 < kept.image[index][inside].std()
+        assert evened.image[index][inside].mean() == pytest.approx(
+            kept.image[index][inside].mean().item(), abs=1e-5
+        )
+
+
 def test_half_of_the_shifts_are_bright():
     image, brain = _batch((32, 32), 400)
     painted, _ = IntensityShift(Ellipsoids((0.1, 0.2)))(image, brain, _generator())

@@ -40,18 +40,23 @@ class ForeignPatch:
 
 @dataclass(frozen=True)
 class IntensityShift:
-    """Brighter or darker tissue, its texture kept: x' = x + share * contrast.
+    """Brighter or darker tissue: x' = x + share * (contrast - (1 - k) * (x - mean)).
+
+    With k = 1 its texture is kept, folds and all; with k = 0 it becomes one even value.
 
     Args:
         shape: with a soft border, best.
         contrast: its size, uniform between the two, as a share of the range of the sample's brain
             (2nd to 98th percentile).
         bright: probability that it is brighter, not darker.
+        texture: k, the part of the texture that is kept, uniform between the two; `mean` is the
+            share-weighted one over the lesion.
     """
 
     shape: Shape
     contrast: tuple[float, float] = (0.15, 0.5)
     bright: float = 0.5
+    texture: tuple[float, float] = (1.0, 1.0)
 
     def __call__(
         self, image: Tensor, brain_mask: Tensor, generator: torch.Generator | None = None
@@ -59,7 +64,13 @@ class IntensityShift:
         """See `contract`."""
         share = self.shape(brain_mask, generator).float()
         shift = draw_shift(image, brain_mask, self.contrast, self.bright, generator)
-        return blend(image, image + shift, share)
+        if tuple(self.texture) == (1.0, 1.0):
+            return blend(image, image + shift, share)
+        kept = uniform(*self.texture, image, generator)
+        weight = share.flatten(2).sum(2).clamp_min(1e-6)
+        mean = (image * share).flatten(2).sum(2) / weight
+        mean = mean.reshape(*mean.shape, *[1] * (image.ndim - 2))
+        return blend(image, torch.lerp(mean, image, kept) + shift, share)
 
 
 @dataclass(frozen=True)

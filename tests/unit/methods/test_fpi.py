@@ -1,0 +1,72 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from brainuad.data.lesions.contract import Painted
+from brainuad.methods.fpi import FPI
+from brainuad.types import Batch
+
+BATCH = Batch(torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4, dtype=torch.bool))
+
+
+def half(image, brain_mask, generator=None):
+    """Half a share of white, in the left half of the brain."""
+    share = torch.zeros_like(image)
+    share[..., :2] = 0.5
+    return Painted(image + share * (1 - image), share * brain_mask)
+
+
+class Zero(nn.Module):
+    """Logits of zero: a predicted share of a half."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, image):
+        self.seen.append(image)
+        return 0 * image
+
+
+def test_loss_by_hand():
+    """Cross-entropy of 0.5 against any soft label is log 2, and the network sees the painted."""
+    detector = FPI(Zero(), half)
+    assert detector.loss(BATCH)["loss"].item() == pytest.approx(math.log(2))
+    assert detector.network.seen[0][..., :2].eq(0.75).all()
+    assert detector.network.seen[0][..., 2:].eq(0.5).all()
+
+
+def test_loss_is_of_the_brain_alone():
+    def certain(image):
+        return torch.full_like(image, -100.0)
+
+    network = nn.Module()
+    network.forward = certain
+    brain = BATCH.brain_mask.clone()
+    brain[..., :2] = False
+    detector = FPI(network, half)
+    # Certain of nothing: right where nothing was painted, which is all that is brain.
+    assert detector.loss(Batch(BATCH.image, brain))["loss"].item() == pytest.approx(0, abs=1e-6)
+    assert detector.loss(BATCH)["loss"].item() > 10
+
+
+def test_score_is_the_predicted_share():
+    found = FPI(Zero(), half).detect(*BATCH)
+    assert found.anomaly_map.eq(0.5).all()
+    assert found.reconstruction is None
+
+
+def test_validation_paints_the_same_in_every_epoch():
+    def noise(image, brain_mask, generator=None):
+        share = torch.rand(image.shape, generator=generator)
+        return Painted(share, share)
+
+    detector = FPI(Zero(), noise).eval()
+    for seed in (0, 0, 1):
+        detector.validation_seed = seed
+        detector.loss(BATCH)
+    first, again, other = detector.network.seen
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
