@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from brainuad.errors import InputError
 
 MODEL_PACKAGES = (
+    "brainuad.diffusion.noise",
     "brainuad.inpainting.",
     "brainuad.methods.",
     "brainuad.networks.",

@@ -1,1 +1,1 @@
-"""Masked diffusion: schedule, masks and the two directions, each a function of what was drawn."""
+"""Diffusion: schedules, noise, masks and the two directions, each a function of what was drawn."""
