@@ -143,11 +143,16 @@ def _command(run: Run, plan: Plan) -> list[str]:
 
 
 def _tables(plan: Plan, out: Path) -> None:
-    from experiments.benchmark.scores import read_runs
+    from experiments.benchmark.figures import write_figures
+    from experiments.benchmark.scores import read_runs, results
     from experiments.benchmark.tables import write_tables
 
     found = read_runs(plan.runs)
-    write_tables(found, plan.settings, out)
+    if not found.runs:
+        raise InputError(f"no run of {len(plan.runs)} is finished: train some first (--list)")
+    table = results(found, plan.settings["baseline"])
+    write_tables(found, table, plan.settings, out)
+    write_figures(found, table, plan.settings, out / "figures")
     print((out / "results.md").read_text(encoding="utf-8"))
 
 

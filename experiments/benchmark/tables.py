@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from brainuad.errors import InputError
 from brainuad.files import write_json, write_text
 from brainuad.reporting.compare import SIGNIFICANT
 from brainuad.reporting.tables import to_markdown
@@ -26,7 +25,6 @@ from experiments.benchmark.scores import (
     Found,
     costs,
     provenance,
-    results,
 )
 
 NOTE = f"""# Results
@@ -47,16 +45,16 @@ reconstruction would score; it is not tested.
 """
 
 
-def write_tables(found: Found, settings: dict[str, Any], out: Path) -> None:
+def write_tables(found: Found, table: pd.DataFrame, settings: dict[str, Any], out: Path) -> None:
     """Writes all tables into a folder.
 
-    Raises:
-        InputError: no run is finished.
+    Args:
+        found: of `scores.read_runs`, with one run at least.
+        table: of `scores.results`.
+        settings: of the benchmark.
+        out: the folder.
     """
-    if not found.runs:
-        raise InputError(f"no finished run of {len(found.missing)}: train some first (--list)")
     baseline = settings["baseline"]
-    table = results(found, baseline)
     text = NOTE.format(baseline=baseline)
     if found.missing:
         text += f"\nNot finished, and so not in here: {', '.join(found.missing)}.\n"
