@@ -30,17 +30,26 @@ def read_subjects(folder: Path, method: str | None = None) -> pd.DataFrame:
     return sick if method is None else sick[sick.method == method]
 
 
-def group_means(sick: pd.DataFrame) -> pd.DataFrame:
-    """Mean and number of each method, metric and group of `read_subjects`."""
+def members(sick: pd.DataFrame) -> dict[str, pd.Series]:
+    """Which rows belong to each group, of one sequence's `subject`, `pathology` and `contrast`.
+
+    A lesion of unknown contrast, as real ones are, is in none of the groups by contrast.
+    """
     tumours = sick[sick.pathology == "tumour"].groupby("subject").contrast.first().abs()
     third = tumours.nsmallest(math.ceil(len(tumours) / 3)).index
     groups = {"all": sick.subject.notna(), THIRD: sick.subject.isin(third)}
-    groups |= {name: sick.pathology == name for name in ("tumour", "ms", "stroke")}
+    kinds = dict.fromkeys(["tumour", "ms", "stroke", *sorted(sick.pathology.unique())])
+    groups |= {name: sick.pathology == name for name in kinds}
     groups["bright"] = sick.contrast > ISO_CONTRAST
     groups["dark"] = sick.contrast < -ISO_CONTRAST
-    groups["iso"] = ~groups["bright"] & ~groups["dark"]
+    groups["iso"] = sick.contrast.abs() <= ISO_CONTRAST
+    return groups
+
+
+def group_means(sick: pd.DataFrame) -> pd.DataFrame:
+    """Mean and number of each method, metric and group of `read_subjects`."""
     rows = []
-    for group, member in groups.items():
+    for group, member in members(sick).items():
         for (name, metric), part in sick[member].groupby(["method", "metric"], sort=False):
             row = {"method": name, "group": group, "n": len(part), "metric": metric}
             rows.append(row | {"mean": part.value.mean()})

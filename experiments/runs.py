@@ -15,13 +15,24 @@ from brainuad.methods.detector import AnomalyDetector
 ROOT = Path(__file__).parents[1]
 
 
+def train_command(
+    experiment: str, out: Path, sequence: str, seed: int, options: Sequence[str]
+) -> list[str]:
+    """The command of a run; the same command again goes on where it was interrupted."""
+    command = [sys.executable, "train.py", f"experiment={experiment}", f"data.sequence={sequence}"]
+    return [*command, f"seed={seed}", f"paths.output_dir={out}", "ckpt=last", *options]
+
+
+def finished(out: Path) -> bool:
+    """Whether a run came to its end: the report is the last that it writes."""
+    return (out / "report.html").is_file()
+
+
 def train(experiment: str, out: Path, sequence: str, seed: int, options: Sequence[str]) -> None:
     """One run of a shipped experiment; goes on where it was interrupted."""
-    if (out / "report.html").is_file():
-        return
-    command = [sys.executable, "train.py", f"experiment={experiment}", f"data.sequence={sequence}"]
-    command += [f"seed={seed}", f"paths.output_dir={out}", "ckpt=last", *options]
-    subprocess.run(command, check=True, cwd=ROOT)
+    if not finished(out):
+        command = train_command(experiment, out, sequence, seed, options)
+        subprocess.run(command, check=True, cwd=ROOT)
 
 
 def embedded(checkpoint: Path) -> Cohort:

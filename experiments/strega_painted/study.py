@@ -11,6 +11,7 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from brainuad.data.nifti import read_mask, read_volume
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
+
+Painter = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""From an image, its brain mask and a generator to the painted image and the lesion's mask."""
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -90,8 +94,16 @@ def main() -> None:
     print(text)
 
 
-def prepare(root: Path, runs: Path, jobs: int) -> Path:
-    """The cohort of all slabs, each as it is and with one anomaly, N4-corrected, at 1 mm."""
+def prepare(root: Path, runs: Path, jobs: int, draw: Painter | None = None) -> Path:
+    """The cohort of all slabs, each as it is and with an anomaly, N4-corrected, at 1 mm.
+
+    Args:
+        root: of the real data.
+        runs: where the cohort is made.
+        jobs: processes.
+        draw: paints an anomaly; `paint` for none.
+    """
+    draw = draw or paint
     out = runs / "cohort"
     if (out / MANIFEST).is_file():
         return out
@@ -103,7 +115,7 @@ def prepare(root: Path, runs: Path, jobs: int) -> Path:
         labels = nib.as_closest_canonical(nib.load(folder / "labels.nii.gz"))
         brain = np.asarray(labels.dataobj) > 0
         values = np.where(brain, image.get_fdata(dtype=np.float32), 0)
-        painted, lesion = paint(values, brain, np.random.default_rng(number))
+        painted, lesion = draw(values, brain, np.random.default_rng(number))
         name = folder.name
         files = {
             "brain": brain.astype(np.uint8),
@@ -140,6 +152,13 @@ def paint(
     x, y, z = (np.indices(image.shape) - centre[:, None, None, None]).astype(float)
     x, y = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     shape = (x / radii[0]) ** 2 + (y / radii[1]) ** 2 + (z / radii[2]) ** 2 < 1
+    return fill(image, brain, shape, rng)
+
+
+def fill(
+    image: np.ndarray, brain: np.ndarray, shape: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A shape in the image, of one random value of the brain's, its border soft over a voxel."""
     low, high = np.percentile(image[brain], [2, 98])
     value = rng.uniform(low, high)
     noise = rng.normal(0, 0.03 * (high - low), image.shape)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,15 @@ def describe() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
     }
+
+
+def peak_memory() -> int:
+    """Bytes that this process held at most: on its GPU where it used one, else in main memory."""
+    if torch.cuda.is_available() and (found := torch.cuda.max_memory_allocated()):
+        return int(found)
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _version(package: str) -> str:

@@ -101,8 +101,8 @@ def _run(cfg: DictConfig) -> float | None:
         return None
     # A subject that failed early fails later too: its first reason is the one to know.
     failures = list(dict(reversed(failures)).items())[::-1]
-    record["failures"] = failures
-    record["duration_s"] = time.time() - started
+    record |= {"failures": failures, "duration_s": time.time() - started}
+    record["peak_memory_bytes"] = provenance.peak_memory()
     write_json(out / "provenance.json", record)
     _show(cfg, cohort, out, record, logger)
     if failures:

@@ -1,0 +1,87 @@
+"""What a method has to reach on the embedded cohort, and whether it does: set before any result."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from brainuad.reporting.tables import to_markdown
+from experiments.benchmark.scores import BEATS, BELOW, GAP, POOLED, TESTED, TOO_FEW
+
+COHORT = "embedded"
+DICE, MOST_GAP = 0.55, 0.10
+"""Of T2w tumours at the healthy threshold, and the optimism gap there."""
+
+TEXT = f"""
+## The bars
+
+What at least one method that learns is to reach on the embedded cohort, all of it: significantly
+above the baseline on T2w tumours and on iso-intense and dark lesions of every sequence that has
+such, not significantly below it on bright FLAIR lesions, a mean Dice at the healthy threshold of
+{DICE} on T2w tumours, and there an optimism gap under {MOST_GAP:.2f}. Verdicts by AP and by Dice.
+Where a sequence has too few iso-intense or dark lesions to tell, those of all sequences decide,
+each subject once.
+
+"""
+
+
+def bars(table: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """A row a method that learns; empty where the embedded cohort was not run.
+
+    Args:
+        table: of `scores.results`.
+        settings: of the benchmark.
+    """
+    part = table[table.cohort == COHORT]
+    learned = [n for n, line in settings["methods"].items() if line.get("learns", True)]
+    learned = [name for name in learned if name in set(part.method)]
+    if not learned or "verdict" not in part:
+        return ""
+    wanted = [("T2w", "tumour")]
+    for group in ("iso", "dark"):
+        there = part[part.group == group].sequence
+        wanted += [(sequence, group) for sequence in dict.fromkeys(there)]
+    columns = [f"{group}, {sequence}: {BEATS}" for sequence, group in wanted]
+    header = ["method", *columns, f"bright, FLAIR: not {BELOW}"]
+    header += [f"tumour, T2w: Dice ≥ {DICE}", f"gap < {MOST_GAP:.2f}", "all of it by"]
+    rows = []
+    for method in learned:
+        own = part[part.method == method].set_index(["sequence", "group", "metric"])
+        beaten = [_verdicts(own, sequence, group) for sequence, group in wanted]
+        decisive = [
+            verdicts
+            for (sequence, group), verdicts in zip(wanted, beaten, strict=True)
+            if group == "tumour" or sequence == POOLED
+        ]
+        bright = _verdicts(own, "FLAIR", "bright")
+        dice, gap = (_mean(own, metric) for metric in ("Dice", GAP))
+        enough = dice is not None and gap is not None and dice >= DICE and gap < MOST_GAP
+        by = [
+            metric
+            for i, metric in enumerate(TESTED)
+            if enough
+            and all(v[i] == BEATS for v in decisive)
+            and all(v[i] in (BEATS, TOO_FEW) for v in beaten)
+            and bright[i] not in (BELOW, "–")
+        ]
+        cells = [_words(verdicts) for verdicts in (*beaten, bright)]
+        numbers = ["–" if value is None else f"{value:.3f}" for value in (dice, gap)]
+        rows.append([method, *cells, *numbers, " and ".join(by) or "neither"])
+    return TEXT + to_markdown(header, rows)
+
+
+def _verdicts(own: pd.DataFrame, sequence: str, group: str) -> list[str]:
+    """By AP and by Dice."""
+    keys = [(sequence, group, metric) for metric in TESTED]
+    return [str(own.verdict[key]) if key in own.index else "–" for key in keys]
+
+
+def _words(verdicts: Sequence[str]) -> str:
+    if len(set(verdicts)) == 1:
+        return verdicts[0]
+    return "; ".join(f"{metric} {word}" for metric, word in zip(TESTED, verdicts, strict=True))
+
+
+def _mean(own: pd.DataFrame, metric: str) -> float | None:
+    key = ("T2w", "tumour", metric)
+    return float(own["mean"][key]) if key in own.index else None

@@ -1,0 +1,247 @@
+"""What the runs of the benchmark scored, and which methods can be told from the baseline."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from brainuad.evaluation.scoring import NO_LESION
+from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.reporting.compare import SIGNIFICANT
+from experiments.benchmark.plan import Run
+from experiments.groups import METRICS, members
+from experiments.runs import ROOT
+
+GAP = "gap"
+"""The optimism gap: ⌈Dice⌉, whose threshold the test labels chose, less Dice at the healthy one."""
+
+SHOWN = (*METRICS.values(), GAP)
+TESTED = ("AP", "Dice")
+"""Differences to the baseline are tested in these."""
+
+ORACLE = "oracle_reconstruction"
+POOLED = "all sequences"
+POOLED_GROUPS = ("all", "bright", "iso", "dark")
+"""Groups that are also pooled over sequences: by contrast they are small in each."""
+
+BEATS, SAME, BELOW = "beats", "not told apart", "BELOW"
+TOO_FEW = "too few to tell"
+"""Verdict where no outcome at all could be significant."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished run, and what its tables need.
+
+    Attributes:
+        run: of the plan.
+        folder: of the run.
+    """
+
+    run: Run
+    folder: Path
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What ran."""
+        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """How, resolved."""
+        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that was scored.
+
+    Attributes:
+        runs: the finished ones.
+        missing: names of those that are not.
+        table: a row a subject with a lesion and run: `cohort`, `sequence`, `method`, `seed`,
+            `subject`, `pathology`, `contrast`, `volume_ml` and the columns `SHOWN`.
+        healthy: a row a healthy test subject and run, with the share of its brain above the
+            healthy threshold as `fpr`.
+    """
+
+    runs: tuple[Scored, ...]
+    missing: tuple[str, ...]
+    table: pd.DataFrame
+    healthy: pd.DataFrame
+
+
+def read_runs(runs: Iterable[Run]) -> Found:
+    """Reads what is finished; the oracle reconstruction's scores once, from the first run."""
+    scored, missing, tables, healthy = [], [], [], []
+    with_oracle: set[tuple[str, str]] = set()
+    for run in runs:
+        folder = ROOT / run.out
+        if not run.is_finished:
+            missing.append(run.name)
+            continue
+        scored.append(Scored(run, folder))
+        scores = pd.read_csv(folder / "scores.csv", keep_default_na=True)
+        names = [run.method]
+        if ORACLE in set(scores.method) and (run.cohort, run.sequence) not in with_oracle:
+            with_oracle.add((run.cohort, run.sequence))
+            names.append(ORACLE)
+        for name in names:
+            own = scores[scores.method == name]
+            key = {"cohort": run.cohort, "sequence": run.sequence, "method": name, "seed": run.seed}
+            tables.append(_lesions(own).assign(**key))
+            healthy.append(_healthy(own).assign(**key))
+    empty = ["cohort", "sequence", "method", "seed", "subject", *SHOWN, "fpr"]
+    return Found(
+        tuple(scored),
+        tuple(missing),
+        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=empty),
+        pd.concat(healthy, ignore_index=True) if healthy else pd.DataFrame(columns=empty),
+    )
+
+
+def _lesions(scores: pd.DataFrame) -> pd.DataFrame:
+    sick = scores[scores.pathology.notna() & (scores.pathology != NO_LESION)]
+    wanted = {**METRICS, ("none", "lesion_ml"): "volume_ml"}
+    key = list(zip(sick.threshold, sick.metric, strict=True))
+    sick = sick.assign(metric=[wanted.get(k) for k in key])
+    facts = ["subject", "pathology", "contrast"]
+    rows = sick[sick.metric.notna()].set_index([*facts, "metric"]).value.unstack("metric")
+    rows = rows.reindex(columns=list(wanted.values())).reset_index()
+    return rows.assign(**{GAP: rows["⌈Dice⌉"] - rows["Dice"]})
+
+
+def _healthy(scores: pd.DataFrame) -> pd.DataFrame:
+    rows = scores[(scores.metric == "fpr_healthy") & (scores.threshold == "healthy")]
+    return rows[["subject", "value"]].rename(columns={"value": "fpr"})
+
+
+def results(found: Found, baseline: str) -> pd.DataFrame:
+    """A row a cohort, sequence, group, method and metric of `SHOWN`.
+
+    `mean`, `low` and `high` (95 % bootstrap interval over subjects, a subject's mean over seeds),
+    `seeds` and `seeds_sd` (of the means over subjects). Where the metric is tested, the paired
+    `difference` to the baseline, `p`, Holm's `p_holm` over the methods, `p_least` (the smallest
+    p_holm that so few subjects allow) and the `verdict`.
+    """
+    rows = []
+    for (cohort, sequence), part in found.table.groupby(["cohort", "sequence"], sort=False):
+        for group, member in members(part).items():
+            rows += _group(part[member], baseline, cohort, sequence, group)
+    for cohort, part in found.table.groupby("cohort", sort=False):
+        if part.sequence.nunique() < 2:
+            continue
+        by_sequence = [(own, members(own)) for _, own in part.groupby("sequence", sort=False)]
+        for group in POOLED_GROUPS:
+            pooled = pd.concat([own[groups[group]] for own, groups in by_sequence])
+            rows += _group(pooled, baseline, cohort, POOLED, group)
+    return pd.DataFrame(rows)
+
+
+def _group(
+    part: pd.DataFrame, baseline: str, cohort: str, sequence: str, group: str
+) -> list[dict[str, Any]]:
+    """The rows of one group of subjects."""
+    methods = list(dict.fromkeys(part.method))
+    tested = [m for m in methods if m not in (baseline, ORACLE)] if baseline in methods else []
+    rows = []
+    for metric in SHOWN:
+        # A scan's mean over seeds; then a subject's over its scans, of which the pooled groups
+        # have several: the subject is what is drawn anew, and what is tested.
+        scans = part.groupby(["method", "sequence", "subject"], sort=False)[metric].mean()
+        pairs = {m: _paired(scans, m, baseline) for m in tested} if metric in TESTED else {}
+        ps = {m: paired_wilcoxon(d, np.zeros_like(d)) for m, d in pairs.items()}
+        adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
+        for method in methods:
+            summary = summarise(scans[method].groupby("subject").mean().to_numpy(float))
+            by_seed = _by_seed(part[part.method == method], metric)
+            row = {"cohort": cohort, "sequence": sequence, "group": group, "method": method}
+            row |= {"metric": metric, "n": summary.n, "mean": summary.mean}
+            row |= {"low": summary.ci_low, "high": summary.ci_high, "seeds": len(by_seed)}
+            row["seeds_sd"] = by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan
+            if method in pairs:
+                least = min(1.0, len(pairs) * smallest_p(len(pairs[method])))
+                difference = float(np.mean(pairs[method])) if len(pairs[method]) else np.nan
+                row |= {"difference": difference, "p": ps[method], "p_holm": adjusted[method]}
+                row |= {"p_least": least, "verdict": verdict(difference, adjusted[method], least)}
+            rows.append(row)
+    return rows
+
+
+def _by_seed(own: pd.DataFrame, metric: str) -> pd.Series:
+    """Means over subjects of each seed that scored as many scans as the others."""
+    counts = own.groupby("seed").size()
+    whole = own[own.seed.isin(counts[counts == counts.max()].index)]
+    return whole.groupby(["seed", "subject"])[metric].mean().groupby("seed").mean()
+
+
+def _paired(scans: pd.Series, method: str, baseline: str) -> np.ndarray:
+    """A method's differences to the baseline, a subject each, over the scans that both scored."""
+    difference = (scans[method] - scans[baseline]).dropna()
+    return difference.groupby("subject").mean().to_numpy(float)
+
+
+def smallest_p(n: int) -> float:
+    """The smallest two-sided p of a signed-rank test over `n` pairs: all of one sign."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def verdict(difference: float, p_holm: float, p_least: float) -> str:
+    """Whether a method can be told from the baseline, in words.
+
+    Args:
+        difference: mean of method less baseline; more is better.
+        p_holm: corrected.
+        p_least: the smallest `p_holm` that the number of subjects allows.
+    """
+    if p_holm < SIGNIFICANT:
+        return BEATS if difference > 0 else BELOW
+    return TOO_FEW if p_least >= SIGNIFICANT else SAME
+
+
+def costs(runs: Sequence[Scored]) -> pd.DataFrame:
+    """What each run took, as its own provenance says it; a row a run."""
+    rows = []
+    for scored in runs:
+        run, record, config = scored.run, scored.provenance, scored.config
+        peak = record.get("peak_memory_bytes")
+        rows.append(
+            {
+                "cohort": run.cohort,
+                "sequence": run.sequence,
+                "method": run.method,
+                "seed": run.seed,
+                "experiment": run.experiment,
+                "epochs": config["trainer"]["max_epochs"] if run.learns else None,
+                "parameters": record.get("parameters"),
+                "training_s": record.get("fit_s") if run.learns else None,
+                "volume_s": record.get("wall_time_per_volume_s"),
+                "peak_memory_mib": None if peak is None else peak / 2**20,
+                "device": record.get("device"),
+                "threads": record.get("threads"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def provenance(runs: Sequence[Scored]) -> list[dict[str, Any]]:
+    """What ran, without times, which are no part of what can be repeated byte for byte."""
+    return [
+        {
+            "run": scored.run.name,
+            "command": scored.provenance.get("command"),
+            "commit": scored.provenance.get("commit"),
+            "dirty": scored.provenance.get("dirty"),
+            "versions": scored.provenance.get("versions"),
+            "split": (scored.provenance.get("cohort") or {}).get("split_hash"),
+            "weights": (scored.provenance.get("checkpoint") or {}).get("sha256"),
+            "failures": scored.provenance.get("failures") or [],
+        }
+        for scored in runs
+    ]

@@ -1,0 +1,84 @@
+"""Tests the model of one run on another cohort: a run folder of scores, nothing trained.
+
+    python -m experiments.benchmark.transfer MODEL_RUN COHORT OUT [key=value ...]
+
+The threshold is fitted on the healthy validation subjects that the model has, as for a scan that
+comes from elsewhere: no healthy scan of the new cohort is needed, and none corrects it.
+"""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from brainuad import provenance
+from brainuad.checkpoint import load_model
+from brainuad.data.manifest import read_cohort, write_cohort
+from brainuad.detection import device, model_score, write_maps
+from brainuad.errors import InputError
+from brainuad.files import write_json
+from brainuad.inputs import as_input
+from brainuad.instantiate import instantiate
+from brainuad.reporting.run_folder import read_run
+from experiments.runs import ROOT
+
+OF_EVALUATION = ("name=", "controls=", "postprocess", "space=", "paths.cache_dir=")
+"""Options of a run that its evaluation has as well."""
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    model_run, source, out, *options = sys.argv[1:]
+    folder = ROOT / out
+    trained = read_run(ROOT / model_run)
+    if trained.cohort is None:
+        raise InputError(f"{model_run}: its cohort is gone, and so its validation subjects")
+    scans = [scan for scan in trained.cohort.scans if scan.split == "val"]
+    scans += [replace(scan, split="test") for scan in read_cohort(Path(source)).scans]
+    name = f"{Path(source).name} by models of {trained.cohort.name}"
+    cohort = write_cohort(folder / "cohort", scans, {"name": name})
+    detector = load_model(ROOT / model_run / "model.ckpt")
+    config = yaml.safe_load(trained.config)
+    sequence = trained.sequence
+    detector.to(device(config["device"]))
+    score = model_score(
+        detector,
+        instantiate(config["tiling"]),
+        config["predict_batch_size"],
+        detector.device,
+        config["predict_precision"],
+    )
+    seen, failures = as_input(
+        [*cohort.select("val", sequence), *cohort.select("test", sequence)],
+        instantiate(config["input"]["tissue"]),
+        Path(config["paths"]["cache_dir"]),
+        config["jobs"],
+    )
+    stamp = str(trained.provenance.get("checkpoint", {}).get("sha256"))
+    subjects = detector.card["subjects"]["train"]
+    tissue = config["input"]["tissue"] is not None
+    maps = folder / "prepared"
+    written = write_maps(seen, maps, score, stamp, "detecting", subjects, keep_input=tissue)
+    if failures := [*failures, *written.failures]:
+        raise InputError(f"{source}: {len(failures)} scans failed, the first: {failures[0]}")
+    command = [
+        sys.executable,
+        "evaluate.py",
+        f"maps={maps}",
+        "data=folder",
+        f"data.source={folder}/cohort",
+    ]
+    command += [f"data.sequence={sequence}", f"paths.output_dir={out}"]
+    command += [word for word in options if word.startswith(OF_EVALUATION)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    record = trained.provenance | provenance.describe()
+    times = {"wall_time_per_volume_s": written.seconds_per_volume, "failures": []}
+    memory = {"peak_memory_bytes": provenance.peak_memory(), "fit_s": None}
+    write_json(folder / "provenance.json", record | times | memory | {"cohort": cohort.identity()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
