@@ -2,9 +2,9 @@
 
     python -m experiments.choose runs/autopaint/model.ckpt --variant rounds=0 --variant times=6
 
-paints anomalies of random place, size and value into healthy *validation* brains of the embedded
-cohort and prints the mean AP of the model's maps over them, as trained and with each variant of
-its options, behind several chains of post-processing.
+paints lesions (configs/painted) into healthy *validation* brains of the embedded cohort and prints
+the mean AP of the model's maps over them, as trained and with each variant of its options, behind
+several chains of post-processing.
 """
 
 import argparse
@@ -35,14 +35,16 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--variant", nargs="+", action="append", default=[], metavar="key=value")
     parser.add_argument("--chains", nargs="+", default=["default"], help="of configs/postprocess")
-    parser.add_argument("--draws", type=int, default=2, help="painted anomalies a subject")
+    parser.add_argument("--painted", default="mixture", help="of configs/painted")
+    parser.add_argument("--draws", type=int, default=2, help="painted lesions a subject")
     parser.add_argument("--limit", type=int, default=None, help="at most so many subjects")
     arguments = parser.parse_args()
     card = read_checkpoint(arguments.checkpoint)["brainuad"]
     cohort = embedded(arguments.checkpoint)
     cases = []
     scans = cohort.select("val", card["sequence"], healthy=True)[: arguments.limit]
-    for scan in painted_scans(scans, arguments.draws, ROOT / "cache")[0]:
+    corruption = instantiate(option_of("painted", arguments.painted))
+    for scan in painted_scans(scans, arguments.draws, ROOT / "cache", corruption)[0]:
         image, brain_mask = load_scan(scan)
         spacing_mm = read_volume(scan.image).spacing_mm
         lesion = read_mask(scan.lesion_mask, like=read_volume(scan.image))
@@ -52,7 +54,7 @@ def main() -> None:
         pairs = (pair.split("=", 1) for pair in variant)
         options[" ".join(variant)] = {key: yaml.safe_load(value) for key, value in pairs}
     tiling = instantiate(card["tiling"])
-    chains = {name: instantiate(chain(name)) for name in arguments.chains}
+    chains = {name: instantiate(option_of("postprocess", name)) for name in arguments.chains}
     rows = []
     for name, option in options.items():
         started = time.perf_counter()
@@ -79,11 +81,11 @@ def main() -> None:
     print(to_markdown(["", "s a scan", *chains], rows))
 
 
-def chain(name: str) -> dict[str, Any]:
-    """The configuration of a post-processing chain."""
+def option_of(group: str, name: str) -> dict[str, Any]:
+    """The configuration that an option of a group of train.yaml stands for."""
     with initialize_config_module("brainuad.configs", version_base="1.3"):
-        cfg = compose("train", [f"postprocess={name}", "name=x", "paths.output_dir=x"])
-    return resolve(cfg.postprocess)
+        cfg = compose("train", [f"{group}={name}", "name=x", "paths.output_dir=x"])
+    return resolve(cfg[group])
 
 
 if __name__ == "__main__":

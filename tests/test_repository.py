@@ -64,6 +64,7 @@ ENTRY_POINTS = {
     "report",
     "controls",
     "painted",
+    "difficulty",
     "stages",
     "recipes",
     "export",
@@ -136,7 +137,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     assert cfg.name == experiment
     # Without memory: the released networks are large.
     with torch.device("meta"):
-        for key in ("model", "tiling", "postprocess"):
+        for key in ("model", "tiling", "postprocess", "painted"):
             instantiate(cfg[key])
     instantiate(cfg.input.tissue)
     for key in ("callbacks", "trainer"):
@@ -147,7 +148,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     "group",
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
-        *("input", "model/network", "first_stage", "callbacks", "sweep"),
+        *("input", "model/network", "first_stage", "callbacks", "sweep", "painted"),
     ],
 )
 def test_every_option_of_every_group_composes(group):

@@ -1,11 +1,12 @@
-"""How well a model finds anomalies painted into healthy validation brains: no lesion label needed.
+"""How well a model finds lesions painted into healthy validation brains: no label is needed.
 
 What sweeps maximise. The validation loss would not do: it says how well healthy brains are
 reconstructed, and a model that reconstructs lesions too has the best one. The healthy threshold's
 share of false positives would not do either: a map of zeros is perfect. The labelled test subjects
-must not. So ellipsoids of random place, size and brightness are painted into the scans of healthy
-*validation* subjects, and the mean over them of the average precision of the post-processed map
-ranks models and settings. It is not an estimate of the AP on real lesions.
+must not. So lesions of `brainuad.data.lesions`, by default a mixture of kinds (`configs/painted`),
+are painted into the scans of healthy *validation* subjects, and the mean over them of the average
+precision of the post-processed map ranks models and settings. It is not an estimate of the AP on
+real lesions.
 """
 
 import hashlib
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
-from scipy import ndimage
 
 from brainuad.checkpoint import weights_hash
+from brainuad.data.lesions.contract import Corruption, outline
+from brainuad.data.lesions.shapes import with_spacing
 from brainuad.data.manifest import Cohort, Scan
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.detection import model_score, write_maps
@@ -31,71 +34,101 @@ from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess
 
-MARGIN_MM = 6.0
-RADII_MM = (6.0, 20.0)
-SHIFTS = (0.15, 0.5)
-BORDER_MM = 1.4
+_ATTEMPTS = 20
 
 
 def paint(
     image: np.ndarray,
     brain: np.ndarray,
     spacing_mm: Sequence[float],
-    rng: np.random.Generator,
+    corruption: Corruption,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An ellipsoid of 6 to 20 mm half axes, darker or brighter, with a soft border.
+    """One corruption of a scan, in 3D.
+
+    Where the corruption needs another image, it gets the scan's own mirror image: so what is
+    painted does not depend on which other subjects are there.
 
     Args:
-        image: `(D, H, W)` in [0, 1].
+        image: `(D, H, W)` in [0, 1]; D goes from left to right.
         brain: `(D, H, W)` bool.
         spacing_mm: of a voxel, an axis each.
-        rng: of place, size and brightness.
+        corruption: its lengths are in mm.
+        seed: of its draws.
 
     Returns:
-        The painted image and the ellipsoid inside the brain, bool.
+        The painted image, float32, and where the lesion is, bool.
 
     Raises:
-        InputError: an empty brain.
+        InputError: an empty brain, or nothing could be painted into it.
     """
-    spacing = np.asarray(spacing_mm, float)
     if not brain.any():
         raise InputError("the brain mask of a scan to paint in is empty; make it again")
-    depth = ndimage.distance_transform_edt(brain, sampling=spacing)
-    inside = np.argwhere(depth > min(MARGIN_MM, 0.5 * depth.max()))
-    centre = inside[rng.integers(len(inside))]
-    radii = rng.uniform(*RADII_MM, 3) / spacing
-    offset = (np.indices(image.shape) - centre[:, None, None, None]) / radii[:, None, None, None]
-    shape = ((offset**2).sum(axis=0) < 1) & brain
-    low, high = np.percentile(image[brain], [2, 98])
-    shift = rng.choice([-1, 1]) * rng.uniform(*SHIFTS) * (high - low)
-    share = ndimage.gaussian_filter(shape.astype(float), BORDER_MM / spacing) * brain
-    return np.clip(image + share * shift, 0, 1).astype(np.float32), shape
+    painter = with_spacing(corruption, [float(length) for length in spacing_mm])
+    inside = torch.from_numpy(np.stack([brain, brain[::-1]]))[:, None]
+    pair = torch.from_numpy(np.stack([image, image[::-1]]).astype(np.float32))[:, None]
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(_ATTEMPTS):
+        painted, share = painter(pair * inside, inside, generator)
+        lesion = outline(share)[0, 0].numpy()
+        # Tissue from elsewhere may not have been tissue there; then another draw is made.
+        if lesion.any():
+            return np.where(brain, painted[0, 0].numpy(), image).astype(np.float32), lesion
+    raise InputError(f"nothing was painted in {_ATTEMPTS} draws; is the brain as large as asked?")
 
 
 def painted_scans(
-    scans: Sequence[Scan], draws: int, cache_dir: Path
+    scans: Sequence[Scan], draws: int, cache_dir: Path, corruption: Corruption
 ) -> tuple[list[Scan], list[tuple[str, str]]]:
     """Painted copies of healthy scans, as files, so that they are seen as any scan is.
 
-    What is painted depends on the subject's name and the number of the draw alone, so every model,
-    seed and fold meets the same ones.
+    What is painted depends on the corruption, the subject's name and the number of the draw alone,
+    so every model, seed and fold meets the same ones.
 
     Args:
         scans: healthy, one sequence.
-        draws: anomalies a scan, each in a copy of its own.
-        cache_dir: they are kept in `painted/` there.
+        draws: copies of a scan.
+        cache_dir: they are kept in `painted/` there, and found again by the corruption's repr.
+        corruption: of `brainuad.data.lesions`, in mm.
 
     Returns:
-        The copies, and (subject, reason) of the scans that could not be read.
+        The copies, and (subject, reason) of the scans that could not be read or painted.
     """
     painted: list[Scan] = []
     failures: list[tuple[str, str]] = []
     for scan in scans:
         try:
-            painted += [_painted(scan, draw, Path(cache_dir) / "painted") for draw in range(draws)]
+            painted += [painted_copy(scan, draw, cache_dir, corruption) for draw in range(draws)]
         except InputError as error:
             failures.append((scan.subject, str(error)))
     return painted, failures
+
+
+def painted_copy(scan: Scan, draw: int, cache_dir: Path, corruption: Corruption) -> Scan:
+    """One copy of `painted_scans`; made unless it is there.
+
+    Raises:
+        InputError: the scan cannot be read or painted.
+    """
+    folder = Path(cache_dir) / "painted"
+    stat = scan.image.stat() if scan.image.is_file() else None
+    file = str(scan.image.absolute()), stat and (stat.st_size, stat.st_mtime_ns)
+    digest = hashlib.sha256(repr((scan.subject, file, corruption)).encode()).hexdigest()[:12]
+    name = f"{scan.subject}_{scan.sequence}_{digest}_{draw}"
+    image, truth = folder / f"{name}.nii.gz", folder / f"{name}_lesion.nii.gz"
+    if not image.is_file():
+        volume = read_volume(scan.image)
+        brain = read_mask(scan.brain_mask, like=volume)
+        seed = zlib.crc32(f"{scan.subject} {draw}".encode())
+        try:
+            array, lesion = paint(volume.array, brain, volume.spacing_mm, corruption, seed)
+        except InputError as error:
+            raise InputError(f"{scan.image}: {error}") from None
+        write_volume(truth, lesion, volume.affine, np.uint8)
+        # The image comes last: one that is there has its truth.
+        write_volume(image, array, volume.affine)
+    subject = f"{scan.subject}_painted{draw}"
+    return replace(scan, subject=subject, image=image, lesion_mask=truth, native_image=None)
 
 
 def measure(
@@ -108,7 +141,8 @@ def measure(
     """Puts the objective of a run, its mean over painted scans and how sure it is, into `record`.
 
     Args:
-        cfg: of the run; `painted_draws` is the number of anomalies a scan.
+        cfg: of the run; `painted_draws` is the number of copies of a scan, `painted` what is
+            painted.
         detector: trained.
         cohort: of the run.
         out: run folder; the maps are kept in `painted/` there.
@@ -120,7 +154,8 @@ def measure(
     from brainuad.detection import device
 
     scans = cohort.select("val", cfg.data.sequence, healthy=True)
-    copies, failures = painted_scans(scans, cfg.painted_draws, cfg.paths.cache_dir)
+    corruption = instantiate(cfg.painted)
+    copies, failures = painted_scans(scans, cfg.painted_draws, cfg.paths.cache_dir, corruption)
     tissue, postprocess = instantiate(cfg.input.tissue), instantiate(cfg.postprocess)
     seen, bad = as_input(copies, tissue, cfg.paths.cache_dir, cfg.jobs)
     how = cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
@@ -142,22 +177,3 @@ def painted_ap(scan: Scan, anomaly_map: Path, postprocess: Postprocess) -> float
     score = postprocess.score(volume.array, inside, volume.spacing_mm)
     assert scan.lesion_mask is not None
     return average_precision(score[inside], read_mask(scan.lesion_mask, like=volume)[inside])
-
-
-def _painted(scan: Scan, draw: int, folder: Path) -> Scan:
-    """One copy; made unless it is there."""
-    stat = scan.image.stat() if scan.image.is_file() else None
-    about = (scan.subject, str(scan.image.absolute()), stat and (stat.st_size, stat.st_mtime_ns))
-    digest = hashlib.sha256(repr(about).encode()).hexdigest()[:12]
-    name = f"{scan.subject}_{scan.sequence}_{digest}_{draw}"
-    image, truth = folder / f"{name}.nii.gz", folder / f"{name}_lesion.nii.gz"
-    if not image.is_file():
-        volume = read_volume(scan.image)
-        brain = read_mask(scan.brain_mask, like=volume)
-        rng = np.random.default_rng([zlib.crc32(scan.subject.encode()), draw])
-        array, lesion = paint(volume.array, brain, volume.spacing_mm, rng)
-        write_volume(truth, lesion, volume.affine, np.uint8)
-        # The image comes last: one that is there has its truth.
-        write_volume(image, array, volume.affine)
-    subject = f"{scan.subject}_painted{draw}"
-    return replace(scan, subject=subject, image=image, lesion_mask=truth, native_image=None)

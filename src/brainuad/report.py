@@ -23,6 +23,7 @@ EXAMPLE = """example:
   brainuad-report runs/strega/2026-01-31_12-00-00 --subjects 60
   brainuad-report compare runs/strega/A runs/intensity/B --out comparison
   brainuad-report folds runs/strega_small/folds
+  brainuad-report difficulty runs/strega/2026-01-31_12-00-00
 """
 
 
@@ -33,11 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _compare_main(words[1:])
     if words[:1] == ["folds"]:
         return _folds_main(words[1:])
+    if words[:1] == ["difficulty"]:
+        return _difficulty_main(words[1:])
     parser = argparse.ArgumentParser(
         prog="brainuad-report",
         description="Makes RUN/report.html from the files of a run folder, or one table of "
         "several runs (brainuad-report compare --help), or of folds and seeds "
-        "(brainuad-report folds --help).",
+        "(brainuad-report folds --help). brainuad-report difficulty --help: which painted "
+        "lesions a run's model finds.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -116,6 +120,38 @@ def _folds(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _difficulty_main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="brainuad-report difficulty",
+        description="Paints lesions of known size, contrast and place into the run's healthy "
+        "validation brains, writes RUN/difficulty.csv and makes the report anew with it. No "
+        "lesion label is needed.",
+        epilog="example: brainuad-report difficulty runs/strega/NAME --draws 5",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder with model.ckpt")
+    parser.add_argument(
+        "--draws", metavar="N", type=int, default=3, help="lesions a cell (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
+    return run_cli(_difficulty, parser, words)
+
+
+def _difficulty(arguments: argparse.Namespace) -> int:
+    from brainuad.difficulty import measure_difficulty
+    from brainuad.errors import PartialFailure
+
+    if arguments.draws < 1:
+        raise InputError(f"--draws {arguments.draws}: give a number of lesions, 1 or more")
+    table, failures = measure_difficulty(arguments.run, arguments.draws, arguments.device)
+    shown = table.groupby(["place", "radius_mm", "contrast"])[["ap", "recall"]].mean()
+    print(shown.round(3).unstack("contrast").to_string())
+    print(arguments.run / "difficulty.csv")
+    print(make_report(arguments.run))
+    if failures:
+        raise PartialFailure(failures)
+    return 0
+
+
 def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
     """Writes `run/report.html`, atomically.
 
@@ -131,6 +167,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
     """
     from brainuad.files import write_text
     from brainuad.reporting import html, sections
+    from brainuad.reporting.difficulty import difficulty
     from brainuad.reporting.latent import latent
     from brainuad.reporting.pictures import draw_subject
     from brainuad.reporting.run_folder import read_run
@@ -164,6 +201,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
             sections.scores(folder),
             sections.curves(folder, lesion_share(list(loaded.values()))),
             trust(folder),
+            difficulty(folder),
             sections.training(folder),
             latent(folder),
             subjects_section(folder, scans, views, pictures, limit),
@@ -183,6 +221,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
         "scores": "Scores",
         "curves": "Curves",
         "trust": "Trust",
+        "difficulty": "What it finds",
         "training": "Training",
         "latent": "Latent space",
         "subjects": "Subjects",
