@@ -61,7 +61,7 @@ def _run(cfg: DictConfig) -> float | None:
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.detection import device
-    from brainuad.fitting import fit, measure, resume_point
+    from brainuad.fitting import fit, resume_point
     from brainuad.inputs import as_input
     from brainuad.stages import build_on, with_first_stage
 
@@ -96,10 +96,7 @@ def _run(cfg: DictConfig) -> float | None:
         if first_stage is not None:
             build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
         datamodule.training_set = detector.training_set
-        if detector.by_gradient:
-            fit(cfg, detector, datamodule, resume, logger)
-        else:
-            measure(detector, datamodule)
+        fit(cfg, detector, datamodule, resume, logger)
         failures += bad + datamodule.failures
         # Lightning leaves it on the CPU, where a large autoencoder would take hours.
         detector.to(device(cfg.device))
