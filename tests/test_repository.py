@@ -147,7 +147,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     "group",
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
-        *("input", "model/network", "first_stage", "callbacks", "sweep"),
+        *("input", "model/network", "model/residual", "first_stage", "callbacks", "sweep"),
     ],
 )
 def test_every_option_of_every_group_composes(group):
