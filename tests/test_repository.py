@@ -148,7 +148,8 @@ def test_every_experiment_composes_and_instantiates(experiment):
     "group",
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
-        *("input", "model/network", "first_stage", "callbacks", "sweep", "painted"),
+        *("input", "model/network", "model/residual", "model/corruption", "first_stage"),
+        *("callbacks", "sweep", "painted"),
     ],
 )
 def test_every_option_of_every_group_composes(group):

@@ -33,6 +33,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[st
         "postprocess": config["postprocess"],
         "sequence": config["data"]["sequence"],
         "space": config["space"],
+        "flips": config["flips"],
         "seed": config["seed"],
         "name": config["name"],
         "cohort": cohort.name,

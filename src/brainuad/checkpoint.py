@@ -13,10 +13,13 @@ from brainuad.files import atomic_path, hash_weights
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 
-FORMAT = "1.1"
+FORMAT = "1.2"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
 
-ADDED = {"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None}
+ADDED = {
+    **{"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None},
+    "flips": False,
+}
 """Keys that cards of older minor versions lack, and what stands for them."""
 
 CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
@@ -87,5 +90,6 @@ def load_model(path: Path) -> AnomalyDetector:
 
 
 def weights_hash(detector: AnomalyDetector) -> str:
-    """SHA-256 over the names and values of all weights, and the model's configuration."""
-    return hash_weights(detector.state_dict(), about=repr(detector.card.get("model")))
+    """SHA-256 over the names and values of all weights, the model's configuration and `flips`."""
+    flips = " flips" if detector.card.get("flips") else ""
+    return hash_weights(detector.state_dict(), about=f"{detector.card.get('model')!r}{flips}")

@@ -24,6 +24,7 @@ from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.files import write_json
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.draws import averaged
 from brainuad.networks.layout import channels_last
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.native import to_native
@@ -59,6 +60,9 @@ def detect_volume(
 ) -> Detection:
     """Scores a whole volume tile by tile.
 
+    Where the detector's card says `flips`, so is its left-right mirror image, and both are averaged
+    (`uncertainty` is then that between the two as well).
+
     Args:
         detector: on the device to use.
         tiling: how the detector wants its input cut.
@@ -69,6 +73,17 @@ def detect_volume(
     Returns:
         `Detection` without batch axis, on the CPU.
     """
+    found = _detect_tiles(detector, tiling, image, brain_mask, batch_size)
+    if not detector.card.get("flips"):
+        return found
+    mirrored = _detect_tiles(detector, tiling, image.flip(1), brain_mask.flip(1), batch_size)
+    back = (None if part is None else part.flip(1) for part in mirrored)
+    return averaged([found, Detection._make(back)])
+
+
+def _detect_tiles(
+    detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor, batch_size: int
+) -> Detection:
     shape = (image.shape[1], image.shape[2], image.shape[3])
     tiles, locations = tiling.split(image)
     masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()

@@ -69,6 +69,9 @@ def fit(
         )
     except MisconfigurationException as error:
         raise InputError(f"trainer: {error}; see configs/trainer for what there is") from None
+    if not detector.by_gradient:
+        measure(detector, datamodule)
+        return
     _say_batch(trainer, datamodule.batch_size)
     trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:

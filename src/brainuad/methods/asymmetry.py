@@ -15,7 +15,8 @@ do not show.
 import torch
 from torch import Tensor
 
-from brainuad.methods.detector import ReconstructionDetector, Residual
+from brainuad.methods.detector import ReconstructionDetector
+from brainuad.methods.residuals import Residual
 
 
 class Asymmetry(ReconstructionDetector):

@@ -36,9 +36,9 @@ from brainuad.methods.adversarial import judge
 from brainuad.methods.detector import (
     OptimizerFactory,
     ReconstructionDetector,
-    Residual,
     SchedulerFactory,
 )
+from brainuad.methods.residuals import Residual
 from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scale
 from brainuad.types import Batch
 
@@ -77,7 +77,7 @@ class KLAutoencoder(ReconstructionDetector):
         min_psnr_db: float = 26.0,
         min_ssim: float = 0.85,
     ) -> None:
-        super().__init__(residual, optimizer, scheduler)
+        super().__init__(residual, optimizer, scheduler, features=autoencoder.features)
         self.autoencoder = autoencoder
         self.discriminator = None
         if adversarial_weight > 0:

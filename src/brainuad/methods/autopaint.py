@@ -35,8 +35,9 @@ from brainuad.inpainting.holes import Holes
 from brainuad.inpainting.patterns import covering_patterns
 from brainuad.inpainting.repaint import Regions, Repainted, candidates, repaint
 from brainuad.methods.adversarial import hinge, judge
-from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.inpainting_losses import inpainting_terms
+from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.inpainting_unet import PartialUNet
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.types import Batch, Detection
@@ -113,7 +114,7 @@ class AutoPaint(AnomalyDetector):
             raise ValueError("adversarial_weight is above 0; give a discriminator")
         self.network = network
         self.holes = holes
-        self.residual = residual
+        self.residual = bind(residual, None if autoencoder is None else autoencoder.features)
         self.autoencoder = autoencoder
         if autoencoder is not None:
             autoencoder.freeze()

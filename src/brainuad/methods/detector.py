@@ -15,12 +15,11 @@ from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import TileDataset
 from brainuad.data.tiling import Tiling
+from brainuad.methods.residuals import Features, Residual, bind
 from brainuad.types import Batch, Detection
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
-Residual = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(image, reconstruction, brain_mask) -> anomaly map `(B, 1, *S)`."""
 
 
 class AnomalyDetector(LightningModule, ABC):
@@ -162,6 +161,11 @@ class ReconstructionDetector(AnomalyDetector):
 
     Args:
         residual: from image, reconstruction and brain mask to the anomaly map.
+        features: of an encoder of the method, for residuals that take them.
+        draws: whether the method draws several reconstructions, for residuals that take those.
+
+    Raises:
+        ValueError: the residual takes what the method does not have.
     """
 
     def __init__(
@@ -169,9 +173,12 @@ class ReconstructionDetector(AnomalyDetector):
         residual: Residual,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
+        *,
+        features: Features | None = None,
+        draws: bool = False,
     ) -> None:
         super().__init__(optimizer, scheduler)
-        self.residual = residual
+        self.residual = bind(residual, features, draws)
 
     @abstractmethod
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:

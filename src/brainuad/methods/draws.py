@@ -1,11 +1,55 @@
 """One answer out of several random ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from brainuad.methods.residuals import Residual, takes
 from brainuad.types import Detection
+
+
+def score_draws(
+    residual: Residual,
+    image: Tensor,
+    brain_mask: Tensor,
+    reconstructions: Iterable[Tensor],
+    keep: bool = False,
+) -> Detection:
+    """The mean of the draws' residuals; or one residual, where it takes the draws' spread.
+
+    Args:
+        residual: see `brainuad.methods.residuals`.
+        image: `(B, C, *S)`.
+        brain_mask: `(B, 1, *S)` bool.
+        reconstructions: of `image`, one a draw; two at least for a residual that takes `std`.
+        keep: as in `mean_and_std`; one residual has no draws of its own, nor an uncertainty.
+    """
+    if takes(residual, "std"):
+        std, mean = torch.std_mean(torch.stack([part.float() for part in reconstructions]), 0)
+        return Detection(residual(image, mean, brain_mask, std=std), mean)
+    draws = ((residual(image, healthy, brain_mask), healthy) for healthy in reconstructions)
+    return mean_and_std(draws, keep)
+
+
+def averaged(parts: Sequence[Detection]) -> Detection:
+    """Mean over models or views, with the standard deviation between them and within each.
+
+    Args:
+        parts: of one scan, without batch axis; the maps of all their draws one behind the other.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    maps = torch.stack([part.anomaly_map for part in parts])
+    within = [part.uncertainty**2 for part in parts if part.uncertainty is not None]
+    variance = maps.var(0, correction=0)
+    if within:
+        variance = variance + torch.stack(within).sum(0) / len(parts)
+    healthy = [part.reconstruction for part in parts if part.reconstruction is not None]
+    mean = torch.stack(healthy).mean(0) if len(healthy) == len(parts) else None
+    draws = [part.draws for part in parts if part.draws is not None]
+    kept = torch.cat(draws) if len(draws) == len(parts) else None
+    return Detection(maps.mean(0), mean, variance.sqrt(), kept)
 
 
 def mean_and_std(draws: Iterable[tuple[Tensor, Tensor]], keep: bool = False) -> Detection:

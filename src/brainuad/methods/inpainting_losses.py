@@ -14,17 +14,13 @@ handed in, and are scaled to unit length at each pixel, without which a style lo
 size of an encoder's weights.
 """
 
-from collections.abc import Callable, Sequence
-
 import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
 from brainuad.inpainting.repaint import dilate
-
-Features = Callable[[Tensor], Sequence[Tensor]]
-"""From images `(B, C, *S)` to activations `(B, C_p, *S_p)` of some layers."""
+from brainuad.methods.residuals import Features
 
 
 def inpainting_terms(

@@ -38,8 +38,9 @@ from brainuad.diffusion.masks import (
 from brainuad.diffusion.process import add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.files import hash_weights
-from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
-from brainuad.methods.draws import mean_and_std
+from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.draws import score_draws
+from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
 from brainuad.types import Batch, Detection
@@ -125,7 +126,7 @@ class MADAD(AnomalyDetector):
         self.autoencoder = autoencoder
         self.autoencoder.freeze()
         self.network = network
-        self.residual = residual
+        self.residual = bind(residual, autoencoder.features, draws=n_samples > 1)
         self.draw_mask = partial(
             draw_mask,
             sizes=tuple(patch_sizes),
@@ -196,11 +197,8 @@ class MADAD(AnomalyDetector):
             return Detection(functional.interpolate(noisy, size=size, mode="bilinear"), None)
         decoded = self.autoencoder.decode(z)
         reference = image if self.reference == "input" else decoded
-        draws = (
-            (self.residual(reference, healthy, brain_mask), healthy)
-            for healthy in self._healthy(z, decoded)
-        )
-        found = mean_and_std(draws, self.keeps_draws)
+        draws = self._healthy(z, decoded)
+        found = score_draws(self.residual, reference, brain_mask, draws, self.keeps_draws)
         return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)
 
     def _healthy(self, z: Tensor, decoded: Tensor) -> Iterator[Tensor]:

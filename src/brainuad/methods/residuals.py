@@ -1,14 +1,28 @@
-"""From an image and its reconstruction to a score; configurations of any reconstruction method."""
+"""From an image and its reconstruction to a score; configurations of any reconstruction method.
+
+Each is called with (image, reconstruction, brain_mask) and gives a map `(B, 1, *S)`, >= 0. What
+else one needs it names as an argument: `features`, the encoder of the method, or `std`, the spread
+of its draws; `bind` hands it over.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from einops import reduce
 from torch import Tensor
 from torch.nn import functional
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 SIGNS = ("abs", "positive", "negative")
 
+Residual = Callable[..., Tensor]
+Features = Callable[[Tensor], Sequence[Tensor]]
+"""From images `(B, C, *S)` to activations `(B, C_p, *S_p)` of some layers."""
 
 _POOLS = {4: functional.avg_pool2d, 5: functional.avg_pool3d}
+_UPSAMPLING = {4: "bilinear", 5: "trilinear"}
 
 
 def signed(
@@ -36,20 +50,152 @@ def signed(
     Raises:
         ValueError: unknown `sign`, or an even `average`.
     """
+    found = _difference(image, reconstruction, brain_mask, sign, average)
+    return reduce(found, "b c ... -> b 1 ...", "mean")
+
+
+def squared(
+    image: Tensor,
+    reconstruction: Tensor,
+    brain_mask: Tensor,
+    sign: str = "abs",
+    average: int = 1,
+) -> Tensor:
+    """L2 residual: the square of what `signed` takes, mean over channels; arguments as there."""
+    found = _difference(image, reconstruction, brain_mask, sign, average).square()
+    return reduce(found, "b c ... -> b 1 ...", "mean")
+
+
+def ssim(image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sigma: float = 1.5) -> Tensor:
+    """1 - SSIM of the Gaussian window around each pixel, in [0, 2], mean over channels.
+
+    Wang et al. 2004, with the range of the data 1; as an anomaly score in Bergmann et al. 2019
+    (arXiv 1807.02011). Both images are 0 outside the brain, where they are alike.
+
+    Args:
+        image: `(B, C, *S)` in [0, 1].
+        reconstruction: `(B, C, *S)`.
+        brain_mask: `(B, 1, *S)` bool.
+        sigma: of the window, in pixels; it is cut at 3.5 sigma.
+    """
+    zero = torch.zeros((), device=image.device)
+    healthy, given = (torch.where(brain_mask, x.float(), zero) for x in (reconstruction, image))
+    # Variances are differences of nearly equal numbers: never in half precision.
+    with torch.autocast(image.device.type, enabled=False):
+        full = structural_similarity_index_measure(
+            healthy,
+            given,
+            sigma=sigma,
+            data_range=1.0,
+            reduction="none",
+            return_full_image=True,
+        )[1]
+    return (1 - reduce(full, "b c ... -> b 1 ...", "mean")).clamp_min(0)
+
+
+def perceptual(
+    image: Tensor,
+    reconstruction: Tensor,
+    brain_mask: Tensor,
+    features: Features,
+    layers: int | None = None,
+) -> Tensor:
+    """Squared distance of unit-length features, in [0, 4], enlarged to the image, mean over layers.
+
+    Zhang et al. 2018 (LPIPS, arXiv 1801.03924) without its learned weights and with features of the
+    method's own encoder in place of a downloaded network's.
+
+    Args:
+        image: `(B, C, *S)` in [0, 1].
+        reconstruction: `(B, C, *S)`; taken as 0 outside the brain, as the image is.
+        brain_mask: `(B, 1, *S)` bool.
+        features: of the method.
+        layers: of its encoder, the first ones; None for all.
+    """
+    healthy = torch.where(brain_mask, reconstruction, torch.zeros((), device=image.device))
+    both = torch.cat([image.to(healthy.dtype), healthy])
+    maps = []
+    for layer in list(features(both))[:layers]:
+        ours, theirs = functional.normalize(layer.float(), dim=1).chunk(2)
+        distance = (ours - theirs).square().sum(1, keepdim=True)
+        mode = _UPSAMPLING[image.ndim]
+        maps.append(functional.interpolate(distance, image.shape[2:], mode=mode))
+    return torch.stack(maps).mean(0)
+
+
+def mahalanobis(
+    image: Tensor,
+    reconstruction: Tensor,
+    brain_mask: Tensor,
+    std: Tensor,
+    sign: str = "abs",
+    average: int = 1,
+    min_std: float = 0.02,
+) -> Tensor:
+    """Distance to the mean of the draws in their standard deviations, sqrt((x - m)^2 / s^2).
+
+    The Mahalanobis distance of a diagonal covariance (compare Behrendt et al. 2024, arXiv
+    2407.12474): what the method is unsure of counts for less.
+
+    Args:
+        image: `(B, C, *S)`.
+        reconstruction: mean of the draws, `(B, C, *S)`.
+        brain_mask: `(B, 1, *S)` bool.
+        std: of the draws, `(B, C, *S)`.
+        sign: as in `signed`.
+        average: as in `signed`.
+        min_std: floor of `std`, in intensities: where all draws agree the distance is no infinite
+            one. 0.02 is about what a pixel's noise leaves.
+    """
+    scale = std.clamp_min(min_std)
+    return signed(image / scale, reconstruction / scale, brain_mask, sign, average)
+
+
+def bind(residual: Residual, features: Features | None = None, draws: bool = False) -> Residual:
+    """The residual with what it asks for.
+
+    Args:
+        residual: called with (image, reconstruction, brain_mask) and what it names besides.
+        features: of the method's encoder; None where there is none.
+        draws: whether the method will hand over `std`.
+
+    Raises:
+        ValueError: it asks for what the method does not have.
+    """
+    name = getattr(getattr(residual, "func", residual), "__name__", "residual")
+    if takes(residual, "std") and not draws:
+        raise ValueError(
+            f"{name} needs several draws; set model.n_samples=8, of a method that has it"
+        )
+    if takes(residual, "features"):
+        if features is None:
+            raise ValueError(f"{name} needs an encoder, which this model does not have")
+        return partial(residual, features=features)
+    return residual
+
+
+def takes(residual: Residual, name: str) -> bool:
+    """Whether the residual asks for an argument of this name that it does not have yet."""
+    found = inspect.signature(residual).parameters.get(name)
+    return found is not None and found.default is found.empty
+
+
+def _difference(
+    image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sign: str, average: int
+) -> Tensor:
+    """Its part of the wished-for sign, `(B, C, *S)`, >= 0."""
     if average < 1 or average % 2 == 0:
         raise ValueError(f"average is {average}; use an odd number of pixels")
-    residual = image - reconstruction
+    difference = image - reconstruction
     if average > 1:
-        residual = _mean_in_brain(residual, brain_mask, average)
+        difference = _mean_in_brain(difference, brain_mask, average)
     if sign == "abs":
-        residual = residual.abs()
-    elif sign == "positive":
-        residual = residual.clamp_min(0)
-    elif sign == "negative":
-        residual = (-residual).clamp_min(0)
-    else:
-        raise ValueError(f"sign is '{sign}'; use one of {', '.join(SIGNS)}")
-    return reduce(residual, "b c ... -> b 1 ...", "mean")
+        return difference.abs()
+    if sign == "positive":
+        return difference.clamp_min(0)
+    if sign == "negative":
+        return (-difference).clamp_min(0)
+    raise ValueError(f"sign is '{sign}'; use one of {', '.join(SIGNS)}")
 
 
 def _mean_in_brain(difference: Tensor, brain_mask: Tensor, side: int) -> Tensor:

@@ -31,12 +31,13 @@ from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.detector import (
     OptimizerFactory,
     ReconstructionDetector,
-    Residual,
     SchedulerFactory,
 )
-from brainuad.methods.draws import mean_and_std
+from brainuad.methods.draws import score_draws
+from brainuad.methods.elbo_gradient import BOUNDS, elbo_gradient
 from brainuad.methods.geco import GECO
 from brainuad.methods.latent_space import check_latent
+from brainuad.methods.residuals import Residual
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.types import Batch, Detection
@@ -60,6 +61,12 @@ class StRegA(ReconstructionDetector):
         n_samples: 0 scores by the posterior's mean; else so many draws of z are decoded, and the
             map is the mean of their residuals, the uncertainty the standard deviation.
         sample_seed: of these draws; every slice gets the same ones, whatever batch it is in.
+        gradient: None scores by the residual; `elbo` or `kl` by that gradient with respect to the
+            image, see `elbo_gradient`, by the posterior's mean.
+        times_residual: the gradient is multiplied with the residual.
+
+    Raises:
+        ValueError: an option is out of range, or the network has no posterior for it.
     """
 
     def __init__(
@@ -76,12 +83,20 @@ class StRegA(ReconstructionDetector):
         max_side: float = 0.5,
         n_samples: int = 0,
         sample_seed: int = 0,
+        gradient: str | None = None,
+        times_residual: bool = False,
     ) -> None:
-        super().__init__(residual, optimizer, scheduler)
+        super().__init__(
+            residual, optimizer, scheduler, features=network.features, draws=n_samples > 1
+        )
         if n_samples < 0:
             raise ValueError(f"n_samples is {n_samples}; 0 is the mean, 2 and more are draws")
         if n_samples and not network.variational:
             raise ValueError("n_samples is for a variational network; this one has nothing to draw")
+        if gradient is not None and gradient not in BOUNDS:
+            raise ValueError(f"gradient is '{gradient}'; use one of {', '.join(BOUNDS)}, or null")
+        if gradient is not None and (n_samples or not network.variational):
+            raise ValueError("gradient is for a variational network and n_samples=0")
         self.network = network
         self.ce_factor = ce_factor
         self.kl_weight = kl_weight
@@ -91,22 +106,34 @@ class StRegA(ReconstructionDetector):
         self.max_side = max_side
         self.n_samples = n_samples
         self.sample_seed = sample_seed
+        self.gradient = gradient
+        self.times_residual = times_residual
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """Decodes the posterior's mean."""
         return self.network(image)
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual, by the posterior's mean or over `n_samples` draws from it."""
-        if self.n_samples == 0:
-            return super().score(image, brain_mask)
+        """The residual by the posterior's mean, or over draws from it; or a gradient."""
+        if self.n_samples == 0 or self.gradient is not None:
+            found = super().score(image, brain_mask)
+            if self.gradient is None:
+                return found
+            slope = self._gradient(image, self.gradient)
+            weight = found.anomaly_map if self.times_residual else 1.0
+            return Detection(slope * weight, found.reconstruction)
         mu, log_sigma = self.network.encode(image)
         assert log_sigma is not None
         generator = torch.Generator().manual_seed(self.sample_seed)
         noise = torch.randn(self.n_samples, *mu.shape[1:], generator=generator).to(mu)
         decoded = (self.network.decode(mu + torch.exp(log_sigma) * draw) for draw in noise)
-        draws = ((self.residual(image, healthy, brain_mask), healthy) for healthy in decoded)
-        return mean_and_std(draws, self.keeps_draws)
+        return score_draws(self.residual, image, brain_mask, decoded, self.keeps_draws)
+
+    def _gradient(self, image: Tensor, bound: str) -> Tensor:
+        # The objective has means; the bound has sums.
+        pixels, latent = image[0].numel(), self.network.latent_dim
+        weight = self.kl_weight * pixels / latent / self.reconstruction_weight
+        return elbo_gradient(self.network.encode, self.network.decode, image, weight, bound)
 
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path

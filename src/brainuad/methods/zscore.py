@@ -24,7 +24,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from brainuad.errors import InputError
-from brainuad.methods.detector import ReconstructionDetector, Residual
+from brainuad.methods.detector import ReconstructionDetector
+from brainuad.methods.residuals import Residual
 from brainuad.types import Batch, Detection
 
 

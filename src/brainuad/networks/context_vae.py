@@ -50,6 +50,7 @@ class ContextVAE(nn.Module):
         latent_dim: int = 1024,
     ) -> None:
         super().__init__()
+        self.latent_dim = latent_dim
         factor = 2 ** len(features)
         if len(image_size) not in (2, 3) or any(length % factor for length in image_size):
             raise ValueError(
@@ -74,6 +75,15 @@ class ContextVAE(nn.Module):
         """
         mu, log_sigma = self.encoder(image).chunk(2, dim=1)
         return mu, log_sigma
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Activations after each halving, `(B, features[i], *S_i)`."""
+        found = []
+        for layer in self.encoder:
+            image = layer(image)
+            if isinstance(layer, nn.PReLU):
+                found.append(image)
+        return found
 
     def decode(self, z: Tensor) -> Tensor:
         """`(B, latent_dim, 1, …)` to `(B, C, *S)`."""

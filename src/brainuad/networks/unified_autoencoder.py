@@ -55,6 +55,7 @@ class UnifiedAutoencoder(nn.Module):
         if features[-1] % 8:
             raise ValueError(f"features end with {features[-1]}; use a multiple of 8")
         self.variational = variational
+        self.latent_dim = latent_dim
         grid = tuple(length // factor for length in image_size)
         last, narrow = features[-1], features[-1] // 8
         cells = narrow * grid[0] * grid[1]
@@ -79,6 +80,15 @@ class UnifiedAutoencoder(nn.Module):
             return code, None
         mu, log_sigma = code.chunk(2, dim=1)
         return mu, log_sigma
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Activations after each halving, `(B, features[i], *S_i)`."""
+        found = []
+        for layer in self.encoder:
+            image = layer(image)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(image)
+        return found
 
     def decode(self, z: Tensor) -> Tensor:
         """`(B, latent_dim)` to `(B, C, H, W)`."""

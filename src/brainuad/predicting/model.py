@@ -15,6 +15,7 @@ from brainuad.detection import KINDS, PRECISIONS, detect_volume, device, in_nati
 from brainuad.errors import InputError
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.draws import averaged
 from brainuad.metrics.severity import anomaly_score
 from brainuad.networks.layout import channels_last
 from brainuad.predicting.findings import find
@@ -97,7 +98,7 @@ class Predictor:
         seen = self.seen(scan)
         clock("input")
         parts = self.detect(scan, seen)
-        found = _averaged(parts)
+        found = averaged(parts)
         clock("detection")
         spacing = scan.image.spacing_mm
         score = self.postprocess.score(found.anomaly_map[0].numpy(), scan.brain_mask, spacing)
@@ -221,20 +222,6 @@ def _set_up(detector: AnomalyDetector, name: str, place: str, samples: int | Non
         line = str(error).splitlines()[0]
         raise InputError(f"device {place} cannot be used ({line}); try --device cpu") from None
     channels_last(detector)
-
-
-def _averaged(parts: Sequence[Detection]) -> Detection:
-    """Mean over models, with the standard deviation between them and within each."""
-    if len(parts) == 1:
-        return parts[0]
-    maps = torch.stack([part.anomaly_map for part in parts])
-    within = [part.uncertainty**2 for part in parts if part.uncertainty is not None]
-    variance = maps.var(0, correction=0)
-    if within:
-        variance = variance + torch.stack(within).sum(0) / len(parts)
-    healthy = [part.reconstruction for part in parts if part.reconstruction is not None]
-    mean = torch.stack(healthy).mean(0) if len(healthy) == len(parts) else None
-    return Detection(maps.mean(0), mean, variance.sqrt())
 
 
 def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[str, Volume]:
