@@ -1,0 +1,202 @@
+"""Does the label-free objective rank models as labelled lesions do?
+
+    python -m experiments.label_free.study runs/study/autopaint/* runs/study/madad/*
+
+measures the AP on lesions painted into healthy validation brains, which needs no label, and the
+AP, Dice and ⌈Dice⌉ on the test lesions, of every checkpoint of finished runs (`model.ckpt` and
+`checkpoints/*.ckpt`; `callbacks=keep` keeps those of every epoch), and writes `results.md`,
+`results.csv` and `scatter.png`. A checkpoint that was measured is not measured again.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainuad.checkpoint import read_checkpoint, weights_hash
+from brainuad.data.manifest import Cohort, Scan
+from brainuad.detection import model_score, write_maps
+from brainuad.evaluation.maps import evaluate_maps
+from brainuad.files import write_json, write_text
+from brainuad.inputs import as_input
+from brainuad.instantiate import instantiate
+from brainuad.methods.detector import AnomalyDetector
+from brainuad.metrics.statistics import summarise
+from brainuad.painted import painted_ap, painted_scans
+from brainuad.reporting.run_folder import read_run
+from experiments.choose import option_of
+from experiments.groups import METRICS, read_subjects
+from experiments.label_free.ranks import draw_scatter, report
+from experiments.runs import ROOT, changed, embedded
+
+HERE = Path(__file__).parent
+LABELLED = tuple(METRICS.values())
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="finished run folders")
+    parser.add_argument(
+        "--painted", nargs="+", default=["mixture", "ellipsoids"], help="of configs/painted"
+    )
+    parser.add_argument("--draws", type=int, default=2, help="painted lesions a subject and kind")
+    parser.add_argument("--limit", type=int, default=None, help="val and test subjects at most")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "study" / "label_free")
+    parser.add_argument("--cache", type=Path, default=ROOT / "cache")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
+    arguments = parser.parse_args()
+    rows = [
+        row
+        for run in arguments.runs
+        if (run / "model.ckpt").is_file()
+        for row in measured(run, arguments)
+    ]
+    if not rows:
+        parser.error("none of the folders holds a model.ckpt")
+    table = pd.DataFrame(rows)
+    objectives = [f"painted {kind}" for kind in arguments.painted]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(arguments.out / "results.csv", index=False)
+    text = report(table, objectives, LABELLED)
+    write_text(arguments.out / "results.md", text)
+    draw_scatter(table, objectives, LABELLED, arguments.out / "scatter.png")
+    print(text)
+
+
+def measured(run: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row a checkpoint of a run; of two with the same weights, one."""
+    seen = set()
+    for path in [run / "model.ckpt", *sorted((run / "checkpoints").glob("*.ckpt"))]:
+        checkpoint = read_checkpoint(path)
+        card = checkpoint["brainuad"]
+        cohort = read_run(run).cohort or embedded(path)
+        scans = {
+            split: [
+                scan
+                for scan in cohort.scans
+                if scan.sequence == card["sequence"] and scan.split == split
+            ]
+            for split in ("train", "val", "test")
+        }
+        detector = ready(path, card, cohort, scans, arguments.cache)
+        digest = weights_hash(detector)
+        if digest in seen:
+            continue
+        seen.add(digest)
+        about = {
+            "run": f"{run.resolve().parent.name}/{run.name}",
+            "method": card["name"],
+            "sequence": card["sequence"],
+            "checkpoint": path.stem,
+            "epoch": checkpoint.get("epoch"),
+        }
+        out = arguments.work / f"{digest[:16]}-{arguments.draws}-{arguments.limit or 'all'}"
+        print(f"{about['run']} {path.stem}", flush=True)
+        values = {
+            f"painted {kind}": objective(detector, card, scans["val"], kind, out, arguments)
+            for kind in arguments.painted
+        }
+        yield about | values | labelled(detector, card, cohort, scans, out, arguments)
+
+
+def ready(
+    path: Path, card: dict[str, Any], cohort: Cohort, scans: dict[str, list[Scan]], cache: Path
+) -> AnomalyDetector:
+    """The model of a checkpoint, with what a training run sets after its last step."""
+    detector = changed(path, {})
+    detector.card = card
+    if path.name != "model.ckpt":
+        tissue = instantiate(card["input"]["tissue"])
+        train, val = (
+            as_input([s for s in scans[split] if s.healthy], tissue, cache)[0]
+            for split in ("train", "val")
+        )
+        with tempfile.TemporaryDirectory(prefix="brainuad-") as out:
+            detector.examine(instantiate(card["tiling"]), train, val, Path(out))
+    return detector
+
+
+def objective(
+    detector: AnomalyDetector,
+    card: dict[str, Any],
+    val: list[Scan],
+    kind: str,
+    out: Path,
+    arguments: argparse.Namespace,
+) -> float:
+    """The mean AP on painted lesions, kept in `out`."""
+    corruption = instantiate(option_of("painted", kind))
+    file = out / f"painted_{kind}.json"
+    if not file.is_file():
+        healthy = [scan for scan in val if scan.healthy][: arguments.limit]
+        copies, failures = painted_scans(healthy, arguments.draws, arguments.cache, corruption)
+        maps = detected(detector, card, copies, out / "maps", arguments.cache)
+        chain = instantiate(card["postprocess"])
+        found = {
+            scan.subject: painted_ap(scan, maps / f"{scan.subject}_anomaly.nii.gz", chain)
+            for scan in copies
+        }
+        for subject, reason in failures:
+            print(f"left out: {subject}: {reason}")
+        write_json(file, {"corruption": repr(corruption), "ap": found})
+        shutil.rmtree(maps)
+    kept = json.loads(file.read_text())
+    if kept["corruption"] != repr(corruption):
+        raise SystemExit(f"{file}: of another configs/painted/{kind}.yaml; delete it")
+    return summarise(np.array(list(kept["ap"].values()), float)).mean
+
+
+def labelled(
+    detector: AnomalyDetector,
+    card: dict[str, Any],
+    cohort: Cohort,
+    scans: dict[str, list[Scan]],
+    out: Path,
+    arguments: argparse.Namespace,
+) -> dict[str, float]:
+    """Mean AP, Dice at the healthy threshold and ⌈Dice⌉ over test lesions, kept in `out`."""
+    if not (out / "scores.csv").is_file():
+        kept = [
+            *[scan for scan in scans["val"] if scan.healthy][: arguments.limit],
+            *[scan for scan in scans["test"] if not scan.healthy][: arguments.limit],
+        ]
+        maps = detected(detector, card, kept, out / "maps", arguments.cache)
+        evaluation = evaluate_maps(
+            Cohort(cohort.root, tuple(kept), cohort.info),
+            card["sequence"],
+            {card["name"]: maps},
+            instantiate(card["postprocess"]),
+            space=card["space"],
+        )
+        text = evaluation.scores.to_csv(index=False, lineterminator="\n")
+        write_text(out / "scores.csv", text)
+        shutil.rmtree(maps)
+    means = read_subjects(out).groupby("metric").value.mean()
+    return {name: float(means[name]) for name in LABELLED}
+
+
+def detected(
+    detector: AnomalyDetector, card: dict[str, Any], scans: list[Scan], maps: Path, cache: Path
+) -> Path:
+    """The folder of the maps of scans."""
+    from brainuad.detection import device
+
+    seen, _ = as_input(scans, instantiate(card["input"]["tissue"]), cache)
+    score = model_score(detector, instantiate(card["tiling"]), 32, device("auto"))
+    written = write_maps(seen, maps, score, weights_hash(detector), "detecting")
+    if written.failures:
+        raise SystemExit(f"{written.failures[0][0]}: {written.failures[0][1]}")
+    return maps
+
+
+if __name__ == "__main__":
+    main()
