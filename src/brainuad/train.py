@@ -61,15 +61,8 @@ def _run(cfg: DictConfig) -> float | None:
     from brainuad.card import card_of
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
-<<<<<<< HEAD
     from brainuad.fitting import resume_point
     from brainuad.stages import with_first_stage
-=======
-    from brainuad.detection import device
-    from brainuad.fitting import fit, resume_point
-    from brainuad.inputs import as_input
-    from brainuad.stages import build_on, with_first_stage
->>>>>>> helpC
 
     started = time.time()
     out = Path(cfg.paths.output_dir)
@@ -90,27 +83,7 @@ def _run(cfg: DictConfig) -> float | None:
     logger = _logger(cfg, config)
     failures: list[tuple[str, str]] = []
     if detector.learns:
-<<<<<<< HEAD
         failures = _learn(cfg, detector, cohort, first_stage, resume, logger)
-=======
-        healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
-        seen, bad = as_input(healthy, instantiate(cfg.input.tissue), cfg.paths.cache_dir, cfg.jobs)
-        tiling = instantiate(cfg.tiling)
-        datamodule: HealthyDataModule = instantiate(
-            cfg.datamodule,
-            cohort=Cohort(cohort.root, seen, cohort.info),
-            tiling=tiling,
-            packages=RUN_PACKAGES,
-        )
-        if first_stage is not None:
-            build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
-        datamodule.training_set = detector.training_set
-        fit(cfg, detector, datamodule, resume, logger)
-        failures += bad + datamodule.failures
-        # Lightning leaves it on the CPU, where a large autoencoder would take hours.
-        detector.to(device(cfg.device))
-        detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
->>>>>>> helpC
     fitted = time.time()
     record = {
         **provenance.describe(),
@@ -148,7 +121,7 @@ def _learn(
     """From the healthy scans to a detector that knows them; returns the failures."""
     from brainuad.data.manifest import Cohort
     from brainuad.detection import device
-    from brainuad.fitting import fit, measure
+    from brainuad.fitting import fit
     from brainuad.inputs import as_input
     from brainuad.stages import build_on
 
@@ -165,10 +138,7 @@ def _learn(
     if first_stage is not None:
         build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
     datamodule.training_set = detector.training_set
-    if detector.by_gradient:
-        fit(cfg, detector, datamodule, resume, logger)
-    else:
-        measure(detector, datamodule)
+    fit(cfg, detector, datamodule, resume, logger)
     # Lightning leaves it on the CPU, where a large autoencoder would take hours.
     detector.to(device(cfg.device))
     detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
