@@ -95,6 +95,30 @@ def test_a_batch_of_one_is_its_own_donor(name):
         assert (share == 0).all()
 
 
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_step_in_half_precision_paints_the_same(name):
+    image, brain = _batch()
+    whole = CORRUPTIONS[name](image, brain, _generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        half = CORRUPTIONS[name](image, brain, _generator())
+    assert half.image.dtype == torch.float32
+    assert torch.equal(half.image, whole.image)
+    assert torch.equal(half.share, whole.share)
+
+
+def test_a_soft_border_is_a_gaussian_step_and_the_brain_does_not_fade_it():
+    brain = torch.zeros(1, 1, 60, 40, dtype=torch.bool)
+    brain[..., :40, :] = True
+    half = torch.zeros_like(brain)
+    half[..., 20:40, :] = True
+    share = Soft(lambda *_: half, 3.0, 1)(brain)
+    wanted = torch.special.ndtr((torch.arange(36) - 19.5) / 3)
+    assert share[0, 0, :28, 20] == pytest.approx(wanted[:28].numpy(), abs=0.01)
+    assert share[0, 0, 34:40, 20].min() > 0.999
+    assert (share[0, 0, 40:] == 0).all()
+    assert (share[0, 0, :7] == 0).all()
+
+
 @settings(max_examples=15, deadline=None)
 @given(low=st.floats(0.08, 0.2), wide=st.floats(0, 0.1), seed=st.integers(0, 1000))
 def test_shapes_have_the_asked_size(low, wide, seed):

@@ -163,7 +163,8 @@ def from_elsewhere(
     axes = [torch.arange(n, device=image.device, dtype=torch.float32) for n in size]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(size))
     weight = share.flatten(1)
-    centre = (weight @ grid / weight.sum(1, keepdim=True).clamp_min(1e-6)).round()
+    with torch.autocast(image.device.type, enabled=False):
+        centre = (weight @ grid / weight.sum(1, keepdim=True).clamp_min(1e-6)).round()
     position = (grid - centre[:, None]) / zoom + place[:, None]
     longest = torch.tensor(size, device=image.device) - 1
     position = (2 * position / longest.clamp_min(1) - 1).flip(-1)

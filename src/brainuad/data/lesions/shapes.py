@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from monai.networks.layers.simplelayers import GaussianFilter
 from torch import Tensor
 
 from brainuad.inpainting.holes import (
@@ -25,6 +24,7 @@ from brainuad.inpainting.holes import (
     drawn,
     pixel_size,
     place_coordinates,
+    smoothed,
 )
 
 Shape = Callable[[Tensor, torch.Generator | None], Tensor]
@@ -160,8 +160,8 @@ class Soft:
         if self.border <= 0:
             return shape
         pixel = pixel_size(brain_mask.shape[2:], self.spacing_mm, brain_mask.device)
-        smooth = GaussianFilter(len(pixel), (self.border / pixel).tolist()).to(shape.device)
-        share = smooth(shape) / smooth(brain_mask.float()).clamp_min(1e-6)
+        smooth = [self.border / length for length in pixel.tolist()]
+        share = smoothed(shape, smooth) / smoothed(brain_mask.float(), smooth).clamp_min(1e-6)
         return share.clamp(0, 1) * brain_mask
 
 
