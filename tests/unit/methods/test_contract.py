@@ -15,7 +15,11 @@ from brainuad.networks.latent_autoencoder import measure_scale
 CONFIGS = Path(__file__).parents[3] / "configs"
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 SIZE = [32, 48]
-RESIDUALS = sorted(path.stem for path in (CONFIGS / "model" / "residual").glob("*.yaml"))
+RESIDUALS = [
+    path.stem
+    for path in sorted((CONFIGS / "model" / "residual").glob("*.yaml"))
+    if "_target_" in path.read_text()
+]
 RECONSTRUCTING = [
     path.stem
     for path in sorted((CONFIGS / "model").glob("*.yaml"))
