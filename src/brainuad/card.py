@@ -17,7 +17,7 @@ DETECTION_KEYS = (
     *("residual", "gradient", "times_residual", "n_samples", "sample_seed"),
     *("scores_by", "reference"),
 )
-"""Of `model`: what scores and does not train, so that a trained model can be scored in other ways."""
+"""Of `model`: what scores and does not train; a trained model can be scored in another way."""
 
 
 def same_training(one: Any, other: Any) -> bool:
