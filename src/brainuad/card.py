@@ -13,6 +13,18 @@ NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
 """What may differ within: none of it changes a result."""
 
 
+DETECTION_KEYS = (
+    *("residual", "gradient", "times_residual", "n_samples", "sample_seed"),
+    *("scores_by", "reference"),
+)
+"""Of `model`: what scores and does not train; a trained model can be scored in another way."""
+
+
+def same_training(one: Any, other: Any) -> bool:
+    """Whether two settings of a key of `RESULT_KEYS` train the same, however they score."""
+    return bool(_without(one, DETECTION_KEYS) == _without(other, DETECTION_KEYS))
+
+
 def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[str, Any]:
     """The card of a run.
 

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.progress import track
 
+from brainuad.card import same_training
 from brainuad.checkpoint import read_checkpoint
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
@@ -105,7 +106,7 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
 def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: AnomalyDetector) -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
     now = detector.card["run"]
-    differing = [key for key in now if saved.get(key) != now[key]]
+    differing = [key for key in now if not same_training(saved.get(key), now[key])]
     if differing:
         raise InputError(
             f"{path}: was made with another {', '.join(differing)}; repeat the command it was "

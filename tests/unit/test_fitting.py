@@ -1,12 +1,14 @@
 import pytest
 import torch
 from omegaconf import OmegaConf
+from tiny import METHODS, write_tiny_model
 
+from brainuad.checkpoint import load_model
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.data.slices import load_scan
 from brainuad.data.tiling import VolumeTiling
 from brainuad.errors import InputError
-from brainuad.fitting import fit, measure
+from brainuad.fitting import fit, measure, resume_point
 from brainuad.methods.residuals import signed
 from brainuad.methods.zscore import ZScore
 
@@ -32,3 +34,15 @@ def test_an_atlas_is_measured_not_trained(tiny_cohort, tmp_path):
     torch.testing.assert_close(
         detector.std[brain], torch.stack(images).std(0).clamp_min(0.001)[brain], atol=1e-3, rtol=0
     )
+
+
+def test_a_trained_model_may_be_scored_in_another_way_but_not_be_another(tmp_path):
+    path = write_tiny_model(tmp_path / "model.ckpt", "strega", run={"model": METHODS["strega"]})
+    detector = load_model(path)
+    cfg = OmegaConf.create({"ckpt": str(path)})
+    squares = {"_target_": "brainuad.methods.residuals.squared", "_partial_": True}
+    detector.card["run"] = {"model": METHODS["strega"] | {"residual": squares, "gradient": "kl"}}
+    assert resume_point(cfg, tmp_path, detector) == path
+    detector.card["run"] = {"model": METHODS["strega"] | {"ce_factor": 0.1}}
+    with pytest.raises(InputError, match="was made with another model"):
+        resume_point(cfg, tmp_path, detector)

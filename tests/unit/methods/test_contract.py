@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 
 from brainuad.instantiate import instantiate, resolve
 from brainuad.networks.latent_autoencoder import measure_scale
@@ -14,9 +15,24 @@ from brainuad.networks.latent_autoencoder import measure_scale
 CONFIGS = Path(__file__).parents[3] / "configs"
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 SIZE = [32, 48]
+RESIDUALS = [
+    path.stem
+    for path in sorted((CONFIGS / "model" / "residual").glob("*.yaml"))
+    if "_target_" in path.read_text()
+]
+RECONSTRUCTING = [
+    path.stem
+    for path in sorted((CONFIGS / "model").glob("*.yaml"))
+    if "- residual:" in path.read_text()
+]
+LACKING = {
+    "perceptual": ("zscore", "asymmetry", "autopaint"),
+    "mahalanobis": ("zscore", "asymmetry", "autopaint", "autoencoder"),
+}
+"""Methods without an encoder, or without draws. AutoPaint's encoder is that of a first stage."""
 
 
-def config_of(model: str):
+def config_of(model: str, *words: str):
     """The composed run of the experiment of the same name, on small slices.
 
     Of its small preset where there is one: the contract is about the method, not the size.
@@ -30,6 +46,7 @@ def config_of(model: str):
                 f"data.slice_size={SIZE}",
                 f"name={model}",
                 "paths.output_dir=x",
+                *words,
             ],
             return_hydra_config=True,
         )
@@ -100,3 +117,29 @@ def test_every_parameter_learns(trained):
 
 def test_planted_lesion(trained):
     contract.check_planted_lesion(*trained[:2])
+
+
+@pytest.mark.parametrize("model", RECONSTRUCTING)
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_every_score_is_for_every_reconstruction_method(model, residual):
+    words = [f"model/residual={residual}"]
+    if model in LACKING.get(residual, ()):
+        with pytest.raises(HydraException, match="needs (an encoder|several draws)"):
+            instantiate(config_of(model, *words).model)
+        if residual == "mahalanobis" or model != "autopaint":
+            return
+        words.append("first_stage=autoencoder")
+    if residual == "mahalanobis":
+        words.append("model.n_samples=3")
+    cfg = config_of(model, *words)
+    torch.manual_seed(0)
+    detector = instantiate(cfg.model)
+    batch = contract.phantom_batch(SIZE, instantiate(cfg.tiling), 4)
+    if detector.learns and not detector.by_gradient:
+        detector.measure([batch])
+    found = detector.anomaly_map(contract.plant(batch)[0], batch.brain_mask)
+    assert found.shape == batch.brain_mask.shape
+    assert torch.isfinite(found).all()
+    # Rounding is divided by a standard deviation of 0.02, too.
+    atol = 1e-5 / 0.02 if residual == "mahalanobis" else 1e-5
+    contract.check_batch_of_one(detector, batch, atol)

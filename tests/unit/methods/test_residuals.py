@@ -126,10 +126,9 @@ def test_perceptual_by_hand():
     ids=["context", "unified"],
 )
 def test_features_are_of_the_methods_own_encoder(network):
-    network.eval()
     shapes = [part.shape[1:] for part in network.features(torch.rand(2, 1, 16, 32))]
     assert shapes == [(4, 8, 16), (8, 4, 8)]
-    detector = StRegA(network, perceptual)
+    detector = StRegA(network, perceptual).eval()
     image = torch.rand(2, 1, 16, 32, generator=torch.Generator().manual_seed(0))
     brain_mask = torch.ones(2, 1, 16, 32, dtype=torch.bool)
     found = detector.detect(image, brain_mask)
