@@ -70,8 +70,9 @@ def fit(
         )
     except MisconfigurationException as error:
         raise InputError(f"trainer: {error}; see configs/trainer for what there is") from None
-    if not detector.by_gradient:
+    if detector.measures:
         measure(detector, datamodule)
+    if not detector.by_gradient:
         return
     _say_batch(trainer, datamodule.batch_size)
     trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
@@ -83,7 +84,7 @@ def fit(
 
 
 def measure(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
-    """What stands for `fit` where nothing is trained by gradient: one pass over the training tiles.
+    """What is learned without an optimiser, before anything else: one pass over the training tiles.
 
     Takes seconds, so it is begun anew after an interruption, and where a launcher started several
     ranks each makes the whole pass for itself, to the same end.

@@ -54,12 +54,17 @@ class AnomalyDetector(LightningModule, ABC):
     @property
     def learns(self) -> bool:
         """Whether it learns from healthy brains, by an optimiser or by `measure`."""
-        return self.by_gradient or type(self).measure is not AnomalyDetector.measure
+        return self.by_gradient or self.measures
+
+    @property
+    def measures(self) -> bool:
+        """Whether `measure` has to be called, before any training."""
+        return type(self).measure is not AnomalyDetector.measure
 
     def measure(self, batches: Iterable[Batch]) -> None:
         """What a method learns without an optimiser: one pass over the training tiles.
 
-        Called in place of the training where nothing is trained `by_gradient`.
+        Called before the training, and in place of it where nothing is trained `by_gradient`.
 
         Args:
             batches: of one epoch, every training tile once, augmented as configured.

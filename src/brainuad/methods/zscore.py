@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 import torch
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainuad.errors import InputError
 from brainuad.methods.detector import ReconstructionDetector
@@ -29,15 +29,13 @@ from brainuad.methods.residuals import Residual
 from brainuad.types import Batch, Detection
 
 
-class ZScore(ReconstructionDetector):
-    """Distance to the healthy mean in healthy standard deviations; whole volumes on one grid.
+class HealthyAtlas(nn.Module):
+    """Mean and standard deviation of healthy scans at every voxel of one grid.
 
-    The reconstruction is the mean. Where fewer than `min_count` training scans had brain, the mean
-    and the standard deviation of all brain voxels of all of them stand in.
+    Where fewer than `min_count` training scans had brain, the mean and the standard deviation of
+    all brain voxels of all of them stand in.
 
     Args:
-        residual: of image and mean, both divided by the standard deviation; its `sign` says which
-            side of the mean counts, its `average` is in voxels.
         min_std: floor of the standard deviation, in intensities of [0, 1]. 0.05 is about the noise
             of a clinical scan and a faint lesion's contrast: what differs by less is no finding,
             however alike the training scans are.
@@ -51,10 +49,8 @@ class ZScore(ReconstructionDetector):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, residual: Residual, min_std: float = 0.05, sigma: float = 1.0, min_count: float = 3.0
-    ) -> None:
-        super().__init__(residual)
+    def __init__(self, min_std: float = 0.05, sigma: float = 1.0, min_count: float = 3.0) -> None:
+        super().__init__()
         if min_std <= 0 or sigma < 0 or min_count < 2:
             raise ValueError(
                 f"min_std is {min_std}, sigma {sigma}, min_count {min_count}; use above 0, 0 or "
@@ -90,12 +86,12 @@ class ZScore(ReconstructionDetector):
             variance = variance * count / (count - 1).clamp_min(1)
         # Of equal counts: smoothing leaves a rounding error.
         known = count > self.min_count - 1e-6
-        self.mean = torch.where(known, mean, over_all).float().to(self.device)
+        self.mean = torch.where(known, mean, over_all).float().to(self.mean.device)
         std = torch.where(known, variance.sqrt(), spread)
-        self.std = std.clamp_min(self.min_std).float().to(self.device)
+        self.std = std.clamp_min(self.min_std).float().to(self.mean.device)
 
-    def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """The mean of the healthy scans.
+    def at(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation for `image (B, C, D, H, W)`, of its shape.
 
         Raises:
             InputError: the image is on another grid, or nothing was measured yet.
@@ -108,13 +104,7 @@ class ZScore(ReconstructionDetector):
                 f"a scan of {given} voxels does not lie on the healthy atlas, which has "
                 f"{own or 'none yet'}; prepare it as the training scans were"
             )
-        return self.mean.expand_as(image)
-
-    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual in standard deviations."""
-        mean = self.reconstruct(image, brain_mask)
-        found = self.residual(image.float() / self.std, mean / self.std, brain_mask)
-        return Detection(found, mean)
+        return self.mean.expand_as(image), self.std.expand_as(image)
 
     def _smooth(self, part: Tensor) -> Tensor:
         if self.sigma == 0:
@@ -133,3 +123,33 @@ class ZScore(ReconstructionDetector):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class ZScore(ReconstructionDetector):
+    """Distance to the healthy mean in healthy standard deviations; whole volumes on one grid.
+
+    The reconstruction is the mean.
+
+    Args:
+        residual: of image and mean, both divided by the standard deviation; its `sign` says which
+            side of the mean counts, its `average` is in voxels.
+        atlas: what is measured on the training scans.
+    """
+
+    def __init__(self, residual: Residual, atlas: HealthyAtlas) -> None:
+        super().__init__(residual)
+        self.atlas = atlas
+
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """See `HealthyAtlas.measure`."""
+        self.atlas.measure(batches)
+
+    def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
+        """The mean of the healthy scans."""
+        return self.atlas.at(image)[0]
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The residual in standard deviations."""
+        mean, std = self.atlas.at(image)
+        found = self.residual(image.float() / std, mean / std, brain_mask)
+        return Detection(found, mean)

@@ -7,7 +7,7 @@ import torch
 from brainuad.checkpoint import load_model, save_model
 from brainuad.errors import InputError
 from brainuad.methods.residuals import signed
-from brainuad.methods.zscore import ZScore
+from brainuad.methods.zscore import HealthyAtlas, ZScore
 from brainuad.types import Batch
 
 
@@ -19,6 +19,10 @@ def scans(*values, brain=None):
     return Batch(image, mask)
 
 
+def zscore(**options):
+    return ZScore(signed, HealthyAtlas(**options))
+
+
 def middle(volume):
     return volume[0, 0, 1, 1, 1].item()
 
@@ -26,7 +30,7 @@ def middle(volume):
 @pytest.fixture
 def atlas():
     """Of 0.2, 0.4, 0.6 in the middle: mean 0.4, standard deviation 0.2."""
-    detector = ZScore(signed, sigma=0)
+    detector = zscore(sigma=0)
     detector.measure([scans(0.2, 0.4), scans(0.6)])
     return detector
 
@@ -55,60 +59,61 @@ def test_floor_of_the_standard_deviation(atlas):
 def test_only_a_scans_own_brain_counts():
     brain = torch.ones(4, 1, 3, 3, 3, dtype=torch.bool)
     brain[3, 0, 1, 1, 1] = False
-    detector = ZScore(signed, sigma=0)
+    detector = zscore(sigma=0)
     detector.measure([scans(0.2, 0.4, 0.6, 0.0, brain=brain)])
-    assert middle(detector.mean[None]) == pytest.approx(0.4)
-    assert middle(detector.std[None]) == pytest.approx(0.2)
+    assert middle(detector.atlas.mean[None]) == pytest.approx(0.4)
+    assert middle(detector.atlas.std[None]) == pytest.approx(0.2)
 
 
 def test_where_too_few_had_brain_all_brain_stands_in():
     brain = torch.zeros(3, 1, 3, 3, 3, dtype=torch.bool)
     brain[0, 0, 1, 1, 1] = brain[1, 0, 1, 1, 1] = True
-    detector = ZScore(signed, sigma=0)
+    detector = zscore(sigma=0)
     detector.measure([scans(0.2, 0.6, 0.0, brain=brain)])
     # Two brain voxels in all, 0.2 and 0.6.
-    torch.testing.assert_close(detector.mean, torch.full((1, 3, 3, 3), 0.4))
-    torch.testing.assert_close(detector.std, torch.full((1, 3, 3, 3), 0.2))
+    torch.testing.assert_close(detector.atlas.mean, torch.full((1, 3, 3, 3), 0.4))
+    torch.testing.assert_close(detector.atlas.std, torch.full((1, 3, 3, 3), 0.2))
 
 
 def test_smoothing_takes_the_neighbours_spread_in():
     image = torch.zeros(20, 1, 13, 9, 9)
     image[:, :, 6:] = 1.0  # an edge, the same in all scans
     mask = torch.ones(image.shape, dtype=torch.bool)
-    detector = ZScore(signed, sigma=1.0, min_std=0.01)
+    detector = zscore(sigma=1.0, min_std=0.01)
     detector.measure([Batch(image, mask)])
-    assert detector.std[0, 6, 4, 4] > 0.4
-    assert detector.std[0, 0, 4, 4].item() == pytest.approx(0.01)
-    assert detector.std[0, 12, 4, 4].item() == pytest.approx(0.01)
-    assert detector.mean[0, 12, 8, 8].item() == pytest.approx(1.0)
+    assert detector.atlas.std[0, 6, 4, 4] > 0.4
+    assert detector.atlas.std[0, 0, 4, 4].item() == pytest.approx(0.01)
+    assert detector.atlas.std[0, 12, 4, 4].item() == pytest.approx(0.01)
+    assert detector.atlas.mean[0, 12, 8, 8].item() == pytest.approx(1.0)
 
 
 def test_one_pass_whatever_the_batches():
     image = torch.rand(5, 1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     mask = image > 0.2
-    one, other = ZScore(signed), ZScore(signed)
+    one, other = zscore(), zscore()
     one.measure([Batch(image, mask)])
     other.measure([Batch(image[[i]], mask[[i]]) for i in (3, 1, 0, 4, 2)])
-    torch.testing.assert_close(one.mean, other.mean)
-    torch.testing.assert_close(one.std, other.std)
+    torch.testing.assert_close(one.atlas.mean, other.atlas.mean)
+    torch.testing.assert_close(one.atlas.std, other.atlas.std)
 
 
 def test_another_grid_is_refused(atlas):
     with pytest.raises(InputError, match="a scan of 3 x 3 x 4 voxels .* which has 3 x 3 x 3;"):
         atlas.anomaly_map(torch.rand(1, 1, 3, 3, 4), torch.ones(1, 1, 3, 3, 4, dtype=torch.bool))
     with pytest.raises(InputError, match="none yet"):
-        ZScore(signed).anomaly_map(*scans(0.5))
+        zscore().anomaly_map(*scans(0.5))
 
 
 def test_slices_are_refused():
     with pytest.raises(InputError, match="tiling=volume"):
-        ZScore(signed).measure([Batch(torch.rand(2, 1, 4, 4), torch.ones(2, 1, 4, 4).bool())])
+        zscore().measure([Batch(torch.rand(2, 1, 4, 4), torch.ones(2, 1, 4, 4).bool())])
 
 
 def test_saved_and_loaded(atlas, tmp_path):
     model = {
         "_target_": "brainuad.methods.zscore.ZScore",
         "residual": {"_target_": "brainuad.methods.residuals.signed", "_partial_": True},
+        "atlas": {"_target_": "brainuad.methods.zscore.HealthyAtlas"},
     }
     atlas.card = {"model": model, "tiling": {}, "postprocess": {}, "sequence": "", "subjects": {}}
     save_model(atlas, tmp_path / "model.ckpt")
@@ -121,11 +126,11 @@ def test_saved_and_loaded(atlas, tmp_path):
 @pytest.mark.parametrize("wrong", [{"min_std": 0}, {"sigma": -1}, {"min_count": 1}])
 def test_arguments_out_of_range(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong)))):
-        ZScore(signed, **wrong)
+        zscore(**wrong)
 
 
 def test_nan_never_comes_out():
-    detector = ZScore(signed)
+    detector = zscore()
     empty = torch.zeros(1, 1, 3, 3, 3)
     detector.measure([Batch(empty, torch.ones(empty.shape, dtype=torch.bool))])
     assert math.isfinite(detector.anomaly_map(*scans(0.5)).max())
