@@ -63,10 +63,14 @@ def _main(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         options=arguments.options,
         folder=arguments.runs,
+        only_read=arguments.tables_only,
     )
     if arguments.list:
         _show(plan)
         return 0
+    if not plan.runs:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.skipped.items())
+        raise InputError(f"nothing to run; {reasons or 'no cohort has that sequence'}")
     if arguments.job is not None:
         return _one(plan, arguments.job)
     failures = [] if arguments.tables_only else _all(plan)

@@ -51,9 +51,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it needs no more work; a test of a model writes no report."""
-        if self.model_of is not None:
-            return (ROOT / self.out / "scores.csv").is_file()
+        """Whether it needs no more work."""
         return finished(ROOT / self.out)
 
     def command(self, source: Path | None) -> list[str]:
@@ -100,6 +98,7 @@ def make_plan(
     seeds: Sequence[int] = (),
     options: Sequence[str] = (),
     folder: Path | None = None,
+    only_read: bool = False,
 ) -> Plan:
     """The runs of a size: every method on every cohort, sequence and seed.
 
@@ -112,6 +111,7 @@ def make_plan(
         seeds: instead of the size's own.
         options: more `key=value` for every run, behind the settings' own.
         folder: of the run folders, instead of the size's own.
+        only_read: nothing is to be run: a cohort counts whose data are gone, if it has run folders.
 
     Raises:
         InputError: a name that the settings do not have.
@@ -124,7 +124,8 @@ def make_plan(
     chosen = _chosen("cohort", cohorts, settings["cohorts"])
     runs, skipped = [], {}
     for name, cohort in chosen.items():
-        if reason := _lacking(cohort):
+        read = only_read and (ROOT / folder / name).is_dir()
+        if (reason := _lacking(cohort)) and not read:
             skipped[name] = reason
             continue
         present = [s for s in cohort["sequences"] if s in wanted]
@@ -183,7 +184,7 @@ def _lacking(cohort: dict[str, Any]) -> str:
         return f"{REAL_DATA} is not set to the folder of real scans"
     needs = cohort.get("needs")
     if needs and not (ROOT / needs).exists():
-        return f"{needs} is not there; its configuration in configs/data says what belongs in it"
+        return f"{needs} is not there; its configuration in configs/data says how it is made"
     return ""
 
 
