@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainuad.cli import SOME_FAILED, STOPPED, run_cli
+from brainuad.cli import BAD_INPUT, SOME_FAILED, STOPPED, run_cli
 from brainuad.errors import InputError
 from experiments.benchmark.plan import SETTINGS, Plan, Run, cohort_folder, make_plan, read_settings
 from experiments.runs import ROOT
@@ -33,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word not in options]
     first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--settings", type=Path, default=SETTINGS)
-    settings = read_settings(first.parse_known_args(words)[0].settings)
+    try:
+        settings = read_settings(first.parse_known_args(words)[0].settings)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmark",
         description=__doc__,

@@ -84,8 +84,20 @@ class Plan:
 
 
 def read_settings(path: Path = SETTINGS) -> dict[str, Any]:
-    """The settings file as plain values."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """The settings file as plain values.
+
+    Raises:
+        InputError: it is not there, no YAML, or lacks a part.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable as settings ({error})") from None
+    parts = ("baseline", "methods", "sizes", "cohorts")
+    lacking = [part for part in parts if not isinstance(found, dict) or not found.get(part)]
+    if lacking:
+        raise InputError(f"{path}: has no {', '.join(lacking)}; see {SETTINGS}")
+    return found
 
 
 def make_plan(
@@ -130,6 +142,8 @@ def make_plan(
             continue
         present = [s for s in cohort["sequences"] if s in wanted]
         for sequence, (method, line) in product(present, chosen_methods.items()):
+            if size not in line:
+                raise InputError(f"method {method} has no experiment of size {size}; add one")
             experiment, *own = line[size].split()
             here = cohort.get("methods", {}).get(method, {}).get(size, [])
             learns = line.get("learns", True)

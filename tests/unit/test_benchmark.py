@@ -15,6 +15,7 @@ from brainuad.data.nifti import read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.evaluation.results import COLUMNS
 from brainuad.metrics.statistics import holm, paired_wilcoxon
+from experiments.benchmark.__main__ import main
 from experiments.benchmark.bars import bars
 from experiments.benchmark.cohorts import MAKERS, carried
 from experiments.benchmark.healthy_slices import healthy_slices
@@ -79,6 +80,19 @@ def test_the_plan_has_every_run_once_and_says_what_is_left_out(settings, monkeyp
     assert "paths.output_dir=runs/b/embedded/good/T2w-0" in run.command(None)
     with pytest.raises(InputError, match="no method nonsense; choose of intensity"):
         make_plan(settings, "small", methods=["nonsense"])
+
+
+def test_settings_that_cannot_be_used_are_refused_in_a_line(tmp_path, settings, capsys):
+    path = tmp_path / "mine.yaml"
+    assert main(["--settings", str(path)]) == 2
+    path.write_text("methods: {intensity: {small: intensity}}\n")
+    assert main(["--settings", str(path)]) == 2
+    missing, lacking = capsys.readouterr().err.splitlines()
+    assert "mine.yaml: not readable as settings" in missing
+    assert "mine.yaml: has no baseline, sizes, cohorts" in lacking
+    path.write_text(yaml.safe_dump(settings | {"methods": {"intensity": {"small": "intensity"}}}))
+    assert main(["--settings", str(path), "--size", "full", "--list"]) == 2
+    assert "method intensity has no experiment of size full" in capsys.readouterr().err
 
 
 def test_what_the_shipped_settings_name_exists(monkeypatch):
