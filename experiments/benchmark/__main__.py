@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainuad.cli import SOME_FAILED, STOPPED, run_cli
+from brainuad.cli import BAD_INPUT, SOME_FAILED, STOPPED, run_cli
 from brainuad.errors import InputError
-from experiments.benchmark.plan import Plan, Run, cohort_folder, make_plan, read_settings
+from experiments.benchmark.plan import SETTINGS, Plan, Run, cohort_folder, make_plan, read_settings
 from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
@@ -27,13 +27,24 @@ run that fails is listed at the end, with exit status 3, and does not stop the o
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    settings = read_settings()
+    # Taken out by hand: behind --methods, options would be methods.
+    words = list(sys.argv[1:] if argv is None else argv)
+    options = [word for word in words if "=" in word and not word.startswith("-")]
+    words = [word for word in words if word not in options]
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--settings", type=Path, default=SETTINGS)
+    try:
+        settings = read_settings(first.parse_known_args(words)[0].settings)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmark",
         description=__doc__,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--settings", type=Path, help="methods and cohorts of your own")
     parser.add_argument("--size", default="small", help=f"of {', '.join(settings['sizes'])}")
     parser.add_argument("--methods", nargs="+", default=[], help=", ".join(settings["methods"]))
     parser.add_argument("--cohorts", nargs="+", default=[], help=", ".join(settings["cohorts"]))
@@ -45,17 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     what.add_argument("--list", action="store_true", help="show the runs and their numbers")
     what.add_argument("--job", "--only", type=int, metavar="N", help="do run N alone, no tables")
     what.add_argument("--tables-only", action="store_true", help="train nothing")
-    # Taken out by hand: behind --methods they would be methods.
-    words = list(sys.argv[1:] if argv is None else argv)
-    options = [word for word in words if "=" in word and not word.startswith("-")]
-    parser.set_defaults(options=options)
+    parser.set_defaults(options=options, content=settings)
     parser.usage = "%(prog)s [options] [key=value ...]"
-    return run_cli(_main, parser, [word for word in words if word not in options])
+    return run_cli(_main, parser, words)
 
 
 def _main(arguments: argparse.Namespace) -> int:
     plan = make_plan(
-        read_settings(),
+        arguments.content,
         arguments.size,
         cohorts=arguments.cohorts,
         methods=arguments.methods,
@@ -63,10 +71,14 @@ def _main(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         options=arguments.options,
         folder=arguments.runs,
+        only_read=arguments.tables_only,
     )
     if arguments.list:
         _show(plan)
         return 0
+    if not plan.runs:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in plan.skipped.items())
+        raise InputError(f"nothing to run; {reasons or 'no cohort has that sequence'}")
     if arguments.job is not None:
         return _one(plan, arguments.job)
     failures = [] if arguments.tables_only else _all(plan)

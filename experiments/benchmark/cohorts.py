@@ -32,7 +32,8 @@ LEVEL_MM = (0, 10)
 def real_t1(real: Path, folder: Path) -> Path:
     """45 healthy slabs; in a third of the subjects, lesions of real patients are painted to test.
 
-    With them, the same level of the real T1w of a glioma and of two multiple sclerosis patients.
+    With them, the same level of the real T1w of two multiple sclerosis patients, and of a glioma
+    that does not reach it: a scan without a lesion, left out of the means.
 
     Args:
         real: the real data.

@@ -113,7 +113,8 @@ def _gaps(rows: pd.DataFrame, sequences: Sequence[str], styles: dict[str, Any]) 
     ends = [end for axes in panels for end in axes.get_xlim()]
     for axes in panels:
         axes.set_xlim(min(ends), max(ends))
-    figure.subplots_adjust(left=0.13, wspace=0.45)
+    # Room for the methods' names, in inches.
+    figure.subplots_adjust(left=1.1 / figure.get_figwidth(), wspace=0.45)
     return figure
 
 
@@ -176,7 +177,7 @@ def _panels(titles: Sequence[str], across: str, up: str) -> tuple[Figure, list[A
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     panels[0].set_ylabel(up, fontsize=9)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.2, top=0.91)
+    figure.subplots_adjust(left=0.7 / figure.get_figwidth(), right=0.98, bottom=0.2, top=0.91)
     return figure, panels
 
 

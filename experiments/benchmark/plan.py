@@ -51,9 +51,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it needs no more work; a test of a model writes no report."""
-        if self.model_of is not None:
-            return (ROOT / self.out / "scores.csv").is_file()
+        """Whether it needs no more work."""
         return finished(ROOT / self.out)
 
     def command(self, source: Path | None) -> list[str]:
@@ -86,8 +84,20 @@ class Plan:
 
 
 def read_settings(path: Path = SETTINGS) -> dict[str, Any]:
-    """The settings file as plain values."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """The settings file as plain values.
+
+    Raises:
+        InputError: it is not there, no YAML, or lacks a part.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable as settings ({error})") from None
+    parts = ("baseline", "methods", "sizes", "cohorts")
+    lacking = [part for part in parts if not isinstance(found, dict) or not found.get(part)]
+    if lacking:
+        raise InputError(f"{path}: has no {', '.join(lacking)}; see {SETTINGS}")
+    return found
 
 
 def make_plan(
@@ -100,6 +110,7 @@ def make_plan(
     seeds: Sequence[int] = (),
     options: Sequence[str] = (),
     folder: Path | None = None,
+    only_read: bool = False,
 ) -> Plan:
     """The runs of a size: every method on every cohort, sequence and seed.
 
@@ -112,6 +123,7 @@ def make_plan(
         seeds: instead of the size's own.
         options: more `key=value` for every run, behind the settings' own.
         folder: of the run folders, instead of the size's own.
+        only_read: nothing is to be run: a cohort counts whose data are gone, if it has run folders.
 
     Raises:
         InputError: a name that the settings do not have.
@@ -124,11 +136,14 @@ def make_plan(
     chosen = _chosen("cohort", cohorts, settings["cohorts"])
     runs, skipped = [], {}
     for name, cohort in chosen.items():
-        if reason := _lacking(cohort):
+        read = only_read and (ROOT / folder / name).is_dir()
+        if (reason := _lacking(cohort)) and not read:
             skipped[name] = reason
             continue
         present = [s for s in cohort["sequences"] if s in wanted]
         for sequence, (method, line) in product(present, chosen_methods.items()):
+            if size not in line:
+                raise InputError(f"method {method} has no experiment of size {size}; add one")
             experiment, *own = line[size].split()
             here = cohort.get("methods", {}).get(method, {}).get(size, [])
             learns = line.get("learns", True)
@@ -183,7 +198,7 @@ def _lacking(cohort: dict[str, Any]) -> str:
         return f"{REAL_DATA} is not set to the folder of real scans"
     needs = cohort.get("needs")
     if needs and not (ROOT / needs).exists():
-        return f"{needs} is not there; its configuration in configs/data says what belongs in it"
+        return f"{needs} is not there; its configuration in configs/data says how it is made"
     return ""
 
 

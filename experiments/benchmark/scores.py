@@ -218,7 +218,7 @@ def costs(runs: Sequence[Scored]) -> pd.DataFrame:
                 "method": run.method,
                 "seed": run.seed,
                 "experiment": run.experiment,
-                "epochs": config["trainer"]["max_epochs"] if run.learns else None,
+                "epochs": (config.get("trainer") or {}).get("max_epochs") if run.learns else None,
                 "parameters": record.get("parameters"),
                 "training_s": record.get("fit_s") if run.learns else None,
                 "volume_s": record.get("wall_time_per_volume_s"),

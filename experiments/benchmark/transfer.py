@@ -6,6 +6,7 @@ The threshold is fitted on the healthy validation subjects that the model has, a
 comes from elsewhere: no healthy scan of the new cohort is needed, and none corrects it.
 """
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,11 +17,12 @@ import yaml
 from brainuad import provenance
 from brainuad.checkpoint import load_model
 from brainuad.data.manifest import read_cohort, write_cohort
-from brainuad.detection import device, model_score, write_maps
+from brainuad.detection import device, model_score, write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.files import write_json
 from brainuad.inputs import as_input
 from brainuad.instantiate import instantiate
+from brainuad.report import make_report
 from brainuad.reporting.run_folder import read_run
 from experiments.runs import ROOT
 
@@ -73,10 +75,15 @@ def main() -> int:
     command += [f"data.sequence={sequence}", f"paths.output_dir={out}"]
     command += [word for word in options if word.startswith(OF_EVALUATION)]
     subprocess.run(command, check=True, cwd=ROOT)
+    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    postprocess = instantiate(yaml.safe_load((folder / "config.yaml").read_text())["postprocess"])
+    threshold = next(iter(found["thresholds"].values()))
+    write_masks(cohort.select("test", sequence), maps, folder, postprocess, threshold)
     record = trained.provenance | provenance.describe()
     times = {"wall_time_per_volume_s": written.seconds_per_volume, "failures": []}
     memory = {"peak_memory_bytes": provenance.peak_memory(), "fit_s": None}
     write_json(folder / "provenance.json", record | times | memory | {"cohort": cohort.identity()})
+    make_report(folder)
     return 0
 
 

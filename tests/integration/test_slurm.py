@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from slurm_cluster import CannotStart, Cluster
 from tiny import ROOT, write_tiny_cohort
 
@@ -156,3 +157,43 @@ def test_every_shipped_job_is_taken_by_slurm(cluster, base):
         assert "#SBATCH --signal=USR1@" in text
         assert "#SBATCH --requeue" in text
         assert "ckpt=last" in text
+
+
+def test_the_benchmark_is_an_array_of_jobs(cluster, base):
+    settings = {
+        "baseline": "intensity",
+        "methods": {
+            "intensity": {"small": "intensity", "learns": False},
+            "raw": {"small": "intensity model.equalise=false", "learns": False},
+        },
+        "sizes": {"small": {"runs": str(base / "benchmark"), "seeds": [0], "options": []}},
+        "cohorts": {
+            "mine": {
+                "title": "My scans",
+                "sequences": ["T2w"],
+                "options": ["data=folder", f"data.source={base / 'cohort'}"],
+            }
+        },
+    }
+    (base / "mine.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    words = ["--settings", str(base / "mine.yaml"), "--out", str(base / "tables")]
+    log = base / "benchmark-%a.log"
+    job = cluster.submit(
+        *("--array=0-1", f"--chdir={ROOT}", f"--output={log}", str(SCRIPTS / "benchmark.sbatch")),
+        *words,
+        env=environment(cluster) | {"SIZE": "small"},
+    )
+    for number, method in enumerate(("intensity", "raw")):
+        text = Path(str(log).replace("%a", str(number)))
+        assert cluster.wait(f"{job}_{number}")["JobState"] == "COMPLETED", text.read_text()
+        assert f"run {number}: mine/{method}/T2w-0" in text.read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmark", *words, "--tables-only"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| raw |" in done.stdout
+    assert "Not finished" not in done.stdout

@@ -1,0 +1,64 @@
+"""The benchmark's command on a tiny cohort: one job of an array, the rest, and tables again."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from tiny import ROOT, write_tiny_cohort
+
+from experiments.benchmark.__main__ import main
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
+    write_tiny_cohort(tmp_path / "cohort", val=1, sick=2)
+    line = {"small": "intensity", "learns": False}
+    settings = {
+        "baseline": "intensity",
+        "methods": {
+            "intensity": line,
+            "intensity_raw": line | {"small": "intensity model.equalise=false"},
+            "broken": line | {"small": "intensity model.nonsense=1"},
+        },
+        "sizes": {"small": {"runs": str(tmp_path / "runs"), "seeds": [0], "options": []}},
+        "cohorts": {
+            "mine": {
+                "title": "My scans",
+                "sequences": ["T2w"],
+                "options": ["data=folder", f"data.source={tmp_path / 'cohort'}"],
+            }
+        },
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    words = ["--settings", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out")]
+
+    # As a SLURM array starts it: this run and no other, in the process that gets the signals.
+    command = [sys.executable, "-m", "experiments.benchmark", *words, "--job", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "mine"
+    assert [path.parent.parent.name for path in folder.glob("*/*/report.html")] == ["intensity_raw"]
+    made = (folder / "intensity_raw" / "T2w-0" / "provenance.json").stat().st_mtime_ns
+
+    # A run that fails does not stop the others, and is listed.
+    assert main(words) == 3
+    printed = capfd.readouterr()
+    assert "failed: mine/broken/T2w-0: exit status" in printed.err
+    assert "[2/3] mine/intensity_raw/T2w-0\nfinished already" in printed.out
+    assert (folder / "intensity_raw" / "T2w-0" / "provenance.json").stat().st_mtime_ns == made
+    assert "not in here: mine/broken/T2w-0." in printed.out
+    assert "| mine | T2w | AP |" in printed.out
+
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    names = {path.name for path in before}
+    assert {"results.md", "results.csv", "costs.csv", "runs.json", "mine_gap.png"} <= names
+    assert {"mine_intensity.jpg", "mine_size.png", "mine_curves.png"} <= names
+    assert main([*words, "--tables-only"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+    assert main([*words, "--job", "3"]) == 2
+    assert "there is no run 3: the plan has 0 to 2" in capfd.readouterr().err
+    assert main([*words, "--list"]) == 0
+    assert "   1  finished  mine/intensity_raw/T2w-0" in capfd.readouterr().out
