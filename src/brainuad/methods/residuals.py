@@ -52,6 +52,20 @@ def signed(
     return reduce(residual, "b c ... -> b 1 ...", "mean")
 
 
+def squared(image: Tensor, reconstruction: Tensor, brain_mask: Tensor) -> Tensor:
+    """Squared residual, mean over channels, of intensities scaled to [-1, 1] as in AnoDDPM.
+
+    Args:
+        image: `(B, C, *S)` in [0, 1].
+        reconstruction: `(B, C, *S)`.
+        brain_mask: `(B, 1, *S)` bool; not used.
+
+    Returns:
+        `(B, 1, *S)`, >= 0.
+    """
+    return reduce((2 * (image - reconstruction)).square(), "b c ... -> b 1 ...", "mean")
+
+
 def _mean_in_brain(difference: Tensor, brain_mask: Tensor, side: int) -> Tensor:
     pool, inside = _POOLS[difference.ndim], brain_mask.to(difference.dtype)
     total, count = (

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brainuad.methods.residuals import signed
+from brainuad.methods.residuals import signed, squared
 
 
 def test_signs_by_hand():
@@ -44,3 +44,12 @@ def test_averages_over_an_even_side_are_refused(average):
     ones = torch.ones(1, 1, 2, 2)
     with pytest.raises(ValueError, match="odd number"):
         signed(ones, ones, ones.bool(), average=average)
+
+
+def test_squared_by_hand():
+    image = torch.tensor([[[[0.9, 0.2]], [[0.5, 0.5]]]])
+    healthy = torch.tensor([[[[0.5, 0.5]], [[0.5, 0.4]]]])
+    found = squared(image, healthy, torch.ones(1, 1, 1, 2, dtype=torch.bool))
+    # In [-1, 1] differences are twice as large: 0.8 and 0 in the first pixel, 0.6 and 0.2.
+    assert found.shape == (1, 1, 1, 2)
+    assert found.flatten().tolist() == pytest.approx([0.64 / 2, (0.36 + 0.04) / 2])
