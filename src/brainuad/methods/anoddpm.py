@@ -43,7 +43,8 @@ class AnoDDPM(AnomalyDetector):
         noise: `SimplexNoise` as published; None for Gaussian.
         num_timesteps: T.
         max_timestep: training draws timesteps below it.
-        start: number of steps of noise at test, 1 to T; 250 as published.
+        start: number of steps of noise at test, 1 to `max_timestep`; 250 as published (200 in one
+            of the released scripts).
         sampling_steps: of the way back, 1 to `start`; None for `start`.
         eta: 1 is DDPM, 0 is DDIM without noise on the way.
         seed: of the noise at test.
