@@ -1,7 +1,7 @@
 """Coarse noise: Gaussian on a grid of few cells, made as large as the image.
 
 Kascenas, Pugeault, O'Neil, "Denoising Autoencoders for Unsupervised Anomaly Detection in Brain
-MRI", MIDL 2022, section 3 and released code: its blobs are as large as lesions, where noise of
+MRI", MIDL 2022, and its released code: its blobs are as large as lesions, where noise of
 single pixels is not.
 """
 

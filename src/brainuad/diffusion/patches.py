@@ -1,7 +1,7 @@
 """Patches of a slice that are noised one at a time, the rest is context.
 
 Behrendt et al., "Patched Diffusion Models for Unsupervised Anomaly Detection in Brain MRI", MIDL
-2023 (arXiv 2303.03758), section 3.2 and released code. Masks are as in `masks`: 1 = kept clean.
+2023 (arXiv 2303.03758), and its released code. Masks are as in `masks`: 1 = kept clean.
 """
 
 import math

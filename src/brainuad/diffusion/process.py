@@ -26,6 +26,18 @@ def add_noise(x_0: Tensor, mask: Tensor, alpha_bar_t: Tensor, eps: Tensor) -> Te
     return mask * x_0 + (1 - mask) * (alpha_bar_t.sqrt() * x_0 + (1 - alpha_bar_t).sqrt() * eps)
 
 
+def clean_image(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """x_0 = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), equation 15 of DDPM.
+
+    Args:
+        x_t: noised images.
+        eps: the noise in them, as a network predicts it.
+        alpha_bar_t: `(B,)`, each sample's own timestep.
+    """
+    alpha_bar_t = alpha_bar_t.view(-1, 1, 1, 1)
+    return (x_t - (1 - alpha_bar_t).sqrt() * eps) / alpha_bar_t.sqrt()
+
+
 def ddim_step(
     x_t: Tensor, x_0: Tensor, alpha_bar_t: Tensor, alpha_bar_s: Tensor, eta: float, eps: Tensor
 ) -> Tensor:

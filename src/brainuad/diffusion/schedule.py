@@ -1,7 +1,8 @@
-"""How much of a latent survives `t` steps of noise.
+"""How much of an image or a latent survives `t` steps of noise.
 
-Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", ICML 2021 (arXiv
-2102.09672), equation 17, as MAD-AD uses it with ten steps in all.
+Linear: Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020 (arXiv 2006.11239),
+section 4. Cosine: Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", ICML
+2021 (arXiv 2102.09672), equation 17, as MAD-AD uses it with ten steps in all.
 """
 
 import math
@@ -37,6 +38,28 @@ def cosine_alpha_bar(num_timesteps: int = 10, offset: float = 0.008, cap: float 
     ]
     alphas = [1 - min(1 - after / before, cap) for before, after in pairwise(share)]
     return torch.tensor(alphas, dtype=torch.float64).cumprod(0).float()
+
+
+def linear_alpha_bar(num_timesteps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
+    """The cumulative signal share where the noise of a step, beta, rises linearly.
+
+    Args:
+        num_timesteps: T; with another number than 1000 the betas are scaled by 1000 / T, so that as
+            little is left in the end.
+        first: beta of the first of 1000 steps.
+        last: beta of the last of them.
+
+    Returns:
+        `(T,)` float32, falling, in (0, 1).
+
+    Raises:
+        ValueError: so few steps that a beta is 1 or more.
+    """
+    scale = 1000 / max(num_timesteps, 1)
+    if num_timesteps < 1 or scale * last >= 1:
+        raise ValueError(f"num_timesteps is {num_timesteps}; use more than {1000 * last:g}")
+    betas = torch.linspace(scale * first, scale * last, num_timesteps, dtype=torch.float64)
+    return (1 - betas).cumprod(0).float()
 
 
 def sampling_timesteps(num_timesteps: int, sampling_steps: int) -> list[int]:

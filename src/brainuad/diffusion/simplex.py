@@ -1,6 +1,6 @@
 """Simplex noise of several octaves: the structured noise of AnoDDPM and pDDPM.
 
-Wyatt et al., "AnoDDPM", CVPRW 2022, section 3.2 and released code: a slice of three-dimensional
+Wyatt et al., "AnoDDPM", CVPRW 2022, and its released code: a slice of three-dimensional
 OpenSimplex noise (Spencer 2014; after Perlin 2001) at the height of the timestep, its first octave
 with a period of 64 pixels, every further one with half the period and 0.8 times the amplitude. Its
 power falls with frequency as that of images does, so that structures as large as lesions are

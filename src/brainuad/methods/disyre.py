@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from brainuad.data.lesions.contract import Corruption
+from brainuad.diffusion.schedule import linear_alpha_bar
 from brainuad.methods.detector import (
     AnomalyDetector,
     OptimizerFactory,
@@ -50,8 +51,7 @@ class DISYRE(AnomalyDetector):
         residual: from image, restoration and brain mask to the anomaly map.
         optimizer: factory; the paper's is AdamW with 1e-4, betas 0.95 and 0.999, decay 1e-6.
         scheduler: factory or None; the paper's is a cosine after 500 steps of warm-up.
-        num_timesteps: T; 100 in the code.
-        betas: of the linear schedule, first and last.
+        num_timesteps: T; 100 in the code, with betas from 0.001 to 0.2.
         sampling_steps: timesteps asked at test, evenly spread, the most severe first; 5 in the
             code.
         way: `ensemble` or `multi`, see the module.
@@ -67,7 +67,6 @@ class DISYRE(AnomalyDetector):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         num_timesteps: int = 100,
-        betas: tuple[float, float] = (1e-3, 0.2),
         sampling_steps: int = 5,
         way: str = "ensemble",
     ) -> None:
@@ -80,8 +79,8 @@ class DISYRE(AnomalyDetector):
         self.network = network
         self.corruption = corruption
         self.way = way
-        signal = (1 - torch.linspace(*betas, num_timesteps, dtype=torch.float64)).cumprod(0)
-        self.register_buffer("severities", signal.sqrt().flip(0).float(), persistent=False)
+        severities = linear_alpha_bar(num_timesteps).sqrt().flip(0)
+        self.register_buffer("severities", severities, persistent=False)
         steps = np.arange(num_timesteps, 0, -num_timesteps / sampling_steps).round().astype(int)
         self.timesteps = (steps - 1).tolist()
 

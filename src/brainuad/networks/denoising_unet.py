@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from einops import reduce
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,7 +36,6 @@ class DenoisingUNet(nn.Module):
     ) -> None:
         super().__init__()
         is_volume = spatial_dims == 3
-        self.halve = functional.avg_pool3d if is_volume else functional.avg_pool2d
         transposed = nn.ConvTranspose3d if is_volume else nn.ConvTranspose2d
         convolution = nn.Conv3d if is_volume else nn.Conv2d
         before = [channels, *features]
@@ -54,7 +54,7 @@ class DenoisingUNet(nn.Module):
         x = functional.pad(image, padding)
         skips = []
         for level, block in enumerate(self.down):
-            x = block(x if level == 0 else self.halve(x, 2))
+            x = block(x if level == 0 else halve(x))
             skips.append(x)
         skips.pop()
         for enlarge, block in zip(self.enlarge, self.up, strict=True):
@@ -66,7 +66,9 @@ class _Standardised:
     """A convolution by its weights less their mean and over their deviation, a filter each."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, standardise(self.weight), self.bias)  # type: ignore[attr-defined]
+        """On reflected borders of one pixel."""
+        weight = standardise(self.weight)  # type: ignore[attr-defined]
+        return self._conv_forward(reflect(x), weight, self.bias)  # type: ignore[attr-defined]
 
 
 class StandardisedConv2d(_Standardised, nn.Conv2d):
@@ -75,6 +77,24 @@ class StandardisedConv2d(_Standardised, nn.Conv2d):
 
 class StandardisedConv3d(_Standardised, nn.Conv3d):
     """Of volumes."""
+
+
+def reflect(x: Tensor) -> Tensor:
+    """`(B, C, *S)` with one more pixel on each side, the border's inner neighbour.
+
+    torch's own padding cannot be differentiated deterministically on a GPU.
+    """
+    for axis in range(2, x.ndim):
+        x = torch.cat([x.narrow(axis, 1, 1), x, x.narrow(axis, -2, 1)], axis)
+    return x
+
+
+def halve(x: Tensor) -> Tensor:
+    """Means of 2 pixels a side."""
+    if x.ndim == 4:
+        return functional.avg_pool2d(x, 2)
+    # As above: torch's own in 3D is not deterministic on a GPU.
+    return reduce(x, "b c (d i) (h j) (w k) -> b c d h w", "mean", i=2, j=2, k=2)
 
 
 def standardise(weight: Tensor, epsilon: float = 1e-5) -> Tensor:
@@ -97,7 +117,7 @@ def _block(before: int, after: int, is_volume: bool) -> nn.Sequential:
             layer
             for width in (before, after)
             for layer in (
-                convolution(width, after, 3, padding=1, padding_mode="reflect"),
+                convolution(width, after, 3),
                 nn.SiLU(),
                 nn.GroupNorm(groups_of(after), after),
             )

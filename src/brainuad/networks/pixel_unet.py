@@ -4,6 +4,8 @@ from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainuad.networks.patched import Patched
+
 
 class PixelUNet(nn.Module):
     """A diffusion U-Net (Dhariwal and Nichol 2021, arXiv 2105.05233) of images.
@@ -15,14 +17,12 @@ class PixelUNet(nn.Module):
 
     def __init__(self, network: DiffusionModelUNet, patch: int = 1) -> None:
         super().__init__()
-        self.network = network
-        self.patch = patch
+        self.network = Patched(network, patch)
+        self.multiple = patch * 2 ** (len(network.block_out_channels) - 1)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Noised images `(B, C, H, W)` and their timesteps `(B,)` to the same shape."""
         height, width = x_t.shape[2:]
-        step = self.patch * 2 ** (len(self.network.block_out_channels) - 1)
-        x = functional.pad(x_t, (0, -width % step, 0, -height % step), mode="replicate")
-        x = functional.pixel_unshuffle(x, self.patch)
-        x = functional.pixel_shuffle(self.network(x, t), self.patch)
+        missing = (0, -width % self.multiple, 0, -height % self.multiple)
+        x = self.network(functional.pad(x_t, missing, mode="replicate"), t)
         return x[..., :height, :width]

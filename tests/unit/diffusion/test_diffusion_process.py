@@ -5,7 +5,7 @@ import torch
 from monai.networks.schedulers import DDIMScheduler
 
 from brainuad.diffusion.masks import draw_mask, patch_mask
-from brainuad.diffusion.process import add_noise, ddim_step, noisiness, restore
+from brainuad.diffusion.process import add_noise, clean_image, ddim_step, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 
 ALPHA_BAR = cosine_alpha_bar(10)
@@ -108,3 +108,12 @@ def test_noisiness_is_the_mean_over_timesteps_at_the_same_latent():
 
     found = noisiness(network, z, [9, 0])
     torch.testing.assert_close(found, torch.full((2, 1, 4, 4), 0.55))
+
+
+def test_the_clean_image_is_what_was_noised():
+    x_0, eps, t = _randn(3, 2, 4, 4), _randn(3, 2, 4, 4, seed=1), torch.tensor([0, 4, 8])
+    x_t = add_noise(x_0, torch.zeros(()), ALPHA_BAR[t], eps)
+    torch.testing.assert_close(clean_image(x_t, eps, ALPHA_BAR[t]), x_0, atol=1e-4, rtol=1e-4)
+    # sqrt(1 - 0.36) = 0.8.
+    found = clean_image(torch.full((1, 1, 1, 1), 1.4), torch.ones(1, 1, 1, 1), torch.tensor([0.36]))
+    assert found.item() == pytest.approx((1.4 - 0.8) / 0.6)

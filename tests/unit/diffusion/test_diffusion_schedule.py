@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.networks.schedulers import NoiseSchedules
 
-from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
+from brainuad.diffusion.schedule import cosine_alpha_bar, linear_alpha_bar, sampling_timesteps
 
 
 def _closed_form(t, steps):
@@ -51,3 +51,22 @@ def test_impossible_lengths_are_refused(steps):
         sampling_timesteps(10, steps)
     with pytest.raises(ValueError, match="num_timesteps is 0"):
         cosine_alpha_bar(0)
+
+
+def test_linear_schedule_by_hand_and_as_monai_has_it():
+    found = linear_alpha_bar(1000)
+    product = 1.0
+    for t in range(1000):
+        product *= 1 - (1e-4 + t / 999 * (0.02 - 1e-4))
+        if t in (0, 249, 499, 999):
+            assert found[t].item() == pytest.approx(product, rel=1e-5)
+    betas = NoiseSchedules["linear_beta"](1000, 1e-4, 0.02)
+    torch.testing.assert_close(found, (1 - betas.double()).cumprod(0).float(), rtol=1e-4, atol=1e-7)
+
+
+def test_linear_schedules_of_fewer_steps_end_where_the_long_one_does():
+    assert linear_alpha_bar(1000)[-1].item() == pytest.approx(4.04e-5, rel=0.01)
+    assert 1e-6 < linear_alpha_bar(200)[-1].item() < 1e-4
+    for steps in (0, 20):
+        with pytest.raises(ValueError, match="use more than 20"):
+            linear_alpha_bar(steps)

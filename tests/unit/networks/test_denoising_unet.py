@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from brainuad.networks.denoising_unet import DenoisingUNet, groups_of, standardise
+from brainuad.networks.denoising_unet import (
+    DenoisingUNet,
+    groups_of,
+    halve,
+    reflect,
+    standardise,
+)
 
 
 def test_weights_are_standardised_filter_by_filter():
@@ -58,3 +64,11 @@ def test_the_published_size_has_the_released_codes_parameters():
 def test_every_size_comes_back_as_it_was(size):
     network = DenoisingUNet(2, (4, 8, 8), spatial_dims=len(size))
     assert network(torch.rand(1, 2, *size)).shape == (1, 2, *size)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (4, 6, 8)])
+def test_borders_and_means_are_torchs(size):
+    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(reflect(x), functional.pad(x, (1, 1) * len(size), mode="reflect"))
+    pool = functional.avg_pool2d if len(size) == 2 else functional.avg_pool3d
+    torch.testing.assert_close(halve(x), pool(x, 2))

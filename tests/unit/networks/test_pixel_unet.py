@@ -37,7 +37,7 @@ def test_squares_of_pixels_are_channels():
         [x[:, c, i::2, j::2] for c in (0, 1) for i in (0, 1) for j in (0, 1)], dim=1
     )
     found = network(x, t)
-    expected = network.network(squares, t)
+    expected = network.network.network(squares, t)
     torch.testing.assert_close(functional.pixel_unshuffle(found, 2), expected)
 
 

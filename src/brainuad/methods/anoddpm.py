@@ -1,0 +1,144 @@
+"""AnoDDPM: half-way into simplex noise and back.
+
+Wyatt, Leach, Schmon, Willcocks, "AnoDDPM: Anomaly Detection with Denoising Diffusion Probabilistic
+Models using Simplex Noise", CVPR Workshops 2022, and its released code. Images x_0 are in [-1, 1],
+eps is simplex noise (`diffusion/simplex.py`) or Gaussian, the schedule linear, T = 1000:
+
+    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps
+    L = mean (net(x_t, t) - eps)^2,   t uniform in 0..max_timestep - 1
+
+At test time an image is noised to step `start`, not to pure noise, and denoised from there: what is
+healthy comes back as it was, what is not becomes healthy. The map is (x_0 - x_hat)^2.
+
+Differs from the released code: a step's variance is that of the posterior, (1 - alpha_bar_{t-1}) /
+(1 - alpha_bar_t) beta_t (eta = 1), where the code takes beta_t; `sampling_steps` may be fewer than
+`start`, by DDIM; the noise is drawn once for all slices, from a seed, so that a slice's map does
+not depend on its batch; with `n_samples` draws their maps are averaged, not their reconstructions;
+the U-Net is MONAI's; the map is of intensities in [0, 1], a quarter of the code's.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from brainuad.diffusion.noise import GaussianNoise, Noise
+from brainuad.diffusion.process import add_noise, clean_image, restore
+from brainuad.diffusion.schedule import linear_alpha_bar, sampling_timesteps
+from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.draws import mean_and_std
+from brainuad.networks.pixel_unet import PixelUNet
+from brainuad.types import Batch, Detection
+
+
+class AnoDDPM(AnomalyDetector):
+    """Partial diffusion in pixel space, on slices.
+
+    Args:
+        network: from noised images in [-1, 1] and timesteps to the noise in them.
+        residual: from image, reconstruction and brain mask to the anomaly map.
+        optimizer: factory; the paper's is AdamW with 1e-4, without weight decay.
+        scheduler: factory or None.
+        noise: `SimplexNoise` as published; None for Gaussian.
+        num_timesteps: T.
+        max_timestep: training draws timesteps below it.
+        start: number of steps of noise at test, 1 to `max_timestep`; 250 as published (200 in one
+            of the released scripts).
+        sampling_steps: of the way back, 1 to `start`; None for `start`.
+        eta: 1 is DDPM, 0 is DDIM without noise on the way.
+        seed: of the noise at test.
+        n_samples: 1, or so many draws of that noise, of `seed` and the next ones: the map is their
+            mean, the uncertainty their standard deviation.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+
+    alpha_bar: Tensor
+
+    def __init__(
+        self,
+        network: PixelUNet,
+        residual: Residual,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        noise: Noise | None = None,
+        num_timesteps: int = 1000,
+        max_timestep: int = 800,
+        start: int = 250,
+        sampling_steps: int | None = None,
+        eta: float = 1.0,
+        seed: int = 0,
+        n_samples: int = 1,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        if not 1 <= start <= max_timestep <= num_timesteps:
+            raise ValueError(
+                f"start is {start}, max_timestep {max_timestep}, num_timesteps {num_timesteps}; "
+                "use 1 <= start <= max_timestep <= num_timesteps"
+            )
+        if n_samples < 1 or not 0 <= eta <= 1:
+            raise ValueError(f"n_samples is {n_samples}, eta {eta}; use 1 or more and 0 to 1")
+        self.network = network
+        self.residual = residual
+        self.noise = noise or GaussianNoise()
+        self.max_timestep = max_timestep
+        steps = sampling_timesteps(start, start if sampling_steps is None else sampling_steps)
+        # A single step is the one that the image was noised to.
+        self.timesteps = [start - 1] if len(steps) == 1 else steps
+        self.start = start
+        self.eta = eta
+        self.seed = seed
+        self.n_samples = n_samples
+        # Not in the checkpoint: it is its closed form.
+        self.register_buffer("alpha_bar", linear_alpha_bar(num_timesteps), persistent=False)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The objective above; in validation with draws of the batch's number."""
+        x_0 = 2 * batch.image - 1
+        count, here = len(x_0), x_0.device
+        # Drawn on the device in training; on the CPU in validation, the same for any device.
+        generator = None
+        if not self.training:
+            generator = torch.Generator().manual_seed(self.validation_seed)
+        where = here if self.training else torch.device("cpu")
+        t = torch.randint(self.max_timestep, (count,), generator=generator, device=where).to(here)
+        eps = self.noise(x_0.shape, t, generator)
+        found = self.network(self._noised(x_0, eps, t), t)
+        return {"loss": functional.mse_loss(found.float(), eps)}
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The residual of the image that came back, over the draws of the noise."""
+        draws = (
+            (self.residual(image, healthy, brain_mask), healthy)
+            for healthy in self._healthy(2 * image - 1)
+        )
+        found = mean_and_std(draws, self.keeps_draws)
+        return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)
+
+    def _healthy(self, x_0: Tensor) -> Iterator[Tensor]:
+        for seed in range(self.seed, self.seed + self.n_samples):
+            generator = torch.Generator().manual_seed(seed)
+            steps = [self.start - 1, *(self.timesteps if self.eta > 0 else [])]
+            # One at a time: the halves of a batch of noise are not independent.
+            first, *others = (
+                self.noise((1, *x_0.shape[1:]), torch.tensor([t], device=x_0.device), generator)
+                for t in steps
+            )
+            x_t = self._noised(x_0, first, torch.tensor([self.start - 1], device=x_0.device))
+            eps = (
+                torch.cat(others) if others else torch.zeros(len(self.timesteps), device=x_0.device)
+            )
+            clean = restore(self._predict, x_t, self.alpha_bar, self.timesteps, eps, self.eta)
+            yield (clean + 1) / 2
+
+    def _noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        nowhere = torch.zeros((), device=x_0.device)
+        return add_noise(x_0, nowhere, self.alpha_bar[t], eps)
+
+    def _predict(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The clean image that the predicted noise implies, and a mask of nothing that is clean."""
+        eps = self.network(x_t, t).float()
+        clean = clean_image(x_t, eps, self.alpha_bar[t]).clamp(-1, 1)
+        return clean, torch.zeros_like(x_t[:, :1])

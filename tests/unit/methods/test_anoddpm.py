@@ -1,0 +1,159 @@
+"""AnoDDPM with networks whose answers are known."""
+
+import pytest
+import torch
+from torch import nn
+
+from brainuad.diffusion.noise import GaussianNoise, SimplexNoise
+from brainuad.diffusion.schedule import linear_alpha_bar
+from brainuad.methods.anoddpm import AnoDDPM
+from brainuad.methods.residuals import squared
+from brainuad.types import Batch
+
+ALPHA_BAR = linear_alpha_bar(1000)
+SIZE = (8, 12)
+
+
+class Known(nn.Module):
+    """Says what `answer(x_t, t)` says, and remembers what it was asked."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+        self.asked = []
+
+    def forward(self, x_t, t):
+        self.asked.append((x_t, t))
+        return self.answer(x_t, t)
+
+
+@pytest.fixture
+def batch():
+    image = torch.rand(4, 1, *SIZE, generator=torch.Generator().manual_seed(1))
+    return Batch(image, torch.ones(4, 1, *SIZE, dtype=torch.bool))
+
+
+def share(t):
+    return ALPHA_BAR[t].view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_images_are_noised_by_the_timestep_that_the_network_is_told(training):
+    network = Known(lambda x, t: x)
+    image = torch.full((400, 1, *SIZE), 0.75)
+    detector = AnoDDPM(network, squared, max_timestep=600).train(training)
+    torch.manual_seed(0)
+    detector.loss(Batch(image, image > 0))
+    x_t, t = network.asked[0]
+    eps = (x_t - share(t).sqrt() * 0.5) / (1 - share(t)).sqrt()
+    assert eps.mean().item() == pytest.approx(0, abs=0.02)
+    assert eps.std().item() == pytest.approx(1, abs=0.02)
+    assert 0 <= t.min() < 20
+    assert 580 < t.max() <= 599
+
+
+def test_loss_by_hand(batch):
+    network = Known(lambda x, t: torch.full_like(x, 0.2))
+    detector = AnoDDPM(network, squared, noise=SimplexNoise(8.0, 3)).train()
+    torch.manual_seed(0)
+    loss = detector.loss(batch)["loss"].item()
+    x_t, t = network.asked[0]
+    eps = (x_t - share(t).sqrt() * (2 * batch.image - 1)) / (1 - share(t)).sqrt()
+    assert loss == pytest.approx((eps - 0.2).square().mean().item(), rel=1e-3)
+
+
+def test_validation_draws_are_those_of_the_batchs_number(batch):
+    network = Known(lambda x, t: x)
+    detector = AnoDDPM(network, squared, noise=SimplexNoise()).eval()
+    for number in (0, 1, 0):
+        detector.validation_seed = number
+        detector.loss(batch)
+    assert torch.equal(network.asked[0][0], network.asked[2][0])
+    assert not torch.equal(network.asked[0][0], network.asked[1][0])
+
+
+def looks_around(x, t):
+    return 0.3 * x + 0.1 * x.mean((2, 3), keepdim=True) + t.view(-1, 1, 1, 1) / 2000
+
+
+def by_hand(image, start, noise, seed):
+    """DDPM as in its algorithm 2, by the posterior of equations 6 and 7 and their betas."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda t: noise((1, 1, *SIZE), torch.tensor([t]), generator)  # noqa: E731
+    alpha_bar = ALPHA_BAR.double()
+    before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
+    beta = 1 - alpha_bar / before
+    x_0 = (2 * image - 1).double()
+    x = alpha_bar[start - 1].sqrt() * x_0 + (1 - alpha_bar[start - 1]).sqrt() * draw(start - 1)
+    for t in range(start - 1, -1, -1):
+        eps = looks_around(x, torch.full((len(x),), t))
+        clean = ((x - (1 - alpha_bar[t]).sqrt() * eps) / alpha_bar[t].sqrt()).clamp(-1, 1)
+        rest = 1 - alpha_bar[t]
+        mean = before[t].sqrt() * beta[t] / rest * clean
+        mean += (1 - beta[t]).sqrt() * (1 - before[t]) / rest * x
+        x = mean + ((1 - before[t]) / rest * beta[t]).sqrt() * draw(t)
+    return (x.float() + 1) / 2
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(), SimplexNoise(8.0, 2)])
+def test_detection_is_partial_ddpm(batch, noise):
+    detector = AnoDDPM(Known(looks_around), squared, noise=noise, start=7, seed=5)
+    found = detector.detect(*batch)
+    expected = by_hand(batch.image, 7, noise, 5)
+    torch.testing.assert_close(found.reconstruction, expected, atol=2e-4, rtol=1e-3)
+    difference = batch.image - found.reconstruction
+    torch.testing.assert_close(found.anomaly_map, difference.square())
+    assert found.uncertainty is None
+
+
+def test_what_knows_the_noise_brings_the_image_back(batch):
+    noise = SimplexNoise(8.0, 3)
+    drawn = noise((1, 1, *SIZE), torch.tensor([249]), torch.Generator().manual_seed(0))
+    # Without noise on the way the noise of the start is what is in every step.
+    for steps in (1, 4, 250):
+        detector = AnoDDPM(
+            Known(lambda x, t: drawn.expand_as(x)),
+            squared,
+            noise=noise,
+            sampling_steps=steps,
+            eta=0.0,
+        )
+        found = detector.detect(*batch)
+        torch.testing.assert_close(found.reconstruction, batch.image, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("steps", "visited"), [(4, (249, 166, 83, 0)), (1, (249,))])
+def test_short_samplers_begin_where_the_image_was_noised_to(batch, steps, visited):
+    network = Known(looks_around)
+    AnoDDPM(network, squared, start=250, sampling_steps=steps, eta=0.0).detect(*batch)
+    assert [t.tolist() for _, t in network.asked] == [[t] * 4 for t in visited]
+    eps = torch.randn(1, 1, *SIZE, generator=torch.Generator().manual_seed(0))
+    expected = ALPHA_BAR[249].sqrt() * (2 * batch.image - 1) + (1 - ALPHA_BAR[249]).sqrt() * eps
+    torch.testing.assert_close(network.asked[0][0], expected)
+
+
+def test_draws_are_those_of_single_seeds(batch):
+    def detect(**options):
+        return AnoDDPM(Known(looks_around), squared, start=5, **options).detect(*batch)
+
+    maps = torch.stack([detect(seed=seed).anomaly_map for seed in (3, 4, 5)])
+    several = detect(seed=3, n_samples=3)
+    torch.testing.assert_close(several.anomaly_map, maps.mean(0))
+    torch.testing.assert_close(several.uncertainty, maps.std(0, correction=0), atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": 0}, "start is 0"),
+        ({"start": 900}, "start <= max_timestep"),
+        ({"max_timestep": 2000}, "max_timestep 2000"),
+        ({"eta": 1.5}, "eta 1.5"),
+        ({"n_samples": 0}, "n_samples is 0"),
+        ({"sampling_steps": 251}, "use 1 to 250"),
+        ({"sampling_steps": 0}, "use 1 to 250"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        AnoDDPM(Known(lambda x, t: x), squared, **options)
