@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
+from brainuad.data.coarse_noise import coarse_noise
 from brainuad.data.lesions.contract import outline
-from brainuad.data.lesions.fillings import ForeignPatch, IntensityShift, TextureSwap
+from brainuad.data.lesions.fillings import (
+    CoarseNoise,
+    ForeignPatch,
+    IntensityShift,
+    TextureSwap,
+)
 from brainuad.data.lesions.mass import MassEffect
 from brainuad.data.lesions.mixture import OneOf
 from brainuad.data.lesions.poisson import PoissonImage, poisson_blend
@@ -34,6 +40,7 @@ CORRUPTIONS = {
     "texture": TextureSwap(SOFT),
     "histogram": TextureSwap(Soft(BlobHoles((0.05, 0.1)), 0.02), "histogram"),
     "mass": MassEffect(Ellipsoids((0.15, 0.3)), contrast=(0, 0.2)),
+    "noise": CoarseNoise(cells=4),
     "several": IntensityShift(Soft(Ellipsoids((0.05, 0.1), number=(1, 3)), 0.01)),
 }
 CORRUPTIONS["mixture"] = OneOf(list(CORRUPTIONS.values()), probability=0.8)
@@ -252,6 +259,14 @@ def test_an_intensity_shift_has_its_size_in_the_middle(bright):
         # Soft, also at the border of the brain, where it does not fade.
         border = (share[index] > 0.05) & (share[index] < 0.95)
         assert border.any()
+
+
+def test_coarse_noise_is_the_autoencoders():
+    image, brain = _batch((32, 32), 4)
+    painted, share = CoarseNoise(cells=4, sigma=0.1)(image, brain, _generator())
+    noise = coarse_noise(image, brain, 4, 0.1, _generator())
+    torch.testing.assert_close(painted, (image + noise).clamp(0, 1))
+    torch.testing.assert_close(share, (noise.abs() / 0.3).clamp(0, 1))
 
 
 def test_a_shift_can_even_the_tissue_out():

@@ -73,9 +73,9 @@ def trained(request):
         contract.train_steps(stage, batch, 200)
         measure_scale(stage.eval().autoencoder, [batch.image])
         detector.autoencoder.load_state_dict(stage.autoencoder.state_dict())
-    losses = contract.train_steps(detector, batch, 200) if detector.by_gradient else []
-    if detector.learns and not detector.by_gradient:
+    if detector.measures:
         detector.measure([batch])
+    losses = contract.train_steps(detector, batch, 200) if detector.by_gradient else []
     return detector, batch, losses
 
 
@@ -135,7 +135,7 @@ def test_every_score_is_for_every_reconstruction_method(model, residual):
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
     batch = contract.phantom_batch(SIZE, instantiate(cfg.tiling), 4)
-    if detector.learns and not detector.by_gradient:
+    if detector.measures:
         detector.measure([batch])
     found = detector.anomaly_map(contract.plant(batch)[0], batch.brain_mask)
     assert found.shape == batch.brain_mask.shape

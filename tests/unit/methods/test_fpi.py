@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from brainuad.data.lesions.contract import Painted
-from brainuad.methods.fpi import FPI
+from brainuad.methods.fpi import FPI, MOST_STD
+from brainuad.methods.zscore import HealthyAtlas
 from brainuad.types import Batch
 
 BATCH = Batch(torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4, dtype=torch.bool))
@@ -56,6 +57,26 @@ def test_score_is_the_predicted_share():
     found = FPI(Zero(), half).detect(*BATCH)
     assert found.anomaly_map.eq(0.5).all()
     assert found.reconstruction is None
+
+
+def test_with_an_atlas_the_network_sees_the_distance_from_it():
+    """Of 0.3 and 0.5 the mean is 0.4 and the deviation sqrt(0.02); 0.6 is sqrt(2) of them away."""
+    brain = torch.ones(2, 1, 4, 4, 4, dtype=torch.bool)
+    brain[..., 3] = False
+    healthy = torch.full(brain.shape, 0.3)
+    healthy[1] = 0.5
+    detector = FPI(Zero(), half, atlas=HealthyAtlas(sigma=0, min_count=2))
+    assert detector.measures
+    assert not FPI(Zero(), half).measures
+    detector.measure([Batch(healthy * brain, brain)])
+    detector.detect(torch.full(brain.shape, 0.6)[:1], brain[:1])
+    (seen,) = detector.network.seen
+    assert seen.shape == (1, 2, 4, 4, 4)
+    assert seen[:, 0].eq(0.6).all()
+    torch.testing.assert_close(seen[0, 1, ..., :3], torch.full((4, 4, 3), 2**0.5 / MOST_STD))
+    assert not seen[0, 1, ..., 3].any()
+    detector.detect(torch.full(brain.shape, 5.0)[:1], brain[:1])
+    assert detector.network.seen[-1][:, 1].max() == 1
 
 
 def test_validation_paints_the_same_in_every_epoch():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from brainuad.data.coarse_noise import coarse_noise
 from brainuad.data.lesions.contract import Painted, blend, uniform
 from brainuad.data.lesions.shapes import Shape
 from brainuad.inpainting.holes import draw_places, drawn
@@ -116,6 +117,30 @@ class TextureSwap:
         else:
             raise ValueError(f"match is '{self.match}'; use mean or histogram")
         return blend(image, torch.where(share > 0, matched, image), share)
+
+
+@dataclass(frozen=True)
+class CoarseNoise:
+    """The denoising autoencoder's noise: blobs all over the brain (see `coarse_noise`).
+
+    The share is the size of the noise, 1 at three standard deviations of its grid's nodes.
+
+    Args:
+        cells: of the grid, along every axis.
+        sigma: of the nodes, of intensities in [0, 1].
+    """
+
+    cells: int = 16
+    sigma: float = 0.2
+
+    def __call__(
+        self, image: Tensor, brain_mask: Tensor, generator: torch.Generator | None = None
+    ) -> Painted:
+        """See `contract`."""
+        noise = coarse_noise(image, brain_mask, self.cells, self.sigma, generator)
+        share = (noise.abs().amax(1, keepdim=True) / (3 * self.sigma)).clamp(0, 1)
+        noised = (image + noise).clamp(0, 1)
+        return Painted(torch.where(share > 0, noised, image), share)
 
 
 def draw_shift(
