@@ -99,9 +99,7 @@ class AnoDDPM(AnomalyDetector):
         x_0 = 2 * batch.image - 1
         count, here = len(x_0), x_0.device
         # Drawn on the device in training; on the CPU in validation, the same for any device.
-        generator = None
-        if not self.training:
-            generator = torch.Generator().manual_seed(self.validation_seed)
+        generator = self.generator()
         where = here if self.training else torch.device("cpu")
         t = torch.randint(self.max_timestep, (count,), generator=generator, device=where).to(here)
         eps = self.noise(x_0.shape, t, generator)

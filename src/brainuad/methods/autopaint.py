@@ -148,9 +148,7 @@ class AutoPaint(AnomalyDetector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective above; in validation with holes of the batch's number."""
         image, brain_mask = batch
-        generator = None
-        if not self.training:
-            generator = torch.Generator().manual_seed(self.validation_seed)
+        generator = self.generator()
         hole = self.holes(brain_mask, generator)
         filled = self.network(image, ~hole)
         features = None

@@ -18,7 +18,6 @@ does; in validation the noise is the same in every epoch.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from brainuad.data.coarse_noise import coarse_noise
@@ -64,9 +63,7 @@ class DAE(ReconstructionDetector):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The squared error in the brain over all pixels; in validation with noise of its own."""
         image, brain_mask = batch
-        generator = None
-        if not self.training:
-            generator = torch.Generator().manual_seed(self.validation_seed)
+        generator = self.generator()
         noise = coarse_noise(image, brain_mask, self.cells, self.sigma, generator)
         error = (self.network(image + noise) - image) * brain_mask
         return {"loss": error.float().square().mean()}

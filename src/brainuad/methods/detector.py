@@ -71,6 +71,13 @@ class AnomalyDetector(LightningModule, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} measures nothing")
 
+    def generator(self) -> torch.Generator | None:
+        """Of a loss's draws: None, the global one, in training.
+
+        In validation one on the CPU, the same for a batch in every epoch and on every device.
+        """
+        return None if self.training else torch.Generator().manual_seed(self.validation_seed)
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Terms of the objective; the one named `loss` is minimised, all are logged."""
         raise NotImplementedError(f"{type(self).__name__} has nothing to train")

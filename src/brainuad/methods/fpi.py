@@ -90,7 +90,4 @@ class FPI(AnomalyDetector):
 
 def paint(detector: AnomalyDetector, corruption: Corruption, batch: Batch) -> Painted:
     """Synthetic anomalies: other ones in every training step, the same in every validation."""
-    generator = None
-    if not detector.training:
-        generator = torch.Generator().manual_seed(detector.validation_seed)
-    return corruption(batch.image, batch.brain_mask, generator)
+    return corruption(batch.image, batch.brain_mask, detector.generator())

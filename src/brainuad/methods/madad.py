@@ -170,9 +170,7 @@ class MADAD(AnomalyDetector):
         count, cells = len(latents.mean), latents.mean.shape[2:]
         here = latents.mean.device
         # Drawn on the device in training; on the CPU in validation, the same for any device.
-        generator = None
-        if not self.training:
-            generator = torch.Generator().manual_seed(self.validation_seed)
+        generator = self.generator()
         where = here if self.training else torch.device("cpu")
         draw = self.draw_mask(count, cells, where, generator=generator)
         noise = torch.randn(2, *latents.mean.shape, generator=generator, device=where).to(here)

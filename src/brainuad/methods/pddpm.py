@@ -96,9 +96,7 @@ class PDDPM(AnomalyDetector):
         x_0 = 2 * batch.image - 1
         count, size, here = len(x_0), x_0.shape[2:], x_0.device
         # Drawn on the device in training; on the CPU in validation, the same for any device.
-        generator = None
-        if not self.training:
-            generator = torch.Generator().manual_seed(self.validation_seed)
+        generator = self.generator()
         where = here if self.training else torch.device("cpu")
         t = torch.randint(len(self.alpha_bar), (count,), generator=generator, device=where).to(here)
         mask = draw_patches(count, size, self.patches, self.on_grid, where, generator).to(here)
