@@ -140,6 +140,9 @@ def results(found: Found, baseline: str) -> pd.DataFrame:
         by_sequence = [(own, members(own)) for _, own in part.groupby("sequence", sort=False)]
         for group in POOLED_GROUPS:
             pooled = pd.concat([own[groups[group]] for own, groups in by_sequence])
+            # A mean over other sequences than the baseline's would be compared with it.
+            seen = part.groupby("method").sequence.nunique()
+            pooled = pooled[pooled.method.map(seen) == part.sequence.nunique()]
             rows += _group(pooled, baseline, cohort, POOLED, group)
     return pd.DataFrame(rows)
 
