@@ -23,7 +23,7 @@ demo: install ## Run the whole pipe on the embedded cohort: train, detect, score
 	$(BIN)/python train.py experiment=madad paths.output_dir=$(RUN) ckpt=last
 
 test: install ## Run all tests (slow ones included)
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90
 
 lint: install ## Check style
 	$(BIN)/ruff check .

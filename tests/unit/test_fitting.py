@@ -10,7 +10,7 @@ from brainuad.data.tiling import VolumeTiling
 from brainuad.errors import InputError
 from brainuad.fitting import fit, measure, resume_point
 from brainuad.methods.residuals import signed
-from brainuad.methods.zscore import ZScore
+from brainuad.methods.zscore import HealthyAtlas, ZScore
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -24,15 +24,18 @@ def test_a_trainer_for_gpus_without_one_is_refused_in_a_line(tmp_path):
 def test_an_atlas_is_measured_not_trained(tiny_cohort, tmp_path):
     tiling = VolumeTiling()
     datamodule = HealthyDataModule(tiny_cohort, "T2w", tiling, tmp_path / "cache", batch_size=2)
-    detector = ZScore(signed, sigma=0, min_std=0.001)
+    detector = ZScore(signed, HealthyAtlas(sigma=0, min_std=0.001))
     measure(detector, datamodule)
     images, masks = zip(*map(load_scan, datamodule.scans["train"]), strict=True)
     brain = torch.stack(masks).all(0)
     # Tiles are kept in half precision.
     expected = torch.stack(images).mean(0)[brain]
-    torch.testing.assert_close(detector.mean[brain], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(detector.atlas.mean[brain], expected, atol=1e-3, rtol=0)
     torch.testing.assert_close(
-        detector.std[brain], torch.stack(images).std(0).clamp_min(0.001)[brain], atol=1e-3, rtol=0
+        detector.atlas.std[brain],
+        torch.stack(images).std(0).clamp_min(0.001)[brain],
+        atol=1e-3,
+        rtol=0,
     )
 
 
