@@ -27,7 +27,7 @@ from brainuad.diffusion.noise import GaussianNoise, Noise
 from brainuad.diffusion.process import add_noise, clean_image, restore
 from brainuad.diffusion.schedule import linear_alpha_bar, sampling_timesteps
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
-from brainuad.methods.draws import mean_and_std
+from brainuad.methods.draws import score_draws
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.types import Batch, Detection
 
@@ -108,11 +108,8 @@ class AnoDDPM(AnomalyDetector):
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The residual of the image that came back, over the draws of the noise."""
-        draws = (
-            (self.residual(image, healthy, brain_mask), healthy)
-            for healthy in self._healthy(2 * image - 1)
-        )
-        found = mean_and_std(draws, self.keeps_draws)
+        healthy = self._healthy(2 * image - 1)
+        found = score_draws(self.residual, image, brain_mask, healthy, self.keeps_draws)
         return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)
 
     def _healthy(self, x_0: Tensor) -> Iterator[Tensor]:

@@ -36,7 +36,6 @@ from brainuad.methods.detector import (
     Residual,
     SchedulerFactory,
 )
-from brainuad.methods.fpi import paint
 from brainuad.types import Batch, Detection
 
 WAYS = ("ensemble", "multi")
@@ -90,7 +89,7 @@ class DISYRE(AnomalyDetector):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective in the module's docstring."""
-        painted = paint(self, self.corruption, batch)
+        painted = self.corruption(batch.image, batch.brain_mask, self.generator())
         change = (painted.image - batch.image).abs().flatten(1).amax(1)
         restored = self.network(painted.image, self.timestep(change))
         return {"loss": (restored - batch.image).square().mean()}

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainuad.data.lesions.contract import Corruption, Painted
+from brainuad.data.lesions.contract import Corruption
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.zscore import HealthyAtlas
 from brainuad.types import Batch, Detection
@@ -77,7 +77,7 @@ class FPI(AnomalyDetector):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The mean cross-entropy in the brain between the predicted share and the painted one."""
-        painted = paint(self, self.corruption, batch)
+        painted = self.corruption(batch.image, batch.brain_mask, self.generator())
         logits = self.logits(painted.image, batch.brain_mask)
         terms = functional.binary_cross_entropy_with_logits(logits, painted.share, reduction="none")
         inside = batch.brain_mask.to(terms.dtype)
@@ -86,8 +86,3 @@ class FPI(AnomalyDetector):
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The predicted share, in [0, 1]."""
         return Detection(self.logits(image, brain_mask).float().sigmoid(), None)
-
-
-def paint(detector: AnomalyDetector, corruption: Corruption, batch: Batch) -> Painted:
-    """Synthetic anomalies: other ones in every training step, the same in every validation."""
-    return corruption(batch.image, batch.brain_mask, detector.generator())

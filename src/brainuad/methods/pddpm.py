@@ -28,7 +28,7 @@ from brainuad.diffusion.patches import draw_patches, grid_masks
 from brainuad.diffusion.process import add_noise
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
-from brainuad.methods.draws import mean_and_std
+from brainuad.methods.draws import score_draws
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.types import Batch, Detection
 
@@ -107,11 +107,8 @@ class PDDPM(AnomalyDetector):
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The residual of the patches put together, over the draws of the noise."""
-        draws = (
-            (self.residual(image, healthy, brain_mask), healthy)
-            for healthy in self._healthy(2 * image - 1)
-        )
-        found = mean_and_std(draws, self.keeps_draws)
+        healthy = self._healthy(2 * image - 1)
+        found = score_draws(self.residual, image, brain_mask, healthy, self.keeps_draws)
         return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)
 
     def _healthy(self, x_0: Tensor) -> Iterator[Tensor]:

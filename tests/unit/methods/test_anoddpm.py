@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from known_network import Known
 
 from brainuad.diffusion.noise import GaussianNoise, SimplexNoise
 from brainuad.diffusion.schedule import linear_alpha_bar
@@ -12,19 +12,6 @@ from brainuad.types import Batch
 
 ALPHA_BAR = linear_alpha_bar(1000)
 SIZE = (8, 12)
-
-
-class Known(nn.Module):
-    """Says what `answer(x_t, t)` says, and remembers what it was asked."""
-
-    def __init__(self, answer):
-        super().__init__()
-        self.answer = answer
-        self.asked = []
-
-    def forward(self, x_t, t):
-        self.asked.append((x_t, t))
-        return self.answer(x_t, t)
 
 
 @pytest.fixture

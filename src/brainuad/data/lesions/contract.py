@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from brainuad.inpainting.holes import drawn
 
@@ -55,3 +56,22 @@ def uniform(
     """A draw a sample, `(B, 1, ...)` with as many axes as the image."""
     draw = drawn(torch.rand, (len(image),), image, generator)
     return (low + (high - low) * draw).reshape(-1, *[1] * (image.ndim - 1))
+
+
+def pixel_grid(image: Tensor) -> Tensor:
+    """Where each pixel of `(B, C, *S)` is, in pixels: `(*S, len(S))` float32."""
+    axes = [torch.arange(n, device=image.device, dtype=torch.float32) for n in image.shape[2:]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def sampled(image: Tensor, position: Tensor, mode: str = "bilinear") -> Tensor:
+    """What lies at other places, 0 outside the image.
+
+    Args:
+        image: `(B, C, *S)` float.
+        position: `(B, *S, len(S))` in pixels.
+        mode: of `grid_sample`.
+    """
+    longest = torch.tensor(image.shape[2:], device=image.device) - 1
+    position = (2 * position / longest.clamp_min(1) - 1).flip(-1)
+    return functional.grid_sample(image, position, mode, align_corners=True)

@@ -5,10 +5,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from brainuad.data.coarse_noise import coarse_noise
-from brainuad.data.lesions.contract import Painted, blend, uniform
+from brainuad.data.lesions.contract import Painted, blend, pixel_grid, sampled, uniform
 from brainuad.data.lesions.shapes import Shape
 from brainuad.inpainting.holes import draw_places, drawn
 
@@ -185,15 +184,12 @@ def from_elsewhere(
     donor, tissue = image.roll(1, 0), brain_mask.roll(1, 0)
     place = draw_places(tissue, drawn(torch.rand, (len(image), 1), image, generator))[:, 0]
     zoom = uniform(*scale, image, generator).reshape(-1, 1, 1)
-    axes = [torch.arange(n, device=image.device, dtype=torch.float32) for n in size]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(size))
+    grid = pixel_grid(image).reshape(-1, len(size))
     weight = share.flatten(1)
     with torch.autocast(image.device.type, enabled=False):
         centre = (weight @ grid / weight.sum(1, keepdim=True).clamp_min(1e-6)).round()
     position = (grid - centre[:, None]) / zoom + place[:, None]
-    longest = torch.tensor(size, device=image.device) - 1
-    position = (2 * position / longest.clamp_min(1) - 1).flip(-1)
     position = position.reshape(len(image), *size, len(size))
-    laid = functional.grid_sample(donor.float(), position, align_corners=True).to(image.dtype)
-    brain = functional.grid_sample(tissue.float(), position, "nearest", align_corners=True)
+    laid = sampled(donor.float(), position).to(image.dtype)
+    brain = sampled(tissue.float(), position, "nearest")
     return laid, brain > 0.5

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from brainuad.data.lesions.contract import Painted, blend, uniform
+from brainuad.data.lesions.contract import Painted, blend, pixel_grid, sampled, uniform
 from brainuad.data.lesions.fillings import draw_shift
 from brainuad.data.lesions.shapes import Ellipsoids
 
@@ -57,15 +56,12 @@ class MassEffect:
 
         used = used.reshape(*used.shape, *[1] * len(size))
         share, which = ((1 - squares).clamp_min(0).square() * used).max(1, keepdim=True)
-        axes = [torch.arange(n, device=image.device, dtype=torch.float32) for n in size]
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        grid = pixel_grid(image)
         centre = centres[torch.arange(batch, device=image.device)[:, None], which.flatten(1)]
         centre = centre.reshape(batch, *size, len(size))
         source = grid + (centre - grid) * (strength * share).movedim(1, -1)
-        longest = torch.tensor(size, device=image.device) - 1
-        source = (2 * source / longest.clamp_min(1) - 1).flip(-1)
-        pushed = functional.grid_sample(image.float(), source, align_corners=True).to(image.dtype)
-        tissue = functional.grid_sample(brain_mask.float(), source, align_corners=True)
+        pushed = sampled(image.float(), source).to(image.dtype)
+        tissue = sampled(brain_mask.float(), source)
         share = share * brain_mask * (tissue > 0.99)
         moved = torch.where(share > 0, pushed + share * shift, image)
         return Painted(blend(image, moved, (share > 0).float()).image, share)
