@@ -18,7 +18,7 @@ EXAMPLE = """examples:
   python -m experiments.benchmark --size small --cohorts embedded --methods intensity strega
   python -m experiments.benchmark --size small --seeds 0 1 2 max_epochs=10
   python -m experiments.benchmark --size full --job 7   # one run of --list, as in an array
-  python -m experiments.benchmark --tables-only
+  python -m experiments.benchmark --tables-only --difficulty
 
 The same command again goes on: finished runs are kept, interrupted ones go on where they were. A
 run that fails is listed at the end, with exit status 3, and does not stop the others.
@@ -56,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     what.add_argument("--list", action="store_true", help="show the runs and their numbers")
     what.add_argument("--job", "--only", type=int, metavar="N", help="do run N alone, no tables")
     what.add_argument("--tables-only", action="store_true", help="train nothing")
+    parser.add_argument(
+        "--difficulty",
+        action="store_true",
+        help="also paint lesions of known size, contrast and place for each model, for the figure",
+    )
     parser.set_defaults(options=options, content=settings)
     parser.usage = "%(prog)s [options] [key=value ...]"
     return run_cli(_main, parser, words)
@@ -82,6 +87,10 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.job is not None:
         return _one(plan, arguments.job)
     failures = [] if arguments.tables_only else _all(plan)
+    if arguments.difficulty:
+        from experiments.benchmark.difficulty import measure
+
+        failures += measure(plan.runs)
     out = arguments.out or (HERE if arguments.size == "small" else HERE / arguments.size)
     try:
         _tables(plan, out)

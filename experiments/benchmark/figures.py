@@ -15,6 +15,7 @@ from brainuad.data.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.files import atomic_path
 from brainuad.reporting.run_folder import read_run
+from experiments.benchmark import difficulty
 from experiments.benchmark.cases import page
 from experiments.benchmark.scores import GAP, ORACLE, POOLED, Found, Scored
 
@@ -31,7 +32,8 @@ FEW = 2 * BINS
 
 
 def write_figures(found: Found, table: pd.DataFrame, settings: dict[str, Any], out: Path) -> None:
-    """Writes PNG and JPEG files: `<cohort>_size`, `_curves`, `_gap` and `cases/`.
+    """Writes PNG and JPEG files: `<cohort>_size`, `_curves`, `_gap`, `cases/`, and `_difficulty`
+    where that was measured.
 
     Args:
         found: of `scores.read_runs`.
@@ -49,6 +51,8 @@ def write_figures(found: Found, table: pd.DataFrame, settings: dict[str, Any], o
         rows = table[(table.cohort == cohort) & (table.group == "all") & (table.metric == GAP)]
         rows = rows[(rows.method != ORACLE) & (rows.sequence != POOLED)]
         _save(_gaps(rows, sequences, styles), out / f"{cohort}_gap.png")
+        if (grid := difficulty.figure(own, sequences)) is not None:
+            _save(grid, out / f"{cohort}_difficulty.png")
         for scored in _first_seeds(own, sequences[0]):
             _cases(scored, part, out / "cases" / f"{cohort}_{scored.run.method}.jpg")
 

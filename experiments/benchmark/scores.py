@@ -25,6 +25,8 @@ SHOWN = (*METRICS.values(), GAP)
 TESTED = ("AP", "Dice")
 """Differences to the baseline are tested in these."""
 
+TESTS = ("difference", "p", "p_holm", "p_least", "verdict")
+
 ORACLE = "oracle_reconstruction"
 POOLED = "all sequences"
 POOLED_GROUPS = ("all", "bright", "iso", "dark")
@@ -144,7 +146,9 @@ def results(found: Found, baseline: str) -> pd.DataFrame:
             seen = part.groupby("method").sequence.nunique()
             pooled = pooled[pooled.method.map(seen) == part.sequence.nunique()]
             rows += _group(pooled, baseline, cohort, POOLED, group)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    # The baseline alone is tested against nothing.
+    return table if "verdict" in table else table.assign(**dict.fromkeys(TESTS))
 
 
 def _group(

@@ -90,7 +90,7 @@ def measure(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
     ranks each makes the whole pass for itself, to the same end.
     """
     datamodule.setup()
-    batches = track(datamodule.train_dataloader(), description="measuring")
+    batches = track(datamodule.measuring_dataloader(), description="measuring")
     detector.measure(Batch(*batch) for batch in batches)
 
 

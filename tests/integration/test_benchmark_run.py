@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+import skimage.io
 import yaml
 from tiny import ROOT, write_tiny_cohort
 
+from brainuad.difficulty import CELLS
 from experiments.benchmark.__main__ import main
 
 pytestmark = pytest.mark.slow
@@ -57,6 +60,18 @@ def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
     assert {"mine_intensity.jpg", "mine_size.png", "mine_curves.png"} <= names
     assert main([*words, "--tables-only"]) == 0
     assert {path: path.read_bytes() for path in before} == before
+
+    # The grid of difficulty: measured once, a figure of it ever after.
+    capfd.readouterr()
+    assert main([*words, "--tables-only", "--difficulty", "--methods", "intensity"]) == 0
+    assert "difficulty: mine/intensity/T2w-0" in capfd.readouterr().out
+    grid = pd.read_csv(folder / "intensity" / "T2w-0" / "difficulty.csv")
+    assert len(grid) == 3 * len(CELLS)
+    assert grid.ap.notna().all()
+    assert main([*words, "--tables-only", "--difficulty", "--methods", "intensity"]) == 0
+    assert "difficulty: " not in capfd.readouterr().out
+    picture = skimage.io.imread(tmp_path / "out" / "figures" / "mine_difficulty.png")
+    assert picture.std() > 10
 
     assert main([*words, "--job", "3"]) == 2
     assert "there is no run 3: the plan has 0 to 2" in capfd.readouterr().err

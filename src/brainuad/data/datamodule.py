@@ -83,6 +83,10 @@ class HealthyDataModule(LightningDataModule):
         """Shuffled, augmented training tiles."""
         return self._loader("train", self.augment, shuffle=True)
 
+    def measuring_dataloader(self) -> EpochLoader:
+        """Training tiles in order, as they are, for `AnomalyDetector.measure`."""
+        return self._loader("train", None, shuffle=False)
+
     def val_dataloader(self) -> EpochLoader:
         """Validation tiles in order, as they are."""
         return self._loader("val", None, shuffle=False)

@@ -67,7 +67,7 @@ class AnomalyDetector(LightningModule, ABC):
         Called before the training, and in place of it where nothing is trained `by_gradient`.
 
         Args:
-            batches: of one epoch, every training tile once, augmented as configured.
+            batches: every training tile once, as it is.
         """
         raise NotImplementedError(f"{type(self).__name__} measures nothing")
 

@@ -1,0 +1,108 @@
+"""Which painted lesions the methods find, by size, contrast and place: measured, and one figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from brainuad.difficulty import CELLS, measure_difficulty
+from brainuad.errors import InputError
+from experiments.benchmark.plan import Run
+from experiments.benchmark.scores import Scored
+from experiments.runs import ROOT
+
+TABLE = "difficulty.csv"
+CELL = ["place", "radius_mm", "contrast"]
+ORDER = pd.MultiIndex.from_tuples(
+    sorted(((c.place, c.radius_mm, c.contrast) for c in CELLS), key=lambda c: (c[0], c[1], c[2])),
+    names=CELL,
+)
+
+
+def measure(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Paints the grid for every finished run with a model of its own that lacks it.
+
+    Only the first seed of each method: the lesions are the same ones for all.
+
+    Returns:
+        (run, reason) of what failed.
+    """
+    failures = []
+    first: dict[tuple[str, str, str], Run] = {}
+    for run in runs:
+        if run.is_finished and run.model_of is None:
+            first.setdefault((run.cohort, run.sequence, run.method), run)
+    for run in first.values():
+        folder = ROOT / run.out
+        if (folder / TABLE).is_file():
+            continue
+        print(f"difficulty: {run.name}", flush=True)
+        try:
+            _, bad = measure_difficulty(folder)
+        except InputError as error:
+            failures.append((run.name, " ".join(str(error).split())))
+            continue
+        failures += [(f"{run.name}, {subject}", reason) for subject, reason in bad]
+    return failures
+
+
+def figure(runs: Sequence[Scored], sequences: Sequence[str]) -> Figure | None:
+    """The mean AP of each cell, a row a method and a panel a sequence; None without any table."""
+    tables = {}
+    for scored in runs:
+        path = scored.folder / TABLE
+        if path.is_file():
+            table = pd.read_csv(path).groupby(CELL).ap.mean().reindex(ORDER)
+            tables.setdefault(scored.run.sequence, {}).setdefault(scored.run.method, table)
+    shown = [sequence for sequence in sequences if sequence in tables]
+    if not shown:
+        return None
+    heights = [0.24 * len(tables[sequence]) for sequence in shown]
+    # In inches: what stands above and below the cells of a panel.
+    above, below = 0.62, 0.52
+    total = sum(heights) + len(shown) * (above + below)
+    drawn = Figure(figsize=(12.5, total))
+    FigureCanvasAgg(drawn)
+    top = total
+    for sequence, height in zip(shown, heights, strict=True):
+        top -= above + height
+        axes = drawn.add_axes((0.09, top / total, 0.9, height / total))
+        _panel(axes, tables[sequence], f"{sequence}: AP of painted lesions")
+        top -= below
+    return drawn
+
+
+def _panel(axes: Axes, tables: dict[str, pd.Series], title: str) -> None:
+    values = np.stack([table.to_numpy(float) for table in tables.values()])
+    axes.imshow(
+        np.ma.masked_invalid(values), cmap=colormaps["cividis"], vmin=0, vmax=1, aspect="auto"
+    )
+    for (row, column), share in np.ndenumerate(values):
+        text = f"{share:.2f}"[1:] if share < 1 else "1.0"
+        colour = "#ffffff" if share < 0.5 else "#000000"
+        axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=7)
+    axes.set_yticks(range(len(tables)), list(tables), fontsize=8)
+    contrasts = [f"{contrast:+g}".replace("-", "−") for *_, contrast in ORDER]
+    axes.set_xticks(range(len(ORDER)), contrasts, fontsize=7)
+    axes.set_xlabel("contrast (share of the brain's range of intensities)", fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    groups: dict[tuple[str, float], list[int]] = {}
+    for column, (place, radius, _) in enumerate(ORDER):
+        groups.setdefault((place, radius), []).append(column)
+    for (place, radius), columns in groups.items():
+        axes.text(
+            float(np.mean(columns)),
+            -0.75,
+            f"{place}, {radius:g} mm",
+            ha="center",
+            va="bottom",
+            fontsize=8,
+        )
+        if columns[0]:
+            axes.axvline(columns[0] - 0.5, color="white", linewidth=3)
+    axes.set_title(title, fontsize=10, pad=18, loc="left")
