@@ -50,17 +50,33 @@ def measure(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return failures
 
 
-def figure(runs: Sequence[Scored], sequences: Sequence[str]) -> Figure | None:
-    """The mean AP of each cell, a row a method and a panel a sequence; None without any table."""
-    tables = {}
+def joined(runs: Sequence[Scored]) -> pd.DataFrame:
+    """The runs' tables, of those that have one, as one table; a row a painted lesion and run."""
+    parts = []
     for scored in runs:
         path = scored.folder / TABLE
         if path.is_file():
-            table = pd.read_csv(path).groupby(CELL).ap.mean().reindex(ORDER)
-            tables.setdefault(scored.run.sequence, {}).setdefault(scored.run.method, table)
-    shown = [sequence for sequence in sequences if sequence in tables]
-    if not shown:
+            run, part = scored.run, pd.read_csv(path)
+            for place, key in enumerate(("cohort", "sequence", "method", "seed")):
+                part = part.drop(columns=key, errors="ignore")
+                part.insert(place, key, getattr(run, key))
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def figure(runs: Sequence[Scored], sequences: Sequence[str]) -> Figure | None:
+    """The mean AP of each cell, a row a method and a panel a sequence; None without any table."""
+    table = joined(runs)
+    if table.empty:
         return None
+    tables = {
+        sequence: {
+            method: part.groupby(CELL).ap.mean().reindex(ORDER)
+            for method, part in own.groupby("method", sort=False)
+        }
+        for sequence, own in table.groupby("sequence", sort=False)
+    }
+    shown = [sequence for sequence in sequences if sequence in tables]
     heights = [0.24 * len(tables[sequence]) for sequence in shown]
     # In inches: what stands above and below the cells of a panel.
     above, below = 0.62, 0.52

@@ -12,6 +12,7 @@ import pandas as pd
 from brainuad.files import write_json, write_text
 from brainuad.reporting.compare import SIGNIFICANT
 from brainuad.reporting.tables import to_markdown
+from experiments.benchmark import difficulty
 from experiments.benchmark.bars import bars
 from experiments.benchmark.scores import (
     BEATS,
@@ -78,9 +79,9 @@ def write_tables(found: Found, table: pd.DataFrame, settings: dict[str, Any], ou
     write_text(out / "costs.csv", _csv(spent))
     write_text(out / "costs.md", _costs(spent))
     write_json(out / "runs.json", provenance(found.runs))
-    difficulty = _difficulty(found)
-    if not difficulty.empty:
-        write_text(out / "difficulty.csv", _csv(difficulty))
+    grid = difficulty.joined(found.runs)
+    if not grid.empty:
+        write_text(out / difficulty.TABLE, _csv(grid))
 
 
 def _failing(table: pd.DataFrame, baseline: str) -> str:
@@ -194,21 +195,6 @@ def _costs(spent: pd.DataFrame) -> str:
 def _number(values: pd.Series, style: str) -> str:
     known = pd.to_numeric(values).dropna()
     return f"{known.mean():{style}}" if len(known) else "–"
-
-
-def _difficulty(found: Found) -> pd.DataFrame:
-    """The runs' `difficulty.csv`, where they have one, as one table."""
-    parts = []
-    for scored in found.runs:
-        path = scored.folder / "difficulty.csv"
-        if path.is_file():
-            run = scored.run
-            part = pd.read_csv(path)
-            for place, key in enumerate(("cohort", "sequence", "method", "seed")):
-                part = part.drop(columns=key, errors="ignore")
-                part.insert(place, key, getattr(run, key))
-            parts.append(part)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _csv(table: pd.DataFrame) -> str:
