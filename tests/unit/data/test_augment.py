@@ -12,6 +12,7 @@ NEUTRAL = {
     "brightness": 1.0,
     "contrast": 1.0,
     "flip": 0.0,
+    "warp": 0.0,
 }
 
 
@@ -75,3 +76,40 @@ def test_flip():
     image[0, 6] = 0.9
     moved, _ = Augment(flip_axis=0).apply(image, image > 0, NEUTRAL | {"flip": 1.0})
     assert torch.equal(moved, image.flip(1))
+
+
+def test_a_warp_moves_edges_by_about_its_size_and_keeps_what_is_even():
+    image = torch.full((1, 40, 40, 40), 0.2)
+    image[:, 20:] = 0.8
+    augment = Augment(probability=1, rotation_deg=0, translation=0, warp=1.5, warp_cells=3)
+    shifts = []
+    for seed in range(30):
+        drawn = augment.draw(torch.Generator().manual_seed(seed))
+        moved, mask = augment.apply(image, image > 0, NEUTRAL | {"warp": drawn["warp"]})
+        again, _ = augment.apply(image, image > 0, NEUTRAL | {"warp": drawn["warp"]})
+        assert torch.equal(moved, again)
+        inside = moved[:, 8:-8, 8:-8, 8:-8]
+        assert inside.min() >= 0.2 - 1e-5
+        assert inside.max() <= 0.8 + 1e-5
+        assert mask[:, 8:-8, 8:-8, 8:-8].all()
+        # Where the edge lies in the middle, where a node is: by the share of bright voxels.
+        shifts.append(((moved[0, :, 20, 20] - 0.2).sum() / 0.6 - 20).item())
+    assert torch.tensor(shifts).std().item() == pytest.approx(1.5, rel=0.35)
+
+
+def test_without_a_warp_the_draws_are_what_they_were():
+    seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
+    plain, warped = (Augment(warp=warp).draw(s) for warp, s in zip((0, 1), seeds, strict=True))
+    assert {**warped, "warp": 0.0} == plain
+
+
+def test_volumes_are_flipped_and_scaled_but_not_turned():
+    image = torch.rand(1, 6, 5, 4) * 0.5
+    brain = image > 0
+    moved, mask = Augment().apply(image, brain, NEUTRAL | {"flip": 0.0, "brightness": 1.1})
+    torch.testing.assert_close(moved, image * 1.1)
+    moved, mask = Augment(flip_axis=0).apply(image, brain, NEUTRAL | {"flip": 1.0})
+    assert torch.equal(moved, image.flip(1))
+    assert torch.equal(mask, brain.flip(1))
+    with pytest.raises(ValueError, match="only slices"):
+        Augment().apply(image, brain, NEUTRAL | {"angle": 0.1})
