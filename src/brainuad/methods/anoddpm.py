@@ -28,6 +28,7 @@ from brainuad.diffusion.process import add_noise, clean_image, restore
 from brainuad.diffusion.schedule import linear_alpha_bar, sampling_timesteps
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
 from brainuad.methods.draws import score_draws
+from brainuad.methods.residuals import bind
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.types import Batch, Detection
 
@@ -52,7 +53,7 @@ class AnoDDPM(AnomalyDetector):
             mean, the uncertainty their standard deviation.
 
     Raises:
-        ValueError: an option is out of range.
+        ValueError: an option is out of range, or the residual takes what the method does not have.
     """
 
     alpha_bar: Tensor
@@ -81,7 +82,7 @@ class AnoDDPM(AnomalyDetector):
         if n_samples < 1 or not 0 <= eta <= 1:
             raise ValueError(f"n_samples is {n_samples}, eta {eta}; use 1 or more and 0 to 1")
         self.network = network
-        self.residual = residual
+        self.residual = bind(residual, draws=n_samples > 1)
         self.noise = noise or GaussianNoise()
         self.max_timestep = max_timestep
         steps = sampling_timesteps(start, start if sampling_steps is None else sampling_steps)

@@ -36,6 +36,7 @@ from brainuad.methods.detector import (
     Residual,
     SchedulerFactory,
 )
+from brainuad.methods.residuals import bind
 from brainuad.types import Batch, Detection
 
 WAYS = ("ensemble", "multi")
@@ -70,7 +71,7 @@ class DISYRE(AnomalyDetector):
         way: str = "ensemble",
     ) -> None:
         super().__init__(optimizer, scheduler)
-        self.residual = residual
+        self.residual = bind(residual)
         if way not in WAYS:
             raise ValueError(f"way is '{way}'; use one of {', '.join(WAYS)}")
         if not 1 <= sampling_steps <= num_timesteps:

@@ -29,6 +29,7 @@ from brainuad.diffusion.process import add_noise
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
 from brainuad.methods.draws import score_draws
+from brainuad.methods.residuals import bind
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.types import Batch, Detection
 
@@ -52,7 +53,7 @@ class PDDPM(AnomalyDetector):
         chunk: at most so many noised images go through the network at once.
 
     Raises:
-        ValueError: an option is out of range.
+        ValueError: an option is out of range, or the residual takes what the method does not have.
     """
 
     alpha_bar: Tensor
@@ -80,7 +81,7 @@ class PDDPM(AnomalyDetector):
                 f"n_samples is {n_samples}, chunk {chunk}, patches {patches}; use 1 or more"
             )
         self.network = network
-        self.residual = residual
+        self.residual = bind(residual, draws=n_samples > 1)
         self.noise = noise or GaussianNoise()
         self.test_timestep = test_timestep
         self.patches = tuple(patches)

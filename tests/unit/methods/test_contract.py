@@ -26,8 +26,8 @@ RECONSTRUCTING = [
     if "- residual:" in path.read_text()
 ]
 LACKING = {
-    "perceptual": ("zscore", "asymmetry", "autopaint"),
-    "mahalanobis": ("zscore", "asymmetry", "autopaint", "autoencoder"),
+    "perceptual": (*("zscore", "asymmetry", "autopaint", "dae", "disyre", "anoddpm", "pddpm"),),
+    "mahalanobis": ("zscore", "asymmetry", "autopaint", "autoencoder", "dae", "disyre"),
 }
 """Methods without an encoder, or without draws. AutoPaint's encoder is that of a first stage."""
 
