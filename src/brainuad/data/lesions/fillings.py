@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from brainuad.data.coarse_noise import coarse_noise
-from brainuad.data.lesions.contract import Painted, blend, pixel_grid, sampled, uniform
+from brainuad.data.lesions.contract import (
+    Painted,
+    blend,
+    kth_smallest,
+    pixel_grid,
+    sampled,
+    uniform,
+)
 from brainuad.data.lesions.shapes import Shape
 from brainuad.inpainting.holes import draw_places, drawn
 
@@ -152,10 +159,12 @@ def draw_shift(
     """A signed change of intensity for each sample, `(B, C, 1, ...)`; see `IntensityShift`."""
     size = uniform(*contrast, image, generator)
     brighter = uniform(0, 1, image, generator) < bright
-    flat = image.flatten(2).masked_fill(~brain_mask.flatten(2), torch.inf).sort(2).values
-    last = (brain_mask.flatten(1).sum(1) - 1).clamp_min(0)
-    ends = [(last * part).round().long()[:, None, None] for part in (0.02, 0.98)]
-    low, high = (flat.gather(2, end.expand(*image.shape[:2], 1)) for end in ends)
+    flat = image.flatten(2).masked_fill(~brain_mask.flatten(2), torch.inf).flatten(0, 1)
+    last = (brain_mask.flatten(1).sum(1) - 1).clamp_min(0).repeat_interleave(image.shape[1])
+    low, high = (
+        kth_smallest(flat, (last * part).round().long() + 1).reshape(*image.shape[:2], 1)
+        for part in (0.02, 0.98)
+    )
     # An empty brain has no range, and nothing is painted into it.
     reach = torch.where(brain_mask.flatten(1).any(1)[:, None, None], high - low, 0)
     return torch.where(brighter, size, -size) * reach.reshape(*reach.shape[:2], *size.shape[2:])

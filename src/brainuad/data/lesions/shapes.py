@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from brainuad.data.lesions.contract import kth_smallest
 from brainuad.inpainting.holes import (
     Region,
     Spacing,
@@ -134,7 +135,7 @@ class Blobs:
         field = field.masked_fill(~brain_mask.flatten(1), -1)
         ball = torch.pi * radius**2 if dims == 2 else 4 / 3 * torch.pi * radius**3
         count = (ball / pixel.prod()).round().long().clamp(1, field.shape[1])
-        least = field.sort(1, descending=True).values.gather(1, count[:, None] - 1)
+        least = kth_smallest(field, field.shape[1] - count + 1)[:, None]
         inside = (field >= least) & room.flatten(1).any(1, keepdim=True)
         return inside.reshape(brain_mask.shape) & brain_mask
 
