@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from brainuad.errors import InputError
+
 PLANES = {"sagittal": 1, "coronal": 2, "axial": 3}
 """The axis of a `(C, D, H, W)` RAS volume that a slice of each plane fixes."""
 
@@ -139,9 +141,12 @@ class VolumeTiling:
         size: depth, height and width of a fixed frame in voxels, in which the volume is centred:
             padded with zeros where it is smaller, covered by several frames, averaged where they
             overlap, where it is larger. None gives each volume as it is.
+        whole: refuse volumes that are larger than the frame: for methods that know each place,
+            whose frames of one volume would all be taken for the same place.
     """
 
     size: tuple[int, int, int] | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.size is not None and (len(self.size) != 3 or min(self.size) < 1):
@@ -153,8 +158,18 @@ class VolumeTiling:
         return 0
 
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """`(C, D, H, W)` to `(N, C, *size)`, N = 1 where a frame holds it all; see `Tiling`."""
+        """`(C, D, H, W)` to `(N, C, *size)`, N = 1 where a frame holds it all; see `Tiling`.
+
+        Raises:
+            InputError: it does not, and `whole` is asked for.
+        """
         size = self.size or volume.shape[1:]
+        if self.whole and any(a > b for a, b in zip(volume.shape[1:], size, strict=True)):
+            given, own = (" x ".join(map(str, shape)) for shape in (volume.shape[1:], size))
+            raise InputError(
+                f"a scan of {given} voxels does not fit into the frame of {own}; prepare it on the "
+                "grid of the training scans, or train with a larger tiling.size"
+            )
         starts = [
             _offsets(length, frame) for length, frame in zip(volume.shape[1:], size, strict=True)
         ]

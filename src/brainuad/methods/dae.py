@@ -9,6 +9,12 @@ With healthy images x, brain masks m and noise n drawn on a coarse grid (`coarse
 At test time nothing is noised: the map is |x - f(x)|. A lesion looks like noise and goes; what is
 healthy comes through the U-Net's skips. Its chain after that is `postprocess=dae`.
 
+With a healthy atlas (`experiment=dae_3d`, ours) the network works on registered volumes, sees
+beside the image how many healthy standard deviations each voxel is from the healthy mean at its
+place, and says what to add to the image: f(y) = y + g(y, (y - mean) / std). A slow change of
+brightness that a slice alone could explain by anatomy is then told by its place, and an
+iso-intense lesion by what should be there.
+
 Differs from the released code: one sequence in place of four stacked; the mask is the brain's, not
 where the intensities' sum is over 0.01; intensities are clipped to [0, 1] at a high percentile
 where the code divides by the 99th and does not clip; the learning rate is set by the cohort's
@@ -16,7 +22,7 @@ epochs unless `trainer.limit_train_batches` makes them the code's 32 steps, as `
 does; in validation the noise is the same in every epoch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -27,6 +33,7 @@ from brainuad.methods.detector import (
     Residual,
     SchedulerFactory,
 )
+from brainuad.methods.zscore import HealthyAtlas
 from brainuad.types import Batch
 
 
@@ -34,12 +41,13 @@ class DAE(ReconstructionDetector):
     """Denoising autoencoder, on slices or on volumes.
 
     Args:
-        network: from `(B, C, *S)` to the same shape.
+        network: from `(B, C, *S)` to the same shape; from `(B, 2 C, *S)` with an atlas.
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is Adam (AMSGrad) with 1e-4 and a weight decay of 1e-5.
         scheduler: factory or None.
         cells: of the noise's grid, one number or one an axis.
         sigma: the noise's standard deviation at the grid's nodes, of intensities in [0, 1].
+        atlas: of the training scans, for volumes on one grid; None for the image alone.
     """
 
     def __init__(
@@ -50,20 +58,34 @@ class DAE(ReconstructionDetector):
         scheduler: SchedulerFactory | None = None,
         cells: int | Sequence[int] = 16,
         sigma: float = 0.2,
+        atlas: HealthyAtlas | None = None,
     ) -> None:
         super().__init__(residual, optimizer, scheduler)
         self.network = network
         self.cells = cells
         self.sigma = sigma
+        self.atlas = atlas
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is an atlas."""
+        return self.atlas is not None
+
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """The atlas, where there is one."""
+        if self.atlas is not None:
+            self.atlas.measure(batches)
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """What is left of an image to which nothing was added."""
-        return self.network(image)
+        if self.atlas is None:
+            return self.network(image)
+        return image + self.network(self.atlas.beside(image, brain_mask))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The squared error in the brain over all pixels; in validation with noise of its own."""
         image, brain_mask = batch
         generator = self.generator()
         noise = coarse_noise(image, brain_mask, self.cells, self.sigma, generator)
-        error = (self.network(image + noise) - image) * brain_mask
+        error = (self.reconstruct(image + noise, brain_mask) - image) * brain_mask
         return {"loss": error.float().square().mean()}

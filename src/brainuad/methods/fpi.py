@@ -19,7 +19,6 @@ height; a UNet in place of the wide residual encoder and decoder; the loss is ov
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,9 +26,6 @@ from brainuad.data.lesions.contract import Corruption
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.zscore import HealthyAtlas
 from brainuad.types import Batch, Detection
-
-MOST_STD = 5.0
-"""Standard deviations from which on the network sees no difference."""
 
 
 class FPI(AnomalyDetector):
@@ -70,9 +66,7 @@ class FPI(AnomalyDetector):
     def logits(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """`(B, C, *S)` to `(B, 1, *S)`."""
         if self.atlas is not None:
-            mean, std = self.atlas.at(image)
-            distance = ((image - mean) / (MOST_STD * std)).clamp(-1, 1)
-            image = torch.cat([image, torch.where(brain_mask, distance, 0)], 1)
+            image = self.atlas.beside(image, brain_mask)
         return self.network(image).mean(1, keepdim=True)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -28,6 +28,9 @@ from brainuad.methods.detector import ReconstructionDetector
 from brainuad.methods.residuals import Residual
 from brainuad.types import Batch, Detection
 
+MOST_STD = 5.0
+"""Standard deviations from which on a network beside the atlas sees no difference."""
+
 
 class HealthyAtlas(nn.Module):
     """Mean and standard deviation of healthy scans at every voxel of one grid.
@@ -105,6 +108,21 @@ class HealthyAtlas(nn.Module):
                 f"{own or 'none yet'}; prepare it as the training scans were"
             )
         return self.mean.expand_as(image), self.std.expand_as(image)
+
+    def beside(self, image: Tensor, brain_mask: Tensor) -> Tensor:
+        """The image and how far it is from the healthy mean, for networks that see both.
+
+        Args:
+            image: `(B, C, D, H, W)`.
+            brain_mask: `(B, 1, D, H, W)` bool.
+
+        Returns:
+            `(B, 2 C, D, H, W)`; the distance in units of `MOST_STD` standard deviations, in
+            [-1, 1], 0 outside the brain.
+        """
+        mean, std = self.at(image)
+        distance = ((image - mean) / (MOST_STD * std)).clamp(-1, 1)
+        return torch.cat([image, torch.where(brain_mask, distance, 0)], 1)
 
     def _smooth(self, part: Tensor) -> Tensor:
         if self.sigma == 0:

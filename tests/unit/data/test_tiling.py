@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainuad.data.tiling import PLANES, PlanesTiling, SliceTiling, VolumeTiling
+from brainuad.errors import InputError
 
 lengths = st.integers(1, 13)
 
@@ -108,3 +109,11 @@ def test_bad_arguments_are_refused(plane, size):
 def test_a_volume_frame_needs_three_lengths():
     with pytest.raises(ValueError, match="depth, height and width"):
         VolumeTiling((4, 4))
+
+
+def test_a_volume_that_has_to_be_whole_is_not_cut():
+    tiling = VolumeTiling((6, 8, 5), whole=True)
+    tiles, _ = tiling.split(torch.rand(1, 6, 7, 5))
+    assert tiles.shape == (1, 1, 6, 8, 5)
+    with pytest.raises(InputError, match="6 x 9 x 5 voxels does not fit into the frame of 6 x 8"):
+        tiling.split(torch.rand(1, 6, 9, 5))

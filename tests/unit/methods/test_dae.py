@@ -7,6 +7,7 @@ from torch import nn
 from brainuad.data.coarse_noise import coarse_noise
 from brainuad.methods.dae import DAE
 from brainuad.methods.residuals import signed
+from brainuad.methods.zscore import MOST_STD, HealthyAtlas
 from brainuad.types import Batch
 
 
@@ -79,3 +80,23 @@ def test_nothing_is_noised_at_detection(batch):
     assert torch.equal(network.asked[0], batch.image)
     inside = found.anomaly_map[batch.brain_mask]
     assert inside.tolist() == pytest.approx([0.1] * len(inside), abs=1e-6)
+
+
+def test_beside_an_atlas_the_network_adds_to_the_image_what_is_missing():
+    """Of 0.3 and 0.5 the mean is 0.4 and the deviation sqrt(0.02)."""
+    brain = torch.ones(2, 1, 4, 4, 4, dtype=torch.bool)
+    healthy = torch.full(brain.shape, 0.3)
+    healthy[1] = 0.5
+    # What is asked for is the way back to the mean: minus the distance, in intensities.
+    network = Known(lambda seen: -seen[:, 1:] * MOST_STD * 0.02**0.5)
+    detector = DAE(network, signed, sigma=0.1, atlas=HealthyAtlas(sigma=0, min_count=2))
+    assert detector.measures
+    assert not DAE(network, signed).measures
+    detector.measure([Batch(healthy, brain)])
+    image = torch.full(brain.shape, 0.6)[:1]
+    found = detector.detect(image, brain[:1])
+    assert network.asked[-1].shape == (1, 2, 4, 4, 4)
+    torch.testing.assert_close(found.reconstruction, torch.full(image.shape, 0.4))
+    torch.testing.assert_close(found.anomaly_map, torch.full(image.shape, 0.2))
+    # In training the noise is in both, and what it is compared with is the image without it.
+    assert detector.loss(Batch(healthy, brain))["loss"].item() == pytest.approx(0.01, abs=1e-6)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from brainuad.data.lesions.contract import Painted
-from brainuad.methods.fpi import FPI, MOST_STD
-from brainuad.methods.zscore import HealthyAtlas
+from brainuad.methods.fpi import FPI
+from brainuad.methods.zscore import MOST_STD, HealthyAtlas
 from brainuad.types import Batch
 
 BATCH = Batch(torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4, dtype=torch.bool))
