@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brainuad.errors import InputError, PartialFailure, Stopped
+from brainuad.kept_memory import keep_memory
 
 FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
 BAD_INPUT, SOME_FAILED, STOPPED = 2, 3, 143
@@ -79,6 +80,7 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
 
 
 def _guard(function: Callable[[], int], debug: bool) -> int:
+    keep_memory()
     try:
         return function()
     except KeyboardInterrupt:
