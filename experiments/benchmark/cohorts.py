@@ -1,4 +1,7 @@
-"""The benchmark's cohorts of real scans, made from the folder that BRAINUAD_REAL_DATA names."""
+"""The benchmark's cohorts that are made: of real scans, and of more synthetic brains.
+
+The real ones come from the folder that BRAINUAD_REAL_DATA names.
+"""
 
 import csv
 import os
@@ -14,6 +17,7 @@ from scipy import ndimage
 
 from brainuad.data.manifest import MANIFEST
 from brainuad.data.nifti import read_volume, write_volume
+from brainuad.data.phantom import write_phantom_cohort
 from brainuad.files import lock
 from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
@@ -61,6 +65,24 @@ def real_t1(real: Path, folder: Path) -> Path:
             return fill(image, inside, carried(shape, brain, inside), rng)
 
         return with_real_lesions(deal(prepare(real, out, JOBS, paint), 0), real, out)
+
+
+def second_sample(real: Path, folder: Path) -> Path:
+    """Synthetic brains of another seed, twice as many to test as the embedded cohort's.
+
+    Args:
+        real: not used.
+        folder: of the benchmark's cohorts.
+
+    Returns:
+        The cohort folder.
+    """
+    out = folder / "second_sample"
+    with lock(out):
+        if not (out / MANIFEST).is_file():
+            counts = {"train": 0, "val": 0, "test": 12, "tumour": 32, "ms": 16, "stroke": 32}
+            write_phantom_cohort(out, seed=1, jobs=JOBS, **counts)
+    return out
 
 
 def _level(affine: np.ndarray) -> slice:
@@ -170,5 +192,6 @@ MAKERS: dict[str, Callable[[Path, Path], Path]] = {
     "real_t1": real_t1,
     "real_cases": real_cases,
     "elderly": elderly,
+    "second_sample": second_sample,
 }
 """The functions that `settings.yaml` may name as `prepare`."""

@@ -182,7 +182,7 @@ def cohort_folder(
     """
     if not run.prepare:
         return None
-    return makers[run.prepare](Path(os.environ[REAL_DATA]), ROOT / folder / "cohorts")
+    return makers[run.prepare](Path(os.environ.get(REAL_DATA, "")), ROOT / folder / "cohorts")
 
 
 def _chosen(kind: str, names: Sequence[str], known: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _chosen(kind: str, names: Sequence[str], known: dict[str, Any]) -> dict[str,
 
 def _lacking(cohort: dict[str, Any]) -> str:
     """What a cohort needs and is not here."""
-    if cohort.get("prepare") and not os.environ.get(REAL_DATA):
+    if cohort.get("real") and not os.environ.get(REAL_DATA):
         return f"{REAL_DATA} is not set to the folder of real scans"
     needs = cohort.get("needs")
     if needs and not (ROOT / needs).exists():

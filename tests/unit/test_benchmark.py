@@ -55,7 +55,7 @@ def settings():
                 "methods": {"good": {"small": ["a=4"]}},
             },
             "absent": {"title": "Absent", "sequences": ["T2w"], "needs": "no/such/folder"},
-            "real": {"title": "Real", "sequences": ["T2w"], "prepare": "real_t1"},
+            "real": {"title": "Real", "sequences": ["T2w"], "prepare": "real_t1", "real": True},
         },
     }
 
