@@ -4,9 +4,10 @@
 
 runs each variant in a process of its own, in turn, and writes `madad_step.json` beside this file.
 `plain` follows the description of the released code: the encoder in every step, masks drawn slice
-by slice in Python, fp32, AdamW as it comes; detection of every slice of the volume, empty ones
-included. Network and autoencoder are the same for all variants, untrained; every cell is moved and
-every slice decoded twice (`mask_threshold` above 1), which is the slowest case of ours.
+by slice in Python, fp32, AdamW and the memory of the process as they come; detection of every slice
+of the volume, empty ones included. Network and autoencoder are the same for all variants,
+untrained; every cell is moved and every slice decoded twice (`mask_threshold` above 1), which is
+the slowest case of ours.
 
 On a CUDA device the size is L behind the public autoencoder; on a CPU XS behind a small one with
 the same latent of 4 x 32 x 32, because there the public one alone takes seconds a slice.
@@ -35,6 +36,7 @@ from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES
 from brainuad.instantiate import instantiate
+from brainuad.kept_memory import keep_memory
 from brainuad.methods.madad import MADAD
 from brainuad.networks.layout import channels_last
 
@@ -95,6 +97,7 @@ def measure(job: str, name: str, arguments: argparse.Namespace) -> dict[str, flo
     torch.manual_seed(0)
     detector = build(arguments.size)
     if name != "plain":
+        keep_memory()
         channels_last(detector)
     half = torch.autocast(DEVICE, torch.bfloat16) if name == "ours" else nullcontext()
     image, brain_mask = volume(arguments.slices)
