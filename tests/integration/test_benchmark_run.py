@@ -1,7 +1,9 @@
 """The benchmark's command on a tiny cohort: one job of an array, the rest, and tables again."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import skimage.io
 import yaml
 from tiny import ROOT, write_tiny_cohort
 
+from brainuad.data.manifest import write_cohort
 from brainuad.difficulty import CELLS
 from experiments.benchmark.__main__ import main
 
@@ -77,3 +80,30 @@ def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
     assert "there is no run 3: the plan has 0 to 2" in capfd.readouterr().err
     assert main([*words, "--list"]) == 0
     assert "   1  finished  mine/intensity_raw/T2w-0" in capfd.readouterr().out
+
+
+def test_a_model_meets_other_scans_with_the_threshold_it_knows(tmp_path, run):
+    write_tiny_cohort(tmp_path / "cohort", sick=1)
+    trained, out = tmp_path / "trained", tmp_path / "out"
+    source = f"data.source={tmp_path / 'cohort'}"
+    done = run(
+        *("train.py", "experiment=intensity", "data=folder", source, "data.sequence=T2w"),
+        *(f"paths.output_dir={trained}", "controls=none"),
+    )
+    assert done.returncode == 0, done.stderr
+    others = write_tiny_cohort(tmp_path / "other", train=0, val=0).scans
+    others = [replace(scan, subject=f"new{scan.subject}") for scan in others]
+    write_cohort(tmp_path / "other", others, {"name": "other"})
+    command = [sys.executable, "-m", "experiments.benchmark.transfer", str(trained)]
+    command += [str(tmp_path / "other"), str(out), "name=intensity", "controls=none"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        json.loads((folder / "summary.json").read_text())["thresholds"]["intensity"]
+        for folder in (trained, out)
+    )
+    assert before == pytest.approx(after)
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores.subject) - {"(pooled)"} == {scan.subject for scan in others}
+    assert scores[(scores.metric == "dice") & (scores.threshold == "healthy")].value.max() == 1
+    assert (out / "report.html").is_file()
