@@ -31,6 +31,7 @@ class Run:
         options: of the run, `key=value`.
         prepare: the function of `cohorts.py` that makes its cohort; empty for none.
         model_of: the run whose model is tested here; None to train one.
+        trained_as: the run whose model is scored here in another way; None to train one.
     """
 
     cohort: str
@@ -43,6 +44,7 @@ class Run:
     options: tuple[str, ...]
     prepare: str = ""
     model_of: Path | None = None
+    trained_as: Path | None = None
 
     @property
     def name(self) -> str:
@@ -59,8 +61,17 @@ class Run:
 
         Args:
             source: its cohort folder, where it is a prepared one.
+
+        Raises:
+            InputError: another method's model is to be scored, and is not there yet.
         """
         given = [] if source is None else [f"data.source={source}"]
+        if self.trained_as is not None:
+            if not finished(ROOT / self.trained_as):
+                raise InputError(
+                    f"{self.trained_as}: is not finished, and its model is scored here"
+                )
+            given.append(f"ckpt={self.trained_as / 'checkpoints' / 'last.ckpt'}")
         return train_command(
             self.experiment, self.out, self.sequence, self.seed, [*given, *self.options]
         )
@@ -153,6 +164,7 @@ def make_plan(
             for seed in all_seeds if learns else all_seeds[:1]:
                 place = Path(method) / f"{sequence}-{seed}"
                 trained = cohort.get("models_of")
+                other = None if trained else line.get("of")
                 runs.append(
                     Run(
                         name,
@@ -165,6 +177,7 @@ def make_plan(
                         (f"name={method}", "controls=none", *words),
                         cohort.get("prepare", ""),
                         folder / trained / place if trained else None,
+                        folder / name / other / place.name if other else None,
                     )
                 )
     return Plan(tuple(runs), skipped, settings, folder)

@@ -227,7 +227,7 @@ def costs(runs: Sequence[Scored]) -> pd.DataFrame:
                 "experiment": run.experiment,
                 "epochs": (config.get("trainer") or {}).get("max_epochs") if run.learns else None,
                 "parameters": record.get("parameters"),
-                "training_s": record.get("fit_s") if run.learns else None,
+                "training_s": _training(scored),
                 "volume_s": record.get("wall_time_per_volume_s"),
                 "peak_memory_mib": None if peak is None else peak / 2**20,
                 "device": record.get("device"),
@@ -235,6 +235,14 @@ def costs(runs: Sequence[Scored]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _training(scored: Scored) -> float | None:
+    """Seconds; of the other run where its model is scored in another way."""
+    run, record = scored.run, scored.provenance
+    if run.trained_as is not None and (ROOT / run.trained_as / "provenance.json").is_file():
+        record = Scored(run, ROOT / run.trained_as).provenance
+    return record.get("fit_s") if run.learns else None
 
 
 def provenance(runs: Sequence[Scored]) -> list[dict[str, Any]]:

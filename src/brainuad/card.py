@@ -6,8 +6,8 @@ from typing import Any
 
 from brainuad.data.manifest import Cohort
 
-RESULT_KEYS = ("name", "seed", "data", "input", "model", "tiling", "datamodule")
-"""What must agree between a checkpoint and the run that resumes from it."""
+RESULT_KEYS = ("seed", "data", "input", "model", "tiling", "datamodule")
+"""What must agree between a checkpoint and the run that resumes from it, under whatever name."""
 
 NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
 """What may differ within: none of it changes a result."""
