@@ -165,12 +165,13 @@ def _command(run: Run, plan: Plan) -> list[str]:
 
 def _tables(plan: Plan, out: Path) -> None:
     from experiments.benchmark.figures import write_figures
-    from experiments.benchmark.scores import read_runs, results
+    from experiments.benchmark.scores import pooled, read_runs, results
     from experiments.benchmark.tables import write_tables
 
     found = read_runs(plan.runs)
     if not found.runs:
         raise InputError(f"no run of {len(plan.runs)} is finished: train some first (--list)")
+    found = pooled(found, plan.settings["cohorts"])
     table = results(found, plan.settings["baseline"])
     write_tables(found, table, plan.settings, out)
     write_figures(found, table, plan.settings, out / "figures")

@@ -8,7 +8,7 @@ import pandas as pd
 from brainuad.reporting.tables import to_markdown
 from experiments.benchmark.scores import BEATS, BELOW, GAP, POOLED, TESTED, TOO_FEW
 
-COHORTS = ("embedded", "second_sample")
+COHORTS = ("embedded", "second_sample", "both_samples")
 DICE, MOST_GAP = 0.55, 0.10
 """Of T2w tumours at the healthy threshold, and the optimism gap there."""
 

@@ -68,9 +68,7 @@ class Run:
         given = [] if source is None else [f"data.source={source}"]
         if self.trained_as is not None:
             if not finished(ROOT / self.trained_as):
-                raise InputError(
-                    f"{self.trained_as}: is not finished, and its model is scored here"
-                )
+                raise InputError(f"{self.trained_as}: not finished, and its model is scored here")
             given.append(f"ckpt={self.trained_as / 'checkpoints' / 'last.ckpt'}")
         return train_command(
             self.experiment, self.out, self.sequence, self.seed, [*given, *self.options]
@@ -141,12 +139,14 @@ def make_plan(
     """
     of_size = _chosen("size", [size], settings["sizes"])[size]
     folder = _relative(folder or Path(of_size["runs"]))
-    known = {s for cohort in settings["cohorts"].values() for s in cohort["sequences"]}
+    known = {s for cohort in settings["cohorts"].values() for s in cohort.get("sequences", ())}
     wanted = _chosen("sequence", sequences, dict.fromkeys(sorted(known)))
     chosen_methods = _chosen("method", methods, settings["methods"])
     chosen = _chosen("cohort", cohorts, settings["cohorts"])
     runs, skipped = [], {}
     for name, cohort in chosen.items():
+        if "pool" in cohort:
+            continue
         read = only_read and (ROOT / folder / name).is_dir()
         if (reason := _lacking(cohort)) and not read:
             skipped[name] = reason

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,23 @@ def read_runs(runs: Iterable[Run]) -> Found:
         pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=empty),
         pd.concat(healthy, ignore_index=True) if healthy else pd.DataFrame(columns=empty),
     )
+
+
+def pooled(found: Found, cohorts: dict[str, Any]) -> Found:
+    """With the subjects of several cohorts together, where the settings `pool` them.
+
+    Only methods that were run on all of them: a mean over other subjects than the baseline's would
+    be compared with it.
+    """
+    table, healthy = [found.table], [found.healthy]
+    for name, cohort in cohorts.items():
+        parts = cohort.get("pool", [])
+        for rows, into in ((found.table, table), (found.healthy, healthy)):
+            own = rows[rows.cohort.isin(parts)]
+            everywhere = own.groupby(["sequence", "method"]).cohort.transform("nunique")
+            own = own[everywhere == len(parts)]
+            into.append(own.assign(cohort=name, subject=own.cohort + "/" + own.subject))
+    return replace(found, table=pd.concat(table), healthy=pd.concat(healthy))
 
 
 def _lesions(scores: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from experiments.benchmark.scores import (
     POOLED,
     SAME,
     TOO_FEW,
+    pooled,
     read_runs,
     results,
     smallest_p,
@@ -104,7 +106,9 @@ def test_what_the_shipped_settings_name_exists(monkeypatch):
     monkeypatch.setenv("BRAINUAD_REAL_DATA", "somewhere")
     monkeypatch.setattr("experiments.benchmark.plan._lacking", lambda cohort: "")
     plan = make_plan(settings, "small", methods=["madad"], seeds=[0])
-    assert {run.cohort for run in plan.runs} == set(settings["cohorts"])
+    assert {run.cohort for run in plan.runs} == {
+        name for name, cohort in settings["cohorts"].items() if "pool" not in cohort
+    }
     assert {run.prepare for run in plan.runs} - {""} == set(MAKERS)
     for run in {run.cohort: run for run in plan.runs}.values():
         with initialize_config_module("brainuad.configs", version_base="1.3"):
@@ -236,6 +240,51 @@ def test_the_tables_name_who_fails_and_are_the_same_twice(everything, table, set
     assert "61" not in written[0]["runs.json"].decode()
     costs = written[0]["costs.md"].decode()
     assert "| good | intensity | 3 | 5 | 7 | 61 | 0.50 | 3 | cpu, 1 threads |" in costs
+
+
+def test_pooled_cohorts_count_every_subject_of_both(everything):
+    cohorts = {"embedded": {}, "both": {"pool": ["embedded", "again"]}}
+    again = everything.table.assign(cohort="again")
+    again = again[again.method != "bad"]
+    healthy = everything.healthy
+    healthy = pd.concat([healthy, healthy.assign(cohort="again")])
+    whole = replace(everything, table=pd.concat([everything.table, again]), healthy=healthy)
+    found = pooled(whole, cohorts)
+    both = found.table[found.table.cohort == "both"]
+    assert set(both.method) == set(everything.table.method) - {"bad"}
+    assert set(both.subject) == {
+        f"{cohort}/{subject}"
+        for cohort in ("embedded", "again")
+        for subject in everything.table.subject
+    }
+    rows = results(found, "intensity").set_index(
+        ["cohort", "sequence", "group", "method", "metric"]
+    )
+    one, two = (rows.loc[(name, "T2w", "all", "good", "AP")] for name in ("embedded", "both"))
+    assert (two.n, two["mean"]) == (2 * one.n, pytest.approx(one["mean"]))
+    assert two.p < one.p
+
+
+def test_a_score_of_another_methods_model_trains_nothing(settings, tmp_path):
+    lines = settings["methods"] | {"again": {"of": "good", "small": "intensity model.x=1"}}
+    plan = make_plan(
+        settings | {"methods": lines},
+        "small",
+        cohorts=["embedded"],
+        methods=["again"],
+        sequences=["T2w"],
+        folder=tmp_path,
+    )
+    (run,) = plan.runs
+    trained = tmp_path / "embedded" / "good" / "T2w-0"
+    assert run.trained_as == trained
+    with pytest.raises(InputError, match="good/T2w-0: not finished"):
+        run.command(None)
+    trained.mkdir(parents=True)
+    (trained / "report.html").touch()
+    # Behind the run's own, and so the one that counts.
+    words = [word for word in run.command(None) if word.startswith("ckpt=")]
+    assert words == ["ckpt=last", f"ckpt={trained / 'checkpoints' / 'last.ckpt'}"]
 
 
 def test_the_bars_take_all_of_it(table, settings):
