@@ -33,7 +33,7 @@ FEW = 2 * BINS
 
 def write_figures(found: Found, table: pd.DataFrame, settings: dict[str, Any], out: Path) -> None:
     """Writes PNG and JPEG files: `<cohort>_size`, `_curves`, `_gap`, `cases/`, and `_difficulty`
-    where that was measured.
+    where that was measured. Cases of a cohort that is `real` go into its run folders.
 
     Args:
         found: of `scores.read_runs`.
@@ -54,7 +54,10 @@ def write_figures(found: Found, table: pd.DataFrame, settings: dict[str, Any], o
         if (grid := difficulty.figure(own, sequences)) is not None:
             _save(grid, out / f"{cohort}_difficulty.png")
         for scored in _first_seeds(own, sequences[0]):
-            _cases(scored, part, out / "cases" / f"{cohort}_{scored.run.method}.jpg")
+            # Pictures of real scans stay with the data.
+            real = settings["cohorts"][cohort].get("real", False)
+            page_of = f"{cohort}_{scored.run.method}.jpg"
+            _cases(scored, part, scored.folder / page_of if real else out / "cases" / page_of)
 
 
 def _by_size(part: pd.DataFrame, sequences: Sequence[str], styles: dict[str, Any]) -> Figure:
@@ -166,7 +169,9 @@ def _in_order(names: Any, styles: dict[str, Any]) -> list[str]:
 
 
 def _style(index: int) -> dict[str, Any]:
-    line = LINES[index // len(COLOURS) if index >= len(COLOURS) else index % 2]
+    # Two kinds of lines in the first round of colours, another one in each further round.
+    turn = index // len(COLOURS)
+    line = LINES[1 + turn if turn else index % 2]
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": line, "linewidth": 1.6}
 
 
