@@ -1,9 +1,9 @@
 """Freed memory stays with the process, so that the next step finds its pages there.
 
 glibc gives every large block back to the system as soon as it is freed and asks for it anew, and
-each of its pages has to be filled with zeros again: on a CPU that takes as long as the arithmetic
-of a small network, and longer than that of synthetic lesions in volumes
-(`experiments/benchmarks/kept_memory.py`). See `mallopt(3)`.
+each of its pages has to be filled with zeros again: on a CPU that can take as long as the
+arithmetic, as for synthetic lesions in volumes (`experiments/benchmarks/kept_memory.py`). See
+`mallopt(3)`.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 def keep_memory() -> bool:
     """Asks the allocator of this process to keep what is freed; again is as once.
 
-    Its memory then never shrinks, and its peak is what it was. Nothing is done without glibc, where
+    Its memory then never shrinks, and its peak is somewhat higher. Nothing is done without glibc, where
     the environment already configures an allocator, and with BRAINUAD_KEEP_MEMORY=0.
 
     Returns:
