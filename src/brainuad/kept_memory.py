@@ -17,8 +17,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 def keep_memory() -> bool:
     """Asks the allocator of this process to keep what is freed; again is as once.
 
-    Its memory then never shrinks, and its peak is somewhat higher. Nothing is done without glibc, where
-    the environment already configures an allocator, and with BRAINUAD_KEEP_MEMORY=0.
+    Its memory then never shrinks, and its peak is somewhat higher. Nothing is done without glibc,
+    where the environment already configures an allocator, and with BRAINUAD_KEEP_MEMORY=0.
 
     Returns:
         Whether it will.
