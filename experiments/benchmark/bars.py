@@ -32,11 +32,11 @@ def bars(table: pd.DataFrame, settings: dict[str, Any]) -> str:
         table: of `scores.results`.
         settings: of the benchmark.
     """
+    learning = [n for n, line in settings["methods"].items() if line.get("learns", True)]
     parts = []
     for cohort in COHORTS:
         part = table[table.cohort == cohort]
-        learned = [n for n, line in settings["methods"].items() if line.get("learns", True)]
-        learned = [name for name in learned if name in set(part.method)]
+        learned = [name for name in learning if name in set(part.method)]
         if learned and part.verdict.notna().any():
             parts.append(f"{cohort}:\n\n{_table(part, learned)}")
     return TEXT + "\n".join(parts) if parts else ""

@@ -17,11 +17,11 @@ from scipy import ndimage
 
 from brainuad.data.manifest import MANIFEST
 from brainuad.data.nifti import read_volume, write_volume
-from brainuad.data.phantom import write_phantom_cohort
 from brainuad.files import lock
 from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like
+from brainuad.prepare import phantom_cohort
 from experiments.madad_real_t1.study import with_real_lesions
 from experiments.runs import ROOT
 from experiments.strega_painted.study import deal, fill, prepare
@@ -77,12 +77,9 @@ def second_sample(real: Path, folder: Path) -> Path:
     Returns:
         The cohort folder.
     """
-    out = folder / "second_sample"
-    with lock(out):
-        if not (out / MANIFEST).is_file():
-            counts = {"train": 0, "val": 0, "test": 12, "tumour": 32, "ms": 16, "stroke": 32}
-            write_phantom_cohort(out, seed=1, jobs=JOBS, **counts)
-    return out
+    counts = {"train": 0, "val": 0, "test": 12, "tumour": 32, "ms": 16, "stroke": 32}
+    # It adds the folder `cohorts` itself.
+    return phantom_cohort(folder.parent, seed=1, jobs=JOBS, **counts).root
 
 
 def _level(affine: np.ndarray) -> slice:

@@ -18,8 +18,7 @@ from experiments.runs import ROOT
 TABLE = "difficulty.csv"
 CELL = ["place", "radius_mm", "contrast"]
 ORDER = pd.MultiIndex.from_tuples(
-    sorted(((c.place, c.radius_mm, c.contrast) for c in CELLS), key=lambda c: (c[0], c[1], c[2])),
-    names=CELL,
+    sorted((cell.place, cell.radius_mm, cell.contrast) for cell in CELLS), names=CELL
 )
 
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from brainuad.data.coarse_noise import between
 from brainuad.data.lesions.contract import pixel_grid, sampled
-
-_MODES = {2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,7 @@ class Augment:
         grid = [self.warp_cells] * dims
         generator = torch.Generator().manual_seed(seed)
         nodes = self.warp * torch.randn(1, dims, *grid, generator=generator)
-        field = functional.interpolate(
-            nodes, size=image.shape[1:], mode=_MODES[dims], align_corners=True
-        )
+        field = between(nodes, image.shape[1:])
         both = torch.cat([image, brain_mask.to(image.dtype)])[None]
         moved = sampled(both, pixel_grid(both) + field.movedim(1, -1))[0]
         return moved[:-1], moved[-1:] > 0.5

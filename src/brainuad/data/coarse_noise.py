@@ -47,9 +47,15 @@ def coarse_noise(
     device = image.device if generator is None else generator.device
     nodes = sigma * torch.randn(*image.shape[:2], *grid, generator=generator, device=device)
     nodes = nodes.to(image)
-    noise = functional.interpolate(nodes, size=size, mode=_MODES[image.ndim], align_corners=True)
+    noise = between(nodes, size)
     # Integers that decide where memory goes: on the CPU nothing waits for the device.
     own = generator if generator is None or generator.device.type == "cpu" else None
     shifts = [int(torch.randint(length, (1,), generator=own)) for length in size]
     noise = noise.roll(shifts, tuple(range(2, image.ndim)))
     return noise * brain_mask
+
+
+def between(nodes: Tensor, size: Sequence[int]) -> Tensor:
+    """A grid `(B, C, *N)`, its ends the image's, interpolated linearly to `(B, C, *size)`."""
+    mode = _MODES[nodes.ndim]
+    return functional.interpolate(nodes, size=tuple(size), mode=mode, align_corners=True)

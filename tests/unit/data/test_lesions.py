@@ -136,8 +136,10 @@ def test_shapes_have_the_asked_size(low, wide, seed):
     small, large = (torch.pi * (80 * r) ** 2 for r in radius)
     for kind in (Ellipsoids, Blobs):
         area = kind(radius, region=lambda _: middle)(brain, _generator(seed)).flatten(1).sum(1)
-        assert (area > 0.9 * small).all(), kind
-        assert (area < 1.1 * large).all(), kind
+        # Blobs meet their size to the pixel; ellipses are as round as pixels let them be.
+        off = 0.05 if kind is Blobs else 0.1
+        assert (area > (1 - off) * small).all(), kind
+        assert (area < (1 + off) * large).all(), kind
     boxes = Boxes(radius, region=lambda _: middle)(brain, _generator(seed))
     for box in boxes[:, 0]:
         height, width = (int(box.any(axis).sum()) for axis in (1, 0))

@@ -26,7 +26,7 @@ RECONSTRUCTING = [
     if "- residual:" in path.read_text()
 ]
 LACKING = {
-    "perceptual": (*("zscore", "asymmetry", "autopaint", "dae", "disyre", "anoddpm", "pddpm"),),
+    "perceptual": ("zscore", "asymmetry", "autopaint", "dae", "disyre", "anoddpm", "pddpm"),
     "mahalanobis": ("zscore", "asymmetry", "autopaint", "autoencoder", "dae", "disyre"),
 }
 """Methods without an encoder, or without draws. AutoPaint's encoder is that of a first stage."""
