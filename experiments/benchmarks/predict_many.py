@@ -151,7 +151,10 @@ def measure(folder: Path, count: int, broken: int, jobs: int) -> dict[str, objec
 
 
 def _watch(process: subprocess.Popen, records: Path) -> list[tuple[int, float]]:
-    """Records there are and resident memory in MiB, five times a second, until the end."""
+    """Records there are and resident memory in MiB, from the first record until the end.
+
+    Before it the process starts up, and has no memory at all at first.
+    """
     found = []
     while process.poll() is None:
         status = Path(f"/proc/{process.pid}/status")
@@ -159,10 +162,10 @@ def _watch(process: subprocess.Popen, records: Path) -> list[tuple[int, float]]:
             lines = [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
         except OSError:
             break
-        if lines:
-            count = sum(1 for _ in records.glob("*.json")) if records.is_dir() else 0
+        count = sum(1 for _ in records.glob("*.json")) if records.is_dir() else 0
+        if lines and count:
             found.append((count, int(lines[0].split()[1]) / 1024))
-        time.sleep(0.2)
+        time.sleep(0.05)
     process.wait()
     return found
 
