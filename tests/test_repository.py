@@ -66,6 +66,7 @@ ENTRY_POINTS = {
     "controls",
     "painted",
     "difficulty",
+    "healthy_maps",
     "stages",
     "recipes",
     "export",
@@ -150,7 +151,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
         *("input", "model/network", "model/residual", "model/corruption", "first_stage"),
-        *("callbacks", "sweep", "painted"),
+        *("callbacks", "sweep", "painted", "relative"),
     ],
 )
 def test_every_option_of_every_group_composes(group):

@@ -46,6 +46,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[st
         "sequence": config["data"]["sequence"],
         "space": config["space"],
         "flips": config["flips"],
+        "relative": config["relative"],
         "seed": config["seed"],
         "name": config["name"],
         "cohort": cohort.name,

@@ -13,12 +13,12 @@ from brainuad.files import atomic_path, hash_weights
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 
-FORMAT = "1.2"
+FORMAT = "1.3"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
 
 ADDED = {
     **{"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None},
-    "flips": False,
+    **{"flips": False, "relative": None},
 }
 """Keys that cards of older minor versions lack, and what stands for them."""
 
@@ -79,6 +79,7 @@ def load_model(path: Path) -> AnomalyDetector:
             "version of brainuad that made it"
         )
     detector = instantiate(card["model"])
+    detector.relative = instantiate(card["relative"])
     try:
         detector.load_state_dict(content["state_dict"])
     except RuntimeError as error:

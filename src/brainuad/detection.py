@@ -61,7 +61,8 @@ def detect_volume(
     """Scores a whole volume tile by tile.
 
     Where the detector's card says `flips`, so is its left-right mirror image, and both are averaged
-    (`uncertainty` is then that between the two as well).
+    (`uncertainty` is then that between the two as well). What it finds is relative to healthy
+    brains where the detector is `relative`.
 
     Args:
         detector: on the device to use.
@@ -73,6 +74,13 @@ def detect_volume(
     Returns:
         `Detection` without batch axis, on the CPU.
     """
+    found = _detect_both(detector, tiling, image, brain_mask, batch_size)
+    return found if detector.relative is None else detector.relative(found)
+
+
+def _detect_both(
+    detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor, batch_size: int
+) -> Detection:
     found = _detect_tiles(detector, tiling, image, brain_mask, batch_size)
     if not detector.card.get("flips"):
         return found

@@ -181,6 +181,7 @@ def detect_and_score(
     from brainuad.checkpoint import save_model, weights_hash
     from brainuad.detection import device, model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
+    from brainuad.healthy_maps import make_relative
     from brainuad.inputs import as_input
     from brainuad.painted import measure
     from brainuad.predicting.suitability import training_statistics
@@ -188,6 +189,8 @@ def detect_and_score(
 
     failures = cohort_failures(cohort)
     first = ranks.rank() == 0
+    if cfg.relative:
+        failures += make_relative(cfg, detector, cohort, out)
     if cfg.painted_draws:
         failures += measure(cfg, detector, cohort, out, record)
     if not cfg.predict:
@@ -202,7 +205,8 @@ def detect_and_score(
     score = model_score(
         detector, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
     )
-    trained_on = detector.card["subjects"]["train"] if detector.learns else []
+    knows = detector.learns or detector.relative is not None
+    trained_on = detector.card["subjects"]["train"] if knows else []
     weights = weights_hash(detector)
     tissue = instantiate(cfg.input.tissue)
     seen, bad = as_input([*val, *test], tissue, cfg.paths.cache_dir, cfg.jobs)

@@ -15,6 +15,7 @@ from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import TileDataset
 from brainuad.data.tiling import Tiling
+from brainuad.methods.relative import RelativeToHealthy
 from brainuad.methods.residuals import Features, Residual, bind
 from brainuad.types import Batch, Detection
 
@@ -41,6 +42,8 @@ class AnomalyDetector(LightningModule, ABC):
         self.scheduler_factory = scheduler
         self.card: dict[str, Any] = {}
         """What travels in every checkpoint: plain values only, see `brainuad.checkpoint`."""
+        self.relative: RelativeToHealthy | None = None
+        """What whole volumes' scores are relative to; None for the scores as they are."""
         self.keeps_draws = False
         """Whether `detect` gives the map of each random draw too, where a method draws."""
         self.validation_seed = 0

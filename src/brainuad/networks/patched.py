@@ -2,9 +2,11 @@
 
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional
 
 _AXES = {4: "(h p) (w q)", 5: "(d o) (h p) (w q)"}
 _LESS = {4: ("p q", "h w"), 5: ("o p q", "d h w")}
+_MODES = {4: "bilinear", 5: "trilinear"}
 
 
 class Patched(nn.Module):
@@ -12,14 +14,17 @@ class Patched(nn.Module):
 
     Args:
         network: from `(B, C patch^n, *S / patch)` and more arguments to `(B, C' patch^n, *S /
-            patch)`, n = len(S).
+            patch)`, n = len(S); to `(B, C', *S / patch)` where it is smooth.
         patch: side of a square (cube) in pixels; it divides S.
+        smooth: the network says one value a square, of its centre, and between the centres they
+            are interpolated linearly: for what has no detail, as coarse noise.
     """
 
-    def __init__(self, network: nn.Module, patch: int = 2) -> None:
+    def __init__(self, network: nn.Module, patch: int = 2, smooth: bool = False) -> None:
         super().__init__()
         self.network = network
         self.patch = patch
+        self.smooth = smooth
 
     def forward(self, image: Tensor, *others: Tensor) -> Tensor:
         """`(B, C, *S)` to `(B, C', *S)`."""
@@ -27,4 +32,7 @@ class Patched(nn.Module):
         sides = dict.fromkeys(inner.split(), self.patch)
         found = rearrange(image, f"b c {whole} -> b (c {inner}) {outer}", **sides)
         found = self.network(found, *others)
+        if self.smooth:
+            size, mode = image.shape[2:], _MODES[image.ndim]
+            return functional.interpolate(found, size=size, mode=mode, align_corners=False)
         return rearrange(found, f"b (c {inner}) {outer} -> b c {whole}", **sides)

@@ -1,0 +1,74 @@
+"""What a trained detector says of the healthy brains it was trained on: `relative=healthy`."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from brainuad import ranks
+from brainuad.checkpoint import weights_hash
+from brainuad.data.manifest import Cohort, Scan
+from brainuad.data.nifti import read_mask, read_volume
+from brainuad.detection import Failures, device, model_score, write_maps
+from brainuad.errors import InputError
+from brainuad.inputs import as_input
+from brainuad.instantiate import instantiate
+from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.relative import RelativeToHealthy
+
+
+def make_relative(
+    cfg: DictConfig, detector: AnomalyDetector, cohort: Cohort, out: Path
+) -> Failures:
+    """Scores the healthy training scans, and lets the detector's scores be relative to theirs.
+
+    Ranks share the scans. Their maps are kept in the run folder until all are made, so that an
+    interrupted run goes on with them.
+
+    Args:
+        cfg: of the run; `relative` says how.
+        detector: trained; gets `relative`.
+        cohort: of the run.
+        out: run folder.
+
+    Returns:
+        (subject, reason) of what failed.
+
+    Raises:
+        InputError: the scans lie on several grids, or none could be scored.
+    """
+    tissue = instantiate(cfg.input.tissue)
+    scans = cohort.select("train", cfg.data.sequence, healthy=True)
+    seen, failures = as_input(scans, tissue, cfg.paths.cache_dir, cfg.jobs)
+    how = cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+    score = model_score(detector, instantiate(cfg.tiling), *how)
+    maps = out / "healthy_maps"
+    stamp = f"{weights_hash(detector)} {cfg.predict_precision}"
+    written = write_maps(seen, maps, score, stamp, "scoring healthy brains")
+    ranks.barrier()
+    relative: RelativeToHealthy = instantiate(cfg.relative)
+    relative.measure(_maps(seen, maps))
+    ranks.barrier()
+    detector.relative = relative
+    if ranks.rank() == 0:
+        shutil.rmtree(maps)
+    return [*failures, *written.failures]
+
+
+def _maps(scans: Sequence[Scan], folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Map and brain mask of each scan that has one; of one grid in the world."""
+    first = None
+    for scan in scans:
+        path = folder / f"{scan.subject}_anomaly.nii.gz"
+        if not path.is_file():
+            continue
+        volume = read_volume(path)
+        first = first or volume
+        if not np.allclose(volume.affine, first.affine, atol=1e-3):
+            raise InputError(
+                f"{scan.image}: lies elsewhere in the world than the scans before it; register "
+                "the cohort, or set relative=none"
+            )
+        yield volume.array, read_mask(scan.brain_mask, like=volume)
