@@ -4,9 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from brainuad.data.manifest import Scan
-from brainuad.detection import model_score, oracle_score, write_maps
+from brainuad.data.nifti import read_volume
+from brainuad.data.slices import load_scan
+from brainuad.detection import model_score, write_maps
 from brainuad.instantiate import instantiate, resolve
+from brainuad.types import Detection
 
 
 def write_controls(
@@ -33,3 +38,16 @@ def write_controls(
         folders["oracle_reconstruction"] = out / "oracle_reconstruction"
         write_maps(scans, out / "oracle_reconstruction", oracle_score, "twin", "control oracle")
     return folders
+
+
+def oracle_score(scan: Scan) -> Detection:
+    """The control that reconstructs perfectly: the lesion-free twin of a synthetic case.
+
+    A healthy scan is its own twin. Uses the truth, so it is never a method.
+    """
+    image, brain_mask = load_scan(scan)
+    twin = image
+    if scan.twin is not None:
+        twin = torch.from_numpy(read_volume(scan.twin).array)[None]
+    zero = torch.zeros(())
+    return Detection(torch.where(brain_mask, (image - twin).abs(), zero), twin)

@@ -219,19 +219,6 @@ def device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def oracle_score(scan: Scan) -> Detection:
-    """The control that reconstructs perfectly: the lesion-free twin of a synthetic case.
-
-    A healthy scan is its own twin. Uses the truth, so it is never a method.
-    """
-    image, brain_mask = load_scan(scan)
-    twin = image
-    if scan.twin is not None:
-        twin = torch.from_numpy(read_volume(scan.twin).array)[None]
-    zero = torch.zeros(())
-    return Detection(torch.where(brain_mask, (image - twin).abs(), zero), twin)
-
-
 def write_masks(
     scans: Sequence[Scan], maps: Path, out: Path, postprocess: Postprocess, threshold: float
 ) -> Failures:

@@ -13,7 +13,8 @@ With a healthy atlas (`experiment=dae_3d`, ours) the network works on registered
 beside the image how many healthy standard deviations each voxel is from the healthy mean at its
 place, and says what to add to the image: f(y) = y + g(y, (y - mean) / std). A slow change of
 brightness that a slice alone could explain by anatomy is then told by its place, and an
-iso-intense lesion by what should be there.
+iso-intense lesion by what should be there. The noise is on one of several grids, so that small
+lesions are noise as well.
 
 Differs from the released code: one sequence in place of four stacked; the mask is the brain's, not
 where the intensities' sum is over 0.01; intensities are clipped to [0, 1] at a high percentile
@@ -24,6 +25,7 @@ does; in validation the noise is the same in every epoch.
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from brainuad.data.coarse_noise import coarse_noise
@@ -36,6 +38,7 @@ from brainuad.methods.detector import (
 from brainuad.methods.zscore import HealthyAtlas
 from brainuad.types import Batch
 
+Cells = int | Sequence[int]
 
 class DAE(ReconstructionDetector):
     """Denoising autoencoder, on slices or on volumes.
@@ -48,6 +51,7 @@ class DAE(ReconstructionDetector):
         cells: of the noise's grid, one number or one an axis.
         sigma: the noise's standard deviation at the grid's nodes, of intensities in [0, 1].
         atlas: of the training scans, for volumes on one grid; None for the image alone.
+        other_cells: of more grids; each batch has one of them all, by chance.
     """
 
     def __init__(
@@ -56,13 +60,14 @@ class DAE(ReconstructionDetector):
         residual: Residual,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
-        cells: int | Sequence[int] = 16,
+        cells: Cells = 16,
         sigma: float = 0.2,
         atlas: HealthyAtlas | None = None,
+        other_cells: Sequence[Cells] = (),
     ) -> None:
         super().__init__(residual, optimizer, scheduler)
         self.network = network
-        self.cells = cells
+        self.grids = [cells, *other_cells]
         self.sigma = sigma
         self.atlas = atlas
 
@@ -86,6 +91,13 @@ class DAE(ReconstructionDetector):
         """The squared error in the brain over all pixels; in validation with noise of its own."""
         image, brain_mask = batch
         generator = self.generator()
-        noise = coarse_noise(image, brain_mask, self.cells, self.sigma, generator)
+        noise = coarse_noise(image, brain_mask, self._grid(generator), self.sigma, generator)
         error = (self.reconstruct(image + noise, brain_mask) - image) * brain_mask
         return {"loss": error.float().square().mean()}
+
+    def _grid(self, generator: torch.Generator | None) -> Cells:
+        """One of the grids; nothing is drawn where there is one alone."""
+        if len(self.grids) == 1:
+            return self.grids[0]
+        # On the CPU, where every generator of a loss is.
+        return self.grids[int(torch.randint(len(self.grids), (), generator=generator))]

@@ -42,7 +42,7 @@ class RelativeToHealthy(nn.Module):
 
     expected: Tensor
 
-    def __init__(self, sigma: float = 1.0, floor: float = 0.5) -> None:
+    def __init__(self, sigma: float = 1.0, floor: float = 0.25) -> None:
         super().__init__()
         if sigma < 0 or floor <= 0:
             raise ValueError(f"sigma is {sigma}, floor {floor}; use 0 or more, and above 0")

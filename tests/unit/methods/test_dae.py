@@ -74,6 +74,23 @@ def test_validation_draws_the_same_noise_in_every_epoch_and_another_in_every_bat
     assert not torch.equal(first, second)
 
 
+def test_each_batch_has_one_of_several_grids(batch):
+    """The network is asked about the noise of one grid, of each of them at times."""
+    network = Known(lambda x: x)
+    detector = DAE(network, signed, cells=2, other_cells=[[3, 4], 6]).train()
+    torch.manual_seed(3)
+    for _ in range(20):
+        detector.loss(batch)
+    torch.manual_seed(3)
+    seen = set()
+    for asked in network.asked:
+        number = int(torch.randint(3, ()))
+        noise = coarse_noise(*batch, cells=[2, [3, 4], 6][number])
+        assert torch.equal(asked, batch.image + noise)
+        seen.add(number)
+    assert seen == {0, 1, 2}
+
+
 def test_nothing_is_noised_at_detection(batch):
     network = Known(lambda x: x - 0.1)
     found = DAE(network, signed).detect(*batch)

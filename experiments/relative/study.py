@@ -1,0 +1,91 @@
+"""What does a method gain when its scores are relative to healthy brains at the same place?
+
+    python -m experiments.relative.study --cohorts embedded --sequences T2w
+
+scores every method of `settings.yaml` with and without `relative=healthy`, by the models that the
+benchmark has trained (what is not there is trained), and writes `results.md`. Finished runs are
+kept; `--tables-only` runs nothing.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainuad.files import write_text
+from brainuad.metrics.statistics import bootstrap_interval, holm, paired_wilcoxon
+from brainuad.reporting.tables import to_markdown
+from experiments.benchmark.__main__ import main as benchmark
+from experiments.benchmark.plan import make_plan, read_settings
+from experiments.benchmark.scores import TESTED, read_runs
+from experiments.runs import ROOT
+
+HERE = Path(__file__).parent
+SETTINGS = HERE / "settings.yaml"
+SUFFIX = "_relative"
+HEADER = """# Scores relative to healthy brains
+
+Written by `python -m experiments.relative.study`; do not edit. Mean over the subjects with a lesion
+of the map as the method makes it, of the relative one, and their paired difference [95 % bootstrap
+interval over subjects]; p of the two-sided Wilcoxon signed-rank test, Holm-corrected over all rows
+and both measures. Dice is at the healthy threshold. One post-processing for all
+(`postprocess=default`).
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cohorts", nargs="+", default=[])
+    parser.add_argument("--sequences", nargs="+", default=[])
+    parser.add_argument("--methods", nargs="+", default=[])
+    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    arguments = parser.parse_args()
+    chosen = {name: getattr(arguments, name) for name in ("cohorts", "sequences", "methods")}
+    if not arguments.tables_only:
+        words = ["--settings", str(SETTINGS), "--out", str(ROOT / "runs" / "relative")]
+        for name, values in chosen.items():
+            words += [f"--{name}", *values] if values else []
+        benchmark(words)
+    plan = make_plan(read_settings(SETTINGS), "small", **chosen, only_read=True)
+    write_text(HERE / "results.md", HEADER + "\n" + to_markdown(*gains(read_runs(plan.runs).table)))
+    print(f"wrote {HERE / 'results.md'}")
+
+
+def gains(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: a row a cohort, sequence and method that was scored both ways.
+
+    Args:
+        table: of `read_runs`.
+    """
+    keys, cells, ps = [], [], []
+    for (cohort, sequence), part in table.groupby(["cohort", "sequence"], sort=False):
+        scores = part.groupby(["method", "subject"]).first()
+        names = dict.fromkeys(part.method)
+        for method in (name for name in names if name + SUFFIX in names):
+            keys.append([cohort, sequence, method])
+            row = []
+            for metric in TESTED:
+                both = (scores.loc[name][metric] for name in (method, method + SUFFIX))
+                plain, relative = pd.concat(both, axis=1, join="inner").to_numpy(float).T
+                low, high = bootstrap_interval(relative - plain)
+                ps.append(paired_wilcoxon(relative, plain))
+                difference = f"{np.mean(relative - plain):+.3f} [{low:+.3f}, {high:+.3f}]"
+                row.append((f"{plain.mean():.3f}", f"{relative.mean():.3f}", difference))
+            cells.append(row)
+    adjusted = iter(holm(ps))
+    rows = [
+        key + [word for three in row for word in (*three, f"{next(adjusted):.2g}")]
+        for key, row in zip(keys, cells, strict=True)
+    ]
+    header = ["cohort", "sequence", "method"]
+    for metric in TESTED:
+        header += [metric, f"{metric}, relative", "difference", "p"]
+    return header, rows
+
+
+if __name__ == "__main__":
+    main()
