@@ -57,6 +57,7 @@ def detect_volume(
     image: Tensor,
     brain_mask: Tensor,
     batch_size: int = 32,
+    affine: np.ndarray | None = None,
 ) -> Detection:
     """Scores a whole volume tile by tile.
 
@@ -70,12 +71,13 @@ def detect_volume(
         image: `(C, D, H, W)` in [0, 1].
         brain_mask: `(1, D, H, W)` bool.
         batch_size: tiles a forward pass.
+        affine: `(4, 4)`, voxel to atlas space in mm; only a `relative` detector looks at it.
 
     Returns:
         `Detection` without batch axis, on the CPU.
     """
     found = _detect_both(detector, tiling, image, brain_mask, batch_size)
-    return found if detector.relative is None else detector.relative(found)
+    return found if detector.relative is None else detector.relative(found, affine)
 
 
 def _detect_both(
@@ -206,8 +208,9 @@ def model_score(
 
     def score(scan: Scan) -> Detection:
         image, brain_mask = load_scan(scan)
+        affine = None if detector.relative is None else read_volume(scan.image).affine
         with torch.autocast(detector.device.type, half, enabled=half is not None):
-            return detect_volume(detector, tiling, image, brain_mask, batch_size)
+            return detect_volume(detector, tiling, image, brain_mask, batch_size, affine)
 
     return score
 

@@ -17,6 +17,7 @@ from brainuad.inputs import as_input
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.relative import RelativeToHealthy
+from brainuad.types import Volume
 
 
 def make_relative(
@@ -57,7 +58,7 @@ def make_relative(
     return [*failures, *written.failures]
 
 
-def _maps(scans: Sequence[Scan], folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _maps(scans: Sequence[Scan], folder: Path) -> Iterator[tuple[Volume, np.ndarray]]:
     """Map and brain mask of each scan that has one; of one grid in the world."""
     first = None
     for scan in scans:
@@ -71,4 +72,4 @@ def _maps(scans: Sequence[Scan], folder: Path) -> Iterator[tuple[np.ndarray, np.
                 f"{scan.image}: lies elsewhere in the world than the scans before it; register "
                 "the cohort, or set relative=none"
             )
-        yield volume.array, read_mask(scan.brain_mask, like=volume)
+        yield volume, read_mask(scan.brain_mask, like=volume)

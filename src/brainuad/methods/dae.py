@@ -40,6 +40,7 @@ from brainuad.types import Batch
 
 Cells = int | Sequence[int]
 
+
 class DAE(ReconstructionDetector):
     """Denoising autoencoder, on slices or on volumes.
 

@@ -8,7 +8,8 @@ Gaussian G, the healthy mean at voxel v, the mean over all voxels, and the relat
     r(v) = a(v) / (E(v) + floor e).
 
 So a small residual counts where healthy ones are smaller still. For any method, behind the fusion
-of its tiles; ours, after the healthy atlas of `zscore`, which does the same to intensities.
+of its tiles; ours, after the healthy atlas of `zscore`, which does the same to intensities. Scans
+on another grid of the same space are found by their affine.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from brainuad.errors import InputError
-from brainuad.types import Detection
+from brainuad.preparation.resample import resample_like
+from brainuad.types import Detection, Volume
 
 _LEAST_COUNT = 0.5
 """Smoothed number of brains from which on a voxel has a mean of its own."""
@@ -35,12 +37,16 @@ class RelativeToHealthy(nn.Module):
 
     Attributes:
         expected: what a score is divided by, `(1, D, H, W)`; empty before `measure`.
+        elsewhere: the same outside that grid and where no healthy scan has brain.
+        affine: `(4, 4)` of that grid, voxel to atlas space in mm.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
     expected: Tensor
+    elsewhere: Tensor
+    affine: Tensor
 
     def __init__(self, sigma: float = 1.0, floor: float = 0.25) -> None:
         super().__init__()
@@ -50,24 +56,29 @@ class RelativeToHealthy(nn.Module):
         self.floor = floor
         # Its grid is that of the training scans, see `_load_from_state_dict`.
         self.register_buffer("expected", torch.zeros(0))
+        self.register_buffer("elsewhere", torch.zeros(()))
+        self.register_buffer("affine", torch.eye(4, dtype=torch.float64))
 
-    def measure(self, maps: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    def measure(self, maps: Iterable[tuple[Volume, np.ndarray]]) -> None:
         """One pass over healthy scans.
 
         Args:
-            maps: anomaly map and brain mask of each, `(D, H, W)`, on one grid.
+            maps: anomaly map and brain mask `(D, H, W)` of each, on one grid.
 
         Raises:
             InputError: there are none, they lie on several grids, or all scores are 0.
         """
         total = count = np.zeros(())
-        for anomaly_map, brain_mask in maps:
-            if total.ndim and total.shape != anomaly_map.shape:
+        affine = np.eye(4)
+        for volume, brain_mask in maps:
+            if not total.ndim:
+                affine = volume.affine
+            elif total.shape != volume.array.shape:
                 raise InputError(
-                    f"healthy scans of {_words(total.shape)} and {_words(anomaly_map.shape)} "
+                    f"healthy scans of {_words(total.shape)} and {_words(volume.array.shape)} "
                     "voxels have no places in common; register them, or set relative=none"
                 )
-            total = total + np.where(brain_mask, anomaly_map, 0).astype(float)
+            total = total + np.where(brain_mask, volume.array, 0).astype(float)
             count = count + brain_mask
         if not total.sum() > 0:
             raise InputError("no healthy scan scores anything to be relative to; set relative=none")
@@ -80,25 +91,41 @@ class RelativeToHealthy(nn.Module):
         known = count > _LEAST_COUNT
         mean = np.where(known, total / np.where(known, count, 1), overall)
         self.expected = torch.from_numpy(mean + self.floor * overall)[None].float()
+        self.elsewhere = torch.tensor((1 + self.floor) * overall).float()
+        self.affine = torch.from_numpy(affine.astype(float))
 
-    def forward(self, found: Detection) -> Detection:
+    def forward(self, found: Detection, affine: np.ndarray | None = None) -> Detection:
         """The same with every score divided by what is expected; `(C, D, H, W)`, on the CPU.
 
+        Args:
+            found: of a whole scan.
+            affine: `(4, 4)`, its voxels to atlas space in mm; None for the healthy scans' grid.
+
         Raises:
-            InputError: it lies on another grid, or nothing was measured yet.
+            InputError: it lies on another grid and has no affine, or nothing was measured yet.
         """
-        if found.anomaly_map.shape != self.expected.shape:
-            given, own = (_words(part.shape[1:]) for part in (found.anomaly_map, self.expected))
-            raise InputError(
-                f"a scan of {given} voxels does not lie where the healthy ones do, on a grid of "
-                f"{own or 'none yet'}; prepare it as the training scans were"
-            )
-        expected = self.expected.cpu()
+        expected = self._on(tuple(found.anomaly_map.shape[1:]), affine)
         scores = {"anomaly_map": found.anomaly_map / expected}
         for name in ("uncertainty", "draws"):
             if (part := getattr(found, name)) is not None:
                 scores[name] = part / expected
         return found._replace(**scores)
+
+    def _on(self, shape: tuple[int, ...], affine: np.ndarray | None) -> Tensor:
+        """What is expected on a grid, `(1, *shape)`."""
+        own, elsewhere = self.expected.cpu(), self.elsewhere.cpu()
+        if own.ndim < 4 or (affine is None and own.shape[1:] != shape):
+            raise InputError(
+                f"a scan of {_words(shape)} voxels does not lie where the healthy ones do, on a "
+                f"grid of {_words(own.shape[1:]) or 'none yet'}; prepare it as the training scans "
+                "were"
+            )
+        if affine is None:
+            return own
+        # Zero outside, as the resampling has it.
+        excess, like = (own - elsewhere)[0].numpy(), Volume(np.empty(shape, np.float32), affine)
+        laid = resample_like(excess, self.affine.cpu().numpy(), like)
+        return torch.from_numpy(laid)[None] + elsewhere
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object

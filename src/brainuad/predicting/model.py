@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,11 +164,11 @@ class Predictor:
         half = PRECISIONS[self.precision]
         for index, detector in enumerate(self.detectors):
             with torch.autocast(detector.device.type, half, enabled=half is not None):
-                found.append(self._fitting(index, *given, scan.native))
+                found.append(self._fitting(index, *given, scan))
         return found
 
     def _fitting(
-        self, index: int, image: torch.Tensor, brain_mask: torch.Tensor, name: Path
+        self, index: int, image: torch.Tensor, brain_mask: torch.Tensor, scan: PreparedScan
     ) -> Detection:
         """`detect_volume` in batches that fit; half as large after each failure, for good."""
         detector, tiling = self.detectors[index], self.tilings[index]
@@ -177,12 +176,15 @@ class Predictor:
         while True:
             self.batch_sizes[index] = size
             try:
-                return detect_volume(detector, tiling, image, brain_mask, size)
+                affine = scan.image.affine
+                return detect_volume(detector, tiling, image, brain_mask, size, affine)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
             if size == 1:
-                raise InputError(f"{name}: out of memory with one tile at a time; use --device cpu")
+                raise InputError(
+                    f"{scan.native}: out of memory with one tile at a time; use --device cpu"
+                )
             size //= 2
             if detector.device.type == "cuda":
                 torch.cuda.empty_cache()
