@@ -26,11 +26,20 @@ SETTINGS = HERE / "settings.yaml"
 SUFFIX = "_relative"
 HEADER = """# Scores relative to healthy brains
 
-Written by `python -m experiments.relative.study`; do not edit. Mean over the subjects with a lesion
-of the map as the method makes it, of the relative one, and their paired difference [95 % bootstrap
-interval over subjects]; p of the two-sided Wilcoxon signed-rank test, Holm-corrected over all rows
-and both measures. Dice is at the healthy threshold. One post-processing for all
-(`postprocess=default`).
+Written by `python -m experiments.relative.study`; do not edit. Means over the subjects with a
+lesion and their paired difference [95 % bootstrap interval over subjects]; p of the two-sided
+Wilcoxon signed-rank test, Holm-corrected over the table. Dice is at the healthy threshold. One
+post-processing for all (`postprocess=default`).
+"""
+PLAIN = """
+## What a method gains
+
+Its map as it is, and divided by its mean over healthy training brains at the same place.
+"""
+BEYOND = """
+## What a method adds to brightness
+
+Relative brightness, `intensity_relative`, which has learned a mean, and the relative map.
 """
 
 
@@ -51,30 +60,37 @@ def main() -> None:
             words += [f"--{name}", *values] if values else []
         benchmark(words)
     plan = make_plan(read_settings(SETTINGS), "small", **chosen, only_read=True)
-    write_text(HERE / "results.md", HEADER + "\n" + to_markdown(*gains(read_runs(plan.runs).table)))
+    table = read_runs(plan.runs).table
+    parts = [HEADER, PLAIN, to_markdown(*gains(table)), BEYOND]
+    parts.append(to_markdown(*gains(table, "intensity" + SUFFIX)))
+    write_text(HERE / "results.md", "\n".join(parts))
     print(f"wrote {HERE / 'results.md'}")
 
 
-def gains(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: a row a cohort, sequence and method that was scored both ways.
+def gains(table: pd.DataFrame, other: str | None = None) -> tuple[list[str], list[list[str]]]:
+    """Header and cells: a row a cohort, sequence and method that was scored as both.
 
     Args:
         table: of `read_runs`.
+        other: what the relative methods are compared with; None for each without.
     """
     keys, cells, ps = [], [], []
     for (cohort, sequence), part in table.groupby(["cohort", "sequence"], sort=False):
         scores = part.groupby(["method", "subject"]).first()
         names = dict.fromkeys(part.method)
-        for method in (name for name in names if name + SUFFIX in names):
-            keys.append([cohort, sequence, method])
+        for relative in (name for name in names if name.endswith(SUFFIX)):
+            before = other or relative.removesuffix(SUFFIX)
+            if before not in names or before == relative:
+                continue
+            keys.append([cohort, sequence, relative.removesuffix(SUFFIX)])
             row = []
             for metric in TESTED:
-                both = (scores.loc[name][metric] for name in (method, method + SUFFIX))
-                plain, relative = pd.concat(both, axis=1, join="inner").to_numpy(float).T
-                low, high = bootstrap_interval(relative - plain)
-                ps.append(paired_wilcoxon(relative, plain))
-                difference = f"{np.mean(relative - plain):+.3f} [{low:+.3f}, {high:+.3f}]"
-                row.append((f"{plain.mean():.3f}", f"{relative.mean():.3f}", difference))
+                both = (scores.loc[name][metric] for name in (before, relative))
+                first, second = pd.concat(both, axis=1, join="inner").to_numpy(float).T
+                low, high = bootstrap_interval(second - first)
+                ps.append(paired_wilcoxon(second, first))
+                difference = f"{np.mean(second - first):+.3f} [{low:+.3f}, {high:+.3f}]"
+                row.append((f"{first.mean():.3f}", f"{second.mean():.3f}", difference))
             cells.append(row)
     adjusted = iter(holm(ps))
     rows = [
@@ -83,7 +99,7 @@ def gains(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     ]
     header = ["cohort", "sequence", "method"]
     for metric in TESTED:
-        header += [metric, f"{metric}, relative", "difference", "p"]
+        header += [f"{metric}, {other or 'as it is'}", f"{metric}, relative", "difference", "p"]
     return header, rows
 
 

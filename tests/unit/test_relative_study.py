@@ -18,12 +18,16 @@ def test_pairs_are_of_one_subject_each_whatever_their_order():
     header, cells = gains(table)
     assert header[:7] == [
         *("cohort", "sequence", "method"),
-        *("AP", "AP, relative", "difference", "p"),
+        *("AP, as it is", "AP, relative", "difference", "p"),
     ]
     # Six equal gains: the smallest p of six pairs is 2 / 2^6, doubled for the two measures.
     ap = ["0.250", "0.450", "+0.200 [+0.200, +0.200]", "0.062"]
     dice = ["0.500", "0.500", "+0.000 [+0.000, +0.000]", "1"]
     assert cells == [["c", "T2w", "a", *ap, *dice]]
+    # Against another method, which is not compared with itself.
+    (against,) = gains(table, "b")[1]
+    assert [*against[:5], against[6]] == ["c", "T2w", "a", "0.000", "0.450", "0.062"]
+    assert gains(table, "a_relative")[1] == []
 
 
 def test_every_method_is_listed_both_ways():

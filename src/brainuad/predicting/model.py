@@ -25,7 +25,7 @@ from brainuad.predicting.suitability import percentile_of, pooled, unsuitable
 from brainuad.preparation.native import prepared_points, to_native
 from brainuad.types import Detection, Volume
 
-SAME = ("sequence", "preparation", "postprocess", "input")
+SAME = ("sequence", "preparation", "postprocess", "input", "relative")
 """What models that are averaged must agree in."""
 
 

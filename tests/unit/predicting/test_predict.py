@@ -11,10 +11,12 @@ from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 
 from brainuad import predict
 from brainuad.checkpoint import load_model, save_model
+from brainuad.methods.relative import RelativeToHealthy
 from brainuad.predicting import model as predicting_model
 from brainuad.predicting import outputs
 from brainuad.preparation.read import quiet_gdcm
 from brainuad.preparation.recipe import recipe_of
+from brainuad.types import Volume
 
 TURN = np.deg2rad(15)
 OBLIQUE = np.array(
@@ -359,6 +361,32 @@ def test_folds_are_averaged_with_how_far_they_agree(run, tmp_path):
     status, said, _ = run(scans, "--also", other, model=folds[0])
     assert status == 2
     assert "has another sequence than" in said.err
+
+
+def test_relative_models_find_their_scans_places_whatever_the_grid(run, model, tmp_path):
+    """Healthy brains score 1 in the left half of the world and 3 in the right one."""
+    scan = write_scan(tmp_path / "scans" / "a_T2w.nii.gz")
+    relative = load_model(model)
+    relative.card["relative"] = {"_target_": "brainuad.methods.relative.RelativeToHealthy"}
+    relative.relative = RelativeToHealthy(sigma=0, floor=0.5)
+    # A grid of two voxels for the whole world, and a metre each: nothing like the scan's.
+    halves = Volume(np.array([1.0, 3.0]).reshape(2, 1, 1), np.diag([1e3, 1e3, 1e3, 1]))
+    halves.affine[0, 3] = -500
+    relative.relative.measure([(halves, np.ones((2, 1, 1), bool))])
+    save_model(relative, tmp_path / "relative.ckpt")
+    _, _, table = run(scan, "--threshold", "0.1")
+    plain = nib.load(tmp_path / "out" / table.anomaly[0])
+    _, _, table = run(
+        scan, "--threshold", "0.1", model=tmp_path / "relative.ckpt", out=tmp_path / "relative"
+    )
+    found = nib.load(tmp_path / "relative" / table.anomaly[0]).get_fdata()
+    x = apply_affine(plain.affine, np.moveaxis(np.indices(found.shape), 0, -1))[..., 0]
+    # Between the voxels' centres the mean is linear; the floor is half of the mean of both.
+    expected = plain.get_fdata() / (1 + (x + 500) / 500 + 1)
+    np.testing.assert_allclose(found, expected, atol=0.01 * expected.max())
+    status, said, _ = run(scan, "--also", str(tmp_path / "relative.ckpt"))
+    assert status == 2
+    assert "has another relative than" in said.err
 
 
 def test_draws_give_a_map_of_the_deviation(run, tmp_path):
