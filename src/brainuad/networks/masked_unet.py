@@ -170,8 +170,23 @@ class SelfAttention(nn.Module):
             self.qkv(self.norm(x)), "b (n k d) h w -> n b k (h w) d", n=3, k=self.heads
         )
         # Contiguous, or the fused kernels are not taken (seven times slower on a CPU).
-        found = functional.scaled_dot_product_attention(*parts.contiguous())
+        found = attention(*parts.contiguous())
         return x + self.out(rearrange(found, "b k (h w) d -> b (k d) h w", h=x.shape[2]))
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`scaled_dot_product_attention` of `(B, heads, N, d)`, whatever is the fastest way to it.
+
+    In half precision on a CPU that is a scan at a time, whose weights stay in the cache: the fused
+    kernel takes twice as long there (`experiments/benchmarks/madad_step.json`).
+    """
+    if query.device.type != "cpu" or query.dtype == torch.float32:
+        return functional.scaled_dot_product_attention(query, key, value)
+    scaled = query * query.shape[-1] ** -0.5
+    # Autocast would have the weights in float32, and move twice the memory.
+    with torch.autocast("cpu", enabled=False):
+        each = zip(scaled, key, value, strict=True)
+        return torch.stack([torch.softmax(q @ k.mT, -1) @ v for q, k, v in each])
 
 
 def _apply(layer: nn.Module, x: Tensor, time: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_module
 from torch import nn
 
 from brainuad.instantiate import instantiate
-from brainuad.networks.masked_unet import MaskedUNet, SelfAttention
+from brainuad.networks.masked_unet import MaskedUNet, SelfAttention, attention
 
 SIZES = sorted(path.stem for path in (Path(__file__).parents[3] / "configs/model/size").iterdir())
 
@@ -76,6 +76,30 @@ def test_attention_is_softmax_of_scaled_products():
     weight = torch.softmax(torch.einsum("hci,hcj->hij", q, k) / 2, dim=-1)
     found = torch.einsum("hij,hcj->hci", weight, v).reshape(1, 8, 3, 2)
     torch.testing.assert_close(layer(x), x + layer.out(found), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_and_its_gradients_whichever_way_they_are_computed(dtype):
+    """Against the products in double precision, of the same rounded inputs."""
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(3, 2, 40, 8, generator=generator).to(dtype) for _ in range(4)]
+    *inputs, upstream = given
+    for part in inputs:
+        part.requires_grad_()
+    exact = [part.detach().double().requires_grad_() for part in inputs]
+    q, k, v = exact
+    weights = torch.softmax(torch.einsum("bhid,bhjd->bhij", q, k) / 8**0.5, -1)
+    expected = torch.einsum("bhij,bhjd->bhid", weights, v)
+    expected.backward(upstream.double())
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        found = attention(*inputs)
+    assert found.dtype == dtype
+    found.backward(upstream)
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
+    for part, reference in zip(inputs, exact, strict=True):
+        error = (part.grad.double() - reference.grad).abs().max()
+        assert error <= tolerance * reference.grad.abs().max()
 
 
 def test_attention_where_asked():
