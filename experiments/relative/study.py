@@ -31,13 +31,11 @@ lesion and their paired difference [95 % bootstrap interval over subjects]; p of
 Wilcoxon signed-rank test, Holm-corrected over the table. Dice is at the healthy threshold. One
 post-processing for all (`postprocess=default`).
 """
-PLAIN = """
-## What a method gains
+PLAIN = """## What a method gains
 
 Its map as it is, and divided by its mean over healthy training brains at the same place.
 """
-BEYOND = """
-## What a method adds to brightness
+BEYOND = """## What a method adds to brightness
 
 Relative brightness, `intensity_relative`, which has learned a mean, and the relative map.
 """
