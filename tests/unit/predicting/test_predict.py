@@ -426,11 +426,11 @@ def test_batches_that_do_not_fit_are_halved(run, tmp_path, monkeypatch):
     asked = []
     detect = predicting_model.detect_volume
 
-    def tight(detector, tiling, image, mask, batch_size):
+    def tight(detector, tiling, image, mask, batch_size, affine):
         asked.append(batch_size)
         if batch_size > 2:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return detect(detector, tiling, image, mask, batch_size)
+        return detect(detector, tiling, image, mask, batch_size, affine)
 
     monkeypatch.setattr(predicting_model, "detect_volume", tight)
     scans = [write_scan(tmp_path / "scans" / f"{k}_T2w.nii.gz", k) for k in range(2)]
