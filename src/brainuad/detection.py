@@ -18,7 +18,7 @@ from torch import Tensor
 
 from brainuad import ranks
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.data.nifti import open_nifti, read_mask, read_volume, write_volume
 from brainuad.data.slices import load_scan
 from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
@@ -208,7 +208,7 @@ def model_score(
 
     def score(scan: Scan) -> Detection:
         image, brain_mask = load_scan(scan)
-        affine = None if detector.relative is None else read_volume(scan.image).affine
+        affine = None if detector.relative is None else open_nifti(scan.image).affine
         with torch.autocast(detector.device.type, half, enabled=half is not None):
             return detect_volume(detector, tiling, image, brain_mask, batch_size, affine)
 

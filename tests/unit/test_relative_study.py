@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from experiments.benchmark.plan import read_settings
 from experiments.benchmark.scores import TESTED
-from experiments.relative.study import SETTINGS, SUFFIX, gains
+from experiments.relative.study import SUFFIX, gains, settings
 
 
 def test_pairs_are_of_one_subject_each_whatever_their_order():
@@ -31,7 +30,7 @@ def test_pairs_are_of_one_subject_each_whatever_their_order():
 
 
 def test_every_method_is_listed_both_ways():
-    methods = read_settings(SETTINGS)["methods"]
+    methods = settings()["methods"]
     plain = [name for name in methods if not name.endswith(SUFFIX)]
     assert sorted(methods) == sorted([*plain, *(name + SUFFIX for name in plain)])
     for name in plain:
