@@ -30,6 +30,7 @@ from brainuad.instantiate import instantiate
 from brainuad.kept_memory import keep_memory
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.networks.layout import channels_last
+from brainuad.types import Batch
 
 HERE = Path(__file__).parent
 PLAIN = "one at a time"
@@ -79,6 +80,9 @@ def measure(name: str) -> dict[str, float]:
     image = 0.9 * template.csf + 0.6 * template.grey + 0.4 * template.white
     volume = torch.from_numpy(np.float32(image))[None] * brain_mask
     tiling = SliceTiling("axial", tuple(cfg.data.slice_size))
+    slices = tiling.split(volume)[0], tiling.split(brain_mask.to(torch.uint8))[0].bool()
+    if detector.measures:
+        detector.measure([Batch(*slices)])
     run = one_at_a_time if name in (PLAIN, KEPT) else batched(name, detector)
     run(detector, tiling, volume[..., 40:41], brain_mask[..., 40:41])
     start = time.perf_counter()

@@ -25,7 +25,9 @@ from experiments.strega_painted.study import deal, prepare
 
 HERE = Path(__file__).parent
 ONLY_TRAIN = ["predict=false", "evaluate=false", "report=false"]
-SLABS = ["data=folder", "data.sequence=T1w", "data.slice_size=[160,192]", "datamodule.batch_size=8"]
+REAL = ["data=folder", "data.sequence=T1w", "datamodule.batch_size=8"]
+SLABS = [*REAL, "data.slice_size=[160,192]"]
+HEADS = [*REAL, "data.slice_size=[168,200]"]
 
 
 def main() -> None:
@@ -68,9 +70,7 @@ def measure(
     if part == "slabs":
         folder = deal(prepare(Path(os.environ["BRAINUAD_REAL_DATA"]), runs, jobs), 0)
         where = [*SLABS, f"data.source={folder}"]
-    ours = given or run(
-        runs / f"{part}-autopaint", ["experiment=autopaint", *where], epochs, options
-    )
+    ours = given or run(runs / f"{part}-autopaint", [*autopaint(epochs), *where], epochs, options)
     vae = ["experiment=strega_small", "input=intensity", "name=cevae", *where]
     other = run(runs / f"{part}-cevae", vae, epochs, options)
     cohort = embedded(ours) if part == "embedded" else read_cohort(folder)
@@ -81,6 +81,11 @@ def measure(
         elif scan.twin is not None:
             scans.append(replace(scan, image=scan.twin))
     return fill_scans(ours, other, scans)
+
+
+def autopaint(epochs: int) -> list[str]:
+    """The shipped experiment; its second phase is the last two epochs."""
+    return ["experiment=autopaint", f"model.freeze_norm_epoch={epochs - 2}"]
 
 
 def run(out: Path, what: list[str], epochs: int, options: list[str]) -> Path:
@@ -107,8 +112,8 @@ def repaint_brats(runs: Path, epochs: int, jobs: int, options: list[str]) -> Non
             writer.writerow(["subject", "image", "healthy"])
             writer.writerows([path.parent.name, path, "true"] for path in paths)
         command = [str(tool), str(source), str(heads), "--jobs", str(jobs)]
-        subprocess.run([*command, "preparation.steps.spacing_mm=2"], check=True, cwd=ROOT)
-    what = ["experiment=autopaint", "data=folder", "data.sequence=T1w", f"data.source={heads}"]
+        subprocess.run([*command, "preparation.steps.spacing_mm=1"], check=True, cwd=ROOT)
+    what = [*autopaint(epochs), *HEADS, f"data.source={heads}"]
     model = run(runs / "heads-autopaint", what, epochs, options)
     folder = real / "brats_gli_example" / "inpainting"
     scan, mask = next(folder.glob("*voided.nii.gz")), next(folder.glob("*mask.nii.gz"))

@@ -59,6 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--picture", metavar="PATH", type=Path, help=".png of before and after (default: OUT's)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
+    parser.add_argument(
+        "--detail-mm",
+        metavar="MM",
+        type=float,
+        default=6.0,
+        help="what is finer is taken from the other half of the brain, where that was seen; 0 "
+        "leaves the smooth filling of the model (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another one, another filling")
     parser.add_argument(
         "overrides",
@@ -92,6 +100,8 @@ def _main(arguments: argparse.Namespace) -> int:
     channels_last(detector)
     torch.manual_seed(arguments.seed)
     tiling = instantiate(detector.card["tiling"])
+    if arguments.detail_mm < 0:
+        raise InputError(f"--detail-mm {arguments.detail_mm}: use 0 or more")
     try:
         found = inpaint_scan(
             detector,
@@ -102,6 +112,7 @@ def _main(arguments: argparse.Namespace) -> int:
             normalise,
             detector.card["sequence"],
             arguments.brain_mask,
+            detail_mm=arguments.detail_mm,
         )
     except ValueError as error:
         raise InputError(f"{scan}: {error}") from None

@@ -11,6 +11,7 @@ from torch import Tensor
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.data.tiling import Tiling
+from brainuad.inpainting.detail import with_mirrored_detail
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill, with_rim
@@ -60,6 +61,7 @@ def inpaint_scan(
     sequence: str,
     brain_mask: Path | None = None,
     batch_size: int = 32,
+    detail_mm: float = 6.0,
 ) -> Inpainted:
     """Fills the hole of a scan.
 
@@ -78,6 +80,7 @@ def inpaint_scan(
         sequence: of the scan.
         brain_mask: file on the scan's grid; None to find the brain.
         batch_size: tiles a forward pass.
+        detail_mm: what is finer comes from the other half of the brain; 0 for the filling as it is.
 
     Raises:
         ValueError: the scan cannot be prepared, the hole covers no brain or too much of it, or
@@ -106,6 +109,8 @@ def inpaint_scan(
             torch.from_numpy(inside)[None],
             batch_size,
         )[0].numpy()
+        if detail_mm > 0:
+            filled = with_mirrored_detail(filled, inside, brain, image.spacing_mm, detail_mm)
         laid = np.where(inside, intercept + slope * filled, image.array)
 
         # Divided by the share of brain, voxels at its rim do not fade into the background.

@@ -81,7 +81,7 @@ class HealthyDataModule(LightningDataModule):
 
     def train_dataloader(self) -> EpochLoader:
         """Shuffled, augmented training tiles."""
-        return self._loader("train", self.augment, shuffle=True)
+        return self._loader("train", self.augment, shuffle=True, made=True)
 
     def measuring_dataloader(self) -> EpochLoader:
         """Training tiles in order, as they are, for `AnomalyDetector.measure`."""
@@ -89,12 +89,14 @@ class HealthyDataModule(LightningDataModule):
 
     def val_dataloader(self) -> EpochLoader:
         """Validation tiles in order, as they are."""
-        return self._loader("val", None, shuffle=False)
+        return self._loader("val", None, shuffle=False, made=True)
 
-    def _loader(self, split: str, augment: Augment | None, shuffle: bool) -> EpochLoader:
+    def _loader(
+        self, split: str, augment: Augment | None, shuffle: bool, made: bool = False
+    ) -> EpochLoader:
         tiles = TileDataset(self.folders[split], augment, self.seed)
         dataset: Dataset[Any] = tiles
-        if self.training_set is not None:
+        if made and self.training_set is not None:
             dataset = self.training_set(tiles, self.cache_dir)
         world, rank = (
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)

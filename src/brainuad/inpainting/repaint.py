@@ -49,11 +49,23 @@ class Regions:
     opening: int = 1
     dilation: int = 2
 
-    def __call__(self, anomaly_map: Tensor, threshold: Tensor, brain_mask: Tensor) -> Tensor:
-        """`(B, 1, *S)` to `(B, 1, *S)` bool."""
+    def __call__(
+        self,
+        anomaly_map: Tensor,
+        threshold: Tensor,
+        brain_mask: Tensor,
+        peak: Tensor | None = None,
+    ) -> Tensor:
+        """`(B, 1, *S)` to `(B, 1, *S)` bool.
+
+        With a `peak`, above the threshold, parts that nowhere reach it go as a whole (hysteresis):
+        of what stays nothing is cut off, for the rest of a lesion would tell what to paint.
+        """
         above = (anomaly_map > threshold) & brain_mask
-        opened = dilate(~dilate(~above, self.opening), self.opening)
-        return dilate(opened & above, self.dilation) & brain_mask
+        opened = dilate(~dilate(~above, self.opening), self.opening) & above
+        if peak is not None:
+            opened = connected(opened & (anomaly_map > peak), opened)
+        return dilate(opened, self.dilation) & brain_mask
 
 
 def candidates(
@@ -101,6 +113,7 @@ def repaint(
     rounds: int,
     chunk: int,
     tolerance: float = 0.01,
+    peak: Tensor | None = None,
 ) -> Repainted:
     """Hides the whole region at once, fills it, and looks again, until it stays the same.
 
@@ -109,12 +122,14 @@ def repaint(
         image: `(B, C, *S)` in [0, 1].
         brain_mask: `(B, 1, *S)` bool.
         first: the candidates' map.
-        threshold: of the map, a scalar.
+        threshold: of the candidates' map, a scalar.
         residual: from image, filled image and brain mask to a map.
         regions: from a map to the region to repaint.
         rounds: at most so many; 0 leaves the candidates' map as it is.
         chunk: images a forward pass.
         tolerance: a slice whose regions of two rounds differ by less than this in Dice is done.
+        peak: of what was repainted, a part has to reach this to be repainted again: all of it had
+            stood out before, so that the threshold alone would keep it. None for the threshold.
     """
     score, healthy, passes = first.clone(), image.clone(), 0
     region = regions(first, threshold, brain_mask)
@@ -130,7 +145,7 @@ def repaint(
             filled = inpaint(image[row], hole)
             found = residual(image[row], filled, brain_mask[row]).float()
             score[row] = torch.where(hole, found, score[row])
-            after = regions(torch.where(hole, found, 0), threshold, brain_mask[row])
+            after = regions(torch.where(hole, found, 0), threshold, brain_mask[row], peak)
             alike = 2 * (after & hole).flatten(1).sum(1)
             both = after.flatten(1).sum(1) + hole.flatten(1).sum(1)
             # A region that is gone is done, too, and nothing of it is left to repaint.
@@ -141,6 +156,13 @@ def repaint(
             region[row] = after
             open_ones[row] = (alike < (1 - tolerance) * both) & left
     return Repainted(score, healthy, painted_region, passes)
+
+
+def connected(seeds: Tensor, within: Tensor) -> Tensor:
+    """What of a mask `(B, 1, *S)` is connected to the seeds, over edges and corners."""
+    while not torch.equal(grown := dilate(seeds, 1) & within, seeds):
+        seeds = grown
+    return seeds
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:

@@ -14,39 +14,33 @@ candidates' map in healthy held-out brains) and the rounds are arguments.
 
 Differs from the paper: features of our own autoencoder, not VGG's; the shipped presets average the
 difference over a few pixels before its sign is taken (`residuals.signed`); the adversarial preset
-trains both networks in one optimiser (see `adversarial`).
+trains both networks in one optimiser (see `adversarial`). The CPU preset, not the published ones,
+shows the network the mirror image and a healthy prototype beside the slice (see `prototypes`), and
+lets a repainted part of a region stay only where it reaches a peak (see `Regions`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from brainuad.data.manifest import Scan
-from brainuad.data.slices import brain_tiles
 from brainuad.data.tiling import Tiling
-from brainuad.errors import InputError
-from brainuad.files import write_json
 from brainuad.inpainting.holes import Holes
 from brainuad.inpainting.patterns import covering_patterns
 from brainuad.inpainting.repaint import Regions, Repainted, candidates, repaint
 from brainuad.methods.adversarial import hinge, judge
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
-from brainuad.methods.inpainting_losses import inpainting_terms
+from brainuad.methods.healthy_regions import set_thresholds
+from brainuad.methods.inpainting_losses import WEIGHTS, inpainting_terms
+from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.inpainting_unet import PartialUNet
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.types import Batch, Detection
-
-WEIGHTS = {"hole": 6.0, "valid": 1.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1}
-"""Of the terms, as published by Liu et al."""
-
-MOST_SCANS = 20
-"""At most so many healthy scans set the candidate threshold."""
 
 
 class AutoPaint(AnomalyDetector):
@@ -70,16 +64,21 @@ class AutoPaint(AnomalyDetector):
             nothing, so that a pixel is judged by a network that saw it: a control, not the method.
         hole_sides: sides of the hidden cells, as shares of the slice's shorter side, in turn.
         region_alpha: share of the pixels of healthy held-out brains above the candidate threshold.
+        left_alpha: share of these brains that still reaches the peak when the candidates have been
+            repainted once; parts of a region that do not are healthy. None for no peak.
         regions: from a map to the region that is repainted.
         rounds: of repainting, at most; 0 for the candidates alone.
         chunk: images a forward pass in detection.
         seed: of the patterns' offsets.
+        prototypes: of healthy images, which a network with as many `hints` as channels sees beside
+            its own; None for the image alone.
 
     Raises:
         ValueError: an option is out of range or unknown.
     """
 
     candidate_threshold: Tensor
+    repaint_peak: Tensor
 
     def __init__(
         self,
@@ -101,6 +100,8 @@ class AutoPaint(AnomalyDetector):
         rounds: int = 5,
         chunk: int = 64,
         seed: int = 0,
+        prototypes: HealthyPrototypes | None = None,
+        left_alpha: float | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if set(weights or {}) - set(WEIGHTS):
@@ -110,6 +111,8 @@ class AutoPaint(AnomalyDetector):
                 f"times is {times}, rounds {rounds}, chunk {chunk}, region_alpha {region_alpha}; "
                 "use 0 or more, 0 or more, 1 or more, and a share of 1"
             )
+        if left_alpha is not None and not 0 < left_alpha < 1:
+            raise ValueError(f"left_alpha is {left_alpha}; use a share of 1, or none")
         if adversarial_weight > 0 and discriminator is None:
             raise ValueError("adversarial_weight is above 0; give a discriminator")
         self.network = network
@@ -132,9 +135,28 @@ class AutoPaint(AnomalyDetector):
         self.rounds = rounds
         self.chunk = chunk
         self.seed = seed
+        self.prototypes = prototypes
+        self.left_alpha = left_alpha
         self._norm_frozen = False
         # Until it is measured nothing is a candidate.
         self.register_buffer("candidate_threshold", torch.full((), torch.inf))
+        self.register_buffer("repaint_peak", torch.full((), torch.inf))
+
+    @property
+    def measures(self) -> bool:
+        """Whether there are prototypes."""
+        return self.prototypes is not None
+
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """The prototypes, where there are any."""
+        if self.prototypes is not None:
+            self.prototypes.measure(batch.image for batch in batches)
+
+    def fill(self, image: Tensor, valid: Tensor) -> Tensor:
+        """The network's whole output `(B, C, *S)`; shapes as in `PartialUNet`."""
+        if self.prototypes is None:
+            return self.network(image, valid)
+        return self.network(image, valid, self.prototypes.nearest(image, valid))
 
     def inpaint(self, image: Tensor, hole: Tensor) -> Tensor:
         """Fills holes; outside of them the image is as it was.
@@ -143,14 +165,14 @@ class AutoPaint(AnomalyDetector):
             image: `(B, C, *S)` in [0, 1], zero outside the brain.
             hole: `(B, 1, *S)` bool; the image's values there do not matter.
         """
-        return torch.where(hole, self.network(image, ~hole).to(image.dtype), image)
+        return torch.where(hole, self.fill(image, ~hole).to(image.dtype), image)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective above; in validation with holes of the batch's number."""
         image, brain_mask = batch
         generator = self.generator()
         hole = self.holes(brain_mask, generator)
-        filled = self.network(image, ~hole)
+        filled = self.fill(image, ~hole)
         features = None
         if self.autoencoder is not None:
             features = partial(self.autoencoder.features, layers=self.feature_layers)
@@ -190,11 +212,11 @@ class AutoPaint(AnomalyDetector):
     def auto_inpaint(self, image: Tensor, brain_mask: Tensor) -> Repainted:
         """Detects and removes; in evaluation mode, without gradient. See `Repainted`."""
         if self.times == 0:
-            seen = self.network(image, torch.ones_like(brain_mask)).to(image.dtype)
+            seen = self.fill(image, torch.ones_like(brain_mask)).to(image.dtype)
             none = torch.zeros_like(brain_mask)
             return Repainted(self.residual(image, seen, brain_mask), seen, none, len(image))
-        first, passes = self._candidates(image, brain_mask)
-        found = self._repaint(image, brain_mask, first)
+        first, passes = self.find_candidates(image, brain_mask)
+        found = self.repaint_region(image, brain_mask, first)
         return found._replace(passes=found.passes + passes)
 
     def patterns(self, image: Tensor) -> Tensor:
@@ -203,58 +225,23 @@ class AutoPaint(AnomalyDetector):
         sides = tuple(share * min(size) for share in self.hole_sides)
         return covering_patterns(size, self.times, sides, self.seed)
 
-    @torch.no_grad()
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
     ) -> None:
-        """Sets the candidate threshold on healthy held-out scans and repaints them.
+        """Sets the thresholds, see `healthy_regions`."""
+        if self.times > 0:
+            self.eval()
+            set_thresholds(self, tiling, held_out, out)
 
-        Writes `autopaint.json`: the threshold, the share of healthy brains that is a candidate and
-        that is left of it after repainting, and the cost in images a slice.
-
-        Raises:
-            InputError: no healthy held-out scan can be read any more.
-        """
-        if self.times == 0:
-            return
-        self.eval()
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
-        passes = 0
-        for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling):
-            for image, brain_mask in zip(tiles.split(16), masks.split(16), strict=True):
-                first, cost = self._candidates(image.to(self.device), brain_mask.to(self.device))
-                found.append((image, brain_mask, first.cpu()))
-                passes += cost
-        if not found:
-            raise InputError("no healthy held-out scan can be read any more; put them back")
-        # By numpy: torch's quantile takes no more than 2 ** 24 values.
-        scores = np.concatenate([first[mask].numpy() for _, mask, first in found])
-        self.candidate_threshold.fill_(float(np.quantile(scores, 1 - self.region_alpha)))
-        before = after = 0
-        for image, brain_mask, first in found:
-            on = [part.to(self.device) for part in (image, brain_mask, first)]
-            repainted = self._repaint(*on)
-            before += int(self.regions(on[2], self.candidate_threshold, on[1]).sum())
-            after += int(repainted.region.sum())
-            passes += repainted.passes
-        record = {
-            "candidate_threshold": self.candidate_threshold.item(),
-            "healthy_region_before": before / len(scores),
-            "healthy_region_after": after / len(scores),
-            "images_a_slice": passes / sum(len(image) for image, _, _ in found),
-        }
-        write_json(out / "autopaint.json", record)
-        print(
-            f"candidates: {before / len(scores):.1%} of healthy held-out brains, "
-            f"{after / len(scores):.1%} after repainting; {record['images_a_slice']:.1f} images a "
-            "slice"
-        )
-
-    def _candidates(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, int]:
+    def find_candidates(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, int]:
+        """The candidates' map and its cost, see `candidates`."""
         patterns = self.patterns(image)
         return candidates(self.inpaint, image, brain_mask, patterns, self.residual, self.chunk)
 
-    def _repaint(self, image: Tensor, brain_mask: Tensor, first: Tensor) -> Repainted:
+    def repaint_region(
+        self, image: Tensor, brain_mask: Tensor, first: Tensor, rounds: int | None = None
+    ) -> Repainted:
+        """Repaints the candidates of the map `first`, see `repaint`; in so many rounds or fewer."""
         return repaint(
             self.inpaint,
             image,
@@ -263,6 +250,15 @@ class AutoPaint(AnomalyDetector):
             self.candidate_threshold,
             self.residual,
             self.regions,
-            self.rounds,
+            self.rounds if rounds is None else rounds,
             self.chunk,
+            peak=self.repaint_peak,
         )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
+    ) -> None:
+        """A model of before there was a peak has none of its own."""
+        only = state_dict.get(prefix + "candidate_threshold", self.candidate_threshold)
+        state_dict.setdefault(prefix + "repaint_peak", only)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

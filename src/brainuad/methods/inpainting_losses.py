@@ -22,6 +22,9 @@ from torch.nn import functional
 from brainuad.inpainting.repaint import dilate
 from brainuad.methods.residuals import Features
 
+WEIGHTS = {"hole": 6.0, "valid": 1.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1}
+"""Of the terms, as published by Liu et al."""
+
 
 def inpainting_terms(
     filled: Tensor, image: Tensor, hole: Tensor, features: Features | None = None

@@ -15,7 +15,7 @@ seed, so that a slice's map does not depend on its batch; a noised patch may be 
 of a latent that no patch divides. Settings of the paper: `experiment=madad_paper`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,12 @@ from brainuad.diffusion.masks import (
     patch_mask,
     spare_background,
 )
-from brainuad.diffusion.process import add_noise, noisiness, restore
+from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.files import hash_weights
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.draws import score_draws
+from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
@@ -72,6 +73,8 @@ class MADAD(AnomalyDetector):
         scores_by: `residual`, or `mask` for 1 - m of the untouched latent, without sampling.
         reference: what the reconstruction is compared with, `decoded` (the untouched latent, so
             that the autoencoder's own error cancels) or `input`.
+        prototypes: of healthy latents (ours), which a network with as many `hints` as channels sees
+            beside its own; None for the latent alone, as published.
 
     Raises:
         ValueError: an option is out of range, or the network's latents are not the autoencoder's.
@@ -100,6 +103,7 @@ class MADAD(AnomalyDetector):
         n_samples: int = 1,
         scores_by: str = "residual",
         reference: str = "decoded",
+        prototypes: HealthyPrototypes | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if scores_by not in ("residual", "mask"):
@@ -144,8 +148,31 @@ class MADAD(AnomalyDetector):
         self.n_samples = n_samples
         self.scores_by = scores_by
         self.reference = reference
+        self.prototypes = prototypes
         # Not in the checkpoint: it is its closed form.
         self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
+
+    @property
+    def measures(self) -> bool:
+        """Whether there are prototypes."""
+        return self.prototypes is not None
+
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """The prototypes, where there are any."""
+        if self.prototypes is not None:
+            latents = (self.encode(*batch).mean for batch in batches)
+            self.prototypes.measure(latents)
+
+    def asked(self, latent: Tensor) -> Network:
+        """The network with the prototypes `latent (B, C, h, w)` is nearest to, where there are any.
+
+        They are found by the whole latent: it does not show which of its cells are noise, and that
+        is far from every prototype alike.
+        """
+        if self.prototypes is None:
+            return self.network
+        hint = self.prototypes.nearest(latent, torch.ones_like(latent[:, :1], dtype=torch.bool))
+        return lambda x_t, t: self.network(torch.cat([x_t, hint], dim=1), t)
 
     def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
         """Latents, where they are kept; the tiles otherwise."""
@@ -180,7 +207,7 @@ class MADAD(AnomalyDetector):
         mask = patch_mask(draw, cells).to(here)
         mask = spare_background(mask, latents.brain_share, self.min_brain)
         x_t = add_noise(x_0, mask, self.alpha_bar[steps], noise[1])
-        clean, found = self.network(x_t, steps)
+        clean, found = self.asked(x_t)(x_t, steps)
         error = functional.mse_loss(clean.float(), x_0)
         mask_error = functional.mse_loss(found.float(), mask)
         loss = error + self.mask_weight * mask_error
@@ -190,7 +217,7 @@ class MADAD(AnomalyDetector):
         """The residual of the restored latent, or the predicted mask."""
         z = self.autoencoder.encode(image)[0].float()
         if self.scores_by == "mask":
-            noisy = noisiness(self.network, z, self.timesteps)
+            noisy = noisiness(self.asked(z), z, self.timesteps)
             size = image.shape[2:]
             return Detection(functional.interpolate(noisy, size=size, mode="bilinear"), None)
         decoded = self.autoencoder.decode(z)
@@ -204,11 +231,12 @@ class MADAD(AnomalyDetector):
 
         A slice in which nothing moved is what `z` decodes to and is not decoded again.
         """
+        network = self.asked(z)
         for seed in range(self.seed, self.seed + self.n_samples):
             generator = torch.Generator().manual_seed(seed)
             eps = torch.randn(len(self.timesteps), *z.shape[1:], generator=generator).to(z)
             restored = restore(
-                self.network, z, self.alpha_bar, self.timesteps, eps, self.eta, self.mask_threshold
+                network, z, self.alpha_bar, self.timesteps, eps, self.eta, self.mask_threshold
             )
             moved = (restored != z).flatten(1).any(1)
             healthy = decoded.clone()

@@ -25,6 +25,11 @@ class PartialUNet(nn.Module):
         features: maps after each halving.
         kernels: widths of the halving convolutions, odd.
         spatial_dims: 2 for slices, 3 for volumes.
+        hints: channels of an image beside it that is known everywhere.
+        mirror: whether the network also sees the image's left-right mirror image, whose holes are
+            mirrored too; the first spatial axis is left to right, its middle the midsagittal plane.
+        full_resolution: whether the first of `features` are at full resolution, before any halving;
+            ours, for slices of so few pixels that a fold is two of them wide.
 
     Raises:
         ValueError: not one kernel for each halving.
@@ -36,15 +41,26 @@ class PartialUNet(nn.Module):
         features: Sequence[int] = (16, 32, 64, 128, 128),
         kernels: Sequence[int] = (5, 3, 3, 3, 3),
         spatial_dims: int = 2,
+        hints: int = 0,
+        mirror: bool = False,
+        full_resolution: bool = False,
     ) -> None:
         super().__init__()
         if len(features) != len(kernels):
             raise ValueError(f"{len(features)} features and {len(kernels)} kernels; give as many")
         norm = _NORMS[spatial_dims]
-        widths = [channels, *features]
+        self.mirror = mirror
+        widths = [(2 if mirror else 1) * channels + hints, *features]
         # A normalisation takes the mean away, and a bias with it.
         self.down = nn.ModuleList(
-            PartialConv(spatial_dims, before, after, kernel, stride=2, bias=level == 0)
+            PartialConv(
+                spatial_dims,
+                before,
+                after,
+                kernel,
+                stride=1 if full_resolution and level == 0 else 2,
+                bias=level == 0,
+            )
             for level, (before, after, kernel) in enumerate(
                 zip(widths, features, kernels, strict=False)
             )
@@ -63,13 +79,19 @@ class PartialUNet(nn.Module):
             nn.Identity() if level == 0 else norm(width) for level, width in enumerate(widths[:-1])
         )
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, image: Tensor, valid: Tensor, hint: Tensor | None = None) -> Tensor:
         """Image `(B, C, *S)` and where to believe it `(B, 1, *S)` bool, to the whole image anew.
+
+        `hint (B, hints, *S)` is what stands beside it, where the network takes one.
 
         A hole that is too wide for the levels, so that nothing is known at its middle, is 0 there.
         """
         known = valid.to(torch.float32)
         x = image * valid
+        if self.mirror:
+            x, known = join(x, known, x.flip(2), known.flip(2))
+        if hint is not None:
+            x, known = join(x, known, hint, torch.ones_like(known))
         steps = [(x, known)]
         for conv, norm in zip(self.down, self.down_norms, strict=True):
             x, known = conv(x, known)

@@ -43,6 +43,7 @@ class MaskedUNet(nn.Module):
         dropout: in every residual block.
         norm_groups: of the group normalisations.
         attention: whether each level attends; the middle always does.
+        hints: channels that `forward` takes behind those of the latent.
 
     Raises:
         ValueError: `width` is not a multiple of both.
@@ -58,6 +59,7 @@ class MaskedUNet(nn.Module):
         dropout: float = 0.4,
         norm_groups: int = 32,
         attention: Sequence[bool] = (True, True, True),
+        hints: int = 0,
     ) -> None:
         super().__init__()
         if width % heads or width % norm_groups:
@@ -76,7 +78,7 @@ class MaskedUNet(nn.Module):
             return parts
 
         self.time = nn.Sequential(nn.Linear(width, time), nn.SiLU(), nn.Linear(time, time))
-        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.first = nn.Conv2d(channels + hints, width, 3, padding=1)
         widths = [width * multiplier for multiplier in multipliers]
         here, skips = width, [width]
         self.down = nn.ModuleList()

@@ -1,10 +1,12 @@
 """Repainting by fillers whose answers are known."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from brainuad.inpainting.patterns import covering_patterns
-from brainuad.inpainting.repaint import Regions, candidates, dilate, repaint
+from brainuad.inpainting.repaint import Regions, candidates, connected, dilate, repaint
 
 SIZE = (24, 28)
 LEVEL = torch.tensor(0.1)
@@ -178,3 +180,29 @@ def test_regions_at_the_border_stay():
 def test_dilation_by_nothing():
     mask = torch.rand(1, 1, 5, 5) > 0.5
     assert torch.equal(dilate(mask, 0), mask)
+
+
+def test_what_was_repainted_stays_where_it_reaches_the_peak():
+    """The lesion of 0.4 with a rim of 0.2 stays whole, what differs by 0.2 everywhere goes."""
+    image, brain_mask, where = scene()
+    rim = dilate(where, 1) & ~where
+    image = torch.where(rim, 0.7, image)
+    image[1, 0, 8:15, 9:18] = 0.7
+    patterns = covering_patterns(SIZE, 2, (5.0, 8.0))
+    first, _ = candidates(healthy, image, brain_mask, patterns, residual, 7)
+    given = (image, brain_mask, first, LEVEL, residual, Regions(), 5, 7)
+    found = repaint(healthy, *given, peak=torch.tensor(0.3))
+    assert found.region[where | rim].all()
+    assert not found.region[1].any()
+    assert torch.equal(found.image[1], image[1])
+    assert repaint(healthy, *given).region[1].any()
+
+
+def test_connected_is_scipys_label():
+    torch.manual_seed(0)
+    within, seeds = torch.rand(3, 1, 20, 25) > 0.5, torch.rand(3, 1, 20, 25) > 0.99
+    expected = []
+    for mask, seed in zip(within[:, 0].numpy(), seeds[:, 0].numpy(), strict=True):
+        labels = ndimage.label(mask, np.ones((3, 3)))[0]
+        expected.append(np.isin(labels, np.unique(labels[seed & mask])) & mask)
+    assert np.array_equal(connected(seeds & within, within)[:, 0].numpy(), np.stack(expected))

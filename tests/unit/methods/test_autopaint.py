@@ -18,6 +18,7 @@ from brainuad.inpainting.holes import ShapeHoles
 from brainuad.instantiate import instantiate
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.inpainting_losses import inpainting_terms
+from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import signed
 from brainuad.networks.inpainting_unet import PartialUNet
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
@@ -169,6 +170,7 @@ def test_no_discriminator_without_a_weight():
 def test_the_score_finds_and_removes_the_lesion():
     detector, batch = build(Known(0.5)), batch_of()
     detector.candidate_threshold.fill_(0.1)
+    detector.repaint_peak.fill_(0.1)
     found = detector.detect(*batch)
     expected = torch.where(batch.image > 0.6, 0.4, 0.0)
     torch.testing.assert_close(found.anomaly_map, expected)
@@ -211,6 +213,47 @@ def test_healthy_scans_set_the_threshold(tmp_path):
     assert other.candidate_threshold == detector.candidate_threshold
 
 
+def test_little_of_healthy_scans_stays(tmp_path):
+    """By a threshold of its own, above the candidates' and measured on what was repainted."""
+    scans = write_tiny_cohort(tmp_path / "cohort", val=2).select("val", "T2w", healthy=True)
+    left = {}
+    for left_alpha in (None, 1e-6):
+        detector = build(Known(0.5), region_alpha=0.1, left_alpha=left_alpha)
+        detector.examine(SliceTiling("axial", SIZE), [], scans, tmp_path)
+        left[left_alpha] = json.loads((tmp_path / "autopaint.json").read_text())
+    same, strict = left[None], left[1e-6]
+    assert same["repaint_peak"] == same["candidate_threshold"] == strict["candidate_threshold"]
+    assert strict["repaint_peak"] > strict["candidate_threshold"]
+    assert strict["healthy_region_before"] == same["healthy_region_before"]
+    assert strict["healthy_region_after"] < 0.5 * same["healthy_region_after"]
+
+
+def test_a_model_of_before_there_were_two_thresholds():
+    state = build(Known(0.5)).state_dict()
+    state["candidate_threshold"] = torch.tensor(0.2)
+    del state["repaint_peak"]
+    detector = build(Known(0.5))
+    detector.load_state_dict(state)
+    assert detector.repaint_peak == detector.candidate_threshold == torch.tensor(0.2)
+
+
+def test_the_network_sees_the_prototype_of_what_is_seen():
+    torch.manual_seed(0)
+    network = PartialUNet(1, (8, 8), (3, 3), hints=1, mirror=True)
+    detector = build(network, prototypes=HealthyPrototypes(2, 1)).eval()
+    batch = batch_of()
+    assert detector.measures
+    assert not build().measures
+    detector.measure([batch])
+    hole = torch.zeros_like(batch.brain_mask)
+    hole[:, :, 8:14, 10:18] = True
+    prototype = detector.prototypes.nearest(batch.image, ~hole)
+    expected = network(batch.image, ~hole, prototype)
+    found = detector.inpaint(torch.where(hole, 1e6, batch.image), hole)
+    torch.testing.assert_close(found[hole], expected[hole])
+    fit(detector, batch)
+
+
 def test_a_threshold_needs_scans(tmp_path):
     with pytest.raises(InputError, match="put them back"):
         build(Known(0.5)).examine(SliceTiling("axial", SIZE), [], [], tmp_path)
@@ -218,7 +261,14 @@ def test_a_threshold_needs_scans(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"times": -1}, {"rounds": -1}, {"chunk": 0}, {"region_alpha": 0.0}, {"weights": {"l2": 1.0}}],
+    [
+        {"times": -1},
+        {"rounds": -1},
+        {"chunk": 0},
+        {"region_alpha": 0.0},
+        {"left_alpha": 1.0},
+        {"weights": {"l2": 1.0}},
+    ],
 )
 def test_options_out_of_range(options):
     with pytest.raises(ValueError, match="|".join(options) + "|weights names"):

@@ -10,6 +10,7 @@ from brainuad.data.latents import Latents
 from brainuad.diffusion.process import restore
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods.madad import MADAD
+from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
@@ -405,3 +406,23 @@ def test_latents_are_encoded_in_float32_under_half_precision():
     assert encoded.mean.dtype == encoded.std.dtype == torch.float32
     # A cache made on this device holds what a training in half precision encodes on it.
     assert torch.equal(encoded.mean, detector.encode(*batch).mean)
+
+
+def test_the_network_sees_the_prototype_of_the_noised_latent_and_of_the_scan():
+    """By x_t in training, which does not say what is noised, and by the scan's own z throughout."""
+    network = Known(lambda x, t: (x[:, :4] / 2, torch.zeros_like(x[:, :1])))
+    detector = build(network, prototypes=HealthyPrototypes(3, 1))
+    batch = batch_of()
+    assert detector.measures
+    assert not build(shrinking()).measures
+    detector.measure([batch])
+    assert detector.prototypes.images.shape == (3, 4, *CELLS)
+    detector.train().loss(batch)
+    detector.eval().detect(*batch)
+    trained, *sampled = (x for x, _ in network.asked)
+    every = torch.ones(3, 1, *CELLS, dtype=torch.bool)
+    x_t, hint = trained.split(4, dim=1)
+    assert torch.equal(hint, detector.prototypes.nearest(x_t, every))
+    assert not torch.equal(sampled[-1][:, :4], z_of(batch))
+    for x in sampled:
+        assert torch.equal(x[:, 4:], detector.prototypes.nearest(z_of(batch), every))

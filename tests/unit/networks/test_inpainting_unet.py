@@ -47,3 +47,44 @@ def test_is_as_large_as_published():
     with torch.device("meta"):
         network = PartialUNet(1, (64, 128, 256, 512, 512, 512, 512), (7, 5, 5, 3, 3, 3, 3))
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 25.8
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_with_a_mirror_image_and_a_hint_it_does_not_see_into_the_hole_either(training):
+    torch.manual_seed(0)
+    network = PartialUNet(
+        1, (4, 8, 8), (3, 3, 3), hints=1, mirror=True, full_resolution=True
+    ).train(training)
+    image, hint = torch.rand(2, 2, 1, 31, 32)
+    valid = torch.ones(2, 1, 31, 32, dtype=torch.bool)
+    # Across the middle, so that both halves of it hide the same of each other.
+    valid[:, :, 8:20, 8:24] = False
+    expected = network(image, valid, hint)
+    assert expected.shape == image.shape
+    assert torch.equal(network(torch.where(valid, image, 1e6), valid, hint), expected)
+    assert not torch.equal(network(image, valid, hint + 0.1), expected)
+
+
+def test_a_mirror_image_shows_what_is_opposite_of_the_hole():
+    """A single layer of one pixel: in the hole it has nothing but the mirror image."""
+    network = PartialUNet(1, (1,), (1,), mirror=True, full_resolution=True)
+    image = torch.rand(1, 1, 8, 6)
+    valid = torch.ones(1, 1, 8, 6, dtype=torch.bool)
+    valid[..., 1, 2] = False
+    with torch.no_grad():
+        for conv in (network.down[0].conv, network.up[0].conv):
+            conv.weight.zero_()
+        # The way up copies the mirror image from the skip: features first, then the two images.
+        network.up[0].conv.weight[0, 2, 1, 1] = 1
+    found = network(torch.where(valid, image, 1e6), valid)
+    ratio = found[0, 0, 1, 2] / image[0, 0, 6, 2]
+    assert ratio > 0.9
+    torch.testing.assert_close(found[0, 0, 4, 2], image[0, 0, 3, 2])
+
+
+def test_full_resolution_halves_once_less():
+    found = [
+        sum(conv.conv.stride == (2, 2) for conv in PartialUNet(1, (4, 8), (3, 3), **options).down)
+        for options in ({}, {"full_resolution": True})
+    ]
+    assert found == [2, 1]
