@@ -54,7 +54,8 @@ def fit(
     """Trains, from a checkpoint where there is one, and leaves the best weights in the detector.
 
     Raises:
-        InputError: Lightning refuses the trainer's settings, a GPU where there is none, say.
+        InputError: Lightning refuses the trainer's settings, a GPU where there is none, say; or the
+            detector's network would see slices mirrored that are not cut left to right.
     """
     callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
     remove_leftovers(Path(cfg.paths.output_dir))
@@ -70,6 +71,11 @@ def fit(
         )
     except MisconfigurationException as error:
         raise InputError(f"trainer: {error}; see configs/trainer for what there is") from None
+    if detector.mirrors and datamodule.tiling.left_right_axis != 0:
+        raise InputError(
+            "the network looks at the other side of the brain, which the first axis of these "
+            "slices does not lead to; set model.network.mirror=false"
+        )
     if detector.measures:
         measure(detector, datamodule)
     if not detector.by_gradient:

@@ -6,11 +6,14 @@ from tiny import METHODS, write_tiny_model
 from brainuad.checkpoint import load_model
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.data.slices import load_scan
-from brainuad.data.tiling import VolumeTiling
+from brainuad.data.tiling import SliceTiling, VolumeTiling
 from brainuad.errors import InputError
 from brainuad.fitting import fit, measure, resume_point
+from brainuad.inpainting.holes import ShapeHoles
+from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.residuals import signed
 from brainuad.methods.zscore import HealthyAtlas, ZScore
+from brainuad.networks.inpainting_unet import PartialUNet
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -37,6 +40,17 @@ def test_an_atlas_is_measured_not_trained(tiny_cohort, tmp_path):
         atol=1e-3,
         rtol=0,
     )
+
+
+def test_a_mirror_image_needs_slices_that_run_from_left_to_right(tiny_cohort, tmp_path):
+    trainer = {"_target_": "lightning.pytorch.Trainer", "logger": False}
+    cfg = {"trainer": trainer, "callbacks": {}, "paths": {"output_dir": str(tmp_path)}}
+    network = PartialUNet(1, (4,), (3,), mirror=True)
+    detector = AutoPaint(network, ShapeHoles(), signed)
+    tiling = SliceTiling("sagittal", (24, 28))
+    datamodule = HealthyDataModule(tiny_cohort, "T2w", tiling, tmp_path / "cache", batch_size=2)
+    with pytest.raises(InputError, match=r"set model.network.mirror=false"):
+        fit(OmegaConf.create(cfg), detector, datamodule, None)
 
 
 def test_a_trained_model_may_be_scored_in_another_way_but_not_be_another(tmp_path):

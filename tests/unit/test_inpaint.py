@@ -423,6 +423,21 @@ def test_bad_paths_get_one_line(files, capsys, words, options):
     assert words in capsys.readouterr().err
 
 
+def test_detail_comes_from_the_other_half(files, capsys):
+    """A flat filling becomes more like the tissue opposite of it, where that is symmetric."""
+    hole = read_volume(files / "mask.nii.gz").array > 0
+    found = {}
+    for detail in ("0", "20"):
+        assert _run(files, "preparation=extracted", "--detail-mm", detail) == 0
+        found[detail] = read_volume(files / "out.nii.gz").array
+    np.testing.assert_array_equal(found["0"][~hole], found["20"][~hole])
+    opposite = found["0"][::-1][hole]
+    flat, detailed = (np.abs(found[key][hole] - opposite).mean() for key in ("0", "20"))
+    assert detailed < 0.5 * flat
+    assert _run(files, "preparation=extracted", "--detail-mm", "-1") == 2
+    assert "--detail-mm -1.0: use 0 or more" in capsys.readouterr().err
+
+
 def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypatch):
     assert _run(files, "preparation=extracted", "preparation/normalise=equalise") == 2
     assert "not linear" in capsys.readouterr().err
@@ -468,7 +483,9 @@ def test_a_real_head_gets_its_tissue_back(real_data, tmp_path, monkeypatch):
     detector.fill = _oracle(healthy, steps, tmp_path / "truth").fill
     detector.card["tiling"] = {"_target_": "brainuad.data.tiling.VolumeTiling"}
     monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
-    assert _run(tmp_path, "preparation.steps.spacing_mm=2", scan="scan.nii") == 0
+    # The oracle's own detail is the right one.
+    options = ("--detail-mm", "0", "preparation.steps.spacing_mm=2")
+    assert _run(tmp_path, *options, scan="scan.nii") == 0
     before, original = _stored(voided)
     after, copy = _stored(tmp_path / "out.nii.gz")
     np.testing.assert_array_equal(after[~hole], before[~hole])

@@ -147,6 +147,11 @@ class AutoPaint(AnomalyDetector):
         """Whether there are prototypes."""
         return self.prototypes is not None
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether the network sees mirror images."""
+        return getattr(self.network, "mirror", False)
+
     def measure(self, batches: Iterable[Batch]) -> None:
         """The prototypes, where there are any."""
         if self.prototypes is not None:

@@ -64,6 +64,11 @@ class AnomalyDetector(LightningModule, ABC):
         """Whether `measure` has to be called, before any training."""
         return type(self).measure is not AnomalyDetector.measure
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether it takes the first axis of an image for left to right."""
+        return False
+
     def measure(self, batches: Iterable[Batch]) -> None:
         """What a method learns without an optimiser: one pass over the training tiles.
 
