@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--embedded", type=Path, default=ROOT / "runs" / "study" / "autopaint" / "T2w-0"
     )
-    parser.add_argument("--epochs", type=int, nargs=2, default=[10, 30], help="embedded, slabs")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[12, 30], help="embedded, slabs")
     parser.add_argument("--head-epochs", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1, help="processes that prepare scans")
     parser.add_argument("--parts", nargs="+", default=["embedded", "slabs", "brats"])

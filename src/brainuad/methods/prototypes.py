@@ -7,6 +7,7 @@ the mean of each group is a prototype. An image finds its own by what is seen of
 an index nor an affine has to travel with a slice.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -69,7 +70,10 @@ class HealthyPrototypes(nn.Module):
         # Spread over the scans' order, in which neighbours are alike.
         count = max(1, min(self.count, len(points) // self.least))
         first = np.linspace(0, len(points) - 1, count).round().astype(int)
-        groups = kmeans2(points, points[first], iter=20, minit="matrix", missing="warn")[1]
+        with warnings.catch_warnings():
+            # A group that loses all of its images is no prototype, and no loss.
+            warnings.simplefilter("ignore", UserWarning)
+            groups = kmeans2(points, points[first], iter=20, minit="matrix")[1]
         means = [images[groups == group].float().mean(0) for group in np.unique(groups)]
         self.images = torch.stack(means).to(self.images.device)
 
