@@ -94,15 +94,17 @@ class PartialUNet(nn.Module):
             x, known = join(x, known, hint, torch.ones_like(known))
         steps = [(x, known)]
         for conv, norm in zip(self.down, self.down_norms, strict=True):
-            x, known = conv(x, known)
-            # Zero again where nothing is known, which a normalisation is not.
-            x = functional.relu(norm(x)) * known.to(x.dtype)
+            x, known = conv(x, known, zeroed=True)
+            x = functional.relu(norm(x))
+            if not isinstance(norm, nn.Identity):
+                # Zero again where nothing is known, which a normalisation is not.
+                x = x * known.to(x.dtype)
             steps.append((x, known))
         for level in reversed(range(len(self.up))):
             skip, skip_known = steps[level]
             size = skip.shape[2:]
             x, known = functional.interpolate(x, size), functional.interpolate(known, size)
-            x, known = self.up[level](*join(x, known, skip, skip_known))
+            x, known = self.up[level](*join(x, known, skip, skip_known), zeroed=True)
             if level > 0:
                 x = functional.leaky_relu(self.up_norms[level](x), 0.2) * known.to(x.dtype)
         return x
