@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from brainuad.errors import InputError
+from brainuad.methods.grid_buffers import GridBuffers
 
 _POOLS: dict[int, Callable[..., Tensor]] = {
     4: functional.adaptive_avg_pool2d,
@@ -24,7 +25,7 @@ _POOLS: dict[int, Callable[..., Tensor]] = {
 }
 
 
-class HealthyPrototypes(nn.Module):
+class HealthyPrototypes(GridBuffers):
     """Means of groups of healthy images that look alike.
 
     Args:
@@ -38,6 +39,7 @@ class HealthyPrototypes(nn.Module):
         ValueError: an argument is below 1.
     """
 
+    sized_by_data = ("images",)
     images: Tensor
 
     def __init__(self, count: int = 64, least: int = 20, side: int = 24, most: int = 8192) -> None:
@@ -50,7 +52,7 @@ class HealthyPrototypes(nn.Module):
         self.least = least
         self.side = side
         self.most = most
-        # Their size is that of the training images, see `_load_from_state_dict`.
+        # Their size is that of the training images, see `GridBuffers`.
         self.register_buffer("images", torch.zeros(0))
 
     def measure(self, batches: Iterable[Tensor]) -> None:
@@ -99,11 +101,3 @@ class HealthyPrototypes(nn.Module):
         where = valid.expand_as(image).flatten(1).to(prototypes.dtype)
         distance = where @ prototypes.square().T - 2 * seen.flatten(1) @ prototypes.T
         return self.images[distance.argmin(1)]
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
-    ) -> None:
-        """Takes the size from the checkpoint; torch compares shapes only after it."""
-        if prefix + "images" in state_dict:
-            self.images = torch.empty_like(state_dict[prefix + "images"])
-        super()._load_from_state_dict(state_dict, prefix, *rest)

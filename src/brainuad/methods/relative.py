@@ -17,9 +17,10 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
 from brainuad.errors import InputError
+from brainuad.methods.grid_buffers import GridBuffers
 from brainuad.preparation.resample import resample_like
 from brainuad.types import Detection, Volume
 
@@ -27,7 +28,7 @@ _LEAST_COUNT = 0.5
 """Smoothed number of brains from which on a voxel has a mean of its own."""
 
 
-class RelativeToHealthy(nn.Module):
+class RelativeToHealthy(GridBuffers):
     """What healthy scans score at every voxel of one grid, and other scores relative to it.
 
     Args:
@@ -44,6 +45,7 @@ class RelativeToHealthy(nn.Module):
         ValueError: an argument is out of range.
     """
 
+    sized_by_data = ("expected",)
     expected: Tensor
     elsewhere: Tensor
     affine: Tensor
@@ -54,7 +56,7 @@ class RelativeToHealthy(nn.Module):
             raise ValueError(f"sigma is {sigma}, floor {floor}; use 0 or more, and above 0")
         self.sigma = sigma
         self.floor = floor
-        # Its grid is that of the training scans, see `_load_from_state_dict`.
+        # Its grid is that of the training scans, see `GridBuffers`.
         self.register_buffer("expected", torch.zeros(0))
         self.register_buffer("elsewhere", torch.zeros(()))
         self.register_buffer("affine", torch.eye(4, dtype=torch.float64))
@@ -126,14 +128,6 @@ class RelativeToHealthy(nn.Module):
         excess, like = (own - elsewhere)[0].numpy(), Volume(np.empty(shape, np.float32), affine)
         laid = resample_like(excess, self.affine.cpu().numpy(), like)
         return torch.from_numpy(laid)[None] + elsewhere
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
-    ) -> None:
-        """Takes the grid from the checkpoint; torch compares shapes only after it."""
-        if (name := prefix + "expected") in state_dict:
-            self.expected = torch.empty_like(state_dict[name])
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _words(shape: Iterable[int]) -> str:

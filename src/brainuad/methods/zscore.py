@@ -21,10 +21,11 @@ from collections.abc import Iterable
 
 import torch
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
 from brainuad.errors import InputError
 from brainuad.methods.detector import ReconstructionDetector
+from brainuad.methods.grid_buffers import GridBuffers
 from brainuad.methods.residuals import Residual
 from brainuad.types import Batch, Detection
 
@@ -32,7 +33,7 @@ MOST_STD = 5.0
 """Standard deviations from which on a network beside the atlas sees no difference."""
 
 
-class HealthyAtlas(nn.Module):
+class HealthyAtlas(GridBuffers):
     """Mean and standard deviation of healthy scans at every voxel of one grid.
 
     Where fewer than `min_count` training scans had brain, the mean and the standard deviation of
@@ -49,6 +50,7 @@ class HealthyAtlas(nn.Module):
         ValueError: an argument is out of range.
     """
 
+    sized_by_data = ("mean", "std")
     mean: Tensor
     std: Tensor
 
@@ -62,7 +64,7 @@ class HealthyAtlas(nn.Module):
         self.min_std = min_std
         self.sigma = sigma
         self.min_count = min_count
-        # Their grid is that of the training scans, see `_load_from_state_dict`.
+        # Their grid is that of the training scans, see `GridBuffers`.
         self.register_buffer("mean", torch.zeros(0))
         self.register_buffer("std", torch.zeros(0))
 
@@ -132,15 +134,6 @@ class HealthyAtlas(nn.Module):
             for channel in part.numpy()
         ]
         return torch.stack([torch.from_numpy(channel) for channel in smooth])
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
-    ) -> None:
-        """Takes the grid from the checkpoint; torch compares shapes only after it."""
-        for name in ("mean", "std"):
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class ZScore(ReconstructionDetector):

@@ -54,7 +54,7 @@ class PartialConv(nn.Module):
             image: `(B, C, *S)`; where `valid` is 0 its values do not matter. A pixel of which only
                 some channels are valid holds zeros in the others, see `join`.
             valid: `(B, 1, *S)` float32, the share of a pixel's channels that is valid, 0 to 1.
-            zeroed: whether the image is 0 already where `valid` is, which saves a pass over it.
+            zeroed: whether the image is 0 already where `valid` is 0; saves a pass over it.
 
         Returns:
             The output `(B, C', *S')`, and where it is valid, `(B, 1, *S')`, 0 or 1.
