@@ -1,6 +1,7 @@
 """The U-Net of partial convolutions that fills holes (Liu et al., ECCV 2018, arXiv 1804.07723)."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -102,9 +103,8 @@ class PartialUNet(nn.Module):
             steps.append((x, known))
         for level in reversed(range(len(self.up))):
             skip, skip_known = steps[level]
-            size = skip.shape[2:]
-            x, known = functional.interpolate(x, size), functional.interpolate(known, size)
-            x, known = self.up[level](*join(x, known, skip, skip_known), zeroed=True)
+            conv = cast(PartialConv, self.up[level])
+            x, known = conv.over_doubled(x, known, skip, skip_known)
             if level > 0:
                 x = functional.leaky_relu(self.up_norms[level](x), 0.2) * known.to(x.dtype)
         return x

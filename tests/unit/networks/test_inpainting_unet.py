@@ -38,6 +38,13 @@ def test_closes_holes_as_large_as_the_brain():
     assert (network(torch.ones(1, 1, 64, 64), valid) > 0).all()
 
 
+def test_compiles_to_the_same():
+    network, image = _network(), torch.rand(2, 1, 64, 48)
+    valid = torch.rand(2, 1, 64, 48) > 0.3
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(image, valid), network(image, valid))
+
+
 def test_one_kernel_a_halving():
     with pytest.raises(ValueError, match="3 features and 2 kernels"):
         PartialUNet(1, (4, 8, 8), (3, 3))

@@ -84,6 +84,35 @@ def test_joined_images_keep_their_own_validity():
     assert found[0, 0, 1, 1].item() == pytest.approx((9 * 2 + 6 * 5) * 27 / 15)
 
 
+# Of sizes above and below what the transposed kernel is worth its making for, even and odd.
+@pytest.mark.parametrize(("dims", "side"), [(2, 8), (2, 24), (2, 35), (3, 6), (3, 8), (3, 9)])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_over_doubled_is_doubling_joining_and_convolving(dims, side, kernel):
+    layer, half = _layer(dims, kernel=kernel, channels=5).double(), -(-side // 2)
+    below, skip = _image(dims, 3, half).double(), _image(dims, 2, side).double()
+    valid, other = (_image(dims, 1, half) > 0).double(), (_image(dims, 1, side) > 0).double()
+    parts = (below * valid, valid, skip * other, other)
+    doubled = [functional.interpolate(part, skip.shape[2:]) for part in parts[:2]]
+    for found, expected in zip(
+        layer.over_doubled(*parts), layer(*join(*doubled, *parts[2:])), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_gradients_over_doubled_are_exact():
+    layer = _layer(2, channels=2).double()
+    below, skip = _image(2, 1, 12).double(), _image(2, 1, 24).double()
+    valid, other = torch.ones(2, 1, 12, 12).double(), torch.ones(2, 1, 24, 24).double()
+
+    def run(below, skip, weight, bias):
+        parameters = {"conv.weight": weight, "bias": bias}
+        with torch.nn.utils.stateless._reparametrize_module(layer, parameters):
+            return layer.over_doubled(below, valid, skip, other)[0]
+
+    given = [below, skip, layer.conv.weight, layer.bias]
+    assert torch.autograd.gradcheck(run, [part.detach().requires_grad_() for part in given])
+
+
 def test_gradients_are_exact_and_none_reaches_the_hole():
     layer = _layer(2).double()
     image = _image(2, side=5).double().requires_grad_()
