@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 TRAINED = {
     "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
     "T = 100, 10 of them sampled": ["model.num_timesteps=100", "model.sampling_steps=10"],
+    "without the healthy prototype": ["model.prototypes=null", "model.network.hints=0"],
 }
 """Ablations that train anew."""
 
@@ -35,6 +36,7 @@ DETECTED: dict[str, dict[str, Any]] = {
     "mask head unused: every cell moves": {"mask_threshold": 1.1},
     "predicted mask as the score": {"scores_by": "mask"},
     "against the input": {"reference": "input"},
+    "η = 0.5": {"eta": 0.5},
 }
 """Ablations of a trained model."""
 

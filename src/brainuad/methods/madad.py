@@ -69,12 +69,13 @@ class MADAD(AnomalyDetector):
         mask_threshold: cells whose predicted m is this or more keep their value; above 1 none.
         seed: of the sampler's noise.
         n_samples: 1, or so many draws of the noise, of `seed` and the next ones: the map is their
-            mean, the uncertainty their standard deviation.
+            mean, the uncertainty their standard deviation. More than one takes an `eta` above 0.
         scores_by: `residual`, or `mask` for 1 - m of the untouched latent, without sampling.
         reference: what the reconstruction is compared with, `decoded` (the untouched latent, so
             that the autoencoder's own error cancels) or `input`.
-        prototypes: of healthy latents (ours), which a network with as many `hints` as channels sees
-            beside its own; None for the latent alone, as published.
+        prototypes: of healthy latents (ours): a network with as many `hints` as channels sees the
+            nearest one beside its own latent and predicts the difference to it; None for the latent
+            alone, as published.
 
     Raises:
         ValueError: an option is out of range, or the network's latents are not the autoencoder's.
@@ -112,6 +113,11 @@ class MADAD(AnomalyDetector):
             raise ValueError(f"reference is '{reference}'; use decoded or input")
         if n_samples < 1 or not 0 <= eta <= 1:
             raise ValueError(f"n_samples is {n_samples}, eta {eta}; use 1 or more and 0 to 1")
+        if n_samples > 1 and eta == 0:
+            raise ValueError(
+                f"n_samples is {n_samples}, but with an eta of 0 every draw is the same; use "
+                "eta=0.5, as published"
+            )
         if latent_copies < 0 or not 0 <= max_fraction <= 1:
             raise ValueError(
                 f"latent_copies is {latent_copies}, max_fraction {max_fraction}; use 0 or more and "
@@ -172,7 +178,12 @@ class MADAD(AnomalyDetector):
         if self.prototypes is None:
             return self.network
         hint = self.prototypes.nearest(latent, torch.ones_like(latent[:, :1], dtype=torch.bool))
-        return lambda x_t, t: self.network(torch.cat([x_t, hint], dim=1), t)
+
+        def corrected(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            correction, mask = self.network(torch.cat([x_t, hint], dim=1), t)
+            return hint + correction, mask
+
+        return corrected
 
     def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
         """Latents, where they are kept; the tiles otherwise."""

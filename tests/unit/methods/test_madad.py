@@ -353,6 +353,7 @@ def test_the_map_does_not_depend_on_the_batch(options):
         ({"scores_by": "both"}, "scores_by is 'both'; use residual or mask"),
         ({"reference": "twin"}, "reference is 'twin'; use decoded or input"),
         ({"n_samples": 0}, "n_samples is 0"),
+        ({"n_samples": 2, "eta": 0.0}, "with an eta of 0 every draw is the same; use eta=0.5"),
         ({"eta": 1.5}, "eta 1.5"),
         ({"eta": -0.1}, "eta -0.1"),
         ({"sampling_steps": 0}, "sampling_steps is 0; use 1 to 10"),
@@ -426,3 +427,18 @@ def test_the_network_sees_the_prototype_of_the_noised_latent_and_of_the_scan():
     assert not torch.equal(sampled[-1][:, :4], z_of(batch))
     for x in sampled:
         assert torch.equal(x[:, 4:], detector.prototypes.nearest(z_of(batch), every))
+
+
+def test_a_network_that_corrects_nothing_restores_the_prototype_where_cells_move():
+    def answer(x, t):
+        mask = torch.zeros_like(x[:, :1])
+        mask[..., :6] = 1
+        return torch.zeros_like(x[:, :4]), mask
+
+    detector = build(Known(answer), prototypes=HealthyPrototypes(1, 1), eta=0.0)
+    batch = batch_of()
+    detector.measure([batch])
+    found = detector.detect(*batch).reconstruction
+    mean = z_of(batch).half().float().mean(0).expand(3, -1, -1, -1)
+    expected = torch.cat([z_of(batch)[..., :6], mean[..., 6:]], dim=3)
+    torch.testing.assert_close(found, functional.pixel_shuffle(expected, 2))
