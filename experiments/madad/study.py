@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 from brainuad.checkpoint import load_model
 from brainuad.methods.autoencoder import KLAutoencoder
 from brainuad.methods.detector import AnomalyDetector
-from brainuad.methods.residuals import signed
+from brainuad.methods.madad import MADAD
 from brainuad.metrics.statistics import summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import group_means, paired_tests, read_subjects, to_table
@@ -27,16 +26,20 @@ from experiments.runs import ROOT, changed, embedded, train, variant
 HERE = Path(__file__).parent
 TRAINED = {
     "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
-    "T = 100, 10 of them sampled": ["model.num_timesteps=100", "model.sampling_steps=10"],
+    "T = 100": ["model.num_timesteps=100"],
     "without the healthy prototype": ["model.prototypes=null", "model.network.hints=0"],
+    "independent noise in each cell": ["model.noise=null"],
 }
 """Ablations that train anew."""
 
 DETECTED: dict[str, dict[str, Any]] = {
-    "mask head unused: every cell moves": {"mask_threshold": 1.1},
+    "sampled, where the mask head says": {"scores_by": "residual"},
+    "sampled, mask head unused: every cell moves": {
+        "scores_by": "residual",
+        "mask_threshold": 1.1,
+    },
     "predicted mask as the score": {"scores_by": "mask"},
     "against the input": {"reference": "input"},
-    "η = 0.5": {"eta": 0.5},
 }
 """Ablations of a trained model."""
 
@@ -84,10 +87,10 @@ def main() -> None:
 
 
 def first_stage(checkpoint: Path) -> AnomalyDetector:
-    """The autoencoder of a model as a detector by its residual."""
-    autoencoder = load_model(checkpoint).autoencoder
-    assert isinstance(autoencoder, nn.Module)
-    return KLAutoencoder(autoencoder, lambda *tensors: signed(*tensors, sign="abs"))
+    """The autoencoder of a model as a detector by its own error, in the model's residual."""
+    detector = load_model(checkpoint)
+    assert isinstance(detector, MADAD)
+    return KLAutoencoder(detector.autoencoder, detector.residual)
 
 
 def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:

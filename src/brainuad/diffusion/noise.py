@@ -1,9 +1,10 @@
-"""What a diffusion model adds: independent pixels, or simplex noise."""
+"""What a diffusion model adds: independent pixels, squares of pixels, or simplex noise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import repeat
 from torch import Tensor
 
 from brainuad.diffusion.simplex import draw_permutations, simplex_noise
@@ -23,6 +24,49 @@ class GaussianNoise:
         """See `Noise`."""
         device = t.device if generator is None else generator.device
         return torch.randn(*shape, generator=generator, device=device).to(t.device)
+
+
+@dataclass(frozen=True)
+class CoarseNoise:
+    """Standard normal values, the same in all of a square's pixels.
+
+    A network tells independent pixels from tissue by their grain. What is smooth inside, as a
+    lesion is, can only be told by what belongs there (Kascenas et al., MIDL 2022).
+
+    Args:
+        sides: of the squares in pixels; each sample draws one of them. The squares lie anew in
+            each call.
+
+    Raises:
+        ValueError: no side, or one below 1.
+    """
+
+    sides: Sequence[int] = (1, 2, 4, 8)
+
+    def __post_init__(self) -> None:
+        if min(self.sides, default=0) < 1:
+            raise ValueError(f"sides is {list(self.sides)}; use one or more of 1 and above")
+
+    def __call__(
+        self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Noise`."""
+        count, channels, *size = shape
+        device = t.device if generator is None else generator.device
+        parts = []
+        for side in self.sides:
+            # One square more, for a grid that may begin anywhere in the first.
+            grid = [-(-length // side) + 1 for length in size]
+            coarse = torch.randn(count, channels, *grid, generator=generator, device=device)
+            fine = repeat(coarse, "b c h w -> b c (h y) (w x)", y=side, x=side)
+            for axis, length in enumerate(size, start=2):
+                first = torch.randint(side, (1,), generator=generator, device=device)
+                where = first + torch.arange(length, device=device)
+                fine = fine.index_select(axis, where)
+            parts.append(fine)
+        chosen = torch.randint(len(parts), (count,), generator=generator, device=device)
+        noise = torch.stack(parts)[chosen, torch.arange(count, device=device)]
+        return noise.to(t.device)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from brainuad.diffusion.masks import (
     patch_mask,
     spare_background,
 )
+from brainuad.diffusion.noise import GaussianNoise, Noise
 from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.files import hash_weights
@@ -69,13 +70,17 @@ class MADAD(AnomalyDetector):
         mask_threshold: cells whose predicted m is this or more keep their value; above 1 none.
         seed: of the sampler's noise.
         n_samples: 1, or so many draws of the noise, of `seed` and the next ones: the map is their
-            mean, the uncertainty their standard deviation. More than one takes an `eta` above 0.
-        scores_by: `residual`, or `mask` for 1 - m of the untouched latent, without sampling.
+            mean, the uncertainty their standard deviation. More than one takes an `eta` above 0
+            and the sampler.
+        scores_by: `residual` of what the sampler restores; or without sampling, of the untouched
+            latent, `mask` for 1 - m and `clean` (ours) for the residual of the whole clean latent
+            that the network predicts at the last timestep, where what is noised says nothing.
         reference: what the reconstruction is compared with, `decoded` (the untouched latent, so
             that the autoencoder's own error cancels) or `input`.
         prototypes: of healthy latents (ours): a network with as many `hints` as channels sees the
             nearest one beside its own latent and predicts the difference to it; None for the latent
             alone, as published.
+        noise: of the noised cells in training; None for independent ones, as published.
 
     Raises:
         ValueError: an option is out of range, or the network's latents are not the autoencoder's.
@@ -105,18 +110,19 @@ class MADAD(AnomalyDetector):
         scores_by: str = "residual",
         reference: str = "decoded",
         prototypes: HealthyPrototypes | None = None,
+        noise: Noise | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
-        if scores_by not in ("residual", "mask"):
-            raise ValueError(f"scores_by is '{scores_by}'; use residual or mask")
+        if scores_by not in ("residual", "mask", "clean"):
+            raise ValueError(f"scores_by is '{scores_by}'; use residual, mask or clean")
         if reference not in ("decoded", "input"):
             raise ValueError(f"reference is '{reference}'; use decoded or input")
         if n_samples < 1 or not 0 <= eta <= 1:
             raise ValueError(f"n_samples is {n_samples}, eta {eta}; use 1 or more and 0 to 1")
-        if n_samples > 1 and eta == 0:
+        if n_samples > 1 and (eta == 0 or scores_by != "residual"):
             raise ValueError(
-                f"n_samples is {n_samples}, but with an eta of 0 every draw is the same; use "
-                "eta=0.5, as published"
+                f"n_samples is {n_samples}, but every draw is the same; use eta=0.5 and "
+                "scores_by=residual, as published"
             )
         if latent_copies < 0 or not 0 <= max_fraction <= 1:
             raise ValueError(
@@ -155,6 +161,7 @@ class MADAD(AnomalyDetector):
         self.scores_by = scores_by
         self.reference = reference
         self.prototypes = prototypes
+        self.noise = GaussianNoise() if noise is None else noise
         # Not in the checkpoint: it is its closed form.
         self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
 
@@ -211,13 +218,15 @@ class MADAD(AnomalyDetector):
         generator = self.generator()
         where = here if self.training else torch.device("cpu")
         draw = self.draw_mask(count, cells, where, generator=generator)
-        noise = torch.randn(2, *latents.mean.shape, generator=generator, device=where).to(here)
+        shape = latents.mean.shape
+        sample = torch.randn(shape, generator=generator, device=where).to(here)
         steps = torch.randint(len(self.alpha_bar), (count,), generator=generator, device=where)
         steps = steps.to(here)
-        x_0 = latents.mean + latents.std * noise[0] if self.training else latents.mean
+        eps = self.noise(shape, steps, generator)
+        x_0 = latents.mean + latents.std * sample if self.training else latents.mean
         mask = patch_mask(draw, cells).to(here)
         mask = spare_background(mask, latents.brain_share, self.min_brain)
-        x_t = add_noise(x_0, mask, self.alpha_bar[steps], noise[1])
+        x_t = add_noise(x_0, mask, self.alpha_bar[steps], eps)
         clean, found = self.asked(x_t)(x_t, steps)
         error = functional.mse_loss(clean.float(), x_0)
         mask_error = functional.mse_loss(found.float(), mask)
@@ -225,7 +234,7 @@ class MADAD(AnomalyDetector):
         return {"loss": loss, "latent": error, "mask": mask_error}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual of the restored latent, or the predicted mask."""
+        """The residual of the restored or the predicted latent, or the predicted mask."""
         z = self.autoencoder.encode(image)[0].float()
         if self.scores_by == "mask":
             noisy = noisiness(self.asked(z), z, self.timesteps)
@@ -233,6 +242,10 @@ class MADAD(AnomalyDetector):
             return Detection(functional.interpolate(noisy, size=size, mode="bilinear"), None)
         decoded = self.autoencoder.decode(z)
         reference = image if self.reference == "input" else decoded
+        if self.scores_by == "clean":
+            last = torch.full((len(z),), len(self.alpha_bar) - 1, device=z.device)
+            healthy = self.autoencoder.decode(self.asked(z)(z, last)[0].float())
+            return Detection(self.residual(reference, healthy, brain_mask), healthy)
         draws = self._healthy(z, decoded)
         found = score_draws(self.residual, reference, brain_mask, draws, self.keeps_draws)
         return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from brainuad.diffusion.noise import CoarseNoise, GaussianNoise
+
+
+def _draw(noise, shape, seed=0):
+    steps = torch.zeros(shape[0], dtype=torch.long)
+    return noise(shape, steps, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("sides", [(1,), (3,), (1, 2, 4, 8)])
+def test_coarse_noise_is_standard_normal_everywhere(sides):
+    # Over draws, because a square's pixels are one and the same value.
+    drawn = torch.stack([_draw(CoarseNoise(sides), (64, 2, 9, 7), seed) for seed in range(40)])
+    pixels = drawn.flatten(0, 1)
+    assert pixels.mean().item() == pytest.approx(0, abs=0.03)
+    assert (pixels.std(0) - 1).abs().max() < 0.07
+    quantiles = pixels.flatten()[::5].quantile(torch.tensor([0.1587, 0.8413]))
+    torch.testing.assert_close(quantiles, torch.tensor([-1.0, 1.0]), atol=0.05, rtol=0)
+
+
+def test_a_square_is_of_one_value_and_independent_of_the_next():
+    drawn = _draw(CoarseNoise((4,)), (500, 1, 16, 16))
+    flat = drawn[:, 0]
+    rows = (flat.diff(dim=1) != 0).any(2).any(0).nonzero().flatten()
+    columns = (flat.diff(dim=2) != 0).any(1).any(0).nonzero().flatten()
+    for where in (rows, columns):
+        assert set(where.diff().tolist()) == {4}
+    first, second = flat[:, rows[0], 0], flat[:, rows[0] + 1, 0]
+    assert torch.corrcoef(torch.stack([first, second]))[0, 1].abs() < 0.15
+
+
+def test_each_sample_draws_its_side_and_the_grid_lies_anew():
+    drawn = [_draw(CoarseNoise((1, 8)), (200, 1, 16, 16), seed)[:, 0] for seed in range(8)]
+    fine = [(d.diff(dim=2) != 0).flatten(1).float().mean(1) > 0.5 for d in drawn]
+    assert torch.stack(fine).float().mean().item() == pytest.approx(0.5, abs=0.08)
+    starts = {
+        (d[~f].diff(dim=1) != 0).any(2).any(0).nonzero()[0].item()
+        for d, f in zip(drawn, fine, strict=True)
+    }
+    assert len(starts) > 2
+
+
+def test_a_side_of_one_pixel_is_independent_noise():
+    drawn = _draw(CoarseNoise((1,)), (100, 1, 8, 8))
+    neighbours = torch.stack([drawn[..., 1:].flatten(), drawn[..., :-1].flatten()])
+    assert torch.corrcoef(neighbours)[0, 1].abs() < 0.05
+    assert drawn.unique().numel() == drawn.numel()
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(), CoarseNoise()])
+def test_the_same_generator_gives_the_same_noise(noise):
+    first, again = _draw(noise, (3, 2, 5, 6)), _draw(noise, (3, 2, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, _draw(noise, (3, 2, 5, 6), 1))
+
+
+@pytest.mark.parametrize("sides", [(), (0,), (2, -1)])
+def test_a_side_that_is_none_is_refused(sides):
+    with pytest.raises(ValueError, match="use one or more of 1 and above"):
+        CoarseNoise(sides)
