@@ -12,7 +12,9 @@ only the cells that look noised move towards the healthy latent.
 Differs from the released code: the autoencoder is ours and trained on the same healthy brains,
 not a fine-tuned natural-image one; the noise of the sampler is drawn once for all slices, from a
 seed, so that a slice's map does not depend on its batch; a noised patch may be cut at the border
-of a latent that no patch divides. Settings of the paper: `experiment=madad_paper`.
+of a latent that no patch divides. Settings of the paper: `experiment=madad_paper`. The CPU preset,
+not the published ones, noises squares of cells alike (see `CoarseNoise`), predicts the difference
+to a healthy prototype (see `prototypes`) and scores by one pass in place of the sampler.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
