@@ -29,6 +29,7 @@ TRAINED = {
     "T = 100": ["model.num_timesteps=100"],
     "without the healthy prototype": ["model.prototypes=null", "model.network.hints=0"],
     "independent noise in each cell": ["model.noise=null"],
+    "noise of mean 0 and covariance 1": ["model.latent_noise=false"],
 }
 """Ablations that train anew."""
 

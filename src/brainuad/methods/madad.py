@@ -37,7 +37,7 @@ from brainuad.diffusion.masks import (
     patch_mask,
     spare_background,
 )
-from brainuad.diffusion.noise import GaussianNoise, Noise
+from brainuad.diffusion.noise import GaussianNoise, Moments, Noise
 from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.files import hash_weights
@@ -83,12 +83,17 @@ class MADAD(AnomalyDetector):
             nearest one beside its own latent and predicts the difference to it; None for the latent
             alone, as published.
         noise: of the noised cells in training; None for independent ones, as published.
+        latent_noise: whether noise has the mean and covariance of the healthy brain's cells (ours)
+            in place of 0 and 1. The latents of a small autoencoder may leave directions unused
+            (the fourth of four, seen), and whatever is off them tells noise from any tissue.
 
     Raises:
         ValueError: an option is out of range, or the network's latents are not the autoencoder's.
     """
 
     alpha_bar: Tensor
+    noise_mean: Tensor
+    noise_factor: Tensor
 
     def __init__(
         self,
@@ -113,6 +118,7 @@ class MADAD(AnomalyDetector):
         reference: str = "decoded",
         prototypes: HealthyPrototypes | None = None,
         noise: Noise | None = None,
+        latent_noise: bool = False,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if scores_by not in ("residual", "mask", "clean"):
@@ -164,19 +170,44 @@ class MADAD(AnomalyDetector):
         self.reference = reference
         self.prototypes = prototypes
         self.noise = GaussianNoise() if noise is None else noise
+        self.latent_noise = latent_noise
+        if latent_noise:
+            self.register_buffer("noise_mean", torch.zeros(network.channels))
+            self.register_buffer("noise_factor", torch.eye(network.channels))
         # Not in the checkpoint: it is its closed form.
         self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
 
     @property
     def measures(self) -> bool:
-        """Whether there are prototypes."""
-        return self.prototypes is not None
+        """Whether there are prototypes, or noise like the latents."""
+        return self.prototypes is not None or self.latent_noise
 
     def measure(self, batches: Iterable[Batch]) -> None:
-        """The prototypes, where there are any."""
+        """Prototypes and the statistics of the noise, where they are wanted."""
+        moments = Moments(self.network.channels)
+
+        def means() -> Iterator[Tensor]:
+            for batch in batches:
+                latents = self.encode(*batch)
+                moments.add(latents.mean, latents.brain_share[:, 0] >= self.min_brain)
+                yield latents.mean
+
         if self.prototypes is not None:
-            latents = (self.encode(*batch).mean for batch in batches)
-            self.prototypes.measure(latents)
+            self.prototypes.measure(means())
+        else:
+            for _ in means():
+                pass
+        # Of a cohort without such a cell none is ever noised.
+        if self.latent_noise and moments.count:
+            self.noise_mean.copy_(moments.mean())
+            self.noise_factor.copy_(moments.factor())
+
+    def shaped(self, eps: Tensor) -> Tensor:
+        """Standard normal noise `(B, C, h, w)` in the statistics that were measured, if any."""
+        if not self.latent_noise:
+            return eps
+        mean = self.noise_mean[:, None, None]
+        return mean + torch.einsum("ij, bjhw -> bihw", self.noise_factor, eps)
 
     def asked(self, latent: Tensor) -> Network:
         """The network with the prototypes `latent (B, C, h, w)` is nearest to, where there are any.
@@ -224,7 +255,7 @@ class MADAD(AnomalyDetector):
         sample = torch.randn(shape, generator=generator, device=where).to(here)
         steps = torch.randint(len(self.alpha_bar), (count,), generator=generator, device=where)
         steps = steps.to(here)
-        eps = self.noise(shape, steps, generator)
+        eps = self.shaped(self.noise(shape, steps, generator))
         x_0 = latents.mean + latents.std * sample if self.training else latents.mean
         mask = patch_mask(draw, cells).to(here)
         mask = spare_background(mask, latents.brain_share, self.min_brain)
@@ -261,6 +292,7 @@ class MADAD(AnomalyDetector):
         for seed in range(self.seed, self.seed + self.n_samples):
             generator = torch.Generator().manual_seed(seed)
             eps = torch.randn(len(self.timesteps), *z.shape[1:], generator=generator).to(z)
+            eps = self.shaped(eps)
             restored = restore(
                 network, z, self.alpha_bar, self.timesteps, eps, self.eta, self.mask_threshold
             )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brainuad.diffusion.noise import CoarseNoise, GaussianNoise
+from brainuad.diffusion.noise import CoarseNoise, GaussianNoise, Moments
 
 
 def _draw(noise, shape, seed=0):
@@ -60,3 +60,20 @@ def test_the_same_generator_gives_the_same_noise(noise):
 def test_a_side_that_is_none_is_refused(sides):
     with pytest.raises(ValueError, match="use one or more of 1 and above"):
         CoarseNoise(sides)
+
+
+def test_moments_are_the_mean_and_covariance_of_the_chosen_vectors():
+    values = torch.randn(6, 3, 5, 4, generator=torch.Generator().manual_seed(0)) + 2
+    # The third is the sum of the others: a direction without variance.
+    values[:, 2] = values[:, 0] + values[:, 1]
+    where = torch.rand(6, 5, 4, generator=torch.Generator().manual_seed(1)) > 0.4
+    moments = Moments(3)
+    for part, chosen in zip(values.split(4), where.split(4), strict=True):
+        moments.add(part, chosen)
+    vectors = values.permute(0, 2, 3, 1)[where]
+    torch.testing.assert_close(moments.mean(), vectors.mean(0))
+    factor = moments.factor()
+    expected = torch.cov(vectors.T, correction=0)
+    torch.testing.assert_close(factor @ factor.T, expected, atol=1e-5, rtol=1e-4)
+    unused = torch.tensor([1.0, 1.0, -1.0])
+    assert (factor @ unused).abs().max() < 1e-3

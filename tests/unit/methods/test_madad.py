@@ -456,3 +456,27 @@ def test_a_network_that_corrects_nothing_restores_the_prototype_where_cells_move
     mean = z_of(batch).half().float().mean(0).expand(3, -1, -1, -1)
     expected = torch.cat([z_of(batch)[..., :6], mean[..., 6:]], dim=3)
     torch.testing.assert_close(found, functional.pixel_shuffle(expected, 2))
+
+
+def test_noise_takes_the_statistics_of_healthy_brain_cells():
+    batch = batch_of(200)
+    # Cells of four equal pixels: latents have one direction, three are unused.
+    image = functional.interpolate(batch.image[..., ::2, ::2], scale_factor=2)
+    image, brain_mask = image.clone(), batch.brain_mask.clone()
+    brain_mask[..., 16:] = False
+    image[..., 16:] = 1.0
+    network = constant(0.0, 0.5)
+    detector = build(network, latent_noise=True, max_fraction=1.0, num_timesteps=1)
+    assert detector.measures
+    detector.measure([Batch(image[:100], brain_mask[:100]), Batch(image[100:], brain_mask[100:])])
+    cells = image[..., ::2, :16:2]
+    torch.testing.assert_close(detector.noise_mean, cells.mean().expand(4), atol=2e-2, rtol=0)
+    detector.alpha_bar.fill_(0.0)
+    detector.eval().loss(Batch(image, brain_mask))
+    x_t, z = network.asked[0][0], functional.pixel_unshuffle(image, 2)
+    noised = (x_t != z).any(1)
+    assert not noised[..., 8:].any()
+    drawn = x_t.movedim(1, -1)[noised]
+    assert (drawn - drawn[:, :1]).abs().max() < 1e-2
+    assert drawn.mean().item() == pytest.approx(cells.mean().item(), abs=0.02)
+    assert drawn.std().item() == pytest.approx(cells.std().item(), abs=0.02)
