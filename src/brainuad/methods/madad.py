@@ -13,8 +13,9 @@ Differs from the released code: the autoencoder is ours and trained on the same 
 not a fine-tuned natural-image one; the noise of the sampler is drawn once for all slices, from a
 seed, so that a slice's map does not depend on its batch; a noised patch may be cut at the border
 of a latent that no patch divides. Settings of the paper: `experiment=madad_paper`. The CPU preset,
-not the published ones, noises squares of cells alike (see `CoarseNoise`), predicts the difference
-to a healthy prototype (see `prototypes`) and scores by one pass in place of the sampler.
+not the published ones, noises squares of cells alike (see `CoarseNoise`) in the statistics of
+healthy latents, predicts the difference to a healthy prototype (see `prototypes`) and scores by one
+pass in place of the sampler.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -206,8 +207,9 @@ class MADAD(AnomalyDetector):
         """Standard normal noise `(B, C, h, w)` in the statistics that were measured, if any."""
         if not self.latent_noise:
             return eps
-        mean = self.noise_mean[:, None, None]
-        return mean + torch.einsum("ij, bjhw -> bihw", self.noise_factor, eps)
+        # No matrix product, which autocast rounds: off the latents' plane by that is off it again.
+        factor = self.noise_factor[:, :, None, None]
+        return self.noise_mean[:, None, None] + (factor * eps[:, None]).sum(2)
 
     def asked(self, latent: Tensor) -> Network:
         """The network with the prototypes `latent (B, C, h, w)` is nearest to, where there are any.

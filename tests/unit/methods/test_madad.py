@@ -472,11 +472,12 @@ def test_noise_takes_the_statistics_of_healthy_brain_cells():
     cells = image[..., ::2, :16:2]
     torch.testing.assert_close(detector.noise_mean, cells.mean().expand(4), atol=2e-2, rtol=0)
     detector.alpha_bar.fill_(0.0)
-    detector.eval().loss(Batch(image, brain_mask))
+    with torch.autocast("cpu", torch.bfloat16):
+        detector.eval().loss(Batch(image, brain_mask))
     x_t, z = network.asked[0][0], functional.pixel_unshuffle(image, 2)
     noised = (x_t != z).any(1)
     assert not noised[..., 8:].any()
     drawn = x_t.movedim(1, -1)[noised]
-    assert (drawn - drawn[:, :1]).abs().max() < 1e-2
+    assert (drawn - drawn[:, :1]).abs().max() < 1e-3
     assert drawn.mean().item() == pytest.approx(cells.mean().item(), abs=0.02)
     assert drawn.std().item() == pytest.approx(cells.std().item(), abs=0.02)
