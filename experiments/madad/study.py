@@ -34,8 +34,8 @@ TRAINED = {
 """Ablations that train anew."""
 
 DETECTED: dict[str, dict[str, Any]] = {
-    "sampled, where the mask head says": {"scores_by": "residual"},
-    "sampled, mask head unused: every cell moves": {
+    "sampled where the mask head says": {"scores_by": "residual"},
+    "sampled without the mask head: every cell moves": {
         "scores_by": "residual",
         "mask_threshold": 1.1,
     },

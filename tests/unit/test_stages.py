@@ -20,6 +20,7 @@ from brainuad.errors import InputError, PartialFailure
 from brainuad.files import hash_weights
 from brainuad.instantiate import instantiate, resolve
 from brainuad.stages import build_on, read_first_stage, with_first_stage
+from brainuad.types import Batch
 
 SMALL = [
     "first_stage.model.autoencoder.network.channels=[8]",
@@ -303,7 +304,8 @@ def test_a_public_one_is_measured_on_the_run_s_scans(configure, tiny_cohort, tmp
     assert "warning: the autoencoder is too poor" in printed  # random weights
     # Its images are grey, its weights frozen like those of ours.
     assert not any(p.requires_grad for p in detector.autoencoder.parameters())
-    batch = torch.rand(1, 1, 24, 32), torch.ones(1, 1, 24, 32, dtype=torch.bool)
+    batch = Batch(torch.rand(1, 1, 24, 32), torch.ones(1, 1, 24, 32, dtype=torch.bool))
+    detector.measure([batch])
     assert detector.anomaly_map(*batch).shape == (1, 1, 24, 32)
 
 

@@ -131,6 +131,8 @@ def test_every_score_is_for_every_reconstruction_method(model, residual):
         words.append("first_stage=autoencoder")
     if residual == "mahalanobis":
         words.append("model.n_samples=3")
+        # By default this one draws nothing.
+        words += ["model.scores_by=residual"] if model == "madad" else []
     cfg = config_of(model, *words)
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
