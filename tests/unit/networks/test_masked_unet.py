@@ -28,7 +28,7 @@ def _awake(network):
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_of_the_configuration_have_the_documented_parameters(name):
     with initialize_config_module("brainuad.configs", version_base="1.3"):
-        cfg = compose("train", ["experiment=madad", f"model/size={name}", "name=x"])
+        cfg = compose("train", ["experiment=madad_paper", f"model/size={name}", "name=x"])
     with torch.device("meta"):
         network = instantiate(cfg.model.network)
     count = sum(parameter.numel() for parameter in network.parameters())
