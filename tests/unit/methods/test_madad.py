@@ -135,12 +135,14 @@ def test_patches_are_noised_by_the_timestep_that_the_network_is_told(training):
 def test_what_is_not_brain_is_never_noised():
     network, batch = constant(0.0, 0.5), batch_of(400)
     batch.brain_mask[..., 12:] = False
+    # Draws of training are the global generator's, whose state is of the tests before.
+    torch.manual_seed(0)
     build(network, max_fraction=1.0).train().loss(batch)
     x_t = network.asked[0][0]
     moved = (x_t - z_of(batch)).abs().mean((0, 1))
     # Latents are sampled in training: the background moves by the posterior, 0.25, alone.
     assert (moved[:, 6:] < 0.3).all()
-    assert (moved[:, :6] > 0.35).all()
+    assert (moved[:, :6] > 0.4).all()
 
 
 def test_the_network_never_sees_the_true_mask():
