@@ -104,8 +104,10 @@ def test_a_job_of_two_ranks_survives_preemption_and_its_end(cluster, base, two_r
     assert waiting["JobState"] == "PENDING", log.read_text()
     assert waiting["Restarts"] == "1"
     saved = last.stat().st_mtime_ns
-    # SLURM lets a job that was queued again wait for two minutes.
-    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    # SLURM lets a job that was queued again wait for two minutes. Not at all is too short: the node
+    # refuses whatever of that job starts within the second in which it was killed.
+    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now+5seconds")
+    assert cluster.wait(job, "RUNNING", "FAILED")["JobState"] == "RUNNING", log.read_text()
     until(lambda: last.stat().st_mtime_ns > saved, log)
     assert "resuming from" in log.read_text()
 
