@@ -115,7 +115,9 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
             found = summarise(here.groupby("subject").value.mean().to_numpy(float))
             cells.append(f"{found.mean:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})")
         rows.append([name, *cells])
-    return text + to_markdown(["", "AP", "Dice", "⌈Dice⌉"], rows)
+    text += to_markdown(["", "AP", "Dice", "⌈Dice⌉"], rows) + "\n"
+    parts = [name for name in (*DETECTED, *TRAINED) if name in set(part.method)]
+    return text + paired_tests(part, "madad", parts)
 
 
 if __name__ == "__main__":
