@@ -15,6 +15,7 @@ _OUTLINE = "#ff2d95"  # seen on black and on white
 MAX_BYTES = 150_000
 _SCALE = 1.3  # pixels of the file per pixel on the page: sharp on dense screens, still small
 _PANEL, _GAP, _ROW_GAP, _LEFT, _TOP, _BOTTOM = 200, 5, 10, 34, 30, 50
+_LABEL = 70  # what "x = −12 mm" takes beside a slab of a few slices
 
 
 class Picture(NamedTuple):
@@ -42,7 +43,8 @@ def draw_subject(view: SubjectView, limit: float, threshold: float | None = None
     mm = _PANEL / max(plane.size_mm[0] for plane in view.planes)
     heights = [plane.size_mm[1] * mm for plane in view.planes]
     width = _LEFT + len(columns) * (_PANEL + _GAP)
-    height = _TOP + sum(heights) + _ROW_GAP * len(heights) + _BOTTOM
+    rows = [max(tall, _LABEL) for tall in heights]
+    height = _TOP + sum(rows) + _ROW_GAP * len(rows) + _BOTTOM
     figure = Figure(figsize=(width / 100, height / 100), dpi=100 * _SCALE, facecolor="black")
     canvas = FigureCanvasAgg(figure)
     left, top = _LEFT, _TOP
@@ -50,13 +52,13 @@ def draw_subject(view: SubjectView, limit: float, threshold: float | None = None
         x = left + column * (_PANEL + _GAP) + _PANEL / 2
         _text(figure, x / width, 1 - 11 / height, TITLES[key], size=9)
     y = height - top
-    for plane, tall in zip(view.planes, heights, strict=True):
-        y -= tall
-        label = f"{plane.name}  {plane.position}"
-        _text(figure, 11 / width, (y + tall / 2) / height, label, size=7.5, rotation=90)
+    for plane, tall, row in zip(view.planes, heights, rows, strict=True):
+        y -= row
+        label = f"{plane.name}\n{plane.position}"
+        _text(figure, 12 / width, (y + row / 2) / height, label, size=7.5, rotation=90)
         for column, key in enumerate(columns):
             x = left + column * (_PANEL + _GAP)
-            rect = (x / width, y / height, _PANEL / width, tall / height)
+            rect = (x / width, (y + (row - tall) / 2) / height, _PANEL / width, tall / height)
             _panel(figure, rect, plane, key, view, limit, first=column == 0)
         y -= _ROW_GAP
     _colour_bar(figure, columns, limit, threshold, (width, height))

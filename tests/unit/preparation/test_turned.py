@@ -1,5 +1,6 @@
 """Heads that lie on a side, back to front or upside down, which `turns` is for."""
 
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -61,39 +62,56 @@ def _dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
+@pytest.fixture(scope="module")
+def as_it_came(real_data, tmp_path_factory):
+    """`as_it_came(case)`: paths of its raw heads, the folder where they are prepared, and records.
+
+    The glioma patient's T1w and FLAIR are one visit's scans. Each case is prepared once.
+    """
+    if not find_spec("deepbet"):
+        pytest.skip("the extra 'prep' is not installed")
+
+    @cache
+    def prepare(case):
+        glioma = real_data / "raw_heads" / "TCGA-FG-6692"
+        ixi = sorted((real_data / "ixi_t1_2mm").iterdir())[0]
+        heads = {"T1w": glioma / "T1.nii.gz", "FLAIR": glioma / "FLAIR.nii.gz"}
+        if case == "ixi":
+            heads = {"T1w": ixi / "T1.nii.gz"}
+        out = tmp_path_factory.mktemp(case)
+        scans = [RawScan("s", sequence, path, healthy=True) for sequence, path in heads.items()]
+        return heads, out, _prepared(scans, out)
+
+    return prepare
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "degrees"),
     [("ixi", (90, 0, 0)), ("ixi", (0, 90, 0)), ("ixi", (0, 0, 90)), ("glioma", (0, 90, 0))],
 )
-def test_a_real_head_on_its_side_comes_out_upright(real_data, tmp_path, case, degrees):
+def test_a_real_head_on_its_side_comes_out_upright(as_it_came, tmp_path, case, degrees):
     """As it came and turned by a right angle: the same brain in the same place, and back.
 
-    The glioma patient's T1w and FLAIR are turned alike, as one visit's scans would be.
+    The sequences of a visit are turned alike.
     """
-    if not find_spec("deepbet"):
-        pytest.skip("the extra 'prep' is not installed")
-    folder = real_data / "raw_heads" / "TCGA-FG-6692"
-    heads = {"T1w": folder / "T1.nii.gz", "FLAIR": folder / "FLAIR.nii.gz"}
-    if case == "ixi":
-        heads = {"T1w": sorted((real_data / "ixi_t1_2mm").iterdir())[0] / "T1.nii.gz"}
-    scans, native = {"as_it_came": [], "turned": []}, {}
+    heads, straight, expected = as_it_came(case)
+    scans, native = [], {}
     for sequence, path in heads.items():
-        scans["as_it_came"].append(RawScan("s", sequence, path, healthy=True))
         head = to_ras(read_volume(path))
         native[sequence] = to_ras(Volume(head.array, turned(degrees) @ head.affine))
         moved = tmp_path / f"{sequence}.nii.gz"
         write_volume(moved, native[sequence].array, native[sequence].affine)
-        scans["turned"].append(RawScan("s", sequence, moved, healthy=True))
-    straight, found = (_prepared(scans[name], tmp_path / name) for name in scans)
+        scans.append(RawScan("s", sequence, moved, healthy=True))
+    found = _prepared(scans, tmp_path / "turned")
     for sequence in heads:
         assert any("the head lies turned by" in note for note in found[sequence]["notes"])
-        wanted = read_mask(tmp_path / "as_it_came" / straight[sequence]["brain_mask"])
+        wanted = read_mask(straight / expected[sequence]["brain_mask"])
         mask = read_volume(tmp_path / "turned" / found[sequence]["brain_mask"])
         assert _dice(mask.array > 0, wanted) > 0.97
         images = [
-            read_volume(tmp_path / name / records[sequence]["image"]).array
-            for name, records in (("as_it_came", straight), ("turned", found))
+            read_volume(folder / records[sequence]["image"]).array
+            for folder, records in ((straight, expected), (tmp_path / "turned", found))
         ]
         assert np.corrcoef(*(image[wanted] for image in images))[0, 1] > 0.95
         transform = tmp_path / "turned" / found[sequence]["transform"]

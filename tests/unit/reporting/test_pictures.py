@@ -148,6 +148,19 @@ def test_noise_stays_small_on_the_page(scan: Scan, tmp_path: Path):
     assert size[0] / size[1] == pytest.approx(picture.width / picture.height, rel=0.01)
 
 
+def test_labels_of_a_thin_slab_do_not_run_into_one_another(scan: Scan, tmp_path: Path):
+    view = load_view(scan, tmp_path)
+    axial, *others = view.planes
+    thin = tuple(replace(plane, size_mm=(plane.size_mm[0], 4.0)) for plane in others)
+    picture = draw_subject(replace(view, planes=(axial, *thin)), 1.0, 0.5)
+    image = Image.open(io.BytesIO(picture.jpeg)).convert("L")
+    per_pixel = image.height / picture.height
+    beside = np.asarray(image)[:, : round(20 * per_pixel)].max(axis=1) > 100
+    lines = np.flatnonzero(beside)
+    gaps = np.diff(lines)
+    assert (gaps > 12 * per_pixel).sum() == 2  # three labels
+
+
 def test_curves_are_self_contained_svg_in_the_page_colour():
     recall = np.linspace(1, 0, 5000)
     curve = Curve("a<b", 1 - recall / 2, recall, (0.5, 0.75), 0.6)
