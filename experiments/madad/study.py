@@ -4,7 +4,9 @@
 
 trains the shipped `experiment=madad` for each sequence and seed, and the ablations on T2w, and
 writes `results.md` and `results.csv` beside this file. Finished runs are kept, and the seeds of a
-sequence share its first stage. `autoencoder` is the residual of the first stage alone.
+sequence share its first stage. Its controls are made of its own parts: `autoencoder` is the error
+of the first stage in the model's own residual, `autoencoder by pixel` without that one's average,
+and `prototype` the healthy mean that the network corrects, uncorrected.
 """
 
 import argparse
@@ -13,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from brainuad.checkpoint import load_model
 from brainuad.methods.autoencoder import KLAutoencoder
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.madad import MADAD
+from brainuad.methods.residuals import signed
 from brainuad.metrics.statistics import summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import group_means, paired_tests, read_subjects, to_table
@@ -44,6 +48,9 @@ DETECTED: dict[str, dict[str, Any]] = {
 }
 """Ablations of a trained model."""
 
+SAMPLED = ("patches of 1 cell", "T = 100")
+"""Of `TRAINED`, those that are also asked as published: by the sampler and the mask head."""
+
 
 def main() -> None:
     """Entry point."""
@@ -60,9 +67,10 @@ def main() -> None:
         for seed in arguments.seeds:
             out = runs / f"{sequence}-{seed}"
             train("madad", out, sequence, seed, arguments.options)
-            variant(out, "autoencoder", embedded(out / "model.ckpt"), sequence, first_stage)
-            control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
-            frames = [read_subjects(out), control]
+            frames = [read_subjects(out)]
+            for name, load in CONTROLS.items():
+                variant(out, name, embedded(out / "model.ckpt"), sequence, load)
+                frames.append(read_subjects(out / "variants" / name, name))
             tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
     shipped = pd.concat(tables)
     for seed in arguments.ablation_seeds:
@@ -77,8 +85,13 @@ def main() -> None:
             other = runs / f"ablation{number}-{seed}"
             more = [*options, *arguments.options, f"name='{name}'"]
             train("madad", other, "T2w", seed, more)
-            found = read_subjects(other, name)
-            tables.append(found.assign(sequence="T2w", seed=seed))
+            found = [read_subjects(other, name)]
+            if name in SAMPLED:
+                asked = f"{name} sampled"
+                load = partial(changed, options={"scores_by": "residual"})
+                variant(other, asked, embedded(other / "model.ckpt"), "T2w", load)
+                found.append(read_subjects(other / "variants" / asked, asked))
+            tables.append(pd.concat(found).assign(sequence="T2w", seed=seed))
     table = pd.concat(tables)
     columns = ["sequence", "seed", "subject", "pathology", "contrast", "method", "metric", "value"]
     table[columns].to_csv(HERE / "results.csv", index=False)
@@ -94,6 +107,26 @@ def first_stage(checkpoint: Path) -> AnomalyDetector:
     return KLAutoencoder(detector.autoencoder, detector.residual)
 
 
+def by_pixel(checkpoint: Path) -> AnomalyDetector:
+    """The same without an average over pixels."""
+    detector = load_model(checkpoint)
+    assert isinstance(detector, MADAD)
+    return KLAutoencoder(detector.autoencoder, signed)
+
+
+def prototype(checkpoint: Path) -> AnomalyDetector:
+    """The model with a network that corrects nothing."""
+    detector = load_model(checkpoint)
+    assert isinstance(detector, MADAD)
+    for parameter in detector.network.clean_head[-1].parameters():
+        nn.init.zeros_(parameter)
+    return detector
+
+
+CONTROLS = {"autoencoder": first_stage, "autoencoder by pixel": by_pixel, "prototype": prototype}
+"""What stands beside every run, of its own parts."""
+
+
 def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
     """Tables by sequence and group, paired tests, and the ablations."""
     text = "# Results\n\nWritten by `study.py`; do not edit. Means over subjects, then mean ± "
@@ -101,7 +134,7 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
         text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n"
-        text += paired_tests(part, "madad", ("intensity", "autoencoder"))
+        text += paired_tests(part, "madad", ("intensity", *CONTROLS))
     if ablation.empty:
         return text
     text += "\n## Without parts of it, T2w\n\nMean over all lesions with 95 % bootstrap interval "
@@ -116,7 +149,7 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
             cells.append(f"{found.mean:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})")
         rows.append([name, *cells])
     text += to_markdown(["", "AP", "Dice", "⌈Dice⌉"], rows) + "\n"
-    parts = [name for name in (*DETECTED, *TRAINED) if name in set(part.method)]
+    parts = [name for name in part.method.unique() if name != "madad"]
     return text + paired_tests(part, "madad", parts)
 
 
