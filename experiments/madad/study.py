@@ -10,6 +10,8 @@ and `prototype` the healthy mean that the network corrects, uncorrected.
 """
 
 import argparse
+import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,14 +30,15 @@ from experiments.groups import group_means, paired_tests, read_subjects, to_tabl
 from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
+UNHINTED = "without the healthy prototype"
 TRAINED = {
+    UNHINTED: ["model.prototypes=null", "model.network.hints=0"],
     "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
     "T = 100": ["model.num_timesteps=100"],
-    "without the healthy prototype": ["model.prototypes=null", "model.network.hints=0"],
     "independent noise in each cell": ["model.noise=null"],
     "noise of mean 0 and covariance 1": ["model.latent_noise=false"],
 }
-"""Ablations that train anew."""
+"""Ablations that train anew; the first in every sequence, for it is the diffusion by itself."""
 
 DETECTED: dict[str, dict[str, Any]] = {
     "sampled where the mask head says": {"scores_by": "residual"},
@@ -71,6 +74,8 @@ def main() -> None:
             for name, load in CONTROLS.items():
                 variant(out, name, embedded(out / "model.ckpt"), sequence, load)
                 frames.append(read_subjects(out / "variants" / name, name))
+            if seed in arguments.ablation_seeds and not arguments.detected_only:
+                frames.append(ablation(runs, UNHINTED, sequence, seed, arguments.options))
             tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
     shipped = pd.concat(tables)
     for seed in arguments.ablation_seeds:
@@ -80,24 +85,30 @@ def main() -> None:
             variant(out, name, embedded(out / "model.ckpt"), "T2w", load)
             found = read_subjects(out / "variants" / name, name)
             tables.append(found.assign(sequence="T2w", seed=seed))
-        trained = {} if arguments.detected_only else TRAINED
-        for number, (name, options) in enumerate(trained.items()):
-            other = runs / f"ablation{number}-{seed}"
-            more = [*options, *arguments.options, f"name='{name}'"]
-            train("madad", other, "T2w", seed, more)
-            found = [read_subjects(other, name)]
-            if name in SAMPLED:
-                asked = f"{name} sampled"
-                load = partial(changed, options={"scores_by": "residual"})
-                variant(other, asked, embedded(other / "model.ckpt"), "T2w", load)
-                found.append(read_subjects(other / "variants" / asked, asked))
-            tables.append(pd.concat(found).assign(sequence="T2w", seed=seed))
+        for name in [] if arguments.detected_only else [n for n in TRAINED if n != UNHINTED]:
+            found = ablation(runs, name, "T2w", seed, arguments.options)
+            tables.append(found.assign(sequence="T2w", seed=seed))
     table = pd.concat(tables)
     columns = ["sequence", "seed", "subject", "pathology", "contrast", "method", "metric", "value"]
     table[columns].to_csv(HERE / "results.csv", index=False)
     text = report(shipped, table[table.seed.isin(arguments.ablation_seeds)])
     (HERE / "results.md").write_text(text)
     print(text)
+
+
+def ablation(
+    runs: Path, name: str, sequence: str, seed: int, options: Sequence[str]
+) -> pd.DataFrame:
+    """Scores of one of `TRAINED`, and of its sampler."""
+    out = runs / "-".join([*re.findall(r"\w+", name), sequence, str(seed)])
+    train("madad", out, sequence, seed, [*TRAINED[name], *options, f"name='{name}'"])
+    found = [read_subjects(out, name)]
+    if name in SAMPLED:
+        sampled = f"{name} sampled"
+        load = partial(changed, options={"scores_by": "residual"})
+        variant(out, sampled, embedded(out / "model.ckpt"), sequence, load)
+        found.append(read_subjects(out / "variants" / sampled, sampled))
+    return pd.concat(found)
 
 
 def first_stage(checkpoint: Path) -> AnomalyDetector:
@@ -134,7 +145,7 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
         text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n"
-        text += paired_tests(part, "madad", ("intensity", *CONTROLS))
+        text += paired_tests(part, "madad", ("intensity", *CONTROLS, UNHINTED))
     if ablation.empty:
         return text
     text += "\n## Without parts of it, T2w\n\nMean over all lesions with 95 % bootstrap interval "
