@@ -4,34 +4,41 @@
 
 trains the shipped `experiment=madad` for each sequence and seed, and the ablations on T2w, and
 writes `results.md` and `results.csv` beside this file. Finished runs are kept, and the seeds of a
-sequence share its first stage. `autoencoder` is the residual of the first stage alone.
+sequence share its first stage. Its controls are made of its own parts: `autoencoder` is the error
+of the first stage in the model's own residual, `autoencoder by pixel` without that one's average,
+and `prototype` the healthy mean that the network corrects, uncorrected.
 """
 
 import argparse
+import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from brainuad.checkpoint import load_model
 from brainuad.methods.autoencoder import KLAutoencoder
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.madad import MADAD
+from brainuad.methods.residuals import signed
 from brainuad.metrics.statistics import summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import group_means, paired_tests, read_subjects, to_table
 from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
+UNHINTED = "without the healthy prototype"
 TRAINED = {
+    UNHINTED: ["model.prototypes=null", "model.network.hints=0"],
     "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
     "T = 100": ["model.num_timesteps=100"],
-    "without the healthy prototype": ["model.prototypes=null", "model.network.hints=0"],
     "independent noise in each cell": ["model.noise=null"],
     "noise of mean 0 and covariance 1": ["model.latent_noise=false"],
 }
-"""Ablations that train anew."""
+"""Ablations that train anew; the first in every sequence, for it is the diffusion by itself."""
 
 DETECTED: dict[str, dict[str, Any]] = {
     "sampled where the mask head says": {"scores_by": "residual"},
@@ -43,6 +50,9 @@ DETECTED: dict[str, dict[str, Any]] = {
     "against the input": {"reference": "input"},
 }
 """Ablations of a trained model."""
+
+SAMPLED = ("patches of 1 cell", "T = 100")
+"""Of `TRAINED`, those that are also asked as published: by the sampler and the mask head."""
 
 
 def main() -> None:
@@ -60,9 +70,12 @@ def main() -> None:
         for seed in arguments.seeds:
             out = runs / f"{sequence}-{seed}"
             train("madad", out, sequence, seed, arguments.options)
-            variant(out, "autoencoder", embedded(out / "model.ckpt"), sequence, first_stage)
-            control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
-            frames = [read_subjects(out), control]
+            frames = [read_subjects(out)]
+            for name, load in CONTROLS.items():
+                variant(out, name, embedded(out / "model.ckpt"), sequence, load)
+                frames.append(read_subjects(out / "variants" / name, name))
+            if seed in arguments.ablation_seeds and not arguments.detected_only:
+                frames.append(ablation(runs, UNHINTED, sequence, seed, arguments.options))
             tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
     shipped = pd.concat(tables)
     for seed in arguments.ablation_seeds:
@@ -72,12 +85,8 @@ def main() -> None:
             variant(out, name, embedded(out / "model.ckpt"), "T2w", load)
             found = read_subjects(out / "variants" / name, name)
             tables.append(found.assign(sequence="T2w", seed=seed))
-        trained = {} if arguments.detected_only else TRAINED
-        for number, (name, options) in enumerate(trained.items()):
-            other = runs / f"ablation{number}-{seed}"
-            more = [*options, *arguments.options, f"name='{name}'"]
-            train("madad", other, "T2w", seed, more)
-            found = read_subjects(other, name)
+        for name in [] if arguments.detected_only else [n for n in TRAINED if n != UNHINTED]:
+            found = ablation(runs, name, "T2w", seed, arguments.options)
             tables.append(found.assign(sequence="T2w", seed=seed))
     table = pd.concat(tables)
     columns = ["sequence", "seed", "subject", "pathology", "contrast", "method", "metric", "value"]
@@ -87,11 +96,46 @@ def main() -> None:
     print(text)
 
 
+def ablation(
+    runs: Path, name: str, sequence: str, seed: int, options: Sequence[str]
+) -> pd.DataFrame:
+    """Scores of one of `TRAINED`, and of its sampler."""
+    out = runs / "-".join([*re.findall(r"\w+", name), sequence, str(seed)])
+    train("madad", out, sequence, seed, [*TRAINED[name], *options, f"name='{name}'"])
+    found = [read_subjects(out, name)]
+    if name in SAMPLED:
+        sampled = f"{name} sampled"
+        load = partial(changed, options={"scores_by": "residual"})
+        variant(out, sampled, embedded(out / "model.ckpt"), sequence, load)
+        found.append(read_subjects(out / "variants" / sampled, sampled))
+    return pd.concat(found)
+
+
 def first_stage(checkpoint: Path) -> AnomalyDetector:
     """The autoencoder of a model as a detector by its own error, in the model's residual."""
     detector = load_model(checkpoint)
     assert isinstance(detector, MADAD)
     return KLAutoencoder(detector.autoencoder, detector.residual)
+
+
+def by_pixel(checkpoint: Path) -> AnomalyDetector:
+    """The same without an average over pixels."""
+    detector = load_model(checkpoint)
+    assert isinstance(detector, MADAD)
+    return KLAutoencoder(detector.autoencoder, signed)
+
+
+def prototype(checkpoint: Path) -> AnomalyDetector:
+    """The model with a network that corrects nothing."""
+    detector = load_model(checkpoint)
+    assert isinstance(detector, MADAD)
+    for parameter in detector.network.clean_head[-1].parameters():
+        nn.init.zeros_(parameter)
+    return detector
+
+
+CONTROLS = {"autoencoder": first_stage, "autoencoder by pixel": by_pixel, "prototype": prototype}
+"""What stands beside every run, of its own parts."""
 
 
 def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
@@ -101,7 +145,7 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
         text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n"
-        text += paired_tests(part, "madad", ("intensity", "autoencoder"))
+        text += paired_tests(part, "madad", ("intensity", *CONTROLS, UNHINTED))
     if ablation.empty:
         return text
     text += "\n## Without parts of it, T2w\n\nMean over all lesions with 95 % bootstrap interval "
@@ -116,7 +160,7 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
             cells.append(f"{found.mean:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})")
         rows.append([name, *cells])
     text += to_markdown(["", "AP", "Dice", "⌈Dice⌉"], rows) + "\n"
-    parts = [name for name in (*DETECTED, *TRAINED) if name in set(part.method)]
+    parts = [name for name in part.method.unique() if name != "madad"]
     return text + paired_tests(part, "madad", parts)
 
 

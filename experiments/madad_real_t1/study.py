@@ -23,7 +23,7 @@ from brainuad.data.manifest import MANIFEST, Scan, read_cohort, write_cohort
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import read_subjects
-from experiments.madad.study import first_stage
+from experiments.madad.study import CONTROLS
 from experiments.runs import ROOT, variant
 from experiments.strega_painted.study import RIM, deal, prepare
 
@@ -59,9 +59,11 @@ def main() -> None:
         command += [f"data.source={cohort}", "data.sequence=T1w", f"paths.output_dir={out}"]
         command += [f"max_epochs={arguments.epochs}", "ckpt=last", *arguments.options]
         subprocess.run(command, check=True, cwd=ROOT)
-    variant(out, "autoencoder", read_cohort(cohort), "T1w", first_stage, RIM)
-    control = read_subjects(out / "variants" / "autoencoder", "autoencoder")
-    table = pd.concat([read_subjects(out), control])
+    frames = [read_subjects(out)]
+    for name, load in CONTROLS.items():
+        variant(out, name, read_cohort(cohort), "T1w", load, RIM)
+        frames.append(read_subjects(out / "variants" / name, name))
+    table = pd.concat(frames)
     columns = ["subject", "pathology", "contrast", "method", "metric", "value"]
     table[columns].to_csv(HERE / "results.csv", index=False)
     text = report(table)
@@ -75,7 +77,7 @@ def with_real_lesions(painted: Path, real: Path, runs: Path) -> Path:
     if (out / MANIFEST).is_file():
         return out
     raw.mkdir(parents=True, exist_ok=True)
-    tumour = next((real / "tumour_brats_space").iterdir())
+    tumour = min((real / "tumour_brats_space").iterdir())
     cases = [("glioma", next(tumour.glob("*t1.nii.gz")), tumour / "fused_simple.nii.gz")]
     for number, case in enumerate(sorted((real / "openms_mni_1mm").iterdir()), start=1):
         cases.append((f"ms{number}", case / "T1.nii.gz", case / "GOLD_STANDARD.nii.gz"))
@@ -135,7 +137,7 @@ def report(table: pd.DataFrame) -> str:
     ap = table[(table.metric == "AP") & (table.pathology == "painted")]
     ap = ap.pivot(index="subject", columns="method", values="value")
     text += "\nAP of the painted subjects, madad against the others, paired Wilcoxon:\n\n"
-    others = [name for name in ("intensity", "autoencoder") if name in ap]
+    others = [name for name in ("intensity", *CONTROLS) if name in ap]
     rows = []
     for other in others:
         p = paired_wilcoxon(ap["madad"].to_numpy(), ap[other].to_numpy())

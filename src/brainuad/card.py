@@ -15,7 +15,7 @@ NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
 
 DETECTION_KEYS = (
     *("residual", "gradient", "times_residual", "n_samples", "sample_seed"),
-    *("scores_by", "reference"),
+    *("scores_by", "reference", "sampling_steps", "eta", "mask_threshold"),
 )
 """Of `model`: what scores and does not train; a trained model can be scored in another way."""
 

@@ -13,6 +13,7 @@ from rich.progress import track
 from brainuad.card import same_training
 from brainuad.checkpoint import read_checkpoint
 from brainuad.data.datamodule import HealthyDataModule
+from brainuad.detection import device
 from brainuad.errors import InputError
 from brainuad.files import atomic_path, remove_leftovers
 from brainuad.instantiate import RUN_PACKAGES, instantiate
@@ -77,7 +78,7 @@ def fit(
             "slices does not lead to; set model.network.mirror=false"
         )
     if detector.measures:
-        measure(detector, datamodule)
+        measure(detector, datamodule, device(cfg.device))
     if not detector.by_gradient:
         return
     _say_batch(trainer, datamodule.batch_size)
@@ -89,15 +90,22 @@ def fit(
         detector.load_state_dict(read_checkpoint(best)["state_dict"])
 
 
-def measure(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
+def measure(detector: AnomalyDetector, datamodule: HealthyDataModule, where: str = "cpu") -> None:
     """What is learned without an optimiser, before anything else: one pass over the training tiles.
 
     Takes seconds, so it is begun anew after an interruption, and where a launcher started several
     ranks each makes the whole pass for itself, to the same end.
+
+    Args:
+        detector: put on the CPU again at the end, for Lightning to move.
+        datamodule: of the training tiles, which come on the CPU.
+        where: device of the detector meanwhile: a method may have a large network look at them.
     """
     datamodule.setup()
     batches = track(datamodule.measuring_dataloader(), description="measuring")
+    detector.to(where)
     detector.measure(Batch(*batch) for batch in batches)
+    detector.cpu()
 
 
 def _say_batch(trainer: Trainer, batch_size: int) -> None:

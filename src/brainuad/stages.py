@@ -8,7 +8,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,8 @@ class FirstStage:
     Attributes:
         config: of the `LatentAutoencoder`.
         weights: its state.
-        quality: PSNR, SSIM and more, as its training measured them; empty for a public one.
+        quality: PSNR, SSIM and more, as its training measured them; empty for a public one, and
+            for one of another run.
         path: where it was read.
     """
 
@@ -75,8 +76,11 @@ def with_first_stage(
     given = cfg.model.get("autoencoder")
     if not isinstance(given, str) and cfg.first_stage is None:
         return None
-    path = Path(given) if isinstance(given, str) else _own_stage(cfg, cohort, train)
-    stage = read_first_stage(path)
+    if isinstance(given, str):
+        # What it reached elsewhere says nothing of the scans here.
+        stage = replace(read_first_stage(Path(given)), quality={})
+    else:
+        stage = read_first_stage(_own_stage(cfg, cohort, train))
     with open_dict(cfg):
         cfg.model.autoencoder = stage.config
     return stage
@@ -106,7 +110,8 @@ def build_on(
 ) -> None:
     """Puts the weights in and writes `autoencoder.json`; says so when the first stage is poor.
 
-    A public autoencoder's latent scale and quality are measured here, on these scans.
+    The latent scale and the quality of an autoencoder that was given are measured here, on these
+    scans.
 
     Args:
         detector: what stands on the stage.
@@ -197,7 +202,7 @@ def _run_of(cfg: DictConfig) -> DictConfig:
         stage.max_epochs = first.max_epochs
         stage.datamodule.batch_size = first.batch_size
         stage.update(first_stage=None, logger=None, ckpt="last")
-        stage.update(predict=False, evaluate=False, report=False, painted_draws=0)
+        stage.update(predict=False, evaluate=False, report=False, painted_draws=0, relative=None)
     return stage
 
 

@@ -135,3 +135,21 @@ def test_another_seed_is_another_model_and_is_not_resumed_on(finished, place, mo
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"error: {out / 'checkpoints' / 'last.ckpt'}: was made with another first_stage" in line
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_trained_model_is_asked_by_the_sampler_without_another_training(finished, place):
+    out, _ = finished
+    trained = f"ckpt={out / 'checkpoints' / 'last.ckpt'}"
+    published = ("model.scores_by=residual", "model.eta=0", "model.mask_threshold=0.5")
+    sampled, done = place.train("sampled", "max_epochs=3", trained, *published, "report=false")
+    assert done.returncode == 0, done.stderr
+    models = [
+        torch.load(folder / "model.ckpt", weights_only=True)["state_dict"]
+        for folder in (out, sampled)
+    ]
+    assert models[0].keys() == models[1].keys()
+    for name, value in models[0].items():
+        assert torch.equal(models[1][name], value), name
+    scores = [pd.read_csv(folder / "scores.csv") for folder in (out, sampled)]
+    own = [table[table.method == "madad"].value.to_numpy() for table in scores]
+    assert not np.array_equal(*own, equal_nan=True)

@@ -74,7 +74,7 @@ class Training:
 
 def test_it_is_trained_once_as_a_run_of_its_own(configure, tiny_cohort, capsys):
     training = Training()
-    first = with_first_stage(configure(), tiny_cohort, training)
+    first = with_first_stage(configure("relative=healthy"), tiny_cohort, training)
     again = with_first_stage(configure(), tiny_cohort, training)
     assert len(training.runs) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -91,7 +91,7 @@ def test_it_is_trained_once_as_a_run_of_its_own(configure, tiny_cohort, capsys):
     assert run.datamodule.batch_size == configure().first_stage.batch_size
     assert run.first_stage is None
     assert run.ckpt == "last"  # one that was killed goes on
-    assert not any((run.predict, run.evaluate, run.report))
+    assert not any((run.predict, run.evaluate, run.report, run.relative))
     assert Path(run.paths.output_dir) == first.path.parent
     assert Path(run.callbacks.checkpoint.dirpath).parent == first.path.parent
 
@@ -271,12 +271,17 @@ def test_a_given_checkpoint_takes_its_place(configure, tiny_cohort, tmp_path, fi
     # Whatever the configuration of the stage says.
     cfg = configure(f"model.autoencoder={path}", "first_stage.model.kl_weight=3")
     stage = with_first_stage(cfg, tiny_cohort, never)
-    assert stage.quality == QUALITY
     assert stage.path == path
     assert resolve(cfg.model)["autoencoder"] == first.config
-    detector = _build(cfg, stage, tmp_path)
+    scans = {split: tiny_cohort.select(split, "T2w") for split in ("train", "val")}
+    detector = _build(cfg, stage, tmp_path, scans)
     for name, value in detector.autoencoder.state_dict().items():
-        assert torch.equal(value, first.weights[name])
+        assert name == "scale" or torch.equal(value, first.weights[name])
+    # What it reached where it was trained says nothing of these scans.
+    record = detector.card["first_stage"]
+    assert record["psnr_db"] != QUALITY["psnr_db"]
+    assert record["subjects"] == 2
+    assert detector.autoencoder.scale.item() == pytest.approx(record["scale"])
 
 
 def _build(cfg, stage, out, scans=None):

@@ -32,6 +32,24 @@ class MaskDraw:
     order: Tensor
 
 
+def check_patches(sizes: Sequence[int], probabilities: Sequence[float]) -> None:
+    """Refuses what `draw_mask` cannot draw from.
+
+    Raises:
+        ValueError: a size below 1, or no probability for each that could be one.
+    """
+    if len(sizes) != len(probabilities):
+        raise ValueError(
+            f"{len(sizes)} patch_sizes and {len(probabilities)} patch_probabilities; give one "
+            "probability a size"
+        )
+    if min(sizes, default=0) < 1 or min(probabilities) < 0 or sum(probabilities) <= 0:
+        raise ValueError(
+            f"patch_sizes are {list(sizes)}, patch_probabilities {list(probabilities)}; use sizes "
+            "of 1 cell or more, and probabilities of 0 or more, not all 0"
+        )
+
+
 def draw_mask(
     batch: int,
     cells: Sequence[int],

@@ -72,10 +72,11 @@ class AnomalyDetector(LightningModule, ABC):
     def measure(self, batches: Iterable[Batch]) -> None:
         """What a method learns without an optimiser: one pass over the training tiles.
 
-        Called before the training, and in place of it where nothing is trained `by_gradient`.
+        Called before the training, and in place of it where nothing is trained `by_gradient`, when
+        the detector is on its device.
 
         Args:
-            batches: every training tile once, as it is.
+            batches: every training tile once, as it is, on the CPU.
         """
         raise NotImplementedError(f"{type(self).__name__} measures nothing")
 

@@ -34,6 +34,7 @@ from brainuad.diffusion.masks import (
     PROBABILITIES,
     SIZES,
     brain_share,
+    check_patches,
     draw_mask,
     patch_mask,
     spare_background,
@@ -67,7 +68,8 @@ class MADAD(AnomalyDetector):
         min_brain: cells whose surroundings hold less brain than this are never noised.
         mask_weight: of the mask's error.
         latent_copies: of every training slice, each augmented in its own way and encoded once, to
-            be kept on disk; 0 augments and encodes anew in every step.
+            be kept on disk; 0 augments and encodes anew in every step. What is not augmented is
+            encoded once in any case.
         sampling_steps: of the sampler, 1 to T; None for T.
         eta: 0 makes the sampler deterministic, 1 is DDPM.
         mask_threshold: cells whose predicted m is this or more keep their value; above 1 none.
@@ -76,8 +78,9 @@ class MADAD(AnomalyDetector):
             mean, the uncertainty their standard deviation. More than one takes an `eta` above 0
             and the sampler.
         scores_by: `residual` of what the sampler restores; or without sampling, of the untouched
-            latent, `mask` for 1 - m and `clean` (ours) for the residual of the whole clean latent
-            that the network predicts at the last timestep, where what is noised says nothing.
+            latent, `mask` for 1 - m, the mean over the timesteps (nothing is decoded), and `clean`
+            (ours) for the residual of the whole clean latent that the network predicts at the last
+            timestep, where what is noised says nothing: one pass.
         reference: what the reconstruction is compared with, `decoded` (the untouched latent, so
             that the autoencoder's own error cancels) or `input`.
         prototypes: of healthy latents (ours): a network with as many `hints` as channels sees the
@@ -138,15 +141,17 @@ class MADAD(AnomalyDetector):
                 f"latent_copies is {latent_copies}, max_fraction {max_fraction}; use 0 or more and "
                 "0 to 1"
             )
-        if len(patch_sizes) != len(patch_probabilities):
-            raise ValueError(
-                f"{len(patch_sizes)} patch_sizes and {len(patch_probabilities)} "
-                "patch_probabilities; give one probability a size"
-            )
+        check_patches(patch_sizes, patch_probabilities)
         if network.channels != autoencoder.latent_channels:
             raise ValueError(
                 f"the network takes latents of {network.channels} channels, the autoencoder's have "
                 f"{autoencoder.latent_channels}; set model.network.channels"
+            )
+        hints = 0 if prototypes is None else network.channels
+        if network.hints != hints:
+            raise ValueError(
+                f"the network takes {network.hints} channels of hints, of prototypes there are "
+                f"{hints}; set model.network.hints={hints}"
             )
         self.autoencoder = autoencoder
         self.autoencoder.freeze()
@@ -228,8 +233,8 @@ class MADAD(AnomalyDetector):
         return corrected
 
     def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
-        """Latents, where they are kept; the tiles otherwise."""
-        if self.latent_copies == 0:
+        """Latents, where they are kept or always the same; the tiles otherwise."""
+        if self.latent_copies == 0 and tiles.augment is not None:
             return tiles
         # The device decides the precision of `encode`.
         key = hash_weights(self.autoencoder.state_dict(), about=self.device.type)

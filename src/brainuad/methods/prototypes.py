@@ -99,5 +99,7 @@ class HealthyPrototypes(GridBuffers):
         prototypes = self.images.flatten(1)
         # |x - p|^2 over the valid pixels, without the x^2 that is the same for all.
         where = valid.expand_as(image).flatten(1).to(prototypes.dtype)
-        distance = where @ prototypes.square().T - 2 * seen.flatten(1) @ prototypes.T
+        # A small difference of large sums, which half precision would decide otherwise.
+        with torch.autocast(image.device.type, enabled=False):
+            distance = where @ prototypes.square().T - 2 * seen.flatten(1) @ prototypes.T
         return self.images[distance.argmin(1)]

@@ -46,7 +46,7 @@ class MaskedUNet(nn.Module):
         hints: channels that `forward` takes behind those of the latent.
 
     Raises:
-        ValueError: `width` is not a multiple of both.
+        ValueError: `width` is not a multiple of both, or a level has no value of `attention`.
     """
 
     def __init__(
@@ -67,7 +67,13 @@ class MaskedUNet(nn.Module):
                 f"width is {width}; use a multiple of heads ({heads}) and norm_groups "
                 f"({norm_groups})"
             )
+        if len(attention) != len(multipliers):
+            raise ValueError(
+                f"{len(multipliers)} multipliers and {len(attention)} values of attention; give "
+                "one a level"
+            )
         self.channels = channels
+        self.hints = hints
         self.width = width
         time = 4 * width
 

@@ -55,7 +55,7 @@ def draw_subject(view: SubjectView, limit: float, threshold: float | None = None
     for plane, tall, row in zip(view.planes, heights, rows, strict=True):
         y -= row
         label = f"{plane.name}\n{plane.position}"
-        _text(figure, 12 / width, (y + row / 2) / height, label, size=7.5, rotation=90)
+        _text(figure, 14 / width, (y + row / 2) / height, label, size=7.5, rotation=90)
         for column, key in enumerate(columns):
             x = left + column * (_PANEL + _GAP)
             rect = (x / width, (y + (row - tall) / 2) / height, _PANEL / width, tall / height)

@@ -19,6 +19,7 @@ from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
 
 TILING = SliceTiling("axial", (24, 32))
+AUGMENT = Augment(flip_axis=0)
 
 
 class Encoder:
@@ -154,8 +155,8 @@ def madad(copies, seed=0):
     return detector
 
 
-def fit(detector, cohort, folder, epochs=2):
-    module = HealthyDataModule(cohort, "T2w", TILING, folder, augment=Augment(flip_axis=0))
+def fit(detector, cohort, folder, epochs=2, augment=AUGMENT):
+    module = HealthyDataModule(cohort, "T2w", TILING, folder, augment=augment)
     module.training_set = detector.training_set
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(
@@ -181,8 +182,15 @@ def test_training_on_kept_latents_never_runs_the_encoder(tiny_cohort, tmp_path):
 def test_without_kept_latents_every_step_encodes(tiny_cohort, tmp_path):
     detector = madad(copies=0)
     tiles = fit(detector, tiny_cohort, tmp_path)
-    assert detector.encoded == 2 * (tiles["train"] + tiles["val"])
-    assert not (tmp_path / "latents").exists()
+    # But those of the validation, which are the same in every epoch.
+    assert detector.encoded == 2 * tiles["train"] + tiles["val"]
+    assert len(list((tmp_path / "latents").glob("*/latents.bin"))) == 1
+
+
+def test_what_is_not_augmented_is_encoded_once(tiny_cohort, tmp_path):
+    detector = madad(copies=0)
+    tiles = fit(detector, tiny_cohort, tmp_path, augment=None)
+    assert detector.encoded == tiles["train"] + tiles["val"]
 
 
 def test_as_many_copies_as_epochs_train_as_on_the_fly(tiny_cohort, tmp_path):

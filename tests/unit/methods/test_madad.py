@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import nn
 from torch.nn import functional
@@ -44,6 +45,7 @@ class Known(nn.Module):
     """Says what `answer(x_t, t)` says, and remembers what it was asked."""
 
     channels = 4
+    hints = 0
 
     def __init__(self, answer):
         super().__init__()
@@ -66,6 +68,8 @@ def shrinking(mask=0.0):
 
 
 def build(network, autoencoder=None, **options):
+    if "prototypes" in options:
+        network.hints = network.channels
     return MADAD(autoencoder or Pixels(), network, signed, **options).eval()
 
 
@@ -378,6 +382,9 @@ def test_the_map_does_not_depend_on_the_batch(options):
         ({"latent_copies": -1}, "latent_copies is -1"),
         ({"max_fraction": 1.2}, "max_fraction 1.2"),
         ({"patch_sizes": [1, 2]}, "2 patch_sizes and 4 patch_probabilities"),
+        ({"patch_sizes": [0, 1, 2, 4]}, "patch_sizes are \\[0, 1, 2, 4\\].*1 cell or more"),
+        ({"patch_probabilities": [0.0] * 4}, "not all 0"),
+        ({"patch_probabilities": [-1, 1, 1, 1]}, "probabilities of 0 or more"),
     ],
 )
 def test_options_out_of_range_are_refused(options, words):
@@ -390,6 +397,35 @@ def test_latents_of_other_channels_are_refused():
     network.channels = 8
     with pytest.raises(ValueError, match="8 channels.*have 4; set model.network.channels"):
         build(network)
+
+
+@pytest.mark.parametrize(("hints", "prototypes"), [(4, None), (0, HealthyPrototypes())])
+def test_a_network_takes_hints_where_there_are_prototypes_and_nowhere_else(hints, prototypes):
+    network = shrinking()
+    network.hints = hints
+    wanted = 4 - hints
+    with pytest.raises(ValueError, match=f"takes {hints} .* set model.network.hints={wanted}"):
+        MADAD(Pixels(), network, signed, prototypes=prototypes)
+
+
+def test_the_paper_s_preset_is_as_published():
+    """METHODS section 2; what is ours there is in the configuration's first lines."""
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose("train", ["experiment=madad_paper", "name=x", "paths.output_dir=x"])
+    model, augment = cfg.model, cfg.datamodule.augment
+    assert (model.num_timesteps, model.eta, model.mask_threshold) == (10, 0.5, 0.5)
+    assert (model.patch_sizes, model.patch_probabilities) == ([1, 2, 4, 8], [0.2, 0.3, 0.3, 0.2])
+    assert (model.max_fraction, model.min_brain, model.mask_weight) == (0.4, 0.9, 0.001)
+    assert (model.scores_by, model.reference, model.sampling_steps) == ("residual", "decoded", None)
+    assert (model.prototypes, model.noise, model.latent_noise) == (None, None, False)
+    assert (model.network.hints, model.network.dropout, model.network.width) == (0, 0.4, 256)
+    assert (model.optimizer.lr, model.optimizer.weight_decay) == (4e-5, 1e-4)
+    assert (model.scheduler.epochs, model.scheduler.warmup_epochs) == (200, 10)
+    assert (cfg.max_epochs, cfg.datamodule.batch_size) == (200, 96)
+    assert (augment.rotation_deg, augment.translation, augment.probability) == (5.0, 1 / 32, 0.5)
+    assert (augment.brightness, augment.contrast, augment.flip_axis) == (0.1, 0.1, None)
+    assert cfg.trainer.gradient_clip_val is None
+    assert (cfg.data.slice_size, cfg.data.spacing_mm) == ([256, 256], 1.0)
 
 
 def real():

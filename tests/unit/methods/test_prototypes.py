@@ -53,6 +53,17 @@ def test_the_distance_is_that_of_brute_force():
     assert torch.equal(prototypes.nearest(image, valid), expected)
 
 
+def test_half_precision_finds_the_same_ones():
+    """Images whose two nearest prototypes differ by less than bfloat16 tells apart."""
+    torch.manual_seed(0)
+    prototypes = HealthyPrototypes(32, 1)
+    prototypes.measure(10 + torch.rand(1, 32, 4, 12, 10))
+    image, valid = 10 + torch.rand(64, 4, 12, 10), torch.ones(64, 1, 12, 10, dtype=torch.bool)
+    expected = prototypes.nearest(image, valid)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(prototypes.nearest(image, valid), expected)
+
+
 def test_the_same_images_give_the_same_groups():
     torch.manual_seed(0)
     images = torch.rand(40, 1, *SIZE)

@@ -155,7 +155,7 @@ def test_labels_of_a_thin_slab_do_not_run_into_one_another(scan: Scan, tmp_path:
     picture = draw_subject(replace(view, planes=(axial, *thin)), 1.0, 0.5)
     image = Image.open(io.BytesIO(picture.jpeg)).convert("L")
     per_pixel = image.height / picture.height
-    beside = np.asarray(image)[:, : round(20 * per_pixel)].max(axis=1) > 100
+    beside = np.asarray(image)[:, : round(24 * per_pixel)].max(axis=1) > 100
     lines = np.flatnonzero(beside)
     gaps = np.diff(lines)
     assert (gaps > 12 * per_pixel).sum() == 2  # three labels
