@@ -2,7 +2,8 @@
 
     python experiments/benchmarks/predict_volume.py
 
-runs each method's CPU preset, at 1 mm and untrained, in a process of its own, and writes
+runs each method's CPU preset, at 1 mm and untrained (what is measured before training is, on this
+scan), in a process of its own, and writes
 `predict_volume.json` beside this file: seconds of each stage and their shares, and the peak memory
 of the process. The scan is made of the MNI152 tissue maps, with its native grid the same as the
 prepared one; the threshold marks 1 % of the brain. The first pass, whose seconds are given apart,
@@ -33,7 +34,7 @@ from brainuad.predicting.outputs import write_prediction
 from brainuad.predicting.prepared import PreparedScan
 from brainuad.predicting.scans import Wanted
 from brainuad.recipes import default
-from brainuad.types import Volume
+from brainuad.types import Batch, Volume
 
 HERE = Path(__file__).parent
 METHODS = ("strega_small", "strega_small input=intensity", "intensity", "autoencoder", "autopaint",
@@ -91,6 +92,12 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
     noise = 0.02 * np.random.default_rng(0).standard_normal(brain_mask.shape)
     image = np.float32(0.9 * template.csf + 0.55 * template.grey + 0.35 * template.white + noise)
     image = np.where(brain_mask, np.clip(image, 0, 1), np.float32(0))
+    if detector.measures:
+        tiling = instantiate(cfg.tiling)
+        tiles = tiling.split(torch.from_numpy(image)[None])[0]
+        masks = tiling.split(torch.from_numpy(brain_mask)[None].byte())[0].bool()
+        inside = masks.flatten(1).any(1)
+        detector.measure([Batch(tiles[inside], masks[inside])])
     with tempfile.TemporaryDirectory() as folder:
         native = Path(folder) / "scan.nii.gz"
         write_volume(native, image, template.affine)
