@@ -67,7 +67,7 @@ def variant(
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     score = model_score(detector, instantiate(card["tiling"]), 32)
     write_maps(scans, out / "maps", score, name + weights_hash(detector), name)
-    command = [sys.executable, "evaluate.py", f"maps={out / 'maps'}", f"name='{name}'"]
+    command = [sys.executable, "evaluate.py", f"maps='{out / 'maps'}'", f"name='{name}'"]
     command += ["data=folder", f"data.source={cohort.root}", f"data.sequence={sequence}"]
-    command += ["controls=none", f"paths.output_dir={out}", *options]
+    command += ["controls=none", f"paths.output_dir='{out}'", *options]
     subprocess.run(command, check=True, cwd=ROOT)
