@@ -41,7 +41,7 @@ from brainuad.instantiate import instantiate
 from brainuad.kept_memory import keep_memory
 from brainuad.methods.madad import MADAD
 from brainuad.networks.layout import channels_last
-from brainuad.networks.masked_unet import attention
+from brainuad.networks.masked_unet import GroupNorm, attention
 
 HERE = Path(__file__).parent
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="L" if DEVICE == "cuda" else "XS")
     parser.add_argument("--batch", type=int, default=96 if DEVICE == "cuda" else 8)
-    parser.add_argument("--slices", type=int, default=182 if DEVICE == "cuda" else 12)
+    parser.add_argument("--slices", type=int, default=182 if DEVICE == "cuda" else 8)
     parser.add_argument("--steps", type=int, default=2, help="timed, after one that is not")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--variant", nargs=2, help=argparse.SUPPRESS)
@@ -90,7 +90,8 @@ def main() -> None:
     best["optimizer_bandwidth_limit_s"] = traffic / limits["copy_gb_per_s"]
     setting = {k: v for k, v in vars(arguments).items() if k != "variant"}
     setting |= {"device": _name(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    record = {"setting": setting, "limits": limits, "attention_s": attentions(), **found}
+    record = {"setting": setting, "limits": limits, "attention_s": attentions(), "norm_s": norms()}
+    record |= found
     text = json.dumps(record, indent=2)
     (HERE / "madad_step.json").write_text(text + "\n")
     print(text)
@@ -142,9 +143,12 @@ def build(size: str) -> MADAD:
 
 
 def volume(slices: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The average brain at 1 mm, so many of its axial slices evenly spread: `(1, D, H, W)`."""
+    """The average brain at 1 mm, so many of its axial slices evenly spread: `(1, D, H, W)`.
+
+    Each stands for the slices around it, so that as many are empty as in the whole volume.
+    """
     template = load_template(1.0)
-    keep = np.linspace(0, template.brain.shape[2] - 1, slices).round().astype(int)
+    keep = ((np.arange(slices) + 0.5) * template.brain.shape[2] / slices).astype(int)
     brain_mask = template.brain[..., keep] > 0.5
     image = (0.9 * template.csf + 0.6 * template.grey + 0.4 * template.white)[..., keep]
     image = np.where(brain_mask, image, 0).astype(np.float32)
@@ -245,6 +249,7 @@ def device_limits() -> dict[str, float]:
 
 def attentions() -> dict[str, list[float]]:
     """Seconds of the attention of XS at its three levels there and back, in bf16, by two ways."""
+    keep_memory()
     ways = {"fused": functional.scaled_dot_product_attention, "ours": attention}
     found: dict[str, list[float]] = {name: [] for name in ways}
     for shape in ((8, 4, 1024, 16), (8, 4, 256, 32), (8, 4, 64, 64)):
@@ -254,6 +259,22 @@ def attentions() -> dict[str, list[float]]:
         for name, way in ways.items():
             there_and_back = partial(_attend, way, parts, gradient)
             found[name].append(_fastest(there_and_back))
+    return found
+
+
+def norms() -> dict[str, list[float]]:
+    """Seconds of the normalisation of XS's two smaller levels, in bf16, torch's and ours."""
+    keep_memory()
+    found: dict[str, list[float]] = {"torch": [], "ours": []}
+    for shape in ((8, 128, 16, 16), (8, 256, 8, 8)):
+        x = (
+            torch.randn(shape, device=DEVICE)
+            .bfloat16()
+            .contiguous(memory_format=torch.channels_last)
+        )
+        for name, kind in (("torch", torch.nn.GroupNorm), ("ours", GroupNorm)):
+            with torch.no_grad():
+                found[name].append(_fastest(partial(kind(32, shape[1]).to(DEVICE), x)))
     return found
 
 
