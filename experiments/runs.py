@@ -56,11 +56,11 @@ def variant(
     sequence: str,
     load: Callable[[Path], AnomalyDetector],
     options: Sequence[str] = (),
-) -> None:
-    """Scores what `load` makes of the run's model, into the run's folder of variants."""
+) -> Path:
+    """Scores what `load` makes of the run's model, into the folder that is returned."""
     out = run / "variants" / name
     if (out / "scores.csv").is_file():
-        return
+        return out
     checkpoint = run / "model.ckpt"
     detector = load(checkpoint)
     card = read_checkpoint(checkpoint)["brainuad"]
@@ -71,3 +71,4 @@ def variant(
     command += ["data=folder", f"data.source={cohort.root}", f"data.sequence={sequence}"]
     command += ["controls=none", f"paths.output_dir='{out}'", *options]
     subprocess.run(command, check=True, cwd=ROOT)
+    return out

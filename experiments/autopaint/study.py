@@ -43,14 +43,9 @@ def main() -> None:
             train("autopaint", out, sequence, seed, arguments.options)
             parts = [read_subjects(out)]
             for name, options in VARIANTS.items() if seed in arguments.ablation_seeds else ():
-                variant(
-                    out,
-                    name,
-                    embedded(out / "model.ckpt"),
-                    sequence,
-                    partial(changed, options=options),
-                )
-                parts.append(read_subjects(out / "variants" / name, name))
+                load = partial(changed, options=options)
+                scored = variant(out, name, embedded(out / "model.ckpt"), sequence, load)
+                parts.append(read_subjects(scored, name))
             tables.append(pd.concat(parts).assign(sequence=sequence, seed=seed))
             runs.append(described(out, sequence, seed))
     if arguments.no_report:

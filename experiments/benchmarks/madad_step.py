@@ -257,9 +257,12 @@ def attentions() -> dict[str, list[float]]:
         for part in parts:
             part.requires_grad_()
         for name, way in ways.items():
-            there_and_back = partial(_attend, way, parts, gradient)
-            found[name].append(_fastest(there_and_back))
+            found[name].append(_fastest(partial(_attend, way, parts, gradient)))
     return found
+
+
+def _attend(way: Callable, parts: list[torch.Tensor], gradient: torch.Tensor) -> None:
+    torch.autograd.grad(way(*parts), parts, gradient)
 
 
 def norms() -> dict[str, list[float]]:
@@ -267,19 +270,12 @@ def norms() -> dict[str, list[float]]:
     keep_memory()
     found: dict[str, list[float]] = {"torch": [], "ours": []}
     for shape in ((8, 128, 16, 16), (8, 256, 8, 8)):
-        x = (
-            torch.randn(shape, device=DEVICE)
-            .bfloat16()
-            .contiguous(memory_format=torch.channels_last)
-        )
+        x = torch.randn(shape, device=DEVICE, dtype=torch.bfloat16)
+        x = x.contiguous(memory_format=torch.channels_last)
         for name, kind in (("torch", torch.nn.GroupNorm), ("ours", GroupNorm)):
             with torch.no_grad():
                 found[name].append(_fastest(partial(kind(32, shape[1]).to(DEVICE), x)))
     return found
-
-
-def _attend(way: Callable, parts: list[torch.Tensor], gradient: torch.Tensor) -> None:
-    torch.autograd.grad(way(*parts), parts, gradient)
 
 
 def _fastest(call: Callable[[], object]) -> float:

@@ -3,11 +3,11 @@
     python experiments/benchmarks/predict_volume.py
 
 runs each method's CPU preset, at 1 mm and untrained (what is measured before training is, on this
-scan), in a process of its own, and writes
-`predict_volume.json` beside this file: seconds of each stage and their shares, and the peak memory
-of the process. The scan is made of the MNI152 tissue maps, with its native grid the same as the
-prepared one; the threshold marks 1 % of the brain. The first pass, whose seconds are given apart,
-finds the threshold and loads what is loaded once a process, the atlas.
+scan), in a process of its own, and writes `predict_volume.json` beside this file: seconds of each
+stage and their shares, and the peak memory of the process. The scan is made of the MNI152 tissue
+maps, with its native grid the same as the prepared one; the threshold marks 1 % of the brain. The
+first pass, whose seconds are given apart, finds the threshold and loads what is loaded once a
+process, the atlas.
 """
 
 import argparse

@@ -70,20 +70,20 @@ def main() -> None:
         for seed in arguments.seeds:
             out = runs / f"{sequence}-{seed}"
             train("madad", out, sequence, seed, arguments.options)
-            frames = [read_subjects(out)]
+            frames, cohort = [read_subjects(out)], embedded(out / "model.ckpt")
             for name, load in CONTROLS.items():
-                variant(out, name, embedded(out / "model.ckpt"), sequence, load)
-                frames.append(read_subjects(out / "variants" / name, name))
+                scored = variant(out, name, cohort, sequence, load)
+                frames.append(read_subjects(scored, name))
             if seed in arguments.ablation_seeds and not arguments.detected_only:
                 frames.append(ablation(runs, UNHINTED, sequence, seed, arguments.options))
             tables.append(pd.concat(frames).assign(sequence=sequence, seed=seed))
     shipped = pd.concat(tables)
     for seed in arguments.ablation_seeds:
         out = runs / f"T2w-{seed}"
+        cohort = embedded(out / "model.ckpt")
         for name, options in DETECTED.items():
             load = partial(changed, options=options)
-            variant(out, name, embedded(out / "model.ckpt"), "T2w", load)
-            found = read_subjects(out / "variants" / name, name)
+            found = read_subjects(variant(out, name, cohort, "T2w", load), name)
             tables.append(found.assign(sequence="T2w", seed=seed))
         for name in [] if arguments.detected_only else [n for n in TRAINED if n != UNHINTED]:
             found = ablation(runs, name, "T2w", seed, arguments.options)
@@ -106,8 +106,8 @@ def ablation(
     if name in SAMPLED:
         sampled = f"{name} sampled"
         load = partial(changed, options={"scores_by": "residual"})
-        variant(out, sampled, embedded(out / "model.ckpt"), sequence, load)
-        found.append(read_subjects(out / "variants" / sampled, sampled))
+        scored = variant(out, sampled, embedded(out / "model.ckpt"), sequence, load)
+        found.append(read_subjects(scored, sampled))
     return pd.concat(found)
 
 

@@ -59,10 +59,10 @@ def main() -> None:
         command += [f"data.source={cohort}", "data.sequence=T1w", f"paths.output_dir={out}"]
         command += [f"max_epochs={arguments.epochs}", "ckpt=last", *arguments.options]
         subprocess.run(command, check=True, cwd=ROOT)
-    frames = [read_subjects(out)]
+    frames, tested = [read_subjects(out)], read_cohort(cohort)
     for name, load in CONTROLS.items():
-        variant(out, name, read_cohort(cohort), "T1w", load, RIM)
-        frames.append(read_subjects(out / "variants" / name, name))
+        scored = variant(out, name, tested, "T1w", load, RIM)
+        frames.append(read_subjects(scored, name))
     table = pd.concat(frames)
     columns = ["subject", "pathology", "contrast", "method", "metric", "value"]
     table[columns].to_csv(HERE / "results.csv", index=False)

@@ -74,11 +74,11 @@ def with_first_stage(
         InputError: a given autoencoder cannot be used.
     """
     given = cfg.model.get("autoencoder")
-    if not isinstance(given, str) and cfg.first_stage is None:
-        return None
     if isinstance(given, str):
         # What it reached elsewhere says nothing of the scans here.
         stage = replace(read_first_stage(Path(given)), quality={})
+    elif cfg.first_stage is None:
+        return None
     else:
         stage = read_first_stage(_own_stage(cfg, cohort, train))
     with open_dict(cfg):
@@ -187,8 +187,7 @@ def read_first_stage(path: Path) -> FirstStage:
             f"{path}: holds no autoencoder; give a model.ckpt of experiment=autoencoder or a "
             ".safetensors file of a public one"
         )
-    quality = card.get("quality") or card.get("first_stage") or {}
-    return FirstStage(described, weights, quality, path)
+    return FirstStage(described, weights, card.get("quality") or {}, path)
 
 
 def _run_of(cfg: DictConfig) -> DictConfig:
