@@ -40,10 +40,10 @@ ALLOWED = {
     "methods": LOWER | {"methods"},
     "bundle": BASE,
     "checkpoint": LOWER | {"methods", "instantiate", "bundle"},
-    "postprocess": BASE | {"postprocess"},
+    "postprocess": BASE | {"postprocess", "data", "preparation"},
     "metrics": BASE | {"metrics"},
     "inputs": LOWER,
-    "scan_inpainting": LOWER | {"methods"},
+    "scan_inpainting": LOWER | {"methods", "postprocess"},
     "detection": LOWER | {"methods", "postprocess"},
     "predicting": LOWER
     | {*("methods", "postprocess", "metrics", "detection", "checkpoint", "instantiate")}

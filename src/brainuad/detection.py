@@ -26,8 +26,8 @@ from brainuad.files import write_json
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.draws import averaged
 from brainuad.networks.layout import channels_last
+from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.native import to_native
 from brainuad.types import Detection, Volume
 
 Failures = list[tuple[str, str]]
@@ -269,33 +269,8 @@ def _write_mask(
     score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
     mask = postprocess.segment(score, brain_mask, raw.spacing_mm, threshold)
     write_volume(maps / f"{scan.subject}_mask.nii.gz", mask, raw.affine, np.uint8)
-    like = raw
-    if scan.native_image is not None:
-        like = read_volume(scan.native_image)
-        score, brain_mask = in_native(score, brain_mask, raw, like, scan.transform, scan.warp)
-        mask = postprocess.segment(score, brain_mask, like.spacing_mm, threshold)
-    write_volume(out / f"{scan.subject}_anomaly.nii.gz", score, like.affine)
-    write_volume(out / f"{scan.subject}_mask.nii.gz", mask, like.affine, np.uint8)
-
-
-def in_native(
-    score: np.ndarray,
-    brain_mask: np.ndarray,
-    prepared: Volume,
-    native: Volume,
-    transform: Path | None,
-    warp: Path | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A post-processed map and the brain mask on the grid of the native scan.
-
-    Args:
-        score: `(D, H, W)` on the grid of `prepared`.
-        brain_mask: likewise, bool.
-        prepared: gives that grid.
-        native: the scan as it came.
-        transform: as in `to_native`.
-        warp: as in `to_native`.
-    """
-    carried = to_native(score, prepared.affine, native, transform, warp=warp)
-    mask = to_native(brain_mask, prepared.affine, native, transform, order=0, warp=warp)
-    return carried, mask > 0.5
+    found = native_map(Volume(score, raw.affine), brain_mask, scan.space)
+    native = found.score
+    write_volume(out / f"{scan.subject}_anomaly.nii.gz", native.array, native.affine)
+    segmented = native_mask(found, postprocess, threshold)
+    write_volume(out / f"{scan.subject}_mask.nii.gz", segmented, native.affine, np.uint8)

@@ -13,11 +13,11 @@ from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.data.tiling import Tiling
 from brainuad.inpainting.detail import with_mirrored_detail
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.postprocess.native import LEAST_SHARE, native_array, native_image
 from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill, with_rim
 from brainuad.preparation.intensity import Normalise
-from brainuad.preparation.native import to_native
-from brainuad.types import Volume
+from brainuad.types import Space, Volume
 
 MOST = 0.5
 """Share of the brain that a mask may cover: what is put there is guessed from the rest."""
@@ -41,14 +41,12 @@ class Prepared(NamedTuple):
     Attributes:
         image: bias-corrected, zero outside the brain.
         brain_mask: `(D, H, W)` bool on its grid.
-        transform: as in `to_native`.
-        warp: as in `to_native`.
+        space: the way from its grid to that of the scan.
     """
 
     image: Volume
     brain_mask: np.ndarray
-    transform: Path | None
-    warp: Path | None
+    space: Space
 
 
 def inpaint_scan(
@@ -92,9 +90,9 @@ def inpaint_scan(
         prepared = prepare_scan(
             Volume(closed, volume.affine), steps, sequence, Path(folder), brain_mask
         )
-        image, brain, *way = prepared
+        image, brain, space = prepared
         # With a rim, where the filling can be compared with what is there.
-        inside = carried_hole(with_rim(hole), volume.affine, image, *way) & brain
+        inside = carried_hole(with_rim(hole), volume.affine, image, space) & brain
         if not inside.any():
             raise ValueError("no voxel of the mask lies in its brain; check that they belong")
         if inside.sum() > MOST * brain.sum():
@@ -112,15 +110,10 @@ def inpaint_scan(
         if detail_mm > 0:
             filled = with_mirrored_detail(filled, inside, brain, image.spacing_mm, detail_mm)
         laid = np.where(inside, intercept + slope * filled, image.array)
-
-        # Divided by the share of brain, voxels at its rim do not fade into the background.
-        def back(array: np.ndarray) -> np.ndarray:
-            return to_native(array, image.affine, volume, way[0], warp=way[1])
-
-        share = back(brain.astype(np.float32))
-        native_brain = share > 0.5
-        laid = back(np.where(brain, laid, 0)) / np.where(native_brain, share, 1)
-        painted = back(inside.astype(np.float32)) > 0
+        laid, share = native_image(Volume(laid, image.affine), brain, space, volume)
+        near = Volume(inside.astype(np.float32), image.affine)
+        painted = native_array(near, volume, space) > 0
+    native_brain = share > LEAST_SHARE
     where = hole & native_brain
     if not where.any():
         raise ValueError("no voxel of the mask lies in its brain; check that they belong")
@@ -158,7 +151,7 @@ def prepare_scan(
     image = read_volume(folder / record["image"])
     warp = folder / record["warp"] if record["warp"] else None
     brain = read_mask(folder / record["brain_mask"], like=image)
-    return Prepared(image, brain, folder / record["transform"], warp)
+    return Prepared(image, brain, Space(path, folder / record["transform"], warp))
 
 
 def inpaint_volume(

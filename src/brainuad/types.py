@@ -7,10 +7,13 @@ spatial shape. Intensities of prepared volumes are in [0, 1]; lengths are in mm.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from torch import Tensor
+# torch takes seconds to import and NumPy a tenth of one; a manifest is read without them.
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,33 @@ class Volume:
         affine: `(4, 4)` voxel index to RAS world coordinates in mm.
     """
 
-    array: np.ndarray
-    affine: np.ndarray
+    array: "np.ndarray"
+    affine: "np.ndarray"
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Edge lengths of a voxel along D, H, W in mm."""
+        import numpy as np
+
         d, h, w = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(d), float(h), float(w)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The way from the prepared grid back to the scan as it came.
+
+    Attributes:
+        native: the scan as it came; None when it is the prepared one.
+        transform: text file with the `(4, 4)` matrix prepared world to native world, mm; None when
+            both are the same.
+        warp: displacement field of a deformable registration, applied before `transform`. Its
+            inverse lies beside it. None where the registration was affine.
+    """
+
+    native: Path | None
+    transform: Path | None = None
+    warp: Path | None = None
 
 
 class Batch(NamedTuple):
@@ -40,8 +62,8 @@ class Batch(NamedTuple):
         brain_mask: `(B, 1, *S)` bool.
     """
 
-    image: Tensor
-    brain_mask: Tensor
+    image: "Tensor"
+    brain_mask: "Tensor"
 
 
 class Detection(NamedTuple):
@@ -57,7 +79,7 @@ class Detection(NamedTuple):
             (`AnomalyDetector.keeps_draws`).
     """
 
-    anomaly_map: Tensor
-    reconstruction: Tensor | None
-    uncertainty: Tensor | None = None
-    draws: Tensor | None = None
+    anomaly_map: "Tensor"
+    reconstruction: "Tensor | None"
+    uncertainty: "Tensor | None" = None
+    draws: "Tensor | None" = None

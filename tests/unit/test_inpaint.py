@@ -20,7 +20,7 @@ from brainuad.preparation.intensity import Mode, Percentile, ZScore
 from brainuad.preparation.native import to_native
 from brainuad.preparation.skullstrip import Extracted
 from brainuad.scan_inpainting import inpaint_scan, inpaint_volume, prepare_scan
-from brainuad.types import Volume
+from brainuad.types import Space, Volume
 
 STEPS = Preparation(Extracted(), None, None, None, ("T1w",), 2.0)
 
@@ -217,7 +217,7 @@ def test_the_hole_covers_every_voxel_that_it_touches():
         affine = _affine(spacing, shape, degrees=degrees)
         hole = np.zeros(shape, bool)
         hole[tuple(rng.integers(1, n - 1, 6) for n in shape)] = True
-        found = carried_hole(hole, affine, grid)
+        found = carried_hole(hole, affine, grid, Space(None))
         voxels = np.argwhere(hole)
         points = voxels[:, None] + rng.uniform(-0.5, 0.5, (len(voxels), 4000, 3))
         points = apply_affine(np.linalg.inv(grid.affine) @ affine, points.reshape(-1, 3))
@@ -228,7 +228,7 @@ def test_the_hole_covers_every_voxel_that_it_touches():
         assert back[hole].min() == pytest.approx(1, abs=1e-3)
         assert found.sum() < 30 * hole.sum() * max(np.prod(spacing) / 8, 1)
     same = rng.random(grid.array.shape) > 0.9
-    np.testing.assert_array_equal(carried_hole(same, grid.affine, grid), same)
+    np.testing.assert_array_equal(carried_hole(same, grid.affine, grid, Space(None)), same)
 
 
 def test_the_membrane_is_harmonic_and_fades():

@@ -16,6 +16,7 @@ from typing import Any
 
 from brainuad.errors import InputError
 from brainuad.files import write_json, write_text
+from brainuad.types import Space
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
@@ -61,6 +62,11 @@ class Scan:
     native_lesion_mask: Path | None = None
     transform: Path | None = None
     warp: Path | None = None
+
+    @property
+    def space(self) -> Space:
+        """The way from `image` to `native_image`."""
+        return Space(self.native_image, self.transform, self.warp)
 
 
 COLUMNS = tuple(field.name for field in fields(Scan))

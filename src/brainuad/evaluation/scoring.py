@@ -16,8 +16,9 @@ from brainuad.errors import InputError
 from brainuad.evaluation import trust
 from brainuad.metrics import voxel
 from brainuad.metrics.records import CohortCase, MapCase, MaskCase, compute
+from brainuad.postprocess.native import native_map
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.native import native_points, to_native
+from brainuad.preparation.native import native_points
 from brainuad.types import Volume
 
 NO_LESION = "no lesion"
@@ -118,23 +119,15 @@ def score_volume(scan: Scan, maps: Path, postprocess: Postprocess, space: str) -
     score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
     box = trust.world_box(brain_mask, raw.affine)
     if space == "prepared" or scan.native_image is None:
-        found = Volume(score, raw.affine)
-        return ScoreVolume(found, brain_mask, box, partial(apply_affine, np.linalg.inv(raw.affine)))
-    native = read_volume(scan.native_image)
-    way = native, scan.transform
-    score = to_native(score, raw.affine, *way, warp=scan.warp)
-    inside = to_native(brain_mask, raw.affine, *way, order=0, warp=scan.warp) > 0.5
-    if not inside.any():
-        raise InputError(
-            f"{scan.native_image}: the prepared brain lies outside it; mend the transform or affine"
-        )
-    found = Volume(np.where(inside, score, 0), native.affine)
+        to_prepared_voxel = partial(apply_affine, np.linalg.inv(raw.affine))
+        return ScoreVolume(Volume(score, raw.affine), brain_mask, box, to_prepared_voxel)
+    found = native_map(Volume(score, raw.affine), brain_mask, scan.space)
 
     def to_voxel(points: np.ndarray) -> np.ndarray:
         there = native_points(points, scan.transform, scan.warp)
-        return apply_affine(np.linalg.inv(native.affine), there)
+        return apply_affine(np.linalg.inv(found.score.affine), there)
 
-    return ScoreVolume(found, inside, box, to_voxel)
+    return ScoreVolume(found.score, found.brain_mask, box, to_voxel)
 
 
 def score_subject(

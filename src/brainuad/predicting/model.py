@@ -10,19 +10,20 @@ import torch
 
 from brainuad.checkpoint import weights_hash
 from brainuad.data.nifti import read_volume
-from brainuad.detection import KINDS, PRECISIONS, detect_volume, device, in_native
+from brainuad.detection import KINDS, PRECISIONS, detect_volume, device
 from brainuad.errors import InputError
 from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.draws import averaged
 from brainuad.metrics.severity import anomaly_score
 from brainuad.networks.layout import channels_last
+from brainuad.postprocess.native import native_array, native_map, native_mask
 from brainuad.predicting.findings import find
 from brainuad.predicting.memory import batch_size_for, is_out_of_memory
 from brainuad.predicting.prediction import Prediction, as_bright
 from brainuad.predicting.prepared import PreparedScan
 from brainuad.predicting.suitability import percentile_of, pooled, unsuitable
-from brainuad.preparation.native import prepared_points, to_native
+from brainuad.preparation.native import prepared_points
 from brainuad.types import Detection, Volume
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
@@ -104,15 +105,20 @@ class Predictor:
         single = anomaly_score(score[scan.brain_mask])
         clock("post-processing")
         native = read_volume(scan.native)
-        way = scan.transform, scan.warp
-        carried, brain = in_native(score, scan.brain_mask, scan.image, native, *way)
-        mask = self.postprocess.segment(carried, brain, native.spacing_mm, self.threshold)
-        back = partial(_back, scan=scan, native=native)
+        prepared = Volume(score, scan.image.affine)
+        carried = native_map(prepared, scan.brain_mask, scan.space, native)
+        mask = native_mask(carried, self.postprocess, self.threshold)
+
+        def back(array: np.ndarray) -> np.ndarray:
+            return native_array(Volume(array, scan.image.affine), native, scan.space)
+
         uncertainty = None if found.uncertainty is None else back(found.uncertainty[0].numpy())
         reconstruction = None
         # Tissue classes have no brightness to go back to.
         if found.reconstruction is not None and self.tissue is None:
-            reconstruction = as_bright(found.reconstruction[0].numpy(), scan, native, brain, back)
+            reconstruction = as_bright(
+                found.reconstruction[0].numpy(), scan, native, carried.brain_mask
+            )
         clock("native space")
         members = []
         maps = list(self._members(parts))
@@ -122,13 +128,12 @@ class Predictor:
         to_mni = None
         if scan.in_mni:
             to_mni = partial(prepared_points, transform=scan.transform, warp=scan.warp)
-        laid = Volume(carried, native.affine)
-        findings = find(mask, laid, brain, to_mni, uncertainty, members)
+        findings = find(mask, *carried, to_mni, uncertainty, members)
         clock("findings")
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
         clock("suitability")
         return Prediction(
-            anomaly_map=carried,
+            anomaly_map=carried.score.array,
             mask=mask,
             affine=native.affine,
             findings=findings,
@@ -235,10 +240,6 @@ def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[
         for kind, array in zip(KINDS, [*arrays, seen], strict=False)
         if array is not None
     }
-
-
-def _back(array: np.ndarray, scan: PreparedScan, native: Volume) -> np.ndarray:
-    return to_native(array, scan.image.affine, native, scan.transform, warp=scan.warp)
 
 
 def about(card: Mapping[str, Any]) -> str:

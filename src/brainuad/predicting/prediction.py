@@ -1,12 +1,12 @@
 """What a model says of a scan, on the scan's own grid and in its brightness."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from brainuad.postprocess.native import native_image
 from brainuad.predicting.prepared import PreparedScan
 from brainuad.types import Volume
 
@@ -51,32 +51,28 @@ class Prediction:
 
 
 def as_bright(
-    reconstruction: np.ndarray,
-    scan: PreparedScan,
-    native: Volume,
-    brain: np.ndarray,
-    back: Callable[[np.ndarray], np.ndarray],
+    reconstruction: np.ndarray, scan: PreparedScan, native: Volume, brain: np.ndarray
 ) -> np.ndarray:
-    """A reconstruction on the native grid, in the brightness of the scan as it came.
+    """Return a reconstruction on the native grid, in the brightness of the scan as it came.
 
     Prepared intensities become native ones by the monotone curve that takes the quantiles of the
     prepared brain to those of the native one, whatever the normalisation was.
 
     Args:
         reconstruction: `(D, H, W)` on the prepared grid.
-        scan: as it was prepared.
-        native: as it came.
-        brain: `(D, H, W)` bool, on the native grid.
-        back: from the prepared grid to the native one.
+        scan: the prepared scan.
+        native: the scan as it came.
+        brain: `(D, H, W)` bool, on the native grid, not empty.
     """
-    if not brain.any():
-        return np.zeros(native.array.shape, np.float32)
-    # Divided by the share of brain, voxels at its rim do not fade into the background.
-    share = np.maximum(back(scan.brain_mask.astype(np.float32)), 0.5)
-    seen = back(scan.image.array)[brain] / share[brain]
+
+    def back(array: np.ndarray) -> np.ndarray:
+        volume = Volume(array, scan.image.affine)
+        return native_image(volume, scan.brain_mask, scan.space, native)[0][brain]
+
+    seen = back(scan.image.array)
     steps = np.linspace(0, 1, 257)
     before, index = np.unique(np.quantile(seen, steps), return_index=True)
     after = np.quantile(native.array[brain], steps)[index]
     found = np.zeros(native.array.shape, np.float32)
-    found[brain] = np.interp(back(reconstruction)[brain] / share[brain], before, after)
+    found[brain] = np.interp(back(reconstruction), before, after)
     return found

@@ -13,7 +13,7 @@ from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.predicting.suitability import in_mni, measures_of, quality_of
-from brainuad.types import Volume
+from brainuad.types import Space, Volume
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class PreparedScan:
         image: `(D, H, W)` in [0, 1], zero outside the brain.
         brain_mask: on its grid, bool.
         native: the scan as it came, a NIfTI file.
-        transform: as in `brainuad.preparation.native.to_native`.
-        warp: likewise.
+        transform: as in `brainuad.types.Space`.
+        warp: as in `brainuad.types.Space`.
         in_mni: whether the prepared world is MNI's.
         measures: see `suitability.measures_of`.
         flags: what the preparation found odd, in words.
@@ -41,6 +41,11 @@ class PreparedScan:
     measures: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def space(self) -> Space:
+        """The way from `image` to `native`."""
+        return Space(self.native, self.transform, self.warp)
 
 
 def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, Any]) -> PreparedScan:

@@ -5,7 +5,6 @@ surroundings. Both are asked of the scan's own voxels around the hole.
 """
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -14,7 +13,7 @@ from scipy.optimize import least_squares
 from scipy.sparse.linalg import cg
 
 from brainuad.preparation.native import prepared_points, world_matrix
-from brainuad.types import Volume
+from brainuad.types import Space, Volume
 
 RING_MM = 15.0
 """Healthy tissue up to this far from the hole says how bright its filling has to be."""
@@ -86,8 +85,7 @@ def carried_hole(
     hole: np.ndarray,
     affine: np.ndarray,
     grid: Volume,
-    transform: Path | None = None,
-    warp: Path | None = None,
+    space: Space,
 ) -> np.ndarray:
     """The prepared voxels that overlap a native voxel of the hole by any part.
 
@@ -99,20 +97,21 @@ def carried_hole(
         hole: `(D, H, W)` bool on the native grid.
         affine: `(4, 4)`, native voxel to native world, mm.
         grid: the prepared grid.
-        transform: as in `to_native`.
-        warp: as in `to_native`.
+        space: the way from the prepared grid to the native scan.
 
     Returns:
         `(D', H', W')` bool on the prepared grid.
     """
     to_prepared = np.linalg.inv(grid.affine)
-    steps = to_prepared[:3, :3] @ np.linalg.inv(world_matrix(transform))[:3, :3] @ affine[:3, :3]
+    to_world = np.linalg.inv(world_matrix(space.transform))[:3, :3]
+    steps = to_prepared[:3, :3] @ to_world @ affine[:3, :3]
     pieces = [np.arange(n) / n + 0.5 / n - 0.5 for n in _pieces(np.abs(steps))]
     voxels = np.argwhere(hole)
     shape = np.array(grid.array.shape)
     found = np.zeros(grid.array.shape, bool)
     for offset in product(*pieces):
-        points = prepared_points(apply_affine(affine, voxels + np.array(offset)), transform, warp)
+        points = apply_affine(affine, voxels + np.array(offset))
+        points = prepared_points(points, space.transform, space.warp)
         # Rounded, so that grids that coincide do so in floating point too.
         points = np.round(apply_affine(to_prepared, points), 3)
         for side in product((np.floor, np.ceil), repeat=3):

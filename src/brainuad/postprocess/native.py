@@ -1,0 +1,106 @@
+"""The way back: from the prepared grid to the grid of the scan as it came.
+
+Training, prediction, evaluation and lesion filling all go this way, so that the map a user opens
+is the map that is scored.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from brainuad.data.nifti import read_volume
+from brainuad.errors import InputError
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.preparation.native import to_native
+from brainuad.types import Space, Volume
+
+LEAST_SHARE = 0.5
+"""Smallest share of brain that an image is divided by. A voxel below it is not brain."""
+
+
+class NativeMap(NamedTuple):
+    """A post-processed anomaly map on the native grid.
+
+    Attributes:
+        score: `(D, H, W)` float32, 0 outside `brain_mask`.
+        brain_mask: `(D, H, W)` bool, on its grid, not empty.
+    """
+
+    score: Volume
+    brain_mask: np.ndarray
+
+
+def native_map(
+    score: Volume, brain_mask: np.ndarray, space: Space, native: Volume | None = None
+) -> NativeMap:
+    """Carry a post-processed map and its brain mask to the native grid.
+
+    The map is interpolated linearly, the mask by nearest neighbour. Outside the native brain mask
+    the map is 0.
+
+    Args:
+        score: post-processed map on the prepared grid.
+        brain_mask: `(D, H, W)` bool on the same grid.
+        space: way from the prepared grid to the native scan.
+        native: the native scan, where it has been read already.
+
+    Raises:
+        InputError: the native scan or the way to it cannot be read, or the brain lies outside it.
+    """
+    if space.native is None:
+        return NativeMap(score, brain_mask)
+    native = read_volume(space.native) if native is None else native
+    carried = native_array(score, native, space)
+    inside = _carried(Volume(brain_mask, score.affine), native, space, order=0) > 0.5
+    if not inside.any():
+        raise InputError(
+            f"{space.native}: the prepared brain lies outside it; mend the transform or affine"
+        )
+    return NativeMap(Volume(np.where(inside, carried, 0), native.affine), inside)
+
+
+def native_mask(found: NativeMap, postprocess: Postprocess, threshold: float) -> np.ndarray:
+    """Segment a native map, at the native spacing.
+
+    Returns:
+        `(D, H, W)` bool.
+    """
+    spacing = found.score.spacing_mm
+    return postprocess.segment(found.score.array, found.brain_mask, spacing, threshold)
+
+
+def native_image(
+    image: Volume, brain_mask: np.ndarray, space: Space, native: Volume
+) -> tuple[np.ndarray, np.ndarray]:
+    """Carry an image of a brain to the native grid without darkening its rim.
+
+    Interpolation mixes voxels at the rim with the background. Division by the interpolated brain
+    mask undoes that.
+
+    Args:
+        image: on the prepared grid; values outside the brain are ignored.
+        brain_mask: `(D, H, W)` bool on the same grid.
+        space: way from the prepared grid to the native scan.
+        native: the native scan.
+
+    Returns:
+        `(D, H, W)` float32 image, valid where the share of brain is above `LEAST_SHARE`, and the
+        `(D, H, W)` share of brain per voxel, in [0, 1].
+    """
+    share = _carried(Volume(brain_mask.astype(np.float32), image.affine), native, space)
+    inside = Volume(np.where(brain_mask, image.array, 0), image.affine)
+    return _carried(inside, native, space) / np.maximum(share, LEAST_SHARE), share
+
+
+def native_array(volume: Volume, native: Volume, space: Space) -> np.ndarray:
+    """Carry any volume to the native grid by linear interpolation.
+
+    Returns:
+        `(D, H, W)` float32, 0 outside the prepared field of view.
+    """
+    return _carried(volume, native, space)
+
+
+def _carried(volume: Volume, native: Volume, space: Space, order: int = 1) -> np.ndarray:
+    way = native, space.transform
+    return to_native(volume.array, volume.affine, *way, order=order, warp=space.warp)

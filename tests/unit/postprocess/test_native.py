@@ -1,0 +1,133 @@
+"""One way back to native space: what training, prediction and evaluation write is the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine
+from scipy.spatial.transform import Rotation
+from tiny import AFFINE, SHAPE, brain, lesion, write_tiny_model
+
+import brainuad
+from brainuad.data.manifest import Cohort, Scan
+from brainuad.data.nifti import read_mask, read_volume, write_volume
+from brainuad.detection import model_score, write_maps, write_masks
+from brainuad.errors import InputError
+from brainuad.evaluation.scoring import score_volume
+from brainuad.instantiate import instantiate
+from brainuad.postprocess.native import native_image, native_map
+from brainuad.predicting.prepared import from_cohort
+from brainuad.types import Space, Volume
+
+HYSTERESIS = {"_target_": "brainuad.postprocess.threshold.Hysteresis", "low": 0.9}
+OTSU = {"_target_": "brainuad.postprocess.threshold.Otsu", "background": True}
+CHAINS = {"default": {}, "hysteresis": {"binarise": HYSTERESIS}, "otsu": {"otsu": OTSU}}
+
+
+@pytest.fixture
+def scan(tmp_path) -> Scan:
+    """A lesion subject with a rotated, anisotropic native scan."""
+    folder = tmp_path / "cohort"
+    image, mask = brain(0)
+    image = np.clip(image + 0.4 * lesion(), 0, 1)
+    world = np.eye(4)
+    world[:3, :3] = Rotation.from_euler("xyz", [12, -8, 25], degrees=True).as_matrix()
+    world[:3, 3] = 7, -4, 11
+    turned = np.eye(4)
+    turned[:3, :3] = Rotation.from_euler("xyz", [-5, 9, 4], degrees=True).as_matrix()
+    affine = turned @ np.diag([-2.2, 2.7, 4.1, 1.0])
+    native_shape = (44, 38, 17)
+    middle = apply_affine(world @ AFFINE, (np.array(SHAPE) - 1) / 2)
+    affine[:3, 3] += middle - apply_affine(affine, (np.array(native_shape) - 1) / 2)
+    paths = {
+        "image": folder / "a.nii.gz",
+        "brain_mask": folder / "a_brain.nii.gz",
+        "lesion_mask": folder / "a_lesion.nii.gz",
+        "native_image": folder / "a_native.nii.gz",
+        "native_lesion_mask": folder / "a_native_lesion.nii.gz",
+        "transform": folder / "a.txt",
+    }
+    folder.mkdir()
+    write_volume(paths["image"], image, AFFINE)
+    write_volume(paths["brain_mask"], mask, AFFINE, np.uint8)
+    write_volume(paths["lesion_mask"], lesion(), AFFINE, np.uint8)
+    rng = np.random.default_rng(0)
+    write_volume(paths["native_image"], rng.uniform(0, 900, native_shape), affine)
+    write_volume(paths["native_lesion_mask"], np.zeros(native_shape), affine, np.uint8)
+    np.savetxt(paths["transform"], world)
+    return Scan(subject="a", sequence="T2w", healthy=False, split="test", **paths)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_training_prediction_and_evaluation_agree_voxel_by_voxel(scan, tmp_path, chain):
+    steps = {
+        "_target_": "brainuad.postprocess.pipeline.Postprocess",
+        "map_steps": [{"_target_": "brainuad.postprocess.smooth.Median", "size_mm": 9.0}],
+        "threshold": {"_target_": "brainuad.postprocess.threshold.HealthyThreshold"},
+        "mask_steps": [],
+        **CHAINS[chain],
+    }
+    path = write_tiny_model(tmp_path / "model.ckpt", postprocess=steps, threshold=0.7)
+    model = brainuad.load(path, device="cpu")
+    (detector,), (tiling,) = model.predictor.detectors, model.predictor.tilings
+    postprocess = instantiate(steps)
+
+    prepared, out = tmp_path / "prepared", tmp_path / "out"
+    write_maps([scan], prepared, model_score(detector, tiling, 32), "stamp", "maps")
+    assert not write_masks([scan], prepared, out, postprocess, 0.7)
+    trained = read_volume(out / "a_anomaly.nii.gz").array
+    trained_mask = read_mask(out / "a_mask.nii.gz")
+
+    cohort = Cohort(tmp_path, (scan,), {})
+    predicted = model.predictor(from_cohort(scan, cohort, model.recipe))
+    scored = score_volume(scan, prepared, postprocess, "native")
+    scored_mask = postprocess.segment(
+        scored.score.array, scored.brain_mask, scored.score.spacing_mm, 0.7
+    )
+
+    assert 0 < trained_mask.sum() < 0.5 * scored.brain_mask.sum()
+    assert not trained[~scored.brain_mask].any()
+    np.testing.assert_array_equal(trained, predicted.anomaly_map)
+    np.testing.assert_array_equal(trained, scored.score.array)
+    np.testing.assert_array_equal(trained_mask, predicted.mask)
+    np.testing.assert_array_equal(trained_mask, scored_mask)
+    # A threshold found on the file that a user opens is the threshold of the scores.
+    found = postprocess.otsu(trained, scored.brain_mask)
+    assert found == postprocess.otsu(scored.score.array, scored.brain_mask)
+
+
+def test_the_map_is_zero_outside_the_native_brain(scan):
+    image, mask = read_volume(scan.image), read_mask(scan.brain_mask)
+    # Higher at the rim than inside, which interpolation would carry across it.
+    score = Volume(np.where(mask, 1.0, 0).astype(np.float32), image.affine)
+    found = native_map(score, mask, scan.space)
+    assert found.score.array.shape == read_volume(scan.native_image).array.shape
+    assert np.median(found.score.array[found.brain_mask]) > 0.99
+    assert not found.score.array[~found.brain_mask].any()
+
+
+def test_without_a_native_scan_the_map_stays_as_it_is():
+    image, mask = brain(1)
+    found = native_map(Volume(image, AFFINE), mask, Space(None))
+    assert found.score.array is image
+    assert found.brain_mask is mask
+
+
+def test_a_brain_outside_its_scan_is_one_clear_line(scan, tmp_path):
+    far = tmp_path / "far.txt"
+    matrix = np.eye(4)
+    matrix[:3, 3] = 5000
+    np.savetxt(far, matrix)
+    image, mask = read_volume(scan.image), read_mask(scan.brain_mask)
+    with pytest.raises(InputError, match="a_native.nii.gz: the prepared brain lies outside it"):
+        native_map(image, mask, replace(scan, transform=far).space)
+
+
+def test_an_image_keeps_its_brightness_at_the_rim(scan):
+    _, mask = brain(0)
+    native = read_volume(scan.native_image)
+    image, share = native_image(
+        Volume(np.full(mask.shape, 7, np.float32), AFFINE), mask, scan.space, native
+    )
+    assert share.max() <= 1 + 1e-6
+    np.testing.assert_allclose(image[share > 0.5], 7, rtol=1e-5)
