@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brainuad.data.folder import RawScan
 from brainuad.errors import InputError
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 
 COLUMNS = tuple(item.name for item in fields(RawScan))
 _PATHS = ("image", "brain_mask", "lesion_mask")

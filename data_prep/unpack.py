@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from brainuad.errors import InputError
-from brainuad.files import atomic_path
+from brainuad.machine.files import atomic_path
 
 
 def unpack(archive: Path, folder: Path) -> int:

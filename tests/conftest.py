@@ -15,7 +15,7 @@ import pytest
 from tiny import ROOT, write_tiny_cohort
 
 from brainuad.data.manifest import Cohort
-from brainuad.kept_memory import keep_memory
+from brainuad.machine.memory import keep_memory
 
 # As every command does; the tests call functions, too.
 keep_memory()

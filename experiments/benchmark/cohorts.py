@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from brainuad.data.manifest import MANIFEST
 from brainuad.data.nifti import read_volume, write_volume
-from brainuad.files import lock
+from brainuad.machine.files import lock
 from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like

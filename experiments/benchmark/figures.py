@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from brainuad.data.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.files import atomic_path
+from brainuad.machine.files import atomic_path
 from brainuad.reporting.run_folder import read_run
 from experiments.benchmark import difficulty
 from experiments.benchmark.cases import page

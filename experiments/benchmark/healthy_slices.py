@@ -18,7 +18,7 @@ from scipy import ndimage
 from brainuad.data.folder import RawScan, assign_splits, find_scans
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
-from brainuad.files import atomic_path
+from brainuad.machine.files import atomic_path
 from brainuad.types import Volume
 
 MARGIN_MM = 5.0

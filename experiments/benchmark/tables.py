@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from brainuad.files import write_json, write_text
+from brainuad.machine.files import write_json, write_text
 from brainuad.reporting.compare import SIGNIFICANT
 from brainuad.reporting.tables import to_markdown
 from experiments.benchmark import difficulty

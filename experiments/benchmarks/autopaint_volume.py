@@ -6,8 +6,8 @@ runs each variant in a process of its own, in turn, and writes `autopaint_volume
 file: seconds and peak memory, ratios against `one at a time`, which fills every pattern of every
 slice in a forward pass of its own, in the memory layout that torch starts with, and accumulates
 the residuals; once more in half precision, for the batches that are. Those two leave the allocator
-as it is; all others keep freed memory, as our commands do (`brainuad.kept_memory`), and `one at a
-time, memory kept` says how much of the difference that is. The network is the shipped one,
+as it is; all others keep freed memory, as our commands do (`brainuad.machine.memory`), and `one at
+a time, memory kept` says how much of the difference that is. The network is the shipped one,
 untrained; repainting is left out (`rounds=0`), for both would do the same of it.
 """
 
@@ -28,7 +28,7 @@ from brainuad.data.template import load_template
 from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
 from brainuad.instantiate import instantiate
-from brainuad.kept_memory import keep_memory
+from brainuad.machine.memory import keep_memory
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.networks.layout import channels_last
 from brainuad.types import Batch

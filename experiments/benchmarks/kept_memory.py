@@ -4,7 +4,8 @@
 
 Each experiment's untrained network on one batch of healthy brains, with its optimiser, in a process
 of its own: as glibc does by itself (`BRAINUAD_KEEP_MEMORY=0`), and as every command of ours does
-(`brainuad.kept_memory`); in turns, the fastest of each. Writes `kept_memory.json` beside this file.
+(`brainuad.machine.memory`); in turns, the fastest of each. Writes `kept_memory.json` beside this
+file.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from hydra import compose, initialize_config_module
 
 from brainuad.data.template import load_template
 from brainuad.instantiate import instantiate
-from brainuad.kept_memory import SWITCH, keep_memory
+from brainuad.machine.memory import SWITCH, keep_memory
 from brainuad.networks.layout import channels_last
 from brainuad.types import Batch
 

@@ -38,7 +38,7 @@ from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES, brain_share
 from brainuad.instantiate import instantiate
-from brainuad.kept_memory import keep_memory
+from brainuad.machine.memory import keep_memory
 from brainuad.methods.madad import MADAD
 from brainuad.networks.layout import channels_last
 from brainuad.networks.masked_unet import GroupNorm, attention

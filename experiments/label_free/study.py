@@ -23,9 +23,9 @@ from brainuad.checkpoint import read_checkpoint, weights_hash
 from brainuad.data.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
 from brainuad.evaluation.maps import evaluate_maps
-from brainuad.files import write_json, write_text
 from brainuad.inputs import as_input
 from brainuad.instantiate import instantiate
+from brainuad.machine.files import write_json, write_text
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.painted import painted_ap, painted_scans

@@ -28,8 +28,8 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to, resample_to_output
 
 from brainuad.data.folder import RawScan, stem_of
-from brainuad.files import write_text
 from brainuad.instantiate import PREPARATION, instantiate
+from brainuad.machine.files import write_text
 from brainuad.preparation.chain import prepare_subject
 from brainuad.preparation.native import native_points
 from brainuad.prepare import main as prepare

@@ -22,8 +22,8 @@ from brainuad.data.folder import RawScan
 from brainuad.data.manifest import Cohort, Scan, read_cohort
 from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
-from brainuad.files import write_text
 from brainuad.instantiate import PREPARATION, instantiate
+from brainuad.machine.files import write_text
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.predicting.prepared import PreparedScan, from_cohort, from_record

@@ -26,8 +26,8 @@ from hydra import compose, initialize_config_module
 
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import read_mask, read_volume
-from brainuad.files import write_text
 from brainuad.instantiate import PREPARATION, instantiate
+from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.itk import matrix_of, to_sitk

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainuad import provenance
 from brainuad.data.tiling import VolumeTiling
 from brainuad.detection import model_score, write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
-from brainuad.files import write_text
+from brainuad.machine import provenance
+from brainuad.machine.files import write_text
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.mask import ErodeBrainMask

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 from brainuad.metrics.statistics import bootstrap_interval, holm, paired_wilcoxon
 from brainuad.reporting.tables import to_markdown
 from experiments.benchmark.__main__ import main as benchmark

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 from brainuad.preparation.tissue import BACKENDS, segment_tissues
 from brainuad.reporting.tables import to_markdown
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
-from brainuad.files import atomic_folder, atomic_path
+from brainuad.machine.files import atomic_folder, atomic_path
 
 if TYPE_CHECKING:
     from torch import Tensor

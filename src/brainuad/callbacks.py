@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 from brainuad.networks.layout import channels_last
 
 

@@ -9,8 +9,8 @@ import torch
 from brainuad import __version__
 from brainuad.bundle import is_bundle, read_bundle
 from brainuad.errors import InputError
-from brainuad.files import atomic_path, hash_weights
 from brainuad.instantiate import instantiate
+from brainuad.machine.files import atomic_path, hash_weights
 from brainuad.methods.detector import AnomalyDetector
 
 FORMAT = "1.3"

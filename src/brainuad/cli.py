@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brainuad.errors import InputError, PartialFailure, Stopped
-from brainuad.kept_memory import keep_memory
+from brainuad.machine.memory import keep_memory
 
 FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
 BAD_INPUT, SOME_FAILED, STOPPED = 2, 3, 143

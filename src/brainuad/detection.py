@@ -16,13 +16,13 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.nifti import open_nifti, read_mask, read_volume, write_volume
 from brainuad.data.slices import load_scan
 from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
-from brainuad.files import write_json
+from brainuad.machine import ranks
+from brainuad.machine.files import write_json
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.draws import averaged
 from brainuad.networks.layout import channels_last

@@ -21,9 +21,9 @@ from brainuad.data.manifest import Scan
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.detection import device, model_score, write_maps
 from brainuad.errors import InputError
-from brainuad.files import write_text
 from brainuad.inputs import as_input
 from brainuad.instantiate import instantiate
+from brainuad.machine.files import write_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.painted import painted_copy
 from brainuad.postprocess.pipeline import Postprocess

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from brainuad.cli import run_hydra
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import write_json, write_text
 from brainuad.instantiate import RUN_PACKAGES, instantiate
+from brainuad.machine.files import write_json, write_text
 
 
 def main() -> int:
@@ -27,7 +27,6 @@ def evaluate(cfg: DictConfig) -> None:
     """
     from rich.console import Console
 
-    from brainuad import provenance
     from brainuad.controls import write_controls
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
@@ -35,6 +34,7 @@ def evaluate(cfg: DictConfig) -> None:
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
+    from brainuad.machine import provenance
     from brainuad.prepare import cohort_failures
     from brainuad.reporting.tables import summary_table
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from brainuad import ranks
 from brainuad.checkpoint import weights_hash
 from brainuad.data.manifest import Cohort, Scan
 from brainuad.data.nifti import read_mask, read_volume
@@ -15,6 +14,7 @@ from brainuad.detection import Failures, device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
 from brainuad.instantiate import instantiate
+from brainuad.machine import ranks
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.relative import RelativeToHealthy
 from brainuad.types import Volume

@@ -15,7 +15,7 @@ from rich.progress import track
 from brainuad.data.manifest import Scan
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
-from brainuad.files import lock
+from brainuad.machine.files import lock
 from brainuad.preparation.tissue import TissueInput
 
 Failures = list[tuple[str, str]]

@@ -132,7 +132,7 @@ def _predict(
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
     from rich.progress import track
 
-    from brainuad.files import write_json
+    from brainuad.machine.files import write_json
     from brainuad.predicting.outputs import write_failure, write_maps, write_prediction
     from brainuad.predicting.preparing import prepare_wanted, read_wanted
     from brainuad.recipes import of_cohort

@@ -16,8 +16,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from brainuad import ranks
 from brainuad.errors import Stopped
+from brainuad.machine import ranks
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 """What SLURM sends before it takes the machine away, as `--signal=USR1@60` asks for, and at it."""

@@ -19,8 +19,8 @@ from brainuad.data.folder import RawScan, assign_splits
 from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
 from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import lock
 from brainuad.instantiate import PREPARATION, instantiate
+from brainuad.machine.files import lock
 from brainuad.recipes import compose_preparation
 
 PERCENTILES = (1.0, 99.9)

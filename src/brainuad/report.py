@@ -105,7 +105,7 @@ def _folds_main(words: Sequence[str]) -> int:
 
 
 def _folds(arguments: argparse.Namespace) -> int:
-    from brainuad.files import write_text
+    from brainuad.machine.files import write_text
     from brainuad.reporting.compare import write_comparison
     from brainuad.reporting.folds import compare_folds, find_runs
 
@@ -165,7 +165,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
     Raises:
         InputError: `run` is not a run folder, or a file of it is damaged.
     """
-    from brainuad.files import write_text
+    from brainuad.machine.files import write_text
     from brainuad.reporting import html, sections
     from brainuad.reporting.difficulty import difficulty
     from brainuad.reporting.latent import latent

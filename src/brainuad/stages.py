@@ -16,8 +16,8 @@ from omegaconf import DictConfig, open_dict
 
 from brainuad import __version__
 from brainuad.errors import InputError, PartialFailure
-from brainuad.files import hash_weights, lock, write_json
 from brainuad.instantiate import resolve
+from brainuad.machine.files import hash_weights, lock, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -230,7 +230,7 @@ def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]
 
     The first rank holds the lock and decides; the other ranks of the run do as it does.
     """
-    from brainuad import ranks
+    from brainuad.machine import ranks
 
     if ranks.rank() == 0:
         with lock(model):

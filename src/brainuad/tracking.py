@@ -16,9 +16,9 @@ import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from brainuad import ranks
 from brainuad.data.manifest import Scan
-from brainuad.files import write_text
+from brainuad.machine import ranks
+from brainuad.machine.files import write_text
 from brainuad.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
 from brainuad.wandb_run import one_line, open_run
 

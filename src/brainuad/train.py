@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from brainuad.cli import run_hydra
 from brainuad.errors import PartialFailure
-from brainuad.files import write_json, write_text
 from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
+from brainuad.machine.files import write_json, write_text
 from brainuad.recipes import of_cohort
 
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
@@ -40,7 +40,7 @@ def train(cfg: DictConfig) -> float | None:
         InputError: bad input.
         PartialFailure: some subjects failed, everything else is done.
     """
-    from brainuad import ranks
+    from brainuad.machine import ranks
     from brainuad.preemption import stoppable
     from brainuad.tracking import ending
 
@@ -57,11 +57,11 @@ def _run(cfg: DictConfig) -> float | None:
     """A run in its folder; a first stage is one too."""
     from lightning import seed_everything
 
-    from brainuad import provenance, ranks
     from brainuad.card import card_of
     from brainuad.data.folds import with_fold
     from brainuad.data.manifest import Cohort
     from brainuad.fitting import resume_point
+    from brainuad.machine import provenance, ranks
     from brainuad.stages import with_first_stage
 
     started = time.time()
@@ -177,12 +177,12 @@ def detect_and_score(
 
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
-    from brainuad import ranks
     from brainuad.checkpoint import save_model, weights_hash
     from brainuad.detection import device, model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.healthy_maps import make_relative
     from brainuad.inputs import as_input
+    from brainuad.machine import ranks
     from brainuad.painted import measure
     from brainuad.predicting.suitability import training_statistics
     from brainuad.prepare import cohort_failures

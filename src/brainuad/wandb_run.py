@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 
 PROBE_S, INIT_S, FINISH_S = 5.0, 30.0, 300.0
 """How long the network is waited for: to answer, to open a run, to send the rest of it."""

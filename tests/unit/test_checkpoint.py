@@ -97,7 +97,7 @@ def test_bad_checkpoints_are_refused(tmp_path, make, words):
         "builtins.eval",
         "torch.load",
         "torch.nn.modules.module.functools.partial",
-        "brainuad.files.write_text",
+        "brainuad.machine.files.write_text",
     ],
 )
 def test_a_card_cannot_name_code(tmp_path, target):

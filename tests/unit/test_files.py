@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from brainuad.files import atomic_folder, atomic_path, write_json
+from brainuad.machine.files import atomic_folder, atomic_path, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

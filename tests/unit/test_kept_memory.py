@@ -9,7 +9,7 @@ import pytest
 
 COUNT = """
 import resource
-from brainuad.kept_memory import keep_memory
+from brainuad.machine.memory import keep_memory
 
 kept = keep_memory()
 def faults():

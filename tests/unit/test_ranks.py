@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from brainuad import ranks
+from brainuad.machine import ranks
 
 
 def test_a_single_process_is_the_first_of_one():
@@ -20,7 +20,7 @@ def test_a_single_process_is_the_first_of_one():
 def test_what_the_first_decides_is_what_the_others_hear(tmp_path):
     assert ranks.decide(tmp_path, "folder", "runs/a") == "runs/a"
     program = (
-        "import sys; from pathlib import Path; from brainuad import ranks\n"
+        "import sys; from pathlib import Path; from brainuad.machine import ranks\n"
         "ranks.behave()\n"
         "print('nobody reads this')\n"
         "sys.stderr.write(ranks.decide(Path(sys.argv[1]), 'folder', 'runs/b'))"
@@ -38,7 +38,7 @@ def test_what_the_first_decides_is_what_the_others_hear(tmp_path):
 
 def test_two_ranks_weigh_their_samples_and_share_the_work(tmp_path):
     program = (
-        "import sys, torch; from torch import distributed; from brainuad import ranks\n"
+        "import sys, torch; from torch import distributed; from brainuad.machine import ranks\n"
         "rank = int(sys.argv[1])\n"
         "distributed.init_process_group('gloo', f'file://{sys.argv[2]}/meet', rank=rank,"
         " world_size=2)\n"

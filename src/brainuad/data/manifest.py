@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.errors import InputError
-from brainuad.files import write_json, write_text
+from brainuad.machine.files import write_json, write_text
 from brainuad.types import Space
 
 SPLITS = ("train", "val", "test")

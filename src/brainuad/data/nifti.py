@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from brainuad.errors import InputError
-from brainuad.files import atomic_path
+from brainuad.machine.files import atomic_path
 from brainuad.types import Volume
 
 

@@ -13,12 +13,12 @@ import torch
 from rich.progress import track
 from torch.utils.data import Dataset
 
-from brainuad import files
 from brainuad.data.augment import Augment
 from brainuad.data.manifest import Scan
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
+from brainuad.machine import files
 from brainuad.types import Batch
 
 Key = tuple[int, int]

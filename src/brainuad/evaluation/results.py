@@ -10,7 +10,7 @@ import pandas as pd
 from brainuad.data.nifti import write_volume
 from brainuad.evaluation import trust
 from brainuad.evaluation.scoring import NO_LESION
-from brainuad.files import atomic_path, write_json, write_text
+from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.metrics.statistics import summarise
 
 COLUMNS = (

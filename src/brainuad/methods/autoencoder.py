@@ -31,7 +31,7 @@ from brainuad.data.manifest import Scan
 from brainuad.data.slices import brain_tiles
 from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
-from brainuad.files import write_json
+from brainuad.machine.files import write_json
 from brainuad.methods.adversarial import judge
 from brainuad.methods.detector import (
     OptimizerFactory,

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import TileDataset
 from brainuad.data.tiling import Tiling
+from brainuad.machine import ranks
 from brainuad.methods.relative import RelativeToHealthy
 from brainuad.methods.residuals import Features, Residual, bind
 from brainuad.types import Batch, Detection

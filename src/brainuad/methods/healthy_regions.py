@@ -12,7 +12,7 @@ from brainuad.data.manifest import Scan
 from brainuad.data.slices import brain_tiles
 from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
-from brainuad.files import write_json
+from brainuad.machine.files import write_json
 
 if TYPE_CHECKING:
     from brainuad.methods.autopaint import AutoPaint

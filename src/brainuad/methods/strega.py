@@ -24,9 +24,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from brainuad import ranks
 from brainuad.data.manifest import Scan
 from brainuad.data.tiling import Tiling
+from brainuad.machine import ranks
 from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.detector import (
     OptimizerFactory,

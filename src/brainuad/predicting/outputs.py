@@ -12,7 +12,7 @@ import pandas as pd
 
 from brainuad import __version__
 from brainuad.data.nifti import write_like, write_volume
-from brainuad.files import write_json, write_text
+from brainuad.machine.files import write_json, write_text
 from brainuad.predicting.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.predicting.prediction import Prediction
 from brainuad.predicting.scans import Wanted

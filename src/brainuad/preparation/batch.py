@@ -21,7 +21,7 @@ from rich.progress import track
 from brainuad.data.folder import RawScan
 from brainuad.data.manifest import Cohort, Scan, write_cohort
 from brainuad.errors import InputError
-from brainuad.files import remove_leftovers, write_json, write_text
+from brainuad.machine.files import remove_leftovers, write_json, write_text
 from brainuad.preparation.chain import Preparation, prepare_subject, reference_of
 from brainuad.preparation.intensity import Normalise
 from brainuad.preparation.levels import fitted, record_path, write_normalised

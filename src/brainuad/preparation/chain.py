@@ -19,7 +19,7 @@ from scipy import ndimage
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 from brainuad.preparation import quality
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4

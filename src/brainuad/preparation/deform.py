@@ -16,7 +16,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from brainuad.errors import InputError
-from brainuad.files import atomic_path
+from brainuad.machine.files import atomic_path
 from brainuad.preparation.itk import from_sitk, to_sitk, transform_of
 from brainuad.preparation.resample import resample_spacing
 from brainuad.types import Volume

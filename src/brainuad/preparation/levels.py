@@ -11,7 +11,7 @@ from rich.progress import track
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
-from brainuad.files import write_json
+from brainuad.machine.files import write_json
 from brainuad.preparation.intensity import Normalise, Nyul
 
 Failures = list[tuple[str, str]]

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.errors import InputError
-from brainuad.files import write_json
+from brainuad.machine.files import write_json
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.resample import resample_like
 from brainuad.types import Volume

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad.errors import InputError
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 from brainuad.metrics.records import BY_NAME
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting import compare_plots, html

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brainuad.files import atomic_path
+from brainuad.machine.files import atomic_path
 from brainuad.preparation.orient import to_ras
 from brainuad.reporting.views import radiological
 from brainuad.types import Volume

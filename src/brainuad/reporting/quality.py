@@ -9,7 +9,7 @@ import numpy as np
 from brainuad.data.manifest import Cohort, Scan
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.errors import InputError
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.resample import resample_like
 from brainuad.reporting import html as page

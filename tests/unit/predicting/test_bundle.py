@@ -185,7 +185,9 @@ def test_a_newer_minor_version_loads_and_a_newer_major_one_does_not(tmp_path):
         load_model(_saved(tmp_path / "b", format="2.0"))
 
 
-@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "brainuad.files.write_text"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.eval", "brainuad.machine.files.write_text"]
+)
 def test_a_bundle_cannot_name_code(tmp_path, target):
     model = METHODS["strega"] | {"residual": {"_target_": target, "command": "true"}}
     with pytest.raises(InputError, match="not allowed"):

@@ -25,7 +25,7 @@ def test_choose_takes_turns_among_pathologies():
 
 def test_write_is_atomic(run_folder: Path, monkeypatch: pytest.MonkeyPatch):
     (run_folder / "report.html").write_text("old")
-    monkeypatch.setattr("brainuad.files.os.replace", lambda *_: 1 / 0)
+    monkeypatch.setattr("brainuad.machine.files.os.replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_report(run_folder)
     assert (run_folder / "report.html").read_text(encoding="utf-8") == "old"

@@ -16,7 +16,7 @@ from brainuad.data.manifest import Cohort, Scan, write_cohort
 from brainuad.data.nifti import write_volume
 from brainuad.data.phantom.contrast import SEQUENCES
 from brainuad.data.phantom.subject import make_subject
-from brainuad.files import write_json
+from brainuad.machine.files import write_json
 
 
 @dataclass(frozen=True)

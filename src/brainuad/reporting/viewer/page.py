@@ -12,7 +12,7 @@ from urllib.parse import quote
 from rich.progress import track
 
 from brainuad.errors import InputError
-from brainuad.files import write_text
+from brainuad.machine.files import write_text
 from brainuad.reporting.html import Markup, escape
 from brainuad.reporting.viewer.rows import STATES, ScanRow, read_rows
 from brainuad.reporting.viewer.scan import key_of, write_scan

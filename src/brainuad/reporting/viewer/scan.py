@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from brainuad.data.nifti import read_volume, require_same_grid
-from brainuad.files import atomic_path, write_text
+from brainuad.machine.files import atomic_path, write_text
 from brainuad.preparation.orient import to_ras
 from brainuad.reporting.viewer import copies
 from brainuad.reporting.viewer.copies import Frame

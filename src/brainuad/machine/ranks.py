@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from brainuad.files import write_json
+from brainuad.machine.files import write_json
 
 Item = TypeVar("Item")
 

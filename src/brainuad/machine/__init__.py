@@ -1,0 +1,1 @@
+"""The computer and its files: atomic writes, locks, ranks, memory, provenance."""
