@@ -10,7 +10,8 @@ from brainuad import __version__
 from brainuad.bundle import is_bundle, read_bundle
 from brainuad.errors import InputError
 from brainuad.instantiate import instantiate
-from brainuad.machine.files import atomic_path, hash_weights
+from brainuad.machine.files import atomic_path
+from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.detector import AnomalyDetector
 
 FORMAT = "1.3"

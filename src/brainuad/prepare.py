@@ -5,8 +5,6 @@ brainuad-prepare phantom OUT
 """
 
 import argparse
-import hashlib
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
 from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.machine.files import lock
+from brainuad.machine.fingerprint import short_hash
 from brainuad.recipes import compose_preparation
 
 PERCENTILES = (1.0, 99.9)
@@ -48,7 +47,7 @@ def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:
     from brainuad.data.phantom import write_phantom_cohort
 
     recipe = {key: value for key, value in parameters.items() if key != "jobs"}
-    out = Path(cache_dir) / "cohorts" / f"phantom-{_digest(recipe)}"
+    out = Path(cache_dir) / "cohorts" / f"phantom-{short_hash(recipe)}"
     with lock(out):
         if not (out / MANIFEST).is_file():
             write_phantom_cohort(out, **parameters)
@@ -105,7 +104,7 @@ def folder_cohort(
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
     rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
-    key = _digest([rows, recipe_of((steps, normalise))])
+    key = short_hash([rows, recipe_of((steps, normalise))])
     out = Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
     with lock(out):
         if (out / MANIFEST).is_file():
@@ -239,8 +238,3 @@ def _stamps(scan: RawScan) -> list[str]:
     paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
     stats = [path.stat() for path in paths if path.is_file()]
     return [f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats]
-
-
-def _digest(recipe: Any) -> str:
-    text = json.dumps(recipe, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -18,7 +18,7 @@ from brainuad.checkpoint import save_model
 from brainuad.data.manifest import Cohort, read_cohort
 from brainuad.errors import InputError, PartialFailure
 from brainuad.instantiate import instantiate, resolve
-from brainuad.machine.files import hash_weights
+from brainuad.machine.fingerprint import hash_weights
 from brainuad.stages import build_on, read_first_stage, with_first_stage
 from brainuad.types import Batch
 

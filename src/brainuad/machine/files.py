@@ -1,11 +1,10 @@
-"""Atomic writes: a reader sees the old file or the new one, never half of it. And hashes."""
+"""Atomic writes: a reader sees the old file or the new one, never half of it."""
 
-import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,15 +66,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically, indented, keys in the order given; NaN becomes null."""
     write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
-
-
-def hash_weights(weights: Mapping[str, Any], *, about: str = "") -> str:
-    """SHA-256 over the names and values of tensors, and what else `about` says of them."""
-    digest = hashlib.sha256(about.encode())
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _finite(value: Any) -> Any:

@@ -42,7 +42,7 @@ from brainuad.diffusion.masks import (
 from brainuad.diffusion.noise import GaussianNoise, Moments, Noise
 from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
-from brainuad.machine.files import hash_weights
+from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.draws import score_draws
 from brainuad.methods.prototypes import HealthyPrototypes
