@@ -20,12 +20,12 @@ from brainuad.checkpoint import read_checkpoint
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.slices import load_scan
 from brainuad.detection import detect_volume
-from brainuad.instantiate import instantiate, resolve
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.networks.layout import channels_last
 from brainuad.painted import painted_scans
 from brainuad.reporting.tables import to_markdown
+from brainuad.settings.instantiate import instantiate, resolve
 from experiments.runs import ROOT, changed, embedded
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from brainuad.checkpoint import read_checkpoint, weights_hash
 from brainuad.data.manifest import Cohort, read_cohort
 from brainuad.detection import model_score, write_maps
-from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.settings.instantiate import instantiate
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from tiny import ROOT
 
 import brainuad.methods
-from brainuad.instantiate import instantiate, resolve
+from brainuad.settings.instantiate import instantiate, resolve
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 CONFIGS = ROOT / "configs"

@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
-from brainuad.instantiate import PREPARATION, RUN_PACKAGES, instantiate
+from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "brainuad"
@@ -21,6 +21,7 @@ FLOOR = {
     "types": 0,
     "errors": 0,
     "machine": 1,
+    "settings": 1,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

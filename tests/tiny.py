@@ -86,8 +86,8 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
     import torch
 
     from brainuad.checkpoint import save_model
-    from brainuad.instantiate import instantiate, resolve
     from brainuad.recipes import compose_preparation
+    from brainuad.settings.instantiate import instantiate, resolve
 
     words = ["preparation=extracted", "preparation.steps.spacing_mm=3"]
     # These brains are as large as a cat's.

@@ -19,11 +19,11 @@ from brainuad.data.manifest import read_cohort, write_cohort
 from brainuad.detection import device, model_score, write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
-from brainuad.instantiate import instantiate
 from brainuad.machine import provenance
 from brainuad.machine.files import write_json
 from brainuad.report import make_report
 from brainuad.reporting.run_folder import read_run
+from brainuad.settings.instantiate import instantiate
 from experiments.runs import ROOT
 
 OF_EVALUATION = ("name=", "controls=", "postprocess", "space=", "paths.cache_dir=")

@@ -27,10 +27,10 @@ from hydra import compose, initialize_config_module
 from brainuad.data.template import load_template
 from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
-from brainuad.instantiate import instantiate
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.networks.layout import channels_last
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 
 HERE = Path(__file__).parent

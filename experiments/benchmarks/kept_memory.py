@@ -21,9 +21,9 @@ import torch
 from hydra import compose, initialize_config_module
 
 from brainuad.data.template import load_template
-from brainuad.instantiate import instantiate
 from brainuad.machine.memory import SWITCH, keep_memory
 from brainuad.networks.layout import channels_last
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 
 HERE = Path(__file__).parent

@@ -37,11 +37,11 @@ from brainuad.data.template import load_template
 from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES, brain_share
-from brainuad.instantiate import instantiate
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.madad import MADAD
 from brainuad.networks.layout import channels_last
 from brainuad.networks.masked_unet import GroupNorm, attention
+from brainuad.settings.instantiate import instantiate
 
 HERE = Path(__file__).parent
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

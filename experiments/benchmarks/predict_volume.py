@@ -28,12 +28,12 @@ from omegaconf import DictConfig
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import write_volume
 from brainuad.data.template import load_template
-from brainuad.instantiate import instantiate, resolve
 from brainuad.predicting.model import Predictor
 from brainuad.predicting.outputs import write_prediction
 from brainuad.predicting.prepared import PreparedScan
 from brainuad.predicting.scans import Wanted
 from brainuad.recipes import default
+from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Batch, Volume
 
 HERE = Path(__file__).parent

@@ -28,9 +28,9 @@ from brainuad.data.datamodule import HealthyDataModule
 from brainuad.data.manifest import Cohort, Scan
 from brainuad.data.nifti import write_volume
 from brainuad.data.template import load_template
-from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.networks.layout import channels_last
+from brainuad.settings.instantiate import instantiate
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

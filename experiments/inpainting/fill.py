@@ -14,9 +14,9 @@ from brainuad.checkpoint import load_model, read_checkpoint
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import load_scan
 from brainuad.inpainting.holes import ShapeHoles
-from brainuad.instantiate import instantiate
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
+from brainuad.settings.instantiate import instantiate
 
 Fill = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image `(N, 1, H, W)`, hole, brain mask) -> filled image."""

@@ -28,13 +28,13 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to, resample_to_output
 
 from brainuad.data.folder import RawScan, stem_of
-from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.machine.files import write_text
 from brainuad.preparation.chain import prepare_subject
 from brainuad.preparation.native import native_points
 from brainuad.prepare import main as prepare
 from brainuad.recipes import default
 from brainuad.reporting.tables import to_markdown
+from brainuad.settings.instantiate import PREPARATION, instantiate
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -26,7 +26,6 @@ from hydra import compose, initialize_config_module
 
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import read_mask, read_volume
-from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.chain import Preparation, prepare_subject
@@ -36,6 +35,7 @@ from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
 from brainuad.preparation.resample import resample_like
 from brainuad.reporting.tables import to_markdown
+from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Volume
 
 HERE = Path(__file__).parent

@@ -17,9 +17,9 @@ import yaml
 
 from brainuad.data.manifest import read_cohort
 from brainuad.data.nifti import read_mask, read_volume
-from brainuad.instantiate import instantiate
 from brainuad.metrics import voxel
 from brainuad.reporting.tables import to_markdown
+from brainuad.settings.instantiate import instantiate
 
 HERE = Path(__file__).parent
 COLUMNS = (

@@ -20,9 +20,9 @@ from study import FOLDS, HERE, METHODS, ROOT
 from brainuad.data.manifest import read_cohort
 from brainuad.data.nifti import read_mask, read_volume
 from brainuad.evaluation.results import ISO_CONTRAST
-from brainuad.instantiate import instantiate
 from brainuad.metrics import voxel
 from brainuad.reporting.tables import to_markdown
+from brainuad.settings.instantiate import instantiate
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

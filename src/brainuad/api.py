@@ -11,12 +11,12 @@ import nibabel as nib
 from brainuad.checkpoint import load_model
 from brainuad.data.folder import RawScan
 from brainuad.errors import InputError
-from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.predicting.model import Predictor
 from brainuad.predicting.prediction import Prediction
 from brainuad.predicting.prepared import from_record
 from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.recipes import changed, of_model
+from brainuad.settings.instantiate import PREPARATION, instantiate
 
 
 class Model:

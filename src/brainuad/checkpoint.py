@@ -9,10 +9,10 @@ import torch
 from brainuad import __version__
 from brainuad.bundle import is_bundle, read_bundle
 from brainuad.errors import InputError
-from brainuad.instantiate import instantiate
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.settings.instantiate import instantiate
 
 FORMAT = "1.3"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""

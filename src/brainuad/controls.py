@@ -10,7 +10,7 @@ from brainuad.data.manifest import Scan
 from brainuad.data.nifti import read_volume
 from brainuad.data.slices import load_scan
 from brainuad.detection import model_score, write_maps
-from brainuad.instantiate import instantiate, resolve
+from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Detection
 
 

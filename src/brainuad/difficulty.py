@@ -22,11 +22,11 @@ from brainuad.data.nifti import read_mask, read_volume
 from brainuad.detection import device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
-from brainuad.instantiate import instantiate
 from brainuad.machine.files import write_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.painted import painted_copy
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.settings.instantiate import instantiate
 
 RADII_MM = (4.0, 8.0, 16.0)
 CONTRASTS = (-0.4, -0.2, 0.2, 0.4)

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from brainuad.cli import run_hydra
 from brainuad.errors import InputError, PartialFailure
-from brainuad.instantiate import RUN_PACKAGES, instantiate
 from brainuad.machine.files import write_json, write_text
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 
 
 def main() -> int:

@@ -15,9 +15,9 @@ from brainuad.checkpoint import read_checkpoint
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.detection import device
 from brainuad.errors import InputError
-from brainuad.instantiate import RUN_PACKAGES, instantiate
 from brainuad.machine.files import atomic_path, remove_leftovers
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.types import Batch
 
 

@@ -13,10 +13,10 @@ from brainuad.data.nifti import read_mask, read_volume
 from brainuad.detection import Failures, device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
-from brainuad.instantiate import instantiate
 from brainuad.machine import ranks
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.relative import RelativeToHealthy
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 
 

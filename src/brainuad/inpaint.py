@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from brainuad.cli import run_cli
 from brainuad.errors import InputError
-from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.recipes import changed, of_model
+from brainuad.settings.instantiate import PREPARATION, instantiate
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:

@@ -28,11 +28,11 @@ from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.detection import model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
-from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.settings.instantiate import instantiate
 
 _ATTEMPTS = 20
 

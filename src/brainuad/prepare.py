@@ -17,10 +17,10 @@ from brainuad.data.folder import RawScan, assign_splits
 from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
 from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
-from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
 from brainuad.recipes import compose_preparation
+from brainuad.settings.instantiate import PREPARATION, instantiate
 
 PERCENTILES = (1.0, 99.9)
 """Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
@@ -88,8 +88,8 @@ def folder_cohort(
     from brainuad.preparation.intensity import Percentile
     from brainuad.preparation.quality import Limits
     from brainuad.preparation.read import dicom_series, series_description
-    from brainuad.preparation.recipe import recipe_of
     from brainuad.preparation.skullstrip import Extracted
+    from brainuad.settings.describe import recipe_of
 
     if source is None:
         raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")

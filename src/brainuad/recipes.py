@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
-from brainuad.instantiate import resolve
+from brainuad.settings.instantiate import resolve
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, open_dict
 
 from brainuad import __version__
 from brainuad.errors import InputError, PartialFailure
-from brainuad.instantiate import resolve
 from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.settings.instantiate import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from brainuad.cli import run_hydra
 from brainuad.errors import PartialFailure
-from brainuad.instantiate import RUN_PACKAGES, instantiate, resolve
 from brainuad.machine.files import write_json, write_text
 from brainuad.recipes import of_cohort
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
 if TYPE_CHECKING:

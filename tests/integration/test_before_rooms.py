@@ -16,9 +16,9 @@ from brainuad.data.manifest import Scan, read_cohort
 from brainuad.data.nifti import write_volume
 from brainuad.detection import model_score
 from brainuad.evaluate import main as evaluate_command
-from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.recipes import of_cohort
 from brainuad.report import main as report_command
+from brainuad.settings.instantiate import PREPARATION, instantiate
 
 pytestmark = [
     pytest.mark.slow,

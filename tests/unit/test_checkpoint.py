@@ -5,7 +5,7 @@ import torch
 
 from brainuad.checkpoint import load_model, read_checkpoint, save_model, weights_hash
 from brainuad.errors import InputError
-from brainuad.instantiate import RUN_PACKAGES, instantiate
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 
 MODEL = {
     "_target_": "brainuad.methods.strega.StRegA",

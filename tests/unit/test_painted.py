@@ -11,10 +11,10 @@ from brainuad.data.lesions.fillings import ForeignPatch, IntensityShift, Texture
 from brainuad.data.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
-from brainuad.instantiate import instantiate
 from brainuad.painted import paint, painted_ap, painted_scans
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.settings.instantiate import instantiate
 
 KINDS = [path.stem for path in (ROOT / "configs" / "painted").glob("*.yaml")]
 SHIFT = IntensityShift(Soft(Ellipsoids((6, 12)), 1.4), (0.2, 0.4))

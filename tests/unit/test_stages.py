@@ -17,8 +17,8 @@ from tiny import write_tiny_cohort
 from brainuad.checkpoint import save_model
 from brainuad.data.manifest import Cohort, read_cohort
 from brainuad.errors import InputError, PartialFailure
-from brainuad.instantiate import instantiate, resolve
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.stages import build_on, read_first_stage, with_first_stage
 from brainuad.types import Batch
 

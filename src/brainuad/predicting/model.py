@@ -12,7 +12,6 @@ from brainuad.checkpoint import weights_hash
 from brainuad.data.nifti import read_volume
 from brainuad.detection import KINDS, PRECISIONS, detect_volume, device
 from brainuad.errors import InputError
-from brainuad.instantiate import instantiate
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.draws import averaged
 from brainuad.metrics.severity import anomaly_score
@@ -24,6 +23,7 @@ from brainuad.predicting.prediction import Prediction, as_bright
 from brainuad.predicting.prepared import PreparedScan
 from brainuad.predicting.suitability import percentile_of, pooled, unsuitable
 from brainuad.preparation.native import prepared_points
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Detection, Volume
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")

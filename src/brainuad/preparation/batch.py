@@ -27,7 +27,7 @@ from brainuad.preparation.intensity import Normalise
 from brainuad.preparation.levels import fitted, record_path, write_normalised
 from brainuad.preparation.mirror import compare_with_mirror
 from brainuad.preparation.quality import Limits
-from brainuad.preparation.recipe import recipe_of
+from brainuad.settings.describe import recipe_of
 
 Failures = list[tuple[str, str]]
 Records = dict[tuple[str, str], dict[str, Any]]

@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 from brainuad.data.tiling import SliceTiling
 from brainuad.errors import InputError
 from brainuad.inpainting.holes import ShapeHoles
-from brainuad.instantiate import instantiate
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.inpainting_losses import inpainting_terms
 from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import signed
 from brainuad.networks.inpainting_unet import PartialUNet
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 
 SIZE = (24, 28)

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 
-from brainuad.instantiate import instantiate, resolve
 from brainuad.networks.latent_autoencoder import measure_scale
+from brainuad.settings.instantiate import instantiate, resolve
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))

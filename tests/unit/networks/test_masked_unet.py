@@ -6,8 +6,8 @@ from hydra import compose, initialize_config_module
 from torch import nn
 from torch.nn import functional
 
-from brainuad.instantiate import instantiate
 from brainuad.networks.masked_unet import GroupNorm, MaskedUNet, SelfAttention, attention
+from brainuad.settings.instantiate import instantiate
 
 SIZES = sorted(path.stem for path in (Path(__file__).parents[3] / "configs/model/size").iterdir())
 

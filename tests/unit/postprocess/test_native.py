@@ -14,9 +14,9 @@ from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.detection import model_score, write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
-from brainuad.instantiate import instantiate
 from brainuad.postprocess.native import native_image, native_map
 from brainuad.predicting.prepared import from_cohort
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Space, Volume
 
 HYSTERESIS = {"_target_": "brainuad.postprocess.threshold.Hysteresis", "low": 0.9}

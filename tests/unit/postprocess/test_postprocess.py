@@ -7,13 +7,13 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from tiny import ROOT
 
-from brainuad.instantiate import instantiate
 from brainuad.postprocess.components import AreaOpening, FillHoles, Opening, RemoveSmall
 from brainuad.postprocess.mask import ErodeBrainMask, ErodeSlices
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.scale import Clip, Saturate, Sign
 from brainuad.postprocess.smooth import Gaussian, Median
 from brainuad.postprocess.threshold import HealthyThreshold, Hysteresis, Otsu
+from brainuad.settings.instantiate import instantiate
 
 MM1, MM2 = (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)
 

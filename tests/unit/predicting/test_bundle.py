@@ -11,7 +11,7 @@ from brainuad.bundle import write_bundle
 from brainuad.checkpoint import load_model, save_model, weights_hash
 from brainuad.errors import InputError
 from brainuad.export import main
-from brainuad.instantiate import instantiate
+from brainuad.settings.instantiate import instantiate
 
 OLD_CARD = json.loads((Path(__file__).parent / "card_1_0.json").read_text())
 

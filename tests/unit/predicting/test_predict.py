@@ -15,7 +15,7 @@ from brainuad.methods.relative import RelativeToHealthy
 from brainuad.predicting import model as predicting_model
 from brainuad.predicting import outputs
 from brainuad.preparation.read import quiet_gdcm
-from brainuad.preparation.recipe import recipe_of
+from brainuad.settings.describe import recipe_of
 from brainuad.types import Volume
 
 TURN = np.deg2rad(15)
@@ -467,8 +467,8 @@ def test_unsuitable_scans_are_flagged_and_done(run, tmp_path):
 
 
 def test_recipes_become_the_steps_again():
-    from brainuad.instantiate import PREPARATION, instantiate
     from brainuad.recipes import default
+    from brainuad.settings.instantiate import PREPARATION, instantiate
 
     recipe = default(2.0)
     for key in ("steps", "normalise", "limits"):

@@ -5,7 +5,6 @@ from tiny import write_tiny_cohort
 from brainuad.data.nifti import write_volume
 from brainuad.data.phantom import tiny_subject
 from brainuad.data.slices import load_scan
-from brainuad.instantiate import instantiate
 from brainuad.predicting.suitability import (
     contrasts,
     measures_of,
@@ -15,6 +14,7 @@ from brainuad.predicting.suitability import (
     unsuitable,
 )
 from brainuad.recipes import default
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 
 POSTPROCESS = instantiate(

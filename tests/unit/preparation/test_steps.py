@@ -17,7 +17,6 @@ from scipy import ndimage
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
-from brainuad.instantiate import instantiate
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import clean
@@ -33,6 +32,7 @@ from brainuad.preparation.skullstrip import (
     TemplateBrain,
     is_stripped,
 )
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 
 RNG = np.random.default_rng(0)

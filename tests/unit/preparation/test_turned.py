@@ -10,11 +10,11 @@ from test_steps import atlas_at, landmark_error, turned
 
 from brainuad.data.folder import RawScan
 from brainuad.data.nifti import read_mask, read_volume, write_volume
-from brainuad.instantiate import PREPARATION, instantiate
 from brainuad.preparation.chain import prepare_subject
 from brainuad.preparation.native import to_native
 from brainuad.preparation.orient import right_angles, to_ras, turn_of
 from brainuad.preparation.register import Register
+from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Volume
 
 

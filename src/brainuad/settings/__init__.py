@@ -1,0 +1,1 @@
+"""From configurations to objects, and from objects back to plain values."""
