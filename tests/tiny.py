@@ -86,7 +86,7 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
     import torch
 
     from brainuad.checkpoint import save_model
-    from brainuad.recipes import compose_preparation
+    from brainuad.settings.compose import compose_preparation
     from brainuad.settings.instantiate import instantiate, resolve
 
     words = ["preparation=extracted", "preparation.steps.spacing_mm=3"]

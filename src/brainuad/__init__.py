@@ -2,8 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from brainuad.settings import old_imports
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
+
+old_imports.install()
 
 if TYPE_CHECKING:
     from brainuad.api import load

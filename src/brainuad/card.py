@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from brainuad.data.manifest import Cohort
+from brainuad.settings.moved import retargeted
 
 RESULT_KEYS = ("seed", "data", "input", "model", "tiling", "datamodule")
 """What must agree between a checkpoint and the run that resumes from it, under whatever name."""
@@ -22,6 +23,7 @@ DETECTION_KEYS = (
 
 def same_training(one: Any, other: Any) -> bool:
     """Whether two settings of a key of `RESULT_KEYS` train the same, however they score."""
+    one, other = retargeted(one), retargeted(other)
     return bool(_without(one, DETECTION_KEYS) == _without(other, DETECTION_KEYS))
 
 

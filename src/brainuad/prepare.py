@@ -19,8 +19,9 @@ from brainuad.data.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
-from brainuad.recipes import compose_preparation
+from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
+from brainuad.settings.moved import as_before, retargeted
 
 PERCENTILES = (1.0, 99.9)
 """Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
@@ -104,7 +105,7 @@ def folder_cohort(
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
     rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
-    key = short_hash([rows, recipe_of((steps, normalise))])
+    key = short_hash([rows, retargeted(recipe_of((steps, normalise)), as_before)])
     out = Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
     with lock(out):
         if (out / MANIFEST).is_file():

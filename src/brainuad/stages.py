@@ -19,6 +19,7 @@ from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.settings.instantiate import resolve
+from brainuad.settings.moved import as_before, retargeted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -208,7 +209,7 @@ def _run_of(cfg: DictConfig) -> DictConfig:
 
 def _hash(cfg: DictConfig, cohort: "Cohort") -> str:
     """Of the configuration, the version, and the healthy scans that are trained on."""
-    config = resolve(cfg)
+    config = retargeted(resolve(cfg), as_before)
     scans = [
         (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
         for scan in cohort.scans

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import golden
 import hydra
@@ -18,7 +19,8 @@ from brainuad.detection import model_score
 from brainuad.evaluate import main as evaluate_command
 from brainuad.recipes import of_cohort
 from brainuad.report import main as report_command
-from brainuad.settings.instantiate import PREPARATION, instantiate
+from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
+from brainuad.settings.moved import moved
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,9 +41,11 @@ RESUME = [
 ]
 
 
-def resolve_target(target: str) -> object:
+def resolve_target(target: str) -> Any:
     """What a `_target_` of an old configuration names today."""
-    return hydra.utils.get_object(target)
+    found = hydra.utils.get_object(moved(target))
+    assert found.__module__.startswith((*RUN_PACKAGES, *PREPARATION))
+    return found
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from brainuad.predicting.prepared import PreparedScan
 from brainuad.predicting.suitability import percentile_of, pooled, unsuitable
 from brainuad.preparation.native import prepared_points
 from brainuad.settings.instantiate import instantiate
+from brainuad.settings.moved import retargeted
 from brainuad.types import Detection, Volume
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
@@ -58,8 +59,10 @@ class Predictor:
         precision: str = "32-true",
     ) -> None:
         self.card = detectors[0].card
+        first = retargeted(self.card)
         for detector, name in zip(detectors, names, strict=True):
-            differing = [key for key in SAME if detector.card.get(key) != self.card.get(key)]
+            own = retargeted(detector.card)
+            differing = [key for key in SAME if own.get(key) != first.get(key)]
             if differing:
                 raise InputError(
                     f"{name}: has another {', '.join(differing)} than {names[0]}; only models of "

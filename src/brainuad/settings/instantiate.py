@@ -11,6 +11,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from brainuad.errors import InputError
+from brainuad.settings.moved import retargeted
 
 MODEL_PACKAGES = (
     "brainuad.diffusion.noise",
@@ -59,6 +60,7 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
     plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     if plain is None:
         return None
+    plain = retargeted(plain)
     for target in _targets(plain):
         _check(target, packages)
     if not kwargs:

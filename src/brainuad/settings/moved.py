@@ -1,0 +1,63 @@
+"""Old paths of modules and classes, and their present ones.
+
+Configurations in checkpoints, bundles, run folders and users' own files name classes by their
+path. `moved` maps the paths of version 0.1 to the present ones. Importing an old module works for
+one release, with a warning.
+"""
+
+from typing import Any
+
+ROOT = "brainuad."
+
+MOVED = {
+    "files": "machine.files",
+    "files.hash_weights": "machine.fingerprint.hash_weights",
+    "instantiate": "settings.instantiate",
+    "kept_memory": "machine.memory",
+    "preparation.recipe": "settings.describe",
+    "provenance": "machine.provenance",
+    "ranks": "machine.ranks",
+    "recipes.compose_preparation": "settings.compose.compose_preparation",
+}
+"""Old path to new path of modules and of things that left their module, both below `brainuad`."""
+
+_OLD = {old: new for new, old in MOVED.items()}
+
+
+def moved(path: str) -> str:
+    """Return the present path of a module, or of a thing defined in one.
+
+    Args:
+        path: dotted path, an old or a present one, for example the `_target_` of a configuration.
+    """
+    return _renamed(path, MOVED)
+
+
+def as_before(path: str) -> str:
+    """Return the path that version 0.1 had, for fingerprints that must not change."""
+    return _renamed(path, _OLD)
+
+
+def retargeted(config: Any, rename: Any = moved) -> Any:
+    """Return a configuration of plain values with every `_target_` renamed."""
+    if isinstance(config, dict):
+        return {
+            key: rename(value)
+            if key == "_target_" and isinstance(value, str)
+            else retargeted(value, rename)
+            for key, value in config.items()
+        }
+    if isinstance(config, list | tuple):
+        return type(config)(retargeted(item, rename) for item in config)
+    return config
+
+
+def _renamed(path: str, table: dict[str, str]) -> str:
+    if not path.startswith(ROOT):
+        return path
+    name = path.removeprefix(ROOT)
+    if name in table:
+        return ROOT + table[name]
+    # Only what a module defines itself: a present package may have the name of an old module.
+    module, _, leaf = name.rpartition(".")
+    return f"{ROOT}{table[module]}.{leaf}" if module in table else path

@@ -1,0 +1,54 @@
+"""Old names lead to the things' present places."""
+
+import importlib
+import sys
+
+import pytest
+
+from brainuad.errors import InputError
+from brainuad.settings.instantiate import instantiate
+from brainuad.settings.moved import MOVED, ROOT, as_before, moved, retargeted
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_every_row_leads_somewhere(old):
+    path = moved(ROOT + old)
+    try:
+        importlib.import_module(path)
+    except ModuleNotFoundError:
+        module, _, leaf = path.rpartition(".")
+        assert hasattr(importlib.import_module(module), leaf)
+
+
+def test_renaming_follows_classes_and_leaves_other_names():
+    assert moved("brainuad.files.write_json") == "brainuad.machine.files.write_json"
+    assert moved("brainuad.files.hash_weights") == "brainuad.machine.fingerprint.hash_weights"
+    assert moved("torch.optim.AdamW") == "torch.optim.AdamW"
+    assert moved("brainuad.files_of_mine.X") == "brainuad.files_of_mine.X"
+
+
+@pytest.mark.parametrize("old", ["files.write_json", "files.hash_weights", "ranks"])
+def test_the_name_before_is_the_inverse(old):
+    assert as_before(moved(ROOT + old)) == ROOT + old
+
+
+def test_configurations_are_renamed_throughout():
+    old = {"_target_": "brainuad.files.write_json", "parts": [{"_target_": "torch.nn.ReLU"}, 1]}
+    new = {**old, "_target_": "brainuad.machine.files.write_json"}
+    assert retargeted(old) == new
+    assert retargeted(new, as_before) == old
+
+
+def test_old_names_pass_the_same_allow_list():
+    with pytest.raises(InputError, match="not allowed"):
+        instantiate({"_target_": "brainuad.files.write_json"})
+
+
+def test_old_imports_work_and_warn():
+    with pytest.warns(FutureWarning, match="is now brainuad.machine.files.write_json"):
+        from brainuad.files import write_json
+    assert write_json is sys.modules["brainuad.machine.files"].write_json
+    with pytest.raises(ImportError), pytest.warns(FutureWarning):
+        from brainuad.files import nothing_of_the_kind  # noqa: F401
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("brainuad.filesystem")
