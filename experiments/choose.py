@@ -22,7 +22,7 @@ from brainuad.data.slices import load_scan
 from brainuad.detection import detect_volume
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
-from brainuad.networks.layout import channels_last
+from brainuad.networks.memory_layout import channels_last
 from brainuad.painted import painted_scans
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve

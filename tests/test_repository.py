@@ -22,6 +22,8 @@ FLOOR = {
     "errors": 0,
     "machine": 1,
     "settings": 1,
+    "metrics": 1,
+    "networks": 1,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

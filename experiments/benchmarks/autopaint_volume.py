@@ -29,7 +29,7 @@ from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.autopaint import AutoPaint
-from brainuad.networks.layout import channels_last
+from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 

@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_module
 
 from brainuad.data.template import load_template
 from brainuad.machine.memory import SWITCH, keep_memory
-from brainuad.networks.layout import channels_last
+from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 

@@ -39,8 +39,8 @@ from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES, brain_share
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.madad import MADAD
-from brainuad.networks.layout import channels_last
 from brainuad.networks.masked_unet import GroupNorm, attention
+from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 
 HERE = Path(__file__).parent

@@ -129,7 +129,7 @@ def reference(folder: Path, volumes: int) -> dict[str, float]:
 def ours(folder: Path, volumes: int) -> dict[str, float]:
     """brainuad, from files, one volume at a time."""
     from brainuad.metrics import voxel
-    from brainuad.metrics.records import MapCase
+    from brainuad.metrics.registry import MapCase
 
     brain = np.load(folder / "brain.npy")
     start = time.perf_counter()
@@ -162,7 +162,7 @@ def lesions(folder: Path, volumes: int) -> dict[str, float]:
     import torch
     from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 
-    from brainuad.metrics.records import MaskCase, compute
+    from brainuad.metrics.registry import MaskCase, compute
 
     volumes = min(volumes, 5)
     brain = np.load(folder / "brain.npy")

@@ -29,7 +29,7 @@ from brainuad.data.manifest import Cohort, Scan
 from brainuad.data.nifti import write_volume
 from brainuad.data.template import load_template
 from brainuad.methods.detector import AnomalyDetector
-from brainuad.networks.layout import channels_last
+from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 
 HERE = Path(__file__).parent

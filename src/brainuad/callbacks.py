@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from brainuad.machine.files import write_text
-from brainuad.networks.layout import channels_last
+from brainuad.networks.memory_layout import channels_last
 
 
 class StepSeed(Callback):

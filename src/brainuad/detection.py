@@ -25,7 +25,7 @@ from brainuad.machine import ranks
 from brainuad.machine.files import write_json
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.draws import averaged
-from brainuad.networks.layout import channels_last
+from brainuad.networks.memory_layout import channels_last
 from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Detection, Volume

@@ -13,7 +13,7 @@ from brainuad.inpainting.holes import ShapeHoles
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.residuals import signed
 from brainuad.methods.zscore import HealthyAtlas, ZScore
-from brainuad.networks.inpainting_unet import PartialUNet
+from brainuad.networks.partial_unet import PartialUNet
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

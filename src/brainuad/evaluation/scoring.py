@@ -15,7 +15,7 @@ from brainuad.data.nifti import read_label, read_mask, read_volume, require_same
 from brainuad.errors import InputError
 from brainuad.evaluation import trust
 from brainuad.metrics import voxel
-from brainuad.metrics.records import CohortCase, MapCase, MaskCase, compute
+from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute
 from brainuad.postprocess.native import native_map
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.native import native_points
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     Attributes:
         threshold: name of the threshold variant, `none` where there is none.
         threshold_value: a voxel is positive above it; NaN where there is none.
-        metric: name, `brainuad.metrics.records` or `brainuad.evaluation.trust`.
+        metric: name, `brainuad.metrics.registry` or `brainuad.evaluation.trust`.
         value: NaN where undefined.
     """
 

@@ -38,8 +38,8 @@ from brainuad.methods.healthy_regions import set_thresholds
 from brainuad.methods.inpainting_losses import WEIGHTS, inpainting_terms
 from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import Residual, bind
-from brainuad.networks.inpainting_unet import PartialUNet
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
+from brainuad.networks.partial_unet import PartialUNet
 from brainuad.types import Batch, Detection
 
 

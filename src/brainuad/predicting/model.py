@@ -15,7 +15,7 @@ from brainuad.errors import InputError
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.draws import averaged
 from brainuad.metrics.severity import anomaly_score
-from brainuad.networks.layout import channels_last
+from brainuad.networks.memory_layout import channels_last
 from brainuad.postprocess.native import native_array, native_map, native_mask
 from brainuad.predicting.findings import find
 from brainuad.predicting.memory import batch_size_for, is_out_of_memory

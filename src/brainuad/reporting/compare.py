@@ -10,7 +10,7 @@ import pandas as pd
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
-from brainuad.metrics.records import BY_NAME
+from brainuad.metrics.registry import BY_NAME
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting import compare_plots, html
 from brainuad.reporting.run_folder import CONTROL, RunFolder, read_run

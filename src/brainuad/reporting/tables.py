@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from brainuad.metrics.records import BY_NAME
+from brainuad.metrics.registry import BY_NAME
 
 if TYPE_CHECKING:
     from rich.table import Table

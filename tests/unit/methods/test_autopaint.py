@@ -19,8 +19,8 @@ from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.inpainting_losses import inpainting_terms
 from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import signed
-from brainuad.networks.inpainting_unet import PartialUNet
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
+from brainuad.networks.partial_unet import PartialUNet
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brainuad.networks.inpainting_unet import PartialUNet
+from brainuad.networks.partial_unet import PartialUNet
 
 
 def _network(dims=2):
