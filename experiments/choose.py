@@ -17,7 +17,6 @@ import yaml
 from hydra import compose, initialize_config_module
 
 from brainuad.checkpoint import read_checkpoint
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.slices import load_scan
 from brainuad.detection import detect_volume
 from brainuad.metrics.statistics import summarise
@@ -26,6 +25,7 @@ from brainuad.networks.memory_layout import channels_last
 from brainuad.painted import painted_scans
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve
+from brainuad.volumes.nifti import read_mask, read_volume
 from experiments.runs import ROOT, changed, embedded
 
 

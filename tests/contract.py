@@ -3,9 +3,9 @@
 import torch
 
 from brainuad.checkpoint import load_model, save_model
-from brainuad.data.tiling import SliceTiling, Tiling
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.types import Batch
+from brainuad.volumes.tiling import SliceTiling, Tiling
 
 
 def phantom_batch(size, tiling: Tiling, count=8) -> Batch:

@@ -23,8 +23,8 @@ import pandas as pd
 import torch
 from tiny import ROOT
 
-from brainuad.data.nifti import read_volume
 from brainuad.train import main as train_command
+from brainuad.volumes.nifti import read_volume
 
 Recording = dict[str, np.ndarray]
 """`map`, `native_map` float32, `native_mask` bool, `threshold`, and `rows` with their `values`."""

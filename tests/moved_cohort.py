@@ -8,10 +8,10 @@ import SimpleITK as sitk
 from tiny import AFFINE, SHAPE, write_tiny_cohort
 
 from brainuad.data.manifest import Cohort, write_cohort
-from brainuad.data.nifti import read_volume, write_volume
 from brainuad.preparation.deform import Warp, invert, write_warp
-from brainuad.preparation.native import to_native
 from brainuad.types import Volume
+from brainuad.volumes.native_space import to_native
+from brainuad.volumes.nifti import read_volume, write_volume
 
 NATIVE_SHAPE = (30, 26, 16)
 NATIVE_SPACING = (2.6, 3.4, 4.5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from brainuad.data.nifti import write_volume
+from brainuad.volumes.nifti import write_volume
 
 SHAPE = (30, 36, 26)
 THRESHOLD = 0.4

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.data.manifest import Cohort, Scan, write_cohort
-from brainuad.data.nifti import write_volume
+from brainuad.volumes.nifti import write_volume
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (24, 28, 20)
@@ -98,7 +98,7 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
         "name": method,
         "model": METHODS[method],
         "input": {"tissue": None},
-        "tiling": {"_target_": "brainuad.data.tiling.SliceTiling", "size": [24, 32]},
+        "tiling": {"_target_": "brainuad.volumes.tiling.SliceTiling", "size": [24, 32]},
         "postprocess": {
             "_target_": "brainuad.postprocess.pipeline.Postprocess",
             "map_steps": [],

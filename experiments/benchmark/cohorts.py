@@ -16,12 +16,12 @@ from nilearn import datasets
 from scipy import ndimage
 
 from brainuad.data.manifest import MANIFEST
-from brainuad.data.nifti import read_volume, write_volume
 from brainuad.machine.files import lock
-from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
-from brainuad.preparation.resample import resample_like
 from brainuad.prepare import phantom_cohort
+from brainuad.volumes.nifti import read_volume, write_volume
+from brainuad.volumes.orient import to_ras
+from brainuad.volumes.resample import resample_like
 from experiments.madad_real_t1.study import with_real_lesions
 from experiments.runs import ROOT
 from experiments.strega_painted.study import deal, fill, prepare

@@ -16,10 +16,10 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.data.folder import RawScan, assign_splits, find_scans
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 MARGIN_MM = 5.0
 """Beyond the outermost slice with a lesion: its oedema is not drawn where it fades."""

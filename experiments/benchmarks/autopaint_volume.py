@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 
-from brainuad.data.template import load_template
-from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
+from brainuad.volumes.template import load_template
+from brainuad.volumes.tiling import SliceTiling
 
 HERE = Path(__file__).parent
 PLAIN = "one at a time"

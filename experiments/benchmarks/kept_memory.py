@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_module
 
-from brainuad.data.template import load_template
 from brainuad.machine.memory import SWITCH, keep_memory
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
+from brainuad.volumes.template import load_template
 
 HERE = Path(__file__).parent
 NAMES = ("vae_small", "dae_small", "fpi_small", "fpi_3d", "dae_3d", "autopaint")

@@ -33,8 +33,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainuad.data.latents import Latents
-from brainuad.data.template import load_template
-from brainuad.data.tiling import SliceTiling
 from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES, brain_share
 from brainuad.machine.memory import keep_memory
@@ -42,6 +40,8 @@ from brainuad.methods.madad import MADAD
 from brainuad.networks.masked_unet import GroupNorm, attention
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.template import load_template
+from brainuad.volumes.tiling import SliceTiling
 
 HERE = Path(__file__).parent
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

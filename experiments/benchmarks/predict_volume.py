@@ -26,8 +26,6 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import write_volume
-from brainuad.data.template import load_template
 from brainuad.predicting.model import Predictor
 from brainuad.predicting.outputs import write_prediction
 from brainuad.predicting.prepared import PreparedScan
@@ -35,6 +33,8 @@ from brainuad.predicting.scans import Wanted
 from brainuad.recipes import default
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Batch, Volume
+from brainuad.volumes.nifti import write_volume
+from brainuad.volumes.template import load_template
 
 HERE = Path(__file__).parent
 METHODS = ("strega_small", "strega_small input=intensity", "intensity", "autoencoder", "autopaint",

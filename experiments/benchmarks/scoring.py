@@ -186,13 +186,13 @@ def lesions(folder: Path, volumes: int) -> dict[str, float]:
 def evaluation(folder: Path, volumes: int) -> dict[str, float]:
     """The whole evaluation of a cohort with one healthy validation scan for two patients."""
     from brainuad.data.manifest import Scan, write_cohort
-    from brainuad.data.nifti import write_volume
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.postprocess.components import RemoveSmall
     from brainuad.postprocess.mask import ErodeBrainMask
     from brainuad.postprocess.pipeline import Postprocess
     from brainuad.postprocess.smooth import Median
     from brainuad.postprocess.threshold import HealthyThreshold
+    from brainuad.volumes.nifti import write_volume
 
     affine = np.eye(4)
     affine[:3, 3] = -90, -126, -72

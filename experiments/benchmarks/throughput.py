@@ -26,11 +26,11 @@ from hydra import compose, initialize_config_module
 from brainuad.data.batches import EpochLoader
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import write_volume
-from brainuad.data.template import load_template
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.nifti import write_volume
+from brainuad.volumes.template import load_template
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

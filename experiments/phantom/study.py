@@ -17,15 +17,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from skimage.filters import threshold_multiotsu
 
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.phantom import SEQUENCES, make_subject
 from brainuad.metrics import voxel
 from brainuad.preparation.brain import extracted_brain_mask
 from brainuad.preparation.intensity import percentile_normalise
-from brainuad.preparation.orient import to_ras
-from brainuad.preparation.resample import resample_spacing
 from brainuad.reporting.tables import to_markdown
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.orient import to_ras
+from brainuad.volumes.resample import resample_spacing
 
 HERE = Path(__file__).parent
 IMAGES = HERE.parents[1] / "docs" / "images"

@@ -20,7 +20,6 @@ import numpy as np
 
 from brainuad.data.folder import RawScan
 from brainuad.data.manifest import Cohort, Scan, read_cohort
-from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.postprocess.pipeline import Postprocess
@@ -31,6 +30,7 @@ from brainuad.preparation.chain import prepare_subject
 from brainuad.recipes import default, of_cohort
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
+from brainuad.volumes.nifti import write_volume
 
 HERE = Path(__file__).parent
 SEQUENCES = ("T1w", "T2w", "FLAIR")

@@ -25,18 +25,18 @@ import torch
 from hydra import compose, initialize_config_module
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.chain import Preparation, prepare_subject
-from brainuad.preparation.itk import matrix_of, to_sitk
 from brainuad.preparation.learned import Deepbet
-from brainuad.preparation.orient import to_ras
 from brainuad.preparation.register import Register
-from brainuad.preparation.resample import resample_like
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Volume
+from brainuad.volumes.itk import matrix_of, to_sitk
+from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.orient import to_ras
+from brainuad.volumes.resample import resample_like
 
 HERE = Path(__file__).parent
 BACKENDS = ("deepbet", "hdbet", "template")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainuad.data.tiling import VolumeTiling
 from brainuad.detection import model_score, write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
@@ -28,6 +27,7 @@ from brainuad.postprocess.smooth import Median
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.prepare import folder_cohort
 from brainuad.reporting.tables import COMPANIONS, SHOWN, summary_rows, to_markdown
+from brainuad.volumes.tiling import VolumeTiling
 
 HERE = Path(__file__).parent
 FILES = {"FLAIR": "FLAIR", "T2w": "T2", "T1w": "T1"}

@@ -16,10 +16,10 @@ import numpy as np
 import yaml
 
 from brainuad.data.manifest import read_cohort
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.metrics import voxel
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.nifti import read_mask, read_volume
 
 HERE = Path(__file__).parent
 COLUMNS = (

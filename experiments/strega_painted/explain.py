@@ -18,11 +18,11 @@ import yaml
 from study import FOLDS, HERE, METHODS, ROOT
 
 from brainuad.data.manifest import read_cohort
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.metrics import voxel
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.nifti import read_mask, read_volume
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

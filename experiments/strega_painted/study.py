@@ -21,10 +21,10 @@ import pandas as pd
 from scipy import ndimage
 
 from brainuad.data.manifest import MANIFEST, Scan, read_cohort, write_cohort
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
+from brainuad.volumes.nifti import read_mask, read_volume
 
 Painter = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """From an image, its brain mask and a generator to the painted image and the lesion's mask."""

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_volume
 from brainuad.data.slices import load_scan
 from brainuad.detection import model_score, write_maps
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Detection
+from brainuad.volumes.nifti import read_volume
 
 
 def write_controls(

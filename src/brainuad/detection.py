@@ -17,9 +17,7 @@ from rich.progress import track
 from torch import Tensor
 
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import open_nifti, read_mask, read_volume, write_volume
 from brainuad.data.slices import load_scan
-from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.machine.files import write_json
@@ -29,6 +27,8 @@ from brainuad.networks.memory_layout import channels_last
 from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Detection, Volume
+from brainuad.volumes.nifti import open_nifti, read_mask, read_volume, write_volume
+from brainuad.volumes.tiling import Tiling
 
 Failures = list[tuple[str, str]]
 

@@ -18,7 +18,6 @@ from brainuad.data.lesions.contract import Corruption
 from brainuad.data.lesions.fillings import IntensityShift
 from brainuad.data.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.detection import device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
@@ -27,6 +26,7 @@ from brainuad.metrics.voxel import average_precision
 from brainuad.painted import painted_copy
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.nifti import read_mask, read_volume
 
 RADII_MM = (4.0, 8.0, 16.0)
 CONTRASTS = (-0.4, -0.2, 0.2, 0.4)

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from brainuad.checkpoint import weights_hash
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.detection import Failures, device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
@@ -18,6 +17,7 @@ from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.relative import RelativeToHealthy
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_mask, read_volume
 
 
 def make_relative(

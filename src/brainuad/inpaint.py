@@ -81,11 +81,11 @@ def _main(arguments: argparse.Namespace) -> int:
     import torch
 
     from brainuad.checkpoint import load_model
-    from brainuad.data.nifti import write_changed
     from brainuad.detection import device
     from brainuad.networks.memory_layout import channels_last
     from brainuad.reporting.inpainting import write_picture
     from brainuad.scan_inpainting import inpaint_scan
+    from brainuad.volumes.nifti import write_changed
 
     scan, out = arguments.scan, arguments.out
     if not out.name.endswith((".nii", ".nii.gz")):
@@ -133,9 +133,9 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
         InputError: unreadable, not one grey 3D scan, grids differ, an empty mask or one that
             covers all of the scan, NaN or infinite voxels.
     """
-    from brainuad.data.nifti import read_label
     from brainuad.preparation.clean import is_label_map
-    from brainuad.preparation.read import read_scan
+    from brainuad.volumes.nifti import read_label
+    from brainuad.volumes.read import read_scan
 
     if scan.is_dir():
         raise InputError(f"{scan}: is a folder; give a NIfTI file")

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.progress import track
 
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
 from brainuad.preparation.tissue import TissueInput
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 Failures = list[tuple[str, str]]
 

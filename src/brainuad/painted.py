@@ -24,7 +24,6 @@ from brainuad.checkpoint import weights_hash
 from brainuad.data.lesions.contract import Corruption, outline
 from brainuad.data.lesions.shapes import with_spacing
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.detection import model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
@@ -33,6 +32,7 @@ from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 _ATTEMPTS = 20
 

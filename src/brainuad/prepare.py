@@ -88,9 +88,9 @@ def folder_cohort(
     from brainuad.preparation.chain import Preparation
     from brainuad.preparation.intensity import Percentile
     from brainuad.preparation.quality import Limits
-    from brainuad.preparation.read import dicom_series, series_description
     from brainuad.preparation.skullstrip import Extracted
     from brainuad.settings.describe import recipe_of
+    from brainuad.volumes.read import dicom_series, series_description
 
     if source is None:
         raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
@@ -144,8 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.batch import prepare_cohort, read_record
-    from brainuad.preparation.read import dicom_series, series_description
     from brainuad.reporting.quality import write_quality
+    from brainuad.volumes.read import dicom_series, series_description
 
     cfg = compose_preparation(arguments.overrides)
     source, out = arguments.source, arguments.out

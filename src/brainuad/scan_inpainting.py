@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
-from brainuad.data.tiling import Tiling
 from brainuad.inpainting.detail import with_mirrored_detail
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.postprocess.native import LEAST_SHARE, native_array, native_image
@@ -18,6 +16,8 @@ from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill, with_rim
 from brainuad.preparation.intensity import Normalise
 from brainuad.types import Space, Volume
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.tiling import Tiling
 
 MOST = 0.5
 """Share of the brain that a mask may cover: what is put there is guessed from the rest."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brainuad.data.manifest import Cohort, Scan
-    from brainuad.data.tiling import Tiling
     from brainuad.methods.detector import AnomalyDetector
+    from brainuad.volumes.tiling import Tiling
 
 DECIDING = ("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed")
 """Of a run's configuration: what its weights depend on."""

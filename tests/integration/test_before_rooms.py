@@ -14,13 +14,13 @@ from tiny import AFFINE, ROOT, brain, lesion, write_tiny_cohort
 import brainuad
 from brainuad.checkpoint import load_model
 from brainuad.data.manifest import Scan, read_cohort
-from brainuad.data.nifti import write_volume
 from brainuad.detection import model_score
 from brainuad.evaluate import main as evaluate_command
 from brainuad.recipes import of_cohort
 from brainuad.report import main as report_command
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 from brainuad.settings.moved import moved
+from brainuad.volumes.nifti import write_volume
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,7 +10,7 @@ from moved_cohort import write_moved_cohort
 from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 
 import brainuad
-from brainuad.data.nifti import write_volume
+from brainuad.volumes.nifti import write_volume
 
 pytestmark = pytest.mark.slow
 

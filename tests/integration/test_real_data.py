@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from brainuad.data.manifest import read_cohort
-from brainuad.data.nifti import read_mask, read_volume
+from brainuad.volumes.nifti import read_mask, read_volume
 
 pytestmark = pytest.mark.slow
 
@@ -139,8 +139,8 @@ def test_real_scans_end_to_end(listing, tmp_path, run):
 
 def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
     """A glioma patient as scanned: 5.5 mm slices, two grids, skull on."""
-    from brainuad.preparation.native import to_native
     from brainuad.prepare import main
+    from brainuad.volumes.native_space import to_native
 
     folder = real_data / "raw_heads" / "TCGA-FG-6692"
     rows = ["subject,sequence,image,lesion_mask,healthy"]

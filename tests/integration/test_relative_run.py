@@ -5,9 +5,9 @@ import pytest
 from tiny import write_tiny_cohort
 
 from brainuad.checkpoint import load_model
-from brainuad.data.nifti import read_mask, read_volume, write_volume
-from brainuad.data.tiling import SliceTiling
 from brainuad.detection import model_score
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.tiling import SliceTiling
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,10 @@ import yaml
 from hydra import compose, initialize_config_module
 from tiny import AFFINE, ROOT, brain, lesion
 
-from brainuad.data.nifti import read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.evaluation.results import COLUMNS
 from brainuad.metrics.statistics import holm, paired_wilcoxon
+from brainuad.volumes.nifti import read_volume, write_volume
 from experiments.benchmark.__main__ import main
 from experiments.benchmark.bars import bars
 from experiments.benchmark.cohorts import MAKERS, carried

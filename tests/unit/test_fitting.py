@@ -6,7 +6,6 @@ from tiny import METHODS, write_tiny_model
 from brainuad.checkpoint import load_model
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.data.slices import load_scan
-from brainuad.data.tiling import SliceTiling, VolumeTiling
 from brainuad.errors import InputError
 from brainuad.fitting import fit, measure, resume_point
 from brainuad.inpainting.holes import ShapeHoles
@@ -14,6 +13,7 @@ from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.residuals import signed
 from brainuad.methods.zscore import HealthyAtlas, ZScore
 from brainuad.networks.partial_unet import PartialUNet
+from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -5,10 +5,10 @@ import torch
 from tiny import write_tiny_model
 
 from brainuad.checkpoint import load_model, weights_hash
-from brainuad.data.tiling import SliceTiling, VolumeTiling
 from brainuad.detection import detect_volume
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.types import Detection
+from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 
 class Ramp(AnomalyDetector):

@@ -8,8 +8,6 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from brainuad.checkpoint import save_model
-from brainuad.data.nifti import read_volume, write_changed, write_volume
-from brainuad.data.tiling import PlanesTiling, SliceTiling, VolumeTiling
 from brainuad.inpaint import _preparation, main
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
@@ -17,10 +15,12 @@ from brainuad.preparation.bias import N4
 from brainuad.preparation.chain import Preparation
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill
 from brainuad.preparation.intensity import Mode, Percentile, ZScore
-from brainuad.preparation.native import to_native
 from brainuad.preparation.skullstrip import Extracted
 from brainuad.scan_inpainting import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.types import Space, Volume
+from brainuad.volumes.native_space import to_native
+from brainuad.volumes.nifti import read_volume, write_changed, write_volume
+from brainuad.volumes.tiling import PlanesTiling, SliceTiling, VolumeTiling
 
 STEPS = Preparation(Extracted(), None, None, None, ("T1w",), 2.0)
 
@@ -33,7 +33,7 @@ class Fake(AnomalyDetector):
         self.fill = fill
         self.shown = []
         self.card = {
-            "tiling": {"_target_": "brainuad.data.tiling.SliceTiling", "size": [48, 56]},
+            "tiling": {"_target_": "brainuad.volumes.tiling.SliceTiling", "size": [48, 56]},
             "sequence": "T1w",
             "run": {"data": {"spacing_mm": 3.0}},
         }
@@ -481,7 +481,7 @@ def test_a_real_head_gets_its_tissue_back(real_data, tmp_path, monkeypatch):
     detector = Fake()
     steps, _ = _preparation(detector.card, ["preparation.steps.spacing_mm=2"])
     detector.fill = _oracle(healthy, steps, tmp_path / "truth").fill
-    detector.card["tiling"] = {"_target_": "brainuad.data.tiling.VolumeTiling"}
+    detector.card["tiling"] = {"_target_": "brainuad.volumes.tiling.VolumeTiling"}
     monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
     # The oracle's own detail is the right one.
     options = ("--detail-mm", "0", "preparation.steps.spacing_mm=2")

@@ -7,14 +7,14 @@ import pytest
 import torch
 from tiny import AFFINE, brain
 
-from brainuad.data.nifti import read_mask, read_volume, write_volume
-from brainuad.data.tiling import SliceTiling
 from brainuad.detection import model_score, write_maps
 from brainuad.inputs import as_input
 from brainuad.methods.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.preparation.tissue import TissueInput, segment_tissues
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.tiling import SliceTiling
 
 
 def test_intensities_are_the_scans_themselves(tiny_cohort, tmp_path):

@@ -9,12 +9,12 @@ from tiny import AFFINE, ROOT, write_tiny_cohort
 
 from brainuad.data.lesions.fillings import ForeignPatch, IntensityShift, TextureSwap
 from brainuad.data.lesions.shapes import DepthBand, Ellipsoids, Soft
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.painted import paint, painted_ap, painted_scans
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 KINDS = [path.stem for path in (ROOT / "configs" / "painted").glob("*.yaml")]
 SHIFT = IntensityShift(Soft(Ellipsoids((6, 12)), 1.4), (0.2, 0.4))

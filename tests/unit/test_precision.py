@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from brainuad.data.tiling import VolumeTiling
 from brainuad.detection import model_score
 from brainuad.errors import InputError
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.types import Detection
+from brainuad.volumes.tiling import VolumeTiling
 
 
 class Product(AnomalyDetector):

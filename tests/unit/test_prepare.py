@@ -9,9 +9,9 @@ from tiny import AFFINE, brain, lesion
 
 from brainuad.data.folder import assign_splits, find_scans
 from brainuad.data.manifest import read_cohort
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.prepare import folder_cohort, main
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 
 @pytest.fixture

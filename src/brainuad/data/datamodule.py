@@ -11,8 +11,8 @@ from brainuad.data.augment import Augment
 from brainuad.data.batches import EpochBatches, EpochLoader
 from brainuad.data.manifest import Cohort
 from brainuad.data.slices import TileDataset, build_cache
-from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
+from brainuad.volumes.tiling import Tiling
 
 
 class HealthyDataModule(LightningDataModule):

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 
 from brainuad.data.augment import Augment
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_mask, read_volume
-from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.machine import files
 from brainuad.types import Batch
+from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.tiling import Tiling
 
 Key = tuple[int, int]
 """Epoch and index: what a sample depends on besides the seed."""

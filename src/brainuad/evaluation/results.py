@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainuad.data.nifti import write_volume
 from brainuad.evaluation import trust
 from brainuad.evaluation.scoring import NO_LESION
 from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.metrics.statistics import summarise
+from brainuad.volumes.nifti import write_volume
 
 COLUMNS = (
     "subject",

@@ -11,15 +11,15 @@ from nibabel.affines import apply_affine
 from skimage.metrics import structural_similarity
 
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_label, read_mask, read_volume, require_same_grid
 from brainuad.errors import InputError
 from brainuad.evaluation import trust
 from brainuad.metrics import voxel
 from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute
 from brainuad.postprocess.native import native_map
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.native import native_points
 from brainuad.types import Volume
+from brainuad.volumes.native_space import native_points
+from brainuad.volumes.nifti import read_label, read_mask, read_volume, require_same_grid
 
 NO_LESION = "no lesion"
 """The group of pathological subjects whose label is empty."""

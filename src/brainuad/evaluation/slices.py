@@ -16,13 +16,13 @@ import torch
 from torch.nn import functional
 
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_label, read_mask
-from brainuad.data.tiling import SliceTiling
 from brainuad.errors import InputError
 from brainuad.evaluation.results import COLUMNS, POOLED, Evaluation, summarise_scores
 from brainuad.evaluation.scoring import score_volume
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.volumes.nifti import read_label, read_mask
+from brainuad.volumes.tiling import SliceTiling
 
 THRESHOLDS = 201
 

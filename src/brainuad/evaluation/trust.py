@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from brainuad.data.template import load_template
 from brainuad.metrics.lesion import MIN_OVERLAP, label_lesions
 from brainuad.metrics.severity import spearman
+from brainuad.volumes.template import load_template
 
 REGIONS = ("rim", "cortex", "ventricles", "deep_grey", "white")
 """Where false positives may sit: within 4 mm of the brain's surface, then by tissue.

@@ -11,7 +11,6 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from brainuad.data.nifti import read_volume
 from brainuad.errors import InputError
 from brainuad.inpainting.holes import (
     Region,
@@ -21,6 +20,7 @@ from brainuad.inpainting.holes import (
     pixel_size,
     place_coordinates,
 )
+from brainuad.volumes.nifti import read_volume
 
 _SIDE = {2: 48, 3: 32}
 

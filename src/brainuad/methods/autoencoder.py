@@ -29,7 +29,6 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import brain_tiles
-from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
 from brainuad.methods.adversarial import judge
@@ -41,6 +40,7 @@ from brainuad.methods.detector import (
 from brainuad.methods.residuals import Residual
 from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scale
 from brainuad.types import Batch
+from brainuad.volumes.tiling import Tiling
 
 MOST_SCANS = 50
 """At most so many scans measure the scale, and as many the quality."""

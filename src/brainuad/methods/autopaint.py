@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from brainuad.data.manifest import Scan
-from brainuad.data.tiling import Tiling
 from brainuad.inpainting.holes import Holes
 from brainuad.inpainting.patterns import covering_patterns
 from brainuad.inpainting.repaint import Regions, Repainted, candidates, repaint
@@ -41,6 +40,7 @@ from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.types import Batch, Detection
+from brainuad.volumes.tiling import Tiling
 
 
 class AutoPaint(AnomalyDetector):

@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import TileDataset
-from brainuad.data.tiling import Tiling
 from brainuad.machine import ranks
 from brainuad.methods.relative import RelativeToHealthy
 from brainuad.methods.residuals import Features, Residual, bind
 from brainuad.types import Batch, Detection
+from brainuad.volumes.tiling import Tiling
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]

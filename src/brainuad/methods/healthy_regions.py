@@ -10,9 +10,9 @@ from torch import Tensor
 
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import brain_tiles
-from brainuad.data.tiling import Tiling
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.volumes.tiling import Tiling
 
 if TYPE_CHECKING:
     from brainuad.methods.autopaint import AutoPaint

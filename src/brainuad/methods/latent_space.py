@@ -10,10 +10,10 @@ from torch import Tensor
 
 from brainuad.data.manifest import Scan
 from brainuad.data.slices import brain_tiles
-from brainuad.data.tiling import Tiling
 from brainuad.machine.files import atomic_path, write_json
 from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.networks.context_vae import gaussian_kl
+from brainuad.volumes.tiling import Tiling
 
 if TYPE_CHECKING:
     from brainuad.methods.strega import StRegA

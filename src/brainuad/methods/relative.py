@@ -21,8 +21,8 @@ from torch import Tensor
 
 from brainuad.errors import InputError
 from brainuad.methods.grid_buffers import GridBuffers
-from brainuad.preparation.resample import resample_like
 from brainuad.types import Detection, Volume
+from brainuad.volumes.resample import resample_like
 
 _LEAST_COUNT = 0.5
 """Smoothed number of brains from which on a voxel has a mean of its own."""

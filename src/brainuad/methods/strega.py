@@ -25,7 +25,6 @@ from einops import rearrange
 from torch import Tensor
 
 from brainuad.data.manifest import Scan
-from brainuad.data.tiling import Tiling
 from brainuad.machine import ranks
 from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.detector import (
@@ -41,6 +40,7 @@ from brainuad.methods.residuals import Residual
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.types import Batch, Detection
+from brainuad.volumes.tiling import Tiling
 
 
 class StRegA(ReconstructionDetector):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from brainuad.data.nifti import read_volume
 from brainuad.errors import InputError
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.native import to_native
 from brainuad.types import Space, Volume
+from brainuad.volumes.native_space import to_native
+from brainuad.volumes.nifti import read_volume
 
 LEAST_SHARE = 0.5
 """Smallest share of brain that an image is divided by. A voxel below it is not brain."""

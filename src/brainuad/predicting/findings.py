@@ -8,8 +8,8 @@ import pandas as pd
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from brainuad.data.template import load_template
 from brainuad.types import Volume
+from brainuad.volumes.template import load_template
 
 COLUMNS = (
     *("finding", "volume_mm3", "x_mm", "y_mm", "z_mm", "mni_x", "mni_y", "mni_z"),

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from brainuad.data.tiling import Tiling
 from brainuad.methods.detector import AnomalyDetector
+from brainuad.volumes.tiling import Tiling
 
 MOST = {"cpu": 32, "cuda": 256}
 """Larger batches gain nothing."""

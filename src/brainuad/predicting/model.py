@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from brainuad.checkpoint import weights_hash
-from brainuad.data.nifti import read_volume
 from brainuad.detection import KINDS, PRECISIONS, detect_volume, device
 from brainuad.errors import InputError
 from brainuad.methods.detector import AnomalyDetector
@@ -22,10 +21,11 @@ from brainuad.predicting.memory import batch_size_for, is_out_of_memory
 from brainuad.predicting.prediction import Prediction, as_bright
 from brainuad.predicting.prepared import PreparedScan
 from brainuad.predicting.suitability import percentile_of, pooled, unsuitable
-from brainuad.preparation.native import prepared_points
 from brainuad.settings.instantiate import instantiate
 from brainuad.settings.moved import retargeted
 from brainuad.types import Detection, Volume
+from brainuad.volumes.native_space import prepared_points
+from brainuad.volumes.nifti import read_volume
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
 """What models that are averaged must agree in."""

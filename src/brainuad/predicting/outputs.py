@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from brainuad import __version__
-from brainuad.data.nifti import write_like, write_volume
 from brainuad.machine.files import write_json, write_text
 from brainuad.predicting.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.predicting.prediction import Prediction
 from brainuad.predicting.scans import Wanted
+from brainuad.volumes.nifti import write_like, write_volume
 
 SUBJECTS, FINDINGS, RECORDS = "subjects.csv", "findings.csv", "records"
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.predicting.suitability import in_mni, measures_of, quality_of
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Space, Volume
+from brainuad.volumes.nifti import read_mask, read_volume
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from brainuad.data.folder import SEQUENCES, RawScan, named, stem_of
 from brainuad.data.manifest import MANIFEST, Cohort, Scan, read_cohort
 from brainuad.data.sources import bids_parts, find_raw, is_bids
 from brainuad.errors import InputError
-from brainuad.preparation.read import dicom_series, series_description
+from brainuad.volumes.read import dicom_series, series_description
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from nibabel.affines import apply_affine
 from scipy import stats
 
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_volume
 from brainuad.data.slices import load_scan
-from brainuad.data.template import load_template
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.batch import read_record
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_volume
+from brainuad.volumes.template import load_template
 
 LEVEL = 0.999
 """Of the prediction intervals: so many scans of the training cohort's kind pass a measure."""

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.preparation.brain import extracted_brain_mask
-from brainuad.preparation.orient import to_ras
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.orient import to_ras
 
 
 class BrainAtlas(NamedTuple):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from brainuad.preparation.itk import from_sitk, to_sitk
 from brainuad.types import Volume
+from brainuad.volumes.itk import from_sitk, to_sitk
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.preparation import quality
@@ -25,12 +24,13 @@ from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import Cleaned, clean
 from brainuad.preparation.deform import Deform, read_field, write_warp
-from brainuad.preparation.native import world_matrix
-from brainuad.preparation.orient import turn_of
 from brainuad.preparation.register import Register
-from brainuad.preparation.resample import crop_to_mask, resample_like, resample_spacing
 from brainuad.preparation.skullstrip import SkullStrip
 from brainuad.types import Volume
+from brainuad.volumes.native_space import world_matrix
+from brainuad.volumes.nifti import write_volume
+from brainuad.volumes.orient import turn_of
+from brainuad.volumes.resample import crop_to_mask, resample_like, resample_spacing
 
 STRIPPED_AGAIN = 3
 """At most so often a brain is looked for anew, because its head was found to lie otherwise."""

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_label, read_mask, write_volume
 from brainuad.errors import InputError
 from brainuad.preparation import quality
 from brainuad.preparation.bias import N4
-from brainuad.preparation.orient import to_ras, turned_back, upright
-from brainuad.preparation.read import read_scan
 from brainuad.preparation.skullstrip import Auto, Given, SkullStrip
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_label, read_mask, write_volume
+from brainuad.volumes.orient import to_ras, turned_back, upright
+from brainuad.volumes.read import read_scan
 
 
 class Cleaned(NamedTuple):

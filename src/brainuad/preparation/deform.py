@@ -17,9 +17,9 @@ from scipy import ndimage
 
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
-from brainuad.preparation.itk import from_sitk, to_sitk, transform_of
-from brainuad.preparation.resample import resample_spacing
 from brainuad.types import Volume
+from brainuad.volumes.itk import from_sitk, to_sitk, transform_of
+from brainuad.volumes.resample import resample_spacing
 
 INVERSE = "_inverse"
 """Between the name of a warp's file and its ending: the inverse's file."""

@@ -12,8 +12,8 @@ from scipy import ndimage, sparse
 from scipy.optimize import least_squares
 from scipy.sparse.linalg import cg
 
-from brainuad.preparation.native import prepared_points, world_matrix
 from brainuad.types import Space, Volume
+from brainuad.volumes.native_space import prepared_points, world_matrix
 
 RING_MM = 15.0
 """Healthy tissue up to this far from the hole says how bright its filling has to be."""

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.errors import InputError
-from brainuad.preparation.resample import resample_like, resample_spacing
 from brainuad.types import Volume
+from brainuad.volumes.resample import resample_like, resample_spacing
 
 _HDBET_MM = 1.5
 _HDBET_SMALLEST, _HDBET_STEP = 128, 16

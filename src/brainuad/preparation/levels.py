@@ -9,10 +9,10 @@ import numpy as np
 from rich.progress import track
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
 from brainuad.preparation.intensity import Normalise, Nyul
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 Failures = list[tuple[str, str]]
 Records = dict[tuple[str, str], dict[str, Any]]

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
 from brainuad.preparation.atlas import BrainAtlas
-from brainuad.preparation.resample import resample_like
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.resample import resample_like
 
 SPACING_MM = 4.0
 SMOOTH_MM = 6.0

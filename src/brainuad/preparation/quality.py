@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.preparation.atlas import BrainAtlas
-from brainuad.preparation.resample import resample_like
 from brainuad.types import Volume
+from brainuad.volumes.resample import resample_like
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from brainuad.preparation.itk import FLIP, matrix_of, to_sitk, transform_of
-from brainuad.preparation.orient import right_angles
-from brainuad.preparation.resample import resample_spacing
 from brainuad.types import Volume
+from brainuad.volumes.itk import FLIP, matrix_of, to_sitk, transform_of
+from brainuad.volumes.orient import right_angles
+from brainuad.volumes.resample import resample_spacing
 
 COARSE = 60
 """Iterations of each start of the search."""

@@ -14,8 +14,8 @@ from skimage.filters import threshold_otsu
 from brainuad.preparation.brain import extracted_brain_mask
 from brainuad.preparation.learned import Deepbet, HdBet, is_installed
 from brainuad.preparation.register import Register
-from brainuad.preparation.resample import resample_like
 from brainuad.types import Volume
+from brainuad.volumes.resample import resample_like
 
 PLAUSIBLE_ML = (900.0, 2000.0)
 """Volumes that a brain's outline may have, adults and older children."""

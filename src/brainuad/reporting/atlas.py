@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainuad.data.template import load_template
 from brainuad.reporting.pictures import Picture
+from brainuad.volumes.template import load_template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,9 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.machine.files import atomic_path
-from brainuad.preparation.orient import to_ras
 from brainuad.reporting.views import radiological
 from brainuad.types import Volume
+from brainuad.volumes.orient import to_ras
 
 _PANEL, _GAP, _TOP = 260, 6, 24
 _NEAR = 6  # voxels

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas
-from brainuad.preparation.resample import resample_like
 from brainuad.reporting import html as page
 from brainuad.reporting.pictures import Picture
 from brainuad.reporting.views import radiological
+from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.resample import resample_like
 
 _PANEL, _GAP, _HISTOGRAM = 150, 4, 190
 _BRAIN, _ATLAS = "#56d364", "#ff9f1c"

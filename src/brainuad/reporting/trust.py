@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from brainuad.data.nifti import read_volume
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.evaluation.trust import REGIONS
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
@@ -13,6 +12,7 @@ from brainuad.reporting import html as page
 from brainuad.reporting import plots
 from brainuad.reporting.atlas import draw_false_positives
 from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
+from brainuad.volumes.nifti import read_volume
 
 MOSTLY = 0.7
 """Rank correlation with brightness from which a map is said to be mostly brightness."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import read_volume, require_same_grid
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_volume, require_same_grid
 
 Slices = dict[str, np.ndarray]
 
@@ -158,7 +158,7 @@ def _ras(volume: Volume) -> Volume:
 
     if nib.aff2axcodes(volume.affine) == ("R", "A", "S"):
         return volume
-    from brainuad.preparation.orient import to_ras
+    from brainuad.volumes.orient import to_ras
 
     return to_ras(volume)
 

@@ -21,7 +21,7 @@ MODEL_PACKAGES = (
     "brainuad.postprocess.",
     "brainuad.preparation.tissue",
     "brainuad.data.lesions.",
-    "brainuad.data.tiling",
+    "brainuad.volumes.tiling",
     "torch.optim.",
     "torch.nn.modules.",
     "monai.networks.",

@@ -10,6 +10,9 @@ from typing import Any
 ROOT = "brainuad."
 
 MOVED = {
+    "data.nifti": "volumes.nifti",
+    "data.template": "volumes.template",
+    "data.tiling": "volumes.tiling",
     "files": "machine.files",
     "files.hash_weights": "machine.fingerprint.hash_weights",
     "instantiate": "settings.instantiate",
@@ -17,7 +20,12 @@ MOVED = {
     "metrics.records": "metrics.registry",
     "networks.inpainting_unet": "networks.partial_unet",
     "networks.layout": "networks.memory_layout",
+    "preparation.itk": "volumes.itk",
+    "preparation.native": "volumes.native_space",
+    "preparation.orient": "volumes.orient",
+    "preparation.read": "volumes.read",
     "preparation.recipe": "settings.describe",
+    "preparation.resample": "volumes.resample",
     "provenance": "machine.provenance",
     "ranks": "machine.ranks",
     "recipes.compose_preparation": "settings.compose.compose_preparation",

@@ -12,11 +12,11 @@ from brainuad.data.augment import Augment
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.data.latents import Latents, build_latents
 from brainuad.data.slices import TileDataset, build_cache
-from brainuad.data.tiling import SliceTiling
 from brainuad.methods.madad import MADAD
 from brainuad.methods.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
+from brainuad.volumes.tiling import SliceTiling
 
 TILING = SliceTiling("axial", (24, 32))
 AUGMENT = Augment(flip_axis=0)

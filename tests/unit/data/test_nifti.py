@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainuad.data.nifti import read_label, read_mask, read_volume, write_volume
 from brainuad.errors import InputError
+from brainuad.volumes.nifti import read_label, read_mask, read_volume, write_volume
 
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])
@@ -107,7 +107,7 @@ def test_unreadable_permissions_are_said(tmp_path, locked):
     (path if locked == "file" else path.parent).chmod(0)
     # Root may read everything, so the reading is done by somebody else.
     code = (
-        "import os, sys; from pathlib import Path; from brainuad.data.nifti import read_volume\n"
+        "import os, sys; from pathlib import Path; from brainuad.volumes.nifti import read_volume\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "try: read_volume(Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)"

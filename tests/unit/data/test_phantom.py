@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from brainuad.data.manifest import read_cohort
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.data.phantom import SEQUENCES, make_subject, tiny_subject, write_phantom_cohort
 from brainuad.data.phantom.anatomy import draw_anatomy, draw_displacement
 from brainuad.data.phantom.contrast import draw_details, render, rician
 from brainuad.data.phantom.fields import generator, jacobian, random_field, tame, warp
 from brainuad.data.phantom.pathology import VOLUMES_ML, draw_lesion
-from brainuad.data.template import load_template
+from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.template import load_template
 
 PATHOLOGIES = ("tumour", "ms", "stroke")
 

@@ -8,10 +8,10 @@ from tiny import write_tiny_cohort
 
 from brainuad.data.augment import Augment
 from brainuad.data.datamodule import HealthyDataModule
-from brainuad.data.nifti import read_volume, write_volume
 from brainuad.data.slices import TileDataset, build_cache, load_scan
-from brainuad.data.tiling import SliceTiling, VolumeTiling
 from brainuad.errors import InputError
+from brainuad.volumes.nifti import read_volume, write_volume
+from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 TILING = SliceTiling("axial", (24, 32))
 

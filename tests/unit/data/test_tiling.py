@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainuad.data.tiling import PLANES, PlanesTiling, SliceTiling, VolumeTiling
 from brainuad.errors import InputError
+from brainuad.volumes.tiling import PLANES, PlanesTiling, SliceTiling, VolumeTiling
 
 lengths = st.integers(1, 13)
 

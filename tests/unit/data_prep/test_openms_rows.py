@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainuad.data.nifti import read_label, read_volume, write_volume
 from brainuad.errors import InputError
+from brainuad.volumes.nifti import read_label, read_volume, write_volume
 from data_prep import openms
 
 FINE, COARSE = np.diag([1.0, 1, 1, 1]), np.diag([1.0, 1, 3, 1])

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from tiny import AFFINE, lesion, write_tiny_cohort
 
 from brainuad.data.manifest import write_cohort
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation
@@ -22,6 +21,7 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.scale import Sign
 from brainuad.postprocess.smooth import Median
 from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 PLAIN = Postprocess([], HealthyThreshold(0.01), [])
 

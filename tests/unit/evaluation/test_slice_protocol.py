@@ -8,11 +8,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from test_maps import PLAIN, write_maps
 from tiny import ROOT, SHAPE, lesion
 
-from brainuad.data.nifti import read_mask, read_volume
 from brainuad.errors import InputError
 from brainuad.evaluation.slices import SliceProtocol, best_of_thresholds, evaluate_slices
 from brainuad.reporting.tables import columns_of, summary_rows
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.volumes.nifti import read_mask, read_volume
 
 GRID = SliceProtocol("grid", None, 0.0, False, "mean", (0.0, 1.0))
 maps_of = arrays(np.float32, (2, 4, 5), elements=st.sampled_from([0, 0.25, 0.5, 0.505, 1]))

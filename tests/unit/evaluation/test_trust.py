@@ -6,10 +6,10 @@ from nibabel.affines import apply_affine
 from test_maps import PLAIN, values, write_maps
 from tiny import brain, lesion, write_tiny_cohort
 
-from brainuad.data.nifti import read_volume
 from brainuad.evaluation import trust
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
+from brainuad.volumes.nifti import read_volume
 
 
 def test_the_atlas_has_every_region_where_it_belongs():

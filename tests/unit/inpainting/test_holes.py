@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
 from brainuad.inpainting.holes import BlobHoles, ShapeHoles, draw_places
 from brainuad.inpainting.lesion_holes import LesionHoles
+from brainuad.volumes.nifti import write_volume
 
 
 def _brain(size=(48, 56), count=64):

@@ -14,12 +14,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from brainuad.data.slices import brain_tiles
-from brainuad.data.tiling import SliceTiling
 from brainuad.errors import InputError
 from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality
 from brainuad.methods.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.types import Batch
+from brainuad.volumes.tiling import SliceTiling
 
 TILING = SliceTiling("axial", (24, 32))
 

@@ -12,7 +12,6 @@ from tiny import write_tiny_cohort
 from torch import nn
 from torch.utils.data import DataLoader
 
-from brainuad.data.tiling import SliceTiling
 from brainuad.errors import InputError
 from brainuad.inpainting.holes import ShapeHoles
 from brainuad.methods.autopaint import AutoPaint
@@ -23,6 +22,7 @@ from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
+from brainuad.volumes.tiling import SliceTiling
 
 SIZE = (24, 28)
 

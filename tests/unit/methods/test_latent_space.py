@@ -8,14 +8,14 @@ import torch
 from tiny import brain
 from torch import nn
 
-from brainuad.data.nifti import read_volume
-from brainuad.data.tiling import SliceTiling
 from brainuad.methods.latent_space import LEVELS, STEPS, check_latent
 from brainuad.methods.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.reporting.latent import latent
 from brainuad.reporting.run_folder import read_run
+from brainuad.volumes.nifti import read_volume
+from brainuad.volumes.tiling import SliceTiling
 
 TILING = SliceTiling("axial", (32, 32))
 

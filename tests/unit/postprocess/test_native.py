@@ -10,7 +10,6 @@ from tiny import AFFINE, SHAPE, brain, lesion, write_tiny_model
 
 import brainuad
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.detection import model_score, write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
@@ -18,6 +17,7 @@ from brainuad.postprocess.native import native_image, native_map
 from brainuad.predicting.prepared import from_cohort
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Space, Volume
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 HYSTERESIS = {"_target_": "brainuad.postprocess.threshold.Hysteresis", "low": 0.9}
 OTSU = {"_target_": "brainuad.postprocess.threshold.Otsu", "background": True}

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainuad.data.template import load_template
 from brainuad.predicting.findings import COLUMNS, find
 from brainuad.types import Volume
+from brainuad.volumes.template import load_template
 
 SHAPE = (40, 30, 20)
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, 3.0, 0, -45], [0, 0, 4.0, -40], [0, 0, 0, 1]])

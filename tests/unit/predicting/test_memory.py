@@ -1,10 +1,10 @@
 import torch
 from tiny import METHODS, SHAPE
 
-from brainuad.data.tiling import SliceTiling, VolumeTiling
 from brainuad.predicting import memory
 from brainuad.predicting.memory import batch_size_for, free_bytes, is_out_of_memory
 from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 IMAGE, MASK = torch.rand(1, *SHAPE), torch.ones(1, *SHAPE, dtype=torch.bool)
 TILING = SliceTiling("axial", (24, 32))

@@ -14,9 +14,9 @@ from brainuad.checkpoint import load_model, save_model
 from brainuad.methods.relative import RelativeToHealthy
 from brainuad.predicting import model as predicting_model
 from brainuad.predicting import outputs
-from brainuad.preparation.read import quiet_gdcm
 from brainuad.settings.describe import recipe_of
 from brainuad.types import Volume
+from brainuad.volumes.read import quiet_gdcm
 
 TURN = np.deg2rad(15)
 OBLIQUE = np.array(

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from tiny import write_tiny_cohort
 
-from brainuad.data.nifti import write_volume
 from brainuad.data.phantom import tiny_subject
 from brainuad.data.slices import load_scan
 from brainuad.predicting.suitability import (
@@ -16,6 +15,7 @@ from brainuad.predicting.suitability import (
 from brainuad.recipes import default
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
+from brainuad.volumes.nifti import write_volume
 
 POSTPROCESS = instantiate(
     {

@@ -17,20 +17,20 @@ from tiny import ROOT, brain
 
 from brainuad.data.folder import RawScan, assign_splits
 from brainuad.data.manifest import read_cohort
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.data.sources import find_raw
 from brainuad.errors import InputError
 from brainuad.preparation.batch import prepare_cohort
 from brainuad.preparation.bias import N4
 from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.intensity import Nyul, Percentile
-from brainuad.preparation.native import to_native
 from brainuad.preparation.quality import Limits, measure
-from brainuad.preparation.read import dicom_series, series_description
 from brainuad.preparation.register import Register
 from brainuad.preparation.skullstrip import Extracted
 from brainuad.prepare import main
 from brainuad.types import Volume
+from brainuad.volumes.native_space import to_native
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.read import dicom_series, series_description
 
 PLAIN = Preparation(Extracted(), None, None, None, ("T1w",), 3.0)
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])

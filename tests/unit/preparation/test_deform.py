@@ -10,7 +10,6 @@ from test_steps import atlas_at, turned
 
 from brainuad.data.folder import RawScan
 from brainuad.data.manifest import Scan, read_cohort, write_cohort
-from brainuad.data.nifti import read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
 from brainuad.postprocess.pipeline import Postprocess
@@ -26,12 +25,13 @@ from brainuad.preparation.deform import (
     read_field,
     write_warp,
 )
-from brainuad.preparation.itk import FLIP
-from brainuad.preparation.native import native_points, prepared_points, to_native
 from brainuad.preparation.register import Register
-from brainuad.preparation.resample import resample_like
 from brainuad.preparation.skullstrip import Extracted
 from brainuad.types import Volume
+from brainuad.volumes.itk import FLIP
+from brainuad.volumes.native_space import native_points, prepared_points, to_native
+from brainuad.volumes.nifti import read_volume, write_volume
+from brainuad.volumes.resample import resample_like
 
 QUICK = Deform(spacing_mm=4.0, iterations=(30, 15))
 

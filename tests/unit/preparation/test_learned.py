@@ -9,13 +9,13 @@ import torch
 from hydra.errors import InstantiationException
 from test_steps import chosen, head_of
 
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.preparation import learned
 from brainuad.preparation.learned import Deepbet, HdBet, is_installed
-from brainuad.preparation.orient import to_ras
 from brainuad.preparation.skullstrip import Auto, TemplateBrain
 from brainuad.prepare import main
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.orient import to_ras
 
 REAL = {
     "deepbet": ("deepbet", Deepbet, "prep"),

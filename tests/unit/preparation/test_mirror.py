@@ -7,15 +7,15 @@ import pytest
 from test_steps import atlas_at, head_of, turned
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_volume, write_volume
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.mirror import compare_with_mirror, lopsided, mirror_grid
-from brainuad.preparation.orient import to_ras, turn_of, turned_back, upright
 from brainuad.preparation.quality import Limits
 from brainuad.preparation.register import Register
 from brainuad.preparation.skullstrip import TemplateBrain
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_volume, write_volume
+from brainuad.volumes.orient import to_ras, turn_of, turned_back, upright
 
 
 def write_cohort_of(out, count, side, mirrored=()):

@@ -9,10 +9,10 @@ from tiny import brain
 from brainuad.errors import InputError
 from brainuad.preparation.brain import extracted_brain_mask
 from brainuad.preparation.intensity import percentile_normalise
-from brainuad.preparation.native import to_native
-from brainuad.preparation.orient import to_ras
-from brainuad.preparation.resample import crop_to_mask, resample_like, resample_spacing
 from brainuad.types import Volume
+from brainuad.volumes.native_space import to_native
+from brainuad.volumes.orient import to_ras
+from brainuad.volumes.resample import crop_to_mask, resample_like, resample_spacing
 
 ORIENTATIONS = ["RAS", "LPS", "LAS", "PSR", "LIA", "ASL"]
 

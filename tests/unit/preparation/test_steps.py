@@ -15,16 +15,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import clean
-from brainuad.preparation.itk import from_sitk, matrix_of, to_sitk, transform_of
-from brainuad.preparation.orient import to_ras
-from brainuad.preparation.read import quiet_gdcm, read_scan, series_description
 from brainuad.preparation.register import Register
-from brainuad.preparation.resample import resample_like, resample_spacing
 from brainuad.preparation.skullstrip import (
     Auto,
     Extracted,
@@ -34,6 +29,11 @@ from brainuad.preparation.skullstrip import (
 )
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
+from brainuad.volumes.itk import from_sitk, matrix_of, to_sitk, transform_of
+from brainuad.volumes.nifti import write_volume
+from brainuad.volumes.orient import to_ras
+from brainuad.volumes.read import quiet_gdcm, read_scan, series_description
+from brainuad.volumes.resample import resample_like, resample_spacing
 
 RNG = np.random.default_rng(0)
 # The sums of several threads come in any order; a preparation runs on one.

@@ -6,11 +6,11 @@ import pytest
 from test_steps import atlas_at, turned
 
 from brainuad.data.manifest import read_cohort
-from brainuad.data.nifti import read_mask, read_volume, write_volume
-from brainuad.preparation.native import native_points, prepared_points, to_native
-from brainuad.preparation.resample import resample_like
 from brainuad.prepare import main
 from brainuad.types import Volume
+from brainuad.volumes.native_space import native_points, prepared_points, to_native
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.resample import resample_like
 
 
 def _dice(a, b):

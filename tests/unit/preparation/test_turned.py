@@ -9,13 +9,13 @@ from hydra import compose, initialize_config_module
 from test_steps import atlas_at, landmark_error, turned
 
 from brainuad.data.folder import RawScan
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.preparation.chain import prepare_subject
-from brainuad.preparation.native import to_native
-from brainuad.preparation.orient import right_angles, to_ras, turn_of
 from brainuad.preparation.register import Register
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Volume
+from brainuad.volumes.native_space import to_native
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.orient import right_angles, to_ras, turn_of
 
 
 def test_there_are_24_ways_for_a_head_to_lie_along_the_axes():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from brainuad.data.manifest import Cohort, Scan
-from brainuad.data.nifti import read_volume, write_volume
 from brainuad.report import make_report
+from brainuad.volumes.nifti import read_volume, write_volume
 
 COLUMNS = [
     *("subject", "cohort", "sequence", "method", "pathology", "contrast", "space"),

@@ -6,7 +6,6 @@ import pytest
 from tiny import write_tiny_cohort
 
 from brainuad.data.manifest import write_cohort
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
@@ -15,6 +14,7 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.report import main
 from brainuad.reporting.compare import METRICS, compare_runs
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 
 def _run(cohort, folder, name, noise):

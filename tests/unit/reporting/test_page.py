@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from brainuad.data.manifest import Cohort, Scan, write_cohort
-from brainuad.data.nifti import read_volume, write_volume
+from brainuad.volumes.nifti import read_volume, write_volume
 
 
 def test_page_holds_every_part_and_nothing_from_outside(run_folder: Path, page_of):

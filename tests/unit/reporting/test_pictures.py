@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from brainuad.data.manifest import Scan
-from brainuad.data.nifti import write_volume
 from brainuad.errors import InputError
 from brainuad.reporting.figures import Curve, precision_recall, strips, training_curve
 from brainuad.reporting.pictures import _agreement, draw_subject
 from brainuad.reporting.views import SubjectView, lesion_share, load_view, shared_limit
+from brainuad.volumes.nifti import write_volume
 
 SHAPE = (20, 24, 16)
 SPACING = (2.0, 1.0, 3.0)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from tiny import write_tiny_cohort
 
-from brainuad.data.nifti import read_mask, read_volume, write_volume
 from brainuad.evaluation import trust as checks
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
@@ -18,6 +17,7 @@ from brainuad.reporting.atlas import draw_false_positives
 from brainuad.reporting.run_folder import read_run
 from brainuad.reporting.tables import summary_rows
 from brainuad.reporting.trust import trust
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from predicted import (
     write_tables,
 )
 
-from brainuad.data.nifti import read_volume
 from brainuad.errors import InputError
 from brainuad.reporting.viewer import write_page
 from brainuad.reporting.viewer.copies import (
@@ -33,6 +32,7 @@ from brainuad.reporting.viewer.copies import (
 )
 from brainuad.reporting.viewer.scan import key_of
 from brainuad.types import Volume
+from brainuad.volumes.nifti import read_volume
 
 
 @pytest.fixture

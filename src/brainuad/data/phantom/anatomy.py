@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.data.phantom.fields import generator, random_field, tame, warp
-from brainuad.data.template import Template, load_template
+from brainuad.volumes.template import Template, load_template
 
 SHARPNESS = 2.2
 """Exponent that turns the average brain's blurred probabilities into one person's tissues."""

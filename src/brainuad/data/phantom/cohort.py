@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from brainuad.data.manifest import Cohort, Scan, write_cohort
-from brainuad.data.nifti import write_volume
 from brainuad.data.phantom.contrast import SEQUENCES
 from brainuad.data.phantom.subject import make_subject
 from brainuad.machine.files import write_json
+from brainuad.volumes.nifti import write_volume
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
-from brainuad.data.nifti import read_volume, require_same_grid
 from brainuad.machine.files import atomic_path, write_text
-from brainuad.preparation.orient import to_ras
 from brainuad.reporting.viewer import copies
 from brainuad.reporting.viewer.copies import Frame
 from brainuad.reporting.viewer.rows import ScanRow
 from brainuad.reporting.views import radiological
+from brainuad.volumes.nifti import read_volume, require_same_grid
+from brainuad.volumes.orient import to_ras
 
 FORMAT = 1  # of the script; raised when the page needs other ones
 OUTLINE = (0, 229, 255)  # also the page's; seen on grey and on warm colours

@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from brainuad.data.nifti import open_nifti, read_volume
 from brainuad.errors import InputError
-from brainuad.preparation.itk import from_sitk
 from brainuad.types import Volume
+from brainuad.volumes.itk import from_sitk
+from brainuad.volumes.nifti import open_nifti, read_volume
 
 CONFLICT_MM = 1.0
 """Corners that sform and qform put further apart than this are a conflict."""

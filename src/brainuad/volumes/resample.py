@@ -6,8 +6,8 @@ import SimpleITK as sitk
 from nibabel.processing import resample_from_to, resample_to_output
 from scipy import ndimage
 
-from brainuad.preparation.itk import FLIP, transform_of
 from brainuad.types import Volume
+from brainuad.volumes.itk import FLIP, transform_of
 
 
 def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volume:
