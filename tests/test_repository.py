@@ -24,6 +24,7 @@ FLOOR = {
     "settings": 1,
     "metrics": 1,
     "networks": 1,
+    "volumes": 2,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

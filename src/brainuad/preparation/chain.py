@@ -23,7 +23,7 @@ from brainuad.preparation import quality
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import Cleaned, clean
-from brainuad.preparation.deform import Deform, read_field, write_warp
+from brainuad.preparation.deform import Deform, write_warp
 from brainuad.preparation.register import Register
 from brainuad.preparation.skullstrip import SkullStrip
 from brainuad.types import Volume
@@ -31,6 +31,7 @@ from brainuad.volumes.native_space import world_matrix
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.orient import turn_of
 from brainuad.volumes.resample import crop_to_mask, resample_like, resample_spacing
+from brainuad.volumes.warp import read_field
 
 STRIPPED_AGAIN = 3
 """At most so often a brain is looked for anew, because its head was found to lie otherwise."""

@@ -15,14 +15,11 @@ import SimpleITK as sitk
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.types import Volume
 from brainuad.volumes.itk import from_sitk, to_sitk, transform_of
 from brainuad.volumes.resample import resample_spacing
-
-INVERSE = "_inverse"
-"""Between the name of a warp's file and its ending: the inverse's file."""
+from brainuad.volumes.warp import displaced, inverse_path
 
 _BINS = 64
 _STEP = 2.0
@@ -142,16 +139,6 @@ def invert(field: sitk.Image) -> sitk.Image:
     )
 
 
-def displaced(points: np.ndarray, field: sitk.Image) -> np.ndarray:
-    """Points `(N, 3)` in RAS mm moved by a displacement field, linear between its voxels."""
-    mirror = np.array([-1.0, -1.0, 1.0])
-    direction = np.array(field.GetDirection()).reshape(3, 3) * np.array(field.GetSpacing())
-    voxels = np.linalg.solve(direction, (points * mirror - np.array(field.GetOrigin())).T)
-    array = sitk.GetArrayViewFromImage(field).transpose(3, 2, 1, 0)
-    moved = [ndimage.map_coordinates(part, voxels, order=1, cval=0.0) for part in array]
-    return points + np.stack(moved, axis=-1) * mirror
-
-
 def write_warp(path: Path, warp: Warp) -> None:
     """Writes a warp as `path` and, before it, its inverse beside it, each atomically."""
     for target, field in ((inverse_path(path), warp.inverse), (path, warp.forward)):
@@ -161,27 +148,6 @@ def write_warp(path: Path, warp: Warp) -> None:
             except RuntimeError as error:
                 line = str(error).strip().splitlines()[-1]
                 raise OSError(f"{target}: could not be written ({line})") from None
-
-
-def inverse_path(path: Path) -> Path:
-    """The file of a warp's inverse."""
-    return path.with_name(path.name.replace(".nii", f"{INVERSE}.nii", 1))
-
-
-def read_field(path: Path) -> sitk.Image:
-    """Reads one displacement field.
-
-    Raises:
-        InputError: no such file, damaged, or no field of 3D vectors.
-    """
-    try:
-        field = sitk.ReadImage(path, sitk.sitkVectorFloat64)
-    except RuntimeError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path}: not a readable warp ({line}); prepare it again") from None
-    if field.GetDimension() != 3 or field.GetNumberOfComponentsPerPixel() != 3:
-        raise InputError(f"{path}: not a field of 3D vectors; prepare it again")
-    return field
 
 
 def _scaled(volume: Volume) -> sitk.Image:

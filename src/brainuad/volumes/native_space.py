@@ -6,9 +6,9 @@ import numpy as np
 from nibabel.affines import apply_affine
 
 from brainuad.errors import InputError
-from brainuad.preparation.deform import displaced, inverse_path, read_field
 from brainuad.types import Volume
 from brainuad.volumes.resample import resample_like
+from brainuad.volumes.warp import displaced, inverse_path, read_field
 
 REFINE = 4
 """Each step brings the way back of a point nearer, the smoother the warp the more."""

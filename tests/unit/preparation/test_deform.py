@@ -16,15 +16,7 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.chain import Preparation, prepare_subject
-from brainuad.preparation.deform import (
-    Deform,
-    Warp,
-    displaced,
-    inverse_path,
-    invert,
-    read_field,
-    write_warp,
-)
+from brainuad.preparation.deform import Deform, Warp, invert, write_warp
 from brainuad.preparation.register import Register
 from brainuad.preparation.skullstrip import Extracted
 from brainuad.types import Volume
@@ -32,6 +24,7 @@ from brainuad.volumes.itk import FLIP
 from brainuad.volumes.native_space import native_points, prepared_points, to_native
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.resample import resample_like
+from brainuad.volumes.warp import displaced, inverse_path, read_field
 
 QUICK = Deform(spacing_mm=4.0, iterations=(30, 15))
 
