@@ -20,7 +20,7 @@ import csv
 import re
 from pathlib import Path
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from data_prep.dataset import Dataset, Download
 from data_prep.layout import checked, folders, natural

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 
 DEPTH = 3

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.checkpoint import read_checkpoint, weights_hash
-from brainuad.data.manifest import Cohort, read_cohort
+from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.detection import model_score, write_maps
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.settings.instantiate import instantiate

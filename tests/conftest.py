@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny import ROOT, write_tiny_cohort
 
-from brainuad.data.manifest import Cohort
+from brainuad.cohorts.manifest import Cohort
 from brainuad.machine.memory import keep_memory
 
 # As every command does; the tests call functions, too.

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from tiny import AFFINE, SHAPE, write_tiny_cohort
 
-from brainuad.data.manifest import Cohort, write_cohort
+from brainuad.cohorts.manifest import Cohort, write_cohort
 from brainuad.preparation.deform import Warp, invert, write_warp
 from brainuad.types import Volume
 from brainuad.volumes.native_space import to_native

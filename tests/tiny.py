@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.data.manifest import Cohort, Scan, write_cohort
+from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.volumes.nifti import write_volume
 
 ROOT = Path(__file__).parents[1]

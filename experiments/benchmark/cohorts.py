@@ -15,7 +15,7 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
-from brainuad.data.manifest import MANIFEST
+from brainuad.cohorts.manifest import MANIFEST
 from brainuad.machine.files import lock
 from brainuad.preparation.register import Register
 from brainuad.prepare import phantom_cohort

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brainuad.data.folder import RawScan, assign_splits, find_scans
+from brainuad.cohorts.find import RawScan, assign_splits, find_scans
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.types import Volume

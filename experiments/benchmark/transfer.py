@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from brainuad.checkpoint import load_model
-from brainuad.data.manifest import read_cohort, write_cohort
+from brainuad.cohorts.manifest import read_cohort, write_cohort
 from brainuad.detection import device, model_score, write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.inputs import as_input

@@ -25,7 +25,7 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.predicting.model import Predictor
 from brainuad.predicting.outputs import write_prediction
 from brainuad.predicting.prepared import PreparedScan

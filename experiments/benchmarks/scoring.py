@@ -185,7 +185,7 @@ def lesions(folder: Path, volumes: int) -> dict[str, float]:
 
 def evaluation(folder: Path, volumes: int) -> dict[str, float]:
     """The whole evaluation of a cohort with one healthy validation scan for two patients."""
-    from brainuad.data.manifest import Scan, write_cohort
+    from brainuad.cohorts.manifest import Scan, write_cohort
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.postprocess.components import RemoveSmall
     from brainuad.postprocess.mask import ErodeBrainMask

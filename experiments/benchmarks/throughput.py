@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.data.batches import EpochLoader
 from brainuad.data.datamodule import HealthyDataModule
-from brainuad.data.manifest import Cohort, Scan
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from brainuad.checkpoint import load_model, read_checkpoint
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.slices import load_scan
 from brainuad.inpainting.holes import ShapeHoles
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise

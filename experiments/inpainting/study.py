@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainuad.data.manifest import MANIFEST, Scan, read_cohort
+from brainuad.cohorts.manifest import MANIFEST, Scan, read_cohort
 from experiments.inpainting.fill import fill_scans, table
 from experiments.runs import ROOT, embedded
 from experiments.strega_painted.study import deal, prepare

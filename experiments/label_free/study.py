@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad.checkpoint import read_checkpoint, weights_hash
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.inputs import as_input

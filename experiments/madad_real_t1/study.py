@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from brainuad.data.manifest import MANIFEST, Scan, read_cohort, write_cohort
+from brainuad.cohorts.manifest import MANIFEST, Scan, read_cohort, write_cohort
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import read_subjects

@@ -27,7 +27,7 @@ from nibabel.affines import apply_affine
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to, resample_to_output
 
-from brainuad.data.folder import RawScan, stem_of
+from brainuad.cohorts.find import RawScan, stem_of
 from brainuad.machine.files import write_text
 from brainuad.preparation.chain import prepare_subject
 from brainuad.prepare import main as prepare

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.data.folder import RawScan
-from brainuad.data.manifest import Cohort, Scan, read_cohort
+from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.manifest import Cohort, Scan, read_cohort
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.postprocess.pipeline import Postprocess

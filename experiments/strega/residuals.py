@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from brainuad.data.manifest import read_cohort
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.metrics import voxel
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate

@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 from study import FOLDS, HERE, METHODS, ROOT
 
-from brainuad.data.manifest import read_cohort
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.metrics import voxel
 from brainuad.reporting.tables import to_markdown

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from brainuad.data.manifest import MANIFEST, Scan, read_cohort, write_cohort
+from brainuad.cohorts.manifest import MANIFEST, Scan, read_cohort, write_cohort
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel as nib
 
 from brainuad.checkpoint import load_model
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.predicting.model import Predictor
 from brainuad.predicting.prediction import Prediction

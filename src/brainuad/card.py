@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from brainuad.data.manifest import Cohort
+from brainuad.cohorts.manifest import Cohort
 from brainuad.settings.moved import retargeted
 
 RESULT_KEYS = ("seed", "data", "input", "model", "tiling", "datamodule")

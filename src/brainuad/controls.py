@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.slices import load_scan
 from brainuad.detection import model_score, write_maps
 from brainuad.settings.instantiate import instantiate, resolve

@@ -16,7 +16,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.machine import ranks

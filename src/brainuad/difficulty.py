@@ -14,10 +14,10 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from brainuad.checkpoint import load_model, weights_hash
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.lesions.contract import Corruption
 from brainuad.data.lesions.fillings import IntensityShift
 from brainuad.data.lesions.shapes import DepthBand, Ellipsoids, Soft
-from brainuad.data.manifest import Scan
 from brainuad.detection import device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input

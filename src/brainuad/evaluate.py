@@ -27,9 +27,9 @@ def evaluate(cfg: DictConfig) -> None:
     """
     from rich.console import Console
 
+    from brainuad.cohorts.folds import with_fold
+    from brainuad.cohorts.manifest import Cohort
     from brainuad.controls import write_controls
-    from brainuad.data.folds import with_fold
-    from brainuad.data.manifest import Cohort
     from brainuad.detection import read_trained_on
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation

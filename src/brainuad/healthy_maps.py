@@ -8,7 +8,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from brainuad.checkpoint import weights_hash
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import Failures, device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
 from brainuad.preparation.tissue import TissueInput

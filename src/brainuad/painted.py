@@ -21,9 +21,9 @@ import torch
 from omegaconf import DictConfig
 
 from brainuad.checkpoint import weights_hash
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.data.lesions.contract import Corruption, outline
 from brainuad.data.lesions.shapes import with_spacing
-from brainuad.data.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cli import run_cli
-from brainuad.data.folder import RawScan, assign_splits
-from brainuad.data.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
-from brainuad.data.sources import find_raw
+from brainuad.cohorts.find import RawScan, assign_splits
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
+from brainuad.cohorts.sources import find_raw
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
@@ -70,7 +70,7 @@ def folder_cohort(
     """A cohort folder as it is, or one made from a plain folder or CSV of brain-extracted scans.
 
     Args:
-        source: cohort folder, plain folder or `.csv`; see `brainuad.data.folder.find_scans`.
+        source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_scans`.
         cache_dir: where prepared cohorts are kept; found again by the source's content.
         sequence: what a scan is whose name or row does not tell.
         spacing_mm: edge length of the prepared voxels in mm.

@@ -13,7 +13,7 @@ from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import resolve
 
 if TYPE_CHECKING:
-    from brainuad.data.manifest import Cohort
+    from brainuad.cohorts.manifest import Cohort
 
 Recipe = dict[str, Any]
 

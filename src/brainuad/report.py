@@ -15,7 +15,7 @@ from brainuad.errors import InputError
 
 # matplotlib, nibabel and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
-    from brainuad.data.manifest import Scan
+    from brainuad.cohorts.manifest import Scan
 
 SUBJECTS = 24
 EXAMPLE = """example:

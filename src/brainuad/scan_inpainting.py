@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.inpainting.detail import with_mirrored_detail
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.postprocess.native import LEAST_SHARE, native_array, native_image

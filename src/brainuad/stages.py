@@ -24,7 +24,7 @@ from brainuad.settings.moved import as_before, retargeted
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainuad.data.manifest import Cohort, Scan
+    from brainuad.cohorts.manifest import Cohort, Scan
     from brainuad.methods.detector import AnomalyDetector
     from brainuad.volumes.tiling import Tiling
 

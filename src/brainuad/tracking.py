@@ -16,7 +16,7 @@ import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
 from brainuad.machine.files import write_text
 from brainuad.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores

@@ -19,8 +19,8 @@ from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
 if TYPE_CHECKING:
+    from brainuad.cohorts.manifest import Cohort
     from brainuad.data.datamodule import HealthyDataModule
-    from brainuad.data.manifest import Cohort
     from brainuad.methods.detector import AnomalyDetector
     from brainuad.stages import FirstStage
 
@@ -58,8 +58,8 @@ def _run(cfg: DictConfig) -> float | None:
     from lightning import seed_everything
 
     from brainuad.card import card_of
-    from brainuad.data.folds import with_fold
-    from brainuad.data.manifest import Cohort
+    from brainuad.cohorts.folds import with_fold
+    from brainuad.cohorts.manifest import Cohort
     from brainuad.fitting import resume_point
     from brainuad.machine import provenance, ranks
     from brainuad.stages import with_first_stage
@@ -119,7 +119,7 @@ def _learn(
     logger: Any,
 ) -> list[tuple[str, str]]:
     """From the healthy scans to a detector that knows them; returns the failures."""
-    from brainuad.data.manifest import Cohort
+    from brainuad.cohorts.manifest import Cohort
     from brainuad.detection import device
     from brainuad.fitting import fit
     from brainuad.inputs import as_input

@@ -13,7 +13,7 @@ from tiny import AFFINE, ROOT, brain, lesion, write_tiny_cohort
 
 import brainuad
 from brainuad.checkpoint import load_model
-from brainuad.data.manifest import Scan, read_cohort
+from brainuad.cohorts.manifest import Scan, read_cohort
 from brainuad.detection import model_score
 from brainuad.evaluate import main as evaluate_command
 from brainuad.recipes import of_cohort

@@ -11,7 +11,7 @@ import skimage.io
 import yaml
 from tiny import ROOT, write_tiny_cohort
 
-from brainuad.data.manifest import write_cohort
+from brainuad.cohorts.manifest import write_cohort
 from brainuad.difficulty import CELLS
 from experiments.benchmark.__main__ import main
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainuad.data.manifest import read_cohort
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.volumes.nifti import read_mask, read_volume
 
 pytestmark = pytest.mark.slow

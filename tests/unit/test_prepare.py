@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny import AFFINE, brain, lesion
 
-from brainuad.data.folder import assign_splits, find_scans
-from brainuad.data.manifest import read_cohort
+from brainuad.cohorts.find import assign_splits, find_scans
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.errors import InputError
 from brainuad.prepare import folder_cohort, main
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume

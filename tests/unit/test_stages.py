@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tiny import write_tiny_cohort
 
 from brainuad.checkpoint import save_model
-from brainuad.data.manifest import Cohort, read_cohort
+from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.settings.instantiate import instantiate, resolve

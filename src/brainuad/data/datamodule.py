@@ -7,9 +7,9 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import Dataset
 
+from brainuad.cohorts.manifest import Cohort
 from brainuad.data.augment import Augment
 from brainuad.data.batches import EpochBatches, EpochLoader
-from brainuad.data.manifest import Cohort
 from brainuad.data.slices import TileDataset, build_cache
 from brainuad.errors import InputError
 from brainuad.volumes.tiling import Tiling

@@ -13,8 +13,8 @@ import torch
 from rich.progress import track
 from torch.utils.data import Dataset
 
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.augment import Augment
-from brainuad.data.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import files
 from brainuad.types import Batch

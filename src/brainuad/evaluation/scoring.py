@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from skimage.metrics import structural_similarity
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.evaluation import trust
 from brainuad.metrics import voxel

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.evaluation.results import COLUMNS, POOLED, Evaluation, summarise_scores
 from brainuad.evaluation.scoring import score_volume

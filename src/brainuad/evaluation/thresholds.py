@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainuad.data.manifest import Cohort
+from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_subject, score_volume
 from brainuad.metrics import voxel

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.slices import brain_tiles
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json

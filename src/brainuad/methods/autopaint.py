@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.inpainting.holes import Holes
 from brainuad.inpainting.patterns import covering_patterns
 from brainuad.inpainting.repaint import Regions, Repainted, candidates, repaint

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.slices import TileDataset
 from brainuad.machine import ranks
 from brainuad.methods.relative import RelativeToHealthy

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.data.slices import brain_tiles
 from brainuad.machine.files import atomic_path, write_json
 from brainuad.methods.corruption import draw_boxes, paint_boxes

@@ -24,7 +24,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
 from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.detector import (

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brainuad.data.folder import RawScan
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.predicting.prepared import PreparedScan, from_cohort, from_record
 from brainuad.predicting.scans import Wanted

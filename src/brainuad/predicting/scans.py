@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brainuad.data.folder import SEQUENCES, RawScan, named, stem_of
-from brainuad.data.manifest import MANIFEST, Cohort, Scan, read_cohort
-from brainuad.data.sources import bids_parts, find_raw, is_bids
+from brainuad.cohorts.find import SEQUENCES, RawScan, named, stem_of
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort
+from brainuad.cohorts.sources import bids_parts, find_raw, is_bids
 from brainuad.errors import InputError
 from brainuad.volumes.read import dicom_series, series_description
 

@@ -15,7 +15,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy import stats
 
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score

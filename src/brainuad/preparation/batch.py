@@ -18,8 +18,8 @@ import SimpleITK as sitk
 import torch
 from rich.progress import track
 
-from brainuad.data.folder import RawScan
-from brainuad.data.manifest import Cohort, Scan, write_cohort
+from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.errors import InputError
 from brainuad.machine.files import remove_leftovers, write_json, write_text
 from brainuad.preparation.chain import Preparation, prepare_subject, reference_of

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.preparation import quality
 from brainuad.preparation.bias import N4

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
 from brainuad.preparation.intensity import Normalise, Nyul

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas

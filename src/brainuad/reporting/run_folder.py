@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from brainuad.data.manifest import Cohort, read_cohort
+from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.errors import InputError
 from brainuad.reporting.figures import Curve
 

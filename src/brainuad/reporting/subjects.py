@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.reporting import html as page
 from brainuad.reporting.html import Markup
 from brainuad.reporting.pictures import Picture

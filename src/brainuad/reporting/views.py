@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume, require_same_grid
 

@@ -10,7 +10,11 @@ from typing import Any
 ROOT = "brainuad."
 
 MOVED = {
+    "data.folder": "cohorts.find",
+    "data.folds": "cohorts.folds",
+    "data.manifest": "cohorts.manifest",
     "data.nifti": "volumes.nifti",
+    "data.sources": "cohorts.sources",
     "data.template": "volumes.template",
     "data.tiling": "volumes.tiling",
     "files": "machine.files",

@@ -1,8 +1,8 @@
 import pytest
 from tiny import write_tiny_cohort
 
-from brainuad.data.folds import with_fold
-from brainuad.data.manifest import read_cohort, write_cohort
+from brainuad.cohorts.folds import with_fold
+from brainuad.cohorts.manifest import read_cohort, write_cohort
 from brainuad.errors import InputError
 
 

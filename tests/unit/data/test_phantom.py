@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from brainuad.data.manifest import read_cohort
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.data.phantom import SEQUENCES, make_subject, tiny_subject, write_phantom_cohort
 from brainuad.data.phantom.anatomy import draw_anatomy, draw_displacement
 from brainuad.data.phantom.contrast import draw_details, render, rician

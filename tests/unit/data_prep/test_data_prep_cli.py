@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 from tiny import ROOT
 
-from brainuad.data.folder import find_scans
+from brainuad.cohorts.find import find_scans
 from data_prep import registry
 from data_prep.__main__ import main
 from data_prep.dataset import Download

@@ -8,7 +8,7 @@ import pytest
 from tiny import ROOT
 
 import data_prep
-from brainuad.data.folder import RawScan, find_scans
+from brainuad.cohorts.find import RawScan, find_scans
 from brainuad.errors import InputError
 from data_prep import dataset, layout
 from data_prep.registry import DATASETS, get

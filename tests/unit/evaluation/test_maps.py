@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import AFFINE, lesion, write_tiny_cohort
 
-from brainuad.data.manifest import write_cohort
+from brainuad.cohorts.manifest import write_cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation

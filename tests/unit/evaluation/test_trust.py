@@ -155,7 +155,7 @@ def test_files_of_the_trust_checks(tiny_cohort, tmp_path):
 def test_contrast_is_measured_where_the_manifest_does_not_know_it(tmp_path):
     from dataclasses import replace
 
-    from brainuad.data.manifest import write_cohort
+    from brainuad.cohorts.manifest import write_cohort
 
     tiny = write_tiny_cohort(tmp_path / "c")
     scans = [replace(scan, contrast=None) for scan in tiny.scans]

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from tiny import AFFINE, SHAPE, brain, lesion, write_tiny_model
 
 import brainuad
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume

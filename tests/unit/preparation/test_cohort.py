@@ -15,9 +15,9 @@ import pytest
 from test_steps import atlas_at, turned, write_series
 from tiny import ROOT, brain
 
-from brainuad.data.folder import RawScan, assign_splits
-from brainuad.data.manifest import read_cohort
-from brainuad.data.sources import find_raw
+from brainuad.cohorts.find import RawScan, assign_splits
+from brainuad.cohorts.manifest import read_cohort
+from brainuad.cohorts.sources import find_raw
 from brainuad.errors import InputError
 from brainuad.preparation.batch import prepare_cohort
 from brainuad.preparation.bias import N4

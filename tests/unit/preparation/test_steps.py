@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from test_steps import atlas_at, turned
 
-from brainuad.data.manifest import read_cohort
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.prepare import main
 from brainuad.types import Volume
 from brainuad.volumes.native_space import native_points, prepared_points, to_native

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from test_steps import atlas_at, landmark_error, turned
 
-from brainuad.data.folder import RawScan
+from brainuad.cohorts.find import RawScan
 from brainuad.preparation.chain import prepare_subject
 from brainuad.preparation.register import Register
 from brainuad.settings.instantiate import PREPARATION, instantiate

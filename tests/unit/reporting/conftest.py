@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainuad.data.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.report import make_report
 from brainuad.volumes.nifti import read_volume, write_volume
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tiny import write_tiny_cohort
 
-from brainuad.data.manifest import write_cohort
+from brainuad.cohorts.manifest import write_cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation

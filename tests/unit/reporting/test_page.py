@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainuad.data.manifest import Cohort, Scan, write_cohort
+from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.volumes.nifti import read_volume, write_volume
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.reporting.figures import Curve, precision_recall, strips, training_curve
 from brainuad.reporting.pictures import _agreement, draw_subject

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brainuad import report
-from brainuad.data.manifest import Scan
+from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.report import choose, main, make_report
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.data.manifest import Cohort, Scan, write_cohort
+from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.data.phantom.contrast import SEQUENCES
 from brainuad.data.phantom.subject import make_subject
 from brainuad.machine.files import write_json

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from brainuad.data.folder import RawScan, assign_splits
-from brainuad.data.manifest import Cohort
+from brainuad.cohorts.find import RawScan, assign_splits
+from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
 
 

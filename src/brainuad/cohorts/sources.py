@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from brainuad.data.folder import SEQUENCES, RawScan, find_scans
+from brainuad.cohorts.find import SEQUENCES, RawScan, find_scans
 from brainuad.errors import InputError
 
 _BIDS = re.compile(

@@ -1,0 +1,1 @@
+"""Subjects and their scans: the manifest, finding scans, splits and folds."""
