@@ -17,7 +17,7 @@ import yaml
 from hydra import compose, initialize_config_module
 
 from brainuad.checkpoint import read_checkpoint
-from brainuad.data.slices import load_scan
+from brainuad.cohorts.load import load_scan
 from brainuad.detection import detect_volume
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision

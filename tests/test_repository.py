@@ -25,6 +25,7 @@ FLOOR = {
     "metrics": 1,
     "networks": 1,
     "volumes": 2,
+    "cohorts": 3,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

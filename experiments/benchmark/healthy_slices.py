@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brainuad.cohorts.find import RawScan, assign_splits, find_scans
+from brainuad.cohorts.find import RawScan, find_scans
+from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.types import Volume

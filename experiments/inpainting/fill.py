@@ -11,8 +11,8 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from brainuad.checkpoint import load_model, read_checkpoint
+from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.slices import load_scan
 from brainuad.inpainting.holes import ShapeHoles
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown

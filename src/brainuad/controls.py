@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.slices import load_scan
 from brainuad.detection import model_score, write_maps
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Detection

@@ -16,8 +16,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.machine.files import write_json

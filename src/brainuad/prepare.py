@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cli import run_cli
-from brainuad.cohorts.find import RawScan, assign_splits
+from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
 from brainuad.cohorts.sources import find_raw
+from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
@@ -90,7 +91,6 @@ def folder_cohort(
     from brainuad.preparation.quality import Limits
     from brainuad.preparation.skullstrip import Extracted
     from brainuad.settings.describe import recipe_of
-    from brainuad.volumes.read import dicom_series, series_description
 
     if source is None:
         raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
@@ -98,7 +98,7 @@ def folder_cohort(
     if (source / MANIFEST).is_file():
         cohort = read_cohort(source)
         return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
-    raw = find_raw(source, sequence, dicom_series, series_description)
+    raw = find_raw(source, sequence)
     raw = assign_splits(raw, seed, val_fraction, test_fraction)
     check_scans([_planned(scan) for scan in raw], source)
     raw = _limited(raw, limit)
@@ -145,7 +145,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.batch import prepare_cohort, read_record
     from brainuad.reporting.quality import write_quality
-    from brainuad.volumes.read import dicom_series, series_description
 
     cfg = compose_preparation(arguments.overrides)
     source, out = arguments.source, arguments.out
@@ -153,7 +152,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         raise InputError(f"{source}: no such file or folder")
     if (source / MANIFEST).is_file():
         raise InputError(f"{source}: is a prepared cohort already; train on it with data.source=")
-    raw = find_raw(source, cfg.sequence, dicom_series, series_description)
+    raw = find_raw(source, cfg.sequence)
     raw = assign_splits(
         raw, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
     )

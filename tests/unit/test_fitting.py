@@ -4,8 +4,8 @@ from omegaconf import OmegaConf
 from tiny import METHODS, write_tiny_model
 
 from brainuad.checkpoint import load_model
+from brainuad.cohorts.load import load_scan
 from brainuad.data.datamodule import HealthyDataModule
-from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.fitting import fit, measure, resume_point
 from brainuad.inpainting.holes import ShapeHoles

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from tiny import AFFINE, brain, lesion
 
-from brainuad.cohorts.find import assign_splits, find_scans
+from brainuad.cohorts.find import find_scans
 from brainuad.cohorts.manifest import read_cohort
+from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.prepare import folder_cohort, main
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from brainuad.cohorts.find import RawScan, assign_splits
+from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort
+from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 
 

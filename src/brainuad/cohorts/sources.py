@@ -1,7 +1,6 @@
 """Finds raw scans in what people have: a file, a folder, a CSV, a BIDS dataset, DICOM folders."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from brainuad.cohorts.find import SEQUENCES, RawScan, find_scans
@@ -12,26 +11,16 @@ _BIDS = re.compile(
 )
 _SUFFIXES = {"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "PDw": "PDw", "T2star": "T2star"}
 
-SeriesOf = Callable[[Path], list[str]]
 
-
-def find_raw(
-    source: Path,
-    sequence: str,
-    series: SeriesOf,
-    description: Callable[[Path], str],
-    every: bool = False,
-) -> list[RawScan]:
-    """Lists the scans of a source.
+def find_raw(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
+    """List the scans of a source.
 
     Args:
         source: one NIfTI file; a CSV or plain folder as `find_scans` takes them; a BIDS dataset
             (`dataset_description.json` or `sub-*` folders), of which the first session of a
             subject and the first run of a sequence count; or a folder of DICOM series folders.
-        sequence: what a scan is whose name does not tell.
-        series: the DICOM series that lie directly in a folder.
-        description: of a folder's DICOM series.
-        every: also every further session and run, and several scans of one subject and sequence.
+        sequence: sequence of scans whose name does not state it.
+        every: also list further sessions and runs, and several scans of one subject and sequence.
 
     Raises:
         InputError: nothing there, or names that cannot be understood.
@@ -44,7 +33,7 @@ def find_raw(
     if is_bids(source):
         return _from_bids(source, every)
     if not any(source.rglob("*.nii")) and not any(source.rglob("*.nii.gz")):
-        return _from_dicom(source, sequence, series, description, every)
+        return _from_dicom(source, sequence, every)
     return find_scans(source, sequence, every)
 
 
@@ -94,19 +83,16 @@ def _from_bids(source: Path, every: bool) -> list[RawScan]:
     return list(found.values())
 
 
-def _from_dicom(
-    source: Path,
-    sequence: str,
-    series: SeriesOf,
-    description: Callable[[Path], str],
-    every: bool,
-) -> list[RawScan]:
+def _from_dicom(source: Path, sequence: str, every: bool) -> list[RawScan]:
+    # SimpleITK is imported for DICOM alone.
+    from brainuad.volumes.read import dicom_series, series_description
+
     folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
     scans = []
     for folder in folders:
-        if not any(path.is_file() for path in folder.iterdir()) or not series(folder):
+        if not any(path.is_file() for path in folder.iterdir()) or not dicom_series(folder):
             continue
-        named = _sequence(folder.name) or _sequence(description(folder)) or sequence
+        named = _sequence(folder.name) or _sequence(series_description(folder)) or sequence
         parts = folder.relative_to(source).parts
         # SUBJECT/SERIES or just SERIES; a folder named by its sequence belongs to its parent.
         subject = parts[0] if parts else source.name

@@ -13,12 +13,12 @@ import torch
 from rich.progress import track
 from torch.utils.data import Dataset
 
+from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.data.augment import Augment
 from brainuad.errors import InputError
 from brainuad.machine import files
 from brainuad.types import Batch
-from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.tiling import Tiling
 
 Key = tuple[int, int]
@@ -149,19 +149,3 @@ def brain_tiles(
         kept = masks.flatten(1).float().mean(1) >= min_brain_fraction
         if kept.any():
             yield tiles[kept], masks[kept]
-
-
-def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reads a prepared scan: image `(1, D, H, W)` float32 and brain mask `(1, D, H, W)` bool.
-
-    Raises:
-        InputError: unreadable, grids differ, an empty mask, or a constant brain.
-    """
-    volume = read_volume(scan.image)
-    mask = read_mask(scan.brain_mask, like=volume)
-    if not mask.any():
-        raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
-    if np.ptp(volume.array[mask]) == 0:
-        raise InputError(f"{scan.image}: constant inside the brain; export the scan again")
-    image = np.where(mask, volume.array, np.float32(0))
-    return torch.from_numpy(image)[None], torch.from_numpy(mask)[None]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.predicting.suitability import in_mni, measures_of, quality_of
 from brainuad.settings.instantiate import PREPARATION, instantiate

@@ -10,7 +10,6 @@ from brainuad.cohorts.find import SEQUENCES, RawScan, named, stem_of
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort
 from brainuad.cohorts.sources import bids_parts, find_raw, is_bids
 from brainuad.errors import InputError
-from brainuad.volumes.read import dicom_series, series_description
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _from_raw(source: Path, sequence: str, out: Path, unknown: str) -> Source:
         subject = subject or source.absolute().parent.name
         raw = [RawScan(subject=subject, sequence=told, image=source, healthy=True)]
     else:
-        raw = find_raw(source, unknown, dicom_series, series_description, every=True)
+        raw = find_raw(source, unknown, every=True)
         bids = source.is_dir() and is_bids(source)
         if bids:
             kind = "a BIDS dataset"

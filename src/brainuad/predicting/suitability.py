@@ -15,8 +15,8 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy import stats
 
+from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.data.slices import load_scan
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess

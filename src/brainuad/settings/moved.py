@@ -11,9 +11,11 @@ ROOT = "brainuad."
 
 MOVED = {
     "data.folder": "cohorts.find",
+    "data.folder.assign_splits": "cohorts.splits.assign_splits",
     "data.folds": "cohorts.folds",
     "data.manifest": "cohorts.manifest",
     "data.nifti": "volumes.nifti",
+    "data.slices.load_scan": "cohorts.load.load_scan",
     "data.sources": "cohorts.sources",
     "data.template": "volumes.template",
     "data.tiling": "volumes.tiling",

@@ -6,9 +6,10 @@ import pytest
 import torch
 from tiny import write_tiny_cohort
 
+from brainuad.cohorts.load import load_scan
 from brainuad.data.augment import Augment
 from brainuad.data.datamodule import HealthyDataModule
-from brainuad.data.slices import TileDataset, build_cache, load_scan
+from brainuad.data.slices import TileDataset, build_cache
 from brainuad.errors import InputError
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling

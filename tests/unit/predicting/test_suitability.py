@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tiny import write_tiny_cohort
 
+from brainuad.cohorts.load import load_scan
 from brainuad.data.phantom import tiny_subject
-from brainuad.data.slices import load_scan
 from brainuad.predicting.suitability import (
     contrasts,
     measures_of,

@@ -15,9 +15,10 @@ import pytest
 from test_steps import atlas_at, turned, write_series
 from tiny import ROOT, brain
 
-from brainuad.cohorts.find import RawScan, assign_splits
+from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.cohorts.sources import find_raw
+from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.preparation.batch import prepare_cohort
 from brainuad.preparation.bias import N4
@@ -30,7 +31,6 @@ from brainuad.prepare import main
 from brainuad.types import Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
-from brainuad.volumes.read import dicom_series, series_description
 
 PLAIN = Preparation(Extracted(), None, None, None, ("T1w",), 3.0)
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -45,7 +45,7 @@ def write_scans(folder, count=3):
 
 
 def prepare(folder, out, preparation=PLAIN, normalise=None, jobs=1):
-    raw = assign_splits(find_raw(folder, "T1w", dicom_series, series_description), 0, 0.3, 0.0)
+    raw = assign_splits(find_raw(folder, "T1w"), 0, 0.3, 0.0)
     return prepare_cohort(
         raw, preparation, normalise or Percentile(), Limits(), out, folder, jobs=jobs
     )
@@ -317,7 +317,7 @@ def test_a_given_mask_wins_and_dicom_gets_a_native_file(tmp_path):
     volume = Volume((1000 * image).astype(np.int16), AFFINE)
     (tmp_path / "raw").mkdir()
     write_series(tmp_path / "raw" / "p1", volume, "T2w brain")
-    (scan,) = find_raw(tmp_path / "raw", "T1w", dicom_series, series_description)
+    (scan,) = find_raw(tmp_path / "raw", "T1w")
     assert (scan.subject, scan.sequence) == ("p1", "T2w")
     records, failures = prepare_subject([scan], PLAIN, tmp_path / "out")
     assert not failures
@@ -373,7 +373,7 @@ def test_bids_takes_the_first_session_and_run(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "dataset_description.json").write_text("{}")
-    found = find_raw(tmp_path, "T1w", dicom_series, series_description)
+    found = find_raw(tmp_path, "T1w")
     assert [(s.subject, s.sequence, s.healthy) for s in found] == [
         ("sub-01", "FLAIR", True),
         ("sub-01", "T1w", True),
@@ -386,14 +386,14 @@ def test_bids_takes_the_first_session_and_run(tmp_path):
 def test_one_file_is_a_source_and_two_series_of_a_kind_are_a_question(tmp_path):
     write_scans(tmp_path / "raw", 1)
     path = tmp_path / "raw" / "s0_T1w.nii.gz"
-    (scan,) = find_raw(path, "FLAIR", dicom_series, series_description)
+    (scan,) = find_raw(path, "FLAIR")
     assert (scan.subject, scan.sequence, scan.image) == ("s0_T1w", "FLAIR", path)
     volume = Volume(np.ones((5, 5, 5), np.int16), AFFINE)
     for name in ("a", "b"):
         (tmp_path / "dicom" / "p").mkdir(parents=True, exist_ok=True)
         write_series(tmp_path / "dicom" / "p" / name, volume, "t1")
     with pytest.raises(InputError, match="a second T1w series of subject p"):
-        find_raw(tmp_path / "dicom", "T1w", dicom_series, series_description)
+        find_raw(tmp_path / "dicom", "T1w")
 
 
 def test_folds_share_the_test_subjects_and_deal_out_the_rest():
