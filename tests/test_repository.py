@@ -26,6 +26,7 @@ FLOOR = {
     "networks": 1,
     "volumes": 2,
     "cohorts": 3,
+    "postprocess": 3,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

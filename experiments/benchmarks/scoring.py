@@ -188,7 +188,7 @@ def evaluation(folder: Path, volumes: int) -> dict[str, float]:
     from brainuad.cohorts.manifest import Scan, write_cohort
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.postprocess.components import RemoveSmall
-    from brainuad.postprocess.mask import ErodeBrainMask
+    from brainuad.postprocess.erode import ErodeBrainMask
     from brainuad.postprocess.pipeline import Postprocess
     from brainuad.postprocess.smooth import Median
     from brainuad.postprocess.threshold import HealthyThreshold

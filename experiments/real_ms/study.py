@@ -21,7 +21,7 @@ from brainuad.machine import provenance
 from brainuad.machine.files import write_text
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.postprocess.components import RemoveSmall
-from brainuad.postprocess.mask import ErodeBrainMask
+from brainuad.postprocess.erode import ErodeBrainMask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.smooth import Median
 from brainuad.postprocess.threshold import HealthyThreshold

@@ -48,7 +48,7 @@ RIM = [
     # As postprocess=default, but the rim is cleared slice by slice: in all directions, 3 mm would
     # clear six of the ten slices.
     "postprocess.map_steps=[{_target_:brainuad.postprocess.smooth.Median,size_mm:5.0},"
-    "{_target_:brainuad.postprocess.mask.ErodeSlices,radius_mm:3.0}]",
+    "{_target_:brainuad.postprocess.erode.ErodeSlices,radius_mm:3.0}]",
 ]
 SETTING = [
     "data.slice_size=[160,192]",

@@ -26,6 +26,7 @@ MOVED = {
     "metrics.records": "metrics.registry",
     "networks.inpainting_unet": "networks.partial_unet",
     "networks.layout": "networks.memory_layout",
+    "postprocess.mask": "postprocess.erode",
     "preparation.deform.INVERSE": "volumes.warp.INVERSE",
     "preparation.deform.displaced": "volumes.warp.displaced",
     "preparation.deform.inverse_path": "volumes.warp.inverse_path",

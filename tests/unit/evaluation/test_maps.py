@@ -16,7 +16,7 @@ from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation
 from brainuad.evaluation.thresholds import fit_healthy_threshold
 from brainuad.metrics import voxel
 from brainuad.postprocess.components import RemoveSmall
-from brainuad.postprocess.mask import ErodeBrainMask
+from brainuad.postprocess.erode import ErodeBrainMask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.scale import Sign
 from brainuad.postprocess.smooth import Median

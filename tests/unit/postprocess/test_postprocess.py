@@ -8,7 +8,7 @@ from scipy import ndimage
 from tiny import ROOT
 
 from brainuad.postprocess.components import AreaOpening, FillHoles, Opening, RemoveSmall
-from brainuad.postprocess.mask import ErodeBrainMask, ErodeSlices
+from brainuad.postprocess.erode import ErodeBrainMask, ErodeSlices
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.scale import Clip, Saturate, Sign
 from brainuad.postprocess.smooth import Gaussian, Median
