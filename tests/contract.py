@@ -10,7 +10,7 @@ from brainuad.volumes.tiling import SliceTiling, Tiling
 
 def phantom_batch(size, tiling: Tiling, count=8) -> Batch:
     """Healthy phantom tiles of the size that the method wants."""
-    from brainuad.data.phantom import tiny_subject
+    from brainuad.synthetic.phantom import tiny_subject
 
     if isinstance(tiling, SliceTiling):
         tiles = []

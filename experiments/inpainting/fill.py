@@ -13,10 +13,10 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from brainuad.checkpoint import load_model, read_checkpoint
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
-from brainuad.inpainting.holes import ShapeHoles
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.masks.random import ShapeHoles
 
 Fill = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image `(N, 1, H, W)`, hole, brain mask) -> filled image."""

@@ -17,11 +17,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from skimage.filters import threshold_multiotsu
 
-from brainuad.data.phantom import SEQUENCES, make_subject
 from brainuad.metrics import voxel
 from brainuad.preparation.brain import extracted_brain_mask
 from brainuad.preparation.intensity import percentile_normalise
 from brainuad.reporting.tables import to_markdown
+from brainuad.synthetic.phantom import SEQUENCES, make_subject
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.orient import to_ras

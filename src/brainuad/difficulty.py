@@ -15,9 +15,6 @@ from omegaconf import OmegaConf
 
 from brainuad.checkpoint import load_model, weights_hash
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.lesions.contract import Corruption
-from brainuad.data.lesions.fillings import IntensityShift
-from brainuad.data.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.detection import device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
@@ -26,6 +23,9 @@ from brainuad.metrics.voxel import average_precision
 from brainuad.painted import painted_copy
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.lesions.contract import Corruption
+from brainuad.synthetic.lesions.fillings import IntensityShift
+from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.volumes.nifti import read_mask, read_volume
 
 RADII_MM = (4.0, 8.0, 16.0)

@@ -3,10 +3,10 @@
 What sweeps maximise. The validation loss would not do: it says how well healthy brains are
 reconstructed, and a model that reconstructs lesions too has the best one. The healthy threshold's
 share of false positives would not do either: a map of zeros is perfect. The labelled test subjects
-must not. So lesions of `brainuad.data.lesions`, by default a mixture of kinds (`configs/painted`),
-are painted into the scans of healthy *validation* subjects, and the mean over them of the average
-precision of the post-processed map ranks models and settings. It is not an estimate of the AP on
-real lesions.
+must not. So lesions of `brainuad.synthetic.lesions`, by default a mixture of kinds
+(`configs/painted`), are painted into the scans of healthy *validation* subjects, and the mean over
+them of the average precision of the post-processed map ranks models and settings. It is not an
+estimate of the AP on real lesions.
 """
 
 import hashlib
@@ -22,8 +22,6 @@ from omegaconf import DictConfig
 
 from brainuad.checkpoint import weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.data.lesions.contract import Corruption, outline
-from brainuad.data.lesions.shapes import with_spacing
 from brainuad.detection import model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.inputs import as_input
@@ -32,6 +30,8 @@ from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.lesions.contract import Corruption, outline
+from brainuad.synthetic.lesions.shapes import with_spacing
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 _ATTEMPTS = 20
@@ -89,7 +89,7 @@ def painted_scans(
         scans: healthy, one sequence.
         draws: copies of a scan.
         cache_dir: they are kept in `painted/` there, and found again by the corruption's repr.
-        corruption: of `brainuad.data.lesions`, in mm.
+        corruption: of `brainuad.synthetic.lesions`, in mm.
 
     Returns:
         The copies, and (subject, reason) of the scans that could not be read or painted.

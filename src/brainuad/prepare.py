@@ -44,9 +44,9 @@ def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:
 
     Args:
         cache_dir: where cohorts are kept.
-        parameters: of `brainuad.data.phantom.write_phantom_cohort`.
+        parameters: of `brainuad.synthetic.phantom.write_phantom_cohort`.
     """
-    from brainuad.data.phantom import write_phantom_cohort
+    from brainuad.synthetic.phantom import write_phantom_cohort
 
     recipe = {key: value for key, value in parameters.items() if key != "jobs"}
     out = Path(cache_dir) / "cohorts" / f"phantom-{short_hash(recipe)}"
@@ -193,7 +193,7 @@ def _phantom_main(words: Sequence[str]) -> int:
 
 
 def _phantom(arguments: argparse.Namespace) -> int:
-    from brainuad.data.phantom import write_phantom_cohort
+    from brainuad.synthetic.phantom import write_phantom_cohort
 
     counts = {
         name: getattr(arguments, name) for name in PHANTOMS if getattr(arguments, name) is not None

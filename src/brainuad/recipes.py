@@ -28,7 +28,7 @@ def of_cohort(cohort: "Cohort", sequence: str) -> Recipe | None:
     if "recipe" in info:
         normalise = info["recipe"]["normalise"].get(sequence)
         return {**info["recipe"], "normalise": normalise} if normalise else None
-    if info.get("generator") == "brainuad.data.phantom":
+    if info.get("generator") == "brainuad.synthetic.phantom":
         return default(info["spacing_mm"])
     return None
 

@@ -8,11 +8,11 @@ from brainuad.cohorts.load import load_scan
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
 from brainuad.fitting import fit, measure, resume_point
-from brainuad.inpainting.holes import ShapeHoles
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.residuals import signed
 from brainuad.methods.zscore import HealthyAtlas, ZScore
 from brainuad.networks.partial_unet import PartialUNet
+from brainuad.synthetic.masks.random import ShapeHoles
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 

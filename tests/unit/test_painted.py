@@ -7,13 +7,13 @@ import pytest
 from hydra import compose, initialize_config_module
 from tiny import AFFINE, ROOT, write_tiny_cohort
 
-from brainuad.data.lesions.fillings import ForeignPatch, IntensityShift, TextureSwap
-from brainuad.data.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.errors import InputError
 from brainuad.painted import paint, painted_ap, painted_scans
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.lesions.fillings import ForeignPatch, IntensityShift, TextureSwap
+from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 KINDS = [path.stem for path in (ROOT / "configs" / "painted").glob("*.yaml")]

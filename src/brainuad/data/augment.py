@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainuad.data.coarse_noise import between
-from brainuad.data.lesions.contract import pixel_grid, sampled
+from brainuad.synthetic.lesions.contract import pixel_grid, sampled
+from brainuad.synthetic.noise.coarse import between
 
 
 @dataclass(frozen=True)

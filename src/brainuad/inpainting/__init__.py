@@ -1,1 +1,1 @@
-"""Holes in brains: drawn to train on, laid to detect with, and found by repainting."""
+"""Filling the lesions of a scan."""

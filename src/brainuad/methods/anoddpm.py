@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainuad.diffusion.noise import GaussianNoise, Noise
 from brainuad.diffusion.process import add_noise, clean_image, restore
 from brainuad.diffusion.schedule import linear_alpha_bar, sampling_timesteps
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
 from brainuad.methods.draws import score_draws
 from brainuad.methods.residuals import bind
 from brainuad.networks.pixel_unet import PixelUNet
+from brainuad.synthetic.noise.diffusion import GaussianNoise, Noise
 from brainuad.types import Batch, Detection
 
 

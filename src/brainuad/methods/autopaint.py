@@ -28,8 +28,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.inpainting.holes import Holes
-from brainuad.inpainting.patterns import covering_patterns
 from brainuad.inpainting.repaint import Regions, Repainted, candidates, repaint
 from brainuad.methods.adversarial import hinge, judge
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
@@ -39,6 +37,8 @@ from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
+from brainuad.synthetic.masks.covering import covering_patterns
+from brainuad.synthetic.masks.random import Holes
 from brainuad.types import Batch, Detection
 from brainuad.volumes.tiling import Tiling
 

@@ -28,7 +28,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from brainuad.data.coarse_noise import coarse_noise
 from brainuad.methods.detector import (
     OptimizerFactory,
     ReconstructionDetector,
@@ -36,6 +35,7 @@ from brainuad.methods.detector import (
     SchedulerFactory,
 )
 from brainuad.methods.zscore import HealthyAtlas
+from brainuad.synthetic.noise.coarse import coarse_noise
 from brainuad.types import Batch
 
 Cells = int | Sequence[int]

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brainuad.data.lesions.contract import Corruption
 from brainuad.diffusion.schedule import linear_alpha_bar
 from brainuad.methods.detector import (
     AnomalyDetector,
@@ -37,6 +36,7 @@ from brainuad.methods.detector import (
     SchedulerFactory,
 )
 from brainuad.methods.residuals import bind
+from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.types import Batch, Detection
 
 WAYS = ("ensemble", "multi")

@@ -22,9 +22,9 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainuad.data.lesions.contract import Corruption
 from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.zscore import HealthyAtlas
+from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.types import Batch, Detection
 
 

@@ -39,7 +39,6 @@ from brainuad.diffusion.masks import (
     patch_mask,
     spare_background,
 )
-from brainuad.diffusion.noise import GaussianNoise, Moments, Noise
 from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.machine.fingerprint import hash_weights
@@ -49,6 +48,7 @@ from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
+from brainuad.synthetic.noise.diffusion import GaussianNoise, Moments, Noise
 from brainuad.types import Batch, Detection
 
 

@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from brainuad.diffusion.noise import GaussianNoise, Noise
 from brainuad.diffusion.patches import draw_patches, grid_masks
 from brainuad.diffusion.process import add_noise
 from brainuad.diffusion.schedule import cosine_alpha_bar
@@ -31,6 +30,7 @@ from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residua
 from brainuad.methods.draws import score_draws
 from brainuad.methods.residuals import bind
 from brainuad.networks.pixel_unet import PixelUNet
+from brainuad.synthetic.noise.diffusion import GaussianNoise, Noise
 from brainuad.types import Batch, Detection
 
 

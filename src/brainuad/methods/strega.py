@@ -26,7 +26,6 @@ from torch import Tensor
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
-from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.detector import (
     OptimizerFactory,
     ReconstructionDetector,
@@ -39,6 +38,7 @@ from brainuad.methods.latent_space import check_latent
 from brainuad.methods.residuals import Residual
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
+from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes
 from brainuad.types import Batch, Detection
 from brainuad.volumes.tiling import Tiling
 

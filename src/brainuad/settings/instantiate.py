@@ -14,13 +14,14 @@ from brainuad.errors import InputError
 from brainuad.settings.moved import retargeted
 
 MODEL_PACKAGES = (
-    "brainuad.diffusion.noise",
+    "brainuad.synthetic.noise.",
+    "brainuad.synthetic.masks.",
     "brainuad.inpainting.",
     "brainuad.methods.",
     "brainuad.networks.",
     "brainuad.postprocess.",
     "brainuad.preparation.tissue",
-    "brainuad.data.lesions.",
+    "brainuad.synthetic.lesions.",
     "brainuad.volumes.tiling",
     "torch.optim.",
     "torch.nn.modules.",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from brainuad.data.coarse_noise import coarse_noise
+from brainuad.synthetic.noise.coarse import coarse_noise
 
 
 def draw(shape, seed=0, **options):

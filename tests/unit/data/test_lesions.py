@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
-from brainuad.data.coarse_noise import coarse_noise
-from brainuad.data.lesions.contract import outline
-from brainuad.data.lesions.fillings import (
+from brainuad.errors import InputError
+from brainuad.synthetic.lesions.contract import outline
+from brainuad.synthetic.lesions.fillings import (
     CoarseNoise,
     ForeignPatch,
     IntensityShift,
     TextureSwap,
 )
-from brainuad.data.lesions.mass import MassEffect
-from brainuad.data.lesions.mixture import OneOf
-from brainuad.data.lesions.poisson import PoissonImage, poisson_blend
-from brainuad.data.lesions.shapes import (
+from brainuad.synthetic.lesions.mass_effect import MassEffect
+from brainuad.synthetic.lesions.mixture import OneOf
+from brainuad.synthetic.lesions.poisson import PoissonImage, poisson_blend
+from brainuad.synthetic.lesions.shapes import (
     Blobs,
     Boxes,
     DepthBand,
@@ -28,8 +28,8 @@ from brainuad.data.lesions.shapes import (
     depth_of,
     with_spacing,
 )
-from brainuad.errors import InputError
-from brainuad.inpainting.holes import BlobHoles
+from brainuad.synthetic.masks.random import BlobHoles
+from brainuad.synthetic.noise.coarse import coarse_noise
 
 SOFT = Soft(Ellipsoids((0.1, 0.25)), 0.02)
 CORRUPTIONS = {

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from brainuad.cohorts.manifest import read_cohort
-from brainuad.data.phantom import SEQUENCES, make_subject, tiny_subject, write_phantom_cohort
-from brainuad.data.phantom.anatomy import draw_anatomy, draw_displacement
-from brainuad.data.phantom.contrast import draw_details, render, rician
-from brainuad.data.phantom.fields import generator, jacobian, random_field, tame, warp
-from brainuad.data.phantom.pathology import VOLUMES_ML, draw_lesion
+from brainuad.synthetic.phantom import SEQUENCES, make_subject, tiny_subject, write_phantom_cohort
+from brainuad.synthetic.phantom.anatomy import draw_anatomy, draw_displacement
+from brainuad.synthetic.phantom.contrast import draw_details, render, rician
+from brainuad.synthetic.phantom.fields import generator, jacobian, random_field, tame, warp
+from brainuad.synthetic.phantom.pathology import VOLUMES_ML, draw_lesion
 from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.template import load_template
 

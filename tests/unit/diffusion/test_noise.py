@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brainuad.diffusion.noise import CoarseNoise, GaussianNoise, Moments
+from brainuad.synthetic.noise.diffusion import CoarseNoise, GaussianNoise, Moments
 
 
 def _draw(noise, shape, seed=0):

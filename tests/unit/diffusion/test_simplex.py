@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from brainuad.diffusion.noise import GaussianNoise, SimplexNoise
-from brainuad.diffusion.simplex import draw_permutations, simplex_noise
+from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise
+from brainuad.synthetic.noise.simplex import draw_permutations, simplex_noise
 
 SIGNS = [(x, y, z) for z in (1, -1) for y in (1, -1) for x in (-1, 1)]
 GRADIENTS = [

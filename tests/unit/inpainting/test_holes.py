@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from brainuad.errors import InputError
-from brainuad.inpainting.holes import BlobHoles, ShapeHoles, draw_places
-from brainuad.inpainting.lesion_holes import LesionHoles
+from brainuad.synthetic.masks.from_lesions import LesionHoles
+from brainuad.synthetic.masks.random import BlobHoles, ShapeHoles, draw_places
 from brainuad.volumes.nifti import write_volume
 
 

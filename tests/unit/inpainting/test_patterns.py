@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brainuad.inpainting.patterns import covering_patterns
+from brainuad.synthetic.masks.covering import covering_patterns
 
 
 @settings(max_examples=60, deadline=None)

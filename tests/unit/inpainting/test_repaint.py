@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from brainuad.inpainting.patterns import covering_patterns
 from brainuad.inpainting.repaint import Regions, candidates, connected, dilate, repaint
+from brainuad.synthetic.masks.covering import covering_patterns
 
 SIZE = (24, 28)
 LEVEL = torch.tensor(0.1)

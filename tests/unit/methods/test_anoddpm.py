@@ -4,10 +4,10 @@ import pytest
 import torch
 from known_network import Known
 
-from brainuad.diffusion.noise import GaussianNoise, SimplexNoise
 from brainuad.diffusion.schedule import linear_alpha_bar
 from brainuad.methods.anoddpm import AnoDDPM
 from brainuad.methods.residuals import squared
+from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise
 from brainuad.types import Batch
 
 ALPHA_BAR = linear_alpha_bar(1000)

@@ -13,7 +13,6 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from brainuad.errors import InputError
-from brainuad.inpainting.holes import ShapeHoles
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.inpainting_losses import inpainting_terms
 from brainuad.methods.prototypes import HealthyPrototypes
@@ -21,6 +20,7 @@ from brainuad.methods.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.masks.random import ShapeHoles
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling
 

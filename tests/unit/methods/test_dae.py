@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from brainuad.data.coarse_noise import coarse_noise
 from brainuad.methods.dae import DAE
 from brainuad.methods.residuals import signed
 from brainuad.methods.zscore import MOST_STD, HealthyAtlas
+from brainuad.synthetic.noise.coarse import coarse_noise
 from brainuad.types import Batch
 
 

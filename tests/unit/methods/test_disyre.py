@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from brainuad.data.lesions.contract import Painted
 from brainuad.methods.disyre import DISYRE
 from brainuad.methods.residuals import signed
 from brainuad.networks.patched import Patched
+from brainuad.synthetic.lesions.contract import Painted
 from brainuad.types import Batch
 
 BATCH = Batch(torch.full((2, 1, 4, 4), 0.25), torch.ones(2, 1, 4, 4, dtype=torch.bool))

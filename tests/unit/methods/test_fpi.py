@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from brainuad.data.lesions.contract import Painted
 from brainuad.methods.fpi import FPI
 from brainuad.methods.zscore import MOST_STD, HealthyAtlas
+from brainuad.synthetic.lesions.contract import Painted
 from brainuad.types import Batch
 
 BATCH = Batch(torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4, dtype=torch.bool))

@@ -4,10 +4,10 @@ import pytest
 import torch
 from known_network import Known
 
-from brainuad.diffusion.noise import GaussianNoise, SimplexNoise
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods.pddpm import PDDPM
 from brainuad.methods.residuals import signed
+from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise
 from brainuad.types import Batch
 
 ALPHA_BAR = cosine_alpha_bar(1000)

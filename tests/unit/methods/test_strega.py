@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from brainuad.methods.corruption import draw_boxes, paint_boxes
 from brainuad.methods.geco import GECO
 from brainuad.methods.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
+from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes
 from brainuad.types import Batch
 
 

@@ -3,7 +3,6 @@ import pytest
 from tiny import write_tiny_cohort
 
 from brainuad.cohorts.load import load_scan
-from brainuad.data.phantom import tiny_subject
 from brainuad.predicting.suitability import (
     contrasts,
     measures_of,
@@ -14,6 +13,7 @@ from brainuad.predicting.suitability import (
 )
 from brainuad.recipes import default
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.phantom import tiny_subject
 from brainuad.types import Volume
 from brainuad.volumes.nifti import write_volume
 

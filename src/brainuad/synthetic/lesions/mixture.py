@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainuad.data.lesions.contract import Corruption, Painted
 from brainuad.errors import InputError
-from brainuad.inpainting.holes import drawn
+from brainuad.synthetic.lesions.contract import Corruption, Painted
+from brainuad.synthetic.masks.random import drawn
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from brainuad.data.phantom.anatomy import Anatomy
-from brainuad.data.phantom.fields import generator, random_field, tame, warp
+from brainuad.synthetic.phantom.anatomy import Anatomy
+from brainuad.synthetic.phantom.fields import generator, random_field, tame, warp
 
 # Intensity of a pathological tissue in T1w, T2w and FLAIR on the scale of `contrast.SIGNALS`.
 TISSUES = {

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brainuad.data.phantom.anatomy import draw_anatomy
-from brainuad.data.phantom.contrast import SEQUENCES, draw_acquisition, draw_details, render
-from brainuad.data.phantom.pathology import draw_lesion
+from brainuad.synthetic.phantom.anatomy import draw_anatomy
+from brainuad.synthetic.phantom.contrast import SEQUENCES, draw_acquisition, draw_details, render
+from brainuad.synthetic.phantom.pathology import draw_lesion
 
 
 @dataclass(frozen=True)

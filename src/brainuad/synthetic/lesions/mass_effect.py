@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainuad.data.lesions.contract import Painted, blend, pixel_grid, sampled, uniform
-from brainuad.data.lesions.fillings import draw_shift
-from brainuad.data.lesions.shapes import Ellipsoids
+from brainuad.synthetic.lesions.contract import Painted, blend, pixel_grid, sampled, uniform
+from brainuad.synthetic.lesions.fillings import draw_shift
+from brainuad.synthetic.lesions.shapes import Ellipsoids
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from brainuad.data.phantom.fields import generator, random_field, tame, warp
+from brainuad.synthetic.phantom.fields import generator, random_field, tame, warp
 from brainuad.volumes.template import Template, load_template
 
 SHARPNESS = 2.2

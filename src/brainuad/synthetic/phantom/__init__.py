@@ -4,8 +4,8 @@
 them together, `cohort` writes a cohort folder.
 """
 
-from brainuad.data.phantom.cohort import write_phantom_cohort
-from brainuad.data.phantom.contrast import SEQUENCES
-from brainuad.data.phantom.subject import PhantomSubject, make_subject, tiny_subject
+from brainuad.synthetic.phantom.cohort import write_phantom_cohort
+from brainuad.synthetic.phantom.contrast import SEQUENCES
+from brainuad.synthetic.phantom.subject import PhantomSubject, make_subject, tiny_subject
 
 __all__ = ["SEQUENCES", "PhantomSubject", "make_subject", "tiny_subject", "write_phantom_cohort"]

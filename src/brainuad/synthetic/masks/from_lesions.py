@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainuad.errors import InputError
-from brainuad.inpainting.holes import (
+from brainuad.synthetic.masks.random import (
     Region,
     Spacing,
     draw_places,

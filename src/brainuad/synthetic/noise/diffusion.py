@@ -7,7 +7,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from brainuad.diffusion.simplex import draw_permutations, simplex_noise
+from brainuad.synthetic.noise.simplex import draw_permutations, simplex_noise
 
 Noise = Callable[[Sequence[int], Tensor, torch.Generator | None], Tensor]
 """(shape `(B, C, H, W)`, timesteps `(B,)`, generator or None for the global one) -> noise of that
@@ -71,7 +71,8 @@ class CoarseNoise:
 
 @dataclass(frozen=True)
 class SimplexNoise:
-    """Slices of simplex noise at the height of their timestep, see `brainuad.diffusion.simplex`.
+    """Slices of simplex noise at the height of their timestep, see
+    `brainuad.synthetic.noise.simplex`.
 
     Half of a batch is drawn, the other half is its negative, which is as likely: on a CPU a slice
     of noise costs about as much as a small network's step.

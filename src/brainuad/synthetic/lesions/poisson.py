@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainuad.data.lesions.contract import Painted, blend, uniform
-from brainuad.data.lesions.fillings import from_elsewhere
-from brainuad.data.lesions.shapes import Shape
+from brainuad.synthetic.lesions.contract import Painted, blend, uniform
+from brainuad.synthetic.lesions.fillings import from_elsewhere
+from brainuad.synthetic.lesions.shapes import Shape
 
 
 @dataclass(frozen=True)

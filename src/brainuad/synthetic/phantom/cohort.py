@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
-from brainuad.data.phantom.contrast import SEQUENCES
-from brainuad.data.phantom.subject import make_subject
 from brainuad.machine.files import write_json
+from brainuad.synthetic.phantom.contrast import SEQUENCES
+from brainuad.synthetic.phantom.subject import make_subject
 from brainuad.volumes.nifti import write_volume
 
 
@@ -86,7 +86,7 @@ def write_phantom_cohort(
         made = list(track(map(make, plans), description=title, total=len(plans)))
     info = {
         "name": "phantom",
-        "generator": "brainuad.data.phantom",
+        "generator": "brainuad.synthetic.phantom",
         "seed": seed,
         "spacing_mm": spacing_mm,
         "sequences": list(sequences),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainuad.inpainting.holes import drawn
+from brainuad.synthetic.masks.random import drawn
 
 
 class Painted(NamedTuple):

@@ -6,8 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from brainuad.data.coarse_noise import coarse_noise
-from brainuad.data.lesions.contract import (
+from brainuad.synthetic.lesions.contract import (
     Painted,
     blend,
     kth_smallest,
@@ -15,8 +14,9 @@ from brainuad.data.lesions.contract import (
     sampled,
     uniform,
 )
-from brainuad.data.lesions.shapes import Shape
-from brainuad.inpainting.holes import draw_places, drawn
+from brainuad.synthetic.lesions.shapes import Shape
+from brainuad.synthetic.masks.random import draw_places, drawn
+from brainuad.synthetic.noise.coarse import coarse_noise
 
 
 @dataclass(frozen=True)

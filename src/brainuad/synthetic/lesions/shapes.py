@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from brainuad.data.lesions.contract import kth_smallest
-from brainuad.inpainting.holes import (
+from brainuad.synthetic.lesions.contract import kth_smallest
+from brainuad.synthetic.masks.random import (
     Region,
     Spacing,
     draw_places,

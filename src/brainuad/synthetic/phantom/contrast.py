@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from brainuad.data.phantom.anatomy import Anatomy
-from brainuad.data.phantom.fields import generator, random_field
+from brainuad.synthetic.phantom.anatomy import Anatomy
+from brainuad.synthetic.phantom.fields import generator, random_field
 
 SEQUENCES = ("T1w", "T2w", "FLAIR")
 

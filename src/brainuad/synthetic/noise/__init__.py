@@ -1,0 +1,1 @@
+"""Noise: of diffusion models, simplex noise, and coarse noise of denoising autoencoders."""
