@@ -22,9 +22,9 @@ from brainuad.detection import detect_volume
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.networks.memory_layout import channels_last
-from brainuad.painted import painted_scans
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve
+from brainuad.synthetic.painted import painted_scans
 from brainuad.volumes.nifti import read_mask, read_volume
 from experiments.runs import ROOT, changed, embedded
 

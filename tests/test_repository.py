@@ -27,6 +27,8 @@ FLOOR = {
     "volumes": 2,
     "cohorts": 3,
     "postprocess": 3,
+    "diffusion": 1,
+    "synthetic": 4,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

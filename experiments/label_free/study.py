@@ -27,9 +27,10 @@ from brainuad.inputs import as_input
 from brainuad.machine.files import write_json, write_text
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.metrics.statistics import summarise
-from brainuad.painted import painted_ap, painted_scans
+from brainuad.painted import painted_ap
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.painted import painted_scans
 from experiments.choose import option_of
 from experiments.groups import METRICS, read_subjects
 from experiments.label_free.ranks import draw_scatter, report

@@ -20,12 +20,12 @@ from brainuad.errors import InputError
 from brainuad.inputs import as_input
 from brainuad.machine.files import write_text
 from brainuad.metrics.voxel import average_precision
-from brainuad.painted import painted_copy
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.lesions.fillings import IntensityShift
 from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
+from brainuad.synthetic.painted import painted_copy
 from brainuad.volumes.nifti import read_mask, read_volume
 
 RADII_MM = (4.0, 8.0, 16.0)

@@ -9,126 +9,23 @@ them of the average precision of the post-processed map ranks models and setting
 estimate of the AP on real lesions.
 """
 
-import hashlib
-import zlib
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 
 from brainuad.checkpoint import weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
-from brainuad.errors import InputError
 from brainuad.inputs import as_input
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.instantiate import instantiate
-from brainuad.synthetic.lesions.contract import Corruption, outline
-from brainuad.synthetic.lesions.shapes import with_spacing
-from brainuad.volumes.nifti import read_mask, read_volume, write_volume
-
-_ATTEMPTS = 20
-
-
-def paint(
-    image: np.ndarray,
-    brain: np.ndarray,
-    spacing_mm: Sequence[float],
-    corruption: Corruption,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One corruption of a scan, in 3D.
-
-    Where the corruption needs another image, it gets the scan's own mirror image: so what is
-    painted does not depend on which other subjects are there.
-
-    Args:
-        image: `(D, H, W)` in [0, 1]; D goes from left to right.
-        brain: `(D, H, W)` bool.
-        spacing_mm: of a voxel, an axis each.
-        corruption: its lengths are in mm.
-        seed: of its draws.
-
-    Returns:
-        The painted image, float32, and where the lesion is, bool.
-
-    Raises:
-        InputError: an empty brain, or nothing could be painted into it.
-    """
-    if not brain.any():
-        raise InputError("the brain mask of a scan to paint in is empty; make it again")
-    painter = with_spacing(corruption, [float(length) for length in spacing_mm])
-    inside = torch.from_numpy(np.stack([brain, brain[::-1]]))[:, None]
-    pair = torch.from_numpy(np.stack([image, image[::-1]]).astype(np.float32))[:, None]
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(_ATTEMPTS):
-        painted, share = painter(pair * inside, inside, generator)
-        lesion = outline(share)[0, 0].numpy()
-        # Tissue from elsewhere may not have been tissue there; then another draw is made.
-        if lesion.any():
-            return np.where(brain, painted[0, 0].numpy(), image).astype(np.float32), lesion
-    raise InputError(f"nothing was painted in {_ATTEMPTS} draws; is the brain as large as asked?")
-
-
-def painted_scans(
-    scans: Sequence[Scan], draws: int, cache_dir: Path, corruption: Corruption
-) -> tuple[list[Scan], list[tuple[str, str]]]:
-    """Painted copies of healthy scans, as files, so that they are seen as any scan is.
-
-    What is painted depends on the corruption, the subject's name and the number of the draw alone,
-    so every model, seed and fold meets the same ones.
-
-    Args:
-        scans: healthy, one sequence.
-        draws: copies of a scan.
-        cache_dir: they are kept in `painted/` there, and found again by the corruption's repr.
-        corruption: of `brainuad.synthetic.lesions`, in mm.
-
-    Returns:
-        The copies, and (subject, reason) of the scans that could not be read or painted.
-    """
-    painted: list[Scan] = []
-    failures: list[tuple[str, str]] = []
-    for scan in scans:
-        try:
-            painted += [painted_copy(scan, draw, cache_dir, corruption) for draw in range(draws)]
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-    return painted, failures
-
-
-def painted_copy(scan: Scan, draw: int, cache_dir: Path, corruption: Corruption) -> Scan:
-    """One copy of `painted_scans`; made unless it is there.
-
-    Raises:
-        InputError: the scan cannot be read or painted.
-    """
-    folder = Path(cache_dir) / "painted"
-    stat = scan.image.stat() if scan.image.is_file() else None
-    file = str(scan.image.absolute()), stat and (stat.st_size, stat.st_mtime_ns)
-    digest = hashlib.sha256(repr((scan.subject, file, corruption)).encode()).hexdigest()[:12]
-    name = f"{scan.subject}_{scan.sequence}_{digest}_{draw}"
-    image, truth = folder / f"{name}.nii.gz", folder / f"{name}_lesion.nii.gz"
-    if not image.is_file():
-        volume = read_volume(scan.image)
-        brain = read_mask(scan.brain_mask, like=volume)
-        seed = zlib.crc32(f"{scan.subject} {draw}".encode())
-        try:
-            array, lesion = paint(volume.array, brain, volume.spacing_mm, corruption, seed)
-        except InputError as error:
-            raise InputError(f"{scan.image}: {error}") from None
-        write_volume(truth, lesion, volume.affine, np.uint8)
-        # The image comes last: one that is there has its truth.
-        write_volume(image, array, volume.affine)
-    subject = f"{scan.subject}_painted{draw}"
-    return replace(scan, subject=subject, image=image, lesion_mask=truth, native_image=None)
+from brainuad.synthetic.painted import painted_scans
+from brainuad.volumes.nifti import read_mask, read_volume
 
 
 def measure(

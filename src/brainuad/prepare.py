@@ -39,23 +39,6 @@ HELD_OUT = 0.15
 """Share of the healthy subjects in `val`, and as much in `test`."""
 
 
-def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:
-    """The embedded cohort, made at the first call and found by its parameters after.
-
-    Args:
-        cache_dir: where cohorts are kept.
-        parameters: of `brainuad.synthetic.phantom.write_phantom_cohort`.
-    """
-    from brainuad.synthetic.phantom import write_phantom_cohort
-
-    recipe = {key: value for key, value in parameters.items() if key != "jobs"}
-    out = Path(cache_dir) / "cohorts" / f"phantom-{short_hash(recipe)}"
-    with lock(out):
-        if not (out / MANIFEST).is_file():
-            write_phantom_cohort(out, **parameters)
-    return read_cohort(out)
-
-
 def folder_cohort(
     source: Path | None,
     cache_dir: Path,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainuad.errors import InputError
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import resolve
+from brainuad.settings.moved import moved
 
 if TYPE_CHECKING:
     from brainuad.cohorts.manifest import Cohort
@@ -28,7 +29,7 @@ def of_cohort(cohort: "Cohort", sequence: str) -> Recipe | None:
     if "recipe" in info:
         normalise = info["recipe"]["normalise"].get(sequence)
         return {**info["recipe"], "normalise": normalise} if normalise else None
-    if info.get("generator") == "brainuad.synthetic.phantom":
+    if moved(info.get("generator", "")) == "brainuad.synthetic.phantom":
         return default(info["spacing_mm"])
     return None
 

@@ -8,12 +8,13 @@ from hydra import compose, initialize_config_module
 from tiny import AFFINE, ROOT, write_tiny_cohort
 
 from brainuad.errors import InputError
-from brainuad.painted import paint, painted_ap, painted_scans
+from brainuad.painted import painted_ap
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.lesions.fillings import ForeignPatch, IntensityShift, TextureSwap
 from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
+from brainuad.synthetic.painted import paint, painted_scans
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 KINDS = [path.stem for path in (ROOT / "configs" / "painted").glob("*.yaml")]

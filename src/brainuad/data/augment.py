@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainuad.synthetic.lesions.contract import pixel_grid, sampled
-from brainuad.synthetic.noise.coarse import between
+from brainuad.synthetic.grids import between, pixel_grid, sampled
 
 
 @dataclass(frozen=True)

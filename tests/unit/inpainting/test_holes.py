@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from brainuad.errors import InputError
+from brainuad.synthetic.grids import draw_places
 from brainuad.synthetic.masks.from_lesions import LesionHoles
-from brainuad.synthetic.masks.random import BlobHoles, ShapeHoles, draw_places
+from brainuad.synthetic.masks.random import BlobHoles, ShapeHoles
 from brainuad.volumes.nifti import write_volume
 
 

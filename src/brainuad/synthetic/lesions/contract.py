@@ -10,9 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from brainuad.synthetic.masks.random import drawn
+from brainuad.synthetic.grids import drawn
 
 
 class Painted(NamedTuple):
@@ -56,31 +55,3 @@ def uniform(
     """A draw a sample, `(B, 1, ...)` with as many axes as the image."""
     draw = drawn(torch.rand, (len(image),), image, generator)
     return (low + (high - low) * draw).reshape(-1, *[1] * (image.ndim - 1))
-
-
-def kth_smallest(values: Tensor, k: Tensor) -> Tensor:
-    """One order statistic of each row: `(B, N)` and `(B,)` from 1 to N give `(B,)`."""
-    if values.device.type == "cpu":
-        # A tenth of the time of sorting.
-        rows = zip(values, k.tolist(), strict=True)
-        return torch.stack([row.kthvalue(place).values for row, place in rows])
-    return values.sort(1).values.gather(1, k[:, None] - 1)[:, 0]
-
-
-def pixel_grid(image: Tensor) -> Tensor:
-    """Where each pixel of `(B, C, *S)` is, in pixels: `(*S, len(S))` float32."""
-    axes = [torch.arange(n, device=image.device, dtype=torch.float32) for n in image.shape[2:]]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-
-
-def sampled(image: Tensor, position: Tensor, mode: str = "bilinear") -> Tensor:
-    """What lies at other places, 0 outside the image.
-
-    Args:
-        image: `(B, C, *S)` float.
-        position: `(B, *S, len(S))` in pixels.
-        mode: of `grid_sample`.
-    """
-    longest = torch.tensor(image.shape[2:], device=image.device) - 1
-    position = (2 * position / longest.clamp_min(1) - 1).flip(-1)
-    return functional.grid_sample(image, position, mode, align_corners=True)

@@ -6,16 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from brainuad.synthetic.lesions.contract import (
-    Painted,
-    blend,
-    kth_smallest,
-    pixel_grid,
-    sampled,
-    uniform,
-)
+from brainuad.synthetic.grids import draw_places, drawn, kth_smallest, pixel_grid, sampled
+from brainuad.synthetic.lesions.contract import Painted, blend, uniform
 from brainuad.synthetic.lesions.shapes import Shape
-from brainuad.synthetic.masks.random import draw_places, drawn
 from brainuad.synthetic.noise.coarse import coarse_noise
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainuad.synthetic.lesions.contract import Painted, blend, pixel_grid, sampled, uniform
+from brainuad.synthetic.grids import pixel_grid, sampled
+from brainuad.synthetic.lesions.contract import Painted, blend, uniform
 from brainuad.synthetic.lesions.fillings import draw_shift
 from brainuad.synthetic.lesions.shapes import Ellipsoids
 

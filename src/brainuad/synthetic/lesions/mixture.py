@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from brainuad.errors import InputError
+from brainuad.synthetic.grids import drawn
 from brainuad.synthetic.lesions.contract import Corruption, Painted
-from brainuad.synthetic.masks.random import drawn
 
 
 @dataclass(frozen=True)

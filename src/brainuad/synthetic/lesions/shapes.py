@@ -17,16 +17,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from brainuad.synthetic.lesions.contract import kth_smallest
-from brainuad.synthetic.masks.random import (
-    Region,
+from brainuad.synthetic.grids import (
     Spacing,
     draw_places,
     drawn,
+    kth_smallest,
     pixel_size,
     place_coordinates,
     smoothed,
 )
+from brainuad.synthetic.masks.random import Region
 
 Shape = Callable[[Tensor, torch.Generator | None], Tensor]
 _T = TypeVar("_T")

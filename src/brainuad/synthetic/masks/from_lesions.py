@@ -12,14 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainuad.errors import InputError
-from brainuad.synthetic.masks.random import (
-    Region,
-    Spacing,
-    draw_places,
-    drawn,
-    pixel_size,
-    place_coordinates,
-)
+from brainuad.synthetic.grids import Spacing, draw_places, drawn, pixel_size, place_coordinates
+from brainuad.synthetic.masks.random import Region
 from brainuad.volumes.nifti import read_volume
 
 _SIDE = {2: 48, 3: 32}

@@ -4,16 +4,17 @@ Every kind of hole is a callable `(brain_mask, generator) -> hole`, both `(B, 1,
 and in 3D. With the same generator the holes are the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from brainuad.synthetic.grids import draw_places, drawn, place_coordinates, smoothed
+
 Holes = Callable[[Tensor, torch.Generator | None], Tensor]
 Region = Callable[[Tensor], Tensor]
 """From brain masks to where in them centres may lie, both `(B, 1, *S)` bool."""
-Spacing = float | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -81,75 +82,3 @@ class BlobHoles:
         hidden = ((low + (high - low) * share) * count).round().long()
         rank = flat.argsort(1, descending=True).argsort(1)
         return (rank < hidden).reshape(brain_mask.shape) & brain_mask
-
-
-def drawn(
-    draw: Callable[..., Tensor],
-    shape: Sequence[int],
-    like: Tensor,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """`torch.rand` or `randn` on the generator's device, if there is one, moved to `like`'s."""
-    here = like.device if generator is None else generator.device
-    return draw(*shape, generator=generator, device=here).to(like.device)
-
-
-def pixel_size(
-    size: Sequence[int], spacing_mm: Spacing, device: torch.device | None = None
-) -> Tensor:
-    """Lengths of a pixel: `(len(S),)` in mm if the spacing is known, or in shorter sides of `S`."""
-    if spacing_mm is None:
-        return torch.full((len(size),), 1 / min(size), device=device)
-    lengths = torch.as_tensor(spacing_mm, dtype=torch.float32, device=device)
-    return lengths.expand(len(size))
-
-
-def smoothed(image: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Sums weighted by a Gaussian of height one that ends at four standard deviations.
-
-    Args:
-        image: `(B, C, *S)` float.
-        sigmas: standard deviations in pixels, an axis each.
-    """
-    # As products of matrices: on a CPU convolutions of one channel take several times as long.
-    for axis, sigma in enumerate(sigmas, start=2):
-        index = torch.arange(image.shape[axis], device=image.device)
-        away = (index - index[:, None]).abs()
-        weight = torch.exp(-0.5 * (away / sigma).square()) * (away <= 4 * sigma)
-        with torch.autocast(image.device.type, enabled=False):
-            image = (image.movedim(axis, -1) @ weight).movedim(-1, axis)
-    return image
-
-
-def draw_places(brain_mask: Tensor, uniform: Tensor) -> Tensor:
-    """Pixels of the brain, each as likely as the other.
-
-    Args:
-        brain_mask: `(B, 1, *S)` bool.
-        uniform: `(B, N)` in [0, 1).
-
-    Returns:
-        `(B, N, len(S))` float32 coordinates in pixels; of no use where there is no brain.
-    """
-    cumulative = brain_mask.flatten(1).cumsum(1)
-    wanted = (uniform * cumulative[:, -1:]).floor().long() + 1
-    index = torch.searchsorted(cumulative, wanted).clamp_max(cumulative.shape[1] - 1)
-    return torch.stack(torch.unravel_index(index, brain_mask.shape[2:]), dim=-1).float()
-
-
-def place_coordinates(size: torch.Size, centres: Tensor, turns: Tensor) -> Tensor:
-    """Every pixel as seen from shapes that were moved and turned.
-
-    Args:
-        size: `S`.
-        centres: `(B, N, len(S))` in pixels.
-        turns: `(B, N, len(S), len(S))` orthogonal.
-
-    Returns:
-        `(B, N, len(S), prod(S))` in pixels.
-    """
-    axes = [torch.arange(n, device=centres.device, dtype=torch.float32) for n in size]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
-    # In bf16, pixels past 256 would fall together.
-    with torch.autocast(centres.device.type, enabled=False):
-        return turns @ (grid - centres[..., None])

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-_MODES = {4: "bilinear", 5: "trilinear"}
+from brainuad.synthetic.grids import between
 
 
 def coarse_noise(
@@ -53,9 +52,3 @@ def coarse_noise(
     shifts = [int(torch.randint(length, (1,), generator=own)) for length in size]
     noise = noise.roll(shifts, tuple(range(2, image.ndim)))
     return noise * brain_mask
-
-
-def between(nodes: Tensor, size: Sequence[int]) -> Tensor:
-    """A grid `(B, C, *N)`, its ends the image's, interpolated linearly to `(B, C, *size)`."""
-    mode = _MODES[nodes.ndim]
-    return functional.interpolate(nodes, size=tuple(size), mode=mode, align_corners=True)
