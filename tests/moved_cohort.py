@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from tiny import AFFINE, SHAPE, write_tiny_cohort
 
 from brainuad.cohorts.manifest import Cohort, write_cohort
-from brainuad.preparation.deform import Warp, invert, write_warp
+from brainuad.preparation.register.demons import Warp, invert, write_warp
 from brainuad.types import Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.nifti import read_volume, write_volume

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from brainuad.cohorts.manifest import MANIFEST
 from brainuad.machine.files import lock
-from brainuad.preparation.register import Register
+from brainuad.preparation.register.linear import Register
 from brainuad.synthetic.phantom.cached import phantom_cohort
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.orient import to_ras

@@ -18,9 +18,9 @@ from brainuad.checkpoint import load_model
 from brainuad.cohorts.manifest import read_cohort, write_cohort
 from brainuad.detection import device, model_score, write_maps, write_masks
 from brainuad.errors import InputError
-from brainuad.inputs import as_input
 from brainuad.machine import provenance
 from brainuad.machine.files import write_json
+from brainuad.preparation.tissue.maps import as_input
 from brainuad.report import make_report
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate

@@ -30,7 +30,7 @@ from brainuad.predicting.model import Predictor
 from brainuad.predicting.outputs import write_prediction
 from brainuad.predicting.prepared import PreparedScan
 from brainuad.predicting.scans import Wanted
-from brainuad.recipes import default
+from brainuad.preparation.recipes import default
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Batch, Volume
 from brainuad.volumes.nifti import write_volume

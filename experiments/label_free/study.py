@@ -23,11 +23,11 @@ from brainuad.checkpoint import read_checkpoint, weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
 from brainuad.evaluation.maps import evaluate_maps
-from brainuad.inputs import as_input
 from brainuad.machine.files import write_json, write_text
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.painted import painted_ap
+from brainuad.preparation.tissue.maps import as_input
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from skimage.filters import threshold_multiotsu
 
 from brainuad.metrics import voxel
-from brainuad.preparation.brain import extracted_brain_mask
-from brainuad.preparation.intensity import percentile_normalise
+from brainuad.preparation.normalise.intensity import percentile_normalise
+from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.reporting.tables import to_markdown
 from brainuad.synthetic.phantom import SEQUENCES, make_subject
 from brainuad.types import Volume

@@ -29,9 +29,9 @@ from nibabel.processing import resample_from_to, resample_to_output
 
 from brainuad.cohorts.find import RawScan, stem_of
 from brainuad.machine.files import write_text
-from brainuad.preparation.chain import prepare_subject
+from brainuad.preparation.recipes import default
+from brainuad.preparation.subject import prepare_subject
 from brainuad.prepare import main as prepare
-from brainuad.recipes import default
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.volumes.native_space import native_points

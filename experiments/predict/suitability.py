@@ -26,8 +26,8 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.predicting.prepared import PreparedScan, from_cohort, from_record
 from brainuad.predicting.suitability import training_statistics, unsuitable
-from brainuad.preparation.chain import prepare_subject
-from brainuad.recipes import default, of_cohort
+from brainuad.preparation.recipes import default, of_cohort
+from brainuad.preparation.subject import prepare_subject
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.volumes.nifti import write_volume

@@ -27,9 +27,9 @@ from hydra import compose, initialize_config_module
 from brainuad.cohorts.find import RawScan
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
-from brainuad.preparation.chain import Preparation, prepare_subject
-from brainuad.preparation.learned import Deepbet
-from brainuad.preparation.register import Register
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.hdbet import Deepbet
+from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Volume

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad.machine.files import write_text
-from brainuad.preparation.tissue import BACKENDS, segment_tissues
+from brainuad.preparation.tissue.segment import BACKENDS, segment_tissues
 from brainuad.reporting.tables import to_markdown
 
 mpl.use("Agg")

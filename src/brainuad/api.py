@@ -14,8 +14,8 @@ from brainuad.errors import InputError
 from brainuad.predicting.model import Predictor
 from brainuad.predicting.prediction import Prediction
 from brainuad.predicting.prepared import from_record
-from brainuad.preparation.chain import Preparation, prepare_subject
-from brainuad.recipes import changed, of_model
+from brainuad.preparation.recipes import changed, of_model
+from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
 
@@ -100,7 +100,8 @@ def load(
         samples: random draws a scan, of methods that draw; None for the model's own number.
         threshold: in place of the model's.
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`.
-        preparation: changes of it, `preparation.steps.KEY=VALUE`; see `brainuad.recipes.changed`.
+        preparation: changes of it, `preparation.steps.KEY=VALUE`; see
+            `brainuad.preparation.recipes.changed`.
 
     Raises:
         InputError: a model that cannot be read, or models that do not fit together.

@@ -17,10 +17,10 @@ from brainuad.checkpoint import load_model, weights_hash
 from brainuad.cohorts.manifest import Scan
 from brainuad.detection import device, model_score, write_maps
 from brainuad.errors import InputError
-from brainuad.inputs import as_input
 from brainuad.machine.files import write_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.lesions.fillings import IntensityShift

@@ -11,10 +11,10 @@ from brainuad.checkpoint import weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import Failures, device, model_score, write_maps
 from brainuad.errors import InputError
-from brainuad.inputs import as_input
 from brainuad.machine import ranks
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.relative import RelativeToHealthy
+from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume

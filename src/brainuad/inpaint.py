@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainuad.cli import run_cli
 from brainuad.errors import InputError
-from brainuad.recipes import changed, of_model
+from brainuad.preparation.recipes import changed, of_model
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from brainuad.methods.detector import AnomalyDetector
-    from brainuad.preparation.chain import Preparation
-    from brainuad.preparation.intensity import Normalise
+    from brainuad.preparation.normalise.intensity import Normalise
+    from brainuad.preparation.subject import Preparation
     from brainuad.types import Volume
 
 DESCRIPTION = """Replace a marked lesion by plausible healthy tissue.
@@ -168,7 +168,7 @@ def _preparation(
     """The steps and the normalisation that the model was trained with, where nothing else is said.
 
     Raises:
-        InputError: as `brainuad.recipes.changed`.
+        InputError: as `brainuad.preparation.recipes.changed`.
     """
     recipe = changed(of_model(card), overrides)
     return (

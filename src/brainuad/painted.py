@@ -18,11 +18,11 @@ from omegaconf import DictConfig
 from brainuad.checkpoint import weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
-from brainuad.inputs import as_input
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
 from brainuad.volumes.nifti import read_mask, read_volume

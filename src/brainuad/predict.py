@@ -135,7 +135,7 @@ def _predict(
     from brainuad.machine.files import write_json
     from brainuad.predicting.outputs import write_failure, write_maps, write_prediction
     from brainuad.predicting.preparing import prepare_wanted, read_wanted
-    from brainuad.recipes import of_cohort
+    from brainuad.preparation.recipes import of_cohort
 
     out: Path = arguments.out
     if source.cohort is not None:

@@ -68,11 +68,11 @@ def folder_cohort(
     Raises:
         InputError: nothing to read, a subject in two splits, or no scan could be prepared.
     """
-    from brainuad.preparation.batch import prepare_cohort
-    from brainuad.preparation.chain import Preparation
-    from brainuad.preparation.intensity import Percentile
-    from brainuad.preparation.quality import Limits
-    from brainuad.preparation.skullstrip import Extracted
+    from brainuad.preparation.cohort import prepare_cohort
+    from brainuad.preparation.normalise.intensity import Percentile
+    from brainuad.preparation.quality.measures import Limits
+    from brainuad.preparation.skullstrip.auto import Extracted
+    from brainuad.preparation.subject import Preparation
     from brainuad.settings.describe import recipe_of
 
     if source is None:
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from brainuad.preparation.batch import prepare_cohort, read_record
+    from brainuad.preparation.cohort import prepare_cohort, read_record
     from brainuad.reporting.quality import write_quality
 
     cfg = compose_preparation(arguments.overrides)

@@ -12,9 +12,9 @@ from brainuad.cohorts.find import RawScan
 from brainuad.inpainting.detail import with_mirrored_detail
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.postprocess.native import LEAST_SHARE, native_array, native_image
-from brainuad.preparation.chain import Preparation, prepare_subject
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill, with_rim
-from brainuad.preparation.intensity import Normalise
+from brainuad.preparation.normalise.intensity import Normalise
+from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.types import Space, Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.tiling import Tiling

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from brainuad.cli import run_hydra
 from brainuad.errors import PartialFailure
 from brainuad.machine.files import write_json, write_text
-from brainuad.recipes import of_cohort
+from brainuad.preparation.recipes import of_cohort
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
@@ -122,7 +122,7 @@ def _learn(
     from brainuad.cohorts.manifest import Cohort
     from brainuad.detection import device
     from brainuad.fitting import fit
-    from brainuad.inputs import as_input
+    from brainuad.preparation.tissue.maps import as_input
     from brainuad.stages import build_on
 
     out = Path(cfg.paths.output_dir)
@@ -181,10 +181,10 @@ def detect_and_score(
     from brainuad.detection import device, model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.healthy_maps import make_relative
-    from brainuad.inputs import as_input
     from brainuad.machine import ranks
     from brainuad.painted import measure
     from brainuad.predicting.suitability import training_statistics
+    from brainuad.preparation.tissue.maps import as_input
     from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)

@@ -16,7 +16,7 @@ from brainuad.checkpoint import load_model
 from brainuad.cohorts.manifest import Scan, read_cohort
 from brainuad.detection import model_score
 from brainuad.evaluate import main as evaluate_command
-from brainuad.recipes import of_cohort
+from brainuad.preparation.recipes import of_cohort
 from brainuad.report import main as report_command
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 from brainuad.settings.moved import moved

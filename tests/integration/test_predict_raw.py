@@ -12,7 +12,7 @@ from nibabel.affines import apply_affine
 from tiny import ROOT, write_tiny_model
 
 from brainuad.predict import main
-from brainuad.recipes import default
+from brainuad.preparation.recipes import default
 
 pytestmark = pytest.mark.slow
 

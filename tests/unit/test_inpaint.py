@@ -12,10 +12,10 @@ from brainuad.inpaint import _preparation, main
 from brainuad.methods.detector import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.preparation.bias import N4
-from brainuad.preparation.chain import Preparation
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill
-from brainuad.preparation.intensity import Mode, Percentile, ZScore
-from brainuad.preparation.skullstrip import Extracted
+from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
+from brainuad.preparation.skullstrip.auto import Extracted
+from brainuad.preparation.subject import Preparation
 from brainuad.scan_inpainting import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import to_native
@@ -446,7 +446,9 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
     assert _run(files, "preparation=none") == 2
     assert capsys.readouterr().err.count("\n") == 1
     tissue = Fake()
-    tissue.card["input"] = {"tissue": {"_target_": "brainuad.preparation.tissue.TissueInput"}}
+    tissue.card["input"] = {
+        "tissue": {"_target_": "brainuad.preparation.tissue.segment.TissueInput"}
+    }
     monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: tissue)
     assert _run(files) == 2
     assert "sees tissue maps" in capsys.readouterr().err

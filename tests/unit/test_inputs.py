@@ -8,11 +8,11 @@ import torch
 from tiny import AFFINE, brain
 
 from brainuad.detection import model_score, write_maps
-from brainuad.inputs import as_input
 from brainuad.methods.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
-from brainuad.preparation.tissue import TissueInput, segment_tissues
+from brainuad.preparation.tissue.maps import as_input
+from brainuad.preparation.tissue.segment import TissueInput, segment_tissues
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.tiling import SliceTiling
 

@@ -44,7 +44,7 @@ class Scan:
         transform: text file with the `(4, 4)` matrix from prepared world to native world, mm;
             None when both share their world space.
         warp: displacement field that is gone through before `transform`, its inverse beside it
-            (`brainuad.preparation.deform`); None where the registration was linear.
+            (`brainuad.preparation.register.demons`); None where the registration was linear.
     """
 
     subject: str

@@ -54,7 +54,7 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     Args:
         record: what was done to it.
         folder: its paths are relative to this one.
-        recipe: see `brainuad.recipes`.
+        recipe: see `brainuad.preparation.recipes`.
 
     Raises:
         InputError: its intensities cannot be normalised.

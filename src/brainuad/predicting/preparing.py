@@ -12,9 +12,9 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.predicting.prepared import PreparedScan, from_cohort, from_record
 from brainuad.predicting.scans import Wanted
-from brainuad.preparation.batch import Task, file_stamp, run_tasks, sizes
-from brainuad.preparation.chain import Preparation
-from brainuad.preparation.levels import record_path
+from brainuad.preparation.cohort import Task, file_stamp, run_tasks, sizes
+from brainuad.preparation.normalise.cohort import record_path
+from brainuad.preparation.subject import Preparation
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
 """Each scan as the model sees it, or the reason why that cannot be."""
@@ -30,7 +30,7 @@ def prepare_wanted(
     Args:
         todo: of raw scans, all of one sequence.
         steps: of `recipe`.
-        recipe: see `brainuad.recipes`.
+        recipe: see `brainuad.preparation.recipes`.
         work: folder for what is made on the way.
         jobs: processes.
     """

@@ -20,7 +20,7 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.batch import read_record
+from brainuad.preparation.cohort import read_record
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.template import load_template
@@ -104,7 +104,8 @@ def training_statistics(
         sequence: of the model.
         maps: folder with the raw maps of the validation subjects.
         postprocess: of the model.
-        recipe: of the cohort's preparation, see `brainuad.recipes`; None where it is not known.
+        recipe: of the cohort's preparation, see `brainuad.preparation.recipes`; None where it is
+            not known.
 
     Returns:
         `percentiles` and `quantiles`: of the prepared brains' intensities, the mean over subjects;

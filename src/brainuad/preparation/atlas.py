@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from brainuad.preparation.brain import extracted_brain_mask
+from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.orient import to_ras

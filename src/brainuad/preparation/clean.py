@@ -8,9 +8,9 @@ import numpy as np
 
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
-from brainuad.preparation import quality
 from brainuad.preparation.bias import N4
-from brainuad.preparation.skullstrip import Auto, Given, SkullStrip
+from brainuad.preparation.quality import measures
+from brainuad.preparation.skullstrip.auto import Auto, Given, SkullStrip
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_label, read_mask, write_volume
 from brainuad.volumes.orient import to_ras, turned_back, upright
@@ -99,7 +99,7 @@ def clean(
             "field_range": [float(v) for v in np.percentile(field.array[mask], [1, 99])],
             "seconds": round(done - stripped, 1),
         },
-        "quality": quality.measure(volume, corrected.array, mask),
+        "quality": measures.measure(volume, corrected.array, mask),
     }
     inside = np.where(mask, np.maximum(corrected.array, 0), 0).astype(np.float32)
     return Cleaned(scan, Volume(inside, volume.affine), mask, lesion, record)

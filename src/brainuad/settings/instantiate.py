@@ -20,7 +20,7 @@ MODEL_PACKAGES = (
     "brainuad.methods.",
     "brainuad.networks.",
     "brainuad.postprocess.",
-    "brainuad.preparation.tissue",
+    "brainuad.preparation.tissue.segment",
     "brainuad.synthetic.lesions.",
     "brainuad.volumes.tiling",
     "torch.optim.",

@@ -467,7 +467,7 @@ def test_unsuitable_scans_are_flagged_and_done(run, tmp_path):
 
 
 def test_recipes_become_the_steps_again():
-    from brainuad.recipes import default
+    from brainuad.preparation.recipes import default
     from brainuad.settings.instantiate import PREPARATION, instantiate
 
     recipe = default(2.0)

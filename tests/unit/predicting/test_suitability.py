@@ -11,7 +11,7 @@ from brainuad.predicting.suitability import (
     training_statistics,
     unsuitable,
 )
-from brainuad.recipes import default
+from brainuad.preparation.recipes import default
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.phantom import tiny_subject
 from brainuad.types import Volume

@@ -20,13 +20,13 @@ from brainuad.cohorts.manifest import read_cohort
 from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
-from brainuad.preparation.batch import prepare_cohort
 from brainuad.preparation.bias import N4
-from brainuad.preparation.chain import Preparation, prepare_subject
-from brainuad.preparation.intensity import Nyul, Percentile
-from brainuad.preparation.quality import Limits, measure
-from brainuad.preparation.register import Register
-from brainuad.preparation.skullstrip import Extracted
+from brainuad.preparation.cohort import prepare_cohort
+from brainuad.preparation.normalise.intensity import Nyul, Percentile
+from brainuad.preparation.quality.measures import Limits, measure
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.auto import Extracted
+from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.prepare import main
 from brainuad.types import Volume
 from brainuad.volumes.native_space import to_native

@@ -15,10 +15,10 @@ from brainuad.evaluation.scoring import score_volume
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.atlas import load_brain_atlas
-from brainuad.preparation.chain import Preparation, prepare_subject
-from brainuad.preparation.deform import Deform, Warp, invert, write_warp
-from brainuad.preparation.register import Register
-from brainuad.preparation.skullstrip import Extracted
+from brainuad.preparation.register.demons import Deform, Warp, invert, write_warp
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.auto import Extracted
+from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.itk import FLIP
 from brainuad.volumes.native_space import native_points, prepared_points, to_native

@@ -8,11 +8,11 @@ from test_steps import atlas_at, head_of, turned
 
 from brainuad.cohorts.find import RawScan
 from brainuad.preparation.atlas import load_brain_atlas
-from brainuad.preparation.chain import Preparation, prepare_subject
-from brainuad.preparation.mirror import compare_with_mirror, lopsided, mirror_grid
-from brainuad.preparation.quality import Limits
-from brainuad.preparation.register import Register
-from brainuad.preparation.skullstrip import TemplateBrain
+from brainuad.preparation.quality.left_right import compare_with_mirror, lopsided, mirror_grid
+from brainuad.preparation.quality.measures import Limits
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.auto import TemplateBrain
+from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.orient import to_ras, turn_of, turned_back, upright

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainuad.preparation.intensity import Equalise, Mode, Nyul, Percentile, ZScore
+from brainuad.preparation.normalise.intensity import Equalise, Mode, Nyul, Percentile, ZScore
 
 RNG = np.random.default_rng(0)
 MASK = np.zeros((12, 12, 12), bool)

@@ -7,8 +7,8 @@ from scipy import ndimage
 from tiny import brain
 
 from brainuad.errors import InputError
-from brainuad.preparation.brain import extracted_brain_mask
-from brainuad.preparation.intensity import percentile_normalise
+from brainuad.preparation.normalise.intensity import percentile_normalise
+from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.types import Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.orient import to_ras

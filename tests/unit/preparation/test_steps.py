@@ -19,14 +19,8 @@ from brainuad.errors import InputError
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import clean
-from brainuad.preparation.register import Register
-from brainuad.preparation.skullstrip import (
-    Auto,
-    Extracted,
-    Given,
-    TemplateBrain,
-    is_stripped,
-)
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.auto import Auto, Extracted, Given, TemplateBrain, is_stripped
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 from brainuad.volumes.itk import from_sitk, matrix_of, to_sitk, transform_of

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brainuad.preparation.hmrf import (
+from brainuad.preparation.tissue.hmrf import (
     Classes,
     expectation,
     log_likelihood,
     maximisation,
     neighbour_sum,
 )
-from brainuad.preparation.tissue import BACKENDS, TissueInput, segment_tissues
+from brainuad.preparation.tissue.segment import BACKENDS, TissueInput, segment_tissues
 
 SPACING = (2.0, 2.0, 2.0)
 MEANS = np.array([0.3, 0.6, 0.9])

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_module
 from test_steps import atlas_at, landmark_error, turned
 
 from brainuad.cohorts.find import RawScan
-from brainuad.preparation.chain import prepare_subject
-from brainuad.preparation.register import Register
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Volume
 from brainuad.volumes.native_space import to_native

@@ -15,7 +15,7 @@ from rich.progress import track
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
-from brainuad.preparation.tissue import TissueInput
+from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 Failures = list[tuple[str, str]]

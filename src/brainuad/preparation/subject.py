@@ -19,13 +19,13 @@ from scipy import ndimage
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
-from brainuad.preparation import quality
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import Cleaned, clean
-from brainuad.preparation.deform import Deform, write_warp
-from brainuad.preparation.register import Register
-from brainuad.preparation.skullstrip import SkullStrip
+from brainuad.preparation.quality import measures
+from brainuad.preparation.register.demons import Deform, write_warp
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.auto import SkullStrip
 from brainuad.types import Volume
 from brainuad.volumes.native_space import world_matrix
 from brainuad.volumes.nifti import write_volume
@@ -291,7 +291,7 @@ def _write(
         write_volume(out / f"masks/{name}_lesion.nii.gz", found, grid.affine, np.uint8)
     rows = "\n".join(" ".join(repr(float(v)) for v in row) for row in to_scan)
     write_text(out / f"transforms/{name}.txt", rows + "\n")
-    item.record["quality"] |= quality.measure_prepared(image, mask, atlas, grid)
+    item.record["quality"] |= measures.measure_prepared(image, mask, atlas, grid)
     return {
         **paths,
         "subject": item.scan.subject,

@@ -22,11 +22,11 @@ from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.errors import InputError
 from brainuad.machine.files import remove_leftovers, write_json, write_text
-from brainuad.preparation.chain import Preparation, prepare_subject, reference_of
-from brainuad.preparation.intensity import Normalise
-from brainuad.preparation.levels import fitted, record_path, write_normalised
-from brainuad.preparation.mirror import compare_with_mirror
-from brainuad.preparation.quality import Limits
+from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
+from brainuad.preparation.normalise.intensity import Normalise
+from brainuad.preparation.quality.left_right import compare_with_mirror
+from brainuad.preparation.quality.measures import Limits
+from brainuad.preparation.subject import Preparation, prepare_subject, reference_of
 from brainuad.settings.describe import recipe_of
 
 Failures = list[tuple[str, str]]

@@ -11,9 +11,9 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from brainuad.preparation.brain import extracted_brain_mask
-from brainuad.preparation.learned import Deepbet, HdBet, is_installed
-from brainuad.preparation.register import Register
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
+from brainuad.preparation.skullstrip.hdbet import Deepbet, HdBet, is_installed
 from brainuad.types import Volume
 from brainuad.volumes.resample import resample_like
 

@@ -2,7 +2,7 @@
 
 The input of StRegA (Chatterjee et al. 2022, Computers in Biology and Medicine 149) in place of
 intensities. It took FAST (Zhang, Brady and Smith 2001, IEEE TMI 20(1)); this is the same model,
-fitted by `brainuad.preparation.hmrf`, whose docstrings name the differences.
+fitted by `brainuad.preparation.tissue.hmrf`, whose docstrings name the differences.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 
-from brainuad.preparation.hmrf import (
+from brainuad.preparation.tissue.hmrf import (
     Classes,
     SmoothField,
     expectation,

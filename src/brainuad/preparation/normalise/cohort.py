@@ -11,7 +11,7 @@ from rich.progress import track
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
-from brainuad.preparation.intensity import Normalise, Nyul
+from brainuad.preparation.normalise.intensity import Normalise, Nyul
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 Failures = list[tuple[str, str]]

@@ -1,0 +1,1 @@
+"""Intensity normalisation: of one scan, and fitted on a cohort."""

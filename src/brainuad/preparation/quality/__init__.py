@@ -1,0 +1,1 @@
+"""Quality measures: of one scan, and left against right over a cohort."""

@@ -1,0 +1,1 @@
+"""Registration: linear, and by demons."""

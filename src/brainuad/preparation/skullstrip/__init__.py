@@ -1,0 +1,1 @@
+"""Skull stripping: one file per back end, each `(volume) -> brain_mask`."""

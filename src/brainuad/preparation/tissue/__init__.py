@@ -1,0 +1,1 @@
+"""Tissue maps, and scans that are replaced by theirs."""
