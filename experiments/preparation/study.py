@@ -28,7 +28,7 @@ from brainuad.cohorts.find import RawScan
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.hdbet import Deepbet
+from brainuad.preparation.skullstrip.deepbet import Deepbet
 from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate

@@ -71,7 +71,7 @@ def folder_cohort(
     from brainuad.preparation.cohort import prepare_cohort
     from brainuad.preparation.normalise.intensity import Percentile
     from brainuad.preparation.quality.measures import Limits
-    from brainuad.preparation.skullstrip.auto import Extracted
+    from brainuad.preparation.skullstrip.extracted import Extracted
     from brainuad.preparation.subject import Preparation
     from brainuad.settings.describe import recipe_of
 

@@ -14,7 +14,7 @@ from brainuad.methods.intensity import IntensityDetector
 from brainuad.preparation.bias import N4
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
-from brainuad.preparation.skullstrip.auto import Extracted
+from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.subject import Preparation
 from brainuad.scan_inpainting import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.types import Space, Volume

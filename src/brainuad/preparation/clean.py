@@ -10,7 +10,9 @@ from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.preparation.bias import N4
 from brainuad.preparation.quality import measures
-from brainuad.preparation.skullstrip.auto import Auto, Given, SkullStrip
+from brainuad.preparation.skullstrip.auto import Auto
+from brainuad.preparation.skullstrip.contract import SkullStrip
+from brainuad.preparation.skullstrip.given import Given
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_label, read_mask, write_volume
 from brainuad.volumes.orient import to_ras, turned_back, upright

@@ -25,7 +25,7 @@ from brainuad.preparation.clean import Cleaned, clean
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
 from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.auto import SkullStrip
+from brainuad.preparation.skullstrip.contract import SkullStrip
 from brainuad.types import Volume
 from brainuad.volumes.native_space import world_matrix
 from brainuad.volumes.nifti import write_volume

