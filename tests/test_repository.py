@@ -29,6 +29,8 @@ FLOOR = {
     "postprocess": 3,
     "diffusion": 1,
     "synthetic": 4,
+    "preparation": 4,
+    "evaluation": 4,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

@@ -25,7 +25,7 @@ from brainuad.postprocess.erode import ErodeBrainMask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.smooth import Median
 from brainuad.postprocess.threshold import HealthyThreshold
-from brainuad.prepare import folder_cohort
+from brainuad.preparation.from_folder import folder_cohort
 from brainuad.reporting.tables import COMPANIONS, SHOWN, summary_rows, to_markdown
 from brainuad.volumes.tiling import VolumeTiling
 

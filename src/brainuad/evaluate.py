@@ -35,7 +35,7 @@ def evaluate(cfg: DictConfig) -> None:
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
     from brainuad.machine import provenance
-    from brainuad.prepare import cohort_failures
+    from brainuad.preparation.from_folder import cohort_failures
     from brainuad.reporting.tables import summary_table
 
     folder = Path(cfg.maps)

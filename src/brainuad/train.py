@@ -184,8 +184,8 @@ def detect_and_score(
     from brainuad.machine import ranks
     from brainuad.painted import measure
     from brainuad.predicting.suitability import training_statistics
+    from brainuad.preparation.from_folder import cohort_failures
     from brainuad.preparation.tissue.maps import as_input
-    from brainuad.prepare import cohort_failures
 
     failures = cohort_failures(cohort)
     first = ranks.rank() == 0

@@ -11,7 +11,8 @@ from brainuad.cohorts.find import find_scans
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
-from brainuad.prepare import folder_cohort, main
+from brainuad.preparation.from_folder import folder_cohort
+from brainuad.prepare import main
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 

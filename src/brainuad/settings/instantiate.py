@@ -36,7 +36,8 @@ RUN_PACKAGES = (
     "brainuad.data.",
     "brainuad.evaluation.slices",
     "brainuad.preemption",
-    "brainuad.prepare",
+    "brainuad.synthetic.phantom.",
+    "brainuad.preparation.from_folder",
     "brainuad.tracking",
     "lightning.pytorch.",
 )

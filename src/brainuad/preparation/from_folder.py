@@ -1,0 +1,115 @@
+"""A cohort from a folder: a prepared one as it is, or brain-extracted scans prepared now."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
+from brainuad.cohorts.sources import find_raw
+from brainuad.cohorts.splits import assign_splits
+from brainuad.errors import InputError
+from brainuad.machine.files import lock
+from brainuad.machine.fingerprint import short_hash
+from brainuad.settings.moved import as_before, retargeted
+
+PERCENTILES = (1.0, 99.9)
+"""Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
+
+
+HELD_OUT = 0.15
+"""Share of the healthy subjects in `val`, and as much in `test`."""
+
+
+def folder_cohort(
+    source: Path | None,
+    cache_dir: Path,
+    sequence: str,
+    spacing_mm: float = 2.0,
+    low_percentile: float = PERCENTILES[0],
+    high_percentile: float = PERCENTILES[1],
+    val_fraction: float = HELD_OUT,
+    test_fraction: float = HELD_OUT,
+    seed: int = 0,
+    limit: int | None = None,
+) -> Cohort:
+    """A cohort folder as it is, or one made from a plain folder or CSV of brain-extracted scans.
+
+    Args:
+        source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_scans`.
+        cache_dir: where prepared cohorts are kept; found again by the source's content.
+        sequence: what a scan is whose name or row does not tell.
+        spacing_mm: edge length of the prepared voxels in mm.
+        low_percentile: of the brain's intensity, becomes 0.
+        high_percentile: becomes 1.
+        val_fraction: share of the healthy subjects.
+        test_fraction: share of the healthy subjects.
+        seed: of the splits.
+        limit: at most so many subjects a split, healthy and not; None for all.
+
+    Raises:
+        InputError: nothing to read, a subject in two splits, or no scan could be prepared.
+    """
+    from brainuad.preparation.cohort import prepare_cohort
+    from brainuad.preparation.normalise.intensity import Percentile
+    from brainuad.preparation.quality.measures import Limits
+    from brainuad.preparation.skullstrip.extracted import Extracted
+    from brainuad.preparation.subject import Preparation
+    from brainuad.settings.describe import recipe_of
+
+    if source is None:
+        raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
+    source = Path(source)
+    if (source / MANIFEST).is_file():
+        cohort = read_cohort(source)
+        return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
+    raw = find_raw(source, sequence)
+    raw = assign_splits(raw, seed, val_fraction, test_fraction)
+    check_scans([_planned(scan) for scan in raw], source)
+    raw = _limited(raw, limit)
+    steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
+    normalise = Percentile(low_percentile, high_percentile)
+    rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
+    key = short_hash([rows, retargeted(recipe_of((steps, normalise)), as_before)])
+    out = Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
+    with lock(out):
+        if (out / MANIFEST).is_file():
+            return read_cohort(out)
+        return prepare_cohort(raw, steps, normalise, Limits(), out, source)
+
+
+def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:
+    """Subjects that could not be prepared, with the reason."""
+    return [(subject, reason) for subject, reason in cohort.info.get("failures", [])]
+
+
+def _planned(scan: RawScan) -> Scan:
+    return Scan(
+        subject=scan.subject,
+        sequence=scan.sequence,
+        image=scan.image,
+        brain_mask=scan.image,
+        healthy=scan.healthy,
+        split=scan.split,
+    )
+
+
+def _limited(scans: Sequence[Any], limit: int | None) -> list[Any]:
+    if limit is None:
+        return list(scans)
+    seen: dict[tuple[str, bool, str], set[str]] = defaultdict(set)
+    kept = []
+    for scan in scans:
+        group = seen[scan.split, scan.healthy, scan.pathology]
+        if scan.subject in group or len(group) < limit:
+            group.add(scan.subject)
+            kept.append(scan)
+    return kept
+
+
+def _stamps(scan: RawScan) -> list[str]:
+    paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
+    stats = [path.stat() for path in paths if path.is_file()]
+    return [f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats]
