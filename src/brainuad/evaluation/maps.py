@@ -16,7 +16,7 @@ import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.evaluation import trust
+from brainuad.evaluation import trust_checks
 from brainuad.evaluation.results import COLUMNS, POOLED, Evaluation, summarise_scores
 from brainuad.evaluation.scoring import (
     NAN,
@@ -49,7 +49,9 @@ class _Method:
     thresholds: dict[str, float]
     healthy: list[np.ndarray]
     subjects: list[ScoredSubject] = field(default_factory=list)
-    false_positives: trust.FalsePositives = field(default_factory=trust.FalsePositives)
+    false_positives: trust_checks.FalsePositives = field(
+        default_factory=trust_checks.FalsePositives
+    )
 
 
 def evaluate_maps(
@@ -174,7 +176,7 @@ def _score_scan(
         if traces.false_positives is not None:
             methods[name].false_positives.add(traces.false_positives)
         if control and name != CONTROL:
-            rho = trust.explained(traces.sample, control[1].sample)
+            rho = trust_checks.explained(traces.sample, control[1].sample)
             subject.rows.append(Row("none", NAN, "intensity_rho", rho))
             if not scan.healthy:
                 gain = _value(subject, "auprc") - _value(control[0], "auprc")

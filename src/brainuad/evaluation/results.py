@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainuad.evaluation import trust
+from brainuad.evaluation import trust_checks
 from brainuad.evaluation.scoring import NO_LESION
 from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.metrics.statistics import summarise
@@ -104,7 +104,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, An
     write_text(out / "lesions.csv", evaluation.lesions.to_csv(index=False, lineterminator="\n"))
     for method, share in evaluation.false_positives.items():
         path = out / "false_positives" / f"{method}.nii.gz"
-        write_volume(path, share, trust.load_atlas().affine)
+        write_volume(path, share, trust_checks.load_atlas().affine)
     with atomic_path(out / "curves.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **evaluation.curves)
     write_json(

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.evaluation import trust
+from brainuad.evaluation import trust_checks
 from brainuad.metrics import voxel
 from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute
 from brainuad.postprocess.native import native_map
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     Attributes:
         threshold: name of the threshold variant, `none` where there is none.
         threshold_value: a voxel is positive above it; NaN where there is none.
-        metric: name, `brainuad.metrics.registry` or `brainuad.evaluation.trust`.
+        metric: name, `brainuad.metrics.registry` or `brainuad.evaluation.trust_checks`.
         value: NaN where undefined.
     """
 
@@ -72,7 +72,7 @@ class ScoredSubject:
             without a lesion.
         group: pathology, `NO_LESION`, or empty when healthy.
         rows: its scores.
-        lesions: a row a true lesion at the headline threshold, see `trust.lesion_rows`.
+        lesions: a row a true lesion at the headline threshold, see `trust_checks.lesion_rows`.
     """
 
     scan: Scan
@@ -117,7 +117,7 @@ def score_volume(scan: Scan, maps: Path, postprocess: Postprocess, space: str) -
     if not brain_mask.any():
         raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
     score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
-    box = trust.world_box(brain_mask, raw.affine)
+    box = trust_checks.world_box(brain_mask, raw.affine)
     if space == "prepared" or scan.native_image is None:
         to_prepared_voxel = partial(apply_affine, np.linalg.inv(raw.affine))
         return ScoreVolume(Volume(score, raw.affine), brain_mask, box, to_prepared_voxel)
@@ -180,9 +180,9 @@ def score_subject(
         rows += [Row(name, value, *pair) for pair in found.items()]
         if index == 0:
             headline = mask
-            false_positives = trust.on_atlas(mask & ~truth, box, to_voxel)
+            false_positives = trust_checks.on_atlas(mask & ~truth, box, to_voxel)
             if false_positives is not None:
-                rates = trust.region_rates(false_positives)
+                rates = trust_checks.region_rates(false_positives)
                 rows += [Row(name, value, *pair) for pair in rates.items()]
     if scan.healthy:
         rows += [Row("none", NAN, *pair) for pair in _reconstruction_scores(scan, maps)]
@@ -193,10 +193,10 @@ def score_subject(
     if truth.any() and variants:
         image = read_volume(scan.native_image if native and scan.native_image else scan.image).array
         about = (truth, image, brain_mask, score.spacing_mm)
-        subject.lesions = trust.lesion_rows(headline, *about)
+        subject.lesions = trust_checks.lesion_rows(headline, *about)
         if scan.contrast is None:
-            subject.contrast = trust.contrast(image, truth, brain_mask & ~truth)
-    return subject, Traces(trust.thin(case.inside[0]), false_positives)
+            subject.contrast = trust_checks.contrast(image, truth, brain_mask & ~truth)
+    return subject, Traces(trust_checks.thin(case.inside[0]), false_positives)
 
 
 def add_oracle(subjects: list[ScoredSubject]) -> None:

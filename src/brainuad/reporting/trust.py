@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from brainuad.evaluation.results import ISO_CONTRAST
-from brainuad.evaluation.trust import REGIONS
+from brainuad.evaluation.trust_checks import REGIONS
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting import html as page
 from brainuad.reporting import plots

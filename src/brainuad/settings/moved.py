@@ -40,6 +40,7 @@ MOVED = {
     "data.tiling": "volumes.tiling",
     "diffusion.noise": "synthetic.noise.diffusion",
     "diffusion.simplex": "synthetic.noise.simplex",
+    "evaluation.trust": "evaluation.trust_checks",
     "files": "machine.files",
     "files.hash_weights": "machine.fingerprint.hash_weights",
     "inpainting.holes": "synthetic.masks.random",

@@ -6,17 +6,17 @@ from nibabel.affines import apply_affine
 from test_maps import PLAIN, values, write_maps
 from tiny import brain, lesion, write_tiny_cohort
 
-from brainuad.evaluation import trust
+from brainuad.evaluation import trust_checks
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.volumes.nifti import read_volume
 
 
 def test_the_atlas_has_every_region_where_it_belongs():
-    atlas = trust.load_atlas()
+    atlas = trust_checks.load_atlas()
     assert not atlas.regions[~atlas.brain].any()
-    volumes = np.bincount(atlas.regions.ravel())[1:] * trust.SPACING_MM**3 / 1000
-    sizes = dict(zip(trust.REGIONS, volumes, strict=True))
+    volumes = np.bincount(atlas.regions.ravel())[1:] * trust_checks.SPACING_MM**3 / 1000
+    sizes = dict(zip(trust_checks.REGIONS, volumes, strict=True))
     # ml, of an average adult.
     assert 5 < sizes["ventricles"] < 60
     assert 20 < sizes["deep_grey"] < 300  # The insula and other deep cortex count too.
@@ -24,19 +24,21 @@ def test_the_atlas_has_every_region_where_it_belongs():
     assert sizes["cortex"] > 300
     for point, name in (((-24, -18, 34), "white"), ((12, 10, 10), "deep_grey")):
         index = np.rint(np.linalg.inv(atlas.affine) @ [*point, 1])[:3].astype(int)
-        assert atlas.regions[tuple(index)] == trust.REGIONS.index(name) + 1
+        assert atlas.regions[tuple(index)] == trust_checks.REGIONS.index(name) + 1
 
 
 def test_the_identity_for_a_scan_on_the_atlas():
-    atlas = trust.load_atlas()
+    atlas = trust_checks.load_atlas()
     mask = atlas.brain & (np.indices(atlas.brain.shape)[0] < 40)
-    found = trust.on_atlas(mask, atlas.box, partial(apply_affine, np.linalg.inv(atlas.affine)))
+    found = trust_checks.on_atlas(
+        mask, atlas.box, partial(apply_affine, np.linalg.inv(atlas.affine))
+    )
     assert np.array_equal(found, mask)
 
 
 @pytest.mark.parametrize("flip", [1, -1])
 def test_a_larger_head_in_another_orientation_comes_to_lie_on_the_atlas(flip):
-    atlas = trust.load_atlas()
+    atlas = trust_checks.load_atlas()
     # The same brain, 1.2 times as large and moved, stored in the other direction along x.
     scale = np.diag([1.2, 1.2, 1.2, 1.0])
     scale[:3, 3] = [10, -20, 5]
@@ -47,34 +49,35 @@ def test_a_larger_head_in_another_orientation_comes_to_lie_on_the_atlas(flip):
     if flip < 0:
         stored[:3, 3] = (world @ [atlas.brain.shape[0] - 1, 0, 0, 1])[:3]
         array = right[::-1]
-    box = trust.world_box(atlas.brain, world)
-    found = trust.on_atlas(array, box, partial(apply_affine, np.linalg.inv(stored)))
+    box = trust_checks.world_box(atlas.brain, world)
+    found = trust_checks.on_atlas(array, box, partial(apply_affine, np.linalg.inv(stored)))
     assert np.array_equal(found, right)
 
 
 def test_a_slab_is_no_whole_brain():
-    atlas = trust.load_atlas()
+    atlas = trust_checks.load_atlas()
     box = atlas.box.copy()
     box[1, 2] = box[0, 2] + 10
     assert (
-        trust.on_atlas(atlas.brain, box, partial(apply_affine, np.linalg.inv(atlas.affine))) is None
+        trust_checks.on_atlas(atlas.brain, box, partial(apply_affine, np.linalg.inv(atlas.affine)))
+        is None
     )
 
 
 def test_region_rates_by_hand():
-    atlas = trust.load_atlas()
-    rates = trust.region_rates(atlas.regions == trust.REGIONS.index("ventricles") + 1)
+    atlas = trust_checks.load_atlas()
+    rates = trust_checks.region_rates(atlas.regions == trust_checks.REGIONS.index("ventricles") + 1)
     assert rates.pop("fp_ventricles") == 1
     assert set(rates.values()) == {0}
-    white = np.argwhere(atlas.regions == trust.REGIONS.index("white") + 1)
+    white = np.argwhere(atlas.regions == trust_checks.REGIONS.index("white") + 1)
     half = np.zeros(atlas.brain.shape, bool)
     half[tuple(white[: len(white) // 2].T)] = True
-    assert trust.region_rates(half)["fp_white"] == pytest.approx(0.5, abs=1e-4)
+    assert trust_checks.region_rates(half)["fp_white"] == pytest.approx(0.5, abs=1e-4)
 
 
 def test_false_positives_are_averaged_over_subjects():
-    total = trust.FalsePositives()
-    one = np.zeros(trust.load_atlas().brain.shape, bool)
+    total = trust_checks.FalsePositives()
+    one = np.zeros(trust_checks.load_atlas().brain.shape, bool)
     one[40, 50, 40] = True
     total.add(one)
     total.add(np.zeros_like(one))
@@ -91,15 +94,15 @@ def test_lesion_rows_by_hand():
     brain_mask = np.ones_like(truth)
     image = np.random.default_rng(0).normal(5, 2, truth.shape)
     image[1:3, 1:3, 1:3] = 9
-    found = trust.lesion_rows(segmentation, truth, image, brain_mask, (1.0, 2.0, 5.0))
+    found = trust_checks.lesion_rows(segmentation, truth, image, brain_mask, (1.0, 2.0, 5.0))
     assert [row["volume_ml"] for row in found] == pytest.approx([0.08, 0.04])
     assert [row["covered"] for row in found] == [1, 0]
     assert [row["found"] for row in found] == [1, 0]
     rest = image[~truth]
     assert found[0]["contrast"] == pytest.approx((9 - rest.mean()) / rest.std())
-    whole = trust.contrast(image, truth, ~truth)
+    whole = trust_checks.contrast(image, truth, ~truth)
     assert whole == pytest.approx((image[truth].mean() - rest.mean()) / rest.std())
-    assert np.isnan(trust.contrast(np.ones_like(image), truth, ~truth))
+    assert np.isnan(trust_checks.contrast(np.ones_like(image), truth, ~truth))
 
 
 def test_a_method_that_is_brightness_is_exposed(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny import write_tiny_cohort
 
-from brainuad.evaluation import trust as checks
+from brainuad.evaluation import trust_checks
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.postprocess.pipeline import Postprocess
@@ -96,9 +96,9 @@ def test_healthy_subjects_that_trip_the_threshold_are_named(cohort, tmp_path):
 
 
 def test_the_false_positive_picture_shows_what_is_there():
-    shape = checks.load_atlas().brain.shape
+    shape = trust_checks.load_atlas().brain.shape
     nothing, spot = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    z = round((8 - checks.load_atlas().affine[2, 3]) / 2)
+    z = round((8 - trust_checks.load_atlas().affine[2, 3]) / 2)
     spot[40:56, 50:66, z] = 1
     first, second = (draw_false_positives({"own": array}) for array in (nothing, spot))
     assert first.width == second.width > 900
