@@ -32,7 +32,6 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainuad.data.latents import Latents
 from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES, brain_share
 from brainuad.machine.memory import keep_memory
@@ -40,6 +39,7 @@ from brainuad.methods.madad import MADAD
 from brainuad.networks.masked_unet import GroupNorm, attention
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
+from brainuad.tiles.latents import Latents
 from brainuad.volumes.template import load_template
 from brainuad.volumes.tiling import SliceTiling
 

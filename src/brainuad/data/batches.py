@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from brainuad.data.slices import Key
 from brainuad.errors import InputError
+from brainuad.tiles.cache import Key
 
 
 class EpochBatches(Sampler[list[Key]]):

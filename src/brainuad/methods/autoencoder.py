@@ -28,7 +28,6 @@ from torch.distributions import Normal, kl_divergence
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.slices import brain_tiles
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
 from brainuad.methods.adversarial import judge
@@ -39,6 +38,7 @@ from brainuad.methods.detector import (
 )
 from brainuad.methods.residuals import Residual
 from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scale
+from brainuad.tiles.cache import brain_tiles
 from brainuad.types import Batch
 from brainuad.volumes.tiling import Tiling
 

@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.slices import TileDataset
 from brainuad.machine import ranks
 from brainuad.methods.relative import RelativeToHealthy
 from brainuad.methods.residuals import Features, Residual, bind
+from brainuad.tiles.cache import TileDataset
 from brainuad.types import Batch, Detection
 from brainuad.volumes.tiling import Tiling
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.slices import brain_tiles
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.tiles.cache import brain_tiles
 from brainuad.volumes.tiling import Tiling
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.slices import brain_tiles
 from brainuad.machine.files import atomic_path, write_json
 from brainuad.networks.context_vae import gaussian_kl
 from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes
+from brainuad.tiles.cache import brain_tiles
 from brainuad.volumes.tiling import Tiling
 
 if TYPE_CHECKING:

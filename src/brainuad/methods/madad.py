@@ -28,8 +28,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from brainuad.data.latents import Latents, build_latents
-from brainuad.data.slices import TileDataset
 from brainuad.diffusion.masks import (
     PROBABILITIES,
     SIZES,
@@ -49,6 +47,8 @@ from brainuad.methods.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
 from brainuad.synthetic.noise.diffusion import GaussianNoise, Moments, Noise
+from brainuad.tiles.cache import TileDataset
+from brainuad.tiles.latents import Latents, build_latents
 from brainuad.types import Batch, Detection
 
 

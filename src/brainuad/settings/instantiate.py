@@ -33,6 +33,7 @@ MODEL_PACKAGES = (
 RUN_PACKAGES = (
     *MODEL_PACKAGES,
     "brainuad.callbacks",
+    "brainuad.tiles.augment",
     "brainuad.data.",
     "brainuad.evaluation.slices",
     "brainuad.preemption",

@@ -10,11 +10,13 @@ from typing import Any
 ROOT = "brainuad."
 
 MOVED = {
+    "data.augment": "tiles.augment",
     "data.coarse_noise": "synthetic.noise.coarse",
     "data.coarse_noise.between": "synthetic.grids.between",
     "data.folder": "cohorts.find",
     "data.folder.assign_splits": "cohorts.splits.assign_splits",
     "data.folds": "cohorts.folds",
+    "data.latents": "tiles.latents",
     "data.lesions": "synthetic.lesions",
     "data.lesions.contract": "synthetic.lesions.contract",
     "data.lesions.contract.kth_smallest": "synthetic.grids.kth_smallest",
@@ -34,6 +36,7 @@ MOVED = {
     "data.phantom.fields": "synthetic.phantom.fields",
     "data.phantom.pathology": "synthetic.phantom.pathology",
     "data.phantom.subject": "synthetic.phantom.subject",
+    "data.slices": "tiles.cache",
     "data.slices.load_scan": "cohorts.load.load_scan",
     "data.sources": "cohorts.sources",
     "data.template": "volumes.template",

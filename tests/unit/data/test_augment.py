@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from brainuad.data.augment import Augment
+from brainuad.tiles.augment import Augment
 
 NEUTRAL = {
     "angle": 0.0,

@@ -8,14 +8,14 @@ import torch
 from lightning.pytorch import Trainer
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 
-from brainuad.data.augment import Augment
 from brainuad.data.datamodule import HealthyDataModule
-from brainuad.data.latents import Latents, build_latents
-from brainuad.data.slices import TileDataset, build_cache
 from brainuad.methods.madad import MADAD
 from brainuad.methods.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
+from brainuad.tiles.augment import Augment
+from brainuad.tiles.cache import TileDataset, build_cache
+from brainuad.tiles.latents import Latents, build_latents
 from brainuad.volumes.tiling import SliceTiling
 
 TILING = SliceTiling("axial", (24, 32))

@@ -13,11 +13,11 @@ from skimage.metrics import structural_similarity
 from torch import nn
 from torch.utils.data import DataLoader
 
-from brainuad.data.slices import brain_tiles
 from brainuad.errors import InputError
 from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality
 from brainuad.methods.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
+from brainuad.tiles.cache import brain_tiles
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling
 

@@ -198,7 +198,7 @@ def test_healthy_scans_set_the_threshold(tmp_path):
     record = json.loads((tmp_path / "autopaint.json").read_text())
     assert record["candidate_threshold"] == detector.candidate_threshold.item()
     scores = []
-    from brainuad.data.slices import brain_tiles
+    from brainuad.tiles.cache import brain_tiles
 
     for tiles, masks in brain_tiles(scans, tiling):
         scores.append((tiles - 0.5).abs()[masks])

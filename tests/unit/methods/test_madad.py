@@ -7,7 +7,6 @@ from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import nn
 from torch.nn import functional
 
-from brainuad.data.latents import Latents
 from brainuad.diffusion.process import restore
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods.madad import MADAD
@@ -15,6 +14,7 @@ from brainuad.methods.prototypes import HealthyPrototypes
 from brainuad.methods.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
+from brainuad.tiles.latents import Latents
 from brainuad.types import Batch
 
 ALPHA_BAR = cosine_alpha_bar(10)

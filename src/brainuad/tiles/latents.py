@@ -12,8 +12,8 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from brainuad.data.slices import Key, TileDataset
 from brainuad.machine import files
+from brainuad.tiles.cache import Key, TileDataset
 
 BATCH = 64
 

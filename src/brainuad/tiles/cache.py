@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
-from brainuad.data.augment import Augment
 from brainuad.errors import InputError
 from brainuad.machine import files
+from brainuad.tiles.augment import Augment
 from brainuad.types import Batch
 from brainuad.volumes.tiling import Tiling
 

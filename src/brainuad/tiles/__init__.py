@@ -1,0 +1,1 @@
+"""What training reads: cached tiles, their augmentation, cached encodings."""
