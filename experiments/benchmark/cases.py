@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.reporting.pictures import draw_subject
-from brainuad.reporting.views import load_view, shared_limit
+from brainuad.reporting.drawing.subject import draw_subject
+from brainuad.reporting.drawing.views import load_view, shared_limit
 
 WIDTH, LINE, QUALITY = 900, 26, 80
 

@@ -13,7 +13,7 @@ import yaml
 
 from brainuad.evaluation.scoring import NO_LESION
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
-from brainuad.reporting.compare import SIGNIFICANT
+from brainuad.reporting.comparison.runs import SIGNIFICANT
 from experiments.benchmark.plan import Run
 from experiments.groups import METRICS, members
 from experiments.runs import ROOT

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from brainuad.machine.files import write_json, write_text
-from brainuad.reporting.compare import SIGNIFICANT
+from brainuad.reporting.comparison.runs import SIGNIFICANT
 from brainuad.reporting.tables import to_markdown
 from experiments.benchmark import difficulty
 from experiments.benchmark.bars import bars

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from brainuad.reporting.figures import method_style
+from brainuad.reporting.drawing.curves import method_style
 from brainuad.reporting.tables import to_markdown
 
 FEWEST = 4

@@ -83,7 +83,7 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.checkpoint import load_model
     from brainuad.detection import device
     from brainuad.networks.memory_layout import channels_last
-    from brainuad.reporting.inpainting import write_picture
+    from brainuad.reporting.drawing.inpainted import write_picture
     from brainuad.scan_inpainting import inpaint_scan
     from brainuad.volumes.nifti import write_changed
 

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.cohort import prepare_cohort, read_record
-    from brainuad.reporting.quality import write_quality
+    from brainuad.reporting.pages.quality import write_quality
 
     cfg = compose_preparation(arguments.overrides)
     source, out = arguments.source, arguments.out

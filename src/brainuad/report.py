@@ -78,7 +78,7 @@ def _compare_main(words: Sequence[str]) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from brainuad.reporting.compare import compare_runs, write_comparison
+    from brainuad.reporting.comparison.runs import compare_runs, write_comparison
 
     write_comparison(compare_runs(arguments.runs), arguments.out)
     print((arguments.out / "compare.md").read_text(encoding="utf-8"))
@@ -106,8 +106,8 @@ def _folds_main(words: Sequence[str]) -> int:
 
 def _folds(arguments: argparse.Namespace) -> int:
     from brainuad.machine.files import write_text
-    from brainuad.reporting.compare import write_comparison
-    from brainuad.reporting.folds import compare_folds, find_runs
+    from brainuad.reporting.comparison.folds import compare_folds, find_runs
+    from brainuad.reporting.comparison.runs import write_comparison
 
     runs, unfinished = find_runs(arguments.folders)
     table, means = compare_folds(runs)
@@ -166,14 +166,14 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
         InputError: `run` is not a run folder, or a file of it is damaged.
     """
     from brainuad.machine.files import write_text
-    from brainuad.reporting import html, sections
-    from brainuad.reporting.difficulty import difficulty
-    from brainuad.reporting.latent import latent
-    from brainuad.reporting.pictures import draw_subject
+    from brainuad.reporting.drawing.subject import draw_subject
+    from brainuad.reporting.drawing.views import SubjectView, lesion_share, load_view, shared_limit
+    from brainuad.reporting.pages import html, sections
+    from brainuad.reporting.pages.difficulty import difficulty
+    from brainuad.reporting.pages.latent import latent
+    from brainuad.reporting.pages.subjects import subjects_section
+    from brainuad.reporting.pages.trust import trust
     from brainuad.reporting.run_folder import read_run
-    from brainuad.reporting.subjects import subjects_section
-    from brainuad.reporting.trust import trust
-    from brainuad.reporting.views import SubjectView, lesion_share, load_view, shared_limit
 
     if subjects < 0:
         raise InputError(f"--subjects {subjects}: give a number of subjects, 0 or more")

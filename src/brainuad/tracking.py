@@ -146,8 +146,8 @@ class Tracker(WandbLogger):
         from PIL import Image
 
         from brainuad.errors import InputError
-        from brainuad.reporting.pictures import draw_subject
-        from brainuad.reporting.views import SubjectView, load_view, shared_limit
+        from brainuad.reporting.drawing.subject import draw_subject
+        from brainuad.reporting.drawing.views import SubjectView, load_view, shared_limit
 
         views: dict[str, SubjectView] = {}
         for scan in scans:

@@ -13,7 +13,7 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.errors import InputError
-from brainuad.reporting.figures import Curve
+from brainuad.reporting.drawing.curves import Curve
 
 POOLED = "(pooled)"
 CONTROL = "intensity"

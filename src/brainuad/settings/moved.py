@@ -106,6 +106,22 @@ MOVED = {
     "ranks": "machine.ranks",
     "recipes": "preparation.recipes",
     "recipes.compose_preparation": "settings.compose.compose_preparation",
+    "reporting.atlas": "reporting.drawing.false_positives",
+    "reporting.compare": "reporting.comparison.runs",
+    "reporting.compare_plots": "reporting.comparison.plots",
+    "reporting.difficulty": "reporting.pages.difficulty",
+    "reporting.figures": "reporting.drawing.curves",
+    "reporting.folds": "reporting.comparison.folds",
+    "reporting.html": "reporting.pages.html",
+    "reporting.inpainting": "reporting.drawing.inpainted",
+    "reporting.latent": "reporting.pages.latent",
+    "reporting.pictures": "reporting.drawing.subject",
+    "reporting.plots": "reporting.drawing.plots",
+    "reporting.quality": "reporting.pages.quality",
+    "reporting.sections": "reporting.pages.sections",
+    "reporting.subjects": "reporting.pages.subjects",
+    "reporting.trust": "reporting.pages.trust",
+    "reporting.views": "reporting.drawing.views",
 }
 """Old path to new path of modules and of things that left their module, both below `brainuad`."""
 

@@ -12,7 +12,7 @@ from brainuad.methods.latent_space import LEVELS, STEPS, check_latent
 from brainuad.methods.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
-from brainuad.reporting.latent import latent
+from brainuad.reporting.pages.latent import latent
 from brainuad.reporting.run_folder import read_run
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.tiling import SliceTiling

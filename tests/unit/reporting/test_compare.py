@@ -13,7 +13,7 @@ from brainuad.metrics.statistics import holm, paired_wilcoxon
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.report import main
-from brainuad.reporting.compare import METRICS, compare_runs
+from brainuad.reporting.comparison.runs import METRICS, compare_runs
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 

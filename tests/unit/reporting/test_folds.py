@@ -9,7 +9,7 @@ import yaml
 
 from brainuad.errors import InputError
 from brainuad.report import main
-from brainuad.reporting.folds import compare_folds, find_runs
+from brainuad.reporting.comparison.folds import compare_folds, find_runs
 
 SUBJECTS = [f"p{i}" for i in range(8)]
 COLUMNS = [*("subject", "cohort", "sequence", "method", "pathology", "contrast", "space")]

@@ -10,9 +10,9 @@ from PIL import Image
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.reporting.figures import Curve, precision_recall, strips, training_curve
-from brainuad.reporting.pictures import _agreement, draw_subject
-from brainuad.reporting.views import SubjectView, lesion_share, load_view, shared_limit
+from brainuad.reporting.drawing.curves import Curve, precision_recall, strips, training_curve
+from brainuad.reporting.drawing.subject import _agreement, draw_subject
+from brainuad.reporting.drawing.views import SubjectView, lesion_share, load_view, shared_limit
 from brainuad.volumes.nifti import write_volume
 
 SHAPE = (20, 24, 16)

@@ -12,11 +12,11 @@ from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
-from brainuad.reporting import plots
-from brainuad.reporting.atlas import draw_false_positives
+from brainuad.reporting.drawing import plots
+from brainuad.reporting.drawing.false_positives import draw_false_positives
+from brainuad.reporting.pages.trust import trust
 from brainuad.reporting.run_folder import read_run
 from brainuad.reporting.tables import summary_rows
-from brainuad.reporting.trust import trust
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
-from brainuad.reporting.html import Markup, escape
+from brainuad.reporting.pages.html import Markup, escape
 from brainuad.reporting.viewer.rows import STATES, ScanRow, read_rows
 from brainuad.reporting.viewer.scan import key_of, write_scan
 

@@ -13,10 +13,10 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from brainuad.machine.files import atomic_path, write_text
+from brainuad.reporting.drawing.views import radiological
 from brainuad.reporting.viewer import copies
 from brainuad.reporting.viewer.copies import Frame
 from brainuad.reporting.viewer.rows import ScanRow
-from brainuad.reporting.views import radiological
 from brainuad.volumes.nifti import read_volume, require_same_grid
 from brainuad.volumes.orient import to_ras
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainuad.reporting.pictures import Picture
+from brainuad.reporting.drawing.subject import Picture
 from brainuad.volumes.template import load_template
 
 if TYPE_CHECKING:

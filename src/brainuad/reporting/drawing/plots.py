@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from brainuad.metrics.statistics import bootstrap_interval
-from brainuad.reporting.figures import INK, method_style, new_figure, to_svg
+from brainuad.reporting.drawing.curves import INK, method_style, new_figure, to_svg
 
 RECALL = np.linspace(0.01, 1, 100)
 

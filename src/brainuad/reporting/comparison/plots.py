@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from brainuad.reporting import plots
+from brainuad.reporting.drawing import plots
 from brainuad.reporting.run_folder import RunFolder
 
 MAX_PAIRS = 6

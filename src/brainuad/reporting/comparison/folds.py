@@ -10,7 +10,7 @@ import yaml
 
 from brainuad.errors import InputError
 from brainuad.metrics.statistics import summarise
-from brainuad.reporting.compare import METRICS, Comparison, is_best, paired_tests
+from brainuad.reporting.comparison.runs import METRICS, Comparison, is_best, paired_tests
 from brainuad.reporting.run_folder import RunFolder, read_run
 
 _SAME = ("cohort", "sequence", "space")

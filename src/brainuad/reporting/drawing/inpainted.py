@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.machine.files import atomic_path
-from brainuad.reporting.views import radiological
+from brainuad.reporting.drawing.views import radiological
 from brainuad.types import Volume
 from brainuad.volumes.orient import to_ras
 

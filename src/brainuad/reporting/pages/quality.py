@@ -10,9 +10,9 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas
-from brainuad.reporting import html as page
-from brainuad.reporting.pictures import Picture
-from brainuad.reporting.views import radiological
+from brainuad.reporting.drawing.subject import Picture
+from brainuad.reporting.drawing.views import radiological
+from brainuad.reporting.pages import html
 from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.resample import resample_like
 
@@ -38,7 +38,7 @@ def write_quality(
         said = [*flags.get(name, []), *records[name].get("notes", [])]
         rows.append(
             [
-                page.Markup(f'<a href="#{page.escape(name)}">{page.escape(name)}</a>'),
+                html.Markup(f'<a href="#{html.escape(name)}">{html.escape(name)}</a>'),
                 str(len(flags.get(name, []))),
                 f"{found['brain_ml']:.0f}",
                 *(
@@ -57,37 +57,37 @@ def write_quality(
         )
         try:
             picture = draw_scan(scan, atlas)
-            body: str = page.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
+            body: str = html.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
         except InputError as error:
-            body = page.paragraph(str(error), "alert")
-        chips = "".join(f'<span class="chip">{page.escape(text)}</span> ' for text in said)
-        title = page.Markup(f"<h3>{page.escape(name)}</h3> {chips}")
-        items.append(page.details(title, body, "subject", name, shown=True))
+            body = html.paragraph(str(error), "alert")
+        chips = "".join(f'<span class="chip">{html.escape(text)}</span> ' for text in said)
+        title = html.Markup(f"<h3>{html.escape(name)}</h3> {chips}")
+        items.append(html.details(title, body, "subject", name, shown=True))
     header = [
         *("scan", "flags", "brain, ml", "overlap", "similarity", "mirrored fit", "noise"),
         *("mask at border", "split", "what to look at"),
     ]
-    table = page.table(header, rows, "Prepared scans", (0, 8, 9), sortable=True)
+    table = html.table(header, rows, "Prepared scans", (0, 8, 9), sortable=True)
     words = (
         "Green is the brain mask, orange the atlas's brain after registration. A flag asks for a "
         "look and excludes nothing; the limits are in the configuration (preparation.limits). "
         "Left and right: radiological convention."
     )
     failed = cohort.info.get("failures", [])
-    lost = "".join(f"<li><b>{page.escape(a)}</b>: {page.escape(b)}</li>" for a, b in failed)
+    lost = "".join(f"<li><b>{html.escape(a)}</b>: {html.escape(b)}</li>" for a, b in failed)
     alert = f'<div class="alert" role="alert"><h2>Not prepared</h2><ul>{lost}</ul></div>'
     content = "".join(
         (
             alert if failed else "",
-            page.section("Scans", page.paragraph(words, "soft"), table, anchor="scans"),
-            page.section("Pictures", *items, anchor="pictures"),
+            html.section("Scans", html.paragraph(words, "soft"), table, anchor="scans"),
+            html.section("Pictures", *items, anchor="pictures"),
         )
     )
     count = sum(bool(flags.get(_name(scan))) for scan in scans)
     subtitle = f"{len(scans)} scans, {count} flagged, {len(failed)} failed"
     parts = {"scans": "Scans", "pictures": "Pictures"}
     path = cohort.root / "qc.html"
-    write_text(path, page.page(f"Quality of {cohort.name}", subtitle, parts, content))
+    write_text(path, html.page(f"Quality of {cohort.name}", subtitle, parts, content))
     return path
 
 

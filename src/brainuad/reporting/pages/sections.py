@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from brainuad.reporting import figures
-from brainuad.reporting import html as page
-from brainuad.reporting.html import Markup
+from brainuad.reporting.drawing import curves as figures
+from brainuad.reporting.pages import html
+from brainuad.reporting.pages.html import Markup
 from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
 from brainuad.reporting.tables import COMPANIONS, columns_of, group_rows, summary_rows
 
@@ -48,13 +48,13 @@ def failures(run: RunFolder) -> str:
     body = ""
     if run.failures:
         items = "".join(
-            f"<li><b>{page.escape(subject)}</b>: {page.escape(reason)}</li>"
+            f"<li><b>{html.escape(subject)}</b>: {html.escape(reason)}</li>"
             for subject, reason in run.failures
         )
         count = len(run.failures)
         title = f"{count} subject{'s' * (count > 1)} failed, left out of everything below"
         body += f'<div class="alert" role="alert"><h2>{title}</h2><ul>{items}</ul></div>'
-    return body + "".join(page.paragraph(text, "note") for text in run.absent)
+    return body + "".join(html.paragraph(text, "note") for text in run.absent)
 
 
 def headline(run: RunFolder) -> str:
@@ -71,9 +71,9 @@ def headline(run: RunFolder) -> str:
         if own.get("ci_low") is not None and own.get("ci_high") is not None:
             text.append(f"95 % interval {own['ci_low']:.3f} to {own['ci_high']:.3f}")
         text.append(f"n = {own.get('n', '?')}")
-        lines = Markup("<br>".join(page.escape(line) for line in text))
-        cards.append(page.card(title, page.number(own["mean"]), lines, "" if cards else "lead"))
-    return page.grid(cards, "cards") if cards else ""
+        lines = Markup("<br>".join(html.escape(line) for line in text))
+        cards.append(html.card(title, html.number(own["mean"]), lines, "" if cards else "lead"))
+    return html.grid(cards, "cards") if cards else ""
 
 
 def scores(run: RunFolder) -> str:
@@ -100,10 +100,10 @@ def scores(run: RunFolder) -> str:
             ]
             body += _score_table(run, (header, rows), title)
     else:
-        body += page.paragraph("There are no scores: summary.json is missing or empty.", "note")
-    reading = "".join(f"<p><b>{page.escape(a)}</b> {page.escape(b)}</p>" for a, b in _READING)
-    body += page.details("How to read this", reading, shown=True)
-    return page.section("Scores", body, anchor="scores")
+        body += html.paragraph("There are no scores: summary.json is missing or empty.", "note")
+    reading = "".join(f"<p><b>{html.escape(a)}</b> {html.escape(b)}</p>" for a, b in _READING)
+    body += html.details("How to read this", reading, shown=True)
+    return html.section("Scores", body, anchor="scores")
 
 
 def curves(run: RunFolder, share: float | None = None) -> str:
@@ -125,31 +125,31 @@ def curves(run: RunFolder, share: float | None = None) -> str:
                 "the lesions' share of the brain in the subjects shown."
             )
         )
-        plots.append(page.plot(figures.precision_recall(found, share), caption))
+        plots.append(html.plot(figures.precision_recall(found, share), caption))
     note = "One dot a subject, the bar is the median; subjects with a lesion only."
     for title, metric, threshold in (("AP", "auprc", "none"), ("Dice", "dice", "healthy")):
         values = _by_pathology(run, metric, threshold)
         if values:
             label = title if metric == "auprc" else "Dice at the healthy threshold"
-            plots.append(page.plot(figures.strips(label, values, (-0.02, 1.02)), note))
-    body = page.grid(plots, "plots") if plots else ""
+            plots.append(html.plot(figures.strips(label, values, (-0.02, 1.02)), note))
+    body = html.grid(plots, "plots") if plots else ""
     if not found:
         words = "There are no precision–recall curves: curves.npz is missing."
-        body += page.paragraph(words, "note")
-    return page.section("Curves", body, anchor="curves")
+        body += html.paragraph(words, "note")
+    return html.section("Curves", body, anchor="curves")
 
 
 def training(run: RunFolder) -> str:
     """A plot a logged quantity."""
     if not run.history:
         words = "There are no training curves: metrics.csv is missing or empty, as it is for a "
-        body: str = page.paragraph(words + "method that does not learn.", "note")
-        return page.section("Training", body, anchor="training")
+        body: str = html.paragraph(words + "method that does not learn.", "note")
+        return html.section("Training", body, anchor="training")
     shown = dict(list(run.history.items())[:MAX_TRAINING_PLOTS])
-    plots = [page.plot(figures.training_curve(name, series)) for name, series in shown.items()]
-    body = page.grid(plots, "plots")
+    plots = [html.plot(figures.training_curve(name, series)) for name, series in shown.items()]
+    body = html.grid(plots, "plots")
     if rest := list(run.history)[MAX_TRAINING_PLOTS:]:
-        body += page.paragraph(f"Also in metrics.csv: {', '.join(rest)}.", "soft")
+        body += html.paragraph(f"Also in metrics.csv: {', '.join(rest)}.", "soft")
     if quality := run.autoencoder:
         words = (
             f"The autoencoder reconstructs {quality['subjects']} held-out healthy brains with PSNR "
@@ -160,14 +160,14 @@ def training(run: RunFolder) -> str:
                 f", which is poor (wanted {quality['min_psnr_db']:g} dB and "
                 f"{quality['min_ssim']:g}): what it blurs cannot be told from a lesion"
             )
-        body += page.paragraph(words + ".", "" if quality["good"] else "note")
+        body += html.paragraph(words + ".", "" if quality["good"] else "note")
     if found := run.repainting:
-        body += page.paragraph(
+        body += html.paragraph(
             f"{found['healthy_region_before']:.1%} of held-out healthy brains are candidates for "
             f"repainting, {found['healthy_region_after']:.1%} after it (nothing would be right); "
             f"{found['images_a_slice']:.1f} images go through the network for a slice."
         )
-    return page.section("Training", body, anchor="training")
+    return html.section("Training", body, anchor="training")
 
 
 def what_ran(run: RunFolder) -> str:
@@ -200,18 +200,18 @@ def what_ran(run: RunFolder) -> str:
         ),
     }
     known = {name: value for name, value in facts.items() if value not in (None, "")}
-    body = f'<div class="wide">{page.definitions(known)}</div>'
-    body += "".join(page.paragraph(note, "note") for note in record.get("notes") or [])
+    body = f'<div class="wide">{html.definitions(known)}</div>'
+    body += "".join(html.paragraph(note, "note") for note in record.get("notes") or [])
     versions = record.get("versions") or {}
-    body += page.details(
-        "Versions", page.table(["package", "version"], versions.items(), "Versions")
+    body += html.details(
+        "Versions", html.table(["package", "version"], versions.items(), "Versions")
     )
     if run.config:
-        config = f'<pre tabindex="0">{page.escape(run.config)}</pre>'
-        body += page.details("Resolved configuration (config.yaml)", config)
+        config = f'<pre tabindex="0">{html.escape(run.config)}</pre>'
+        body += html.details("Resolved configuration (config.yaml)", config)
     else:
-        body += page.paragraph("config.yaml is missing.", "note")
-    return page.section("What ran", body, anchor="ran")
+        body += html.paragraph("config.yaml is missing.", "note")
+    return html.section("What ran", body, anchor="ran")
 
 
 def _score_table(run: RunFolder, table: tuple[list[str], list[list[str]]], caption: str) -> str:
@@ -220,9 +220,9 @@ def _score_table(run: RunFolder, table: tuple[list[str], list[list[str]]], capti
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
     if len(kept) < 2:
         return ""
-    cells = [[page.two_lines(row[i]) for i in kept] for row in rows]
+    cells = [[html.two_lines(row[i]) for i in kept] for row in rows]
     own = ["own" if row[0] == run.method else "" for row in rows]
-    return page.table([header[i] for i in kept], cells, caption, row_class=own)
+    return html.table([header[i] for i in kept], cells, caption, row_class=own)
 
 
 def _by_pathology(run: RunFolder, metric: str, threshold: str) -> dict[str, dict[str, list[float]]]:

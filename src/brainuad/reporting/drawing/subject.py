@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from brainuad.reporting.views import TITLES, PlaneView, Slices, SubjectView
+from brainuad.reporting.drawing.views import TITLES, PlaneView, Slices, SubjectView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from brainuad.errors import InputError
-from brainuad.reporting import html as page
-from brainuad.reporting.figures import INK, to_svg
+from brainuad.reporting.drawing.curves import INK, to_svg
+from brainuad.reporting.pages import html
 from brainuad.reporting.run_folder import RunFolder
 
 METRICS = {"ap": "AP", "recall": "recall at the healthy threshold"}
@@ -39,15 +39,15 @@ def difficulty(run: RunFolder) -> str:
     )
     metrics = [name for name in METRICS if cells[name].notna().any()]
     plots = [
-        page.plot(
+        html.plot(
             heat_map(cells.loc[place, metric].unstack("contrast"), f"{METRICS[metric]}, {place}"),
             f"{METRICS[metric]}, {place}",
         )
         for metric in metrics
         for place in cells.index.unique("place")
     ]
-    body = page.paragraph(words) + page.grid(plots, "plots")
-    return page.section("What it finds: size, contrast, place", body, anchor="difficulty")
+    body = html.paragraph(words) + html.grid(plots, "plots")
+    return html.section("What it finds: size, contrast, place", body, anchor="difficulty")
 
 
 def heat_map(values: pd.DataFrame, title: str) -> str:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from brainuad.reporting import html as page
-from brainuad.reporting.figures import INK, OWN, new_figure, to_svg
+from brainuad.reporting.drawing.curves import INK, OWN, new_figure, to_svg
+from brainuad.reporting.pages import html
 from brainuad.reporting.run_folder import RunFolder
 
 COLUMNS = 3
@@ -33,13 +33,13 @@ def latent(run: RunFolder) -> str:
         f"{record['in_use']} of {record['latent_dim']} latent dimensions are in use (mean KL over "
         f"0.01 nat), {record['kl_nats']:.1f} nats in all."
     )
-    body: str = page.paragraph(words, "" if better and repairs else "note")
-    body += page.table(
+    body: str = html.paragraph(words, "" if better and repairs else "note")
+    body += html.table(
         ["predictor", "given the clean image", "given one with squares painted over"],
         rows,
         caption="Mean absolute error in the brain to the clean image, held-out healthy subjects.",
     )
-    drawn = [page.plot(_kl(arrays["kl"]), "KL of each latent dimension, largest first")]
+    drawn = [html.plot(_kl(arrays["kl"]), "KL of each latent dimension, largest first")]
     if "path" in arrays:
         # A collapsed posterior decodes every vector to one image, which makes no step.
         step = record.get("largest_step")
@@ -48,9 +48,9 @@ def latent(run: RunFolder) -> str:
             "In reading order, from one held-out healthy subject to another on the straight line "
             f"between their latent vectors: {evenness}."
         )
-        drawn.append(page.plot(_path(arrays["ends"], arrays["path"]), caption))
-    body += str(page.grid(drawn, "plots"))
-    return page.section("Is the latent space one of healthy brains?", body, anchor="latent")
+        drawn.append(html.plot(_path(arrays["ends"], arrays["path"]), caption))
+    body += str(html.grid(drawn, "plots"))
+    return html.section("Is the latent space one of healthy brains?", body, anchor="latent")
 
 
 def _kl(kl: np.ndarray) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.evaluation.trust_checks import REGIONS
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
-from brainuad.reporting import html as page
-from brainuad.reporting import plots
-from brainuad.reporting.atlas import draw_false_positives
+from brainuad.reporting.drawing import plots
+from brainuad.reporting.drawing.false_positives import draw_false_positives
+from brainuad.reporting.pages import html
 from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
 from brainuad.volumes.nifti import read_volume
 
@@ -32,18 +32,18 @@ def trust(run: RunFolder) -> str:
     if not run.scores:
         return ""
     parts = [_brightness(run), _where(run), _lesions(run), _healthy(run)]
-    drawn = [page.plot(svg, caption) for svg, caption in _plots(run)]
-    body = "".join(parts) + (str(page.grid(drawn, "plots")) if drawn else "")
-    return page.section("Can the score be trusted?", body, anchor="trust") if body else ""
+    drawn = [html.plot(svg, caption) for svg, caption in _plots(run)]
+    body = "".join(parts) + (str(html.grid(drawn, "plots")) if drawn else "")
+    return html.section("Can the score be trusted?", body, anchor="trust") if body else ""
 
 
 def _brightness(run: RunFolder) -> str:
     """How much of the score is plain intensity, in words."""
     if run.method == CONTROL:
-        return page.paragraph("This run is the intensity baseline itself.", "soft")
+        return html.paragraph("This run is the intensity baseline itself.", "soft")
     rho, gain = (_values(run, metric) for metric in ("intensity_rho", "ap_gain"))
     if not rho.size:
-        return page.paragraph(
+        return html.paragraph(
             "The intensity baseline was not scored beside this run, so how much of the score is "
             "brightness is not known.",
             "note",
@@ -70,7 +70,7 @@ def _brightness(run: RunFolder) -> str:
         else:
             text += ": no clear gain over brightness alone."
     bad = bool(gain.size) and summarise(gain).ci_low <= 0
-    return page.paragraph(text, "note" if bad or mean >= MOSTLY else "")
+    return html.paragraph(text, "note" if bad or mean >= MOSTLY else "")
 
 
 def _where(run: RunFolder) -> str:
@@ -82,7 +82,7 @@ def _where(run: RunFolder) -> str:
         if rates[0].size:
             rows.append([method, *(f"{100 * rate.mean():.2f} %" for rate in rates)])
     if not rows:
-        return page.paragraph(
+        return html.paragraph(
             "Where false positives sit is not shown: no scan of this cohort is a whole brain.",
             "soft",
         )
@@ -90,15 +90,15 @@ def _where(run: RunFolder) -> str:
     caption = (
         "False positives at the healthy threshold, share of each region, mean over test brains"
     )
-    body = str(page.table(header, rows, caption))
+    body = str(html.table(header, rows, caption))
     paths = {method: run.path / "false_positives" / f"{method}.nii.gz" for method in methods}
     maps = {method: _read(path) for method, path in paths.items() if path.is_file()}
     if maps:
         picture = draw_false_positives(maps)
         alt = f"Mean false-positive map on six axial slices of the MNI152 template. {caption}: "
         alt += "; ".join(", ".join(row) for row in rows)
-        body += page.picture(picture.jpeg, alt, picture.width, picture.height)
-        body += page.paragraph(
+        body += html.picture(picture.jpeg, alt, picture.width, picture.height)
+        body += html.paragraph(
             "Each brain is laid on the MNI152 template by its bounding box; what follows the "
             "shape of the cortex or of a ventricle is anatomy that the method takes for disease.",
             "soft",
@@ -135,7 +135,7 @@ def _lesions(run: RunFolder) -> str:
         "Lesions found at the healthy threshold (and the mean share of them covered), by size and "
         "by contrast against the rest of the brain"
     )
-    return page.table(["size", *kinds], rows, caption)
+    return html.table(["size", *kinds], rows, caption)
 
 
 def _healthy(run: RunFolder) -> str:
@@ -158,7 +158,7 @@ def _healthy(run: RunFolder) -> str:
     text += ": " + ", ".join(f"{name} {rate:.1%}" for rate, name in over[:12]) if over else "."
     if over:
         text += f" and {len(over) - 12} more." if len(over) > 12 else "."
-    return page.paragraph(text)
+    return html.paragraph(text)
 
 
 def _plots(run: RunFolder) -> list[tuple[str, str]]:

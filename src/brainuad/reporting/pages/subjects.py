@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.reporting import html as page
-from brainuad.reporting.html import Markup
-from brainuad.reporting.pictures import Picture
+from brainuad.reporting.drawing.subject import Picture
+from brainuad.reporting.drawing.views import CONVENTION, TITLES, SubjectView
+from brainuad.reporting.pages import html
+from brainuad.reporting.pages.html import Markup
 from brainuad.reporting.run_folder import CONTROL, RunFolder
-from brainuad.reporting.views import CONVENTION, TITLES, SubjectView
 
 
 def subjects_section(
@@ -27,15 +27,15 @@ def subjects_section(
         limit: top of the anomaly scale.
     """
     if not scans:
-        body: str = page.paragraph("No test subject can be shown.", "note")
-        return page.section("Subjects", body, anchor="subjects")
+        body: str = html.paragraph("No test subject can be shown.", "note")
+        return html.section("Subjects", body, anchor="subjects")
     anchors = {subject: f"subject-{index}" for index, subject in enumerate(views)}
     rows = []
     for scan in scans:
         view = views.get(scan.subject)
         volume = view.lesion_ml if isinstance(view, SubjectView) else None
         numbers = _numbers(run, scan, volume)
-        name = page.escape(scan.subject)
+        name = html.escape(scan.subject)
         if scan.subject in anchors:
             name = Markup(f'<a href="#{anchors[scan.subject]}">{name}</a>')
         rows.append([name, _kind(scan), *numbers.values()])
@@ -44,16 +44,16 @@ def subjects_section(
     left_out = [scan.subject for scan in scans if scan.subject not in views]
     body = _about_pictures(run, views, limit)
     if left_out:
-        body += page.paragraph(
+        body += html.paragraph(
             f"{len(views)} subjects are shown; {len(left_out)} are left out of the pictures, not "
             "of the scores (brainuad-report RUN --subjects N shows more).", "note"
         )  # fmt: skip
     body += '<p hidden><label for="filter">Filter</label> <input id="filter" type="search"></p>'
-    body += page.table(header, rows, caption, (0, 1), sortable=True)
+    body += html.table(header, rows, caption, (0, 1), sortable=True)
     by_name = {scan.subject: scan for scan in scans}
     for subject, view in views.items():
         body += _subject(run, by_name[subject], view, pictures.get(subject), anchors[subject])
-    return page.section("Subjects", body, anchor="subjects")
+    return html.section("Subjects", body, anchor="subjects")
 
 
 def _kind(scan: Scan) -> str:
@@ -62,9 +62,9 @@ def _kind(scan: Scan) -> str:
 
 def _numbers(run: RunFolder, scan: Scan, lesion_ml: float | None) -> dict[str, Markup]:
     def value(metric: str, threshold: str, method: str = run.method) -> Markup:
-        return page.number(run.value(scan.subject, method, metric, threshold))
+        return html.number(run.value(scan.subject, method, metric, threshold))
 
-    none = page.number(None)
+    none = html.number(None)
     # Dice of a scan without a lesion is 0 or 1 by convention and says less than its FPR.
     numbers = {
         "AP": value("auprc", "none"),
@@ -77,8 +77,8 @@ def _numbers(run: RunFolder, scan: Scan, lesion_ml: float | None) -> dict[str, M
     numbers["anomaly score"] = value("anomaly_score", "none")
     scored = run.value(scan.subject, run.method, "lesion_ml", "none")
     volume = lesion_ml if scored is None else scored
-    numbers["lesion, ml"] = page.number(None if scan.healthy else volume, 1)
-    numbers["contrast, SD"] = page.number(scan.contrast, 2)
+    numbers["lesion, ml"] = html.number(None if scan.healthy else volume, 1)
+    numbers["contrast, SD"] = html.number(scan.contrast, 2)
     return numbers
 
 
@@ -88,30 +88,30 @@ def _subject(
     numbers = _numbers(run, scan, view.lesion_ml if isinstance(view, SubjectView) else None)
     known = {name: text for name, text in numbers.items() if 'class="none"' not in text}
     chips = "".join(
-        f'<span class="chip">{page.escape(name)} <b>{text}</b></span> '
+        f'<span class="chip">{html.escape(name)} <b>{text}</b></span> '
         for name, text in known.items()
     )
     summary = Markup(
-        f"<h3>{page.escape(scan.subject)}</h3> "
-        f'<span class="chip">{page.escape(_kind(scan))}</span> {chips}'
+        f"<h3>{html.escape(scan.subject)}</h3> "
+        f'<span class="chip">{html.escape(_kind(scan))}</span> {chips}'
     )
     body: str
     if isinstance(view, str) or drawn is None:
-        body = f'<p class="alert">No picture: {page.escape(view)}</p>'
+        body = f'<p class="alert">No picture: {html.escape(view)}</p>'
     else:
         planes = ", ".join(f"{plane.name} at {plane.position}" for plane in view.planes)
         columns = ", ".join(TITLES[k] for k in TITLES if k in view.planes[0].slices)
         alt = f"{scan.subject}, {_kind(scan)}. Rows: {planes}. Columns: {columns}. "
         alt += ", ".join(f"{name} {text}" for name, text in known.items())
-        body = page.picture(drawn.jpeg, alt, drawn.width, drawn.height)
+        body = html.picture(drawn.jpeg, alt, drawn.width, drawn.height)
         if view.missing:
             names = ", ".join(TITLES[key].split(",")[0] for key in view.missing)
-            body += page.paragraph(f"Not in this run for this subject: {names}.", "soft")
+            body += html.paragraph(f"Not in this run for this subject: {names}.", "soft")
         if _is_black(view):
             # Or else a reader takes a model that has not learned for a picture that is missing.
             words = "The reconstruction is there but black: below 2 % of the input's white."
-            body += page.paragraph(words, "soft")
-    return page.details(summary, body, "subject", anchor, shown=True)
+            body += html.paragraph(words, "soft")
+    return html.details(summary, body, "subject", anchor, shown=True)
 
 
 def _is_black(view: SubjectView) -> bool:
@@ -136,4 +136,4 @@ def _about_pictures(run: RunFolder, views: dict[str, SubjectView | str], limit: 
     drawn = [view for view in views.values() if isinstance(view, SubjectView)]
     if drawn and all("reconstruction" in view.missing for view in drawn):
         text += " This method makes no reconstruction."
-    return page.paragraph(text, "soft")
+    return html.paragraph(text, "soft")

@@ -12,7 +12,8 @@ from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.metrics.registry import BY_NAME
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
-from brainuad.reporting import compare_plots, html
+from brainuad.reporting.comparison import plots as compare_plots
+from brainuad.reporting.pages import html
 from brainuad.reporting.run_folder import CONTROL, RunFolder, read_run
 from brainuad.reporting.tables import to_markdown
 

@@ -1,0 +1,1 @@
+"""Pictures: curves, planes of subjects, false positives, filled scans."""
