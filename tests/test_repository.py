@@ -32,6 +32,7 @@ FLOOR = {
     "preparation": 4,
     "evaluation": 4,
     "tiles": 5,
+    "reporting": 5,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

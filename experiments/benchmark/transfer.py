@@ -21,7 +21,7 @@ from brainuad.errors import InputError
 from brainuad.machine import provenance
 from brainuad.machine.files import write_json
 from brainuad.preparation.tissue.maps import as_input
-from brainuad.report import make_report
+from brainuad.reporting.pages.report import make_report
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from experiments.runs import ROOT

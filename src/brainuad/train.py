@@ -157,7 +157,7 @@ def _show(
     cfg: DictConfig, cohort: "Cohort", out: Path, record: dict[str, Any], logger: Any
 ) -> None:
     """The report, and the results for who follows the run elsewhere."""
-    from brainuad.report import choose, make_report
+    from brainuad.reporting.pages.report import choose, make_report
 
     if cfg.report:
         print(f"report: {make_report(out)}")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.report import make_report
+from brainuad.reporting.pages.report import make_report
 from brainuad.volumes.nifti import read_volume, write_volume
 
 COLUMNS = [

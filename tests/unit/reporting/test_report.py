@@ -9,7 +9,8 @@ import pytest
 from brainuad import report
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.report import choose, main, make_report
+from brainuad.report import main
+from brainuad.reporting.pages.report import choose, make_report
 
 
 def test_choose_takes_turns_among_pathologies():
