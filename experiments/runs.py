@@ -9,7 +9,7 @@ from typing import Any
 from brainuad.checkpoint import read_checkpoint, weights_hash
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.detection import model_score, write_maps
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.settings.instantiate import instantiate
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import torch
 
 from brainuad.checkpoint import load_model, save_model
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling, Tiling
 

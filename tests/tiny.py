@@ -76,7 +76,7 @@ METHODS = {
             "features": [4, 8],
             "latent_dim": 3,
         },
-        "residual": {"_target_": "brainuad.methods.residuals.signed", "_partial_": True},
+        "residual": {"_target_": "brainuad.methods.parts.residuals.signed", "_partial_": True},
     },
 }
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.types import Batch

@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_module
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.data.batches import EpochLoader
 from brainuad.data.datamodule import HealthyDataModule
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 from brainuad.volumes.nifti import write_volume

@@ -24,7 +24,7 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.machine.files import write_json, write_text
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.painted import painted_ap
 from brainuad.preparation.tissue.maps import as_input

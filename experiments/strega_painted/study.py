@@ -55,7 +55,7 @@ SETTING = [
     "datamodule.batch_size=8",
     "trainer.precision=bf16-mixed",
     # Without it the validation loss of so short a training jumps from epoch to epoch.
-    "model.scheduler={_target_:brainuad.methods.schedules.warmup_cosine,_partial_:true,"
+    "model.scheduler={_target_:brainuad.methods.parts.schedules.warmup_cosine,_partial_:true,"
     "epochs:${max_epochs},warmup_epochs:1,stretch:1.05}",
     *RIM,
 ]

@@ -21,8 +21,8 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.machine.files import write_json
-from brainuad.methods.detector import AnomalyDetector
-from brainuad.methods.draws import averaged
+from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.parts.random_draws import averaged
 from brainuad.networks.memory_layout import channels_last
 from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess

@@ -16,7 +16,7 @@ from brainuad.data.datamodule import HealthyDataModule
 from brainuad.detection import device
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path, remove_leftovers
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.types import Batch
 

@@ -12,8 +12,8 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import Failures, device, model_score, write_maps
 from brainuad.errors import InputError
 from brainuad.machine import ranks
-from brainuad.methods.detector import AnomalyDetector
-from brainuad.methods.relative import RelativeToHealthy
+from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume

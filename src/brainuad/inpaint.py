@@ -17,7 +17,7 @@ from brainuad.settings.instantiate import PREPARATION, instantiate
 if TYPE_CHECKING:
     import numpy as np
 
-    from brainuad.methods.detector import AnomalyDetector
+    from brainuad.methods.base import AnomalyDetector
     from brainuad.preparation.normalise.intensity import Normalise
     from brainuad.preparation.subject import Preparation
     from brainuad.types import Volume

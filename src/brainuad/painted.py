@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from brainuad.checkpoint import weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.postprocess.pipeline import Postprocess

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brainuad.cohorts.manifest import Cohort, Scan
-    from brainuad.methods.detector import AnomalyDetector
+    from brainuad.methods.base import AnomalyDetector
     from brainuad.volumes.tiling import Tiling
 
 DECIDING = ("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed")
@@ -129,7 +129,7 @@ def build_on(
     from torch import nn
 
     from brainuad.methods.autoencoder import KLAutoencoder, too_poor
-    from brainuad.methods.residuals import signed
+    from brainuad.methods.parts.residuals import signed
 
     autoencoder = detector.autoencoder
     assert isinstance(autoencoder, nn.Module)

@@ -21,7 +21,7 @@ from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 if TYPE_CHECKING:
     from brainuad.cohorts.manifest import Cohort
     from brainuad.data.datamodule import HealthyDataModule
-    from brainuad.methods.detector import AnomalyDetector
+    from brainuad.methods.base import AnomalyDetector
     from brainuad.stages import FirstStage
 
 

@@ -181,7 +181,7 @@ def test_a_rank_that_raises_ends_the_job_and_says_so_once(base):
     script.write_text(
         "import os, sys\n"
         "from brainuad.errors import InputError\n"
-        "from brainuad.methods.detector import AnomalyDetector\n"
+        "from brainuad.methods.base import AnomalyDetector\n"
         "step = AnomalyDetector.training_step\n"
         "def raising(self, batch, index):\n"
         "    if index == 3 and os.environ.get('LOCAL_RANK') == '1':\n"

@@ -9,7 +9,7 @@ from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
 from brainuad.fitting import fit, measure, resume_point
 from brainuad.methods.autopaint import AutoPaint
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import HealthyAtlas, ZScore
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.random import ShapeHoles
@@ -57,7 +57,7 @@ def test_a_trained_model_may_be_scored_in_another_way_but_not_be_another(tmp_pat
     path = write_tiny_model(tmp_path / "model.ckpt", "strega", run={"model": METHODS["strega"]})
     detector = load_model(path)
     cfg = OmegaConf.create({"ckpt": str(path)})
-    squares = {"_target_": "brainuad.methods.residuals.squared", "_partial_": True}
+    squares = {"_target_": "brainuad.methods.parts.residuals.squared", "_partial_": True}
     detector.card["run"] = {"model": METHODS["strega"] | {"residual": squares, "gradient": "kl"}}
     assert resume_point(cfg, tmp_path, detector) == path
     detector.card["run"] = {"model": METHODS["strega"] | {"ce_factor": 0.1}}

@@ -6,7 +6,7 @@ from tiny import write_tiny_model
 
 from brainuad.checkpoint import load_model, weights_hash
 from brainuad.detection import detect_volume
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.types import Detection
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 

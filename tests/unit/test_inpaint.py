@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from brainuad.checkpoint import save_model
 from brainuad.inpaint import _preparation, main
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.preparation.bias import N4
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill

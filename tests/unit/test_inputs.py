@@ -8,7 +8,7 @@ import torch
 from tiny import AFFINE, brain
 
 from brainuad.detection import model_score, write_maps
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.preparation.tissue.maps import as_input

@@ -3,7 +3,7 @@ import torch
 
 from brainuad.detection import model_score
 from brainuad.errors import InputError
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.types import Detection
 from brainuad.volumes.tiling import VolumeTiling
 

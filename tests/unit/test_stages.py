@@ -246,7 +246,7 @@ def _own(first, folder):
 def _of_a_method(first, folder):
     network = {"_target_": "brainuad.networks.masked_unet.MaskedUNet", "width": 8, "heads": 2}
     network |= {"norm_groups": 4, "multipliers": [1], "blocks": 1, "attention": [False]}
-    residual = {"_target_": "brainuad.methods.residuals.signed", "_partial_": True}
+    residual = {"_target_": "brainuad.methods.parts.residuals.signed", "_partial_": True}
     model = {"_target_": "brainuad.methods.madad.MADAD", "autoencoder": first.config}
     model |= {"network": network, "residual": residual}
     detector = instantiate(model)

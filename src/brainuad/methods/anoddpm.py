@@ -25,9 +25,9 @@ from torch.nn import functional
 
 from brainuad.diffusion.process import add_noise, clean_image, restore
 from brainuad.diffusion.schedule import linear_alpha_bar, sampling_timesteps
-from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
-from brainuad.methods.draws import score_draws
-from brainuad.methods.residuals import bind
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.parts.random_draws import score_draws
+from brainuad.methods.parts.residuals import bind
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.synthetic.noise.diffusion import GaussianNoise, Noise
 from brainuad.types import Batch, Detection

@@ -15,8 +15,8 @@ do not show.
 import torch
 from torch import Tensor
 
-from brainuad.methods.detector import ReconstructionDetector
-from brainuad.methods.residuals import Residual
+from brainuad.methods.base import ReconstructionDetector
+from brainuad.methods.parts.residuals import Residual
 
 
 class Asymmetry(ReconstructionDetector):

@@ -30,13 +30,9 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
-from brainuad.methods.adversarial import judge
-from brainuad.methods.detector import (
-    OptimizerFactory,
-    ReconstructionDetector,
-    SchedulerFactory,
-)
-from brainuad.methods.residuals import Residual
+from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, SchedulerFactory
+from brainuad.methods.parts.adversarial import judge
+from brainuad.methods.parts.residuals import Residual
 from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scale
 from brainuad.tiles.cache import brain_tiles
 from brainuad.types import Batch

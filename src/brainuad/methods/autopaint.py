@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.inpainting.repaint import Regions, Repainted, candidates, repaint
-from brainuad.methods.adversarial import hinge, judge
-from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
-from brainuad.methods.healthy_regions import set_thresholds
-from brainuad.methods.inpainting_losses import WEIGHTS, inpainting_terms
-from brainuad.methods.prototypes import HealthyPrototypes
-from brainuad.methods.residuals import Residual, bind
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.parts.adversarial import hinge, judge
+from brainuad.methods.parts.inpainting_losses import WEIGHTS, inpainting_terms
+from brainuad.methods.parts.prototypes import HealthyPrototypes
+from brainuad.methods.parts.repaint import Regions, Repainted, candidates, repaint
+from brainuad.methods.parts.repaint_thresholds import set_thresholds
+from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.covering import covering_patterns

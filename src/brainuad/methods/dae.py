@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from brainuad.methods.detector import (
+from brainuad.methods.base import (
     OptimizerFactory,
     ReconstructionDetector,
     Residual,

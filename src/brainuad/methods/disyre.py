@@ -29,13 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from brainuad.diffusion.schedule import linear_alpha_bar
-from brainuad.methods.detector import (
-    AnomalyDetector,
-    OptimizerFactory,
-    Residual,
-    SchedulerFactory,
-)
-from brainuad.methods.residuals import bind
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.parts.residuals import bind
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.types import Batch, Detection
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.zscore import HealthyAtlas
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.types import Batch, Detection

@@ -8,7 +8,7 @@ hyperintense lesions, so every learned method has to beat it.
 import torch
 from torch import Tensor
 
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.types import Detection
 
 

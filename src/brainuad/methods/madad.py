@@ -40,10 +40,10 @@ from brainuad.diffusion.masks import (
 from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.machine.fingerprint import hash_weights
-from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, SchedulerFactory
-from brainuad.methods.draws import score_draws
-from brainuad.methods.prototypes import HealthyPrototypes
-from brainuad.methods.residuals import Residual, bind
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.parts.prototypes import HealthyPrototypes
+from brainuad.methods.parts.random_draws import score_draws
+from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
 from brainuad.synthetic.noise.diffusion import GaussianNoise, Moments, Noise

@@ -26,9 +26,9 @@ from torch import Tensor
 from brainuad.diffusion.patches import draw_patches, grid_masks
 from brainuad.diffusion.process import add_noise
 from brainuad.diffusion.schedule import cosine_alpha_bar
-from brainuad.methods.detector import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
-from brainuad.methods.draws import score_draws
-from brainuad.methods.residuals import bind
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.parts.random_draws import score_draws
+from brainuad.methods.parts.residuals import bind
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.synthetic.noise.diffusion import GaussianNoise, Noise
 from brainuad.types import Batch, Detection

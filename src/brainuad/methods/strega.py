@@ -26,16 +26,12 @@ from torch import Tensor
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
-from brainuad.methods.detector import (
-    OptimizerFactory,
-    ReconstructionDetector,
-    SchedulerFactory,
-)
-from brainuad.methods.draws import score_draws
-from brainuad.methods.elbo_gradient import BOUNDS, elbo_gradient
-from brainuad.methods.geco import GECO
-from brainuad.methods.latent_space import check_latent
-from brainuad.methods.residuals import Residual
+from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, SchedulerFactory
+from brainuad.methods.parts.elbo_gradient import BOUNDS, elbo_gradient
+from brainuad.methods.parts.geco import GECO
+from brainuad.methods.parts.latent_checks import check_latent
+from brainuad.methods.parts.random_draws import score_draws
+from brainuad.methods.parts.residuals import Residual
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes

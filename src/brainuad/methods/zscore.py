@@ -24,9 +24,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from brainuad.errors import InputError
-from brainuad.methods.detector import ReconstructionDetector
-from brainuad.methods.grid_buffers import GridBuffers
-from brainuad.methods.residuals import Residual
+from brainuad.methods.base import ReconstructionDetector
+from brainuad.methods.parts.grid_buffers import GridBuffers
+from brainuad.methods.parts.residuals import Residual
 from brainuad.types import Batch, Detection
 
 MOST_STD = 5.0

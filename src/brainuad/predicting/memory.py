@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from brainuad.methods.detector import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector
 from brainuad.volumes.tiling import Tiling
 
 MOST = {"cpu": 32, "cuda": 256}

@@ -11,8 +11,8 @@ import torch
 from brainuad.checkpoint import weights_hash
 from brainuad.detection import KINDS, PRECISIONS, detect_volume, device
 from brainuad.errors import InputError
-from brainuad.methods.detector import AnomalyDetector
-from brainuad.methods.draws import averaged
+from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.parts.random_draws import averaged
 from brainuad.metrics.severity import anomaly_score
 from brainuad.networks.memory_layout import channels_last
 from brainuad.postprocess.native import native_array, native_map, native_mask

@@ -16,7 +16,6 @@ from brainuad.settings.moved import retargeted
 MODEL_PACKAGES = (
     "brainuad.synthetic.noise.",
     "brainuad.synthetic.masks.",
-    "brainuad.inpainting.",
     "brainuad.methods.",
     "brainuad.networks.",
     "brainuad.postprocess.",

@@ -10,7 +10,7 @@ from monai.networks.nets.autoencoderkl import AutoencoderKL
 
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.methods.madad import MADAD
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
 from brainuad.tiles.augment import Augment

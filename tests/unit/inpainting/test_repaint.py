@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from brainuad.inpainting.repaint import Regions, candidates, connected, dilate, repaint
+from brainuad.methods.parts.repaint import Regions, candidates, connected, dilate, repaint
 from brainuad.synthetic.masks.covering import covering_patterns
 
 SIZE = (24, 28)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from brainuad.methods.adversarial import hinge, judge, spectral_discriminator
+from brainuad.methods.parts.adversarial import hinge, judge, spectral_discriminator
 
 
 def test_hinge_by_hand():

@@ -6,7 +6,7 @@ from known_network import Known
 
 from brainuad.diffusion.schedule import linear_alpha_bar
 from brainuad.methods.anoddpm import AnoDDPM
-from brainuad.methods.residuals import squared
+from brainuad.methods.parts.residuals import squared
 from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise
 from brainuad.types import Batch
 

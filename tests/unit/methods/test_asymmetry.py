@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from brainuad.methods.asymmetry import Asymmetry
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 
 
 def row(*values):

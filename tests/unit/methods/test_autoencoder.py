@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from brainuad.errors import InputError
 from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.tiles.cache import brain_tiles
 from brainuad.types import Batch

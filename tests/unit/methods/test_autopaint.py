@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from brainuad.errors import InputError
 from brainuad.methods.autopaint import AutoPaint
-from brainuad.methods.inpainting_losses import inpainting_terms
-from brainuad.methods.prototypes import HealthyPrototypes
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.inpainting_losses import inpainting_terms
+from brainuad.methods.parts.prototypes import HealthyPrototypes
+from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.settings.instantiate import instantiate
@@ -128,7 +128,7 @@ def test_the_second_phase_freezes_the_encoders_statistics():
 
 
 def discriminating(**options):
-    from brainuad.methods.adversarial import spectral_discriminator
+    from brainuad.methods.parts.adversarial import spectral_discriminator
 
     def discriminator():
         return spectral_discriminator(spatial_dims=2, channels=4, in_channels=1, num_layers_d=1)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from brainuad.methods.disyre import DISYRE
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.networks.patched import Patched
 from brainuad.synthetic.lesions.contract import Painted
 from brainuad.types import Batch

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from brainuad.methods.draws import mean_and_std
+from brainuad.methods.parts.random_draws import mean_and_std
 
 
 def draws(count, offset=0.0):

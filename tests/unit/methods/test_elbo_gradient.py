@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from brainuad.methods.elbo_gradient import elbo_gradient
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.elbo_gradient import elbo_gradient
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder

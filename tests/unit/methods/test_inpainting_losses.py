@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brainuad.methods.inpainting_losses import gram_matrix, inpainting_terms, total_variation
+from brainuad.methods.parts.inpainting_losses import gram_matrix, inpainting_terms, total_variation
 
 
 def _scene():

@@ -8,8 +8,8 @@ import torch
 from tiny import brain
 from torch import nn
 
-from brainuad.methods.latent_space import LEVELS, STEPS, check_latent
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.latent_checks import LEVELS, STEPS, check_latent
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.reporting.pages.latent import latent

@@ -10,8 +10,8 @@ from torch.nn import functional
 from brainuad.diffusion.process import restore
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods.madad import MADAD
-from brainuad.methods.prototypes import HealthyPrototypes
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.prototypes import HealthyPrototypes
+from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
 from brainuad.tiles.latents import Latents

@@ -5,8 +5,8 @@ import torch
 from known_network import Known
 
 from brainuad.diffusion.schedule import cosine_alpha_bar
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.pddpm import PDDPM
-from brainuad.methods.residuals import signed
 from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise
 from brainuad.types import Batch
 

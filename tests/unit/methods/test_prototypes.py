@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from brainuad.errors import InputError
-from brainuad.methods.prototypes import HealthyPrototypes
+from brainuad.methods.parts.prototypes import HealthyPrototypes
 
 SIZE = (12, 10)
 

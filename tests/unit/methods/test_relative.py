@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from brainuad.errors import InputError
-from brainuad.methods.relative import RelativeToHealthy
+from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.types import Detection, Volume
 
 

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional
 
 from brainuad.methods.asymmetry import Asymmetry
-from brainuad.methods.draws import score_draws
-from brainuad.methods.residuals import bind, mahalanobis, perceptual, signed, squared, ssim
+from brainuad.methods.parts.random_draws import score_draws
+from brainuad.methods.parts.residuals import bind, mahalanobis, perceptual, signed, squared, ssim
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from brainuad.methods.schedules import warmup_cosine
+from brainuad.methods.parts.schedules import warmup_cosine
 
 
 def rates(epochs, **options):

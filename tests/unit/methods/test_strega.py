@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from brainuad.methods.geco import GECO
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.geco import GECO
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder

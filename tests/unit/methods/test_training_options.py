@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from brainuad.callbacks import EMA, Compile
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.types import Batch

@@ -6,7 +6,7 @@ import torch
 
 from brainuad.checkpoint import load_model, save_model
 from brainuad.errors import InputError
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import HealthyAtlas, ZScore
 from brainuad.types import Batch
 
@@ -112,7 +112,7 @@ def test_slices_are_refused():
 def test_saved_and_loaded(atlas, tmp_path):
     model = {
         "_target_": "brainuad.methods.zscore.ZScore",
-        "residual": {"_target_": "brainuad.methods.residuals.signed", "_partial_": True},
+        "residual": {"_target_": "brainuad.methods.parts.residuals.signed", "_partial_": True},
         "atlas": {"_target_": "brainuad.methods.zscore.HealthyAtlas"},
     }
     atlas.card = {"model": model, "tiling": {}, "postprocess": {}, "sequence": "", "subjects": {}}

@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage import filters, measure, morphology
 from tiny import ROOT
 
-from brainuad.methods.residuals import signed
+from brainuad.methods.parts.residuals import signed
 from brainuad.settings.instantiate import instantiate
 
 MM1, MM2 = (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)

@@ -11,7 +11,7 @@ from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 
 from brainuad import predict
 from brainuad.checkpoint import load_model, save_model
-from brainuad.methods.relative import RelativeToHealthy
+from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.predicting import model as predicting_model
 from brainuad.predicting import outputs
 from brainuad.settings.describe import recipe_of
@@ -367,7 +367,9 @@ def test_relative_models_find_their_scans_places_whatever_the_grid(run, model, t
     """Healthy brains score 1 in the left half of the world and 3 in the right one."""
     scan = write_scan(tmp_path / "scans" / "a_T2w.nii.gz")
     relative = load_model(model)
-    relative.card["relative"] = {"_target_": "brainuad.methods.relative.RelativeToHealthy"}
+    relative.card["relative"] = {
+        "_target_": "brainuad.methods.parts.relative_to_healthy.RelativeToHealthy"
+    }
     relative.relative = RelativeToHealthy(sigma=0, floor=0.5)
     # A grid of two voxels for the whole world, and a metre each: nothing like the scan's.
     halves = Volume(np.array([1.0, 3.0]).reshape(2, 1, 1), np.diag([1e3, 1e3, 1e3, 1]))

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
-from brainuad.methods.relative import RelativeToHealthy
-from brainuad.methods.residuals import Features, Residual, bind
+from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
+from brainuad.methods.parts.residuals import Features, Residual, bind
 from brainuad.tiles.cache import TileDataset
 from brainuad.types import Batch, Detection
 from brainuad.volumes.tiling import Tiling

@@ -19,8 +19,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-from brainuad.inpainting.repaint import dilate
-from brainuad.methods.residuals import Features
+from brainuad.methods.parts.repaint import dilate
+from brainuad.methods.parts.residuals import Features
 
 WEIGHTS = {"hole": 6.0, "valid": 1.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1}
 """Of the terms, as published by Liu et al."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from brainuad.methods.residuals import Residual, takes
+from brainuad.methods.parts.residuals import Residual, takes
 from brainuad.types import Detection
 
 
@@ -19,7 +19,7 @@ def score_draws(
     """The mean of the draws' residuals; or one residual, where it takes the draws' spread.
 
     Args:
-        residual: see `brainuad.methods.residuals`.
+        residual: see `brainuad.methods.parts.residuals`.
         image: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
         reconstructions: of `image`, one a draw; two at least for a residual that takes `std`.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainuad.errors import InputError
-from brainuad.methods.grid_buffers import GridBuffers
+from brainuad.methods.parts.grid_buffers import GridBuffers
 
 _POOLS: dict[int, Callable[..., Tensor]] = {
     4: functional.adaptive_avg_pool2d,

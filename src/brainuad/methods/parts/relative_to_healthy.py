@@ -20,7 +20,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from brainuad.errors import InputError
-from brainuad.methods.grid_buffers import GridBuffers
+from brainuad.methods.parts.grid_buffers import GridBuffers
 from brainuad.types import Detection, Volume
 from brainuad.volumes.resample import resample_like
 

@@ -1,0 +1,1 @@
+"""What several methods share: residuals, draws, schedules, losses, prototypes."""
