@@ -33,6 +33,7 @@ FLOOR = {
     "evaluation": 4,
     "tiles": 5,
     "reporting": 5,
+    "methods": 6,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

@@ -9,8 +9,9 @@ from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
 from brainuad.fitting import fit, measure, resume_point
 from brainuad.methods.autopaint import AutoPaint
+from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
-from brainuad.methods.zscore import HealthyAtlas, ZScore
+from brainuad.methods.zscore import ZScore
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.random import ShapeHoles
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling

@@ -233,7 +233,7 @@ class AutoPaint(AnomalyDetector):
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
     ) -> None:
-        """Sets the thresholds, see `healthy_regions`."""
+        """Set the thresholds, see `repaint_thresholds`."""
         if self.times > 0:
             self.eval()
             set_thresholds(self, tiling, held_out, out)

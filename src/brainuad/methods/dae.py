@@ -34,7 +34,7 @@ from brainuad.methods.base import (
     Residual,
     SchedulerFactory,
 )
-from brainuad.methods.zscore import HealthyAtlas
+from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.synthetic.noise.coarse import coarse_noise
 from brainuad.types import Batch
 

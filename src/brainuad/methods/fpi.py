@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
-from brainuad.methods.zscore import HealthyAtlas
+from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.types import Batch, Detection
 

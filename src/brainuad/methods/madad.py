@@ -2,20 +2,18 @@
 
 Beizaee, Lodygensky, Desrosiers, Dolz, "MAD-AD: Masked Diffusion for Unsupervised Brain Anomaly
 Detection", IPMI 2025 (arXiv 2502.16943), and its released code. Anomalies are treated as if they
-were noise in some cells of the latent. Training noises random patches and teaches one network
-which cells are clean (m) and what the clean latent is (x_0); at test time nothing is noised, and
-only the cells that look noised move towards the healthy latent.
+were noise in some cells of the latent. Training adds noise to random patches. One network learns
+which cells are clean (m) and the clean latent (x_0). Detection adds no noise and moves only the
+cells that look noised towards the healthy latent.
 
     x_t = m x_0 + (1 - m) (sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps)
     L = mean (x_0_hat - x_0)^2 + mask_weight mean (m_hat - m)^2
 
-Differs from the released code: the autoencoder is ours and trained on the same healthy brains,
-not a fine-tuned natural-image one; the noise of the sampler is drawn once for all slices, from a
-seed, so that a slice's map does not depend on its batch; a noised patch may be cut at the border
-of a latent that no patch divides. Settings of the paper: `experiment=madad_paper`. The CPU preset,
-not the published ones, noises squares of cells alike (see `CoarseNoise`) in the statistics of
-healthy latents, predicts the difference to a healthy prototype (see `prototypes`) and scores by one
-pass in place of the sampler.
+Differs from the released code: the autoencoder is ours, trained on the same healthy brains. The
+sampler's noise is drawn once for all slices, from a seed: a map does not depend on its batch. A
+noised patch may be cut at the border of a latent. Settings of the paper: `experiment=madad_paper`.
+The CPU preset adds coarse noise (`CoarseNoise`) with the statistics of healthy latents, predicts
+the difference to a healthy prototype (`prototypes`) and scores by one pass without the sampler.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,12 +39,13 @@ from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.parts.moments import Moments
 from brainuad.methods.parts.prototypes import HealthyPrototypes
 from brainuad.methods.parts.random_draws import score_draws
 from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
-from brainuad.synthetic.noise.diffusion import GaussianNoise, Moments, Noise
+from brainuad.synthetic.noise.diffusion import GaussianNoise, Noise
 from brainuad.tiles.cache import TileDataset
 from brainuad.tiles.latents import Latents, build_latents
 from brainuad.types import Batch, Detection

@@ -136,7 +136,12 @@ class StRegA(ReconstructionDetector):
     ) -> None:
         """Checks whether the latent space is one of healthy brains, where it has a prior."""
         if self.network.variational:
-            check_latent(self, tiling, train, held_out, out)
+            self.eval()
+            check_latent(self.network, self._covered, tiling, train, held_out, out, self.device)
+
+    def _covered(self, tiles: Tensor, generator: torch.Generator) -> Tensor:
+        boxes = draw_boxes(tiles, self.max_squares, self.max_side, generator)
+        return paint_boxes(tiles, *boxes)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective in the module's docstring; in validation z is the mean, without squares."""

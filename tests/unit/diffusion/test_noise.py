@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from brainuad.synthetic.noise.diffusion import CoarseNoise, GaussianNoise, Moments
+from brainuad.methods.parts.moments import Moments
+from brainuad.synthetic.noise.diffusion import CoarseNoise, GaussianNoise
 
 
 def _draw(noise, shape, seed=0):

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from brainuad.methods.dae import DAE
+from brainuad.methods.parts.healthy_atlas import MOST_STD, HealthyAtlas
 from brainuad.methods.parts.residuals import signed
-from brainuad.methods.zscore import MOST_STD, HealthyAtlas
 from brainuad.synthetic.noise.coarse import coarse_noise
 from brainuad.types import Batch
 

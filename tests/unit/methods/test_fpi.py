@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from brainuad.methods.fpi import FPI
-from brainuad.methods.zscore import MOST_STD, HealthyAtlas
+from brainuad.methods.parts.healthy_atlas import MOST_STD, HealthyAtlas
 from brainuad.synthetic.lesions.contract import Painted
 from brainuad.types import Batch
 

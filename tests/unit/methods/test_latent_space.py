@@ -8,7 +8,7 @@ import torch
 from tiny import brain
 from torch import nn
 
-from brainuad.methods.parts.latent_checks import LEVELS, STEPS, check_latent
+from brainuad.methods.parts.latent_checks import LEVELS, STEPS
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
@@ -22,6 +22,8 @@ TILING = SliceTiling("axial", (32, 32))
 
 class Known(nn.Module):
     """Reconstructs half the image; of four dimensions two are used, by 0.5 and 2 nats."""
+
+    variational = True
 
     def encode(self, image):
         mu = torch.tensor([1.0, 2.0, 0.0, 0.1]).expand(len(image), 4) * 1.0
@@ -43,7 +45,7 @@ def checked(tiny_cohort, tmp_path):
     out.mkdir()
     (out / "config.yaml").write_text("name: x\n")
     train, val = (tiny_cohort.select(split, "T2w") for split in ("train", "val"))
-    check_latent(detector, TILING, train, val, out)
+    detector.examine(TILING, train, val, out)
     return train, val, out
 
 
@@ -83,7 +85,7 @@ def test_interpolation_goes_from_one_to_the_other_in_even_steps(tiny_cohort, tmp
     torch.manual_seed(0)
     detector = StRegA(ContextVAE((32, 32), 1, (4, 8), 6), signed).eval()
     val = tiny_cohort.select("val", "T2w")
-    check_latent(detector, TILING, tiny_cohort.select("train", "T2w"), val, tmp_path)
+    detector.examine(TILING, tiny_cohort.select("train", "T2w"), val, tmp_path)
     record = json.loads((tmp_path / "latent.json").read_text())
     with np.load(tmp_path / "latent.npz") as arrays:
         ends = torch.from_numpy(arrays["ends"])[:, None]

@@ -6,8 +6,9 @@ import torch
 
 from brainuad.checkpoint import load_model, save_model
 from brainuad.errors import InputError
+from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
-from brainuad.methods.zscore import HealthyAtlas, ZScore
+from brainuad.methods.zscore import ZScore
 from brainuad.types import Batch
 
 
@@ -113,7 +114,7 @@ def test_saved_and_loaded(atlas, tmp_path):
     model = {
         "_target_": "brainuad.methods.zscore.ZScore",
         "residual": {"_target_": "brainuad.methods.parts.residuals.signed", "_partial_": True},
-        "atlas": {"_target_": "brainuad.methods.zscore.HealthyAtlas"},
+        "atlas": {"_target_": "brainuad.methods.parts.healthy_atlas.HealthyAtlas"},
     }
     atlas.card = {"model": model, "tiling": {}, "postprocess": {}, "sequence": "", "subjects": {}}
     save_model(atlas, tmp_path / "model.ckpt")

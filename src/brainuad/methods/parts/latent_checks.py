@@ -1,22 +1,18 @@
 """Is an autoencoder's latent space one of healthy brains? Checks on held-out healthy subjects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine.files import atomic_path, write_json
-from brainuad.networks.context_vae import gaussian_kl
-from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes
+from brainuad.networks.context_vae import ContextVAE, gaussian_kl
+from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.tiles.cache import brain_tiles
 from brainuad.volumes.tiling import Tiling
-
-if TYPE_CHECKING:
-    from brainuad.methods.strega import StRegA
 
 IN_USE_NATS = 0.01
 """Mean KL from which a latent dimension counts as used (Burda et al. 2016 use the like)."""
@@ -29,9 +25,15 @@ MOST_SCANS = 50
 
 @torch.no_grad()
 def check_latent(
-    detector: "StRegA", tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
+    network: ContextVAE | UnifiedAutoencoder,
+    cover: Callable[[Tensor, torch.Generator], Tensor],
+    tiling: Tiling,
+    train: Sequence[Scan],
+    held_out: Sequence[Scan],
+    out: Path,
+    device: torch.device,
 ) -> None:
-    """Writes `latent.json` (errors, dimensions in use) and `latent.npz` (pictures) to `out`.
+    """Write `latent.json` (errors, dimensions in use) and `latent.npz` (pictures) to `out`.
 
     Errors are mean absolute differences to the clean image in the brain, per subject, of three
     predictors: the reconstruction, the identity (what it was given) and the mean image of the
@@ -39,32 +41,34 @@ def check_latent(
     identity is perfect by definition, and one with squares painted over, where it is not.
 
     Args:
-        detector: trained.
-        tiling: of the detector.
-        train: healthy scans as the detector sees them; a scan that cannot be read is left out.
-        held_out: healthy scans that it was not trained on.
+        network: trained, in evaluation mode.
+        cover: function that paints squares over tiles, drawn by the generator.
+        tiling: tiling of the method.
+        train: healthy training scans as the network sees them; unreadable scans are left out.
+        held_out: healthy scans that were not trained on.
         out: run folder.
+        device: device of the network.
     """
     mean_tiles = _mean_image(train[:MOST_SCANS], tiling)
     rows: dict[str, list[float]] = {}
     kls: list[Tensor] = []
     middles: list[Tensor] = []
     generator = torch.Generator().manual_seed(0)
-    detector.eval()
     for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling):
         levels = _levels(len(tiles))
-        painted = paint_boxes(
-            tiles, *draw_boxes(tiles, detector.max_squares, detector.max_side, generator)
-        )
+        painted = cover(tiles, generator)
         predicted = {
-            "clean": {"identity": tiles, "reconstruction": _reconstruct(detector, tiles)},
-            "painted": {"identity": painted, "reconstruction": _reconstruct(detector, painted)},
+            "clean": {"identity": tiles, "reconstruction": _reconstruct(network, tiles, device)},
+            "painted": {
+                "identity": painted,
+                "reconstruction": _reconstruct(network, painted, device),
+            },
         }
         for given, found in predicted.items():
             for name, image in (*found.items(), ("mean_image", mean_tiles[levels])):
                 error = (image - tiles).abs()[masks.expand_as(tiles)].mean()
                 rows.setdefault(f"{given}/{name}", []).append(float(error))
-        mu, log_sigma = _encode(detector, tiles)
+        mu, log_sigma = _encode(network, tiles, device)
         kls.append(gaussian_kl(mu, log_sigma).flatten(1))
         middles.append(tiles[len(tiles) // 2])
     if not kls:
@@ -80,7 +84,7 @@ def check_latent(
     }
     if len(middles) > 1:
         ends = torch.stack(middles[:2])
-        path = _interpolate(detector, ends)
+        path = _interpolate(network, ends, device)
         steps = (path[1:] - path[:-1]).abs().flatten(1).mean(1)
         record["largest_step"] = float(steps.max() / steps.mean())
         pictures |= {"ends": _picture(ends), "path": _picture(path)}
@@ -109,22 +113,26 @@ def _mean_image(scans: Sequence[Scan], tiling: Tiling) -> Tensor:
     return mean[nearest]
 
 
-def _encode(detector: "StRegA", tiles: Tensor) -> tuple[Tensor, Tensor]:
-    parts = [detector.network.encode(t.to(detector.device)) for t in tiles.split(32)]
+def _encode(
+    network: ContextVAE | UnifiedAutoencoder, tiles: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    parts = [network.encode(t.to(device)) for t in tiles.split(32)]
     mu, log_sigma = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return mu, log_sigma
 
 
-def _reconstruct(detector: "StRegA", tiles: Tensor) -> Tensor:
-    return torch.cat([detector.network(t.to(detector.device)).cpu() for t in tiles.split(32)])
+def _reconstruct(network: nn.Module, tiles: Tensor, device: torch.device) -> Tensor:
+    return torch.cat([network(t.to(device)).cpu() for t in tiles.split(32)])
 
 
-def _interpolate(detector: "StRegA", ends: Tensor) -> Tensor:
+def _interpolate(
+    network: ContextVAE | UnifiedAutoencoder, ends: Tensor, device: torch.device
+) -> Tensor:
     """`(STEPS, C, *S)`: decoded on the straight line between the posterior means of two tiles."""
-    mu, _ = _encode(detector, ends)
+    mu, _ = _encode(network, ends, device)
     share = torch.linspace(0, 1, STEPS).reshape(-1, *[1] * (mu.ndim - 1))
     line = (1 - share) * mu[:1] + share * mu[1:]
-    return detector.network.decode(line.to(detector.device)).cpu()
+    return network.decode(line.to(device)).cpu()
 
 
 def _picture(tiles: Tensor) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""What AutoPaint takes for a lesion in healthy brains: it sets its two thresholds by that."""
+"""Thresholds of repainting, set on healthy scans so that few of their pixels are candidates."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,19 +11,39 @@ from torch import Tensor
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.methods.parts.repaint import Regions, Repainted
 from brainuad.tiles.cache import brain_tiles
 from brainuad.volumes.tiling import Tiling
-
-if TYPE_CHECKING:
-    from brainuad.methods.autopaint import AutoPaint
 
 MOST_SCANS = 20
 """At most so many healthy scans set the thresholds."""
 
 
+class Repainter(Protocol):
+    """What the thresholds are set for, see `AutoPaint`."""
+
+    candidate_threshold: Tensor
+    repaint_peak: Tensor
+    region_alpha: float
+    left_alpha: float | None
+    regions: Regions
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+
+    def find_candidates(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, int]:
+        """Return the candidates' map and its cost in images."""
+
+    def repaint_region(
+        self, image: Tensor, brain_mask: Tensor, first: Tensor, rounds: int | None = None
+    ) -> Repainted:
+        """Repaint what lies above the thresholds."""
+
+
 @torch.no_grad()
 def set_thresholds(
-    detector: "AutoPaint", tiling: Tiling, held_out: Sequence[Scan], out: Path
+    detector: Repainter, tiling: Tiling, held_out: Sequence[Scan], out: Path
 ) -> None:
     """Sets the thresholds on healthy held-out scans and repaints what is above them.
 
@@ -80,7 +100,7 @@ def set_thresholds(
     )
 
 
-def _once_repainted(detector: "AutoPaint", *part: Tensor) -> np.ndarray:
+def _once_repainted(detector: Repainter, *part: Tensor) -> np.ndarray:
     """Of each brain pixel what one repainting of the candidates says, 0 if it is none."""
     image, brain_mask, first = (tensor.to(detector.device) for tensor in part)
     region = detector.regions(first, detector.candidate_threshold, brain_mask)
