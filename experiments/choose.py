@@ -16,11 +16,11 @@ import numpy as np
 import yaml
 from hydra import compose, initialize_config_module
 
-from brainuad.checkpoint import read_checkpoint
 from brainuad.cohorts.load import load_scan
 from brainuad.detection import detect_volume
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
+from brainuad.model.checkpoint import read_checkpoint
 from brainuad.networks.memory_layout import channels_last
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve

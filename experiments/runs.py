@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from brainuad.checkpoint import read_checkpoint, weights_hash
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.detection import model_score, write_maps
 from brainuad.methods.base import AnomalyDetector
+from brainuad.model.checkpoint import read_checkpoint, weights_hash
 from brainuad.settings.instantiate import instantiate
 
 ROOT = Path(__file__).parents[1]

@@ -2,8 +2,8 @@
 
 import torch
 
-from brainuad.checkpoint import load_model, save_model
 from brainuad.methods.base import AnomalyDetector
+from brainuad.model.checkpoint import load_model, save_model
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling, Tiling
 

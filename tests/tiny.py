@@ -85,7 +85,7 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
     """An untrained model of brain-extracted T2w scans at 3 mm that were registered to nothing."""
     import torch
 
-    from brainuad.checkpoint import save_model
+    from brainuad.model.checkpoint import save_model
     from brainuad.settings.compose import compose_preparation
     from brainuad.settings.instantiate import instantiate, resolve
 

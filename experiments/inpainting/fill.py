@@ -10,10 +10,10 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from brainuad.checkpoint import load_model, read_checkpoint
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.model.checkpoint import load_model, read_checkpoint
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.masks.random import ShapeHoles

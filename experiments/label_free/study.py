@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainuad.checkpoint import read_checkpoint, weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.machine.files import write_json, write_text
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
+from brainuad.model.checkpoint import read_checkpoint, weights_hash
 from brainuad.painted import painted_ap
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.reporting.run_folder import read_run

@@ -19,12 +19,12 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from brainuad.checkpoint import load_model
 from brainuad.methods.autoencoder import KLAutoencoder
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.madad import MADAD
 from brainuad.methods.parts.residuals import signed
 from brainuad.metrics.statistics import summarise
+from brainuad.model.checkpoint import load_model
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import group_means, paired_tests, read_subjects, to_table
 from experiments.runs import ROOT, changed, embedded, train, variant

@@ -22,10 +22,10 @@ from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan, read_cohort
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
+from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_record
+from brainuad.model.suitability import training_statistics, unsuitable
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
-from brainuad.predicting.prepared import PreparedScan, from_cohort, from_record
-from brainuad.predicting.suitability import training_statistics, unsuitable
 from brainuad.preparation.recipes import default, of_cohort
 from brainuad.preparation.subject import prepare_subject
 from brainuad.reporting.tables import to_markdown

@@ -10,13 +10,13 @@ __all__ = ["__version__", "load"]
 old_imports.install()
 
 if TYPE_CHECKING:
-    from brainuad.api import load
+    from brainuad.model.api import load
 
 
 def __getattr__(name: str) -> Any:
     # torch and all the rest come with the first model, not with the import.
     if name == "load":
-        from brainuad.api import load
+        from brainuad.model.api import load
 
         return load
     raise AttributeError(f"module 'brainuad' has no attribute '{name}'")

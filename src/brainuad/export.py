@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    from brainuad.bundle import write_bundle
-    from brainuad.checkpoint import FORMAT, load_model, weights_hash
     from brainuad.machine.provenance import describe
+    from brainuad.model.bundle import write_bundle
+    from brainuad.model.checkpoint import FORMAT, load_model, weights_hash
 
     detector = load_model(arguments.run)
     if "threshold" not in detector.card:

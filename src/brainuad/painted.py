@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from brainuad.checkpoint import weights_hash
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
+from brainuad.model.checkpoint import weights_hash
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate

@@ -15,7 +15,7 @@ from brainuad.errors import InputError, PartialFailure
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
-    from brainuad.api import Model
+    from brainuad.model.api import Model
     from brainuad.predicting.scans import Source, Wanted
 
 WORK = ".work"
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    from brainuad.api import load
+    from brainuad.model.api import load
     from brainuad.predicting.outputs import read_done, write_dataset_description, write_tables
     from brainuad.predicting.preparing import scan_stamp
     from brainuad.predicting.scans import find_wanted
@@ -166,7 +166,7 @@ def _predict(
 
 def _plan(model: "Model", source: "Source", todo: int, arguments: argparse.Namespace) -> str:
     """What was found and will be done, in words."""
-    from brainuad.predicting.model import about
+    from brainuad.model.predictor import about
 
     count = 1 + len(arguments.also)
     said = [f"model: {about(model.card)}" + (f"; {count} models averaged" if count > 1 else "")]

@@ -163,7 +163,7 @@ def read_first_stage(path: Path) -> FirstStage:
     """
     import torch
 
-    from brainuad.checkpoint import read_checkpoint
+    from brainuad.model.checkpoint import read_checkpoint
     from brainuad.networks.public_vae import read_public_vae
 
     if path.suffix == ".safetensors":

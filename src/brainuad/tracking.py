@@ -174,7 +174,7 @@ class Tracker(WandbLogger):
         import torch
         import wandb
 
-        from brainuad.checkpoint import read_checkpoint
+        from brainuad.model.checkpoint import read_checkpoint
 
         content = read_checkpoint(self.folder / "model.ckpt")
         path = self._staged("model.ckpt")

@@ -57,11 +57,11 @@ def _run(cfg: DictConfig) -> float | None:
     """A run in its folder; a first stage is one too."""
     from lightning import seed_everything
 
-    from brainuad.card import card_of
     from brainuad.cohorts.folds import with_fold
     from brainuad.cohorts.manifest import Cohort
     from brainuad.fitting import resume_point
     from brainuad.machine import provenance, ranks
+    from brainuad.model.card import card_of
     from brainuad.stages import with_first_stage
 
     started = time.time()
@@ -177,13 +177,13 @@ def detect_and_score(
 
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
-    from brainuad.checkpoint import save_model, weights_hash
     from brainuad.detection import device, model_score, write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.healthy_maps import make_relative
     from brainuad.machine import ranks
+    from brainuad.model.checkpoint import save_model, weights_hash
+    from brainuad.model.suitability import training_statistics
     from brainuad.painted import measure
-    from brainuad.predicting.suitability import training_statistics
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.preparation.tissue.maps import as_input
 

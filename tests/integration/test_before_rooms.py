@@ -12,10 +12,10 @@ import pytest
 from tiny import AFFINE, ROOT, brain, lesion, write_tiny_cohort
 
 import brainuad
-from brainuad.checkpoint import load_model
 from brainuad.cohorts.manifest import Scan, read_cohort
 from brainuad.detection import model_score
 from brainuad.evaluate import main as evaluate_command
+from brainuad.model.checkpoint import load_model
 from brainuad.preparation.recipes import of_cohort
 from brainuad.report import main as report_command
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate

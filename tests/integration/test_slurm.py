@@ -14,7 +14,7 @@ import yaml
 from slurm_cluster import CannotStart, Cluster
 from tiny import ROOT, write_tiny_cohort
 
-from brainuad.checkpoint import read_checkpoint
+from brainuad.model.checkpoint import read_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 

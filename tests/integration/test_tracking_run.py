@@ -13,7 +13,7 @@ import yaml
 from tiny import ROOT, write_tiny_cohort
 from wandb_file import artifacts, config, history
 
-from brainuad.checkpoint import load_model
+from brainuad.model.checkpoint import load_model
 from brainuad.tracking import OBJECTIVE
 
 pytestmark = pytest.mark.slow

@@ -3,8 +3,8 @@ import pickle
 import pytest
 import torch
 
-from brainuad.checkpoint import load_model, read_checkpoint, save_model, weights_hash
 from brainuad.errors import InputError
+from brainuad.model.checkpoint import load_model, read_checkpoint, save_model, weights_hash
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 
 MODEL = {

@@ -3,7 +3,6 @@ import torch
 from omegaconf import OmegaConf
 from tiny import METHODS, write_tiny_model
 
-from brainuad.checkpoint import load_model
 from brainuad.cohorts.load import load_scan
 from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
@@ -12,6 +11,7 @@ from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
+from brainuad.model.checkpoint import load_model
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.random import ShapeHoles
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling

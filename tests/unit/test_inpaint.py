@@ -7,10 +7,10 @@ import torch
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from brainuad.checkpoint import save_model
 from brainuad.inpaint import _preparation, main
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
+from brainuad.model.checkpoint import save_model
 from brainuad.preparation.bias import N4
 from brainuad.preparation.hole import blended, carried_hole, smooth_fill
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
@@ -294,7 +294,7 @@ def _files(tmp_path, monkeypatch):
     nib.save(image, tmp_path / "scan.nii.gz")
     write_volume(tmp_path / "mask.nii.gz", hole, affine, np.uint8)
     detector = Fake()
-    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
+    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
     return tmp_path
 
 
@@ -323,7 +323,7 @@ def test_the_command(files, capsys):
 
 def test_the_spacing_is_the_models_unless_given(files, monkeypatch):
     detector = Fake()
-    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
+    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
     _run(files, "preparation=extracted")
     coarse = sum(inside.sum() for _, inside in detector.shown)
     detector.shown.clear()
@@ -449,7 +449,7 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
     tissue.card["input"] = {
         "tissue": {"_target_": "brainuad.preparation.tissue.segment.TissueInput"}
     }
-    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: tissue)
+    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: tissue)
     assert _run(files) == 2
     assert "sees tissue maps" in capsys.readouterr().err
 
@@ -484,7 +484,7 @@ def test_a_real_head_gets_its_tissue_back(real_data, tmp_path, monkeypatch):
     steps, _ = _preparation(detector.card, ["preparation.steps.spacing_mm=2"])
     detector.fill = _oracle(healthy, steps, tmp_path / "truth").fill
     detector.card["tiling"] = {"_target_": "brainuad.volumes.tiling.VolumeTiling"}
-    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
+    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
     # The oracle's own detail is the right one.
     options = ("--detail-mm", "0", "preparation.steps.spacing_mm=2")
     assert _run(tmp_path, *options, scan="scan.nii") == 0
@@ -504,7 +504,7 @@ def test_a_voided_scan_of_the_brats_challenge_is_filled(real_data, tmp_path, mon
     folder = real_data / "brats_gli_example" / "inpainting"
     scan, mask = (folder / f"BraTS-GLI-00001-000-{name}.nii.gz" for name in ("t1n-voided", "mask"))
     detector = Fake()
-    monkeypatch.setattr("brainuad.checkpoint.load_model", lambda path: detector)
+    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
     assert _run(tmp_path, "preparation=extracted", scan=scan, mask=mask) == 0
     before, after = read_volume(scan).array, read_volume(tmp_path / "out.nii.gz").array
     hole = read_volume(mask).array > 0

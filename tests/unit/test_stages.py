@@ -14,10 +14,10 @@ from public_weights import public_weights
 from safetensors.torch import save_file
 from tiny import write_tiny_cohort
 
-from brainuad.checkpoint import save_model
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.model.checkpoint import save_model
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.stages import build_on, read_first_stage, with_first_stage
 from brainuad.types import Batch

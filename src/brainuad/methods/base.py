@@ -41,7 +41,7 @@ class AnomalyDetector(LightningModule, ABC):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.card: dict[str, Any] = {}
-        """What travels in every checkpoint: plain values only, see `brainuad.checkpoint`."""
+        """What travels in every checkpoint: plain values only, see `brainuad.model.checkpoint`."""
         self.relative: RelativeToHealthy | None = None
         """What whole volumes' scores are relative to; None for the scores as they are."""
         self.keeps_draws = False

@@ -12,8 +12,8 @@ import pandas as pd
 
 from brainuad import __version__
 from brainuad.machine.files import write_json, write_text
-from brainuad.predicting.findings import COLUMNS as FINDING_COLUMNS
-from brainuad.predicting.prediction import Prediction
+from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
+from brainuad.model.prediction import Prediction
 from brainuad.predicting.scans import Wanted
 from brainuad.volumes.nifti import write_like, write_volume
 

@@ -10,6 +10,10 @@ from typing import Any
 ROOT = "brainuad."
 
 MOVED = {
+    "api": "model.api",
+    "bundle": "model.bundle",
+    "card": "model.card",
+    "checkpoint": "model.checkpoint",
     "data.augment": "tiles.augment",
     "data.coarse_noise": "synthetic.noise.coarse",
     "data.coarse_noise.between": "synthetic.grids.between",
@@ -83,6 +87,12 @@ MOVED = {
     "painted.painted_copy": "synthetic.painted.painted_copy",
     "painted.painted_scans": "synthetic.painted.painted_scans",
     "postprocess.mask": "postprocess.erode",
+    "predicting.findings": "model.findings",
+    "predicting.memory": "model.batch_size",
+    "predicting.model": "model.predictor",
+    "predicting.prediction": "model.prediction",
+    "predicting.prepared": "model.prepared_scan",
+    "predicting.suitability": "model.suitability",
     "preparation.batch": "preparation.cohort",
     "preparation.brain": "preparation.skullstrip.extracted",
     "preparation.chain": "preparation.subject",

@@ -4,11 +4,11 @@ from functools import partial
 import pytest
 import torch
 
-from brainuad.checkpoint import load_model, save_model
 from brainuad.errors import InputError
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
+from brainuad.model.checkpoint import load_model, save_model
 from brainuad.types import Batch
 
 

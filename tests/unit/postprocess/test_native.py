@@ -13,8 +13,8 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.detection import model_score, write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
+from brainuad.model.prepared_scan import from_cohort
 from brainuad.postprocess.native import native_image, native_map
-from brainuad.predicting.prepared import from_cohort
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Space, Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny import METHODS, write_tiny_model
 
-from brainuad.bundle import write_bundle
-from brainuad.checkpoint import load_model, save_model, weights_hash
 from brainuad.errors import InputError
 from brainuad.export import main
+from brainuad.model.bundle import write_bundle
+from brainuad.model.checkpoint import load_model, save_model, weights_hash
 from brainuad.settings.instantiate import instantiate
 
 OLD_CARD = json.loads((Path(__file__).parent / "card_1_0.json").read_text())

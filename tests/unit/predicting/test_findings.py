@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainuad.predicting.findings import COLUMNS, find
+from brainuad.model.findings import COLUMNS, find
 from brainuad.types import Volume
 from brainuad.volumes.template import load_template
 

@@ -1,8 +1,8 @@
 import torch
 from tiny import METHODS, SHAPE
 
-from brainuad.predicting import memory
-from brainuad.predicting.memory import batch_size_for, free_bytes, is_out_of_memory
+from brainuad.model import batch_size
+from brainuad.model.batch_size import batch_size_for, free_bytes, is_out_of_memory
 from brainuad.settings.instantiate import instantiate
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
@@ -14,7 +14,7 @@ def test_the_batch_follows_the_free_memory(monkeypatch):
     detector = instantiate(METHODS["strega"])
     sizes = []
     for free in (1 << 40, 1_000_000, 300_000, 10):
-        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(batch_size, "free_bytes", lambda device, free=free: free)
         sizes.append(batch_size_for(detector, TILING, IMAGE, MASK))
     assert sizes[0] == 32
     assert sizes[-1] == 1

@@ -10,9 +10,9 @@ from nibabel.affines import apply_affine
 from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 
 from brainuad import predict
-from brainuad.checkpoint import load_model, save_model
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
-from brainuad.predicting import model as predicting_model
+from brainuad.model import predictor
+from brainuad.model.checkpoint import load_model, save_model
 from brainuad.predicting import outputs
 from brainuad.settings.describe import recipe_of
 from brainuad.types import Volume
@@ -192,8 +192,8 @@ def test_a_bug_in_one_scan_stops_nothing_either(run, tmp_path, monkeypatch):
             raise KeyError("nobody thought of it")
         return detect(*arguments)
 
-    detect = predicting_model.detect_volume
-    monkeypatch.setattr(predicting_model, "detect_volume", breaks_once)
+    detect = predictor.detect_volume
+    monkeypatch.setattr(predictor, "detect_volume", breaks_once)
     status, said, table = run(scans)
     assert status == 3
     assert "KeyError: 'nobody thought of it'; please report this" in said.err
@@ -426,7 +426,7 @@ def test_the_reconstruction_comes_back_in_the_scans_brightness(run, tmp_path, mo
 
 def test_batches_that_do_not_fit_are_halved(run, tmp_path, monkeypatch):
     asked = []
-    detect = predicting_model.detect_volume
+    detect = predictor.detect_volume
 
     def tight(detector, tiling, image, mask, batch_size, affine):
         asked.append(batch_size)
@@ -434,7 +434,7 @@ def test_batches_that_do_not_fit_are_halved(run, tmp_path, monkeypatch):
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         return detect(detector, tiling, image, mask, batch_size, affine)
 
-    monkeypatch.setattr(predicting_model, "detect_volume", tight)
+    monkeypatch.setattr(predictor, "detect_volume", tight)
     scans = [write_scan(tmp_path / "scans" / f"{k}_T2w.nii.gz", k) for k in range(2)]
     status, _, _ = run(scans[0].parent, "--batch-size", "8")
     assert status == 0

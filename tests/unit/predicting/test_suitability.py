@@ -3,7 +3,7 @@ import pytest
 from tiny import write_tiny_cohort
 
 from brainuad.cohorts.load import load_scan
-from brainuad.predicting.suitability import (
+from brainuad.model.suitability import (
     contrasts,
     measures_of,
     percentile_of,

@@ -8,12 +8,12 @@ from typing import Any
 
 import nibabel as nib
 
-from brainuad.checkpoint import load_model
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
-from brainuad.predicting.model import Predictor
-from brainuad.predicting.prediction import Prediction
-from brainuad.predicting.prepared import from_record
+from brainuad.model.checkpoint import load_model
+from brainuad.model.prediction import Prediction
+from brainuad.model.predictor import Predictor
+from brainuad.model.prepared_scan import from_record
 from brainuad.preparation.recipes import changed, of_model
 from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate

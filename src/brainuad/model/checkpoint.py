@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from brainuad import __version__
-from brainuad.bundle import is_bundle, read_bundle
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.base import AnomalyDetector
+from brainuad.model.bundle import is_bundle, read_bundle
 from brainuad.settings.instantiate import instantiate
 
 FORMAT = "1.3"

@@ -10,7 +10,7 @@ import numpy as np
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.predicting.suitability import in_mni, measures_of, quality_of
+from brainuad.model.suitability import in_mni, measures_of, quality_of
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Space, Volume
 from brainuad.volumes.nifti import read_mask, read_volume

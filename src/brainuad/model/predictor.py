@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainuad.checkpoint import weights_hash
 from brainuad.detection import KINDS, PRECISIONS, detect_volume, device
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.random_draws import averaged
 from brainuad.metrics.severity import anomaly_score
+from brainuad.model.batch_size import batch_size_for, is_out_of_memory
+from brainuad.model.checkpoint import weights_hash
+from brainuad.model.findings import find
+from brainuad.model.prediction import Prediction, as_bright
+from brainuad.model.prepared_scan import PreparedScan
+from brainuad.model.suitability import percentile_of, pooled, unsuitable
 from brainuad.networks.memory_layout import channels_last
 from brainuad.postprocess.native import native_array, native_map, native_mask
-from brainuad.predicting.findings import find
-from brainuad.predicting.memory import batch_size_for, is_out_of_memory
-from brainuad.predicting.prediction import Prediction, as_bright
-from brainuad.predicting.prepared import PreparedScan
-from brainuad.predicting.suitability import percentile_of, pooled, unsuitable
 from brainuad.settings.instantiate import instantiate
 from brainuad.settings.moved import retargeted
 from brainuad.types import Detection, Volume

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from brainuad.model.prepared_scan import PreparedScan
 from brainuad.postprocess.native import native_image
-from brainuad.predicting.prepared import PreparedScan
 from brainuad.types import Volume
 
 
