@@ -17,10 +17,10 @@ import yaml
 from hydra import compose, initialize_config_module
 
 from brainuad.cohorts.load import load_scan
-from brainuad.detection import detect_volume
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.detect import detect_volume
 from brainuad.networks.memory_layout import channels_last
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve

@@ -15,11 +15,12 @@ from pathlib import Path
 import yaml
 
 from brainuad.cohorts.manifest import read_cohort, write_cohort
-from brainuad.detection import device, model_score, write_maps, write_masks
+from brainuad.detection import write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.machine import provenance
 from brainuad.machine.files import write_json
 from brainuad.model.checkpoint import load_model
+from brainuad.model.detect import device, model_score
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.reporting.pages.report import make_report
 from brainuad.reporting.run_folder import read_run

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_module
 
-from brainuad.detection import detect_volume
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.autopaint import AutoPaint
+from brainuad.model.detect import detect_volume
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch

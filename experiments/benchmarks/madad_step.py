@@ -32,10 +32,10 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainuad.detection import detect_volume
 from brainuad.diffusion.masks import PROBABILITIES, SIZES, brain_share
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.madad import MADAD
+from brainuad.model.detect import detect_volume
 from brainuad.networks.masked_unet import GroupNorm, attention
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate

@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.detection import model_score, write_maps
+from brainuad.detection import write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.machine.files import write_json, write_text
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.model.checkpoint import read_checkpoint, weights_hash
+from brainuad.model.detect import model_score
 from brainuad.painted import painted_ap
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.reporting.run_folder import read_run
@@ -189,7 +190,7 @@ def detected(
     detector: AnomalyDetector, card: dict[str, Any], scans: list[Scan], maps: Path, cache: Path
 ) -> Path:
     """The folder of the maps of scans."""
-    from brainuad.detection import device
+    from brainuad.model.detect import device
 
     seen, _ = as_input(scans, instantiate(card["input"]["tissue"]), cache)
     score = model_score(detector, instantiate(card["tiling"]), 32, device("auto"))

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainuad.detection import model_score, write_maps
+from brainuad.detection import write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.machine import provenance
 from brainuad.machine.files import write_text
 from brainuad.methods.intensity import IntensityDetector
+from brainuad.model.detect import model_score
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.erode import ErodeBrainMask
 from brainuad.postprocess.pipeline import Postprocess

@@ -12,30 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.progress import track
-from torch import Tensor
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.machine.files import write_json
-from brainuad.methods.base import AnomalyDetector
-from brainuad.methods.parts.random_draws import averaged
-from brainuad.networks.memory_layout import channels_last
+from brainuad.model.detect import KINDS
 from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Detection, Volume
-from brainuad.volumes.nifti import open_nifti, read_mask, read_volume, write_volume
-from brainuad.volumes.tiling import Tiling
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 Failures = list[tuple[str, str]]
-
-PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-
-KINDS = ("anomaly", "reconstruction", "uncertainty", "input", "mask")
-"""Of files a subject in the folder of maps."""
 
 
 @dataclass(frozen=True)
@@ -49,68 +39,6 @@ class Written:
 
     failures: Failures
     seconds_per_volume: float
-
-
-def detect_volume(
-    detector: AnomalyDetector,
-    tiling: Tiling,
-    image: Tensor,
-    brain_mask: Tensor,
-    batch_size: int = 32,
-    affine: np.ndarray | None = None,
-) -> Detection:
-    """Scores a whole volume tile by tile.
-
-    Where the detector's card says `flips`, so is its left-right mirror image, and both are averaged
-    (`uncertainty` is then that between the two as well). What it finds is relative to healthy
-    brains where the detector is `relative`.
-
-    Args:
-        detector: on the device to use.
-        tiling: how the detector wants its input cut.
-        image: `(C, D, H, W)` in [0, 1].
-        brain_mask: `(1, D, H, W)` bool.
-        batch_size: tiles a forward pass.
-        affine: `(4, 4)`, voxel to atlas space in mm; only a `relative` detector looks at it.
-
-    Returns:
-        `Detection` without batch axis, on the CPU.
-    """
-    found = _detect_both(detector, tiling, image, brain_mask, batch_size)
-    return found if detector.relative is None else detector.relative(found, affine)
-
-
-def _detect_both(
-    detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor, batch_size: int
-) -> Detection:
-    found = _detect_tiles(detector, tiling, image, brain_mask, batch_size)
-    if not detector.card.get("flips"):
-        return found
-    mirrored = _detect_tiles(detector, tiling, image.flip(1), brain_mask.flip(1), batch_size)
-    back = (None if part is None else part.flip(1) for part in mirrored)
-    return averaged([found, Detection._make(back)])
-
-
-def _detect_tiles(
-    detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor, batch_size: int
-) -> Detection:
-    shape = (image.shape[1], image.shape[2], image.shape[3])
-    tiles, locations = tiling.split(image)
-    masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
-    parts: dict[str, Tensor] = {"anomaly_map": tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])}
-    # A tile without brain scores zero by contract, so it is not computed.
-    todo = masks.flatten(1).any(1).nonzero()[:, 0]
-    for index in todo.split(batch_size):
-        found = detector.detect(tiles[index].to(detector.device), masks[index].to(detector.device))
-        for name, values in found._asdict().items():
-            if values is not None:
-                empty = tiles.new_zeros(len(tiles), values.shape[1], *tiles.shape[2:])
-                parts.setdefault(name, empty)[index] = values.cpu()
-    joined = {name: tiling.join(part, locations, shape) for name, part in parts.items()}
-    return Detection(
-        joined["anomaly_map"],
-        *(joined.get(name) for name in ("reconstruction", "uncertainty", "draws")),
-    )
 
 
 def write_maps(
@@ -177,49 +105,6 @@ def read_trained_on(maps: Path) -> set[str]:
         if record.is_file()
         else set()
     )
-
-
-def model_score(
-    detector: AnomalyDetector,
-    tiling: Tiling,
-    batch_size: int,
-    device: str = "cpu",
-    precision: str = "32-true",
-) -> Callable[[Scan], Detection]:
-    """The score of a trained detector, for `write_maps`.
-
-    In one memory layout, so that a loaded model's maps are those of its training run, bit for bit.
-
-    Args:
-        detector: is moved to the device, and its weights to that layout.
-        tiling: how the detector wants its input cut.
-        batch_size: tiles a forward pass.
-        device: a name that torch knows.
-        precision: in Lightning's words `32-true`, `bf16-mixed` or `16-mixed`.
-
-    Raises:
-        InputError: no such precision.
-    """
-    if precision not in PRECISIONS:
-        raise InputError(f"predict_precision is {precision}; use one of {', '.join(PRECISIONS)}")
-    detector.to(device)
-    channels_last(detector)
-    half = PRECISIONS[precision]
-
-    def score(scan: Scan) -> Detection:
-        image, brain_mask = load_scan(scan)
-        affine = None if detector.relative is None else open_nifti(scan.image).affine
-        with torch.autocast(detector.device.type, half, enabled=half is not None):
-            return detect_volume(detector, tiling, image, brain_mask, batch_size, affine)
-
-    return score
-
-
-def device(name: str) -> str:
-    """`auto` becomes the accelerator of this machine; other names stay."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def write_masks(

@@ -14,11 +14,12 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.detection import device, model_score, write_maps
+from brainuad.detection import write_maps
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash
+from brainuad.model.detect import device, model_score
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate

@@ -4,16 +4,10 @@ brainuad-export RUN OUT
 """
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from brainuad.cli import run_cli
-from brainuad.errors import InputError
-
-PLACES = ("source", "path", "cache_dir", "output_dir")
-"""Keys of a card whose values are paths of the machine that trained."""
 
 UNSTATED = "not stated"
 
@@ -43,29 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    from brainuad.machine.provenance import describe
-    from brainuad.model.bundle import write_bundle
-    from brainuad.model.checkpoint import FORMAT, load_model, weights_hash
+    from brainuad.model.export import export_model
 
-    detector = load_model(arguments.run)
-    if "threshold" not in detector.card:
-        raise InputError(
-            f"{arguments.run}: holds no threshold; train it with predict=true before you share it"
-        )
-    folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
-    card = {
-        **detector.card,
-        "format": FORMAT,
-        "licence": arguments.licence,
-        "weights_sha256": weights_hash(detector),
-        "scores": _scores(folder),
-        "exported_with": describe()["versions"],
-    }
-    # The places of this machine are nobody's business, and nobody's use.
-    card = _without_places(card)
-    # Through JSON, so that what cannot be written is said before anything is.
-    card = json.loads(json.dumps(card, default=str))
-    write_bundle(arguments.out, detector.state_dict(), card, model_card(card))
+    card = export_model(arguments.run, arguments.out, arguments.licence)
     print(f"{arguments.out}: look at MODEL_CARD.md in it before you share it")
     atlas = (card["preparation"] or {}).get("steps", {}).get("atlas_image")
     if atlas:
@@ -76,95 +50,3 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.licence == UNSTATED:
         print("note: without --licence nobody may use it; state one")
     return 0
-
-
-def model_card(card: Mapping[str, Any]) -> str:
-    """The text for people: what it is, what it was trained on, how good it is, where it fails."""
-    subjects = card["subjects"] or {}
-    counts = {split: len(subjects.get(split, [])) for split in ("train", "val")}
-    statistics = card["statistics"] or {}
-    recipe = card["preparation"]
-    rows = [
-        ("method", card.get("name")),
-        ("sequence", card["sequence"]),
-        ("cohort", card.get("cohort")),
-        ("healthy subjects", f"{counts['train']} trained on, {counts['val']} for validation"),
-        ("split", f"`{card.get('split_hash')}`"),
-        ("seed", card.get("seed")),
-        ("preparation", _preparation(recipe)),
-        ("threshold", f"{card['threshold']:.6g} of the post-processed map"),
-        ("brain volume", _range(statistics, "brain_ml", "ml")),
-        ("voxel edge of the training scans", _range(statistics, "voxel_mm", "mm")),
-        ("licence of the weights", card["licence"]),
-        ("weights", f"SHA-256 `{card['weights_sha256']}`"),
-        ("made with", f"brainuad {card.get('version')}, card format {card['format']}"),
-    ]
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
-    return f"""# {card.get("name", "model")} for {card["sequence"]}
-
-Finds anomalies in {card["sequence"]} brain scans with brainuad:
-`brainuad-predict MODEL SCANS OUT`.
-
-| | |
-| --- | --- |
-{table}
-
-## Scores
-
-{_score_table(card["scores"])}
-
-## Limits
-
-- Research software, **not a medical device**; no diagnosis may rest on its output.
-- It knows healthy brains like those of its cohort alone. Scans of another sequence, scanner,
-  resolution, age or species may be marked all over, or their lesions missed. brainuad-predict
-  compares each scan with the training scans and flags those that differ, but a scan that is not
-  flagged is not thereby one that it was made for.
-- By the choice of its threshold about 1 % of a healthy brain is marked.
-- The scores were measured on the cohort named above, not on yours.
-"""
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: None if k in PLACES else _without_places(v) for k, v in value.items()}
-    return [_without_places(v) for v in value] if isinstance(value, list) else value
-
-
-def _scores(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the run's summary that its table shows; none where it was not evaluated."""
-    from brainuad.reporting.tables import SHOWN
-
-    path = folder / "summary.json"
-    if not path.is_file():
-        return []
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["results"]
-        shown = {column[1:] for column in SHOWN}
-        return [row for row in rows if (row["group"], row["threshold"], row["metric"]) in shown]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not a summary of brainuad; evaluate the run again") from None
-
-
-def _score_table(rows: Sequence[dict[str, Any]]) -> str:
-    from brainuad.reporting.tables import summary_rows
-
-    if not rows:
-        return "The run was not evaluated."
-    header, body = summary_rows(rows)
-    lines = [header, ["---"] * len(header), *body]
-    said = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"Of the test subjects of its cohort, as brainuad's PROTOCOL defines them.\n\n{said}"
-
-
-def _preparation(recipe: Mapping[str, Any] | None) -> str:
-    if not recipe:
-        return "not recorded"
-    steps, how = recipe["steps"], recipe["normalise"]["_target_"].rpartition(".")[2]
-    where = "registered to the atlas" if steps.get("atlas") else "not registered"
-    return f"{where}, {steps['spacing_mm']:g} mm voxels, {how} intensities"
-
-
-def _range(statistics: Mapping[str, Any], name: str, unit: str) -> str:
-    values = statistics.get("measures", {}).get(name, [])
-    return f"{min(values):.4g} to {max(values):.4g} {unit}" if values else ""

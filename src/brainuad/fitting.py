@@ -11,12 +11,12 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from brainuad.data.datamodule import HealthyDataModule
-from brainuad.detection import device
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path, remove_leftovers
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.card import same_training
 from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.detect import device
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.types import Batch
 

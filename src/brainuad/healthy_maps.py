@@ -8,12 +8,13 @@ import numpy as np
 from omegaconf import DictConfig
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.detection import Failures, device, model_score, write_maps
+from brainuad.detection import Failures, write_maps
 from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.checkpoint import weights_hash
+from brainuad.model.detect import device, model_score
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume

@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: argparse.Namespace) -> int:
     import torch
 
-    from brainuad.detection import device
     from brainuad.model.checkpoint import load_model
+    from brainuad.model.detect import device
     from brainuad.networks.memory_layout import channels_last
     from brainuad.reporting.drawing.inpainted import write_picture
     from brainuad.scan_inpainting import inpaint_scan

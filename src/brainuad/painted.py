@@ -16,11 +16,12 @@ import numpy as np
 from omegaconf import DictConfig
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.detection import model_score, write_maps
+from brainuad.detection import write_maps
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import weights_hash
+from brainuad.model.detect import model_score
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.settings.instantiate import instantiate
@@ -48,7 +49,7 @@ def measure(
     Returns:
         (subject, reason) of what failed.
     """
-    from brainuad.detection import device
+    from brainuad.model.detect import device
 
     scans = cohort.select("val", cfg.data.sequence, healthy=True)
     corruption = instantiate(cfg.painted)

@@ -120,8 +120,8 @@ def _learn(
 ) -> list[tuple[str, str]]:
     """From the healthy scans to a detector that knows them; returns the failures."""
     from brainuad.cohorts.manifest import Cohort
-    from brainuad.detection import device
     from brainuad.fitting import fit
+    from brainuad.model.detect import device
     from brainuad.preparation.tissue.maps import as_input
     from brainuad.stages import build_on
 
@@ -177,11 +177,12 @@ def detect_and_score(
 
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
-    from brainuad.detection import device, model_score, write_maps, write_masks
+    from brainuad.detection import write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.healthy_maps import make_relative
     from brainuad.machine import ranks
     from brainuad.model.checkpoint import save_model, weights_hash
+    from brainuad.model.detect import device, model_score
     from brainuad.model.suitability import training_statistics
     from brainuad.painted import measure
     from brainuad.preparation.from_folder import cohort_failures

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny import write_tiny_cohort
 
-from brainuad.detection import model_score
 from brainuad.model.checkpoint import load_model
+from brainuad.model.detect import model_score
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.tiling import SliceTiling
 

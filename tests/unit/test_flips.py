@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny import write_tiny_model
 
-from brainuad.detection import detect_volume
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.checkpoint import load_model, weights_hash
+from brainuad.model.detect import detect_volume
 from brainuad.types import Detection
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 

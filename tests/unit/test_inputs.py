@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny import AFFINE, brain
 
-from brainuad.detection import model_score, write_maps
+from brainuad.detection import write_maps
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
+from brainuad.model.detect import model_score
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.preparation.tissue.segment import TissueInput, segment_tissues

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from brainuad.detection import model_score
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
+from brainuad.model.detect import model_score
 from brainuad.types import Detection
 from brainuad.volumes.tiling import VolumeTiling
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainuad.detection import KINDS, PRECISIONS, detect_volume, device
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.random_draws import averaged
 from brainuad.metrics.severity import anomaly_score
 from brainuad.model.batch_size import batch_size_for, is_out_of_memory
 from brainuad.model.checkpoint import weights_hash
+from brainuad.model.detect import KINDS, PRECISIONS, detect_volume, device
 from brainuad.model.findings import find
 from brainuad.model.prediction import Prediction, as_bright
 from brainuad.model.prepared_scan import PreparedScan
