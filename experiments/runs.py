@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, read_cohort
-from brainuad.detection import write_maps
+from brainuad.inference.maps import write_maps
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.checkpoint import read_checkpoint, weights_hash
 from brainuad.model.detect import model_score

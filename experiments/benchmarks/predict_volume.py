@@ -26,10 +26,10 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from brainuad.cohorts.find import RawScan
+from brainuad.inference.find_scans import Wanted
+from brainuad.inference.outputs import write_prediction
 from brainuad.model.predictor import Predictor
 from brainuad.model.prepared_scan import PreparedScan
-from brainuad.predicting.outputs import write_prediction
-from brainuad.predicting.scans import Wanted
 from brainuad.preparation.recipes import default
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Batch, Volume

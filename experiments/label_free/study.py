@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.detection import write_maps
 from brainuad.evaluation.maps import evaluate_maps
+from brainuad.inference.maps import write_maps
 from brainuad.machine.files import write_json, write_text
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainuad.detection import write_maps
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
+from brainuad.inference.maps import write_maps
 from brainuad.machine import provenance
 from brainuad.machine.files import write_text
 from brainuad.methods.intensity import IntensityDetector

@@ -14,8 +14,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.detection import write_maps
 from brainuad.errors import InputError
+from brainuad.inference.maps import write_maps
 from brainuad.machine.files import write_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash

@@ -29,11 +29,11 @@ def evaluate(cfg: DictConfig) -> None:
 
     from brainuad.cohorts.folds import with_fold
     from brainuad.cohorts.manifest import Cohort
-    from brainuad.controls import write_controls
-    from brainuad.detection import read_trained_on
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
+    from brainuad.inference.controls import write_controls
+    from brainuad.inference.maps import read_trained_on
     from brainuad.machine import provenance
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.reporting.tables import summary_table

@@ -8,8 +8,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.detection import Failures, write_maps
 from brainuad.errors import InputError
+from brainuad.inference.maps import Failures, write_maps
 from brainuad.machine import ranks
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy

@@ -16,7 +16,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.detection import write_maps
+from brainuad.inference.maps import write_maps
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision

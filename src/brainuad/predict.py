@@ -15,8 +15,8 @@ from brainuad.errors import InputError, PartialFailure
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
+    from brainuad.inference.find_scans import Source, Wanted
     from brainuad.model.api import Model
-    from brainuad.predicting.scans import Source, Wanted
 
 WORK = ".work"
 """In OUT, while scans are prepared."""
@@ -72,10 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    from brainuad.inference.find_scans import find_wanted
+    from brainuad.inference.outputs import read_done, write_dataset_description, write_tables
+    from brainuad.inference.prepare_scans import scan_stamp
     from brainuad.model.api import load
-    from brainuad.predicting.outputs import read_done, write_dataset_description, write_tables
-    from brainuad.predicting.preparing import scan_stamp
-    from brainuad.predicting.scans import find_wanted
 
     out: Path = arguments.out
     if out.exists() and not out.is_dir():
@@ -132,9 +132,9 @@ def _predict(
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
     from rich.progress import track
 
+    from brainuad.inference.outputs import write_failure, write_maps, write_prediction
+    from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.machine.files import write_json
-    from brainuad.predicting.outputs import write_failure, write_maps, write_prediction
-    from brainuad.predicting.preparing import prepare_wanted, read_wanted
     from brainuad.preparation.recipes import of_cohort
 
     out: Path = arguments.out

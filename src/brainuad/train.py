@@ -177,9 +177,9 @@ def detect_and_score(
 
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
-    from brainuad.detection import write_maps, write_masks
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.healthy_maps import make_relative
+    from brainuad.inference.maps import write_maps, write_masks
     from brainuad.machine import ranks
     from brainuad.model.checkpoint import save_model, weights_hash
     from brainuad.model.detect import device, model_score
@@ -246,10 +246,10 @@ def _evaluate(
 ) -> list[tuple[str, str]]:
     from rich.console import Console
 
-    from brainuad.controls import write_controls
-    from brainuad.detection import read_trained_on
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
+    from brainuad.inference.controls import write_controls
+    from brainuad.inference.maps import read_trained_on
     from brainuad.reporting.tables import summary_table
 
     sequence = cfg.data.sequence

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import AFFINE, brain
 
-from brainuad.detection import write_maps
+from brainuad.inference.maps import write_maps
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.model.detect import model_score

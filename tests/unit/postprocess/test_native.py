@@ -10,9 +10,9 @@ from tiny import AFFINE, SHAPE, brain, lesion, write_tiny_model
 
 import brainuad
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.detection import write_maps, write_masks
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
+from brainuad.inference.maps import write_maps, write_masks
 from brainuad.model.detect import model_score
 from brainuad.model.prepared_scan import from_cohort
 from brainuad.postprocess.native import native_image, native_map

@@ -10,10 +10,10 @@ from nibabel.affines import apply_affine
 from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 
 from brainuad import predict
+from brainuad.inference import outputs
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model import predictor
 from brainuad.model.checkpoint import load_model, save_model
-from brainuad.predicting import outputs
 from brainuad.settings.describe import recipe_of
 from brainuad.types import Volume
 from brainuad.volumes.read import quiet_gdcm

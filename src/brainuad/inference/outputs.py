@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from brainuad import __version__
+from brainuad.inference.find_scans import Wanted
 from brainuad.machine.files import write_json, write_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
-from brainuad.predicting.scans import Wanted
 from brainuad.volumes.nifti import write_like, write_volume
 
 SUBJECTS, FINDINGS, RECORDS = "subjects.csv", "findings.csv", "records"

@@ -8,7 +8,7 @@ import torch
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
-from brainuad.detection import write_maps
+from brainuad.inference.maps import write_maps
 from brainuad.model.detect import model_score
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Detection

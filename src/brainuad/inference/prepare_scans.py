@@ -10,8 +10,8 @@ from typing import Any
 from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
+from brainuad.inference.find_scans import Wanted
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_record
-from brainuad.predicting.scans import Wanted
 from brainuad.preparation.cohort import Task, file_stamp, run_tasks, sizes
 from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.subject import Preparation
