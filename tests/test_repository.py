@@ -35,6 +35,7 @@ FLOOR = {
     "reporting": 5,
     "methods": 6,
     "model": 7,
+    "inference": 8,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

@@ -16,7 +16,8 @@ import yaml
 
 from brainuad.cohorts.manifest import read_cohort, write_cohort
 from brainuad.errors import InputError
-from brainuad.inference.maps import write_maps, write_masks
+from brainuad.inference.maps import write_maps
+from brainuad.inference.masks import write_masks
 from brainuad.machine import provenance
 from brainuad.machine.files import write_json
 from brainuad.model.checkpoint import load_model

@@ -179,7 +179,8 @@ def detect_and_score(
     """
     from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.healthy_maps import make_relative
-    from brainuad.inference.maps import write_maps, write_masks
+    from brainuad.inference.maps import write_maps
+    from brainuad.inference.masks import write_masks
     from brainuad.machine import ranks
     from brainuad.model.checkpoint import save_model, weights_hash
     from brainuad.model.detect import device, model_score

@@ -20,10 +20,8 @@ from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.machine.files import write_json
 from brainuad.model.detect import KINDS
-from brainuad.postprocess.native import native_map, native_mask
-from brainuad.postprocess.pipeline import Postprocess
-from brainuad.types import Detection, Volume
-from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.types import Detection
+from brainuad.volumes.nifti import read_volume, write_volume
 
 Failures = list[tuple[str, str]]
 
@@ -107,28 +105,6 @@ def read_trained_on(maps: Path) -> set[str]:
     )
 
 
-def write_masks(
-    scans: Sequence[Scan], maps: Path, out: Path, postprocess: Postprocess, threshold: float
-) -> Failures:
-    """Writes the map and the 3D mask of each scan in its native space, and the prepared mask.
-
-    Args:
-        scans: whose maps are in `maps`.
-        maps: folder of `write_maps`; `<subject>_mask.nii.gz` on the prepared grid is added there.
-        out: gets `<subject>_anomaly.nii.gz` (post-processed, what the threshold applies to) and
-            `<subject>_mask.nii.gz` on the native grid.
-        postprocess: the run's chain.
-        threshold: of the post-processed map.
-    """
-    failures: Failures = []
-    for scan in track(scans, description="writing masks"):
-        try:
-            _write_mask(scan, maps, out, postprocess, threshold)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-    return failures
-
-
 def _stamp_in(record: Path) -> str | None:
     if not record.is_file():
         return None
@@ -144,18 +120,3 @@ def _stamp(model: str, scans: Sequence[Scan]) -> str:
             about = (scan.subject, str(path), stat and (stat.st_size, stat.st_mtime_ns))
             digest.update(repr(about).encode())
     return digest.hexdigest()
-
-
-def _write_mask(
-    scan: Scan, maps: Path, out: Path, postprocess: Postprocess, threshold: float
-) -> None:
-    raw = read_volume(maps / f"{scan.subject}_anomaly.nii.gz")
-    brain_mask = read_mask(scan.brain_mask, like=raw)
-    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
-    mask = postprocess.segment(score, brain_mask, raw.spacing_mm, threshold)
-    write_volume(maps / f"{scan.subject}_mask.nii.gz", mask, raw.affine, np.uint8)
-    found = native_map(Volume(score, raw.affine), brain_mask, scan.space)
-    native = found.score
-    write_volume(out / f"{scan.subject}_anomaly.nii.gz", native.array, native.affine)
-    segmented = native_mask(found, postprocess, threshold)
-    write_volume(out / f"{scan.subject}_mask.nii.gz", segmented, native.affine, np.uint8)

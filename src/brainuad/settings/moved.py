@@ -52,6 +52,7 @@ MOVED = {
     "detection.detect_volume": "model.detect.detect_volume",
     "detection.device": "model.detect.device",
     "detection.model_score": "model.detect.model_score",
+    "detection.write_masks": "inference.masks.write_masks",
     "diffusion.noise": "synthetic.noise.diffusion",
     "diffusion.noise.Moments": "methods.parts.moments.Moments",
     "diffusion.simplex": "synthetic.noise.simplex",

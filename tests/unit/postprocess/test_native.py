@@ -12,7 +12,8 @@ import brainuad
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
-from brainuad.inference.maps import write_maps, write_masks
+from brainuad.inference.maps import write_maps
+from brainuad.inference.masks import write_masks
 from brainuad.model.detect import model_score
 from brainuad.model.prepared_scan import from_cohort
 from brainuad.postprocess.native import native_image, native_map
