@@ -36,6 +36,7 @@ FLOOR = {
     "methods": 6,
     "model": 7,
     "inference": 8,
+    "inpainting": 9,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

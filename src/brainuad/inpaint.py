@@ -80,11 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: argparse.Namespace) -> int:
     import torch
 
+    from brainuad.inpainting.scan import inpaint_scan
     from brainuad.model.checkpoint import load_model
     from brainuad.model.detect import device
     from brainuad.networks.memory_layout import channels_last
     from brainuad.reporting.drawing.inpainted import write_picture
-    from brainuad.scan_inpainting import inpaint_scan
     from brainuad.volumes.nifti import write_changed
 
     scan, out = arguments.scan, arguments.out

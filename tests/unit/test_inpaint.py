@@ -8,15 +8,15 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from brainuad.inpaint import _preparation, main
+from brainuad.inpainting.fill import blended, carried_hole, smooth_fill
+from brainuad.inpainting.scan import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.model.checkpoint import save_model
 from brainuad.preparation.bias import N4
-from brainuad.preparation.hole import blended, carried_hole, smooth_fill
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
 from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.subject import Preparation
-from brainuad.scan_inpainting import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.nifti import read_volume, write_changed, write_volume

@@ -116,6 +116,7 @@ MOVED = {
     "preparation.deform.inverse_path": "volumes.warp.inverse_path",
     "preparation.deform.read_field": "volumes.warp.read_field",
     "preparation.hmrf": "preparation.tissue.hmrf",
+    "preparation.hole": "inpainting.fill",
     "preparation.intensity": "preparation.normalise.intensity",
     "preparation.itk": "volumes.itk",
     "preparation.learned": "preparation.skullstrip.hdbet",
@@ -166,6 +167,7 @@ MOVED = {
     "reporting.subjects": "reporting.pages.subjects",
     "reporting.trust": "reporting.pages.trust",
     "reporting.views": "reporting.drawing.views",
+    "scan_inpainting": "inpainting.scan",
 }
 """Old path to new path of modules and of things that left their module, both below `brainuad`."""
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from brainuad.cohorts.find import RawScan
 from brainuad.inpainting.detail import with_mirrored_detail
+from brainuad.inpainting.fill import blended, carried_hole, smooth_fill, with_rim
 from brainuad.methods.base import AnomalyDetector
 from brainuad.postprocess.native import LEAST_SHARE, native_array, native_image
-from brainuad.preparation.hole import blended, carried_hole, smooth_fill, with_rim
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.types import Space, Volume
