@@ -37,6 +37,7 @@ FLOOR = {
     "model": 7,
     "inference": 8,
     "inpainting": 9,
+    "label_free": 9,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from brainuad.difficulty import CELLS, measure_difficulty
 from brainuad.errors import InputError
+from brainuad.label_free.difficulty import CELLS, measure_difficulty
 from experiments.benchmark.plan import Run
 from experiments.benchmark.scores import Scored
 from experiments.runs import ROOT

@@ -22,12 +22,12 @@ import pandas as pd
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.inference.maps import write_maps
+from brainuad.label_free.objective import painted_ap
 from brainuad.machine.files import write_json, write_text
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.model.checkpoint import read_checkpoint, weights_hash
 from brainuad.model.detect import model_score
-from brainuad.painted import painted_ap
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate

@@ -131,8 +131,8 @@ def _difficulty_main(words: Sequence[str]) -> int:
 
 
 def _difficulty(arguments: argparse.Namespace) -> int:
-    from brainuad.difficulty import measure_difficulty
     from brainuad.errors import PartialFailure
+    from brainuad.label_free.difficulty import measure_difficulty
 
     if arguments.draws < 1:
         raise InputError(f"--draws {arguments.draws}: give a number of lesions, 1 or more")

@@ -25,7 +25,7 @@ from brainuad.wandb_run import one_line, open_run
 CURVE_POINTS = 100
 
 OBJECTIVE = "val/painted_AP"
-"""What `wandb sweep` maximises, see `brainuad.painted`."""
+"""What `wandb sweep` maximises, see `brainuad.label_free.objective`."""
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:

@@ -34,7 +34,8 @@ def train(cfg: DictConfig) -> float | None:
     """One run, from the cohort to the report; every rank of a distributed one calls it.
 
     Returns:
-        What sweeps maximise, `brainuad.painted`; None unless `painted_draws` asks for it.
+        What sweeps maximise, `brainuad.label_free.objective`; None unless `painted_draws` asks for
+        it.
 
     Raises:
         InputError: bad input.
@@ -181,11 +182,11 @@ def detect_and_score(
     from brainuad.healthy_maps import make_relative
     from brainuad.inference.maps import write_maps
     from brainuad.inference.masks import write_masks
+    from brainuad.label_free.objective import measure
     from brainuad.machine import ranks
     from brainuad.model.checkpoint import save_model, weights_hash
     from brainuad.model.detect import device, model_score
     from brainuad.model.suitability import training_statistics
-    from brainuad.painted import measure
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.preparation.tissue.maps import as_input
 

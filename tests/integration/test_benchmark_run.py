@@ -12,7 +12,7 @@ import yaml
 from tiny import ROOT, write_tiny_cohort
 
 from brainuad.cohorts.manifest import write_cohort
-from brainuad.difficulty import CELLS
+from brainuad.label_free.difficulty import CELLS
 from experiments.benchmark.__main__ import main
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from tiny import AFFINE, ROOT, write_tiny_cohort
 
 from brainuad.errors import InputError
-from brainuad.painted import painted_ap
+from brainuad.label_free.objective import painted_ap
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.settings.instantiate import instantiate
