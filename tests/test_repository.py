@@ -38,6 +38,7 @@ FLOOR = {
     "inference": 8,
     "inpainting": 9,
     "label_free": 9,
+    "tracking": 9,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

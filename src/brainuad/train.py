@@ -43,7 +43,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     from brainuad.machine import ranks
     from brainuad.preemption import stoppable
-    from brainuad.tracking import ending
+    from brainuad.tracking.tracker import ending
 
     ranks.behave()
     _quieten()

@@ -14,7 +14,7 @@ from tiny import ROOT, write_tiny_cohort
 from wandb_file import artifacts, config, history
 
 from brainuad.model.checkpoint import load_model
-from brainuad.tracking import OBJECTIVE
+from brainuad.tracking.tracker import OBJECTIVE
 
 pytestmark = pytest.mark.slow
 

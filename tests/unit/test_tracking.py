@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from wandb_file import config
 
-from brainuad import wandb_run
-from brainuad.tracking import Tracker, ending
+from brainuad.tracking import wandb_run
+from brainuad.tracking.tracker import Tracker, ending
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ RUN_PACKAGES = (
     "brainuad.preemption",
     "brainuad.synthetic.phantom.",
     "brainuad.preparation.from_folder",
-    "brainuad.tracking",
+    "brainuad.tracking.",
     "lightning.pytorch.",
 )
 """What a run's configuration may name."""

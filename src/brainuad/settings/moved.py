@@ -146,6 +146,7 @@ MOVED = {
     "prepare.cohort_failures": "preparation.from_folder.cohort_failures",
     "prepare.folder_cohort": "preparation.from_folder.folder_cohort",
     "prepare.phantom_cohort": "synthetic.phantom.cached.phantom_cohort",
+    "privacy": "tracking.privacy",
     "provenance": "machine.provenance",
     "ranks": "machine.ranks",
     "recipes": "preparation.recipes",
@@ -170,6 +171,8 @@ MOVED = {
     "reporting.trust": "reporting.pages.trust",
     "reporting.views": "reporting.drawing.views",
     "scan_inpainting": "inpainting.scan",
+    "tracking": "tracking.tracker",
+    "wandb_run": "tracking.wandb_run",
 }
 """Old path to new path of modules and of things that left their module, both below `brainuad`."""
 

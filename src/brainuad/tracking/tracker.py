@@ -2,7 +2,7 @@
 
 Without an account everything is written into the run folder, `wandb sync` sends it later; where
 an account is asked for and the key or the network is missing, that is what happens too. Only
-what `brainuad.privacy` lets through is written.
+what `brainuad.tracking.privacy` lets through is written.
 """
 
 import functools
@@ -19,8 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
 from brainuad.machine.files import write_text
-from brainuad.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
-from brainuad.wandb_run import one_line, open_run
+from brainuad.tracking.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
+from brainuad.tracking.wandb_run import one_line, open_run
 
 CURVE_POINTS = 100
 

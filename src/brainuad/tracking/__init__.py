@@ -1,0 +1,1 @@
+"""Following a run elsewhere: W&B, and what may leave the machine."""
