@@ -24,11 +24,11 @@ import torch
 from hydra import compose, initialize_config_module
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.data.batches import EpochLoader
-from brainuad.data.datamodule import HealthyDataModule
 from brainuad.methods.base import AnomalyDetector
 from brainuad.networks.memory_layout import channels_last
 from brainuad.settings.instantiate import instantiate
+from brainuad.training.batches import EpochLoader
+from brainuad.training.datamodule import HealthyDataModule
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.template import load_template
 

@@ -20,9 +20,9 @@ from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 # torch, Lightning and MONAI take ten seconds to import: only when the work starts.
 if TYPE_CHECKING:
     from brainuad.cohorts.manifest import Cohort
-    from brainuad.data.datamodule import HealthyDataModule
     from brainuad.methods.base import AnomalyDetector
-    from brainuad.stages import FirstStage
+    from brainuad.training.datamodule import HealthyDataModule
+    from brainuad.training.first_stage import FirstStage
 
 
 def main() -> int:
@@ -42,8 +42,8 @@ def train(cfg: DictConfig) -> float | None:
         PartialFailure: some subjects failed, everything else is done.
     """
     from brainuad.machine import ranks
-    from brainuad.preemption import stoppable
     from brainuad.tracking.tracker import ending
+    from brainuad.training.preemption import stoppable
 
     ranks.behave()
     _quieten()
@@ -60,10 +60,10 @@ def _run(cfg: DictConfig) -> float | None:
 
     from brainuad.cohorts.folds import with_fold
     from brainuad.cohorts.manifest import Cohort
-    from brainuad.fitting import resume_point
     from brainuad.machine import provenance, ranks
     from brainuad.model.card import card_of
-    from brainuad.stages import with_first_stage
+    from brainuad.training.first_stage import with_first_stage
+    from brainuad.training.fit import resume_point
 
     started = time.time()
     out = Path(cfg.paths.output_dir)
@@ -121,10 +121,10 @@ def _learn(
 ) -> list[tuple[str, str]]:
     """From the healthy scans to a detector that knows them; returns the failures."""
     from brainuad.cohorts.manifest import Cohort
-    from brainuad.fitting import fit
     from brainuad.model.detect import device
     from brainuad.preparation.tissue.maps import as_input
-    from brainuad.stages import build_on
+    from brainuad.training.first_stage import build_on
+    from brainuad.training.fit import fit
 
     out = Path(cfg.paths.output_dir)
     healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
@@ -179,7 +179,6 @@ def detect_and_score(
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
     from brainuad.evaluation.thresholds import fit_healthy_threshold
-    from brainuad.healthy_maps import make_relative
     from brainuad.inference.maps import write_maps
     from brainuad.inference.masks import write_masks
     from brainuad.label_free.objective import measure
@@ -189,6 +188,7 @@ def detect_and_score(
     from brainuad.model.suitability import training_statistics
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.preparation.tissue.maps import as_input
+    from brainuad.training.relative_to_healthy import make_relative
 
     failures = cohort_failures(cohort)
     first = ranks.rank() == 0

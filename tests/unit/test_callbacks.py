@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
-from brainuad.callbacks import EMA, ChannelsLast
+from brainuad.training.callbacks import EMA, ChannelsLast
 
 
 def test_layout_changes_and_values_do_not():

@@ -118,7 +118,7 @@ def test_unknown_targets_are_said():
 def test_dataclass_arguments_arrive_as_they_are(tiny_cohort):
     found = instantiate(
         {
-            "_target_": "brainuad.data.datamodule.HealthyDataModule",
+            "_target_": "brainuad.training.datamodule.HealthyDataModule",
             "sequence": "T2w",
             "cache_dir": "x",
         },

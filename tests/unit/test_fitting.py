@@ -4,9 +4,7 @@ from omegaconf import OmegaConf
 from tiny import METHODS, write_tiny_model
 
 from brainuad.cohorts.load import load_scan
-from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
-from brainuad.fitting import fit, measure, resume_point
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
@@ -14,6 +12,8 @@ from brainuad.methods.zscore import ZScore
 from brainuad.model.checkpoint import load_model
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.random import ShapeHoles
+from brainuad.training.datamodule import HealthyDataModule
+from brainuad.training.fit import fit, measure, resume_point
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 

@@ -8,11 +8,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
-from brainuad.callbacks import EMA, StepSeed
-from brainuad.data.batches import EpochBatches, EpochLoader
 from brainuad.errors import Stopped
-from brainuad.fitting import AtomicCheckpoints
-from brainuad.preemption import Preemption, requeue, stoppable
+from brainuad.training.batches import EpochBatches, EpochLoader
+from brainuad.training.callbacks import EMA, StepSeed
+from brainuad.training.fit import AtomicCheckpoints
+from brainuad.training.preemption import Preemption, requeue, stoppable
 
 
 class Walk(LightningModule):

@@ -19,7 +19,7 @@ from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.model.checkpoint import save_model
 from brainuad.settings.instantiate import instantiate, resolve
-from brainuad.stages import build_on, read_first_stage, with_first_stage
+from brainuad.training.first_stage import build_on, read_first_stage, with_first_stage
 from brainuad.types import Batch
 
 SMALL = [

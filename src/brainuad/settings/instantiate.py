@@ -31,11 +31,11 @@ MODEL_PACKAGES = (
 
 RUN_PACKAGES = (
     *MODEL_PACKAGES,
-    "brainuad.callbacks",
+    "brainuad.training.callbacks",
+    "brainuad.training.datamodule",
     "brainuad.tiles.augment",
-    "brainuad.data.",
     "brainuad.evaluation.slices",
-    "brainuad.preemption",
+    "brainuad.training.preemption",
     "brainuad.synthetic.phantom.",
     "brainuad.preparation.from_folder",
     "brainuad.tracking.",

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainuad.data.batches import EpochBatches, EpochLoader
 from brainuad.errors import InputError
+from brainuad.training.batches import EpochBatches, EpochLoader
 
 
 def deal(count, batch_size, ranks, shuffle=True, epoch=0):

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import Trainer
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 
-from brainuad.data.datamodule import HealthyDataModule
 from brainuad.methods.madad import MADAD
 from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
@@ -16,6 +15,7 @@ from brainuad.networks.masked_unet import MaskedUNet
 from brainuad.tiles.augment import Augment
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.tiles.latents import Latents, build_latents
+from brainuad.training.datamodule import HealthyDataModule
 from brainuad.volumes.tiling import SliceTiling
 
 TILING = SliceTiling("axial", (24, 32))

@@ -7,10 +7,10 @@ import torch
 from tiny import write_tiny_cohort
 
 from brainuad.cohorts.load import load_scan
-from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
 from brainuad.tiles.augment import Augment
 from brainuad.tiles.cache import TileDataset, build_cache
+from brainuad.training.datamodule import HealthyDataModule
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 

@@ -5,10 +5,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from brainuad.callbacks import EMA, Compile
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
+from brainuad.training.callbacks import EMA, Compile
 from brainuad.types import Batch
 
 

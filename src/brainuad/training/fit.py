@@ -10,7 +10,6 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.progress import track
 
-from brainuad.data.datamodule import HealthyDataModule
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path, remove_leftovers
 from brainuad.methods.base import AnomalyDetector
@@ -18,6 +17,7 @@ from brainuad.model.card import same_training
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.detect import device
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.training.datamodule import HealthyDataModule
 from brainuad.types import Batch
 
 

@@ -8,10 +8,10 @@ from lightning import LightningDataModule
 from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Cohort
-from brainuad.data.batches import EpochBatches, EpochLoader
 from brainuad.errors import InputError
 from brainuad.tiles.augment import Augment
 from brainuad.tiles.cache import TileDataset, build_cache
+from brainuad.training.batches import EpochBatches, EpochLoader
 from brainuad.volumes.tiling import Tiling
 
 

@@ -1,1 +1,0 @@
-"""Cohorts, NIfTI files, slices and the embedded phantom."""

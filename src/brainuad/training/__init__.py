@@ -1,0 +1,1 @@
+"""A run from the cohort to the report: fit, first stage, callbacks, stopping and resuming."""
