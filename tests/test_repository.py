@@ -39,6 +39,7 @@ FLOOR = {
     "inpainting": 9,
     "label_free": 9,
     "tracking": 9,
+    "training": 10,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

@@ -179,6 +179,7 @@ MOVED = {
     "scan_inpainting": "inpainting.scan",
     "stages": "training.first_stage",
     "tracking": "tracking.tracker",
+    "train.detect_and_score": "training.run.detect_and_score",
     "wandb_run": "tracking.wandb_run",
 }
 """Old path to new path of modules and of things that left their module, both below `brainuad`."""

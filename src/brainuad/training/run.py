@@ -1,0 +1,237 @@
+"""A run in its folder: from the cohort to the report."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from brainuad.errors import PartialFailure
+from brainuad.machine.files import write_json, write_text
+from brainuad.preparation.recipes import of_cohort
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
+
+if TYPE_CHECKING:
+    from brainuad.cohorts.manifest import Cohort
+    from brainuad.methods.base import AnomalyDetector
+    from brainuad.training.datamodule import HealthyDataModule
+    from brainuad.training.first_stage import FirstStage
+
+
+def run(cfg: DictConfig) -> float | None:
+    """A run in its folder; a first stage is one too."""
+    from lightning import seed_everything
+
+    from brainuad.cohorts.folds import with_fold
+    from brainuad.cohorts.manifest import Cohort
+    from brainuad.machine import provenance, ranks
+    from brainuad.model.card import card_of
+    from brainuad.training.first_stage import with_first_stage
+    from brainuad.training.fit import resume_point
+
+    started = time.time()
+    out = Path(cfg.paths.output_dir)
+    cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
+    cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
+    first_stage = with_first_stage(cfg, cohort, run)
+    config = resolve(cfg)
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    detector: AnomalyDetector = instantiate(cfg.model)
+    detector.card = card_of(config, cohort, of_cohort(cohort, cfg.data.sequence))
+    if first_stage is not None:
+        detector.card["run"]["first_stage"] = first_stage.digest
+    # Before anything is written: a refused run leaves the folder it was pointed at as it was.
+    resume = resume_point(cfg, out, detector) if detector.by_gradient else None
+    if ranks.rank() == 0:
+        write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    print(f"run folder: {out}")
+    logger = _logger(cfg, config)
+    failures: list[tuple[str, str]] = []
+    if detector.learns:
+        failures = _learn(cfg, detector, cohort, first_stage, resume, logger)
+    fitted = time.time()
+    record = {
+        **provenance.describe(),
+        "seed": cfg.seed,
+        "method": cfg.name,
+        "sequence": cfg.data.sequence,
+        "cohort": cohort.identity(),
+        "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
+        "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
+        "fit_s": fitted - started,
+        "ranks": ranks.count(),
+    }
+    failures += detect_and_score(cfg, detector, cohort, out, record)
+    if ranks.rank() != 0:
+        return None
+    # A subject that failed early fails later too: its first reason is the one to know.
+    failures = list(dict(reversed(failures)).items())[::-1]
+    record |= {"failures": failures, "duration_s": time.time() - started}
+    record["peak_memory_bytes"] = provenance.peak_memory()
+    write_json(out / "provenance.json", record)
+    _show(cfg, cohort, out, record, logger)
+    if failures:
+        raise PartialFailure(failures)
+    return record.get("painted", {}).get("mean")
+
+
+def _learn(
+    cfg: DictConfig,
+    detector: "AnomalyDetector",
+    cohort: "Cohort",
+    first_stage: "FirstStage | None",
+    resume: Any,
+    logger: Any,
+) -> list[tuple[str, str]]:
+    """From the healthy scans to a detector that knows them; returns the failures."""
+    from brainuad.cohorts.manifest import Cohort
+    from brainuad.model.detect import device
+    from brainuad.preparation.tissue.maps import as_input
+    from brainuad.training.first_stage import build_on
+    from brainuad.training.fit import fit
+
+    out = Path(cfg.paths.output_dir)
+    healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
+    seen, bad = as_input(healthy, instantiate(cfg.input.tissue), cfg.paths.cache_dir, cfg.jobs)
+    tiling = instantiate(cfg.tiling)
+    datamodule: HealthyDataModule = instantiate(
+        cfg.datamodule,
+        cohort=Cohort(cohort.root, seen, cohort.info),
+        tiling=tiling,
+        packages=RUN_PACKAGES,
+    )
+    if first_stage is not None:
+        build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
+    datamodule.training_set = detector.training_set
+    fit(cfg, detector, datamodule, resume, logger)
+    # Lightning leaves it on the CPU, where a large autoencoder would take hours.
+    detector.to(device(cfg.device))
+    detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
+    return bad + datamodule.failures
+
+
+def _logger(cfg: DictConfig, config: dict[str, Any]) -> Any:
+    """Who follows the run, told its settings; False for nobody."""
+    logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
+    if hasattr(logger, "log_config"):
+        logger.log_config(config)
+    return logger
+
+
+def _show(
+    cfg: DictConfig, cohort: "Cohort", out: Path, record: dict[str, Any], logger: Any
+) -> None:
+    """The report, and the results for who follows the run elsewhere."""
+    from brainuad.reporting.pages.report import choose, make_report
+
+    if cfg.report:
+        print(f"report: {make_report(out)}")
+    if hasattr(logger, "log_results"):
+        test = cohort.select("test", cfg.data.sequence, allow_empty=True)
+        logger.log_results(choose(test, len(test)), record)
+
+
+def detect_and_score(
+    cfg: DictConfig,
+    detector: "AnomalyDetector",
+    cohort: "Cohort",
+    out: Path,
+    record: dict[str, Any],
+) -> list[tuple[str, str]]:
+    """Maps, threshold, model file, masks and scores; fills in `record`; returns the failures.
+
+    Ranks share the scans that are detected; what comes after is done by the first one alone.
+    """
+    from brainuad.evaluation.thresholds import fit_healthy_threshold
+    from brainuad.inference.maps import write_maps
+    from brainuad.inference.masks import write_masks
+    from brainuad.label_free.objective import measure
+    from brainuad.machine import ranks
+    from brainuad.model.checkpoint import save_model, weights_hash
+    from brainuad.model.detect import device, model_score
+    from brainuad.model.suitability import training_statistics
+    from brainuad.preparation.from_folder import cohort_failures
+    from brainuad.preparation.tissue.maps import as_input
+    from brainuad.training.relative_to_healthy import make_relative
+
+    failures = cohort_failures(cohort)
+    first = ranks.rank() == 0
+    if cfg.relative:
+        failures += make_relative(cfg, detector, cohort, out)
+    if cfg.painted_draws:
+        failures += measure(cfg, detector, cohort, out, record)
+    if not cfg.predict:
+        if first:
+            save_model(detector, out / "model.ckpt")
+        return failures
+    sequence, prepared = cfg.data.sequence, out / "prepared"
+    postprocess = instantiate(cfg.postprocess)
+    val = cohort.select("val", sequence)
+    test = cohort.select("test", sequence)
+    tiling = instantiate(cfg.tiling)
+    score = model_score(
+        detector, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+    )
+    knows = detector.learns or detector.relative is not None
+    trained_on = detector.card["subjects"]["train"] if knows else []
+    weights = weights_hash(detector)
+    tissue = instantiate(cfg.input.tissue)
+    seen, bad = as_input([*val, *test], tissue, cfg.paths.cache_dir, cfg.jobs)
+    stamp = f"{weights} {cfg.predict_precision}"
+    written = write_maps(
+        seen, prepared, score, stamp, "detecting", trained_on, keep_input=tissue is not None
+    )
+    ranks.part()
+    if not first:
+        return failures
+    record["wall_time_per_volume_s"] = written.seconds_per_volume
+    failures += bad + written.failures
+    threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
+    failures += bad
+    detector.card["threshold"] = threshold
+    detector.card["statistics"] = training_statistics(
+        cohort, sequence, prepared, postprocess, detector.card["preparation"]
+    )
+    save_model(detector, out / "model.ckpt")
+    record["checkpoint"] = {"path": "model.ckpt", "sha256": weights}
+    failed = {subject for subject, _ in failures}
+    done = [scan for scan in test if scan.subject not in failed]
+    failures += write_masks(done, prepared, out, postprocess, threshold)
+    if cfg.evaluate:
+        failures += _evaluate(cfg, cohort, out, postprocess, threshold, record)
+    return failures
+
+
+def _evaluate(
+    cfg: DictConfig,
+    cohort: "Cohort",
+    out: Path,
+    postprocess: Any,
+    threshold: float,
+    record: dict[str, Any],
+) -> list[tuple[str, str]]:
+    from rich.console import Console
+
+    from brainuad.evaluation.maps import evaluate_maps
+    from brainuad.evaluation.results import write_evaluation
+    from brainuad.inference.controls import write_controls
+    from brainuad.inference.maps import read_trained_on
+    from brainuad.reporting.tables import summary_table
+
+    sequence = cfg.data.sequence
+    scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
+    maps = {str(cfg.name): out / "prepared"}
+    maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name))
+    evaluation = evaluate_maps(
+        cohort,
+        sequence,
+        maps,
+        postprocess,
+        space=cfg.space,
+        trained_on=read_trained_on(out / "prepared"),
+        thresholds={str(cfg.name): threshold},
+        seed=cfg.seed,
+    )
+    write_evaluation(evaluation, out, record)
+    Console().print(summary_table(evaluation.summary, cfg.space))
+    return evaluation.failures
