@@ -1,8 +1,8 @@
-"""`python predict.py MODEL SCANS OUT`; see `brainuad.predict`."""
+"""`python predict.py MODEL SCANS OUT`; see `brainuad.cli.predict`."""
 
 import sys
 
-from brainuad.predict import main
+from brainuad.cli.predict import main
 
 if __name__ == "__main__":
     sys.exit(main())

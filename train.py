@@ -1,8 +1,8 @@
-"""`python train.py experiment=NAME`; see `brainuad.train`."""
+"""`python train.py experiment=NAME`; see `brainuad.cli.train`."""
 
 import sys
 
-from brainuad.train import main
+from brainuad.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

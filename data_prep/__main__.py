@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainuad.cli import run_cli
+from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from data_prep.dataset import Dataset, with_splits, write_rows
 from data_prep.registry import DATASETS, get

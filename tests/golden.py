@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from tiny import ROOT
 
-from brainuad.train import main as train_command
+from brainuad.cli.train import main as train_command
 from brainuad.volumes.nifti import read_volume
 
 Recording = dict[str, np.ndarray]

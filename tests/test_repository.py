@@ -40,6 +40,7 @@ FLOOR = {
     "label_free": 9,
     "tracking": 9,
     "training": 10,
+    "cli": 11,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 

@@ -20,6 +20,6 @@ torch.multinomial = lambda weights, number, **options: torch.ones(number, dtype=
 torch.randint = lambda high, size, generator=None, **options: torch.full(size, 1, **options)
 
 if __name__ == "__main__":
-    from brainuad.train import main
+    from brainuad.cli.train import main
 
     sys.exit(main())

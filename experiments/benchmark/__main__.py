@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainuad.cli import BAD_INPUT, SOME_FAILED, STOPPED, run_cli
+from brainuad.cli.error_line import BAD_INPUT, SOME_FAILED, STOPPED, run_cli
 from brainuad.errors import InputError
 from experiments.benchmark.plan import SETTINGS, Plan, Run, cohort_folder, make_plan, read_settings
 from experiments.runs import ROOT

@@ -27,11 +27,11 @@ from nibabel.affines import apply_affine
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to, resample_to_output
 
+from brainuad.cli.prepare import main as prepare
 from brainuad.cohorts.find import RawScan, stem_of
 from brainuad.machine.files import write_text
 from brainuad.preparation.recipes import default
 from brainuad.preparation.subject import prepare_subject
-from brainuad.prepare import main as prepare
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.volumes.native_space import native_points

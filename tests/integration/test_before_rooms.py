@@ -12,12 +12,12 @@ import pytest
 from tiny import AFFINE, ROOT, brain, lesion, write_tiny_cohort
 
 import brainuad
+from brainuad.cli.evaluate import main as evaluate_command
+from brainuad.cli.report import main as report_command
 from brainuad.cohorts.manifest import Scan, read_cohort
-from brainuad.evaluate import main as evaluate_command
 from brainuad.model.checkpoint import load_model
 from brainuad.model.detect import model_score
 from brainuad.preparation.recipes import of_cohort
-from brainuad.report import main as report_command
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 from brainuad.settings.moved import moved
 from brainuad.volumes.nifti import write_volume

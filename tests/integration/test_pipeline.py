@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import ROOT
 
-from brainuad.prepare import main as prepare
+from brainuad.cli.prepare import main as prepare
 
 pytestmark = pytest.mark.slow
 

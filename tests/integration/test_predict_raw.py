@@ -11,7 +11,7 @@ import pytest
 from nibabel.affines import apply_affine
 from tiny import ROOT, write_tiny_model
 
-from brainuad.predict import main
+from brainuad.cli.predict import main
 from brainuad.preparation.recipes import default
 
 pytestmark = pytest.mark.slow

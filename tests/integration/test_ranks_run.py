@@ -189,7 +189,7 @@ def test_a_rank_that_raises_ends_the_job_and_says_so_once(base):
         "    return step(self, batch, index)\n"
         "AnomalyDetector.training_step = raising\n"
         "if __name__ == '__main__':\n"
-        "    from brainuad.train import main\n"
+        "    from brainuad.cli.train import main\n"
         "    sys.exit(main())\n"
     )
     out = base / "raising"

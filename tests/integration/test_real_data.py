@@ -139,7 +139,7 @@ def test_real_scans_end_to_end(listing, tmp_path, run):
 
 def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
     """A glioma patient as scanned: 5.5 mm slices, two grids, skull on."""
-    from brainuad.prepare import main
+    from brainuad.cli.prepare import main
     from brainuad.volumes.native_space import to_native
 
     folder = real_data / "raw_heads" / "TCGA-FG-6692"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import ROOT, write_tiny_cohort
 
-from brainuad.train import main
+from brainuad.cli.train import main
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 import pytest
 from hydra.experimental.callback import Callback
 
-from brainuad.cli import run_cli, run_hydra
+from brainuad.cli.error_line import run_cli, run_hydra
 from brainuad.errors import InputError, PartialFailure
 
 

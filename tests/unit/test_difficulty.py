@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from tiny import write_tiny_cohort, write_tiny_model
 
+from brainuad.cli.report import main
 from brainuad.errors import InputError
 from brainuad.label_free.difficulty import CELLS, measure_difficulty
-from brainuad.report import main
 from brainuad.reporting.pages.difficulty import difficulty
 from brainuad.reporting.run_folder import read_run
 

@@ -7,7 +7,7 @@ import torch
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from brainuad.inpaint import _preparation, main
+from brainuad.cli.inpaint import _preparation, main
 from brainuad.inpainting.fill import blended, carried_hole, smooth_fill
 from brainuad.inpainting.scan import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.methods.base import AnomalyDetector

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tiny import AFFINE, brain, lesion
 
+from brainuad.cli.prepare import main
 from brainuad.cohorts.find import find_scans
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.preparation.from_folder import folder_cohort
-from brainuad.prepare import main
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny import METHODS, write_tiny_model
 
+from brainuad.cli.export import main
 from brainuad.errors import InputError
-from brainuad.export import main
 from brainuad.model.bundle import write_bundle
 from brainuad.model.checkpoint import load_model, save_model, weights_hash
 from brainuad.settings.instantiate import instantiate

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from nibabel.affines import apply_affine
 from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 
-from brainuad import predict
+from brainuad.cli import predict
 from brainuad.inference import outputs
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model import predictor

@@ -15,6 +15,7 @@ import pytest
 from test_steps import atlas_at, turned, write_series
 from tiny import ROOT, brain
 
+from brainuad.cli.prepare import main
 from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.cohorts.sources import find_raw
@@ -27,7 +28,6 @@ from brainuad.preparation.quality.measures import Limits, measure
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.subject import Preparation, prepare_subject
-from brainuad.prepare import main
 from brainuad.types import Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
@@ -212,7 +212,7 @@ def test_a_full_disk_is_one_line_a_subject_and_what_fitted_stays(tmp_path):
 @pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
     folder, out = write_scans(tmp_path / "raw", 12), tmp_path / "out"
-    code = "from brainuad.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
+    code = "from brainuad.cli.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
     command += ["preparation.steps.spacing_mm=1.5"]
     process = subprocess.Popen(
@@ -265,7 +265,7 @@ def test_a_killed_process_costs_its_own_scan_alone(tmp_path):
 @pytest.mark.slow
 def test_workers_end_with_a_killed_command_and_its_leftovers_go(tmp_path):
     folder, out = write_scans(tmp_path / "raw", 12), tmp_path / "out"
-    code = "from brainuad.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
+    code = "from brainuad.cli.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
     command += ["--jobs", "2", "preparation.steps.spacing_mm=1.5"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

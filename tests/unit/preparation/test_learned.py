@@ -9,6 +9,7 @@ import torch
 from hydra.errors import InstantiationException
 from test_steps import chosen, head_of
 
+from brainuad.cli.prepare import main
 from brainuad.errors import InputError
 from brainuad.preparation.skullstrip import auto, contract
 from brainuad.preparation.skullstrip.auto import Auto
@@ -16,7 +17,6 @@ from brainuad.preparation.skullstrip.contract import is_installed
 from brainuad.preparation.skullstrip.deepbet import Deepbet
 from brainuad.preparation.skullstrip.hdbet import HdBet
 from brainuad.preparation.skullstrip.template import TemplateBrain
-from brainuad.prepare import main
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.orient import to_ras

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from test_steps import atlas_at, turned
 
+from brainuad.cli.prepare import main
 from brainuad.cohorts.manifest import read_cohort
-from brainuad.prepare import main
 from brainuad.types import Volume
 from brainuad.volumes.native_space import native_points, prepared_points, to_native
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from tiny import write_tiny_cohort
 
+from brainuad.cli.report import main
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
@@ -12,7 +13,6 @@ from brainuad.evaluation.results import write_evaluation
 from brainuad.metrics.statistics import holm, paired_wilcoxon
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
-from brainuad.report import main
 from brainuad.reporting.comparison.runs import METRICS, compare_runs
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 

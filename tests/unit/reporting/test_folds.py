@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from brainuad.cli.report import main
 from brainuad.errors import InputError
-from brainuad.report import main
 from brainuad.reporting.comparison.folds import compare_folds, find_runs
 
 SUBJECTS = [f"p{i}" for i in range(8)]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from brainuad import report
+from brainuad.cli import report
+from brainuad.cli.report import main
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.report import main
 from brainuad.reporting.pages.report import choose, make_report
 
 
@@ -79,7 +79,7 @@ def test_negative_count(run_folder: Path, capsys):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, brainuad.report as r\n"
+        "import sys, brainuad.cli.report as r\n"
         "try: r.main(['--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainuad.cli import run_cli
+from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.reporting.pages.report import SUBJECTS, make_report
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainuad.cli import run_cli
+from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.preparation.recipes import changed, of_model
 from brainuad.settings.instantiate import PREPARATION, instantiate

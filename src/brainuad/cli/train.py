@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from brainuad.cli import run_hydra
+from brainuad.cli.error_line import run_hydra
 from brainuad.training.run import run
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainuad.cli import run_cli
+from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError, PartialFailure
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.

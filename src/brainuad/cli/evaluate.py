@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from brainuad.cli import run_hydra
+from brainuad.cli.error_line import run_hydra
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate

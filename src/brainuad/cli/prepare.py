@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainuad.cli import run_cli
+from brainuad.cli.error_line import run_cli
 from brainuad.cohorts.manifest import MANIFEST, check_scans
 from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits

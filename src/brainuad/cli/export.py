@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainuad.cli import run_cli
+from brainuad.cli.error_line import run_cli
 
 UNSTATED = "not stated"
 
