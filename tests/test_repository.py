@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,46 @@ def _imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_packages_import_only_from_lower_floors(path):
     room = _room(path)
-    if room not in FLOOR:
+    if room == "__init__":
         return
     for other in _imports(path) - {room}:
         assert FLOOR[other] < FLOOR[room], f"{room} imports {other}"
+
+
+def test_rooms_have_a_floor_and_the_root_holds_two_modules():
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert packages | {"types", "errors"} == set(FLOOR)
+    assert {path.name for path in SOURCE.glob("*.py")} == {"__init__.py", "types.py", "errors.py"}
+
+
+def test_modules_import_one_another_without_a_circle():
+    modules = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in MODULES}
+    modules = {name.removesuffix(".__init__") for name in modules}
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("brainuad"):
+                full = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {one if one in modules else str(node.module) for one in full}
+        name = name.removesuffix(".__init__")
+        graph[name] = found - {name, "brainuad"}
+    # Raises an error that names the circle. Late imports and those for type checking count.
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_one_module_goes_back_to_native_space():
+    calling = {
+        str(path.relative_to(SOURCE))
+        for path in MODULES
+        if any(
+            isinstance(node, ast.Call)
+            and getattr(node.func, "attr", getattr(node.func, "id", "")) == "to_native"
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    }
+    assert calling == {"postprocess/native.py"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))

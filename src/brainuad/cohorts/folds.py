@@ -1,4 +1,4 @@
-"""k-fold cross-validation over the healthy subjects of any cohort (PROTOCOL section 1)."""
+"""k-fold cross-validation over the healthy subjects (docs/protocol.md#1-splits)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Scores folders of anomaly maps against a cohort (PROTOCOL sections 2 to 4); imports no model.
+"""Score folders of maps against a cohort (docs/protocol.md#2-thresholds); imports no model.
 
 Files in, files out: a map is post-processed on its prepared grid, carried to the space of the
 scores, thresholded there and compared with the untouched label. One volume is in memory at a

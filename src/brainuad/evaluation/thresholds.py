@@ -1,4 +1,4 @@
-"""Thresholds fitted on validation subjects (PROTOCOL section 2): files in, numbers out."""
+"""Thresholds fitted on validation subjects (docs/protocol.md#2-thresholds)."""
 
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Failures = list[tuple[str, str]]
 def fit_healthy_threshold(
     cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
 ) -> tuple[float, Failures]:
-    """The healthy threshold of the maps of the healthy validation subjects (PROTOCOL section 2).
+    """Fit the threshold on maps of healthy val subjects (docs/protocol.md#2-thresholds).
 
     Returns:
         The threshold, and the subjects whose map could not be read, with the reason.

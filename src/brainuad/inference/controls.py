@@ -1,4 +1,4 @@
-"""The controls that stand beside every method (PROTOCOL section 6), as maps in a run folder."""
+"""Controls scored beside every method (docs/protocol.md#controls), as maps in a run folder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

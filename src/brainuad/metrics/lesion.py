@@ -1,4 +1,4 @@
-"""Lesion-wise metrics: which lesions were found, which findings are true (PROTOCOL section 3)."""
+"""Lesion-wise metrics: lesions found, findings true (docs/protocol.md#3-metrics)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Every metric of the protocol as a record: adding one is adding a record (PROTOCOL section 3)."""
+"""The metrics (docs/protocol.md#3-metrics), one record each; add a record to add a metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

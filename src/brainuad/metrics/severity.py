@@ -5,7 +5,7 @@ from scipy import stats
 
 
 def anomaly_score(score: np.ndarray) -> float:
-    """A scan's score: the mean of the top 1 % of its brain's voxels `(N,)` (PROTOCOL section 3)."""
+    """Subject score: mean of the top 1 % of brain voxels (docs/protocol.md#3-metrics)."""
     hottest = max(len(score) // 100, 1)
     return float(np.partition(score, -hottest)[-hottest:].mean())
 

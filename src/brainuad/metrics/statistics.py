@@ -30,7 +30,7 @@ class Summary(NamedTuple):
 def bootstrap_interval(
     values: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over subjects (PROTOCOL section 3).
+    """Percentile bootstrap interval of the mean (docs/protocol.md#3-metrics).
 
     Args:
         values: `(N,)` without NaN.
@@ -64,7 +64,7 @@ def summarise(values: np.ndarray, seed: int = 0) -> Summary:
 
 
 def paired_wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test over subjects (PROTOCOL section 6).
+    """Two-sided p of the Wilcoxon signed-rank test (docs/protocol.md#6-comparisons).
 
     Args:
         first: `(N,)` values of one method, a subject each.

@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, in mm (PROTOCOL section 3)."""
+"""Distances between the surfaces of two masks, in mm (docs/protocol.md#3-metrics)."""
 
 import numpy as np
 from scipy import ndimage

@@ -125,7 +125,7 @@ def _score_table(rows: Sequence[dict[str, Any]]) -> str:
     header, body = summary_rows(rows)
     lines = [header, ["---"] * len(header), *body]
     said = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"Of the test subjects of its cohort, as brainuad's PROTOCOL defines them.\n\n{said}"
+    return f"Means over test subjects, as docs/protocol.md of brainuad defines them.\n\n{said}"
 
 
 def _preparation(recipe: Mapping[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 
 @dataclass(frozen=True)
 class HealthyThreshold:
-    """The smallest threshold at which healthy brains stay (almost) silent (PROTOCOL section 2).
+    """Smallest threshold with few positives in healthy brains (docs/protocol.md#2-thresholds).
 
     Args:
         alpha: largest share of the healthy validation subjects' brain voxels above it.

@@ -1,4 +1,4 @@
-"""One table of the runs of a cross-validation with several seeds (PROTOCOL section 1)."""
+"""One table of a cross-validation with several seeds (docs/protocol.md#1-splits)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One table of several runs, with paired tests between them (PROTOCOL section 6)."""
+"""One table of several runs, with paired tests (docs/protocol.md#6-comparisons)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
