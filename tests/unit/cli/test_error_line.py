@@ -62,7 +62,12 @@ class Returned(Callback):
 
 
 def test_what_a_task_returns_reaches_hydras_sweepers(tmp_path, monkeypatch, capsys):
-    words = ["-m", "seed=3,4", "maps=none", "+hydra.callbacks.kept._target_=test_cli.Returned"]
+    words = [
+        "-m",
+        "seed=3,4",
+        "maps=none",
+        "+hydra.callbacks.kept._target_=test_error_line.Returned",
+    ]
     monkeypatch.setattr("sys.argv", ["evaluate.py", *words, f"paths.runs_dir={tmp_path}"])
     assert run_hydra("evaluate", lambda cfg: cfg.seed / 2) == 0
     assert Returned.values == [1.5, 2.0]
