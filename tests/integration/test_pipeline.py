@@ -215,7 +215,7 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
         "evaluate.py",
         f"maps={maps / 'prepared'}",
         "name=strega_small",
-        "protocol=slice",
+        "protocol=slice_madad",
         *where,
         f"paths.output_dir={tmp_path / 'slices'}",
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from brainuad.errors import InputError, PartialFailure, Stopped
 from brainuad.machine.memory import keep_memory
+from brainuad.settings.moved import warn_of_options
 
 FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
 BAD_INPUT, SOME_FAILED, STOPPED = 2, 3, 143
@@ -50,6 +51,7 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
 
     @functools.wraps(task)
     def job(cfg: Any) -> Any:
+        warn_of_options(HydraConfig.get().runtime.choices)
         try:
             return task(cfg)
         except Exception as error:

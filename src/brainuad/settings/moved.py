@@ -5,6 +5,8 @@ path. `moved` maps the paths of version 0.1 to the present ones. Importing an ol
 one release, with a warning.
 """
 
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 ROOT = "brainuad."
@@ -192,6 +194,19 @@ MOVED = {
 }
 """Old path to new path of modules and of things that left their module, both below `brainuad`."""
 
+RENAMED_OPTIONS = {
+    "model/network": {
+        "small": "context_vae_small",
+        "compact": "context_vae_compact",
+        "released": "context_vae_released",
+        "volume": "context_vae_3d",
+        "unified": "unified_autoencoder",
+        "denoising": "denoising_unet",
+    },
+    "protocol": {"slice": "slice_madad"},
+}
+"""Old and present names of options, by configuration group; the old ones are still there."""
+
 _OLD = {old: new for new, old in MOVED.items()}
 
 
@@ -221,6 +236,22 @@ def retargeted(config: Any, rename: Any = moved) -> Any:
     if isinstance(config, list | tuple):
         return type(config)(retargeted(item, rename) for item in config)
     return config
+
+
+def warn_of_options(choices: Mapping[str, Any]) -> None:
+    """Print a warning for each option that was chosen by its old name.
+
+    Args:
+        choices: option of each configuration group, as Hydra composed them.
+    """
+    for group, table in RENAMED_OPTIONS.items():
+        old = choices.get(group)
+        if old in table:
+            print(
+                f"warning: {group}={old} is now {group}={table[old]}; the next release drops the "
+                "old name",
+                file=sys.stderr,
+            )
 
 
 def _renamed(path: str, table: dict[str, str]) -> str:

@@ -82,7 +82,7 @@ def test_the_choice_of_slices(tiny_cohort, maps):
     assert rows(evaluate_slices(tiny_cohort, "T2w", {"own": maps}, PLAIN, most))["slices"] <= 12
 
 
-@pytest.mark.parametrize("name", ["slice", "slice_medianomaly"])
+@pytest.mark.parametrize("name", ["slice_madad", "slice_medianomaly"])
 def test_the_papers_protocols_give_a_table_of_their_own(tiny_cohort, tmp_path, name):
     config = yaml.safe_load((ROOT / "configs" / "protocol" / f"{name}.yaml").read_text())["slices"]
     protocol = instantiate(config, packages=RUN_PACKAGES)

@@ -4,10 +4,19 @@ import importlib
 import sys
 
 import pytest
+from hydra import compose, initialize_config_module
 
 from brainuad.errors import InputError
 from brainuad.settings.instantiate import instantiate
-from brainuad.settings.moved import MOVED, ROOT, as_before, moved, retargeted
+from brainuad.settings.moved import (
+    MOVED,
+    RENAMED_OPTIONS,
+    ROOT,
+    as_before,
+    moved,
+    retargeted,
+    warn_of_options,
+)
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -52,3 +61,19 @@ def test_old_imports_work_and_warn():
         from brainuad.files import nothing_of_the_kind  # noqa: F401
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("brainuad.filesystem")
+
+
+@pytest.mark.parametrize(
+    ("group", "old", "new"),
+    [(group, *pair) for group, table in RENAMED_OPTIONS.items() for pair in table.items()],
+)
+def test_old_options_compose_the_same_and_warn(group, old, new, capsys):
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        name, word = ("evaluate", "maps=x") if group == "protocol" else ("train", "name=x")
+        words = [[word, f"{group}={option}", "paths.output_dir=x"] for option in (old, new)]
+        first, second = (compose(name, given) for given in words)
+    assert first == second
+    warn_of_options({group: old, "data": "phantom"})
+    assert capsys.readouterr().err.count(f"{group}={old} is now {group}={new}") == 1
+    warn_of_options({group: new})
+    assert not capsys.readouterr().err
