@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from brainuad import __version__
 from brainuad.errors import InputError, PartialFailure, Stopped
 from brainuad.machine.memory import keep_memory
 from brainuad.settings.moved import warn_of_options
@@ -26,6 +27,7 @@ def run_cli(
     stopped the work and it was saved.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=f"brainuad {__version__}")
     words = list(sys.argv[1:] if argv is None else argv)
     # Taken out by hand, so that it may stand anywhere, behind a subcommand too.
     debug = "--debug" in words
@@ -36,8 +38,17 @@ def run_cli(
 def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     """Composes `configs/<config_name>.yaml` with the command line and runs `task(cfg)`.
 
-    Returns the exit status as `run_cli` does; what the task returns is for Hydra's sweepers.
+    `--help` alone, and `--version`, answer without Hydra. Returns the exit status as `run_cli`
+    does; what the task returns is for Hydra's sweepers.
     """
+    if "--version" in sys.argv[1:]:
+        print(f"brainuad {__version__}")
+        return 0
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        from brainuad.cli.hydra_help import help_page
+
+        print(help_page(config_name))
+        return 0
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -4,13 +4,15 @@ python evaluate.py maps=runs/strega/NAME/prepared data=folder data.source=COHORT
 """
 
 from pathlib import Path
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_hydra
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main() -> int:
@@ -18,13 +20,14 @@ def main() -> int:
     return run_hydra("evaluate", evaluate)
 
 
-def evaluate(cfg: DictConfig) -> None:
+def evaluate(cfg: "DictConfig") -> None:
     """Writes the files of `brainuad.evaluation.results.write_evaluation` and prints the table.
 
     Raises:
         InputError: bad input.
         PartialFailure: some subjects failed, everything else is done.
     """
+    from omegaconf import OmegaConf
     from rich.console import Console
 
     from brainuad.cohorts.folds import with_fold

@@ -6,11 +6,13 @@ python train.py experiment=madad
 import logging
 import warnings
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_hydra
-from brainuad.training.run import run
+
+# OmegaConf and all that a run needs are imported where the work starts: --help answers at once.
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main() -> int:
@@ -18,7 +20,7 @@ def main() -> int:
     return run_hydra("train", train)
 
 
-def train(cfg: DictConfig) -> float | None:
+def train(cfg: "DictConfig") -> float | None:
     """One run, from the cohort to the report; every rank of a distributed one calls it.
 
     Returns:
@@ -32,6 +34,7 @@ def train(cfg: DictConfig) -> float | None:
     from brainuad.machine import ranks
     from brainuad.tracking.tracker import ending
     from brainuad.training.preemption import stoppable
+    from brainuad.training.run import run
 
     ranks.behave()
     _quieten()
@@ -55,7 +58,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
-def _output_dir(cfg: DictConfig) -> str:
+def _output_dir(cfg: "DictConfig") -> str:
     """The run folder; `ckpt=last` goes on in the newest one of this name that has a checkpoint."""
     out = Path(cfg.paths.output_dir)
     last = Path("checkpoints") / "last.ckpt"

@@ -5,13 +5,14 @@ unless the thing it names was defined in a package that holds methods, not comma
 """
 
 from collections.abc import Iterator
-from typing import Any
-
-import hydra
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
 from brainuad.settings.moved import retargeted
+
+# Hydra takes a third of a second to import: only when there is something to make.
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MODEL_PACKAGES = (
     "brainuad.synthetic.noise.",
@@ -59,6 +60,9 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
     Raises:
         InputError: a `_target_` names something else or nothing.
     """
+    from hydra.utils import instantiate as make
+    from omegaconf import OmegaConf
+
     plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     if plain is None:
         return None
@@ -66,13 +70,15 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
     for target in _targets(plain):
         _check(target, packages)
     if not kwargs:
-        return hydra.utils.instantiate(plain, _convert_="all")
+        return make(plain, _convert_="all")
     # Through a partial, because Hydra would turn dataclass arguments into configurations.
-    return hydra.utils.instantiate(plain, _convert_="all", _partial_=True)(**kwargs)
+    return make(plain, _convert_="all", _partial_=True)(**kwargs)
 
 
-def resolve(config: DictConfig) -> dict[str, Any]:
+def resolve(config: "DictConfig") -> dict[str, Any]:
     """A configuration as plain dicts, lists and scalars, every interpolation filled in."""
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
 
 
@@ -88,12 +94,14 @@ def _targets(config: Any) -> Iterator[str]:
 
 
 def _check(target: str, packages: tuple[str, ...]) -> None:
+    from hydra.utils import get_object
+
     # The prefix is checked before anything is imported; the defining module after, because a
     # dotted path can walk from a harmless module to what that module imports.
     if not target.startswith(packages):
         raise InputError(f"_target_ '{target}' is not allowed here; use one of {packages}")
     try:
-        found = hydra.utils.get_object(target)
+        found = get_object(target)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"_target_ '{target}' cannot be found ({reason}); mend it") from None

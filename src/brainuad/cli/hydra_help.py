@@ -1,0 +1,42 @@
+"""The `--help` page of the commands that Hydra runs, from the text of their configuration.
+
+Hydra's own page composes every option of every group, which takes seconds. It is still there for
+`--help` beside other words, and then shows the configuration that those words compose.
+"""
+
+from pathlib import Path
+
+from brainuad import configs
+from brainuad.settings.moved import RENAMED_OPTIONS
+
+HIDDEN = ("hydra", "experiment")
+"""Groups that the list leaves out: Hydra's own, and the experiments, which have their own line."""
+
+
+def help_page(config_name: str) -> str:
+    """Return the help page of `configs/<config_name>.yaml`.
+
+    The file's `hydra.help.template` is filled with the groups and with the file's own keys, whose
+    comments explain them.
+    """
+    import yaml
+
+    folder = Path(configs.__path__[0])
+    text = (folder / f"{config_name}.yaml").read_text(encoding="utf-8")
+    keys, _, _ = text.partition("\nhydra:\n")
+    template = str(yaml.safe_load(text)["hydra"]["help"]["template"])
+    experiments = ", ".join(path.stem for path in sorted((folder / "experiment").glob("*.yaml")))
+    groups = [f"experiment: {experiments}", *_groups(folder)]
+    return template.replace("$APP_CONFIG_GROUPS", "\n".join(groups)).replace("$CONFIG", keys)
+
+
+def _groups(folder: Path) -> list[str]:
+    """Return a line per configuration group, with its options; old names are left out."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        options = sorted(option.stem for option in path.glob("*.yaml"))
+        old = RENAMED_OPTIONS.get(name, {})
+        if options and name.split("/")[0] not in HIDDEN:
+            lines.append(f"{name}: {', '.join(one for one in options if one not in old)}")
+    return lines
