@@ -6,10 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from brainuad.machine.cache import kept_arrays
 from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.orient import to_ras
+
+VERSION = 1
+"""Number of the way that the atlas is made; count it up where it changes."""
 
 
 class BrainAtlas(NamedTuple):
@@ -47,10 +51,16 @@ def load_brain_atlas(image: Path | None = None, brain_mask: Path | None = None) 
         )
         mask = to_ras(Volume(inside.astype(np.float32), volume.affine)).array > 0.5
         return BrainAtlas(Path(image).name, to_ras(volume), mask)
+    kept = kept_arrays(f"atlas-{VERSION}", "nilearn", _mni152)
+    return BrainAtlas("MNI152", Volume(kept["image"], kept["affine"]), kept["brain_mask"])
+
+
+def _mni152() -> dict[str, np.ndarray]:
     from nilearn import datasets
 
     template = datasets.load_mni152_template(resolution=1)
     mask = datasets.load_mni152_brain_mask(resolution=1)
     inside = to_ras(Volume(mask.get_fdata(dtype=np.float32), mask.affine)).array > 0.5
     head = to_ras(Volume(template.get_fdata(dtype=np.float32), template.affine))
-    return BrainAtlas("MNI152", Volume(np.where(inside, head.array, 0), head.affine), inside)
+    image = np.where(inside, head.array, 0)
+    return {"image": image, "affine": head.affine, "brain_mask": inside}
