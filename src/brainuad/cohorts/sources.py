@@ -1,6 +1,8 @@
 """Finds raw scans in what people have: a file, a folder, a CSV, a BIDS dataset, DICOM folders."""
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from brainuad.cohorts.find import SEQUENCES, RawScan, find_scans
@@ -9,6 +11,8 @@ from brainuad.errors import InputError
 _BIDS = re.compile(
     r"^(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_[a-z]+-[A-Za-z0-9]+)*_([A-Za-z0-9]+)\.nii(?:\.gz)?$"
 )
+_SUBJECT = re.compile(r"^sub-[A-Za-z0-9]+")
+_SESSION = re.compile(r"_(ses-[A-Za-z0-9]+)")
 _SUFFIXES = {"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "PDw": "PDw", "T2star": "T2star"}
 
 
@@ -32,7 +36,7 @@ def find_raw(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
         return find_scans(source, sequence)
     if is_bids(source):
         return _from_bids(source, every)
-    if not any(source.rglob("*.nii")) and not any(source.rglob("*.nii.gz")):
+    if not any(name.endswith((".nii", ".nii.gz")) for _, name in _below(source)):
         return _from_dicom(source, sequence, every)
     return find_scans(source, sequence, every)
 
@@ -49,6 +53,7 @@ def bids_parts(name: str) -> tuple[str, str, str] | None:
 
 
 def _from_bids(source: Path, every: bool) -> list[RawScan]:
+    lesions = _bids_lesions(source / "derivatives")
     found: dict[tuple[str, ...], RawScan] = {}
     sessions: dict[str, str] = {}
     for path in sorted(source.glob("sub-*/**/anat/*.nii*")):
@@ -60,19 +65,15 @@ def _from_bids(source: Path, every: bool) -> list[RawScan]:
             continue
         sequence = _SUFFIXES[suffix]
         key = (subject, sequence, path.name) if every else (subject, sequence)
-        masks = [
-            mask
-            for mask in sorted((source / "derivatives").glob(f"**/{subject}*_mask.nii*"))
-            if "lesion" in mask.name and (not session or session in mask.name)
-        ]
+        lesion = lesions.get((subject, session))
         found.setdefault(
             key,
             RawScan(
                 subject=subject,
                 sequence=sequence,
                 image=path,
-                healthy=not masks,
-                lesion_mask=masks[0] if masks else None,
+                healthy=lesion is None,
+                lesion_mask=lesion,
             ),
         )
     if not found:
@@ -83,16 +84,47 @@ def _from_bids(source: Path, every: bool) -> list[RawScan]:
     return list(found.values())
 
 
+def _bids_lesions(derivatives: Path) -> dict[tuple[str, str], Path]:
+    """The first lesion mask of each subject and session.
+
+    The session "" stands for all of a subject's masks, whatever their session.
+    """
+    masks: dict[tuple[str, str], Path] = {}
+    paths = (
+        Path(where, name)
+        for where, name in _below(derivatives)
+        if "_mask.nii" in name and "lesion" in name
+    )
+    for path in sorted(paths):
+        if subject := _SUBJECT.match(path.name):
+            masks.setdefault((subject[0], ""), path)
+            if session := _SESSION.search(path.name):
+                masks.setdefault((subject[0], session[1]), path)
+    return masks
+
+
+def _below(folder: Path) -> Iterator[tuple[str, str]]:
+    """Parent and name of each file and folder below a folder; lists each folder once.
+
+    A link to a folder is among them, what lies behind it is not.
+    """
+    for where, folders, files in os.walk(folder):
+        yield from ((where, name) for name in (*folders, *files))
+
+
 def _from_dicom(source: Path, sequence: str, every: bool) -> list[RawScan]:
     # SimpleITK is imported for DICOM alone.
-    from brainuad.volumes.read import dicom_series, series_description
+    from brainuad.volumes.read import first_dicom_file, series_description
 
-    folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
+    below = sorted(Path(where, name) for where, names, _ in os.walk(source) for name in names)
     scans = []
-    for folder in folders:
-        if not any(path.is_file() for path in folder.iterdir()) or not dicom_series(folder):
+    for folder in [source, *below]:
+        # One look at the headers of a folder's files; two would take twice as long.
+        files = any(path.is_file() for path in folder.iterdir())
+        first = first_dicom_file(folder) if files else None
+        if first is None:
             continue
-        named = _sequence(folder.name) or _sequence(series_description(folder)) or sequence
+        named = _sequence(folder.name) or _sequence(series_description(first)) or sequence
         parts = folder.relative_to(source).parts
         # SUBJECT/SERIES or just SERIES; a folder named by its sequence belongs to its parent.
         subject = parts[0] if parts else source.name

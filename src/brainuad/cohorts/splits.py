@@ -41,8 +41,11 @@ def assign_splits(
     random.Random(seed).shuffle(drawn)
     # Dealing subjects of a kind one after the other gives every part its share of each.
     kinds: dict[str, tuple[str, ...]] = {}
+    of_subject: dict[str, list[RawScan]] = {}
+    for scan in scans:
+        of_subject.setdefault(scan.subject, []).append(scan)
     for subject in drawn:
-        own = [scan for scan in scans if scan.subject == subject]
+        own = of_subject[subject]
         kinds[subject] = (own[0].site, *sorted(scan.sequence for scan in own))
     if len(set(kinds.values())) > 1:
         drawn = _interleaved(drawn, kinds)

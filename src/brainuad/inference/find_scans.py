@@ -166,14 +166,17 @@ def _ids(scans: Sequence[RawScan], source: Path, bids: bool) -> list[str]:
     names = [_plain("_".join(filter(None, (s.subject, s.sequence)))) for s in scans]
     count = Counter(names)
     found: dict[str, None] = {}
+    # The number to try next, so that the scans of one name are not counted anew for each.
+    numbers: dict[str, int] = {}
     for short, scan in zip(names, scans, strict=True):
         name = short
         if count[name] > 1 and scan.image.is_relative_to(source):
             path = scan.image.relative_to(source)
             name = _plain("_".join([*path.parts[:-1], stem_of(path)]))
-        own, number = name, 2
+        own, number = name, numbers.get(name, 2)
         while own in found:
             own, number = f"{name}-{number}", number + 1
+        numbers[name] = number
         found[own] = None
     return list(found)
 

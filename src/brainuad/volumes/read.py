@@ -74,15 +74,21 @@ def dicom_series(folder: Path) -> list[str]:
         return list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
 
 
-def series_description(folder: Path) -> str:
-    """The series description of a DICOM folder's first file; empty where there is none."""
-    series = dicom_series(folder)
-    if not series:
-        return ""
+def first_dicom_file(folder: Path) -> Path | None:
+    """The first file of the first DICOM series that lies directly in a folder.
+
+    None where there is no series. The header of each file is read once.
+    """
+    with quiet_gdcm():
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    return Path(names[0]) if names else None
+
+
+def series_description(file: Path) -> str:
+    """The series description of a DICOM file; empty where it has none."""
     reader = sitk.ImageFileReader()
     with quiet_gdcm():
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-        reader.SetFileName(names[0])
+        reader.SetFileName(str(file))
         reader.ReadImageInformation()
     return reader.GetMetaData("0008|103e").strip() if reader.HasMetaDataKey("0008|103e") else ""
 
