@@ -66,10 +66,10 @@ def prepare_cohort(
         key: stamp for scans in subjects.values() for key, stamp in _stamps(scans, preparation)
     }
     todo = [scan for scan in raw if not _is_done(scan, stamps[_key(scan)], out)]
-    tasks = []
-    for name in dict.fromkeys(scan.subject for scan in todo):
-        wanted = {s.sequence: stamps[_key(s)] for s in todo if s.subject == name}
-        tasks.append((subjects[name], preparation, wanted, out))
+    wanted: dict[str, dict[str, str]] = {}
+    for scan in todo:
+        wanted.setdefault(scan.subject, {})[scan.sequence] = stamps[_key(scan)]
+    tasks = [(subjects[name], preparation, own, out) for name, own in wanted.items()]
     remove_leftovers(out)
     failures: Failures = []
     work = run_tasks(tasks, jobs)
