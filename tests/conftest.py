@@ -15,10 +15,12 @@ import pytest
 from tiny import ROOT, write_tiny_cohort
 
 from brainuad.cohorts.manifest import Cohort
+from brainuad.machine import threads
 from brainuad.machine.memory import keep_memory
 
 # As every command does; the tests call functions, too.
 keep_memory()
+threads.start()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 
 from brainuad import __version__
 from brainuad.errors import InputError, PartialFailure, Stopped
+from brainuad.machine import threads
 from brainuad.machine.memory import keep_memory
 from brainuad.settings.moved import warn_of_options
 
@@ -94,6 +95,7 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
 
 def _guard(function: Callable[[], int], debug: bool) -> int:
     keep_memory()
+    threads.start()
     try:
         return function()
     except KeyboardInterrupt:

@@ -1,1 +1,1 @@
-"""The computer and its files: atomic writes, locks, ranks, memory, provenance."""
+"""The computer and its files: atomic writes, locks, ranks, memory, threads, provenance."""

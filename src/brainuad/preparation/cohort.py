@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
-import torch
 from rich.progress import track
 
 from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.errors import InputError
 from brainuad.machine.files import remove_leftovers, write_json, write_text
+from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.quality.left_right import compare_with_mirror
@@ -173,7 +173,7 @@ def _pooled(tasks: list[Task], jobs: int) -> Generator[tuple[Task, Failures], No
 
 def _start_worker() -> None:
     """One thread for networks too, and an end when the parent is gone, `kill -9` included."""
-    torch.set_num_threads(1)
+    one_thread()
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from brainuad.errors import InputError
+from brainuad.machine import threads
 from brainuad.machine.files import atomic_path, remove_leftovers
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.card import same_training
@@ -82,6 +83,7 @@ def fit(
     if not detector.by_gradient:
         return
     _say_batch(trainer, datamodule.batch_size)
+    threads.divide(trainer.num_devices)
     trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from rich.progress import track
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
+from brainuad.machine.threads import one_thread
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
@@ -56,7 +57,8 @@ def _run(
         yield from map(_make, tasks)
         return
     # A fresh interpreter each: torch does not survive a fork with its threads.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread) as pool:
         yield from pool.map(_make, tasks)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.machine.files import write_json
+from brainuad.machine.threads import one_thread
 from brainuad.synthetic.phantom.contrast import SEQUENCES
 from brainuad.synthetic.phantom.subject import make_subject
 from brainuad.volumes.nifti import write_volume
@@ -80,7 +81,8 @@ def write_phantom_cohort(
     title = f"making {len(plans)} phantoms"
     if jobs > 1:
         # Spawned, because forking after torch has started its threads may hang.
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread) as pool:
             made = list(track(pool.map(make, plans), description=title, total=len(plans)))
     else:
         made = list(track(map(make, plans), description=title, total=len(plans)))
