@@ -14,7 +14,7 @@ from brainuad.cohorts.manifest import MANIFEST, check_scans
 from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
-from brainuad.preparation.from_folder import _planned, cohort_failures
+from brainuad.preparation.from_folder import cohort_failures, planned_scan
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
@@ -65,7 +65,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     raw = assign_splits(
         raw, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
     )
-    check_scans([_planned(scan) for scan in raw], source)
+    check_scans([planned_scan(scan) for scan in raw], source)
     steps = instantiate(cfg.preparation.steps, packages=PREPARATION)
     cohort = prepare_cohort(
         raw,

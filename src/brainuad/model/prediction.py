@@ -64,15 +64,13 @@ def as_bright(
         native: the scan as it came.
         brain: `(D, H, W)` bool, on the native grid, not empty.
     """
-
-    def back(array: np.ndarray) -> np.ndarray:
-        volume = Volume(array, scan.image.affine)
-        return native_image(volume, scan.brain_mask, scan.space, native)[0][brain]
-
-    seen = back(scan.image.array)
+    way = scan.brain_mask, scan.space, native
+    image, share = native_image(scan.image, *way)
+    filled, _ = native_image(Volume(reconstruction, scan.image.affine), *way, share)
+    seen = image[brain]
     steps = np.linspace(0, 1, 257)
     before, index = np.unique(np.quantile(seen, steps), return_index=True)
     after = np.quantile(native.array[brain], steps)[index]
     found = np.zeros(native.array.shape, np.float32)
-    found[brain] = np.interp(back(reconstruction), before, after)
+    found[brain] = np.interp(filled[brain], before, after)
     return found

@@ -51,7 +51,7 @@ def native_map(
         return NativeMap(score, brain_mask)
     native = read_volume(space.native) if native is None else native
     carried = native_array(score, native, space)
-    inside = _carried(Volume(brain_mask, score.affine), native, space, order=0) > 0.5
+    inside = native_array(Volume(brain_mask, score.affine), native, space, order=0) > 0.5
     if not inside.any():
         raise InputError(
             f"{space.native}: the prepared brain lies outside it; mend the transform or affine"
@@ -70,7 +70,11 @@ def native_mask(found: NativeMap, postprocess: Postprocess, threshold: float) ->
 
 
 def native_image(
-    image: Volume, brain_mask: np.ndarray, space: Space, native: Volume
+    image: Volume,
+    brain_mask: np.ndarray,
+    space: Space,
+    native: Volume,
+    share: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Carry an image of a brain to the native grid without darkening its rim.
 
@@ -82,25 +86,30 @@ def native_image(
         brain_mask: `(D, H, W)` bool on the same grid.
         space: way from the prepared grid to the native scan.
         native: the native scan.
+        share: share of brain that an earlier call with this brain mask returned.
 
     Returns:
         `(D, H, W)` float32 image, valid where the share of brain is above `LEAST_SHARE`, and the
         `(D, H, W)` share of brain per voxel, in [0, 1].
     """
-    share = _carried(Volume(brain_mask.astype(np.float32), image.affine), native, space)
+    if share is None:
+        brain = Volume(brain_mask.astype(np.float32), image.affine)
+        share = native_array(brain, native, space)
     inside = Volume(np.where(brain_mask, image.array, 0), image.affine)
-    return _carried(inside, native, space) / np.maximum(share, LEAST_SHARE), share
+    return native_array(inside, native, space) / np.maximum(share, LEAST_SHARE), share
 
 
-def native_array(volume: Volume, native: Volume, space: Space) -> np.ndarray:
-    """Carry any volume to the native grid by linear interpolation.
+def native_array(volume: Volume, native: Volume, space: Space, order: int = 1) -> np.ndarray:
+    """Carry any volume to the native grid.
+
+    Args:
+        volume: on the prepared grid.
+        native: the native scan.
+        space: way from the prepared grid to the native scan.
+        order: 1 for linear interpolation, 0 for the nearest neighbour.
 
     Returns:
         `(D, H, W)` float32, 0 outside the prepared field of view.
     """
-    return _carried(volume, native, space)
-
-
-def _carried(volume: Volume, native: Volume, space: Space, order: int = 1) -> np.ndarray:
     way = native, space.transform
     return to_native(volume.array, volume.affine, *way, order=order, warp=space.warp)

@@ -67,7 +67,7 @@ def folder_cohort(
         return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
     raw = find_raw(source, sequence)
     raw = assign_splits(raw, seed, val_fraction, test_fraction)
-    check_scans([_planned(scan) for scan in raw], source)
+    check_scans([planned_scan(scan) for scan in raw], source)
     raw = _limited(raw, limit)
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
@@ -85,7 +85,8 @@ def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:
     return [(subject, reason) for subject, reason in cohort.info.get("failures", [])]
 
 
-def _planned(scan: RawScan) -> Scan:
+def planned_scan(scan: RawScan) -> Scan:
+    """Return the row that a raw scan will have in the manifest, for checks before the work."""
     return Scan(
         subject=scan.subject,
         sequence=scan.sequence,
