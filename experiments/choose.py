@@ -21,7 +21,7 @@ from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.detect import detect_volume
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.synthetic.painted import painted_scans
@@ -59,7 +59,7 @@ def main() -> None:
     for name, option in options.items():
         started = time.perf_counter()
         detector = changed(arguments.checkpoint, option)
-        channels_last(detector)
+        fastest_layout(detector)
         values: dict[str, list[float]] = {chain: [] for chain in chains}
         for image, brain_mask, lesion, spacing_mm in cases:
             found = detect_volume(detector, tiling, image, brain_mask, 64).anomaly_map[0].numpy()

@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_module
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.model.detect import detect_volume
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 from brainuad.volumes.template import load_template
@@ -100,7 +100,7 @@ def measure(name: str) -> dict[str, float]:
 
 def batched(detector: AutoPaint) -> Callable[..., object]:
     """The shipped detection."""
-    channels_last(detector)
+    fastest_layout(detector)
     return detect_volume
 
 

@@ -131,7 +131,7 @@ def serve(name: str, settle: float, batch_size: int) -> None:
     from kept_memory import brains
 
     from brainuad.machine.memory import keep_memory
-    from brainuad.networks.memory_layout import channels_last
+    from brainuad.networks.memory_layout import fastest_layout
     from brainuad.settings.instantiate import instantiate
 
     keep_memory()
@@ -139,7 +139,7 @@ def serve(name: str, settle: float, batch_size: int) -> None:
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         cfg = compose("train", [f"experiment={name}", "name=x", "paths.output_dir=x"])
     detector = instantiate(cfg.model)
-    channels_last(detector)
+    fastest_layout(detector)
     batch = brains(instantiate(cfg.tiling), min(cfg.datamodule.batch_size, batch_size))
     if detector.measures:
         detector.measure([batch])

@@ -21,7 +21,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 from brainuad.machine.memory import SWITCH, keep_memory
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 from brainuad.volumes.template import load_template
@@ -73,7 +73,7 @@ def measure(name: str, seconds: float) -> dict[str, float]:
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         cfg = compose("train", [f"experiment={name}", "name=x", "paths.output_dir=x"])
     detector = instantiate(cfg.model)
-    channels_last(detector)
+    fastest_layout(detector)
     batch = brains(instantiate(cfg.tiling), min(cfg.datamodule.batch_size, 8))
     if detector.measures:
         detector.measure([batch])

@@ -37,7 +37,7 @@ from brainuad.machine.memory import keep_memory
 from brainuad.methods.madad import MADAD
 from brainuad.model.detect import detect_volume
 from brainuad.networks.masked_unet import GroupNorm, attention
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 from brainuad.settings.instantiate import instantiate
 from brainuad.tiles.latents import Latents
 from brainuad.volumes.template import load_template
@@ -103,7 +103,7 @@ def measure(job: str, name: str, arguments: argparse.Namespace) -> dict[str, flo
     detector = build(arguments.size)
     if name != "plain":
         keep_memory()
-        channels_last(detector)
+        fastest_layout(detector)
     half = torch.autocast(DEVICE, torch.bfloat16) if name == "ours" else nullcontext()
     image, brain_mask = volume(arguments.slices)
     count = sum(p.numel() for p in detector.parameters() if p.requires_grad)

@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_module
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.methods.base import AnomalyDetector
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 from brainuad.settings.instantiate import instantiate
 from brainuad.training.batches import EpochLoader
 from brainuad.training.datamodule import HealthyDataModule
@@ -82,7 +82,7 @@ def measure(name: str, folder: Path, seconds: float, workers: int) -> dict[str, 
         words = [f"experiment={name}", "paths.output_dir=x", f"paths.cache_dir={folder}"]
         cfg = compose("train", [*words, f"datamodule.num_workers={workers}"])
     detector: AnomalyDetector = instantiate(cfg.model).to(DEVICE)
-    channels_last(detector)
+    fastest_layout(detector)
     data = HealthyDataModule(
         cohort(folder, cfg.data.spacing_mm),
         "T2w",

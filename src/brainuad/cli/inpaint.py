@@ -83,7 +83,7 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.inpainting.scan import inpaint_scan
     from brainuad.model.checkpoint import load_model
     from brainuad.model.detect import device
-    from brainuad.networks.memory_layout import channels_last
+    from brainuad.networks.memory_layout import fastest_layout
     from brainuad.reporting.drawing.inpainted import write_picture
     from brainuad.volumes.nifti import write_changed
 
@@ -97,7 +97,7 @@ def _main(arguments: argparse.Namespace) -> int:
     _check_model(detector, arguments.model)
     steps, normalise = _preparation(detector.card, arguments.overrides)
     detector.to(device(arguments.device))
-    channels_last(detector)
+    fastest_layout(detector, str(detector.device))
     torch.manual_seed(arguments.seed)
     tiling = instantiate(detector.card["tiling"])
     if arguments.detail_mm < 0:

@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--samples", type=int, help="random draws a scan, of methods that draw")
     add("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
     add("--batch-size", type=int, help="tiles at once (default: what fits the memory)")
-    add("--precision", default="32-true", help="bf16-mixed or 16-mixed are faster on a GPU")
+    precisions = "bf16-mixed or 16-mixed are faster on a GPU; auto (default: %(default)s)"
+    add("--precision", default="32-true", help=precisions)
     add("--jobs", type=int, default=1, help="processes that prepare (default: %(default)s)")
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)

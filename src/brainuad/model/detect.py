@@ -11,13 +11,13 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.random_draws import averaged
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 from brainuad.types import Detection
 from brainuad.volumes.nifti import open_nifti
 from brainuad.volumes.tiling import Tiling
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-
+"""Precisions of detection, in Lightning's words; `auto` becomes one of them."""
 
 KINDS = ("anomaly", "reconstruction", "uncertainty", "input", "mask")
 """Of files a subject in the folder of maps."""
@@ -101,16 +101,14 @@ def model_score(
         tiling: how the detector wants its input cut.
         batch_size: tiles a forward pass.
         device: a name that torch knows.
-        precision: in Lightning's words `32-true`, `bf16-mixed` or `16-mixed`.
+        precision: one of PRECISIONS, or `auto`.
 
     Raises:
         InputError: no such precision.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"predict_precision is {precision}; use one of {', '.join(PRECISIONS)}")
+    half = PRECISIONS[chosen_precision(precision, device)]
     detector.to(device)
-    channels_last(detector)
-    half = PRECISIONS[precision]
+    fastest_layout(detector, device)
 
     def score(scan: Scan) -> Detection:
         image, brain_mask = load_scan(scan)
@@ -119,6 +117,33 @@ def model_score(
             return detect_volume(detector, tiling, image, brain_mask, batch_size, affine)
 
     return score
+
+
+def chosen_precision(name: str, place: str = "cpu") -> str:
+    """Return the precision to compute in.
+
+    Args:
+        name: one of PRECISIONS, which stays, or `auto`: bf16-mixed where the device computes in
+            bfloat16 by itself, else 32-true. A CPU does with avx512_bf16 or AMX; without, half
+            precision is slower there.
+        place: device, as torch knows it.
+
+    Raises:
+        InputError: no such precision.
+    """
+    if name == "auto":
+        return "bf16-mixed" if _has_bfloat16(place) else "32-true"
+    if name not in PRECISIONS:
+        raise InputError(f"precision is {name}; use one of auto, {', '.join(PRECISIONS)}")
+    return name
+
+
+def _has_bfloat16(place: str) -> bool:
+    if place.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return place == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
 
 
 def device(name: str) -> str:

@@ -14,12 +14,12 @@ from brainuad.methods.parts.random_draws import averaged
 from brainuad.metrics.severity import anomaly_score
 from brainuad.model.batch_size import batch_size_for, is_out_of_memory
 from brainuad.model.checkpoint import weights_hash
-from brainuad.model.detect import KINDS, PRECISIONS, detect_volume, device
+from brainuad.model.detect import KINDS, PRECISIONS, chosen_precision, detect_volume, device
 from brainuad.model.findings import find
 from brainuad.model.prediction import Prediction, as_bright
 from brainuad.model.prepared_scan import PreparedScan
 from brainuad.model.suitability import percentile_of, pooled, unsuitable
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.native import native_array, native_map, native_mask
 from brainuad.settings.instantiate import instantiate
 from brainuad.settings.moved import retargeted
@@ -41,7 +41,7 @@ class Predictor:
         batch_size: tiles at once; None for what fits the memory.
         samples: random draws a scan, of methods that draw; None for the models' own number.
         threshold: in place of the models'.
-        precision: see `detection.PRECISIONS`.
+        precision: see `detect.chosen_precision`.
 
     Raises:
         InputError: models that do not fit together, no threshold, or an option that the method
@@ -74,8 +74,7 @@ class Predictor:
             if value is None:
                 raise InputError(f"{name}: holds no threshold; give one with --threshold")
             self.thresholds.append(float(value))
-        if precision not in PRECISIONS:
-            raise InputError(f"precision is {precision}; use one of {', '.join(PRECISIONS)}")
+        precision = chosen_precision(precision, device(device_name))
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch size is {batch_size}; use 1 or more")
         self.threshold = float(np.mean(self.thresholds))
@@ -231,7 +230,7 @@ def _set_up(detector: AnomalyDetector, name: str, place: str, samples: int | Non
     except (RuntimeError, AssertionError) as error:
         line = str(error).splitlines()[0]
         raise InputError(f"device {place} cannot be used ({line}); try --device cpu") from None
-    channels_last(detector)
+    fastest_layout(detector, place)
 
 
 def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[str, Volume]:

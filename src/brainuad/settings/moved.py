@@ -15,6 +15,8 @@ MOVED = {
     "api": "model.api",
     "bundle": "model.bundle",
     "callbacks": "training.callbacks",
+    "callbacks.ChannelsLast": "training.callbacks.MemoryLayout",
+    "training.callbacks.ChannelsLast": "training.callbacks.MemoryLayout",
     "card": "model.card",
     "checkpoint": "model.checkpoint",
     "cli": "cli.error_line",

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from brainuad.machine.files import write_text
-from brainuad.networks.memory_layout import channels_last
+from brainuad.networks.memory_layout import fastest_layout
 
 
 class StepSeed(Callback):
@@ -71,12 +71,12 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
 
 
-class ChannelsLast(Callback):
+class MemoryLayout(Callback):
     """Trains in the memory layout that convolutions are fastest in; `model_score` scores in it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Converts the weights, before DDP lays out its buckets like them: later, sums go wrong."""
-        channels_last(pl_module)
+        fastest_layout(pl_module, trainer.strategy.root_device.type)
 
 
 class EMA(WeightAveraging):

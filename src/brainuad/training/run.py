@@ -33,6 +33,7 @@ def run(cfg: DictConfig) -> float | None:
     out = Path(cfg.paths.output_dir)
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
     cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
+    _choose_precision(cfg)
     first_stage = with_first_stage(cfg, cohort, run)
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -53,6 +54,7 @@ def run(cfg: DictConfig) -> float | None:
     record = {
         **provenance.describe(),
         "seed": cfg.seed,
+        "precision": {"training": cfg.trainer.precision, "detection": cfg.predict_precision},
         "method": cfg.name,
         "sequence": cfg.data.sequence,
         "cohort": cohort.identity(),
@@ -73,6 +75,16 @@ def run(cfg: DictConfig) -> float | None:
     if failures:
         raise PartialFailure(failures)
     return record.get("painted", {}).get("mean")
+
+
+def _choose_precision(cfg: DictConfig) -> None:
+    """Put what `auto` becomes on this machine into the settings, which the run folder keeps."""
+    from brainuad.model.detect import chosen_precision, device
+
+    place = device(cfg.device)
+    cfg.predict_precision = chosen_precision(cfg.predict_precision, place)
+    if cfg.trainer.precision == "auto":
+        cfg.trainer.precision = chosen_precision("auto", place)
 
 
 def _learn(

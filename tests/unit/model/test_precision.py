@@ -3,7 +3,7 @@ import torch
 
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
-from brainuad.model.detect import model_score
+from brainuad.model.detect import chosen_precision, model_score
 from brainuad.types import Detection
 from brainuad.volumes.tiling import VolumeTiling
 
@@ -34,5 +34,20 @@ def test_detection_runs_in_the_precision_asked_for(tiny_cohort, precision, dtype
 
 
 def test_another_word_is_refused():
-    with pytest.raises(InputError, match="predict_precision is half; use one of 32-true"):
+    with pytest.raises(InputError, match="precision is half; use one of auto, 32-true"):
         model_score(Product(), VolumeTiling(), 1, precision="half")
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "chosen"),
+    [
+        (False, False, "32-true"),
+        (True, False, "bf16-mixed"),
+        (False, True, "bf16-mixed"),
+    ],
+)
+def test_auto_is_half_precision_where_the_cpu_has_it(monkeypatch, avx512, amx, chosen):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert chosen_precision("auto") == chosen
+    assert chosen_precision("16-mixed") == "16-mixed"

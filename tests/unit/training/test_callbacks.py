@@ -5,7 +5,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
-from brainuad.training.callbacks import EMA, ChannelsLast
+from brainuad.networks.memory_layout import LARGEST, fastest_layout
+from brainuad.training.callbacks import EMA
 
 
 def test_layout_changes_and_values_do_not():
@@ -14,11 +15,21 @@ def test_layout_changes_and_values_do_not():
     volume = nn.Conv3d(2, 4, 3)
     image = torch.rand(2, 3, 8, 8)
     before = network(image)
-    ChannelsLast().setup(None, nn.ModuleList([network, volume]), "fit")
+    fastest_layout(nn.ModuleList([network, volume]))
     assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert volume.weight.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(network(image), before)
     assert network[0].weight.shape == (4, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("place", "last"), [("cpu", False), ("cuda:0", True)])
+def test_a_large_network_stays_contiguous_on_a_cpu(place, last):
+    networks = nn.ModuleList([nn.Conv2d(LARGEST // 9 // 64 + 1, 64, 3), nn.Conv2d(8, 8, 3)])
+    fastest_layout(networks, place)
+    large, small = (network.weight for network in networks)
+    assert large.is_contiguous(memory_format=torch.channels_last) is last
+    assert large.is_contiguous() is not last
+    assert small.is_contiguous(memory_format=torch.channels_last)
 
 
 class Falling(LightningModule):
