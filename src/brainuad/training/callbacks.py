@@ -13,6 +13,7 @@ from torch import Tensor
 
 from brainuad.machine.files import write_text
 from brainuad.networks.memory_layout import channels_last
+from brainuad.training.module import DetectorModule
 
 
 class StepSeed(Callback):
@@ -102,7 +103,7 @@ class EMA(WeightAveraging):
 class Compile(Callback):
     """Compiles what is trained by `torch.compile`, for the time of the training.
 
-    The networks, not the whole module, which logs. Weights and their names stay as they are.
+    The networks, not the method around them. Weights and their names stay as they are.
 
     Args:
         backend: of torch.compile.
@@ -116,7 +117,8 @@ class Compile(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts compiled methods in front of the networks' own."""
-        for network in pl_module.children():
+        assert isinstance(pl_module, DetectorModule)
+        for network in pl_module.detector.children():
             if any(parameter.requires_grad for parameter in network.parameters()):
                 for name in self.METHODS:
                     if hasattr(network, name):
