@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tiny import ROOT, write_tiny_cohort
 from brainuad.cohorts.manifest import Cohort
 from brainuad.machine import threads
 from brainuad.machine.memory import keep_memory
+
+# What is known of their models is not the user's business; the template is made once.
+os.environ.setdefault("BRAINUAD_CACHE", str(Path(tempfile.gettempdir()) / "brainuad-tests"))
 
 # As every command does; the tests call functions, too.
 keep_memory()

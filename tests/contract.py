@@ -4,6 +4,7 @@ import torch
 
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.checkpoint import load_model, save_model
+from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling, Tiling
 
@@ -104,7 +105,7 @@ def check_checkpoint(detector: AnomalyDetector, batch: Batch, folder) -> None:
 
 def train_steps(detector: AnomalyDetector, batch: Batch, steps: int) -> list[float]:
     """Losses of `steps` optimiser steps on one batch."""
-    configured = detector.configure_optimizers()
+    configured = DetectorModule(detector).configure_optimizers()
     optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
     detector.train()
     losses = []

@@ -27,9 +27,8 @@ import SimpleITK as sitk
 from brainuad.cohorts.manifest import check_scans
 from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
-from brainuad.inference.find_scans import find_wanted
-from brainuad.inference.outputs import read_done
-from brainuad.inference.prepare_scans import scan_stamp
+from brainuad.inference.find_scans import Wanted, find_wanted
+from brainuad.inference.records import read_done, scan_stamp
 from brainuad.preparation.from_folder import _planned
 
 COUNTS = (100, 200, 400, 800, 1600, 3200, 5000)
@@ -78,10 +77,13 @@ def measure(kind: str, count: int) -> dict[str, float]:
             check_scans([_planned(scan) for scan in scans], source)
             return len(scans)
 
+        def stamp(item: Wanted) -> str:
+            return scan_stamp(item.scan)
+
         def predict() -> int:
             out = Path(name) / "out"
             wanted = find_wanted(source, "T1w", out).wanted
-            return len([item for item in wanted if not read_done(out, item, scan_stamp(item.scan))])
+            return len([item for item in wanted if not read_done(out, item, stamp)])
 
         return {"prepare": seconds(prepare, count), "predict": seconds(predict, count)}
 

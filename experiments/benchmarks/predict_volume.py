@@ -28,6 +28,7 @@ from omegaconf import DictConfig
 from brainuad.cohorts.find import RawScan
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.outputs import write_prediction
+from brainuad.model.known import Known
 from brainuad.model.predictor import Predictor
 from brainuad.model.prepared_scan import PreparedScan
 from brainuad.preparation.recipes import default
@@ -104,12 +105,13 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
         scan = PreparedScan(
             Volume(image, template.affine), brain_mask, native, in_mni=True, measures={}
         )
-        predictor = Predictor([detector], ["x"], "cpu")
+        predictor = Predictor([detector], Known(["x"], [detector.card]), "cpu")
         start = time.perf_counter()
         first = predictor(scan)
         warm = time.perf_counter() - start
-        predictor.threshold = float(np.quantile(first.anomaly_map[brain_mask], 0.99))
-        predictor.thresholds = [predictor.threshold]
+        known = predictor.known
+        known.threshold = float(np.quantile(first.anomaly_map[brain_mask], 0.99))
+        known.thresholds = [known.threshold]
         if not first.mask.any():
             # Findings were none: the atlas is still to be read.
             load_template(2.0)

@@ -17,6 +17,7 @@ from brainuad.errors import InputError, PartialFailure
 if TYPE_CHECKING:
     from brainuad.inference.find_scans import Source, Wanted
     from brainuad.model.api import Model
+    from brainuad.model.known import Known
 
 WORK = ".work"
 """In OUT, while scans are prepared."""
@@ -74,36 +75,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: argparse.Namespace) -> int:
     from brainuad.inference.find_scans import find_wanted
-    from brainuad.inference.outputs import read_done, write_dataset_description, write_tables
-    from brainuad.inference.prepare_scans import scan_stamp
-    from brainuad.model.api import load
+    from brainuad.inference.records import read_done, scan_stamp
+    from brainuad.model.known import know
 
     out: Path = arguments.out
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; OUT is a folder")
-    model = load(
-        *(arguments.model, *arguments.also),
-        device=arguments.device,
-        batch_size=arguments.batch_size,
-        samples=arguments.samples,
-        threshold=arguments.threshold,
-        precision=arguments.precision,
-        preparation=arguments.overrides,
-    )
-    source = find_wanted(
-        *(arguments.scans, model.sequence, out, arguments.sequence),
-        trained_on=model.trained_on,
-        split_hash=model.card.get("split_hash"),
-    )
-    about = model.stamp()
-    stamps = {
-        item.scan_id: hashlib.sha256(f"{about}\n{scan_stamp(item.scan)}".encode()).hexdigest()
-        for item in source.wanted
+    models = (arguments.model, *arguments.also)
+    if arguments.precision == "auto":
+        from brainuad.model.detect import chosen_precision, device
+
+        arguments.precision = chosen_precision("auto", device(arguments.device))
+    choices = {
+        "threshold": arguments.threshold,
+        "samples": arguments.samples,
+        "precision": arguments.precision,
+        "preparation": arguments.overrides,
     }
-    todo = [i for i in source.wanted if not read_done(out, i, stamps[i.scan_id])]
-    print(_plan(model, source, len(todo), arguments))
+    if arguments.dry_run:
+        known = know(*models, **choices)
+    else:
+        from brainuad.model.api import load
+
+        where = {"device": arguments.device, "batch_size": arguments.batch_size}
+        model = load(*models, **where, **choices)
+        known = model.known
+    source = find_wanted(
+        *(arguments.scans, known.sequence, out, arguments.sequence),
+        trained_on=known.trained_on,
+        split_hash=known.card.get("split_hash"),
+    )
+
+    def stamp(item: "Wanted") -> str:
+        return hashlib.sha256(f"{known.stamp}\n{scan_stamp(item.scan)}".encode()).hexdigest()
+
+    todo = [item for item in source.wanted if not read_done(out, item, stamp)]
+    print(_plan(known, source, len(todo), out))
     if arguments.dry_run:
         return 0
+    from brainuad.inference.outputs import write_dataset_description, write_tables
+
+    stamps = {item.scan_id: stamp(item) for item in todo}
     if source.wanted[0].bids:
         write_dataset_description(out, arguments.scans)
     try:
@@ -165,32 +177,29 @@ def _predict(
     return failures
 
 
-def _plan(model: "Model", source: "Source", todo: int, arguments: argparse.Namespace) -> str:
+def _plan(known: "Known", source: "Source", todo: int, out: Path) -> str:
     """What was found and will be done, in words."""
-    from brainuad.model.predictor import about
-
-    count = 1 + len(arguments.also)
-    said = [f"model: {about(model.card)}" + (f"; {count} models averaged" if count > 1 else "")]
+    said = [f"model: {known}"]
     left = ", ".join(f"{number} {name}" for name, number in sorted(source.aside.items()))
     aside = f"; left aside: {left}" if left else ""
     if source.trained_on:
         aside += f"; {source.trained_on} that the model was trained on left out"
-    said.append(f"found: {source.kind} with {len(source.wanted)} {model.sequence} scans{aside}")
+    said.append(f"found: {source.kind} with {len(source.wanted)} {known.sequence} scans{aside}")
     if source.assumed:
         said.append(
             f"note: of {source.assumed} scans the name tells no sequence; they are taken for "
-            f"{model.sequence} (--sequence says otherwise)"
+            f"{known.sequence} (--sequence says otherwise)"
         )
     if source.cohort is None:
-        known = "as the model's training scans" if model.card.get("preparation") else "by default"
-        steps = model.recipe["steps"]
+        how = "as the model's training scans" if known.card.get("preparation") else "by default"
+        steps = known.recipe["steps"]
         where = "to the atlas" if steps.get("atlas") else "without an atlas"
-        said.append(f"preparation: {known}, {where}, at {steps['spacing_mm']:g} mm")
+        said.append(f"preparation: {how}, {where}, at {steps['spacing_mm']:g} mm")
     done = len(source.wanted) - todo
     said.append(
         f"to do: {todo} scans"
         + (f", {done} are done already" if done else "")
-        + f"; threshold {model.predictor.threshold:.4g}; results in {arguments.out}"
+        + f"; threshold {known.threshold:.4g}; results in {out}"
     )
     return "\n".join(said)
 

@@ -1,11 +1,13 @@
 """Finds the scans in a plain folder or a CSV list, before they are prepared."""
 
 import csv
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from brainuad.errors import InputError
+from brainuad.machine.files import sizes
 
 SEQUENCES = {
     "t1": "T1w",
@@ -55,6 +57,13 @@ class RawScan:
     split: str = ""
     site: str = ""
     pathology: str = ""
+
+
+def file_stamp(scan: RawScan) -> str:
+    """A scan's row, and its files' sizes and times."""
+    row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
+    paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
+    return "\n".join([json.dumps(row, sort_keys=True), *sizes(paths)])
 
 
 def find_scans(source: Path, sequence: str, every: bool = False) -> list[RawScan]:

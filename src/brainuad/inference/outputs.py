@@ -12,14 +12,13 @@ import pandas as pd
 
 from brainuad import __version__
 from brainuad.inference.find_scans import Wanted
+from brainuad.inference.records import FILES, record_path
 from brainuad.machine.files import write_json, write_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
 from brainuad.volumes.nifti import write_like, write_volume
 
-SUBJECTS, FINDINGS, RECORDS = "subjects.csv", "findings.csv", "records"
-
-FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
+SUBJECTS, FINDINGS = "subjects.csv", "findings.csv"
 
 SUBJECT_COLUMNS = (
     *("scan_id", "subject", "sequence", "image", "status", "reason", "score", "percentile"),
@@ -108,20 +107,6 @@ def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Reco
     return record
 
 
-def read_done(out: Path, wanted: Wanted, stamp: str) -> bool:
-    """Whether a scan was done in this way from this file, and its files are there."""
-    path = record_path(out, wanted)
-    if not path.is_file():
-        return False
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    row = record["subject"]
-    files = [row[kind] for kind in FILES if row.get(kind)]
-    return bool(files) and record["stamp"] == stamp and all((out / f).is_file() for f in files)
-
-
 def write_tables(out: Path, wanted: Sequence[Wanted]) -> pd.DataFrame:
     """`subjects.csv` and `findings.csv` of the records that are there, in the order of `wanted`.
 
@@ -154,11 +139,6 @@ def write_dataset_description(out: Path, source: Path) -> None:
             "SourceDatasets": [{"URL": source.absolute().as_uri()}],
         },
     )
-
-
-def record_path(out: Path, wanted: Wanted) -> Path:
-    """Where the record of a scan lies."""
-    return out / RECORDS / f"{wanted.scan_id}.json"
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_record
-from brainuad.preparation.cohort import Task, file_stamp, run_tasks, sizes
+from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.subject import Preparation
 
@@ -68,11 +67,3 @@ def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) 
             yield item, from_cohort(item.scan, cohort, recipe)
         except InputError as error:
             yield item, str(error)
-
-
-def scan_stamp(scan: RawScan | Scan) -> str:
-    """A scan's row, and its files' sizes and times."""
-    if isinstance(scan, RawScan):
-        return file_stamp(scan)
-    paths = [path for path in asdict(scan).values() if isinstance(path, Path)]
-    return "\n".join([repr(scan), *sizes(paths)])

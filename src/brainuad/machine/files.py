@@ -4,7 +4,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,17 @@ def remove_leftovers(folder: Path) -> None:
         number = path.name.split(".")[1]
         if number.isdigit() and not Path(f"/proc/{number}").exists():
             path.unlink(missing_ok=True)
+
+
+def sizes(paths: Sequence[Path]) -> list[str]:
+    """Of files, and of those in folders: names, sizes and times."""
+    found = []
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
+                stat = file.stat()
+                found.append(f"{file}:{stat.st_size}:{stat.st_mtime_ns}")
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

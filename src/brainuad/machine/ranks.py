@@ -27,14 +27,15 @@ LAUNCHERS = {
 }
 """Variables that tell the start of a job from any other one, by the one that tells a launcher."""
 
+NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Variables that tell a process its rank; the first that is set counts, as for Lightning."""
+
 
 def rank() -> int:
     """Of this process; from the launcher's environment as long as the ranks have not met."""
     if _met():
         return distributed.get_rank()
-    from lightning.pytorch.utilities import rank_zero_only
-
-    return getattr(rank_zero_only, "rank", None) or 0
+    return int(next((os.environ[name] for name in NUMBERS if name in os.environ), 0))
 
 
 def count() -> int:

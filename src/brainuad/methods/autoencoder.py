@@ -25,7 +25,6 @@ import torch
 from monai.losses.adversarial_loss import PatchAdversarialLoss
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
@@ -111,7 +110,7 @@ class KLAutoencoder(ReconstructionDetector):
         if self.training and self.discriminator is not None:
             generator, discriminator = self._adversarial(batch.image, reconstruction)
             # Times zero before the start: every parameter has a gradient in every step.
-            on = float(self.global_step >= self.adversarial_start)
+            on = float(self.step >= self.adversarial_start)
             terms["loss"] = terms["loss"] + on * self.adversarial_weight * (
                 generator + discriminator
             )
@@ -177,6 +176,9 @@ def reconstruction_quality(
         tiles: `(N, C, H, W)` in [0, 1].
         brain_mask: `(N, 1, H, W)` bool.
     """
+    # It takes a second or two to import.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     parts = [autoencoder.decode(autoencoder.encode(part)[0]) for part in tiles.split(32)]
     zero = torch.zeros((), device=tiles.device)
     found = torch.where(brain_mask, torch.cat(parts).clamp(0, 1), zero)

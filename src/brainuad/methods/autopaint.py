@@ -190,14 +190,10 @@ class AutoPaint(AnomalyDetector):
             terms |= {"generator": generated, "discriminator": own}
         return {"loss": loss, **terms}
 
-    def on_train_start(self) -> None:
-        """Lightning starts no epoch that is gone on with in its middle."""
-        self.on_train_epoch_start()
-
-    def on_train_epoch_start(self) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Enters the second phase when its epoch has come."""
         last = self.freeze_norm_epoch
-        self._norm_frozen = last is not None and self.current_epoch >= last
+        self._norm_frozen = last is not None and epoch >= last
         self.train()
 
     def train(self, mode: bool = True) -> "AutoPaint":

@@ -1,4 +1,4 @@
-"""What every method is: a LightningModule that scores images."""
+"""What every method is: a module that scores images, and gives the loss that it learns by."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Scan
-from brainuad.machine import ranks
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.methods.parts.residuals import Features, Residual, bind
 from brainuad.tiles.cache import TileDataset
@@ -23,16 +21,18 @@ OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
 
 
-class AnomalyDetector(LightningModule, ABC):
+class AnomalyDetector(nn.Module, ABC):
     """Learns healthy brains, scores images.
 
     A method overrides `loss` (when it learns) and `score`; `detect` gives the contract's
-    guarantees once for all of them.
+    guarantees once for all of them. `brainuad.training.module` trains it.
 
     Args:
         optimizer: factory from parameters to an optimiser; None for methods without learning.
         scheduler: factory from the optimiser to a per-epoch schedule; None for a constant rate.
     """
+
+    _place: Tensor
 
     def __init__(
         self, optimizer: OptimizerFactory | None = None, scheduler: SchedulerFactory | None = None
@@ -48,6 +48,15 @@ class AnomalyDetector(LightningModule, ABC):
         """Whether `detect` gives the map of each random draw too, where a method draws."""
         self.validation_seed = 0
         """Number of the validation batch, for draws that are the same ones in every epoch."""
+        self.step = 0
+        """Steps of the optimiser so far."""
+        # Of some methods it is the only tensor; it goes wherever the detector goes.
+        self.register_buffer("_place", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self._place.device
 
     @property
     def by_gradient(self) -> bool:
@@ -86,6 +95,9 @@ class AnomalyDetector(LightningModule, ABC):
         In validation one on the CPU, the same for a batch in every epoch and on every device.
         """
         return None if self.training else torch.Generator().manual_seed(self.validation_seed)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before an epoch of training, and before the rest of one that was interrupted."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Terms of the objective; the one named `loss` is minimised, all are logged."""
@@ -139,42 +151,6 @@ class AnomalyDetector(LightningModule, ABC):
             held_out: healthy validation scans, as it sees them.
             out: run folder.
         """
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step; logs every term of the loss."""
-        samples = len(batch[0])
-        return self._step("train", batch) * ranks.relative_share(samples, self.device)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same terms on healthy validation subjects."""
-        self.validation_seed = batch_idx
-        self._step("val", batch)
-
-    def configure_optimizers(self) -> Any:
-        """Calls the injected factories on what is trained; frozen parts never reach them."""
-        if self.optimizer_factory is None:
-            raise ValueError(f"{type(self).__name__} needs an optimizer to train")
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer_factory(trained)
-        if self.scheduler_factory is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the card into the checkpoint."""
-        checkpoint["brainuad"] = self.card
-
-    def _step(self, stage: str, batch: Batch) -> Tensor:
-        terms = self.loss(batch)
-        self.log_dict(
-            {f"{stage}/{name}": value.detach() for name, value in terms.items()},
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(batch[0]),
-            sync_dist=True,
-        )
-        return terms["loss"]
 
 
 class ReconstructionDetector(AnomalyDetector):

@@ -1,7 +1,6 @@
 """Whether a sicker brain gets a higher score (multilevel anomaly detection)."""
 
 import numpy as np
-from scipy import stats
 
 
 def anomaly_score(score: np.ndarray) -> float:
@@ -12,6 +11,8 @@ def anomaly_score(score: np.ndarray) -> float:
 
 def spearman(score: np.ndarray, burden: np.ndarray) -> float:
     """Rank correlation of subject scores `(N,)` and lesion volumes `(N,)`; NaN when undefined."""
+    from scipy import stats  # half a second, which a prediction has no use for
+
     if len(score) < 2 or np.ptp(score) == 0 or np.ptp(burden) == 0:
         return float("nan")
     return float(stats.spearmanr(score, burden).statistic)

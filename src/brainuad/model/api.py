@@ -1,6 +1,5 @@
 """The Python interface: `brainuad.load(model).predict(scan)`."""
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,14 @@ import nibabel as nib
 
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
-from brainuad.model.checkpoint import load_model
+from brainuad.model.checkpoint import load_model, weights_hash
+from brainuad.model.detect import chosen_precision
+from brainuad.model.detect import device as device_of
+from brainuad.model.known import Known
+from brainuad.model.model_file import remember_hash
 from brainuad.model.prediction import Prediction
 from brainuad.model.predictor import Predictor
 from brainuad.model.prepared_scan import from_record
-from brainuad.preparation.recipes import changed, of_model
 from brainuad.preparation.subject import Preparation, prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
@@ -24,30 +26,31 @@ class Model:
 
     Attributes:
         predictor: applies it to prepared scans.
+        known: what its files say, and how it is applied.
         recipe: the preparation, as plain values.
         steps: the preparation's geometric steps.
     """
 
-    def __init__(self, predictor: Predictor, recipe: dict[str, Any]) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self.recipe = recipe
-        self.steps: Preparation = instantiate(recipe["steps"], packages=PREPARATION)
+        self.known = predictor.known
+        self.recipe = self.known.recipe
+        self.steps: Preparation = instantiate(self.recipe["steps"], packages=PREPARATION)
 
     @property
     def sequence(self) -> str:
         """The sequence that it was trained on."""
-        return str(self.predictor.card["sequence"])
+        return self.known.sequence
 
     @property
     def card(self) -> dict[str, Any]:
         """What travels with the weights, of the first model where there are several."""
-        return self.predictor.card
+        return self.known.card
 
     @property
     def trained_on(self) -> list[str]:
         """Subjects that one of the models was trained on."""
-        cards = [detector.card for detector in self.predictor.detectors]
-        return sorted({name for c in cards for name in (c.get("subjects") or {}).get("train", [])})
+        return self.known.trained_on
 
     def predict(
         self, image: str | Path | nib.spatialimages.SpatialImage, brain_mask: Path | None = None
@@ -75,10 +78,7 @@ class Model:
 
     def stamp(self) -> str:
         """What, besides the scan, decides a prediction."""
-        own = self.predictor
-        about = [*own.weights, own.thresholds, own.samples, own.precision, self.recipe]
-        shared = [own.card[key] for key in ("tiling", "postprocess", "input")]
-        return json.dumps([*about, *shared], default=str)
+        return self.known.stamp
 
 
 def load(
@@ -99,7 +99,8 @@ def load(
         batch_size: tiles at once; None for what fits the memory.
         samples: random draws a scan, of methods that draw; None for the model's own number.
         threshold: in place of the model's.
-        precision: `32-true`, or faster `bf16-mixed` or `16-mixed`.
+        precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
+            where the machine computes in it.
         preparation: changes of it, `preparation.steps.KEY=VALUE`; see
             `brainuad.preparation.recipes.changed`.
 
@@ -109,6 +110,10 @@ def load(
     if not models:
         raise InputError("no model; give a model.ckpt or a bundle")
     detectors = [load_model(Path(path)) for path in models]
-    names = [str(path) for path in models]
-    predictor = Predictor(detectors, names, device, batch_size, samples, threshold, precision)
-    return Model(predictor, changed(of_model(predictor.card), preparation))
+    cards = [detector.card for detector in detectors]
+    precision = chosen_precision(precision, device_of(device))
+    known = Known(models, cards, threshold, samples, precision, preparation)
+    known.weights = [weights_hash(detector) for detector in detectors]
+    for path, found in zip(known.paths, known.weights, strict=True):
+        remember_hash(path, found)
+    return Model(Predictor(detectors, known, device, batch_size))

@@ -32,6 +32,12 @@ WEIGHTS, CARD, MODEL_CARD, HASHES = (
 )
 
 
+def named_file(path: Path) -> Path:
+    """The checkpoint in a run folder; any other path stays."""
+    inside = path / "model.ckpt"
+    return inside if inside.is_file() else path
+
+
 def is_bundle(path: Path) -> bool:
     """Whether a path is to be read as a bundle: a folder, or named `.zip`."""
     return path.is_dir() or path.suffix == ".zip"
@@ -87,13 +93,7 @@ def read_bundle(path: Path) -> dict[str, Any]:
     from safetensors.torch import load
 
     hashes = _json(path, HASHES, _member(path, HASHES))
-    content = {name: _member(path, name) for name in (WEIGHTS, CARD, MODEL_CARD)}
-    for name, found in content.items():
-        if hashlib.sha256(found).hexdigest() != hashes.get(name):
-            raise InputError(
-                f"{path}: {name} is not what was exported (its SHA-256 differs); get the bundle "
-                "again"
-            )
+    content = {name: _hashed(path, name, hashes) for name in (WEIGHTS, CARD, MODEL_CARD)}
     try:
         weights = load(content[WEIGHTS])
     except (SafetensorError, ValueError, KeyError) as error:
@@ -102,6 +102,26 @@ def read_bundle(path: Path) -> dict[str, Any]:
             f"{path}: {WEIGHTS} cannot be read ({line}); get the bundle again"
         ) from None
     return {"state_dict": weights, "brainuad": _json(path, CARD, content[CARD])}
+
+
+def read_bundle_card(path: Path) -> dict[str, Any]:
+    """The card of a bundle; its weights are not looked at.
+
+    Raises:
+        InputError: as `read_bundle`.
+    """
+    hashes = _json(path, HASHES, _member(path, HASHES))
+    return _json(path, CARD, _hashed(path, CARD, hashes))
+
+
+def _hashed(path: Path, name: str, hashes: dict[str, Any]) -> bytes:
+    """A member that is what was exported."""
+    found = _member(path, name)
+    if hashlib.sha256(found).hexdigest() != hashes.get(name):
+        raise InputError(
+            f"{path}: {name} is not what was exported (its SHA-256 differs); get the bundle again"
+        )
+    return found
 
 
 def _member(path: Path, name: str) -> bytes:

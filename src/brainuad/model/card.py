@@ -2,10 +2,23 @@
 
 import json
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.manifest import Cohort
+from brainuad.errors import InputError
 from brainuad.settings.moved import retargeted
+
+FORMAT = "1.3"
+"""Of the card: a new minor version adds keys, a new major one breaks with the old."""
+
+ADDED = {
+    **{"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None},
+    **{"flips": False, "relative": None},
+}
+"""Keys that cards of older minor versions lack, and what stands for them."""
+
+CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
 
 RESULT_KEYS = ("seed", "data", "input", "model", "tiling", "datamodule")
 """What must agree between a checkpoint and the run that resumes from it, under whatever name."""
@@ -25,6 +38,29 @@ def same_training(one: Any, other: Any) -> bool:
     """Whether two settings of a key of `RESULT_KEYS` train the same, however they score."""
     one, other = retargeted(one), retargeted(other)
     return bool(_without(one, DETECTION_KEYS) == _without(other, DETECTION_KEYS))
+
+
+def checked(path: Path, card: Any) -> dict[str, Any]:
+    """Return the card of a model file, with what older minor versions lack.
+
+    Args:
+        path: of the file, for messages.
+        card: as it was read.
+
+    Raises:
+        InputError: no card, or one of another major version.
+    """
+    missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
+    if not isinstance(card, dict) or missing:
+        raise InputError(f"{path}: its card lacks {missing}; train it again with brainuad")
+    card = {**ADDED, **card}
+    major = FORMAT.partition(".")[0]
+    if str(card["format"]).partition(".")[0] != major:
+        raise InputError(
+            f"{path}: is of format {card['format']}, this brainuad reads {major}.x; use the "
+            "version of brainuad that made it"
+        )
+    return card
 
 
 def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[str, Any]:

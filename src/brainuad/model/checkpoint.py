@@ -11,19 +11,9 @@ from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.base import AnomalyDetector
-from brainuad.model.bundle import is_bundle, read_bundle
+from brainuad.model.bundle import is_bundle, named_file, read_bundle
+from brainuad.model.card import FORMAT, checked
 from brainuad.settings.instantiate import instantiate
-
-FORMAT = "1.3"
-"""Of the card: a new minor version adds keys, a new major one breaks with the old."""
-
-ADDED = {
-    **{"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None},
-    **{"flips": False, "relative": None},
-}
-"""Keys that cards of older minor versions lack, and what stands for them."""
-
-CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -65,20 +55,9 @@ def load_model(path: Path) -> AnomalyDetector:
         InputError: as `read_checkpoint` and `read_bundle`, no card, one of another major version
             or one that names foreign code, or weights that do not fit.
     """
-    if (path / "model.ckpt").is_file():
-        path = path / "model.ckpt"
+    path = named_file(path)
     content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
-    card = content.get("brainuad")
-    missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
-    if not isinstance(card, dict) or missing:
-        raise InputError(f"{path}: its card lacks {missing}; train it again with brainuad")
-    card = {**ADDED, **card}
-    major = FORMAT.partition(".")[0]
-    if str(card["format"]).partition(".")[0] != major:
-        raise InputError(
-            f"{path}: is of format {card['format']}, this brainuad reads {major}.x; use the "
-            "version of brainuad that made it"
-        )
+    card = checked(path, content.get("brainuad"))
     detector = instantiate(card["model"])
     detector.relative = instantiate(card["relative"])
     try:

@@ -8,7 +8,8 @@ from typing import Any
 from brainuad.errors import InputError
 from brainuad.machine.provenance import describe
 from brainuad.model.bundle import write_bundle
-from brainuad.model.checkpoint import FORMAT, load_model, weights_hash
+from brainuad.model.card import FORMAT
+from brainuad.model.checkpoint import load_model, weights_hash
 
 PLACES = ("source", "path", "cache_dir", "output_dir")
 """Keys of a card whose values are paths of the machine that trained."""

@@ -1,9 +1,9 @@
 """One trained model, or several averaged, applied to prepared scans."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,82 +13,51 @@ from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.random_draws import averaged
 from brainuad.metrics.severity import anomaly_score
 from brainuad.model.batch_size import batch_size_for, is_out_of_memory
-from brainuad.model.checkpoint import weights_hash
-from brainuad.model.detect import KINDS, PRECISIONS, chosen_precision, detect_volume, device
+from brainuad.model.detect import KINDS, PRECISIONS, detect_volume, device
 from brainuad.model.findings import find
+from brainuad.model.known import Known
 from brainuad.model.prediction import Prediction, as_bright
 from brainuad.model.prepared_scan import PreparedScan
 from brainuad.model.suitability import percentile_of, pooled, unsuitable
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.native import native_array, native_map, native_mask
 from brainuad.settings.instantiate import instantiate
-from brainuad.settings.moved import retargeted
 from brainuad.types import Detection, Volume
 from brainuad.volumes.native_space import prepared_points
 from brainuad.volumes.nifti import read_volume
-
-SAME = ("sequence", "preparation", "postprocess", "input", "relative")
-"""What models that are averaged must agree in."""
 
 
 class Predictor:
     """Detection, post-processing and the way back to native space.
 
     Args:
-        detectors: with their cards; several are averaged, with the mean of their thresholds.
-        names: of these, for messages.
+        detectors: several are averaged.
+        known: of these.
         device_name: `auto`, or what torch knows.
         batch_size: tiles at once; None for what fits the memory.
-        samples: random draws a scan, of methods that draw; None for the models' own number.
-        threshold: in place of the models'.
-        precision: see `detect.chosen_precision`.
 
     Raises:
-        InputError: models that do not fit together, no threshold, or an option that the method
-            does not have.
+        InputError: an option that is out of range or that the method does not have.
     """
 
     def __init__(
         self,
         detectors: Sequence[AnomalyDetector],
-        names: Sequence[str],
+        known: Known,
         device_name: str = "auto",
         batch_size: int | None = None,
-        samples: int | None = None,
-        threshold: float | None = None,
-        precision: str = "32-true",
     ) -> None:
-        self.card = detectors[0].card
-        first = retargeted(self.card)
-        for detector, name in zip(detectors, names, strict=True):
-            own = retargeted(detector.card)
-            differing = [key for key in SAME if own.get(key) != first.get(key)]
-            if differing:
-                raise InputError(
-                    f"{name}: has another {', '.join(differing)} than {names[0]}; only models of "
-                    "one kind can be averaged"
-                )
-        self.thresholds: list[float] = []
-        for detector, name in zip(detectors, names, strict=True):
-            value = detector.card.get("threshold") if threshold is None else threshold
-            if value is None:
-                raise InputError(f"{name}: holds no threshold; give one with --threshold")
-            self.thresholds.append(float(value))
-        precision = chosen_precision(precision, device(device_name))
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch size is {batch_size}; use 1 or more")
-        self.threshold = float(np.mean(self.thresholds))
+        self.known = known
         self.statistics = pooled([detector.card.get("statistics") for detector in detectors])
-        self.weights = [weights_hash(detector) for detector in detectors]
-        for detector, name in zip(detectors, names, strict=True):
-            _set_up(detector, name, device(device_name), samples)
+        for detector, path in zip(detectors, known.paths, strict=True):
+            _set_up(detector, path, device(device_name), known.samples)
         self.detectors = list(detectors)
         self.tilings = [instantiate(detector.card["tiling"]) for detector in detectors]
-        self.postprocess = instantiate(self.card["postprocess"])
-        self.tissue = instantiate(self.card["input"]["tissue"])
+        self.postprocess = instantiate(known.card["postprocess"])
+        self.tissue = instantiate(known.card["input"]["tissue"])
         self.batch_sizes = [batch_size] * len(self.detectors)
-        self.samples = samples
-        self.precision = precision
 
     def __call__(self, scan: PreparedScan) -> Prediction:
         """Everything of one scan.
@@ -109,7 +78,7 @@ class Predictor:
         native = read_volume(scan.native)
         prepared = Volume(score, scan.image.affine)
         carried = native_map(prepared, scan.brain_mask, scan.space, native)
-        mask = native_mask(carried, self.postprocess, self.threshold)
+        mask = native_mask(carried, self.postprocess, self.known.threshold)
 
         def back(array: np.ndarray) -> np.ndarray:
             return native_array(Volume(array, scan.image.affine), native, scan.space)
@@ -141,7 +110,7 @@ class Predictor:
             findings=findings,
             score=single,
             percentile=percentile_of(self.statistics, single),
-            threshold=self.threshold,
+            threshold=self.known.threshold,
             reconstruction=reconstruction,
             uncertainty=uncertainty,
             flags=(*doubts, *scan.flags),
@@ -168,7 +137,7 @@ class Predictor:
         """
         given = torch.from_numpy(seen)[None], torch.from_numpy(scan.brain_mask)[None]
         found = []
-        half = PRECISIONS[self.precision]
+        half = PRECISIONS[self.known.precision]
         for index, detector in enumerate(self.detectors):
             with torch.autocast(detector.device.type, half, enabled=half is not None):
                 found.append(self._fitting(index, *given, scan))
@@ -198,7 +167,7 @@ class Predictor:
 
     def _members(self, parts: Sequence[Detection]) -> Iterator[tuple[np.ndarray, float]]:
         """Raw map and threshold of each draw of each model."""
-        for part, threshold in zip(parts, self.thresholds, strict=True):
+        for part, threshold in zip(parts, self.known.thresholds, strict=True):
             for array in (part.anomaly_map if part.draws is None else part.draws).numpy():
                 yield array, threshold
 
@@ -215,11 +184,11 @@ class _Clock:
         self.seconds[stage], self._last = now - self._last, now
 
 
-def _set_up(detector: AnomalyDetector, name: str, place: str, samples: int | None) -> None:
+def _set_up(detector: AnomalyDetector, path: Path, place: str, samples: int | None) -> None:
     if samples is not None:
         if not hasattr(detector, "n_samples"):
             raise InputError(
-                f"{name}: {type(detector).__name__} draws nothing; leave --samples out"
+                f"{path}: {type(detector).__name__} draws nothing; leave --samples out"
             )
         if samples < 2:
             raise InputError(f"samples is {samples}; a standard deviation takes two or more")
@@ -242,10 +211,3 @@ def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[
         for kind, array in zip(KINDS, [*arrays, seen], strict=False)
         if array is not None
     }
-
-
-def about(card: Mapping[str, Any]) -> str:
-    """One line on a model, for people."""
-    subjects = len(card["subjects"].get("train", [])) if card["subjects"] else 0
-    cohort = card.get("cohort", "an unknown cohort")
-    return f"{card.get('name', 'a model')} for {card['sequence']}, {subjects} subjects of {cohort}"

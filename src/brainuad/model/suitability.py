@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel.affines import apply_affine
-from scipy import stats
+from scipy.special import stdtrit
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Cohort, Scan
@@ -263,7 +263,10 @@ def percentile_of(statistics: Mapping[str, Any] | None, score: float) -> float |
     None where the model does not know their scores.
     """
     scores = (statistics or {}).get("scores", [])
-    return float(stats.percentileofscore(scores, score, kind="mean")) if scores else None
+    if not scores:
+        return None
+    below, at_most = np.less(scores, score).sum(), np.less_equal(scores, score).sum()
+    return float((below + at_most) * (50 / len(scores)))
 
 
 def pooled(statistics: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
@@ -294,6 +297,6 @@ def _interval(values: np.ndarray, log: bool) -> tuple[float, float]:
     known = np.log(np.maximum(values, 1e-9)) if log else values
     least = LEAST_SPREAD if log else LEAST_SPREAD * abs(known.mean())
     spread = max(known.std(ddof=1), least)
-    reach = stats.t.ppf((1 + LEVEL) / 2, count - 1) * spread * np.sqrt(1 + 1 / count)
+    reach = stdtrit(count - 1, (1 + LEVEL) / 2) * spread * np.sqrt(1 + 1 / count)
     low, high = known.mean() - reach, known.mean() + reach
     return (float(np.exp(low)), float(np.exp(high))) if log else (float(low), float(high))

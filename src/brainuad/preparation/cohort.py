@@ -10,17 +10,16 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
 from rich.progress import track
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.find import RawScan, file_stamp
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.errors import InputError
-from brainuad.machine.files import remove_leftovers, write_json, write_text
+from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
 from brainuad.preparation.normalise.intensity import Normalise
@@ -237,24 +236,6 @@ def _stamps(
             if item is not None:
                 digest.update(file_stamp(item).encode())
         yield _key(scan), digest.hexdigest()
-
-
-def file_stamp(scan: RawScan) -> str:
-    """A scan's row, and its files' sizes and times."""
-    row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
-    paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
-    return "\n".join([json.dumps(row, sort_keys=True), *sizes(paths)])
-
-
-def sizes(paths: Sequence[Path]) -> list[str]:
-    """Of files, and of those in folders: names, sizes and times."""
-    found = []
-    for path in paths:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if file.is_file():
-                stat = file.stat()
-                found.append(f"{file}:{stat.st_size}:{stat.st_mtime_ns}")
-    return found
 
 
 def _key(scan: RawScan) -> tuple[str, str]:

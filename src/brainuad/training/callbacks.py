@@ -13,6 +13,7 @@ from torch import Tensor
 
 from brainuad.machine.files import write_text
 from brainuad.networks.memory_layout import fastest_layout
+from brainuad.training.module import DetectorModule
 
 
 class StepSeed(Callback):
@@ -76,7 +77,8 @@ class MemoryLayout(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Converts the weights, before DDP lays out its buckets like them: later, sums go wrong."""
-        fastest_layout(pl_module, trainer.strategy.root_device.type)
+        assert isinstance(pl_module, DetectorModule)
+        fastest_layout(pl_module.detector, trainer.strategy.root_device.type)
 
 
 class EMA(WeightAveraging):
@@ -102,7 +104,7 @@ class EMA(WeightAveraging):
 class Compile(Callback):
     """Compiles what is trained by `torch.compile`, for the time of the training.
 
-    The networks, not the whole module, which logs. Weights and their names stay as they are.
+    The networks, not the method around them. Weights and their names stay as they are.
 
     Args:
         backend: of torch.compile.
@@ -116,7 +118,8 @@ class Compile(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts compiled methods in front of the networks' own."""
-        for network in pl_module.children():
+        assert isinstance(pl_module, DetectorModule)
+        for network in pl_module.detector.children():
             if any(parameter.requires_grad for parameter in network.parameters()):
                 for name in self.METHODS:
                     if hasattr(network, name):

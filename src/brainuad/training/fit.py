@@ -19,6 +19,7 @@ from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.detect import device
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.training.datamodule import HealthyDataModule
+from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 
 
@@ -84,7 +85,8 @@ def fit(
         return
     _say_batch(trainer, datamodule.batch_size)
     threads.divide(trainer.num_devices)
-    trainer.fit(detector, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    module = DetectorModule(detector)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")

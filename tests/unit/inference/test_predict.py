@@ -159,6 +159,33 @@ def test_a_dry_run_says_all_and_writes_nothing(run, tmp_path):
     )
 
 
+def test_a_dry_run_knows_what_is_done(run, tmp_path, model):
+    scans = tmp_path / "scans"
+    for name in ("a_T2w", "b_T2w"):
+        write_scan(scans / f"{name}.nii.gz")
+    run(scans)
+    write_scan(scans / "c_T2w.nii.gz")
+    assert "to do: 1 scans, 2 are done already" in run(scans, "--dry-run")[1].out
+    assert "to do: 3 scans;" in run(scans, "--dry-run", "--threshold", "0.9")[1].out
+    # A file that was never loaded here.
+    copy = tmp_path / "copy.ckpt"
+    save_model(load_model(model), copy)
+    assert "to do: 1 scans, 2 are" in run(scans, "--dry-run", model=copy)[1].out
+    # Another model in its place.
+    other = load_model(copy)
+    other.card["flips"] = True
+    save_model(other, copy)
+    assert "to do: 3 scans;" in run(scans, "--dry-run", model=copy)[1].out
+
+
+def test_a_dry_run_refuses_a_model_in_the_words_of_the_run(run, tmp_path):
+    scans, bad = write_scan(tmp_path / "a_T2w.nii.gz"), tmp_path / "bad.ckpt"
+    bad.write_bytes(b"nothing")
+    for model in (bad, tmp_path / "none.ckpt"):
+        status, said, _ = run(scans, "--dry-run", model=model)
+        assert (status, said.err) == (2, run(scans, model=model)[1].err)
+
+
 def test_one_bad_scan_stops_nothing_and_is_listed(run, tmp_path):
     scans = tmp_path / "scans"
     write_scan(scans / "a_T2w.nii.gz")
@@ -207,7 +234,7 @@ def test_a_bug_in_one_scan_stops_nothing_either(run, tmp_path, monkeypatch):
         ("a_T2w.nii.gz", ["--samples", "4"], "IntensityDetector draws nothing"),
         ("a_T2w.nii.gz", ["preparation=nothing"], "preparation/nothing"),
         ("a_T2w.nii.gz", ["sequence=T2w"], "no change of the preparation"),
-        ("a_T2w.nii.gz", ["--precision", "half"], "use one of 32-true"),
+        ("a_T2w.nii.gz", ["--precision", "half"], "use one of auto, 32-true"),
         ("a_T2w.nii.gz", ["--batch-size", "0"], "batch size is 0"),
         ("a_T2w.nii.gz", ["--device", "quantum"], "device quantum cannot be used"),
     ],

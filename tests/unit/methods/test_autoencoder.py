@@ -18,6 +18,7 @@ from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality
 from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.tiles.cache import brain_tiles
+from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling
 
@@ -134,7 +135,7 @@ class Watch(Callback):
         torch.manual_seed(index)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
-        self.weights.append(module.discriminator.layer.weight.clone())
+        self.weights.append(module.detector.discriminator.layer.weight.clone())
         self.losses.append(outputs["loss"].item())
 
 
@@ -144,7 +145,8 @@ def fit(detector, steps=4):
     trainer = Trainer(
         accelerator="cpu", max_epochs=1, enable_model_summary=False, callbacks=[watch], **silent
     )
-    trainer.fit(detector, DataLoader([Batch(*batch_of(1))] * steps, collate_fn=lambda b: b[0]))
+    data = DataLoader([Batch(*batch_of(1))] * steps, collate_fn=lambda b: b[0])
+    trainer.fit(DetectorModule(detector), data)
     return watch
 
 
@@ -185,7 +187,7 @@ def test_both_downsamplings_train_with_the_patch_discriminator(levels, downsampl
         levels=levels, discriminator=judge, adversarial_weight=0.1, adversarial_start=0
     ).train()
     assert detector.autoencoder.downsampling == downsampling
-    optimizer, batch = detector.configure_optimizers(), batch_of(2, (32, 48))
+    optimizer, batch = DetectorModule(detector).configure_optimizers(), batch_of(2, (32, 48))
     before = [parameter.detach().clone() for parameter in detector.parameters()]
     detector.loss(batch)["loss"].backward()
     optimizer.step()

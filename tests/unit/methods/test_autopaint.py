@@ -21,6 +21,7 @@ from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.masks.random import ShapeHoles
+from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling
 
@@ -64,7 +65,8 @@ def loader(detector, batch, steps=4):
 def fit(detector, batch, **options):
     options = {"max_epochs": 1, "accelerator": "cpu", "logger": False} | options
     quiet = {"enable_progress_bar": False, "enable_checkpointing": False}
-    Trainer(**options, **quiet, enable_model_summary=False).fit(detector, loader(detector, batch))
+    trainer = Trainer(**options, **quiet, enable_model_summary=False)
+    trainer.fit(DetectorModule(detector), loader(detector, batch))
     return detector
 
 

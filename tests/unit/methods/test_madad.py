@@ -15,6 +15,7 @@ from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.masked_unet import MaskedUNet
 from brainuad.tiles.latents import Latents
+from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 
 ALPHA_BAR = cosine_alpha_bar(10)
@@ -200,10 +201,11 @@ def test_images_and_their_latents_have_the_same_loss():
 
 def test_validation_draws_belong_to_the_batch_number_alone():
     detector, latents = build(constant(0.0, 0.5)), latents_of(3)
-    detector.log_dict = lambda *arguments, **options: None  # nothing logs without a trainer
+    module = DetectorModule(detector)
+    module.log_dict = lambda *arguments, **options: None  # nothing logs without a trainer
 
     def seen(number):
-        detector.validation_step(latents, number)
+        module.validation_step(latents, number)
         return detector.network.asked[-1]
 
     torch.manual_seed(0)
@@ -219,10 +221,11 @@ def test_validation_draws_belong_to_the_batch_number_alone():
 
 def test_validation_meets_patches_of_many_sizes():
     detector = build(constant(0.0, 0.5), max_fraction=1.0)
-    detector.log_dict = lambda *arguments, **options: None
+    module = DetectorModule(detector)
+    module.log_dict = lambda *arguments, **options: None
     latents, often = latents_of(1), set()
     for number in range(12):
-        detector.validation_step(latents, number)
+        module.validation_step(latents, number)
         noised = (detector.network.asked[-1][0] != latents.mean).any(1)[0]
         often.add(int(noised.sum()))
     assert len(often) > 6
@@ -440,7 +443,7 @@ def real():
 def test_the_autoencoder_is_frozen_and_the_network_learns():
     detector = real().train()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    optimizer = detector.configure_optimizers()
+    optimizer = DetectorModule(detector).configure_optimizers()
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert held == {id(parameter) for parameter in detector.network.parameters()}
     assert not any(module.training for module in detector.autoencoder.modules())

@@ -9,6 +9,7 @@ from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.training.callbacks import EMA, Compile
+from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 
 
@@ -18,7 +19,7 @@ def detector():
     return StRegA(network, signed, optimizer=lambda p: torch.optim.Adam(p, 3e-3))
 
 
-def fit(folder, module, callbacks=(), **options):
+def fit(folder, detector, callbacks=(), **options):
     torch.manual_seed(0)
     image = torch.rand(1, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
     tiles = [Batch(image[0], torch.ones(1, 32, 32, dtype=torch.bool))] * 8
@@ -39,6 +40,7 @@ def fit(folder, module, callbacks=(), **options):
         losses.append(loss.item())
         return loss
 
+    module = DetectorModule(detector)
     step = module.training_step
     module.training_step = lambda *given: remember(step(*given))
     trainer.fit(module, DataLoader(tiles, 4))

@@ -16,6 +16,7 @@ from brainuad.tiles.augment import Augment
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.tiles.latents import Latents, build_latents
 from brainuad.training.datamodule import HealthyDataModule
+from brainuad.training.module import DetectorModule
 from brainuad.volumes.tiling import SliceTiling
 
 TILING = SliceTiling("axial", (24, 32))
@@ -162,7 +163,7 @@ def fit(detector, cohort, folder, epochs=2, augment=AUGMENT):
     trainer = Trainer(
         *("cpu",), max_epochs=epochs, num_sanity_val_steps=0, enable_model_summary=False, **silent
     )
-    trainer.fit(detector, module)
+    trainer.fit(DetectorModule(detector), module)
     return {split: len(TileDataset(path)) for split, path in module.folders.items()}
 
 

@@ -84,6 +84,7 @@ def test_only_the_first_rank_tracks(tmp_path, monkeypatch):
     from lightning.pytorch.utilities import rank_zero_only
 
     monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
     tracker = Tracker("project", "name", tmp_path)
     tracker.log_config({"seed": 3})
     tracker.log_results([], {})

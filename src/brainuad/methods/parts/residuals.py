@@ -13,7 +13,6 @@ import torch
 from einops import reduce
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 SIGNS = ("abs", "positive", "negative")
 
@@ -78,6 +77,9 @@ def ssim(image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sigma: float
         brain_mask: `(B, 1, *S)` bool.
         sigma: of the window, in pixels; it is cut at 3.5 sigma.
     """
+    # It takes a second or two to import.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     zero = torch.zeros((), device=image.device)
     healthy, given = (torch.where(brain_mask, x.float(), zero) for x in (reconstruction, image))
     # Variances are differences of nearly equal numbers: never in half precision.

@@ -1,0 +1,50 @@
+"""The record of each scan in the output folder, which says that it is done."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from brainuad.cohorts.find import RawScan, file_stamp
+from brainuad.cohorts.manifest import Scan
+from brainuad.inference.find_scans import Wanted
+from brainuad.machine.files import sizes
+
+RECORDS = "records"
+
+FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
+"""What the record names, and where it lies."""
+
+
+def record_path(out: Path, wanted: Wanted) -> Path:
+    """Where the record of a scan lies."""
+    return out / RECORDS / f"{wanted.scan_id}.json"
+
+
+def read_done(out: Path, wanted: Wanted, stamp: Callable[[Wanted], str]) -> bool:
+    """Whether a scan was done in this way from this file, and its files are there.
+
+    Args:
+        out: output folder.
+        wanted: the scan.
+        stamp: of a scan as it would be done now; asked only where there is a record.
+    """
+    path = record_path(out, wanted)
+    if not path.is_file():
+        return False
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    row = record["subject"]
+    files = [row[kind] for kind in FILES if row.get(kind)]
+    there = bool(files) and all((out / name).is_file() for name in files)
+    return there and record["stamp"] == stamp(wanted)
+
+
+def scan_stamp(scan: RawScan | Scan) -> str:
+    """A scan's row, and its files' sizes and times."""
+    if isinstance(scan, RawScan):
+        return file_stamp(scan)
+    paths = [path for path in asdict(scan).values() if isinstance(path, Path)]
+    return "\n".join([repr(scan), *sizes(paths)])

@@ -1,0 +1,126 @@
+"""What is known of a trained model, or of several that are averaged, before they are loaded."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainuad.errors import InputError
+from brainuad.model.model_file import read_card, remember_hash, remembered_hash
+from brainuad.preparation.recipes import changed, of_model
+from brainuad.settings.moved import retargeted
+
+SAME = ("sequence", "preparation", "postprocess", "input", "relative")
+"""What models that are averaged must agree in."""
+
+
+class Known:
+    """Cards and choices: with the weights, all that decides a prediction beside the scan.
+
+    Args:
+        paths: of the models; name them in messages.
+        cards: theirs.
+        threshold: in place of the models'.
+        samples: random draws a scan; None for the models' own number.
+        precision: one of `detect.PRECISIONS`; `auto` is resolved before.
+        preparation: changes of it, see `brainuad.preparation.recipes.changed`.
+
+    Attributes:
+        card: the first model's.
+        thresholds: of each model.
+        threshold: their mean, which is applied.
+        recipe: the preparation, as plain values.
+
+    Raises:
+        InputError: models that do not fit together, no threshold, or no such preparation.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        cards: Sequence[dict[str, Any]],
+        threshold: float | None = None,
+        samples: int | None = None,
+        precision: str = "32-true",
+        preparation: Sequence[str] = (),
+    ) -> None:
+        self.paths = [Path(path) for path in paths]
+        self.cards = list(cards)
+        self.card = self.cards[0]
+        first = retargeted(self.card)
+        for card, path in zip(self.cards, self.paths, strict=True):
+            own = retargeted(card)
+            differing = [key for key in SAME if own.get(key) != first.get(key)]
+            if differing:
+                raise InputError(
+                    f"{path}: has another {', '.join(differing)} than {self.paths[0]}; only "
+                    "models of one kind can be averaged"
+                )
+        self.thresholds: list[float] = []
+        for card, path in zip(self.cards, self.paths, strict=True):
+            value = card.get("threshold") if threshold is None else threshold
+            if value is None:
+                raise InputError(f"{path}: holds no threshold; give one with --threshold")
+            self.thresholds.append(float(value))
+        self.threshold = float(np.mean(self.thresholds))
+        self.samples = samples
+        self.precision = precision
+        self.recipe = changed(of_model(self.card), preparation)
+
+    @property
+    def sequence(self) -> str:
+        """The sequence that the models were trained on."""
+        return str(self.card["sequence"])
+
+    @property
+    def trained_on(self) -> list[str]:
+        """Subjects that one of the models was trained on."""
+        cards = self.cards
+        return sorted({name for c in cards for name in (c.get("subjects") or {}).get("train", [])})
+
+    @cached_property
+    def weights(self) -> list[str]:
+        """Hash of each model's weights; one that was never loaded on this machine is loaded."""
+        return [remembered_hash(path) or _hash_now(path) for path in self.paths]
+
+    @cached_property
+    def stamp(self) -> str:
+        """What, besides the scan, decides a prediction."""
+        about = [*self.weights, self.thresholds, self.samples, self.precision, self.recipe]
+        shared = [self.card[key] for key in ("tiling", "postprocess", "input")]
+        return json.dumps([*about, *shared], default=str)
+
+    def __str__(self) -> str:
+        """One line on the model, for people."""
+        more = f"; {len(self.cards)} models averaged" if len(self.cards) > 1 else ""
+        return f"{_about(self.card)}{more}"
+
+
+def know(*models: str | Path, **choices: Any) -> Known:
+    """Read what is known of models from their files, without loading them.
+
+    Args:
+        models: as `brainuad.load` takes them.
+        choices: as `Known` takes them.
+
+    Raises:
+        InputError: as `Known`, or a model without a readable card.
+    """
+    return Known(models, [read_card(Path(path)) for path in models], **choices)
+
+
+def _hash_now(path: Path) -> str:
+    from brainuad.model.checkpoint import load_model, weights_hash
+
+    found = weights_hash(load_model(path))
+    remember_hash(path, found)
+    return found
+
+
+def _about(card: Mapping[str, Any]) -> str:
+    subjects = len(card["subjects"].get("train", [])) if card["subjects"] else 0
+    cohort = card.get("cohort", "an unknown cohort")
+    return f"{card.get('name', 'a model')} for {card['sequence']}, {subjects} subjects of {cohort}"

@@ -1,0 +1,89 @@
+"""What a model file says without being loaded: its card, and the hash of weights seen before.
+
+torch takes seconds to import, and `brainuad-predict --dry-run` needs no more than this.
+"""
+
+import collections
+import contextlib
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from brainuad import __version__
+from brainuad.machine.cache import cache_folder
+from brainuad.machine.files import sizes, write_json
+from brainuad.machine.fingerprint import short_hash
+from brainuad.model.bundle import is_bundle, named_file, read_bundle_card
+from brainuad.model.card import checked
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the card of a checkpoint, of a run folder or of a bundle.
+
+    Raises:
+        InputError: as `brainuad.model.checkpoint.load_model`, but for the weights.
+    """
+    path = named_file(path)
+    return checked(path, read_bundle_card(path) if is_bundle(path) else _card_in(path))
+
+
+def remember_hash(path: Path, found: str) -> None:
+    """Keep the hash of a model's weights for `remembered_hash`, where the cache can be written."""
+    if remembered_hash(path) != found:
+        # A home may be read-only, or full.
+        with contextlib.suppress(OSError):
+            write_json(_kept_in(path), {"of": _state(path), "sha256": found})
+
+
+def remembered_hash(path: Path) -> str | None:
+    """Return the hash of a model's weights; None where they changed or were never loaded here."""
+    try:
+        kept = json.loads(_kept_in(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return kept["sha256"] if kept["of"] == _state(path) else None
+
+
+def _kept_in(path: Path) -> Path:
+    return cache_folder() / "weights" / f"{short_hash(str(named_file(path).absolute()))}.json"
+
+
+def _state(path: Path) -> list[str]:
+    """What changes with the weights, or with what a version of brainuad makes of them."""
+    return [__version__, *sizes([named_file(path).absolute()])]
+
+
+class _Nothing:
+    """In place of a tensor and its parts."""
+
+    def __init__(self, *given: Any) -> None:
+        pass
+
+
+class _PlainValues(pickle.Unpickler):
+    """The plain values of a checkpoint; tensors are left out, and nothing is ever executed."""
+
+    def find_class(self, module: str, name: str) -> type:
+        if module.partition(".")[0] == "torch":
+            return _Nothing
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+
+    def persistent_load(self, pid: Any) -> _Nothing:
+        return _Nothing()
+
+
+def _card_in(path: Path) -> Any:
+    """The card in a checkpoint. What is not as we write it, torch reads, or says what is wrong."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            (name,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
+            with file.open(name) as values:
+                return _PlainValues(values).load()["brainuad"]
+    except Exception:
+        from brainuad.model.checkpoint import read_checkpoint
+
+        return read_checkpoint(path).get("brainuad")
