@@ -4,13 +4,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.interpolate import RegularGridInterpolator
 
+from brainuad.preparation.tissue import hmrf
 from brainuad.preparation.tissue.hmrf import (
+    TYPICAL,
     Classes,
+    NeighbourSum,
+    SmoothField,
     expectation,
     log_likelihood,
     maximisation,
-    neighbour_sum,
+    typicality,
 )
 from brainuad.preparation.tissue.segment import BACKENDS, TissueInput, segment_tissues
 
@@ -131,11 +136,11 @@ def test_one_mean_field_step_equals_a_loop():
     classes = Classes(np.array([0.2, 0.8]), np.array([0.1, 0.3]), np.array([0.5, 0.5]))
     before = rng.random((2, *shape)).astype(np.float32)
     before = before / before.sum(0) * brain
-    prior = beta * neighbour_sum(before, spacing)
-    found = expectation(log_likelihood(values, classes), brain, prior)
+    prior = beta * NeighbourSum(brain, spacing)(before[:, brain])
+    found = expectation(log_likelihood(values[brain], classes), prior)
 
-    expected = np.zeros((2, *shape))
-    for place in np.argwhere(brain):
+    expected = np.zeros_like(found)
+    for voxel, place in enumerate(np.argwhere(brain)):
         density = np.empty(2)
         for k in range(2):
             said = 0.0
@@ -148,7 +153,7 @@ def test_one_mean_field_step_equals_a_loop():
             mean, width = classes.means[k], classes.deviations[k]
             x = min(max(values[tuple(place)], 0.2), 0.8)
             density[k] = np.exp(-((x - mean) ** 2) / (2 * width**2) + beta * said) / width
-        expected[(slice(None), *place)] = density / density.sum()
+        expected[:, voxel] = density / density.sum()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -158,6 +163,78 @@ def test_class_statistics_by_hand():
     np.testing.assert_allclose(found.means, [2, 6])
     np.testing.assert_allclose(found.deviations, [1, np.sqrt(2)])
     np.testing.assert_allclose(found.weights, [4 / 7, 3 / 7])
+
+
+@pytest.mark.parametrize("block", [1, 7, 2**15])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 3.0, 1.1)])
+def test_lines_in_blocks_equal_whole_arrays(monkeypatch, block, spacing):
+    monkeypatch.setattr(hmrf, "BLOCK", block)
+    rng = np.random.default_rng(3)
+    brain = np.zeros((8, 6, 9), bool)
+    brain[1:6, :5, 2:] = rng.random((5, 5, 7)) > 0.3
+    values = rng.normal(0.6, 0.4, brain.shape).astype(np.float32)
+    posterior = rng.dirichlet(np.ones(3), brain.shape).astype(np.float32)
+    posterior = np.where(brain, np.moveaxis(posterior, -1, 0), 0)
+    classes = Classes(MEANS, np.array([0.1, 0.05, 0.2]), np.array([0.2, 0.3, 0.5]))
+    means, deviations = (x[:, None, None, None] for x in (classes.means, classes.deviations))
+
+    said = np.zeros(posterior.shape)
+    around = np.pad(posterior, ((0, 0), (1, 1), (1, 1), (1, 1)))
+    for axis, edge in enumerate(spacing, start=1):
+        for step in (-1, 1):
+            said += min(spacing) / edge * np.roll(around, step, axis)[:, 1:-1, 1:-1, 1:-1]
+    found = NeighbourSum(brain, spacing)(posterior[:, brain])
+    np.testing.assert_allclose(found, said[:, brain], rtol=1e-6)
+
+    inner = np.clip(values.astype(float), MEANS[0], MEANS[2])
+    likelihood = -((inner - means) ** 2) / (2 * deviations**2) - np.log(deviations)
+    found = log_likelihood(values[brain], classes)
+    np.testing.assert_allclose(found, likelihood[:, brain], rtol=1e-6)
+
+    density = np.exp(likelihood + said)
+    found = expectation(found, said[:, brain].astype(np.float32))
+    np.testing.assert_allclose(found, (density / density.sum(0))[:, brain], atol=1e-5)
+
+    far = (values - means) / deviations
+    typical = 1 / (1 + np.exp(far**2 / 2 - TYPICAL**2 / 2))
+    found = typicality(values[brain], classes)
+    np.testing.assert_allclose(found, typical[:, brain], rtol=1e-6, atol=1e-30)
+
+    weights = posterior * typical
+    mean = [np.average(values[brain], weights=w) for w in weights[:, brain]]
+    spread = [
+        np.average((values[brain] - m) ** 2, weights=w)
+        for m, w in zip(mean, weights[:, brain], strict=True)
+    ]
+    found = maximisation(values[brain], weights[:, brain], 1e-3)
+    np.testing.assert_allclose(found.means, mean)
+    np.testing.assert_allclose(found.deviations, np.sqrt(spread))
+    np.testing.assert_allclose(found.weights, weights.sum((1, 2, 3)) / weights.sum())
+
+
+def test_a_field_equals_its_sums_at_every_knot():
+    rng = np.random.default_rng(4)
+    brain = np.zeros((9, 8, 12), bool)
+    brain[2:, :7, 1:11] = rng.random((7, 7, 10)) > 0.2
+    brain[2, 0, 1] = brain[8, 6, 10] = True  # the corners of its box
+    spacing, sigma = (2.0, 1.0, 1.5), 6.0
+    values = rng.uniform(0.2, 1, brain.shape).astype(np.float32)
+    posterior = rng.random((2, brain.sum())).astype(np.float32)
+    classes = Classes(np.array([0.3, 0.8]), np.array([0.1, 0.2]), np.array([0.5, 0.5]))
+    found = SmoothField(brain, spacing, sigma)(values[brain], posterior, classes)
+
+    where = (np.argwhere(brain) - [2, 0, 1]) * spacing
+    lengths = np.array([6, 6, 9]) * spacing  # from the first voxel to the last
+    knots = [np.linspace(0, length, round(2 * length / sigma) + 1) for length in lengths]
+    precision = classes.means / classes.deviations**2
+    ratio = np.empty([len(axis) for axis in knots])
+    for index in np.ndindex(ratio.shape):
+        knot = [axis[i] for axis, i in zip(knots, index, strict=True)]
+        near = np.exp(-(((where - knot) / sigma) ** 2).sum(1) / 2)
+        upper = (near * (precision @ posterior) * values[brain]).sum()
+        ratio[index] = upper / (near * ((precision * classes.means) @ posterior)).sum()
+    expected = RegularGridInterpolator(knots, ratio)(where)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.model.detect import model_score
 from brainuad.networks.context_vae import ContextVAE
+from brainuad.preparation.tissue import maps
 from brainuad.preparation.tissue.maps import as_input
 from brainuad.preparation.tissue.segment import TissueInput, segment_tissues
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
@@ -37,7 +38,7 @@ def test_tissue_maps_are_those_of_the_segmentation(tiny_cohort, tmp_path):
         np.testing.assert_allclose(found.affine, volume.affine)
 
 
-def test_maps_are_made_once_and_anew_when_the_scan_or_a_parameter_changes(tiny_cohort, tmp_path):
+def test_maps_are_made_once_and_anew_when_something_changes(tiny_cohort, tmp_path, monkeypatch):
     scan = tiny_cohort.scans[0]
 
     def made(tissue):
@@ -48,6 +49,9 @@ def test_maps_are_made_once_and_anew_when_the_scan_or_a_parameter_changes(tiny_c
     assert made(TissueInput()) == first
     assert first.stat().st_mtime_ns == time
     assert made(TissueInput(classes=2)) != first
+    with monkeypatch.context() as patch:
+        patch.setattr(maps, "VERSION", maps.VERSION + 1)
+        assert made(TissueInput()) != first
     write_volume(scan.image, brain(99)[0], AFFINE)
     assert made(TissueInput()) != first
 

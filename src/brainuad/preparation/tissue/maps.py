@@ -19,6 +19,9 @@ from brainuad.machine.threads import one_thread
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
+VERSION = 2
+"""Of what `segment_tissues` finds: kept maps of another version are made anew."""
+
 Failures = list[tuple[str, str]]
 
 
@@ -76,7 +79,7 @@ def _make(task: tuple[Scan, TissueInput, Path]) -> tuple[Scan, str | None]:
 
 
 def _target(scan: Scan, tissue: TissueInput, cache_dir: Path) -> Path:
-    digest = hashlib.sha256(repr(tissue).encode())
+    digest = hashlib.sha256(repr((VERSION, tissue)).encode())
     for path in (scan.image, scan.brain_mask):
         stat = path.stat() if path.is_file() else None
         digest.update(

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 
 from brainuad.preparation.tissue.hmrf import (
     Classes,
+    NeighbourSum,
     SmoothField,
     expectation,
     log_likelihood,
     maximisation,
-    neighbour_sum,
     typicality,
 )
 
@@ -135,76 +134,74 @@ def segment_tissues(
     """
     brain = np.asarray(brain_mask) > 0
     _check(image, brain, spacing_mm, backend, classes, beta, bias_sigma_mm, iterations)
-    box = ndimage.find_objects(brain.astype(np.uint8))[0]
-    inside = brain[box]
-    values = np.where(inside, image[box], 0).astype(np.float64)
+    values = image[brain].astype(np.float64)
     if bias_sigma_mm is not None:
         values = np.maximum(values, 0)
-    spread = np.abs(values[inside])
+    spread = np.abs(values)
     values = (values / (np.median(spread) or spread.mean())).astype(np.float32)
 
-    smooth = SmoothField(inside.shape, spacing_mm, bias_sigma_mm) if bias_sigma_mm else None
+    smooth = SmoothField(brain, spacing_mm, bias_sigma_mm) if bias_sigma_mm else None
+    neighbour_sum = NeighbourSum(brain, spacing_mm) if backend == "hmrf" and beta > 0 else None
     field = np.ones_like(values)
     corrected = values
-    posterior, fitted = _start(values, inside, classes)
+    posterior, fitted = _start(values, classes)
     for _ in range(iterations):
         if smooth is not None:
-            weights = posterior * typicality(corrected, fitted)
+            weights = typicality(corrected, fitted)
+            weights *= posterior
             field *= smooth(corrected, weights, fitted)
-            field /= field[inside].mean()
+            field /= field.mean()
             corrected = values / field
-        posterior = _posterior(corrected, inside, fitted, posterior, backend, beta, spacing_mm)
-        fitted = maximisation(corrected, posterior * typicality(corrected, fitted), FLOOR)
+        said = np.float32(beta) * neighbour_sum(posterior) if neighbour_sum else np.float32(0)
+        posterior = _posterior(corrected, fitted, backend, said)
+        weights = typicality(corrected, fitted)
+        weights *= posterior
+        fitted = maximisation(corrected, weights, FLOOR)
 
-    order = np.argsort(fitted.means, kind="stable")
-    posterior = posterior[order]
+    posterior = posterior[np.argsort(fitted.means, kind="stable")]
     numbers = np.arange(1, classes + 1, dtype=np.float32)
     labels = np.zeros(brain.shape, np.uint8)
-    labels[box] = np.where(inside, posterior.argmax(0) + 1, 0)
+    labels[brain] = posterior.argmax(0) + 1
     partial = np.zeros(brain.shape, np.float32)
-    partial[box] = np.where(inside, np.clip(np.tensordot(numbers, posterior, 1), 1, classes), 0)
+    partial[brain] = np.clip(np.tensordot(numbers, posterior, 1), 1, classes)
     bias = np.ones(brain.shape, np.float32)
-    bias[box] = np.where(inside, field, 1)
+    bias[brain] = field
     return Tissues(labels, partial, bias)
 
 
-def _start(values: np.ndarray, inside: np.ndarray, classes: int) -> tuple[np.ndarray, Classes]:
+def _start(values: np.ndarray, classes: int) -> tuple[np.ndarray, Classes]:
     """Multi-level Otsu: k-means of one dimension, solved exactly.
 
     Values beyond the quartiles by more than their distance are drawn in: a bright lesion, far
     away, would otherwise be given a class of its own and two tissues would share another.
     """
-    line = values[inside]
-    low, high = np.percentile(line, [25, 75])
-    drawn = np.clip(line, 2 * low - high, 2 * high - low)
+    low, high = np.percentile(values, [25, 75])
+    drawn = np.clip(values, 2 * low - high, 2 * high - low)
     if len(np.unique(drawn)) < classes:  # more than half of the brain is one value
-        drawn = line
+        drawn = values
     thresholds = threshold_multiotsu(drawn, classes)
-    number = np.digitize(values, thresholds)
-    posterior = np.stack([(number == k) & inside for k in range(classes)]).astype(np.float32)
-    return posterior, maximisation(np.clip(values, drawn.min(), drawn.max()), posterior, FLOOR)
+    posterior = _one_hot(np.digitize(values, thresholds), classes)
+    return posterior, maximisation(drawn, posterior, FLOOR)
+
+
+def _one_hot(number: np.ndarray, classes: int) -> np.ndarray:
+    """`(K, N)` float32: 1 at each voxel's own class number, from 0, and 0 elsewhere."""
+    return (number == np.arange(classes)[:, None]).astype(np.float32)
 
 
 def _posterior(
     corrected: np.ndarray,
-    inside: np.ndarray,
     fitted: Classes,
-    before: np.ndarray,
     backend: Backend,
-    beta: float,
-    spacing_mm: tuple[float, float, float],
+    said: np.ndarray | np.float32,
 ) -> np.ndarray:
-    """`(K, D, H, W)`; unlike FAST, the prior of a class holds its share of the brain as well."""
+    """`(K, N)`; unlike FAST, the prior of a class holds its share of the brain as well."""
     if backend == "kmeans":
-        means = fitted.means.astype(np.float32)[:, None, None, None]
-        nearest = np.abs(corrected - means).argmin(0)
-        return np.stack([(nearest == k) & inside for k in range(len(means))]).astype(np.float32)
+        means = fitted.means.astype(np.float32)[:, None]
+        return _one_hot(np.abs(corrected - means).argmin(0), len(means))
     # The floor keeps a small class alive: a tumour on FLAIR would otherwise share grey's label.
     shares = np.log(np.maximum(fitted.weights, LEAST_SHARE)).astype(np.float32)
-    prior = shares[:, None, None, None]
-    if backend == "hmrf" and beta > 0:
-        prior = prior + np.float32(beta) * neighbour_sum(before, spacing_mm)
-    return expectation(log_likelihood(corrected, fitted), inside, prior)
+    return expectation(log_likelihood(corrected, fitted), shares[:, None] + said)
 
 
 def _check(
