@@ -59,7 +59,7 @@ def main() -> None:
     for name, option in options.items():
         started = time.perf_counter()
         detector = changed(arguments.checkpoint, option)
-        fastest_layout(detector)
+        fastest_layout(detector, str(detector.device))
         values: dict[str, list[float]] = {chain: [] for chain in chains}
         for image, brain_mask, lesion, spacing_mm in cases:
             found = detect_volume(detector, tiling, image, brain_mask, 64).anomaly_map[0].numpy()

@@ -100,7 +100,7 @@ def measure(name: str) -> dict[str, float]:
 
 def batched(detector: AutoPaint) -> Callable[..., object]:
     """The shipped detection."""
-    fastest_layout(detector)
+    fastest_layout(detector, "cpu")
     return detect_volume
 
 

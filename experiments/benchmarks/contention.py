@@ -126,33 +126,13 @@ def serve(name: str, settle: float, batch_size: int) -> None:
     from brainuad.machine import threads
 
     threads.start()
-    import torch
-    from hydra import compose, initialize_config_module
-    from kept_memory import brains
+    from kept_memory import training_step
 
-    from brainuad.machine.memory import keep_memory
-    from brainuad.networks.memory_layout import fastest_layout
-    from brainuad.settings.instantiate import instantiate
-
-    keep_memory()
-    torch.manual_seed(0)
-    with initialize_config_module("brainuad.configs", version_base="1.3"):
-        cfg = compose("train", [f"experiment={name}", "name=x", "paths.output_dir=x"])
-    detector = instantiate(cfg.model)
-    fastest_layout(detector)
-    batch = brains(instantiate(cfg.tiling), min(cfg.datamodule.batch_size, batch_size))
-    if detector.measures:
-        detector.measure([batch])
-    trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, 1e-5, fused=True)
-    detector.train()
+    train = training_step(name, batch_size)[1]
 
     def step() -> float:
         begun = time.perf_counter()
-        loss = detector.loss(batch)["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        train()
         return time.perf_counter() - begun
 
     print("ready", flush=True)

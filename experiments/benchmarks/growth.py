@@ -29,7 +29,7 @@ from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
 from brainuad.inference.find_scans import Wanted, find_wanted
 from brainuad.inference.records import read_done, scan_stamp
-from brainuad.preparation.from_folder import _planned
+from brainuad.preparation.from_folder import planned_scan
 
 COUNTS = (100, 200, 400, 800, 1600, 3200, 5000)
 FITTED_FROM = 400
@@ -74,7 +74,7 @@ def measure(kind: str, count: int) -> dict[str, float]:
 
         def prepare() -> int:
             scans = assign_splits(find_raw(source, "T1w"), 0, 0.15, 0.15)
-            check_scans([_planned(scan) for scan in scans], source)
+            check_scans([planned_scan(scan) for scan in scans], source)
             return len(scans)
 
         def stamp(item: Wanted) -> str:

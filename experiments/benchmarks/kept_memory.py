@@ -15,18 +15,22 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_module
 
 from brainuad.machine.memory import SWITCH, keep_memory
+from brainuad.methods.base import AnomalyDetector
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Batch
 from brainuad.volumes.template import load_template
 
 HERE = Path(__file__).parent
+on_cpu = partial(fastest_layout, place="cpu")
 NAMES = ("vae_small", "dae_small", "fpi_small", "fpi_3d", "dae_3d", "autopaint")
 
 
@@ -68,28 +72,50 @@ def main() -> None:
 
 def measure(name: str, seconds: float) -> dict[str, float]:
     """Seconds of the fastest step, and the peak of this process in GiB."""
+    step = training_step(name, 8)[1]
+    fastest, start = float("inf"), time.perf_counter()
+    while time.perf_counter() - start < seconds or fastest == float("inf"):
+        begun = time.perf_counter()
+        step()
+        fastest = min(fastest, time.perf_counter() - begun)
+    return {"step_s": fastest, "peak_gib": peak_gib()}
+
+
+def training_step(
+    name: str, most: int, lay_out: Callable[[torch.nn.Module], None] = on_cpu
+) -> tuple[AnomalyDetector, Callable[[], None]]:
+    """An experiment's untrained detector, and one training step of it on one batch.
+
+    Args:
+        name: of the experiment.
+        most: tiles in the batch, at most.
+        lay_out: memory layout of the weights.
+    """
     keep_memory()
     torch.manual_seed(0)
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         cfg = compose("train", [f"experiment={name}", "name=x", "paths.output_dir=x"])
-    detector = instantiate(cfg.model)
-    fastest_layout(detector)
-    batch = brains(instantiate(cfg.tiling), min(cfg.datamodule.batch_size, 8))
+    detector: AnomalyDetector = instantiate(cfg.model)
+    lay_out(detector)
+    batch = brains(instantiate(cfg.tiling), min(cfg.datamodule.batch_size, most))
     if detector.measures:
         detector.measure([batch])
     trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, 1e-5, fused=True)
     detector.train()
-    fastest, start = float("inf"), time.perf_counter()
-    while time.perf_counter() - start < seconds or fastest == float("inf"):
-        begun = time.perf_counter()
+
+    def step() -> None:
         loss = detector.loss(batch)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        fastest = min(fastest, time.perf_counter() - begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"step_s": fastest, "peak_gib": peak}
+
+    return detector, step
+
+
+def peak_gib() -> float:
+    """Peak memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def brains(tiling, count: int) -> Batch:

@@ -103,7 +103,7 @@ def measure(job: str, name: str, arguments: argparse.Namespace) -> dict[str, flo
     detector = build(arguments.size)
     if name != "plain":
         keep_memory()
-        fastest_layout(detector)
+        fastest_layout(detector, DEVICE)
     half = torch.autocast(DEVICE, torch.bfloat16) if name == "ours" else nullcontext()
     image, brain_mask = volume(arguments.slices)
     count = sum(p.numel() for p in detector.parameters() if p.requires_grad)

@@ -82,7 +82,7 @@ def measure(name: str, folder: Path, seconds: float, workers: int) -> dict[str, 
         words = [f"experiment={name}", "paths.output_dir=x", f"paths.cache_dir={folder}"]
         cfg = compose("train", [*words, f"datamodule.num_workers={workers}"])
     detector: AnomalyDetector = instantiate(cfg.model).to(DEVICE)
-    fastest_layout(detector)
+    fastest_layout(detector, DEVICE)
     data = HealthyDataModule(
         cohort(folder, cfg.data.spacing_mm),
         "T2w",

@@ -82,11 +82,8 @@ def _main(arguments: argparse.Namespace) -> int:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; OUT is a folder")
     models = (arguments.model, *arguments.also)
-    if arguments.precision == "auto":
-        from brainuad.model.detect import chosen_precision, device
-
-        arguments.precision = chosen_precision("auto", device(arguments.device))
     choices = {
+        "device": arguments.device,
         "threshold": arguments.threshold,
         "samples": arguments.samples,
         "precision": arguments.precision,
@@ -97,8 +94,7 @@ def _main(arguments: argparse.Namespace) -> int:
     else:
         from brainuad.model.api import load
 
-        where = {"device": arguments.device, "batch_size": arguments.batch_size}
-        model = load(*models, **where, **choices)
+        model = load(*models, batch_size=arguments.batch_size, **choices)
         known = model.known
     source = find_wanted(
         *(arguments.scans, known.sequence, out, arguments.sequence),

@@ -99,17 +99,27 @@ class Known:
         return f"{_about(self.card)}{more}"
 
 
-def know(*models: str | Path, **choices: Any) -> Known:
+def know(
+    *models: str | Path, device: str = "auto", precision: str = "32-true", **choices: Any
+) -> Known:
     """Read what is known of models from their files, without loading them.
 
     Args:
         models: as `brainuad.load` takes them.
+        device: looked at where the precision is `auto`, and only then.
+        precision: as `brainuad.load` takes it.
         choices: as `Known` takes them.
 
     Raises:
         InputError: as `Known`, or a model without a readable card.
     """
-    return Known(models, [read_card(Path(path)) for path in models], **choices)
+    if precision == "auto":
+        from brainuad.model.detect import chosen_precision
+        from brainuad.model.detect import device as device_of
+
+        precision = chosen_precision(precision, device_of(device))
+    cards = [read_card(Path(path)) for path in models]
+    return Known(models, cards, precision=precision, **choices)
 
 
 def _hash_now(path: Path) -> str:

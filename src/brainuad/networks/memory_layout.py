@@ -10,19 +10,19 @@ _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 LARGEST = 2**22
 """Values in the largest convolution of a network that a CPU computes channels-last.
 
-Up to 2.5 million values, channels-last is as fast as contiguous or up to 1.3 times faster, in the
-same memory (experiments/benchmarks/memory_layout.py). StRegA's released network, with 537 million,
+Up to 2.5 million values, channels-last is 0.93 to 1.31 times as fast as contiguous, in the same
+memory (experiments/benchmarks/memory_layout.py). StRegA's released network, with 537 million,
 takes 1.1 to 1.5 times as long channels-last (experiments/benchmarks/strega_step.py). Sizes in
 between were not measured.
 """
 
 
-def fastest_layout(module: nn.Module, place: str = "cpu") -> None:
+def fastest_layout(module: nn.Module, place: str) -> None:
     """Lay out the convolution weights of each child as the device prefers, in place.
 
-    The choice depends on sizes alone, so that a resumed training and a loaded model compute as the
-    first run did, bit for bit. Activations follow the weights. Results of the two layouts differ
-    by rounding.
+    The choice depends on sizes and the kind of device alone, so that a resumed training and a
+    loaded model compute as the first run did, bit for bit. Activations follow the weights. Results
+    of the two layouts differ by rounding.
 
     Args:
         module: a method; each of its networks is decided on by itself.

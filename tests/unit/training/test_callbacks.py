@@ -15,7 +15,7 @@ def test_layout_changes_and_values_do_not():
     volume = nn.Conv3d(2, 4, 3)
     image = torch.rand(2, 3, 8, 8)
     before = network(image)
-    fastest_layout(nn.ModuleList([network, volume]))
+    fastest_layout(nn.ModuleList([network, volume]), "cpu")
     assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert volume.weight.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(network(image), before)
