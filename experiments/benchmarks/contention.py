@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--experiments", nargs="*", default=NAMES, help="the others' rows are kept")
+    parser.add_argument("--experiments", nargs="*", default=NAMES, help="of others, rows are kept")
     loads = "busy processes a core (default: 0 1 2 4)"
     parser.add_argument("--loads", nargs="*", type=float, default=(0.0, 1.0, 2.0, 4.0), help=loads)
     parser.add_argument("--steps", type=int, default=10, help="measured, of each kind")
@@ -54,7 +54,8 @@ def main() -> None:
     found = json.loads(path.read_text())["experiments"] if path.is_file() else {}
     cores = len(os.sched_getaffinity(0))
     for name in arguments.experiments:
-        found[name] = compare(name, arguments, cores)
+        # Loads that are not measured now keep their rows.
+        found[name] = found.get(name, {}) | compare(name, arguments, cores)
         text = json.dumps({"cores": cores, "experiments": found}, indent=2)
         path.write_text(text + "\n")
 
