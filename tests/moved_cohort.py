@@ -10,7 +10,7 @@ from tiny import AFFINE, SHAPE, write_tiny_cohort
 from brainuad.cohorts.manifest import Cohort, write_cohort
 from brainuad.preparation.register.demons import Warp, invert, write_warp
 from brainuad.types import Volume
-from brainuad.volumes.native_space import to_native
+from brainuad.volumes.native_space import read_way, to_native
 from brainuad.volumes.nifti import read_volume, write_volume
 
 NATIVE_SHAPE = (30, 26, 16)
@@ -64,8 +64,8 @@ def write_moved_cohort(root: Path) -> Cohort:
             if prepared is None:
                 continue
             array = read_volume(prepared).array
-            way = (AFFINE, like, paths["transform"], order, paths["warp"])
-            found = to_native(array, *way)
+            way = read_way(paths["transform"], paths["warp"])
+            found = to_native(array, AFFINE, like, way, order)
             target = root / f"{scan.subject}_{name}.nii.gz"
             write_volume(target, found, affine, np.float32 if order else np.uint8)
             paths[name] = target

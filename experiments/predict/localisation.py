@@ -34,7 +34,7 @@ from brainuad.preparation.recipes import default
 from brainuad.preparation.subject import prepare_subject
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
-from brainuad.volumes.native_space import native_points
+from brainuad.volumes.native_space import native_points, read_way
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -171,7 +171,7 @@ def paint(head: Path, name: str, out: Path) -> tuple[Path, dict[str, Path]]:
     image = nib.load(head)
     array = np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
     points = apply_affine(image.affine, np.moveaxis(np.indices(array.shape), 0, -1))
-    native = native_points(np.array(PLACES, float), to_native(head))
+    native = native_points(np.array(PLACES, float), read_way(to_native(head)))
     truths = {}
     for (grid, change), centre in zip(GRIDS.items(), native, strict=True):
         away = np.linalg.norm(points - centre, axis=-1)

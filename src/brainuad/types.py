@@ -38,20 +38,45 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class WorldMatrix:
+    """A linear registration.
+
+    Attributes:
+        rows: of the `(4, 4)` matrix from one world to the other, RAS mm.
+    """
+
+    rows: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class WorldWarp:
+    """A deformable registration.
+
+    Attributes:
+        field: file of the displacements from one world to the other.
+        inverse: file of those back.
+    """
+
+    field: Path
+    inverse: Path
+
+
+Way = tuple[WorldMatrix | WorldWarp, ...]
+"""Steps from one world to another."""
+
+
+@dataclass(frozen=True)
 class Space:
     """The way from the prepared grid back to the scan as it came.
 
     Attributes:
         native: the scan as it came; None when it is the prepared one.
-        transform: text file with the `(4, 4)` matrix prepared world to native world, mm; None when
-            both are the same.
-        warp: displacement field of a deformable registration, applied before `transform`. Its
-            inverse lies beside it. None where the registration was affine.
+        way: registrations in order, from the prepared world to the native one; empty when both
+            are the same. `brainuad.volumes.native_space` reads and applies it.
     """
 
     native: Path | None
-    transform: Path | None = None
-    warp: Path | None = None
+    way: Way = ()
 
 
 class Batch(NamedTuple):

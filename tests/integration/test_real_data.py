@@ -140,7 +140,7 @@ def test_real_scans_end_to_end(listing, tmp_path, run):
 def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
     """A glioma patient as scanned: 5.5 mm slices, two grids, skull on."""
     from brainuad.cli.prepare import main
-    from brainuad.volumes.native_space import to_native
+    from brainuad.volumes.native_space import read_way, to_native
 
     folder = real_data / "raw_heads" / "TCGA-FG-6692"
     rows = ["subject,sequence,image,lesion_mask,healthy"]
@@ -156,7 +156,7 @@ def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
     for scan in cohort.scans:
         volume = read_volume(scan.lesion_mask)
         native = read_volume(scan.native_image)
-        back = to_native(volume.array, volume.affine, native, scan.transform) >= 0.5
+        back = to_native(volume.array, volume.affine, native, read_way(scan.transform)) >= 0.5
         truth = read_mask(scan.native_lesion_mask)
         assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.95
         if find_spec("deepbet"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from brainuad.methods.base import AnomalyDetector
     from brainuad.preparation.normalise.intensity import Normalise
-    from brainuad.preparation.subject import Preparation
+    from brainuad.preparation.pipeline import Preparation
     from brainuad.types import Volume
 
 DESCRIPTION = """Replace a marked lesion by plausible healthy tissue.
@@ -133,7 +133,7 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
         InputError: unreadable, not one grey 3D scan, grids differ, an empty mask or one that
             covers all of the scan, NaN or infinite voxels.
     """
-    from brainuad.preparation.clean import is_label_map
+    from brainuad.volumes.read import is_label_map
     from brainuad.volumes.nifti import read_label
     from brainuad.volumes.read import read_scan
 

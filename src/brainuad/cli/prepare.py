@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   brainuad-prepare scans/ cohorts/mine --jobs 4
   brainuad-prepare bids/ cohorts/mine sequence=FLAIR preparation.steps.spacing_mm=2
   brainuad-prepare brains.csv cohorts/mine preparation=extracted preparation/normalise=nyul
+  brainuad-prepare --explain preparation=deformable
 """
 
 
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["phantom"]:
         return _phantom_main(words[1:])
+    if "--explain" in words:
+        return _explain_main(words)
     parser = argparse.ArgumentParser(
         prog="brainuad-prepare",
         description="Make a cohort folder from raw heads: reorient, find the brain, correct the "
@@ -46,13 +49,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="cohort folder to make, or to go on with")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument(
+        "--explain", action="store_true", help="print the steps, without SOURCE and OUT"
+    )
+    parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="of configs/prepare.yaml, as in Hydra"
     )
     return run_cli(_prepare, parser, words)
 
 
+def _explain_main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="brainuad-prepare --explain",
+        description="Print the steps of a preparation in order: each a MONAI transform, with its "
+        "parameters and what it does to grid and intensities.",
+        epilog="example: brainuad-prepare --explain preparation.steps.spacing_mm=2",
+    )
+    parser.add_argument("--explain", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of configs/prepare.yaml, as in Hydra"
+    )
+    return run_cli(_explain, parser, words)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from brainuad.preparation.explain import as_text, explained
+
+    # SOURCE and OUT may stand there: the same command line with one word more.
+    overrides = [word for word in arguments.overrides if "=" in word]
+    cfg = compose_preparation(overrides).preparation
+    steps, normalise = (
+        instantiate(part, packages=PREPARATION) for part in (cfg.steps, cfg.normalise)
+    )
+    print(as_text(explained(steps, normalise)))
+    return 0
+
+
 def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.cohort import prepare_cohort, read_record
+    from brainuad.preparation.explain import explained
     from brainuad.reporting.pages.quality import write_quality
 
     cfg = compose_preparation(arguments.overrides)
@@ -67,17 +101,19 @@ def _prepare(arguments: argparse.Namespace) -> int:
     )
     check_scans([planned_scan(scan) for scan in raw], source)
     steps = instantiate(cfg.preparation.steps, packages=PREPARATION)
+    normalise = instantiate(cfg.preparation.normalise, packages=PREPARATION)
     cohort = prepare_cohort(
         raw,
         steps,
-        instantiate(cfg.preparation.normalise, packages=PREPARATION),
+        normalise,
         instantiate(cfg.preparation.limits, packages=PREPARATION),
         out,
         source,
         arguments.jobs,
     )
     records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
-    print(f"look at {write_quality(cohort, records, steps.load_atlas())}")
+    said = explained(steps, normalise)
+    print(f"look at {write_quality(cohort, records, steps.load_atlas(), said)}")
     flags = cohort.info["flags"]
     print(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
     if failures := cohort_failures(cohort):

@@ -41,10 +41,11 @@ class Scan:
         twin: the lesion-free image of a synthetic case, on the grid of `image`.
         native_image: the scan as it came; None when it is `image` itself.
         native_lesion_mask: the untouched label, on the grid of `native_image`.
-        transform: text file with the `(4, 4)` matrix from prepared world to native world, mm;
-            None when both share their world space.
-        warp: displacement field that is gone through before `transform`, its inverse beside it
-            (`brainuad.preparation.register.demons`); None where the registration was linear.
+        transform: the way from the prepared world to the native one: a JSON file of records
+            (`brainuad.volumes.native_space`), or a text file with a `(4, 4)` matrix, mm; None when
+            both share their world space.
+        warp: displacement field before a text file's matrix, its inverse beside it, in cohorts of
+            version 0.1; None otherwise.
     """
 
     subject: str
@@ -65,8 +66,15 @@ class Scan:
 
     @property
     def space(self) -> Space:
-        """The way from `image` to `native_image`."""
-        return Space(self.native_image, self.transform, self.warp)
+        """The way from `image` to `native_image`.
+
+        Raises:
+            InputError: its file is unreadable.
+        """
+        # A manifest is read without NumPy.
+        from brainuad.volumes.native_space import read_way
+
+        return Space(self.native_image, read_way(self.transform, self.warp))
 
 
 COLUMNS = tuple(field.name for field in fields(Scan))

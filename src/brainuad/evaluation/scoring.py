@@ -124,7 +124,7 @@ def score_volume(scan: Scan, maps: Path, postprocess: Postprocess, space: str) -
     found = native_map(Volume(score, raw.affine), brain_mask, scan.space)
 
     def to_voxel(points: np.ndarray) -> np.ndarray:
-        there = native_points(points, scan.transform, scan.warp)
+        there = native_points(points, scan.space.way)
         return apply_affine(np.linalg.inv(found.score.affine), there)
 
     return ScoreVolume(found.score, found.brain_mask, box, to_voxel)

@@ -13,7 +13,7 @@ from brainuad.inference.find_scans import Wanted
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_record
 from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.normalise.cohort import record_path
-from brainuad.preparation.subject import Preparation
+from brainuad.preparation.pipeline import Preparation
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
 """Each scan as the model sees it, or the reason why that cannot be."""

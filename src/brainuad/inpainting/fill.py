@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 from scipy.sparse.linalg import cg
 
 from brainuad.types import Space, Volume
-from brainuad.volumes.native_space import prepared_points, world_matrix
+from brainuad.volumes.native_space import parts, prepared_points
 
 RING_MM = 15.0
 """Healthy tissue up to this far from the hole says how bright its filling has to be."""
@@ -103,7 +103,8 @@ def carried_hole(
         `(D', H', W')` bool on the prepared grid.
     """
     to_prepared = np.linalg.inv(grid.affine)
-    to_world = np.linalg.inv(world_matrix(space.transform))[:3, :3]
+    before, _, after = parts(space.way)
+    to_world = np.linalg.inv(after @ before)[:3, :3]
     steps = to_prepared[:3, :3] @ to_world @ affine[:3, :3]
     pieces = [np.arange(n) / n + 0.5 / n - 0.5 for n in _pieces(np.abs(steps))]
     voxels = np.argwhere(hole)
@@ -111,7 +112,7 @@ def carried_hole(
     found = np.zeros(grid.array.shape, bool)
     for offset in product(*pieces):
         points = apply_affine(affine, voxels + np.array(offset))
-        points = prepared_points(points, space.transform, space.warp)
+        points = prepared_points(points, space.way)
         # Rounded, so that grids that coincide do so in floating point too.
         points = np.round(apply_affine(to_prepared, points), 3)
         for side in product((np.floor, np.ceil), repeat=3):

@@ -14,8 +14,10 @@ from brainuad.inpainting.fill import blended, carried_hole, smooth_fill, with_ri
 from brainuad.methods.base import AnomalyDetector
 from brainuad.postprocess.native import LEAST_SHARE, native_array, native_image
 from brainuad.preparation.normalise.intensity import Normalise
-from brainuad.preparation.subject import Preparation, prepare_subject
+from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.subject import prepare_subject
 from brainuad.types import Space, Volume
+from brainuad.volumes.native_space import read_way
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.tiling import Tiling
 
@@ -149,9 +151,9 @@ def prepare_scan(
         raise ValueError(failures[0][1].removeprefix(f"{path}: "))
     record = records[0]
     image = read_volume(folder / record["image"])
-    warp = folder / record["warp"] if record["warp"] else None
+    way = read_way(folder / record["transform"])
     brain = read_mask(folder / record["brain_mask"], like=image)
-    return Prepared(image, brain, Space(path, folder / record["transform"], warp))
+    return Prepared(image, brain, Space(path, way))
 
 
 def inpaint_volume(

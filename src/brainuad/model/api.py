@@ -17,7 +17,8 @@ from brainuad.model.model_file import remember_hash
 from brainuad.model.prediction import Prediction
 from brainuad.model.predictor import Predictor
 from brainuad.model.prepared_scan import from_record
-from brainuad.preparation.subject import Preparation, prepare_subject
+from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
 

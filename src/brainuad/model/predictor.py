@@ -98,7 +98,7 @@ class Predictor:
             members.append((back(smooth), threshold))
         to_mni = None
         if scan.in_mni:
-            to_mni = partial(prepared_points, transform=scan.transform, warp=scan.warp)
+            to_mni = partial(prepared_points, way=scan.space.way)
         findings = find(mask, *carried, to_mni, uncertainty, members)
         clock("findings")
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)

@@ -13,6 +13,7 @@ from brainuad.errors import InputError
 from brainuad.model.suitability import in_mni, measures_of, quality_of
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Space, Volume
+from brainuad.volumes.native_space import read_way
 from brainuad.volumes.nifti import read_mask, read_volume
 
 
@@ -23,9 +24,7 @@ class PreparedScan:
     Attributes:
         image: `(D, H, W)` in [0, 1], zero outside the brain.
         brain_mask: on its grid, bool.
-        native: the scan as it came, a NIfTI file.
-        transform: as in `brainuad.types.Space`.
-        warp: as in `brainuad.types.Space`.
+        space: the way from `image` to the scan as it came, a NIfTI file.
         in_mni: whether the prepared world is MNI's.
         measures: see `suitability.measures_of`.
         flags: what the preparation found odd, in words.
@@ -34,18 +33,17 @@ class PreparedScan:
 
     image: Volume
     brain_mask: np.ndarray
-    native: Path
-    transform: Path | None = None
-    warp: Path | None = None
+    space: Space
     in_mni: bool = False
     measures: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
-    def space(self) -> Space:
-        """The way from `image` to `native`."""
-        return Space(self.native, self.transform, self.warp)
+    def native(self) -> Path:
+        """The scan as it came."""
+        assert self.space.native is not None
+        return self.space.native
 
 
 def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, Any]) -> PreparedScan:
@@ -72,9 +70,7 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     return PreparedScan(
         image=seen,
         brain_mask=brain_mask,
-        native=Path(record["native_image"]),
-        transform=folder / record["transform"],
-        warp=folder / record["warp"] if record["warp"] else None,
+        space=Space(Path(record["native_image"]), read_way(folder / record["transform"])),
         in_mni=laid,
         measures=measures_of(
             seen, brain_mask, record["quality"], record["native_spacing_mm"], laid
@@ -103,9 +99,7 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
     return PreparedScan(
         image=volume,
         brain_mask=brain_mask,
-        native=(scan.native_image or scan.image).absolute(),
-        transform=scan.transform,
-        warp=scan.warp,
+        space=Space((scan.native_image or scan.image).absolute(), scan.space.way),
         in_mni=laid,
         measures=measures_of(volume, brain_mask, quality, native_spacing, laid),
         flags=tuple(limits.flags(quality)) if quality else (),

@@ -111,5 +111,4 @@ def native_array(volume: Volume, native: Volume, space: Space, order: int = 1) -
     Returns:
         `(D, H, W)` float32, 0 outside the prepared field of view.
     """
-    way = native, space.transform
-    return to_native(volume.array, volume.affine, *way, order=order, warp=space.warp)
+    return to_native(volume.array, volume.affine, native, space.way, order)

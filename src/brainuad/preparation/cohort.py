@@ -25,7 +25,8 @@ from brainuad.preparation.normalise.cohort import fitted, record_path, write_nor
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.quality.left_right import compare_with_mirror
 from brainuad.preparation.quality.measures import Limits
-from brainuad.preparation.subject import Preparation, prepare_subject, reference_of
+from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.subject import prepare_subject, reference_of
 from brainuad.settings.describe import recipe_of
 
 Failures = list[tuple[str, str]]

@@ -56,7 +56,7 @@ def folder_cohort(
     from brainuad.preparation.normalise.intensity import Percentile
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.skullstrip.extracted import Extracted
-    from brainuad.preparation.subject import Preparation
+    from brainuad.preparation.pipeline import Preparation
     from brainuad.settings.describe import recipe_of
 
     if source is None:

@@ -1,82 +1,39 @@
-"""All steps on one subject's scans, in order: the file to read to see how a scan is prepared.
+"""One subject's scans through the preparation: the files before, the files after.
 
-Read, reorient to RAS, find the brain, correct the bias field, register (each sequence rigidly to
-the subject's reference, the reference affinely and then, where asked, by a warp to the atlas),
-resample once, keep the way back.
-Intensities are normalised after all subjects are done (`normalise`), because some normalisations
-are fitted on the training split.
+The steps are MONAI transforms (`brainuad.preparation.pipeline`). Intensities are normalised after
+all subjects are done (`normalise`), because some normalisations are fitted on the training split.
 """
 
-import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from brainuad.cohorts.find import RawScan
-from brainuad.errors import InputError
-from brainuad.machine.files import write_text
-from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
-from brainuad.preparation.bias import N4
-from brainuad.preparation.clean import Cleaned, clean
-from brainuad.preparation.quality import measures
-from brainuad.preparation.register.demons import Deform, write_warp
-from brainuad.preparation.register.linear import Register
-from brainuad.preparation.skullstrip.contract import SkullStrip
-from brainuad.types import Volume
-from brainuad.volumes.native_space import world_matrix
+from brainuad.preparation.pipeline import FAILURES, Preparation
+from brainuad.volumes.native_space import write_way
 from brainuad.volumes.nifti import write_volume
-from brainuad.volumes.orient import turn_of
-from brainuad.volumes.resample import crop_to_mask, resample_like, resample_spacing
-from brainuad.volumes.warp import read_field
+from brainuad.volumes.read import read_scan
+
+# MONAI takes seconds to import.
+if TYPE_CHECKING:
+    from brainuad.preparation.transforms.base import Data
 
 STRIPPED_AGAIN = 3
-"""At most so often a brain is looked for anew, because its head was found to lie otherwise."""
+"""Most repetitions for a head that was found to lie otherwise than its brain was looked for."""
 
-
-@dataclass(frozen=True)
-class Preparation:
-    """The chain and its parameters; a step that is None is left out.
-
-    Args:
-        skullstrip: finds the brain where no mask is given.
-        bias: corrects the bias field inside the brain.
-        between: registers each sequence of a subject to the reference.
-        atlas: registers the reference to the atlas; None stays in the reference's space.
-        reference: sequences in order of preference; the first that a subject has is its reference.
-        spacing_mm: edge length of the prepared voxels in mm.
-        atlas_image: a brain-extracted template; None for MNI152.
-        atlas_mask: of the template.
-        deform: warps the reference to the atlas after `atlas`; None leaves it at that.
-        margin_mm: around the brain on the prepared grid: no two brains have one size after an
-            affine fit.
-    """
-
-    skullstrip: SkullStrip
-    bias: N4 | None
-    between: Register | None
-    atlas: Register | None
-    reference: Sequence[str]
-    spacing_mm: float
-    atlas_image: Path | None = None
-    atlas_mask: Path | None = None
-    deform: Deform | None = None
-    margin_mm: float = 8.0
-
-    def load_atlas(self) -> BrainAtlas | None:
-        """The atlas of this chain, or None."""
-        return load_brain_atlas(self.atlas_image, self.atlas_mask) if self.atlas else None
+FIELD = "warp"
+"""Key of the path that a warp is written to."""
 
 
 def reference_of(scans: Sequence[RawScan], preparation: Preparation) -> RawScan | None:
     """The scan that the subject's others are registered to; None where nothing is registered."""
     if preparation.atlas is None and preparation.between is None:
         return None
-    order = {name: i for i, name in enumerate(preparation.reference)}
-    return min(scans, key=lambda scan: order.get(scan.sequence, len(order)))
+    ordered = preparation.ordered([scan.sequence for scan in scans])
+    return next(scan for scan in scans if scan.sequence == ordered[0])
 
 
 def prepare_subject(
@@ -85,12 +42,12 @@ def prepare_subject(
     out: Path,
     wanted: Collection[str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """Prepares the sequences of one subject up to intensity normalisation.
+    """Prepare the sequences of one subject up to intensity normalisation.
 
     Args:
         scans: of one subject, a sequence each.
-        preparation: the chain.
-        out: cohort folder; gets `work/`, `masks/` and `transforms/`.
+        preparation: the steps.
+        out: cohort folder; gets `work/`, `masks/`, `transforms/` and, of DICOM series, `native/`.
         wanted: sequences to do, the others are there already; None for all.
 
     Returns:
@@ -99,212 +56,100 @@ def prepare_subject(
     """
     names = {scan.sequence for scan in scans} if wanted is None else set(wanted)
     chosen = reference_of(scans, preparation)
-    cleaned, failures = [], []
-    for scan in scans:
-        if scan.sequence not in names and scan is not chosen:
-            continue
-        try:
-            cleaned.append(clean(scan, preparation.skullstrip, preparation.bias, out))
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-    if not cleaned:
-        return [], failures
-    reference = next((c for c in cleaned if c.scan is chosen), None)
-    if reference is None:
-        left = reference_of([c.scan for c in cleaned], preparation)
-        reference = next((c for c in cleaned if c.scan is left), cleaned[0])
-    atlas = preparation.load_atlas()
-    try:
-        laid, to_reference, warp = _to_atlas(reference, names, atlas, preparation, out)
-    except InputError as error:
-        return [], [*failures, (reference.scan.subject, str(error))]
-    except ValueError as error:
-        line = f"{reference.scan.image}: {error}; check that it shows a brain"
-        return [], [*failures, (reference.scan.subject, line)]
-    cleaned = [laid if item is reference else item for item in cleaned]
-    reference = laid
-    # Sequences that nobody registered stay where they are, each on its own grid.
-    apart = atlas is None and preparation.between is None
-    records = []
-    for item in cleaned:
-        if item.scan.sequence not in names:
-            continue
-        to_scan = to_reference
-        grid = prepared_grid(
-            atlas, item if apart else reference, preparation.spacing_mm, preparation.margin_mm
-        )
-        try:
-            laid = item
-            if item is not reference:
-                between = _between(item, reference, preparation)
-                laid = _stood_up(item, between @ to_reference, preparation, out)
-                if laid is not item:
-                    between = _between(laid, reference, preparation, between)
-                to_scan = between @ to_reference
-            records.append(_write(laid, to_scan, warp, grid, atlas, reference.scan.sequence, out))
-        except (InputError, ValueError) as error:
-            failures.append((item.scan.subject, f"{item.scan.image}: {error}"))
+    used = [scan for scan in scans if scan.sequence in names or scan is chosen]
+    data: Data = {FIELD: out / f"transforms/{scans[0].subject}_warp.nii.gz"}
+    for scan in used:
+        files = (scan.image, scan.brain_mask, scan.lesion_mask)
+        for postfix, path in zip(("", ".brain", ".lesion"), files, strict=True):
+            if path is not None:
+                data[scan.sequence + postfix] = path
+    found = upright_run(preparation, [scan.sequence for scan in used], data)
+    failed = found.get(FAILURES, {})
+    failures = [(scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed]
+    left = [scan for scan in used if scan.sequence in found]
+    reference = reference_of(left, preparation) if left else None
+    records = [
+        _write(scan, found, reference, out) for scan in left if scan.sequence in names
+    ]
     return records, failures
 
 
-def _to_atlas(
-    reference: Cleaned,
-    wanted: Collection[str],
-    atlas: BrainAtlas | None,
-    preparation: Preparation,
-    out: Path,
-) -> tuple[Cleaned, np.ndarray, Path | None]:
-    """The way from prepared world to the reference's: the matrix, and the file of the warp.
+def upright_run(preparation: Preparation, sequences: Sequence[str], data: "Data") -> "Data":
+    """Run the steps; again where a head lies turned, because stripping knows heads upright alone."""
+    from brainuad.preparation.transforms.brain import TURNS
+    from brainuad.preparation.transforms.register import HeadTurned
 
-    The reference comes with it: stripped again, if its head was found to lie turned.
-    """
-    name = f"{reference.scan.subject}_{reference.scan.sequence}"
-    warp = out / f"transforms/{name}_warp.nii.gz" if atlas and preparation.deform else None
-    if reference.scan.sequence not in wanted:
-        # Done in an earlier run: its way to the atlas is kept.
-        matrix = world_matrix(out / f"transforms/{name}.txt")
-        return _stood_up(reference, matrix, preparation, out), matrix, warp
-    if atlas is None or preparation.atlas is None:
-        return reference, np.eye(4), None
-    start = time.perf_counter()
-    matrix, similarity = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
-    turn = np.eye(3)
-    for _ in range(STRIPPED_AGAIN):
-        # A brain that was looked for in a turned head is a poor one to tell how the head lies.
-        degrees, seen = turn_of(matrix)
-        if np.array_equal(seen, turn):
+    degrees: dict[Any, float] = {}
+    for left in reversed(range(STRIPPED_AGAIN + 1)):
+        try:
+            found = run(preparation.compose(sequences, stop_if_turned=left > 0), data)
             break
-        turn = seen
-        reference = _stripped_upright(reference, degrees, turn, preparation, out)
-        matrix, similarity = preparation.atlas(atlas.image, reference.image, atlas.brain_mask)
-    linear = time.perf_counter()
-    reference.record["atlas"] = {
-        "template": atlas.name,
-        "kind": preparation.atlas.kind,
-        "similarity": similarity,
-        "seconds": round(linear - start, 1),
-    }
-    if warp and preparation.deform:
-        found, said = preparation.deform(atlas.image, reference.image, matrix)
-        write_warp(warp, found)
-        reference.record["deform"] = {
-            **said,
-            "seconds": round(time.perf_counter() - linear, 1),
-        }
-    return reference, matrix, warp
-
-
-def _stood_up(item: Cleaned, to_scan: np.ndarray, preparation: Preparation, out: Path) -> Cleaned:
-    """The scan itself, or cleaned again with its head upright where it was found to lie turned."""
-    degrees, turn = turn_of(to_scan)
-    if preparation.atlas is None or np.array_equal(turn, np.eye(3)):
-        return item
-    return _stripped_upright(item, degrees, turn, preparation, out)
-
-
-def _stripped_upright(
-    item: Cleaned, degrees: float, turn: np.ndarray, preparation: Preparation, out: Path
-) -> Cleaned:
-    found = clean(item.scan, preparation.skullstrip, preparation.bias, out, turn)
-    found.record["notes"].append(
-        f"the head lies turned by {degrees:.0f} degrees; its brain was looked for upright"
-    )
+        except HeadTurned as turned:
+            data = data | {TURNS: turned.turns}
+            degrees = {
+                key: turned.degrees[key]
+                for key, turn in turned.turns.items()
+                if not np.array_equal(turn, np.eye(3))
+            }
+    for key in set(degrees) & set(found):
+        found[key].meta["preparation"]["notes"].append(
+            f"the head lies turned by {degrees[key]:.0f} degrees; its brain was looked for upright"
+        )
     return found
 
 
-def prepared_grid(
-    atlas: BrainAtlas | None, own: Cleaned, spacing_mm: float, margin_mm: float
-) -> Volume:
-    """The grid that a scan is resampled to, empty.
-
-    The atlas's brain with a margin, the same for all subjects; without an atlas a scan's own.
-    """
-    if atlas is not None:
-        image, mask = atlas.image, atlas.brain_mask
-    else:
-        image, mask = own.image, own.brain_mask
-    share = resample_spacing(Volume(mask.astype(np.float32), image.affine), spacing_mm)
-    margin = int(np.ceil(margin_mm / spacing_mm))
-    # A template may be cut close to its brain; another brain still needs the room.
-    affine = share.affine.copy()
-    affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
-    share = Volume(np.pad(share.array, margin), affine)
-    cropped, _ = crop_to_mask(share, share.array >= 0.5, margin)
-    return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
-
-
-def _between(
-    item: Cleaned, reference: Cleaned, preparation: Preparation, near: np.ndarray | None = None
-) -> np.ndarray:
-    """The matrix from the reference's world to a scan's, searched for around `near` if given."""
-    if preparation.between is None:
-        return np.eye(4)
-    start = time.perf_counter()
-    found = preparation.between(
-        reference.image,
-        item.image,
-        ndimage.binary_dilation(reference.brain_mask, iterations=2),
-        near,
-    )
-    item.record["between"] = {
-        "reference": reference.scan.sequence,
-        "similarity": found.similarity,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    return found.matrix
+def run(pipeline: Any, data: "Data") -> "Data":
+    """Apply a `Compose`; an error comes as it was, without MONAI's around it."""
+    try:
+        return pipeline(data)
+    except RuntimeError as error:
+        raise (error.__cause__ or error) from None
 
 
 def _write(
-    item: Cleaned,
-    to_scan: np.ndarray,
-    warp: Path | None,
-    grid: Volume,
-    atlas: BrainAtlas | None,
-    reference: str,
-    out: Path,
+    scan: RawScan, data: "Data", reference: RawScan | None, out: Path
 ) -> dict[str, Any]:
-    """Resamples once and writes; `warp` and then `to_scan` go from prepared world to the scan's."""
-    name = f"{item.scan.subject}_{item.scan.sequence}"
-    affine = np.linalg.inv(to_scan) @ item.image.affine
-    field = read_field(warp) if warp else None
+    """Write a prepared scan with its masks and its way back, and return its record."""
+    from brainuad.preparation.transforms.base import REPORT, WAY
+    from brainuad.volumes.meta_tensor import volume_of
 
-    def carried(array: np.ndarray) -> np.ndarray:
-        smooth = smoothed(Volume(array.astype(np.float32), item.image.affine), grid.spacing_mm)
-        return resample_like(smooth, affine, grid, field=field)
-
-    image = carried(item.image.array)
-    mask = carried(item.brain_mask) >= 0.5
-    if not mask.any():
-        raise ValueError("the brain came to lie outside the prepared grid; check its picture")
+    name = f"{scan.subject}_{scan.sequence}"
+    image = data[scan.sequence]
+    volume = volume_of(image)
+    native = scan.image
+    if native.is_dir():
+        # The way back needs a file to go back to.
+        native = out / "native" / f"{name}.nii.gz"
+        raw, _ = read_scan(scan.image)
+        write_volume(native, raw.array, raw.affine)
     paths: dict[str, str | None] = {
         "image": f"work/{name}.nii.gz",
         "brain_mask": f"masks/{name}_brain.nii.gz",
         "lesion_mask": None,
-        "transform": f"transforms/{name}.txt",
-        "warp": str(warp.relative_to(out)) if warp else None,
+        "transform": f"transforms/{name}.json",
+        "warp": None,
     }
-    write_volume(out / f"work/{name}.nii.gz", image, grid.affine)
-    write_volume(out / f"masks/{name}_brain.nii.gz", mask, grid.affine, np.uint8)
-    if item.lesion is not None:
-        found = carried(item.lesion) >= 0.5
-        paths["lesion_mask"] = f"masks/{name}_lesion.nii.gz"
-        write_volume(out / f"masks/{name}_lesion.nii.gz", found, grid.affine, np.uint8)
-    rows = "\n".join(" ".join(repr(float(v)) for v in row) for row in to_scan)
-    write_text(out / f"transforms/{name}.txt", rows + "\n")
-    item.record["quality"] |= measures.measure_prepared(image, mask, atlas, grid)
+    write_volume(out / f"work/{name}.nii.gz", volume.array, volume.affine)
+    for key, kind in (("brain_mask", "brain"), ("lesion_mask", "lesion")):
+        if (mask := data.get(f"{scan.sequence}.{kind}")) is not None:
+            paths[key] = f"masks/{name}_{kind}.nii.gz"
+            inside = volume_of(mask).array > 0.5
+            write_volume(out / f"masks/{name}_{kind}.nii.gz", inside, volume.affine, np.uint8)
+    way = image.meta.get(WAY, [])
+    write_way(out / f"transforms/{name}.json", way)
+    if any(record["kind"] == "warp" for record in way):
+        paths["warp"] = f"transforms/{Path(data[FIELD]).name}"
+    report = image.meta[REPORT]
+    atlas = report.pop("space", None)
     return {
         **paths,
-        "subject": item.scan.subject,
-        "sequence": item.scan.sequence,
-        "space": atlas.name if atlas else f"the subject's {reference}",
-        "spacing_mm": grid.spacing_mm[0],
-        "shape": grid.array.shape,
-        **item.record,
+        "subject": scan.subject,
+        "sequence": scan.sequence,
+        "space": atlas or f"the subject's {reference.sequence if reference else scan.sequence}",
+        "spacing_mm": volume.spacing_mm[0],
+        "shape": volume.array.shape,
+        "native_image": str(native),
+        "native_axes": "".join(map(str, nib.aff2axcodes(np.array(image.meta["original_affine"])))),
+        "bias": None,
+        **report,
     }
-
-
-def smoothed(volume: Volume, spacing_mm: Sequence[float]) -> np.ndarray:
-    """The array blurred to the prepared voxel where that is coarser: no aliasing."""
-    coarse, fine = max(spacing_mm), np.array(volume.spacing_mm)
-    sigma = np.sqrt(np.maximum(coarse**2 - fine**2, 0)) / 2.355 / fine
-    return ndimage.gaussian_filter(volume.array, sigma, mode="nearest")

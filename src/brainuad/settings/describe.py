@@ -1,6 +1,8 @@
 """A preparation as plain values, so that it can travel in a cohort's record and in a model."""
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,21 @@ def recipe_of(thing: Any) -> Any:
     """A step, or what it is made of, as the configuration that `instantiate` makes it from again.
 
     Args:
-        thing: dataclasses, sequences, paths and plain values, in one another.
+        thing: dataclasses, partials, mappings, sequences, paths and plain values, in one another.
     """
     if is_dataclass(thing) and not isinstance(thing, type):
         kind = type(thing)
         values = {field.name: recipe_of(getattr(thing, field.name)) for field in fields(thing)}
+        # As recipes were before there was such a field.
+        values = {name: value for name, value in values.items() if value != {}}
         return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
+    if isinstance(thing, partial):
+        kind = thing.func
+        values = {name: recipe_of(value) for name, value in thing.keywords.items()}
+        name = f"{kind.__module__}.{getattr(kind, '__qualname__', '')}"
+        return {"_target_": name, "_partial_": True, **values}
+    if isinstance(thing, Mapping):
+        return {name: recipe_of(value) for name, value in thing.items()}
     if isinstance(thing, Path):
         return str(thing)
     if isinstance(thing, list | tuple):

@@ -45,8 +45,17 @@ RUN_PACKAGES = (
 """What a run's configuration may name."""
 
 
-PREPARATION = ("brainuad.preparation.",)
-"""What a preparation's configuration may name."""
+PREPARATION = (
+    "brainuad.preparation.",
+    "monai.transforms.croppad.",
+    "monai.transforms.intensity.",
+    "monai.transforms.smooth_field.",
+    "monai.transforms.spatial.",
+)
+"""What a preparation's configuration may name. Nothing of MONAI's that reads or writes files."""
+
+MONAI_SHORT = "monai.transforms."
+"""MONAI's transforms may be named without the module that defines them, which is checked."""
 
 
 def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kwargs: Any) -> Any:
@@ -98,7 +107,8 @@ def _check(target: str, packages: tuple[str, ...]) -> None:
 
     # The prefix is checked before anything is imported; the defining module after, because a
     # dotted path can walk from a harmless module to what that module imports.
-    if not target.startswith(packages):
+    short = any(name.startswith(MONAI_SHORT) for name in packages)
+    if not target.startswith((*packages, MONAI_SHORT) if short else packages):
         raise InputError(f"_target_ '{target}' is not allowed here; use one of {packages}")
     try:
         found = get_object(target)

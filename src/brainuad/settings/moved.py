@@ -127,6 +127,8 @@ MOVED = {
     "preparation.batch": "preparation.cohort",
     "preparation.brain": "preparation.skullstrip.extracted",
     "preparation.chain": "preparation.subject",
+    "preparation.subject.Preparation": "preparation.pipeline.Preparation",
+    "preparation.chain.Preparation": "preparation.pipeline.Preparation",
     "preparation.deform": "preparation.register.demons",
     "preparation.deform.INVERSE": "volumes.warp.INVERSE",
     "preparation.deform.displaced": "volumes.warp.displaced",

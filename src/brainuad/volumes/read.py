@@ -46,6 +46,13 @@ def read_scan(path: Path) -> tuple[Volume, list[str]]:
     return volume, notes
 
 
+def is_label_map(array: np.ndarray, most: int = 16) -> bool:
+    """Whether an array holds two to `most` different values, all of them whole numbers."""
+    if not np.array_equal(array, np.round(array)):
+        return False
+    return 1 < len(np.unique(array)) <= most
+
+
 def obliqueness(affine: np.ndarray) -> float:
     """The largest angle in degrees between a voxel axis and the world axis nearest to it."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)

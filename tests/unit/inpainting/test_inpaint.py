@@ -16,7 +16,7 @@ from brainuad.model.checkpoint import save_model
 from brainuad.preparation.bias import N4
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
 from brainuad.preparation.skullstrip.extracted import Extracted
-from brainuad.preparation.subject import Preparation
+from brainuad.preparation.pipeline import Preparation
 from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.nifti import read_volume, write_changed, write_volume

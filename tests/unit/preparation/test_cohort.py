@@ -27,9 +27,10 @@ from brainuad.preparation.normalise.intensity import Nyul, Percentile
 from brainuad.preparation.quality.measures import Limits, measure
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.extracted import Extracted
-from brainuad.preparation.subject import Preparation, prepare_subject
+from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.subject import prepare_subject
 from brainuad.types import Volume
-from brainuad.volumes.native_space import to_native
+from brainuad.volumes.native_space import read_way, to_native
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 PLAIN = Preparation(Extracted(), None, None, None, ("T1w",), 3.0)
@@ -93,9 +94,8 @@ def test_sequences_meet_in_the_atlas_and_a_label_finds_back(tmp_path):
     record = by_name["FLAIR"]
     prepared = read_volume(tmp_path / "out" / record["lesion_mask"])
     native = read_volume(tmp_path / "FLAIR.nii.gz")
-    back = to_native(
-        prepared.array, prepared.affine, native, tmp_path / "out" / record["transform"]
-    )
+    way = read_way(tmp_path / "out" / record["transform"])
+    back = to_native(prepared.array, prepared.affine, native, way)
     truth = read_mask(tmp_path / "label.nii.gz")
     found = back >= 0.5
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9

@@ -18,10 +18,11 @@ from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.register.demons import Deform, Warp, invert, write_warp
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.extracted import Extracted
-from brainuad.preparation.subject import Preparation, prepare_subject
+from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.subject import prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.itk import FLIP
-from brainuad.volumes.native_space import native_points, prepared_points, to_native
+from brainuad.volumes.native_space import native_points, prepared_points, read_way, to_native
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.resample import resample_like
 from brainuad.volumes.warp import displaced, inverse_path, read_field
@@ -56,15 +57,16 @@ def dice(a, b):
 
 
 def test_points_go_there_and_back_through_matrix_and_warp(tmp_path):
-    way = write_way(tmp_path, smooth_field())
+    files = write_way(tmp_path, smooth_field())
+    way = read_way(**files)
     points = np.random.default_rng(0).uniform(-65, 65, (2000, 3))
-    there = native_points(points, **way)
-    matrix = np.loadtxt(way["transform"])
+    there = native_points(points, way)
+    matrix = np.loadtxt(files["transform"])
     linear = points @ matrix[:3, :3].T + matrix[:3, 3]
     assert np.linalg.norm(there - linear, axis=1).max() > 3
-    assert np.linalg.norm(prepared_points(there, **way) - points, axis=1).max() < 0.1
-    back = prepared_points(points, **way)
-    assert np.linalg.norm(native_points(back, **way) - points, axis=1).max() < 0.1
+    assert np.linalg.norm(prepared_points(there, way) - points, axis=1).max() < 0.1
+    back = prepared_points(points, way)
+    assert np.linalg.norm(native_points(back, way) - points, axis=1).max() < 0.1
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_a_label_goes_there_and_back_through_the_warp(tmp_path, spacing, degrees
     linear = resample_like(label, inverse @ affine, prepared) >= 0.5
     assert dice(there, linear) < 0.99
     native = Volume(np.zeros(shape, np.float32), affine)
-    back = to_native(there, prepared.affine, native, **way) >= 0.5
+    back = to_native(there, prepared.affine, native, read_way(**way)) >= 0.5
     assert dice(back, label) >= 0.97
 
 
@@ -109,7 +111,7 @@ def test_resampling_agrees_with_the_points(tmp_path):
     inverse = np.linalg.inv(np.loadtxt(way["transform"]))
     found = resample_like(dot, inverse @ affine, prepared, field=field)
     centre = prepared.affine @ [*ndimage.center_of_mass(found), 1]
-    expected = prepared_points((affine @ [41, 61, 46, 1])[None, :3], **way)[0]
+    expected = prepared_points((affine @ [41, 61, 46, 1])[None, :3], read_way(**way))[0]
     assert centre[:3] == pytest.approx(expected, abs=0.3)
 
 
@@ -170,7 +172,7 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     assert not failures
     assert not failed
     records += more
-    assert [r["warp"] for r in records] == ["transforms/p_T1w_warp.nii.gz"] * 2
+    assert [r["warp"] for r in records] == ["transforms/p_warp.nii.gz"] * 2
     assert inverse_path(out / records[0]["warp"]).is_file()
     assert records[0]["deform"]["largest_mm"] > 2
     json.dumps(records)
@@ -182,8 +184,8 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
         overlaps.append(dice(found.array > 0, target))
         prepared = read_volume(out / record["lesion_mask"])
         native = read_volume(tmp_path / f"{record['sequence']}.nii.gz")
-        way = {"transform": out / record["transform"], "warp": out / record["warp"]}
-        back = to_native(prepared.array, prepared.affine, native, **way) >= 0.5
+        way = read_way(out / record["transform"])
+        back = to_native(prepared.array, prepared.affine, native, way) >= 0.5
         assert dice(back, lesion) > 0.93
     assert min(overlaps) > 0.96
     # Scores in native space go the same way.
@@ -194,10 +196,9 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
         native_image=tmp_path / "T1w.nii.gz",
         native_lesion_mask=tmp_path / "T1w_label.nii.gz",
         transform=out / record["transform"],
-        warp=out / record["warp"],
     )
     (kept,) = read_cohort(write_cohort(out, [scan], {}).root).scans
-    assert kept.warp == scan.warp
+    assert kept.space == scan.space
     maps = tmp_path / "maps"
     prepared = read_volume(out / record["lesion_mask"])
     write_volume(maps / "p_anomaly.nii.gz", prepared.array, prepared.affine)

@@ -12,7 +12,8 @@ from brainuad.preparation.quality.left_right import compare_with_mirror, lopside
 from brainuad.preparation.quality.measures import Limits
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.template import TemplateBrain
-from brainuad.preparation.subject import Preparation, prepare_subject
+from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.subject import prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.orient import to_ras, turn_of, turned_back, upright

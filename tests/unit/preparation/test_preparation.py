@@ -10,7 +10,7 @@ from brainuad.errors import InputError
 from brainuad.preparation.normalise.intensity import percentile_normalise
 from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.types import Volume
-from brainuad.volumes.native_space import to_native
+from brainuad.volumes.native_space import read_way, to_native
 from brainuad.volumes.orient import to_ras
 from brainuad.volumes.resample import crop_to_mask, resample_like, resample_spacing
 
@@ -69,11 +69,11 @@ def test_the_native_way_back_applies_the_transform(tmp_path):
     matrix = np.eye(4)
     matrix[:3, 3] = 3, 0, 0
     np.savetxt(tmp_path / "t.txt", matrix)
-    back = to_native(volume.array, volume.affine, volume, tmp_path / "t.txt", order=0)
+    back = to_native(volume.array, volume.affine, volume, read_way(tmp_path / "t.txt"), order=0)
     assert np.allclose(back[3:], volume.array[:-3], atol=1e-6)
     (tmp_path / "bad.txt").write_text("1 2\n3 4\n")
     with pytest.raises(InputError, match=r"bad\.txt: found shape \(2, 2\)"):
-        to_native(volume.array, volume.affine, volume, tmp_path / "bad.txt")
+        read_way(tmp_path / "bad.txt")
 
 
 def test_resampling_keeps_the_place_and_the_amount():

@@ -3,7 +3,6 @@
 import gzip
 import locale
 import struct
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,18 +11,20 @@ import SimpleITK as sitk
 from hydra import compose, initialize_config_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.transforms import Orientationd
 from scipy import ndimage
 
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4
-from brainuad.preparation.clean import clean
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.auto import Auto, is_stripped
 from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.skullstrip.given import Given
 from brainuad.preparation.skullstrip.template import TemplateBrain
+from brainuad.preparation.transforms.brain import SkullStripd
+from brainuad.preparation.transforms.load import LoadScand
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 from brainuad.volumes.itk import from_sitk, matrix_of, to_sitk, transform_of
@@ -222,18 +223,22 @@ def test_without_a_given_mask_the_back_end_given_refuses(tmp_path):
     head, mask = head_of(6.0)
     write_volume(tmp_path / "a.nii.gz", head.array, head.affine)
     write_volume(tmp_path / "m.nii.gz", mask, head.affine, np.uint8)
-    scan = RawScan("a", "T1w", tmp_path / "a.nii.gz", healthy=True)
-    with pytest.raises(InputError, match="no brain mask in the source; name it"):
-        clean(scan, Given(), None, tmp_path)
-    found = clean(replace(scan, brain_mask=tmp_path / "m.nii.gz"), Given(), None, tmp_path)
-    assert np.array_equal(found.brain_mask, mask)
-    assert found.record["skullstrip"]["by"] == "Given()"
-    # Auto says which of its back ends it took.
-    assert (
-        clean(scan, TemplateBrain(), None, tmp_path)
-        .record["skullstrip"]["by"]
-        .startswith("TemplateBrain(")
-    )
+    scan = {"T1w": tmp_path / "a.nii.gz"}
+
+    def stripped(data, back_end):
+        loaded = Orientationd(["T1w", "T1w.brain"], "RAS", labels=None, allow_missing_keys=True)(
+            LoadScand("T1w")(data)
+        )
+        return SkullStripd("T1w", back_end)(loaded)
+
+    with pytest.raises(InputError, match=r"a\.nii\.gz: no brain mask in the source; name it"):
+        stripped(scan, Given())
+    found = stripped(scan | {"T1w.brain": tmp_path / "m.nii.gz"}, Given())
+    assert np.array_equal(found["T1w.brain"].numpy()[0] > 0, mask)
+    assert found["T1w"].meta["preparation"]["skullstrip"]["by"] == "Given()"
+    # The report says which back end it was.
+    by = stripped(scan, TemplateBrain())["T1w"].meta["preparation"]["skullstrip"]["by"]
+    assert by.startswith("TemplateBrain(")
 
 
 @pytest.mark.parametrize("name", ["auto", "given", "extracted", "template"])

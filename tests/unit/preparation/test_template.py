@@ -69,12 +69,12 @@ def test_a_scan_comes_to_lie_on_the_users_template(prepared):
 def test_and_finds_back(prepared):
     scan, _, _, native, lesion = prepared
     volume = read_volume(scan.lesion_mask)
-    back = to_native(volume.array, volume.affine, native, scan.transform) >= 0.5
+    back = to_native(volume.array, volume.affine, native, scan.space.way) >= 0.5
     assert _dice(back, lesion) > 0.9
     points = np.argwhere(lesion)[::20] @ native.affine[:3, :3].T + native.affine[:3, 3]
-    there = prepared_points(points, scan.transform)
+    there = prepared_points(points, scan.space.way)
     assert np.abs(there - points).max() > 100
-    assert native_points(there, scan.transform) == pytest.approx(points, abs=0.1)
+    assert native_points(there, scan.space.way) == pytest.approx(points, abs=0.1)
 
 
 def test_a_template_that_cannot_be_read_is_one_line(tmp_path, capsys):

@@ -13,7 +13,7 @@ from brainuad.preparation.register.linear import Register
 from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.types import Volume
-from brainuad.volumes.native_space import to_native
+from brainuad.volumes.native_space import read_way, to_native
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.orient import right_angles, to_ras, turn_of
 
@@ -115,7 +115,7 @@ def test_a_real_head_on_its_side_comes_out_upright(as_it_came, tmp_path, case, d
         ]
         assert np.corrcoef(*(image[wanted] for image in images))[0, 1] > 0.95
         transform = tmp_path / "turned" / found[sequence]["transform"]
-        back = to_native(mask.array, mask.affine, native[sequence], transform) > 0.5
+        back = to_native(mask.array, mask.affine, native[sequence], read_way(transform)) > 0.5
         millilitres = back.sum() * np.prod(native[sequence].spacing_mm) / 1000
         assert millilitres == pytest.approx(found[sequence]["quality"]["brain_ml"], rel=0.03)
         bright = native[sequence].array[back].mean()

@@ -1,6 +1,7 @@
 """`qc.html`: a picture per prepared scan, the flagged ones first."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas
+from brainuad.preparation.explain import Said
 from brainuad.reporting.drawing.subject import Picture
 from brainuad.reporting.drawing.views import radiological
 from brainuad.reporting.pages import html
@@ -21,7 +23,10 @@ _BRAIN, _ATLAS = "#56d364", "#ff9f1c"
 
 
 def write_quality(
-    cohort: Cohort, records: dict[str, dict[str, Any]], atlas: BrainAtlas | None
+    cohort: Cohort,
+    records: dict[str, dict[str, Any]],
+    atlas: BrainAtlas | None,
+    steps: Sequence[Said] = (),
 ) -> Path:
     """Writes `qc.html` into the cohort folder.
 
@@ -29,6 +34,7 @@ def write_quality(
         cohort: prepared.
         records: `<subject>_<sequence>` to the scan's record.
         atlas: whose outline is drawn, None where nothing was registered to one.
+        steps: of the preparation, in words.
     """
     flags: dict[str, list[str]] = cohort.info.get("flags", {})
     scans = sorted(cohort.scans, key=lambda s: (-len(flags.get(_name(s), [])), s.subject))
@@ -83,9 +89,15 @@ def write_quality(
             html.section("Pictures", *items, anchor="pictures"),
         )
     )
+    parts = {"scans": "Scans", "pictures": "Pictures"}
+    if steps:
+        words = "In this order; brainuad-prepare --explain prints the same."
+        titles = ("step", "transform", "grid", "intensities")
+        steps_table = html.table(titles, steps, "Steps of the preparation", (0, 1, 2, 3))
+        content += html.section("Steps", html.paragraph(words, "soft"), steps_table, anchor="steps")
+        parts["steps"] = "Steps"
     count = sum(bool(flags.get(_name(scan))) for scan in scans)
     subtitle = f"{len(scans)} scans, {count} flagged, {len(failed)} failed"
-    parts = {"scans": "Scans", "pictures": "Pictures"}
     path = cohort.root / "qc.html"
     write_text(path, html.page(f"Quality of {cohort.name}", subtitle, parts, content))
     return path

@@ -1,0 +1,162 @@
+"""A preparation: its parameters, and the MONAI `Compose` that they make.
+
+In order: read, reorient to RAS, find the brain, correct the bias field, register (each sequence
+rigidly to the subject's reference, the reference affinely and then, where asked, by a warp to the
+atlas), resample once. `brainuad-prepare --explain` prints it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainuad.errors import InputError
+from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
+from brainuad.preparation.bias import N4
+from brainuad.preparation.register.demons import Deform
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.skullstrip.contract import SkullStrip
+
+# MONAI takes seconds to import.
+if TYPE_CHECKING:
+    from monai.transforms.compose import Compose
+
+FAILURES = "failures"
+"""Key of `{sequence: reason}` in the data, of scans that could not be prepared."""
+
+STEPS = (
+    "load",
+    "orient",
+    "skullstrip",
+    "bias",
+    "measure",
+    "extract",
+    "between",
+    "atlas",
+    "deform",
+    "grid",
+)
+"""In the order that they run in."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The steps and their parameters; a step that is None is left out.
+
+    Args:
+        skullstrip: finds the brain where no mask is given (`SkullStripd`).
+        bias: corrects the bias field inside the brain (`N4BiasFieldCorrectiond`).
+        between: registers each sequence of a subject to the reference (`RegisterBetweend`).
+        atlas: registers the reference to the atlas (`AffineToAtlasd`); None stays in the
+            reference's space.
+        reference: sequences in order of preference; the first that a subject has is its reference.
+        spacing_mm: edge length of the prepared voxels in mm (`PreparedGridd`).
+        atlas_image: a brain-extracted template; None for MNI152.
+        atlas_mask: of the template.
+        deform: warps the reference to the atlas after `atlas` (`DeformToAtlasd`); None leaves it
+            at that.
+        margin_mm: around the brain on the prepared grid: no two brains have one size after an
+            affine fit.
+        after: MONAI transforms of your own by the step that they follow (`STEPS`), each a partial
+            that lacks its `keys`; they get all scans.
+    """
+
+    skullstrip: SkullStrip
+    bias: N4 | None
+    between: Register | None
+    atlas: Register | None
+    reference: Sequence[str]
+    spacing_mm: float
+    atlas_image: Path | None = None
+    atlas_mask: Path | None = None
+    deform: Deform | None = None
+    margin_mm: float = 8.0
+    after: Mapping[str, Sequence[Callable[..., Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.after) - set(STEPS)):
+            raise InputError(f"preparation.steps.after: no step {unknown}; use one of {STEPS}")
+
+    def load_atlas(self) -> BrainAtlas | None:
+        """The atlas, or None where nothing is registered to one."""
+        return load_brain_atlas(self.atlas_image, self.atlas_mask) if self.atlas else None
+
+    def ordered(self, sequences: Sequence[str]) -> list[str]:
+        """The sequences with those that are preferred as reference first."""
+        order = {name: i for i, name in enumerate(self.reference)}
+        return sorted(sequences, key=lambda name: order.get(name, len(order)))
+
+    def compose(self, sequences: Sequence[str], stop_if_turned: bool = False) -> "Compose":
+        """The MONAI transforms for a dictionary with these sequences of one subject.
+
+        Its input has the path of each scan under the sequence's name, those of its masks under
+        `<sequence>.brain` and `<sequence>.lesion`. Its output has `(1, D, H, W)` images.
+
+        Args:
+            sequences: keys; one may be missing.
+            stop_if_turned: see `AffineToAtlasd`.
+        """
+        from monai.transforms.compose import Compose
+
+        named = self.transforms(sequences, stop_if_turned)
+        return Compose([transform for _, transform in named], lazy=None)
+
+    def transforms(
+        self, sequences: Sequence[str], stop_if_turned: bool = False
+    ) -> list[tuple[str, Any]]:
+        """The transforms of `compose` in order, each with the step that it is or follows."""
+        from monai.transforms.spatial.dictionary import Orientationd
+
+        from brainuad.preparation.transforms.brain import (
+            ExtractBraind,
+            MeasureScand,
+            N4BiasFieldCorrectiond,
+            SkullStripd,
+        )
+        from brainuad.preparation.transforms.grid import DeformToAtlasd, PreparedGridd
+        from brainuad.preparation.transforms.load import LoadScand
+        from brainuad.preparation.transforms.register import AffineToAtlasd, RegisterBetweend
+
+        keys = self.ordered(sequences)
+        own: dict[str, Any] = {
+            "keys": keys,
+            "allow_missing_keys": True,
+            "failures_key": FAILURES,
+        }
+        every = [key + postfix for key in keys for postfix in ("", ".brain", ".lesion")]
+        atlas = {"atlas_image": self.atlas_image, "atlas_mask": self.atlas_mask}
+        grid = {**own, "spacing_mm": self.spacing_mm, "margin_mm": self.margin_mm, **atlas}
+        space = "atlas" if self.atlas else "reference" if self.between else "own"
+        steps: dict[str, Any] = {
+            "load": LoadScand(**own),
+            "orient": Orientationd(every, axcodes="RAS", labels=None, allow_missing_keys=True),
+            "skullstrip": SkullStripd(by=self.skullstrip, **own),
+            "bias": N4BiasFieldCorrectiond(by=self.bias, **own) if self.bias else None,
+            "measure": MeasureScand(**own),
+            "extract": ExtractBraind(**own),
+            "between": RegisterBetweend(by=self.between, **own) if self.between else None,
+            "atlas": AffineToAtlasd(by=self.atlas, stop_if_turned=stop_if_turned, **atlas, **own)
+            if self.atlas
+            else None,
+            "deform": DeformToAtlasd(by=self.deform, **grid)
+            if self.atlas and self.deform
+            else None,
+            "grid": PreparedGridd(space=space, **grid),
+        }
+        found: list[tuple[str, Any]] = []
+        for name in STEPS:
+            if steps[name] is not None:
+                found.append((name, steps[name]))
+            for make in self.after.get(name, ()):
+                found.append((name, _foreign(make, keys, name)))
+        return found
+
+
+def _foreign(make: Callable[..., Any], keys: Sequence[str], name: str) -> Any:
+    try:
+        return make(keys=list(keys), allow_missing_keys=True)
+    except TypeError as error:
+        raise InputError(
+            f"preparation.steps.after.{name}: {error}; give a MONAI dictionary transform with "
+            "_partial_: true and without keys"
+        ) from None

@@ -1,0 +1,1 @@
+"""The steps of a preparation as MONAI dictionary transforms."""

@@ -1,0 +1,148 @@
+"""What the steps of a preparation share: names in the dictionary, reports and failures."""
+
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.inverse import InvertibleTransform
+from monai.transforms.transform import LazyTransform, MapTransform
+from monai.utils.enums import TraceKeys
+
+from brainuad.errors import InputError
+from brainuad.types import Volume
+from brainuad.volumes.meta_tensor import volume_of
+from brainuad.volumes.native_space import matrix_record, parts, way_of
+
+Data = dict[Hashable, Any]
+
+REPORT = "preparation"
+"""Key in an image's metadata: what each step found, in plain values."""
+
+WAY = "way_back"
+"""Key in an image's metadata: records of `brainuad.volumes.native_space`."""
+
+
+class ScanTransform(MapTransform):
+    """A step on scans of one subject.
+
+    A scan `T1w` may come with its brain mask `T1w.brain` and its lesion label `T1w.lesion`. All
+    are `(1, D, H, W)`.
+
+    Args:
+        keys: scans, in order of preference: the first that is there is the reference.
+        allow_missing_keys: whether a scan may be missing.
+        mask_postfix: of the key of a brain mask. It starts with no `_`: MONAI's `Spacingd` takes
+            such keys for metadata.
+        label_postfix: of the key of a lesion label.
+        failures_key: of the dictionary that lists scans that failed, `{key: reason}`; such a scan
+            leaves the data. None raises the error.
+    """
+
+    REMEDY = ""
+    """What to do about a scan that fails, after its reason."""
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        allow_missing_keys: bool = False,
+        mask_postfix: str = ".brain",
+        label_postfix: str = ".lesion",
+        failures_key: str | None = None,
+    ):
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.mask_postfix = mask_postfix
+        self.label_postfix = label_postfix
+        self.failures_key = failures_key
+
+    def mask_key(self, key: Hashable) -> str:
+        """The key of a scan's brain mask."""
+        return f"{key}{self.mask_postfix}"
+
+    def names(self, key: Hashable, data: Mapping[Hashable, Any]) -> list[Hashable]:
+        """The keys of a scan, its brain mask and its lesion label, as far as they are there."""
+        found = [key, self.mask_key(key), f"{key}{self.label_postfix}"]
+        return [name for name in found if name in data]
+
+    @contextmanager
+    def scan(self, data: Data, key: Hashable, also: tuple[Hashable, ...] = ()) -> Iterator[None]:
+        """List the scan as failed where the block fails, and remove it and the scans `also`."""
+        try:
+            yield
+        except (InputError, ValueError) as error:
+            said = str(error)
+            if not isinstance(error, InputError):
+                file = data[key].meta.get("filename_or_obj", key) if key in data else key
+                said = "; ".join(part for part in (f"{file}: {error}", self.REMEDY) if part)
+            if self.failures_key is None:
+                raise InputError(said) from None
+            data[self.failures_key] = data.get(self.failures_key, {}) | {key: said}
+            for name in (key, *also):
+                for one in self.names(name, data):
+                    del data[one]
+
+
+def own_world(image: MetaTensor) -> Volume:
+    """The image in the world of its file: a registration may have sheared its affine."""
+    volume = volume_of(image)
+    matrix = parts(way_of(image.meta.get(WAY, [])))[2]
+    return Volume(volume.array, matrix @ volume.affine)
+
+
+def report(image: MetaTensor) -> dict[str, Any]:
+    """What the steps found in an image, to be added to."""
+    return image.meta.setdefault(REPORT, {})
+
+
+class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
+    """A registration: it changes the affine alone, so that it never interpolates.
+
+    Its inverse restores the affine. See `ScanTransform` for the arguments.
+
+    Args:
+        lazy: has no effect on the result, because nothing is resampled.
+    """
+
+    def __init__(self, keys: KeysCollection, lazy: bool = False, **kwargs: Any):
+        ScanTransform.__init__(self, keys, **kwargs)
+        LazyTransform.__init__(self, lazy)
+
+    def move(self, data: Data, key: Hashable, matrix: np.ndarray, lazy: bool | None) -> None:
+        """Give a scan, its mask and its label the world that a registration found.
+
+        Args:
+            data: changed.
+            key: of the scan.
+            matrix: `(4, 4)`, new world to the present one, RAS mm.
+            lazy: whether MONAI's pending operations wait.
+        """
+        for name in self.names(key, data):
+            # A copy: the image that was given keeps its affine.
+            image = MetaTensor(data[name].as_tensor()).copy_meta_from(data[name])
+            waits = bool(image.pending_operations) or bool(self.lazy if lazy is None else lazy)
+            self.push_transform(image, lazy=waits, extra_info={"matrix": matrix.tolist()})
+            _set_world(image, np.linalg.inv(matrix))
+            records = [] if _is_same(matrix) else [matrix_record(matrix)]
+            image.meta[WAY] = [*records, *image.meta.get(WAY, [])]
+            data[name] = image
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> Data:
+        """Restore the affine of each scan that was moved."""
+        found = dict(data)
+        for key in self.keys:
+            for name in self.names(key, found):
+                image = found[name]
+                matrix = np.array(self.pop_transform(image)[TraceKeys.EXTRA_INFO]["matrix"])
+                _set_world(image, matrix)
+                image.meta[WAY] = image.meta.get(WAY, [])[0 if _is_same(matrix) else 1 :]
+        return found
+
+
+def _is_same(matrix: np.ndarray) -> bool:
+    return np.array_equal(matrix, np.eye(4))
+
+
+def _set_world(image: MetaTensor, matrix: np.ndarray) -> None:
+    image.affine = image.affine.new_tensor(matrix @ np.array(image.affine))

@@ -1,0 +1,129 @@
+"""Steps on one scan's own grid: its brain, its bias field, its quality."""
+
+import time
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+
+from brainuad.preparation.bias import N4
+from brainuad.preparation.quality import measures
+from brainuad.preparation.skullstrip.auto import Auto
+from brainuad.preparation.skullstrip.contract import SkullStrip
+from brainuad.preparation.skullstrip.given import Given
+from brainuad.preparation.transforms.base import Data, ScanTransform, own_world, report
+from brainuad.volumes.meta_tensor import meta_tensor, volume_of
+from brainuad.volumes.orient import turned_back, upright
+
+TURNS = "turns"
+"""Key of `{scan: (3, 3) rotation}`: how heads lie that were found turned (`orient.turn_of`)."""
+
+
+class SkullStripd(ScanTransform):
+    """Find the brain: adds the mask of each scan that has none, and changes no voxel of the scan.
+
+    It has no inverse, because a mask is taken back by the steps that moved it.
+
+    Args:
+        keys: scans, axes in RAS order (`Orientationd(axcodes="RAS")`).
+        by: back end of `brainuad.preparation.skullstrip`; `Auto()` when None.
+        kwargs: see `ScanTransform`.
+    """
+
+    REMEDY = "check that it shows a head"
+
+    def __init__(self, keys: KeysCollection, by: SkullStrip | None = None, **kwargs: Any):
+        super().__init__(keys, **kwargs)
+        self.by: SkullStrip = by or Auto()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Add the brain masks.
+
+        Raises:
+            InputError: no brain found.
+        """
+        found = dict(data)
+        for key in self.key_iterator(found):
+            with self.scan(found, key):
+                started = time.perf_counter()
+                volume = volume_of(found[key])
+                by: SkullStrip = Given()
+                if self.mask_key(key) not in found:
+                    by = self.by.choose(volume) if isinstance(self.by, Auto) else self.by
+                    # What finds brains knows heads upright; the grid stays the scan's.
+                    turn = found.get(TURNS, {}).get(key)
+                    mask = by(volume if turn is None else upright(volume, turn))
+                    mask = mask if turn is None else turned_back(mask, volume, turn)
+                    found[self.mask_key(key)] = meta_tensor(mask.astype(np.uint8), found[key])
+                if not found[self.mask_key(key)].any():
+                    raise ValueError("no brain found")
+                seconds = round(time.perf_counter() - started, 1)
+                report(found[key])["skullstrip"] = {"by": repr(by), "seconds": seconds}
+        return found
+
+
+class N4BiasFieldCorrectiond(ScanTransform):
+    """Divide by the bias field that N4 estimates within the brain mask, if there is one.
+
+    It has no inverse, because maps and masks have no intensities.
+
+    Args:
+        keys: scans.
+        by: with the parameters of N4; `N4()` when None.
+        kwargs: see `ScanTransform`.
+    """
+
+    REMEDY = "check that it shows a head"
+
+    def __init__(self, keys: KeysCollection, by: N4 | None = None, **kwargs: Any):
+        super().__init__(keys, **kwargs)
+        self.by = by or N4()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Correct the intensities.
+
+        Raises:
+            InputError: nothing above 0, or a sheared affine.
+        """
+        found = dict(data)
+        for key in self.key_iterator(found):
+            with self.scan(found, key):
+                started = time.perf_counter()
+                mask = found.get(self.mask_key(key))
+                inside = None if mask is None else volume_of(mask).array > 0.5
+                corrected, field = self.by(own_world(found[key]), inside)
+                found[key] = meta_tensor(corrected.array, found[key])
+                where = slice(None) if inside is None else inside
+                report(found[key])["bias"] = {
+                    "field_range": [float(v) for v in np.percentile(field.array[where], [1, 99])],
+                    "seconds": round(time.perf_counter() - started, 1),
+                }
+        return found
+
+
+class MeasureScand(ScanTransform):
+    """Measure brain volume, mask at the border and noise; changes nothing."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Add the measures to the report, as `quality`."""
+        found = dict(data)
+        for key in self.key_iterator(found):
+            with self.scan(found, key):
+                volume = volume_of(found[key])
+                inside = volume_of(found[self.mask_key(key)]).array > 0.5
+                report(found[key])["quality"] = measures.measure(volume, volume.array, inside)
+        return found
+
+
+class ExtractBraind(ScanTransform):
+    """Set what is outside the brain mask, and what is below 0, to 0; there is no inverse."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Clear the background."""
+        found = dict(data)
+        for key in self.key_iterator(found):
+            image, inside = found[key], found[self.mask_key(key)] > 0.5
+            clear = np.where(inside.numpy()[0], np.maximum(image.numpy()[0], 0), 0)
+            found[key] = meta_tensor(clear.astype(np.float32), image)
+        return found

@@ -1,0 +1,214 @@
+"""The one interpolation of a preparation: to the atlas's grid, with a warp or without."""
+
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.inverse import InvertibleTransform
+from monai.utils.enums import TraceKeys
+from scipy import ndimage
+
+from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
+from brainuad.preparation.quality import measures
+from brainuad.preparation.register.demons import Deform, write_warp
+from brainuad.preparation.transforms.base import WAY, Data, ScanTransform, own_world, report
+from brainuad.types import Volume
+from brainuad.volumes.meta_tensor import meta_tensor, volume_of
+from brainuad.volumes.native_space import (
+    parts,
+    to_native,
+    to_prepared,
+    warp_record,
+    way_of,
+)
+from brainuad.volumes.resample import crop_to_mask, resample_spacing
+
+
+class PreparedGridd(ScanTransform, InvertibleTransform):
+    """Resample to the prepared grid: the atlas's brain with a margin, the same for all subjects.
+
+    Images are smoothed before where the grid is coarser, so that nothing aliases. Masks and labels
+    are 1 where at least half of a voxel is. A scan on the grid already stays as it is.
+
+    Args:
+        keys: scans in the world of the atlas, with brain masks.
+        spacing_mm: edge length of the prepared voxels in mm.
+        margin_mm: around the brain: no two brains have one size after an affine fit.
+        space: `atlas`; or `reference` for the grid of the first scan's brain; or `own` for that of
+            each scan's own.
+        atlas_image: a brain-extracted template; None for MNI152.
+        atlas_mask: of the template.
+        kwargs: see `ScanTransform`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        spacing_mm: float = 1.0,
+        margin_mm: float = 8.0,
+        space: str = "atlas",
+        atlas_image: Path | None = None,
+        atlas_mask: Path | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(keys, **kwargs)
+        if space not in ("atlas", "reference", "own"):
+            raise ValueError(f"space is '{space}'; use atlas, reference or own")
+        self.spacing_mm, self.margin_mm, self.space = spacing_mm, margin_mm, space
+        self.atlas_image, self.atlas_mask = atlas_image, atlas_mask
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Resample, and add the measures of the prepared scan to the report.
+
+        Raises:
+            InputError: the brain lies outside the grid.
+        """
+        found = dict(data)
+        grid = atlas = None
+        if self.space == "atlas":
+            atlas = self._atlas()
+            grid = self.grid_of(atlas.image, atlas.brain_mask)
+        for key in self.key_iterator(found):
+            with self.scan(found, key):
+                if grid is None or self.space == "own":
+                    mask = volume_of(found[self.mask_key(key)])
+                    grid = self.grid_of(mask, mask.array > 0.5)
+                self.carry(found, key, grid, None)
+                inside = volume_of(found[self.mask_key(key)]).array > 0.5
+                if not inside.any():
+                    raise ValueError(
+                        "the brain came to lie outside the prepared grid; check its picture"
+                    )
+                image = volume_of(found[key]).array
+                own = report(found[key])
+                if atlas is not None:
+                    own["space"] = atlas.name
+                own["quality"] = own.get("quality", {}) | measures.measure_prepared(
+                    image, inside, atlas, grid
+                )
+        return found
+
+    def grid_of(self, image: Volume, brain_mask: np.ndarray) -> Volume:
+        """The grid around a brain, empty."""
+        share = resample_spacing(
+            Volume(brain_mask.astype(np.float32), image.affine), self.spacing_mm
+        )
+        margin = int(np.ceil(self.margin_mm / self.spacing_mm))
+        # A template may be cut close to its brain; another brain still needs the room.
+        affine = share.affine.copy()
+        affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
+        share = Volume(np.pad(share.array, margin), affine)
+        cropped, _ = crop_to_mask(share, share.array >= 0.5, margin)
+        return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
+
+    def carry(self, data: Data, key: Hashable, grid: Volume, field: Path | None) -> None:
+        """Resample a scan, its mask and its label, through the warp in `field` if there is one."""
+        records = [] if field is None else [warp_record(field)]
+        for name in self.names(key, data):
+            image: MetaTensor = data[name]
+            volume = volume_of(image)
+            if _same_grid(volume, grid):
+                data[name] = meta_tensor(volume.array, image)
+                self.push_transform(data[name], extra_info={"way": None})
+                continue
+            smooth = smoothed(volume, grid.spacing_mm)
+            array = to_prepared(smooth, volume.affine, grid, way_of(records))
+            if name != key:
+                array = (array >= 0.5).astype(np.uint8)
+            moved = meta_tensor(array, image)
+            moved.affine = image.affine.new_tensor(grid.affine)
+            moved.meta["spatial_shape"] = np.array(array.shape)
+            moved.meta[WAY] = [*records, *image.meta.get(WAY, [])]
+            before = {"way": records, "affine": volume.affine.tolist(), "label": name != key}
+            self.push_transform(moved, orig_size=volume.array.shape, extra_info=before)
+            data[name] = moved
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> Data:
+        """Resample back to the grid of before; masks and labels by the nearest neighbour."""
+        found = dict(data)
+        for key in self.keys:
+            for name in self.names(key, found):
+                image = found[name]
+                said = self.pop_transform(image)
+                before = said[TraceKeys.EXTRA_INFO]
+                if before["way"] is None:
+                    continue
+                size = tuple(int(n) for n in said[TraceKeys.ORIG_SIZE])
+                like = Volume(np.zeros(size, np.float32), np.array(before["affine"]))
+                volume, way = volume_of(image), way_of(before["way"])
+                order = 0 if before["label"] else 1
+                array = to_native(volume.array, volume.affine, like, way, order)
+                moved = meta_tensor(array.astype(volume.array.dtype), image)
+                moved.affine = image.affine.new_tensor(like.affine)
+                moved.meta[WAY] = image.meta.get(WAY, [])[len(way) :]
+                found[name] = moved
+        return found
+
+    def _atlas(self) -> BrainAtlas:
+        return load_brain_atlas(self.atlas_image, self.atlas_mask)
+
+
+class DeformToAtlasd(PreparedGridd):
+    """Warp the reference, the first key that is there, to the atlas; the others go with it.
+
+    The warp cannot wait for another interpolation, so this step resamples to the prepared grid.
+
+    Args:
+        keys: scans in the world of the atlas, with brain masks.
+        by: `Deform()` when None.
+        field_key: key of the path that the warp is written to, its inverse beside it.
+        kwargs: see `PreparedGridd`.
+    """
+
+    REMEDY = "check that it shows a brain"
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        by: Deform | None = None,
+        field_key: str = "warp",
+        **kwargs: Any,
+    ):
+        super().__init__(keys, **kwargs)
+        self.by, self.field_key = by or Deform(), field_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Warp.
+
+        Raises:
+            InputError: the reference cannot be warped.
+        """
+        found = dict(data)
+        present = tuple(self.key_iterator(found))
+        for reference in present[:1]:
+            with self.scan(found, reference, present):
+                started = time.perf_counter()
+                atlas = self._atlas()
+                matrix = parts(way_of(found[reference].meta.get(WAY, [])))[2]
+                warp, said = self.by(atlas.image, own_world(found[reference]), matrix)
+                path = Path(found[self.field_key])
+                write_warp(path, warp)
+                report(found[reference])["deform"] = {
+                    **said,
+                    "seconds": round(time.perf_counter() - started, 1),
+                }
+                grid = self.grid_of(atlas.image, atlas.brain_mask)
+                for key in present:
+                    self.carry(found, key, grid, path)
+        return found
+
+
+def smoothed(volume: Volume, spacing_mm: Sequence[float]) -> np.ndarray:
+    """The array blurred to the prepared voxel where that is coarser: no aliasing."""
+    coarse, fine = max(spacing_mm), np.array(volume.spacing_mm)
+    sigma = np.sqrt(np.maximum(coarse**2 - fine**2, 0)) / 2.355 / fine
+    return ndimage.gaussian_filter(volume.array.astype(np.float32), sigma, mode="nearest")
+
+
+def _same_grid(volume: Volume, grid: Volume) -> bool:
+    same = volume.array.shape == grid.array.shape
+    return same and np.allclose(volume.affine, grid.affine, atol=1e-6)

@@ -1,0 +1,144 @@
+"""Intensities within the brain mask: normalisation and tissue maps.
+
+MONAI has the others: `NormalizeIntensityd`, `ScaleIntensityRangePercentilesd`,
+`HistogramNormalized`. None of these has an inverse: maps and masks have no intensities to restore.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from scipy import ndimage
+
+from brainuad.preparation.normalise.intensity import Nyul
+from brainuad.preparation.tissue.segment import TissueInput
+from brainuad.preparation.transforms.base import Data, ScanTransform
+from brainuad.volumes.meta_tensor import meta_tensor, volume_of
+
+
+class _WithinBrain(ScanTransform):
+    """A step that computes an image from an image and its brain mask."""
+
+    def image(
+        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> np.ndarray:
+        """`(D, H, W)` to `(D, H, W)`."""
+        raise NotImplementedError
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Replace the intensities.
+
+        Raises:
+            InputError: an empty or constant brain.
+        """
+        found = dict(data)
+        for key in self.key_iterator(found):
+            with self.scan(found, key):
+                volume = volume_of(found[key])
+                inside = volume_of(found[self.mask_key(key)]).array > 0.5
+                array = self.image(volume.array, inside, volume.spacing_mm)
+                found[key] = meta_tensor(array.astype(np.float32), found[key])
+        return found
+
+
+class NyulNormalized(_WithinBrain):
+    """Histogram standardisation to [0, 1]; see `brainuad.preparation.normalise.intensity.Nyul`.
+
+    Args:
+        keys: scans with brain masks.
+        standard: where the landmarks go, `Nyul().fitted(training scans).standard`.
+        percentiles: of the landmarks.
+        kwargs: see `ScanTransform`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        standard: Sequence[float],
+        percentiles: Sequence[float] = Nyul.percentiles,
+        **kwargs: Any,
+    ):
+        super().__init__(keys, **kwargs)
+        self.by = Nyul(tuple(percentiles), tuple(standard))
+
+    def image(
+        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> np.ndarray:
+        """See the base class."""
+        return self.by(image, brain_mask)
+
+
+class WhiteStriped(_WithinBrain):
+    """WhiteStripe (Shinohara et al. 2014, NeuroImage: Clinical 6, sections 2.2 and 2.3).
+
+    The peak of normal-appearing white matter in the smoothed histogram of the brain, and the
+    intensities within `width` of its quantile, give the mean and the standard deviation that the
+    image is expressed in. The background is 0.
+
+    Args:
+        keys: scans with brain masks.
+        peak: `last`, the rightmost large peak, for T1w; `largest` for T2w and FLAIR.
+        width: quantiles to each side of the peak, as a share of the brain.
+        bins: of the histogram.
+        kwargs: see `ScanTransform`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        peak: str = "last",
+        width: float = 0.05,
+        bins: int = 256,
+        **kwargs: Any,
+    ):
+        super().__init__(keys, **kwargs)
+        if peak not in ("last", "largest"):
+            raise ValueError(f"peak is '{peak}'; use last or largest")
+        self.peak, self.width, self.bins = peak, width, bins
+
+    def image(
+        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> np.ndarray:
+        """See the base class."""
+        inside = image[brain_mask]
+        if inside.size == 0 or inside.min() == inside.max():
+            raise ValueError("the image is constant inside the brain")
+        mode = self._mode(inside)
+        at = float((inside <= mode).mean())
+        low, high = np.quantile(inside, [max(at - self.width, 0), min(at + self.width, 1)])
+        stripe = inside[(inside >= low) & (inside <= high)]
+        if stripe.std() == 0:
+            raise ValueError("the white stripe is constant")
+        return np.where(brain_mask, (image - stripe.mean()) / stripe.std(), 0)
+
+    def _mode(self, inside: np.ndarray) -> float:
+        top = float(np.percentile(inside, 99.5))
+        counts, edges = np.histogram(inside, self.bins, (float(inside.min()), top))
+        smooth = ndimage.gaussian_filter1d(counts.astype(float), self.bins / 50)
+        inner = (smooth[1:-1] >= smooth[:-2]) & (smooth[1:-1] > smooth[2:])
+        peaks = np.flatnonzero(inner) + 1
+        # A bump of the tail is no tissue.
+        large = [i for i in peaks if smooth[i] > 0.2 * smooth.max()]
+        best = large[-1] if large and self.peak == "last" else int(smooth.argmax())
+        return float(edges[best : best + 2].mean())
+
+
+class TissueMapd(_WithinBrain):
+    """Tissue classes in place of intensities: StRegA's input, in [0, 1].
+
+    Args:
+        keys: scans with brain masks.
+        by: `TissueInput()` when None.
+        kwargs: see `ScanTransform`.
+    """
+
+    def __init__(self, keys: KeysCollection, by: TissueInput | None = None, **kwargs: Any):
+        super().__init__(keys, **kwargs)
+        self.by = by or TissueInput()
+
+    def image(
+        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> np.ndarray:
+        """See the base class."""
+        return self.by.of(image, brain_mask, spacing_mm)

@@ -1,0 +1,136 @@
+"""Registration as header changes: sequences of a subject to one another, and to the atlas."""
+
+import time
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from scipy import ndimage
+
+from brainuad.preparation.atlas import load_brain_atlas
+from brainuad.preparation.register.linear import Register
+from brainuad.preparation.transforms.base import WAY, Data, WorldTransform, report
+from brainuad.preparation.transforms.brain import TURNS
+from brainuad.volumes.meta_tensor import volume_of
+from brainuad.volumes.native_space import parts, way_of
+from brainuad.volumes.orient import turn_of
+
+
+class HeadTurned(Exception):
+    """A head lies otherwise than its brain was looked for.
+
+    Attributes:
+        turns: `{scan: (3, 3) rotation}`, how the heads lie.
+        degrees: `{scan: angle}`.
+    """
+
+    def __init__(self, turns: dict[Hashable, np.ndarray], degrees: dict[Hashable, float]):
+        super().__init__("the head lies turned")
+        self.turns, self.degrees = turns, degrees
+
+
+class RegisterBetweend(WorldTransform):
+    """Register the other sequences of a subject to its reference, the first key that is there.
+
+    Args:
+        keys: scans, the reference first.
+        by: `Register("rigid")` when None.
+        kwargs: see `WorldTransform`.
+    """
+
+    def __init__(self, keys: KeysCollection, by: Register | None = None, **kwargs: Any):
+        super().__init__(keys, **kwargs)
+        self.by = by or Register("rigid")
+
+    def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> Data:
+        """Change the affines.
+
+        Raises:
+            InputError: two sequences cannot be registered.
+        """
+        found = dict(data)
+        present = list(self.key_iterator(found))
+        for key in present[:1]:
+            self.move(found, key, np.eye(4), lazy)
+        for key in present[1:]:
+            with self.scan(found, key):
+                started = time.perf_counter()
+                where = None
+                if (mask := found.get(self.mask_key(present[0]))) is not None:
+                    where = ndimage.binary_dilation(volume_of(mask).array > 0.5, iterations=2)
+                fixed, moving = volume_of(found[present[0]]), volume_of(found[key])
+                matrix, similarity = self.by(fixed, moving, where)
+                self.move(found, key, matrix, lazy)
+                report(found[key])["between"] = {
+                    "reference": str(present[0]),
+                    "similarity": similarity,
+                    "seconds": round(time.perf_counter() - started, 1),
+                }
+        return found
+
+
+class AffineToAtlasd(WorldTransform):
+    """Register the reference, the first key that is there, to the atlas; the others go with it.
+
+    Args:
+        keys: scans, brain-extracted, registered to the reference.
+        by: `Register("affine", turns=True)` when None.
+        atlas_image: a brain-extracted template; None for MNI152.
+        atlas_mask: of the template.
+        stop_if_turned: raise `HeadTurned` where a head lies otherwise than the data's `turns` say.
+        kwargs: see `WorldTransform`.
+    """
+
+    REMEDY = "check that it shows a brain"
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        by: Register | None = None,
+        atlas_image: Path | None = None,
+        atlas_mask: Path | None = None,
+        stop_if_turned: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(keys, **kwargs)
+        self.by = by or Register("affine", turns=True)
+        self.atlas_image, self.atlas_mask = atlas_image, atlas_mask
+        self.stop_if_turned = stop_if_turned
+
+    def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> Data:
+        """Change the affines.
+
+        Raises:
+            InputError: the reference cannot be registered.
+            HeadTurned: see `stop_if_turned`.
+        """
+        found = dict(data)
+        present = tuple(self.key_iterator(found))
+        for reference in present[:1]:
+            with self.scan(found, reference, present):
+                started = time.perf_counter()
+                atlas = load_brain_atlas(self.atlas_image, self.atlas_mask)
+                moving = volume_of(found[reference])
+                matrix, similarity = self.by(atlas.image, moving, atlas.brain_mask)
+                for key in present:
+                    self.move(found, key, matrix, lazy)
+                self._look_at_turns(found, present)
+                report(found[reference])["atlas"] = {
+                    "template": atlas.name,
+                    "kind": self.by.kind,
+                    "similarity": similarity,
+                    "seconds": round(time.perf_counter() - started, 1),
+                }
+        return found
+
+    def _look_at_turns(self, data: Data, keys: tuple[Hashable, ...]) -> None:
+        ways = {key: parts(way_of(data[key].meta[WAY]))[2] for key in keys}
+        lie = {key: turn_of(matrix) for key, matrix in ways.items()}
+        known = data.get(TURNS, {})
+        if self.stop_if_turned and any(
+            not np.array_equal(turn, known.get(key, np.eye(3))) for key, (_, turn) in lie.items()
+        ):
+            turns = {key: turn for key, (_, turn) in lie.items()}
+            raise HeadTurned(turns, {key: degrees for key, (degrees, _) in lie.items()})
