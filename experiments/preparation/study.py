@@ -27,9 +27,9 @@ from hydra import compose, initialize_config_module
 from brainuad.cohorts.find import RawScan
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
+from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.deepbet import Deepbet
-from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate

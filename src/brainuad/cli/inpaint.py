@@ -133,9 +133,8 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
         InputError: unreadable, not one grey 3D scan, grids differ, an empty mask or one that
             covers all of the scan, NaN or infinite voxels.
     """
-    from brainuad.volumes.read import is_label_map
     from brainuad.volumes.nifti import read_label
-    from brainuad.volumes.read import read_scan
+    from brainuad.volumes.read import is_label_map, read_scan
 
     if scan.is_dir():
         raise InputError(f"{scan}: is a folder; give a NIfTI file")

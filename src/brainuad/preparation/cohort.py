@@ -23,9 +23,9 @@ from brainuad.machine.files import remove_leftovers, sizes, write_json, write_te
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
 from brainuad.preparation.normalise.intensity import Normalise
+from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.left_right import compare_with_mirror
 from brainuad.preparation.quality.measures import Limits
-from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.subject import prepare_subject, reference_of
 from brainuad.settings.describe import recipe_of
 

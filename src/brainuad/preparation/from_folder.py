@@ -54,9 +54,9 @@ def folder_cohort(
     """
     from brainuad.preparation.cohort import prepare_cohort
     from brainuad.preparation.normalise.intensity import Percentile
+    from brainuad.preparation.pipeline import Preparation
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.skullstrip.extracted import Extracted
-    from brainuad.preparation.pipeline import Preparation
     from brainuad.settings.describe import recipe_of
 
     if source is None:

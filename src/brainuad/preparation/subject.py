@@ -68,14 +68,12 @@ def prepare_subject(
     failures = [(scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed]
     left = [scan for scan in used if scan.sequence in found]
     reference = reference_of(left, preparation) if left else None
-    records = [
-        _write(scan, found, reference, out) for scan in left if scan.sequence in names
-    ]
+    records = [_write(scan, found, reference, out) for scan in left if scan.sequence in names]
     return records, failures
 
 
 def upright_run(preparation: Preparation, sequences: Sequence[str], data: "Data") -> "Data":
-    """Run the steps; again where a head lies turned, because stripping knows heads upright alone."""
+    """Run the steps, again where a head lies turned: what finds brains knows heads upright alone."""
     from brainuad.preparation.transforms.brain import TURNS
     from brainuad.preparation.transforms.register import HeadTurned
 
@@ -106,9 +104,7 @@ def run(pipeline: Any, data: "Data") -> "Data":
         raise (error.__cause__ or error) from None
 
 
-def _write(
-    scan: RawScan, data: "Data", reference: RawScan | None, out: Path
-) -> dict[str, Any]:
+def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) -> dict[str, Any]:
     """Write a prepared scan with its masks and its way back, and return its record."""
     from brainuad.preparation.transforms.base import REPORT, WAY
     from brainuad.volumes.meta_tensor import volume_of

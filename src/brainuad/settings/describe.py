@@ -20,9 +20,9 @@ def recipe_of(thing: Any) -> Any:
         values = {name: value for name, value in values.items() if value != {}}
         return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
     if isinstance(thing, partial):
-        kind = thing.func
+        made = thing.func
         values = {name: recipe_of(value) for name, value in thing.keywords.items()}
-        name = f"{kind.__module__}.{getattr(kind, '__qualname__', '')}"
+        name = f"{made.__module__}.{getattr(made, '__qualname__', '')}"
         return {"_target_": name, "_partial_": True, **values}
     if isinstance(thing, Mapping):
         return {name: recipe_of(value) for name, value in thing.items()}

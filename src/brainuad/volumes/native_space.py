@@ -183,7 +183,9 @@ def read_way(transform: Path | None, warp: Path | None = None) -> Way:
     try:
         matrix = np.loadtxt(transform)
     except (OSError, ValueError) as error:
-        raise InputError(f"{transform}: not a readable matrix ({error}); prepare it again") from None
+        raise InputError(
+            f"{transform}: not a readable matrix ({error}); prepare it again"
+        ) from None
     try:
         return (*first, _matrix(matrix))
     except ValueError as error:

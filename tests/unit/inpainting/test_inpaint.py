@@ -15,8 +15,8 @@ from brainuad.methods.intensity import IntensityDetector
 from brainuad.model.checkpoint import save_model
 from brainuad.preparation.bias import N4
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
-from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.nifti import read_volume, write_changed, write_volume

@@ -24,10 +24,10 @@ from brainuad.errors import InputError
 from brainuad.preparation.bias import N4
 from brainuad.preparation.cohort import prepare_cohort
 from brainuad.preparation.normalise.intensity import Nyul, Percentile
+from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.measures import Limits, measure
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.extracted import Extracted
-from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.native_space import read_way, to_native

@@ -15,10 +15,10 @@ from brainuad.evaluation.scoring import score_volume
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.atlas import load_brain_atlas
+from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.register.demons import Deform, Warp, invert, write_warp
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.extracted import Extracted
-from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.itk import FLIP

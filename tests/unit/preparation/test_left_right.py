@@ -8,11 +8,11 @@ from test_steps import atlas_at, head_of, turned
 
 from brainuad.cohorts.find import RawScan
 from brainuad.preparation.atlas import load_brain_atlas
+from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.left_right import compare_with_mirror, lopsided, mirror_grid
 from brainuad.preparation.quality.measures import Limits
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.template import TemplateBrain
-from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume, write_volume

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from monai.transforms import Orientationd
 from scipy import ndimage
 
-from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.bias import N4

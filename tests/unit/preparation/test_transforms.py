@@ -131,9 +131,7 @@ def test_lazy_steps_of_monai_and_ours_interpolate_once(brains, monkeypatch):
 
     calls = []
     real = functional.resample
-    monkeypatch.setattr(
-        functional, "resample", lambda *a, **k: calls.append(a[1]) or real(*a, **k)
-    )
+    monkeypatch.setattr(functional, "resample", lambda *a, **k: calls.append(a[1]) or real(*a, **k))
     keys = ["T1w", "T1w.brain"]
     more = Spacingd(keys, (2.0, 2.0, 2.0), mode=("bilinear", "nearest"))
     # Lazily, MONAI takes the mode of a mask from here alone.
@@ -174,9 +172,7 @@ def test_a_preparation_interpolates_once(brains, tmp_path, monkeypatch):
 
 def test_a_whole_preparation_is_undone_for_labels_and_points(brains, tmp_path):
     """By the transforms' inverse, and by the records that evaluation uses."""
-    chain = Preparation(
-        Extracted(), None, Register("rigid", spacing_mm=4.0), QUICK, ("T1w",), 1.0
-    )
+    chain = Preparation(Extracted(), None, Register("rigid", spacing_mm=4.0), QUICK, ("T1w",), 1.0)
     steps = chain.compose(["FLAIR", "T1w"])
     found = steps(dict(brains))
     for key in ("T1w", "FLAIR"):
@@ -198,9 +194,7 @@ def test_a_whole_preparation_is_undone_for_labels_and_points(brains, tmp_path):
 
 
 def test_a_warp_resamples_once_and_is_undone(brains, tmp_path):
-    warp = DeformToAtlasd(
-        ["T1w", "FLAIR"], Deform(4.0, (20, 10)), spacing_mm=2.0, margin_mm=8.0
-    )
+    warp = DeformToAtlasd(["T1w", "FLAIR"], Deform(4.0, (20, 10)), spacing_mm=2.0, margin_mm=8.0)
     grid = PreparedGridd(["T1w", "FLAIR"], spacing_mm=2.0, margin_mm=8.0)
     steps = pipeline(warp, grid)
     found = steps(dict(brains) | {"warp": tmp_path / "warp.nii.gz"})
@@ -315,7 +309,13 @@ def test_a_scan_that_fails_leaves_the_others(brains, tmp_path):
 def test_a_foreign_step_with_keys_is_refused():
     wrong = {"_target_": "monai.transforms.GaussianSmoothd", "keys": ["T1w"], "sigma": 1.0}
     steps = Preparation(
-        Extracted(), None, None, None, ("T1w",), 2.0, after={"bias": [instantiate(wrong, packages=PREPARATION)]}
+        Extracted(),
+        None,
+        None,
+        None,
+        ("T1w",),
+        2.0,
+        after={"bias": [instantiate(wrong, packages=PREPARATION)]},
     )
     with pytest.raises(InputError, match="_partial_: true and without keys"):
         steps.compose(["T1w"])

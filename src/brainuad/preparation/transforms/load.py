@@ -15,6 +15,7 @@ from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 from brainuad.volumes.nifti import read_label, read_mask
 from brainuad.volumes.read import is_label_map, read_scan
 
+
 class ScanReader(ImageReader):
     """MONAI's reader for scans as people have them: odd NIfTI headers, folders of a DICOM series.
 
