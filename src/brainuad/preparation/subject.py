@@ -73,7 +73,7 @@ def prepare_subject(
 
 
 def upright_run(preparation: Preparation, sequences: Sequence[str], data: "Data") -> "Data":
-    """Run the steps, again where a head lies turned: what finds brains knows heads upright alone."""
+    """Run the steps, again where a head lies turned: brains are found in upright heads alone."""
     from brainuad.preparation.transforms.brain import TURNS
     from brainuad.preparation.transforms.register import HeadTurned
 

@@ -6,10 +6,12 @@ matrix's inverse and chains of registrations are products: a scan is interpolate
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
+from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
 from brainuad.types import Volume
@@ -24,7 +26,13 @@ SCREEN, BEST = 10, 6
 """Iterations that tell good starts from bad ones, and how many of them are searched further."""
 
 CLOSE = 3
-"""So many of these are compared at the next level."""
+"""So many of these are compared at the next level, if they differ."""
+
+SAME_MM = 40.0
+"""Starts that end so close to one another at the corners of the fixed image (20 degrees) are one."""
+
+GOOD = 0.75
+"""Share of the best one's mutual information below which another is not compared."""
 
 _BINS = 32
 _SEED = 1
@@ -138,19 +146,25 @@ class Register:
 
         def tried(
             pair: Sequence[sitk.Image], starts: list[np.ndarray], level: Level, iterations: int
-        ) -> list[np.ndarray]:
+        ) -> list[Registration]:
+            """The best first."""
             found = [
                 _optimise(pair[0], pair[1], start, mask, kind, (level,), iterations)
                 for start in starts
             ]
-            return [matrix for matrix, _ in sorted(found, key=lambda item: item[1])]
+            return [Registration(m, -value) for m, value in sorted(found, key=lambda item: item[1])]
 
         starts = _starts(still, moved, self.turns)
         if not self.turns:
-            return tried(pair, starts, level, COARSE)[0]
-        found = tried(pair, tried(pair, starts, level, SCREEN)[:BEST], level, COARSE)
+            return tried(pair, starts, level, COARSE)[0].matrix
+        screened = [found.matrix for found in tried(pair, starts, level, SCREEN)[:BEST]]
+        found = tried(pair, screened, level, COARSE)
+        good = [one.matrix for one in found if one.similarity >= GOOD * found[0].similarity]
+        different = _different(good, still)[:CLOSE]
+        if len(different) == 1:
+            return different[0]
         # So coarse, a head back to front looks much like one upright: the next level tells.
-        return tried((still, moved), found[:CLOSE], LEVELS[1], COARSE)[0]
+        return tried((still, moved), different, LEVELS[1], COARSE)[0].matrix
 
     def _image(self, volume: Volume) -> sitk.Image:
         small = resample_spacing(volume, self.spacing_mm)
@@ -189,6 +203,19 @@ def _starts(fixed: sitk.Image, moving: sitk.Image, turns: bool) -> list[np.ndarr
         turn[:3, :3] = rotation
         starts.append(shift @ centre @ turn @ np.linalg.inv(centre))
     return starts
+
+
+def _different(matrices: Sequence[np.ndarray], fixed: sitk.Image) -> list[np.ndarray]:
+    """The matrices less those that end close to an earlier one."""
+    ends = product(*[(0, n - 1) for n in fixed.GetSize()])
+    lps = np.array([fixed.TransformIndexToPhysicalPoint(end) for end in ends])
+    corners = lps * np.diag(FLIP)[:3]
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    for matrix in matrices:
+        there = apply_affine(matrix, corners)
+        if all(np.linalg.norm(there - other, axis=1).max() > SAME_MM for _, other in kept):
+            kept.append((matrix, there))
+    return [matrix for matrix, _ in kept]
 
 
 def _optimise(
