@@ -47,7 +47,7 @@ class HealthyDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         flip_axis = getattr(augment, "flip_axis", None)
-        if flip_axis not in (None, tiling.left_right_axis):
+        if flip_axis is not None and flip_axis != tiling.left_right_axis:
             raise InputError(
                 f"augment.flip_axis is {flip_axis}, which is not left to right in these "
                 "slices; set datamodule.augment.flip_axis=null"
