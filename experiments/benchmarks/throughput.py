@@ -27,6 +27,7 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.methods.base import AnomalyDetector
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.training import fit
 from brainuad.training.batches import EpochLoader
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.volumes.nifti import write_volume
@@ -93,6 +94,9 @@ def measure(name: str, folder: Path, seconds: float, workers: int) -> dict[str, 
         augment=instantiate(cfg.datamodule.augment, packages=RUN_PACKAGES),
     )
     data.setup()
+    if detector.measures:  # prototypes and atlases, without which a step is refused
+        fit.measure(detector, data, DEVICE)
+        detector.to(DEVICE)
     data.training_set = detector.training_set
     loader = data.train_dataloader()
     batches = Endless(loader)
