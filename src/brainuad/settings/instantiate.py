@@ -30,8 +30,20 @@ MODEL_PACKAGES = (
 )
 """What a model's configuration may name."""
 
+MONAI_TRANSFORMS = (
+    "monai.transforms.intensity.",
+    "monai.transforms.spatial.",
+    "monai.transforms.croppad.",
+    "monai.transforms.smooth_field.",
+)
+"""MONAI's transforms that a configuration may name; none of their modules touches a file."""
+
+MONAI_SHORT = "monai.transforms."
+"""Prefix of MONAI's short names such as `monai.transforms.RandAffined`."""
+
 RUN_PACKAGES = (
     *MODEL_PACKAGES,
+    *MONAI_TRANSFORMS,
     "brainuad.training.callbacks",
     "brainuad.training.datamodule",
     "brainuad.tiles.augment",
@@ -45,17 +57,8 @@ RUN_PACKAGES = (
 """What a run's configuration may name."""
 
 
-PREPARATION = (
-    "brainuad.preparation.",
-    "monai.transforms.croppad.",
-    "monai.transforms.intensity.",
-    "monai.transforms.smooth_field.",
-    "monai.transforms.spatial.",
-)
-"""What a preparation's configuration may name. Nothing of MONAI's that reads or writes files."""
-
-MONAI_SHORT = "monai.transforms."
-"""MONAI's transforms may be named without the module that defines them, which is checked."""
+PREPARATION = ("brainuad.preparation.", *MONAI_TRANSFORMS)
+"""What a preparation's configuration may name."""
 
 
 def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kwargs: Any) -> Any:
@@ -107,8 +110,8 @@ def _check(target: str, packages: tuple[str, ...]) -> None:
 
     # The prefix is checked before anything is imported; the defining module after, because a
     # dotted path can walk from a harmless module to what that module imports.
-    short = any(name.startswith(MONAI_SHORT) for name in packages)
-    if not target.startswith((*packages, MONAI_SHORT) if short else packages):
+    short = target.startswith(MONAI_SHORT) and any(p.startswith(MONAI_SHORT) for p in packages)
+    if not short and not target.startswith(packages):
         raise InputError(f"_target_ '{target}' is not allowed here; use one of {packages}")
     try:
         found = get_object(target)
