@@ -29,7 +29,7 @@ CLOSE = 3
 """So many of these are compared at the next level, if they differ."""
 
 SAME_MM = 40.0
-"""Starts that end so close to one another at the corners of the fixed image (20 degrees) are one."""
+"""Starts that end so close to one another at the corners of the fixed image are one; 20 degrees."""
 
 GOOD = 0.75
 """Share of the best one's mutual information below which another is not compared."""
