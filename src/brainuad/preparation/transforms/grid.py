@@ -142,7 +142,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
                 volume, way = volume_of(image), way_of(before["way"])
                 order = 0 if before["label"] else 1
                 array = to_native(volume.array, volume.affine, like, way, order)
-                moved = meta_tensor(array.astype(volume.array.dtype), image)
+                moved = meta_tensor(array if order else array.astype(volume.array.dtype), image)
                 moved.affine = image.affine.new_tensor(like.affine)
                 moved.meta[WAY] = image.meta.get(WAY, [])[len(way) :]
                 found[name] = moved
