@@ -8,7 +8,10 @@ Nothing here imports torch, which reads the environment when it is loaded.
 
 import contextlib
 import os
+import re
+import statistics
 import sys
+import time
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -19,20 +22,28 @@ OURS = "BRAINUAD_THREADS"
 NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
-SPINS = "3000"
+SPINS = "10000"
 """Turns that a thread waits before it sleeps; GNU's OpenMP takes 300,000 by default.
 
-Fewer cost an idle machine more: the autoencoder's step takes 3 % longer with 3,000 turns, 25 % with
-1,000. With three busy processes on two cores it is 1.9 and 2.0 times as fast as by default
-(experiments/benchmarks/contention.py).
+With three busy processes on two cores, steps of `autoencoder` and `madad` are 2.1 and 2.3 times as
+fast as by default (experiments/benchmarks/contention.py).
 """
+
+SPINS_BUSY = "3000"
+"""Turns where other processes run at the start: 2.4 and 2.7 times as fast then.
+
+On an idle machine a step takes 3 to 25 % longer with so few.
+"""
+
+SAMPLES, APART_S = 5, 0.01
+"""Looks at the processes that run, and the seconds between two."""
 
 
 def start(environment: MutableMapping[str, str] = os.environ, root: Path = Path("/")) -> None:
     """Prepare the process, before torch is imported. A second call has no effect.
 
     Where a quota or SLURM allows fewer cores than torch would take, OMP_NUM_THREADS becomes that
-    number. GOMP_SPINCOUNT becomes `SPINS`. The user's own variables win: those in NUMBERS over the
+    number. GOMP_SPINCOUNT becomes `SPINS`, or `SPINS_BUSY` beside other work. The user's own variables win: those in NUMBERS over the
     first, those in POLICIES over the second. BRAINUAD_SHARE_CORES=0 turns both off.
 
     Args:
@@ -46,7 +57,19 @@ def start(environment: MutableMapping[str, str] = os.environ, root: Path = Path(
         if allowed is not None and allowed < len(cores(root)):
             environment["OMP_NUM_THREADS"] = environment[OURS] = str(allowed)
     if not set(POLICIES) & set(environment):
-        environment["GOMP_SPINCOUNT"] = SPINS
+        environment["GOMP_SPINCOUNT"] = SPINS_BUSY if is_busy(root) else SPINS
+
+
+def is_busy(root: Path = Path("/")) -> bool:
+    """Return whether another process computes on this machine, as the kernel counts them."""
+    running = []
+    for index in range(SAMPLES):
+        if index:
+            time.sleep(APART_S)
+        found = re.search(r"^procs_running (\d+)$", _read(root / "proc/stat") or "", re.MULTILINE)
+        # This process is one of them.
+        running.append(int(found[1]) - 1 if found else 0)
+    return statistics.median(running) >= 1
 
 
 def divide(processes: int, environment: MutableMapping[str, str] = os.environ) -> None:

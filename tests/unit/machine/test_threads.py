@@ -104,6 +104,16 @@ def test_a_policy_of_the_users_own_wins(tmp_path, environment, expected):
         assert environment.get("GOMP_SPINCOUNT") == expected
 
 
+@pytest.mark.parametrize(
+    ("running", "expected"), [(1, "10000"), (2, "3000"), (9, "3000"), (None, "10000")]
+)
+def test_threads_sleep_sooner_beside_other_work(tmp_path, running, expected):
+    text = "cpu 1 2 3\n" + ("" if running is None else f"procs_running {running}\n")
+    environment = {}
+    threads.start(environment, _write(tmp_path, {"proc/stat": text}))
+    assert environment["GOMP_SPINCOUNT"] == expected
+
+
 def test_launched_processes_share_what_is_allowed(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     environment = {"BRAINUAD_THREADS": "5", "OMP_NUM_THREADS": "5"}
