@@ -43,8 +43,9 @@ def start(environment: MutableMapping[str, str] = os.environ, root: Path = Path(
     """Prepare the process, before torch is imported. A second call has no effect.
 
     Where a quota or SLURM allows fewer cores than torch would take, OMP_NUM_THREADS becomes that
-    number. GOMP_SPINCOUNT becomes `SPINS`, or `SPINS_BUSY` beside other work. The user's own variables win: those in NUMBERS over the
-    first, those in POLICIES over the second. BRAINUAD_SHARE_CORES=0 turns both off.
+    number. GOMP_SPINCOUNT becomes `SPINS`, or `SPINS_BUSY` beside other work. The user's own
+    variables win: those in NUMBERS over the first, those in POLICIES over the second.
+    BRAINUAD_SHARE_CORES=0 turns both off.
 
     Args:
         environment: variables to read and to change.
