@@ -143,9 +143,7 @@ def contention(found: dict[str, Any]) -> list[Row]:
         for load, value in loads.items():
             busy = round(float(load) * found["cores"])
             limit = {0: "5 % slower at most", 3: "twice as fast"}.get(busy, "")
-            stage = (
-                f"`{name}`, training step beside {busy} busy processes, {found['cores']} threads"
-            )
+            stage = f"`{name}`, step beside {busy} busy processes, {found['cores']} threads"
             rows.append(Row(stage, value["on_s"], value["off_s"], limit=limit))
     return rows
 
