@@ -102,6 +102,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     check_scans([planned_scan(scan) for scan in raw], source)
     steps = instantiate(cfg.preparation.steps, packages=PREPARATION)
     normalise = instantiate(cfg.preparation.normalise, packages=PREPARATION)
+    # A step that cannot be made is said before any scan is read.
+    said = explained(steps, normalise)
     cohort = prepare_cohort(
         raw,
         steps,
@@ -112,7 +114,6 @@ def _prepare(arguments: argparse.Namespace) -> int:
         arguments.jobs,
     )
     records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
-    said = explained(steps, normalise)
     print(f"look at {write_quality(cohort, records, steps.load_atlas(), said)}")
     flags = cohort.info["flags"]
     print(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")

@@ -5,6 +5,7 @@ rigidly to the subject's reference, the reference affinely and then, where asked
 atlas), resample once. `brainuad-prepare --explain` prints it.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,14 @@ from brainuad.preparation.skullstrip.contract import SkullStrip
 if TYPE_CHECKING:
     from monai.transforms.compose import Compose
 
-FAILURES = "failures"
+FAILURES = ".failures"
 """Key of `{sequence: reason}` in the data, of scans that could not be prepared."""
+
+POSTFIXES = ("", ".brain", ".lesion")
+"""Of the keys of a scan, its brain mask and its lesion label."""
+
+GRID_CHANGES = ("monai.transforms.spatial.", "monai.transforms.croppad.")
+"""Packages of transforms that masks must go through too."""
 
 STEPS = (
     "load",
@@ -58,7 +65,7 @@ class Preparation:
         margin_mm: around the brain on the prepared grid: no two brains have one size after an
             affine fit.
         after: MONAI transforms of your own by the step that they follow (`STEPS`), each a partial
-            that lacks its `keys`; they get all scans.
+            that lacks its `keys`. They get all scans, those that change the grid the masks too.
     """
 
     skullstrip: SkullStrip
@@ -123,7 +130,7 @@ class Preparation:
             "allow_missing_keys": True,
             "failures_key": FAILURES,
         }
-        every = [key + postfix for key in keys for postfix in ("", ".brain", ".lesion")]
+        every = [key + postfix for key in keys for postfix in POSTFIXES]
         atlas = {"atlas_image": self.atlas_image, "atlas_mask": self.atlas_mask}
         grid = {**own, "spacing_mm": self.spacing_mm, "margin_mm": self.margin_mm, **atlas}
         space = "atlas" if self.atlas else "reference" if self.between else "own"
@@ -153,8 +160,16 @@ class Preparation:
 
 
 def _foreign(make: Callable[..., Any], keys: Sequence[str], name: str) -> Any:
+    """A transform of the user's: of intensities on the scans, of the grid on their masks too."""
+    given: dict[str, Any] = {"keys": list(keys), "allow_missing_keys": True}
+    kind = getattr(make, "func", make)
+    if getattr(kind, "__module__", "").startswith(GRID_CHANGES):
+        given["keys"] = [key + postfix for key in keys for postfix in POSTFIXES]
+        if "mode" in inspect.signature(kind).parameters:
+            scan = getattr(make, "keywords", {}).get("mode", "bilinear")
+            given["mode"] = [scan, "nearest", "nearest"] * len(keys)
     try:
-        return make(keys=list(keys), allow_missing_keys=True)
+        return make(**given)
     except TypeError as error:
         raise InputError(
             f"preparation.steps.after.{name}: {error}; give a MONAI dictionary transform with "

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 STRIPPED_AGAIN = 3
 """Most repetitions for a head that was found to lie otherwise than its brain was looked for."""
 
-FIELD = "warp"
-"""Key of the path that a warp is written to."""
+FIELD = ".warp"
+"""Key of the start of the path that a warp is written to."""
 
 
 def reference_of(scans: Sequence[RawScan], preparation: Preparation) -> RawScan | None:
@@ -57,8 +57,13 @@ def prepare_subject(
     names = {scan.sequence for scan in scans} if wanted is None else set(wanted)
     chosen = reference_of(scans, preparation)
     used = [scan for scan in scans if scan.sequence in names or scan is chosen]
-    data: Data = {FIELD: out / f"transforms/{scans[0].subject}_warp.nii.gz"}
+    data: Data = {FIELD: out / "transforms" / scans[0].subject}
     for scan in used:
+        if "." in scan.sequence:
+            line = (
+                f"{scan.image}: a sequence named '{scan.sequence}'; leave the '.' out of its name"
+            )
+            return [], [(scan.subject, line)]
         files = (scan.image, scan.brain_mask, scan.lesion_mask)
         for postfix, path in zip(("", ".brain", ".lesion"), files, strict=True):
             if path is not None:
@@ -74,6 +79,7 @@ def prepare_subject(
 
 def upright_run(preparation: Preparation, sequences: Sequence[str], data: "Data") -> "Data":
     """Run the steps, again where a head lies turned: brains are found in upright heads alone."""
+    from brainuad.preparation.transforms.base import report, reported
     from brainuad.preparation.transforms.brain import TURNS
     from brainuad.preparation.transforms.register import HeadTurned
 
@@ -90,9 +96,10 @@ def upright_run(preparation: Preparation, sequences: Sequence[str], data: "Data"
                 if not np.array_equal(turn, np.eye(3))
             }
     for key in set(degrees) & set(found):
-        found[key].meta["preparation"]["notes"].append(
+        note = (
             f"the head lies turned by {degrees[key]:.0f} degrees; its brain was looked for upright"
         )
+        found[key] = reported(found[key], notes=[*report(found[key])["notes"], note])
     return found
 
 
@@ -106,7 +113,7 @@ def run(pipeline: Any, data: "Data") -> "Data":
 
 def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) -> dict[str, Any]:
     """Write a prepared scan with its masks and its way back, and return its record."""
-    from brainuad.preparation.transforms.base import REPORT, WAY
+    from brainuad.preparation.transforms.base import records, report
     from brainuad.volumes.meta_tensor import volume_of
 
     name = f"{scan.subject}_{scan.sequence}"
@@ -131,12 +138,13 @@ def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) ->
             paths[key] = f"masks/{name}_{kind}.nii.gz"
             inside = volume_of(mask).array > 0.5
             write_volume(out / f"masks/{name}_{kind}.nii.gz", inside, volume.affine, np.uint8)
-    way = image.meta.get(WAY, [])
+    way = records(image)
     write_way(out / f"transforms/{name}.json", way)
-    if any(record["kind"] == "warp" for record in way):
-        paths["warp"] = f"transforms/{Path(data[FIELD]).name}"
-    report = image.meta[REPORT]
-    atlas = report.pop("space", None)
+    for record in way:
+        if record["kind"] == "warp":
+            paths["warp"] = f"transforms/{Path(record['field']).name}"
+    said = report(image)
+    atlas = said.pop("space", None)
     return {
         **paths,
         "subject": scan.subject,
@@ -147,5 +155,5 @@ def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) ->
         "native_image": str(native),
         "native_axes": "".join(map(str, nib.aff2axcodes(np.array(image.meta["original_affine"])))),
         "bias": None,
-        **report,
+        **said,
     }

@@ -118,5 +118,5 @@ def _check(target: str, packages: tuple[str, ...]) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"_target_ '{target}' cannot be found ({reason}); mend it") from None
-    if not getattr(found, "__module__", "").startswith(packages):
+    if not str(getattr(found, "__module__", "")).startswith(packages):
         raise InputError(f"_target_ '{target}' is defined elsewhere and not allowed")

@@ -30,4 +30,6 @@ def meta_tensor(array: np.ndarray, like: MetaTensor) -> MetaTensor:
         `(1, D, H, W)`.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(array))[None]
-    return MetaTensor(tensor, meta=like.meta, applied_operations=list(like.applied_operations))
+    return MetaTensor(
+        tensor, meta=dict(like.meta), applied_operations=list(like.applied_operations)
+    )

@@ -142,6 +142,8 @@ def way_of(records: Iterable[Mapping[str, Any]], folder: Path = Path(), said: st
             if record["kind"] == "matrix":
                 found.append(_matrix(record["matrix"]))
             elif record["kind"] == "warp":
+                if any(isinstance(step, WorldWarp) for step in found):
+                    raise ValueError("two warps, which one interpolation cannot do")
                 found.append(WorldWarp(folder / record["field"], folder / record["inverse"]))
             else:
                 raise ValueError(f"kind '{record['kind']}', expected matrix or warp")
@@ -151,7 +153,11 @@ def way_of(records: Iterable[Mapping[str, Any]], folder: Path = Path(), said: st
 
 
 def write_way(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write records as JSON, atomically; files beside `path` are named relative to it."""
+    """Write records as JSON, atomically.
+
+    Raises:
+        ValueError: a warp's file does not lie beside `path`.
+    """
     plain = [dict(record) for record in records]
     for record in plain:
         for key in {"field", "inverse"} & set(record):
@@ -176,7 +182,13 @@ def read_way(transform: Path | None, warp: Path | None = None) -> Way:
             records = json.loads(transform.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{transform}: not readable ({error}); prepare it again") from None
-        return way_of(records, transform.parent, str(transform))
+        way = way_of(records, transform.parent, str(transform))
+        names = [
+            path for one in way if isinstance(one, WorldWarp) for path in (one.field, one.inverse)
+        ]
+        if any(path.parent != transform.parent for path in names):
+            raise InputError(f"{transform}: names a warp outside its folder; prepare it again")
+        return way
     first = () if warp is None else (WorldWarp(warp, inverse_path(warp)),)
     if transform is None:
         return first
@@ -202,5 +214,6 @@ def _matrix(rows: Any) -> WorldMatrix:
 
 
 def _beside(file: str, path: Path) -> str:
-    inside = Path(file).parent.absolute() == path.parent.absolute()
-    return Path(file).name if inside else file
+    if Path(file).parent.absolute() != path.parent.absolute():
+        raise ValueError(f"{file} does not lie beside {path}")
+    return Path(file).name

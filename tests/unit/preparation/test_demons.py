@@ -172,7 +172,7 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     assert not failures
     assert not failed
     records += more
-    assert [r["warp"] for r in records] == ["transforms/p_warp.nii.gz"] * 2
+    assert [r["warp"] for r in records] == ["transforms/p_T1w_warp.nii.gz"] * 2
     assert inverse_path(out / records[0]["warp"]).is_file()
     assert records[0]["deform"]["largest_mm"] > 2
     json.dumps(records)

@@ -22,6 +22,7 @@ from brainuad.preparation.skullstrip.auto import Auto, is_stripped
 from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.skullstrip.given import Given
 from brainuad.preparation.skullstrip.template import TemplateBrain
+from brainuad.preparation.transforms.base import report
 from brainuad.preparation.transforms.brain import SkullStripd
 from brainuad.preparation.transforms.load import LoadScand
 from brainuad.settings.instantiate import instantiate
@@ -234,9 +235,9 @@ def test_without_a_given_mask_the_back_end_given_refuses(tmp_path):
         stripped(scan, Given())
     found = stripped(scan | {"T1w.brain": tmp_path / "m.nii.gz"}, Given())
     assert np.array_equal(found["T1w.brain"].numpy()[0] > 0, mask)
-    assert found["T1w"].meta["preparation"]["skullstrip"]["by"] == "Given()"
+    assert report(found["T1w"])["skullstrip"]["by"] == "Given()"
     # The report says which back end it was.
-    by = stripped(scan, TemplateBrain())["T1w"].meta["preparation"]["skullstrip"]["by"]
+    by = report(stripped(scan, TemplateBrain())["T1w"])["skullstrip"]["by"]
     assert by.startswith("TemplateBrain(")
 
 

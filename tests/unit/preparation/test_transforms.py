@@ -1,12 +1,13 @@
 """The steps as MONAI transforms: in a foreign pipeline, foreign ones in ours, and back."""
 
 import json
+from functools import partial
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import CacheDataset, DataLoader, MetaTensor, PersistentDataset
+from monai.data import CacheDataset, DataLoader, MetaTensor, PersistentDataset, list_data_collate
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import (
     Compose,
@@ -44,6 +45,7 @@ from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.subject import prepare_subject
 from brainuad.preparation.tissue.segment import TissueInput
+from brainuad.preparation.transforms.base import records, report
 from brainuad.settings.describe import recipe_of
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.volumes.native_space import native_points, prepared_points, read_way, way_of
@@ -123,7 +125,7 @@ def test_registration_changes_the_affine_alone_and_is_undone(brains):
         native = nib.load(brains[key])
         assert np.allclose(back[key].affine, native.affine, atol=1e-4)
         assert np.allclose(back[key].numpy()[0], native.get_fdata(), atol=1e-3)
-        assert back[key].meta["way_back"] == []
+        assert records(back[key]) == []
 
 
 def test_lazy_steps_of_monai_and_ours_interpolate_once(brains, monkeypatch):
@@ -185,7 +187,7 @@ def test_a_whole_preparation_is_undone_for_labels_and_points(brains, tmp_path):
         back = invert(said)["pred"]
         assert dice(back.numpy()[0] >= 0.5, truth) >= 0.97
         assert np.allclose(back.affine, native.affine, atol=1e-4)
-        way = way_of(found[key].meta["way_back"])
+        way = way_of(records(found[key]))
         # The reference is registered to the atlas alone.
         assert len(way) == (1 if key == "T1w" else 2)
         points = np.random.default_rng(0).uniform(-60, 60, (200, 3))
@@ -197,10 +199,9 @@ def test_a_warp_resamples_once_and_is_undone(brains, tmp_path):
     warp = DeformToAtlasd(["T1w", "FLAIR"], Deform(4.0, (20, 10)), spacing_mm=2.0, margin_mm=8.0)
     grid = PreparedGridd(["T1w", "FLAIR"], spacing_mm=2.0, margin_mm=8.0)
     steps = pipeline(warp, grid)
-    found = steps(dict(brains) | {"warp": tmp_path / "warp.nii.gz"})
-    kinds = [record["kind"] for record in found["FLAIR"].meta["way_back"]]
+    found = steps(dict(brains) | {"warp": tmp_path / "subject"})
+    kinds = [record["kind"] for record in records(found["FLAIR"])]
     assert kinds == ["warp", "matrix", "matrix"]
-    json.dumps(found["FLAIR"].meta["way_back"])
     back = steps.inverse(found)
     for key in ("T1w.lesion", "FLAIR.lesion"):
         truth = nib.load(brains[key]).get_fdata() > 0
@@ -391,3 +392,71 @@ def test_records_that_are_none_are_refused(tmp_path, records, said):
     with pytest.raises(InputError, match=said) as error:
         read_way(path)
     assert str(error.value).startswith(f"{path}: ")
+
+
+def test_scans_with_different_reports_make_a_batch(brains, tmp_path):
+    straight = nib.load(brains["T1w"])
+    plain = nib.Nifti1Image(straight.get_fdata(dtype=np.float32), np.diag([3.0, 3, 3, 1]))
+    nib.save(plain, tmp_path / "plain.nii.gz")
+    steps = Compose([LoadScand("T1w"), SkullStripd("T1w", Extracted())])
+    items = [steps({"T1w": path}) for path in (brains["T1w"], tmp_path / "plain.nii.gz")]
+    notes = [report(item["T1w"])["notes"] for item in items]
+    assert sorted(map(len, notes)) == [0, 1]
+    moved = AffineToAtlasd("T1w", QUICK)(items[0])
+    batch = list_data_collate([moved, items[1]])
+    assert batch["T1w"].shape[0] == 2
+
+
+def test_no_step_changes_what_it_was_given(brains):
+    loaded = LoadScand("T1w")({"T1w": brains["T1w"]})
+    first = SkullStripd("T1w", Extracted())(loaded)
+    second = SkullStripd("T1w", Extracted(tolerance=0.02))(loaded)
+    by = [report(item["T1w"])["skullstrip"]["by"] for item in (first, second)]
+    assert by[0] != by[1]
+    assert "skullstrip" not in report(loaded["T1w"])
+    register = AffineToAtlasd("T1w", QUICK)
+    moved = register(first)
+    affine = moved["T1w"].affine.clone()
+    for _ in range(2):
+        back = register.inverse(moved)
+        assert torch.allclose(back["T1w"].affine, first["T1w"].affine)
+        assert torch.equal(moved["T1w"].affine, affine)
+    grid = PreparedGridd("T1w", spacing_mm=4.0)
+    there = grid(moved)
+    for _ in range(2):
+        assert grid.inverse(there)["T1w"].shape == moved["T1w"].shape
+
+
+@pytest.mark.parametrize("step", ["skullstrip", "grid"])
+def test_a_foreign_step_that_changes_the_grid_takes_the_masks_along(brains, tmp_path, step):
+    scan = RawScan("p", "T1w", brains["T1w"], False, lesion_mask=brains["T1w.lesion"])
+    coarse = partial(Spacingd, pixdim=(6.0, 6.0, 6.0))
+    chain = Preparation(Extracted(), None, None, None, ("T1w",), 3.0, after={step: [coarse]})
+    records, failures = prepare_subject([scan], chain, tmp_path)
+    assert not failures
+    image, mask, lesion = (
+        nib.load(tmp_path / records[0][key]) for key in ("image", "brain_mask", "lesion_mask")
+    )
+    assert image.shape == mask.shape == lesion.shape
+    inside = mask.get_fdata() > 0
+    assert image.get_fdata()[inside].mean() > 5 * np.abs(image.get_fdata()[~inside]).mean()
+    assert 0 < lesion.get_fdata().sum() < 0.05 * inside.sum()
+
+
+def test_what_is_missing_or_ambiguous_is_said(brains, tmp_path):
+    loaded = LoadScand("T1w")({"T1w": brains["T1w"]})
+    with pytest.raises(InputError, match=r"no brain mask under 'T1w\.brain'; run SkullStripd"):
+        ExtractBraind("T1w")(loaded)
+    chain = Preparation(Extracted(), None, None, None, ("T1w",), 3.0)
+    scans = [RawScan("p", name, brains["T1w"], True) for name in ("T1w", "T1w.brain")]
+    records, failures = prepare_subject(scans, chain, tmp_path)
+    assert not records
+    assert "leave the '.' out of its name" in failures[0][1]
+
+
+def test_a_warp_outside_the_records_folder_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    names = {"field": "../w.nii.gz", "inverse": "../w_inverse.nii.gz"}
+    path.write_text(json.dumps([{"version": 1, "kind": "warp", **names}]))
+    with pytest.raises(InputError, match="names a warp outside its folder"):
+        read_way(path)

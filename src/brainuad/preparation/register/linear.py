@@ -161,8 +161,6 @@ class Register:
         found = tried(pair, screened, level, COARSE)
         good = [one.matrix for one in found if one.similarity >= GOOD * found[0].similarity]
         different = _different(good, still)[:CLOSE]
-        if len(different) == 1:
-            return different[0]
         # So coarse, a head back to front looks much like one upright: the next level tells.
         return tried((still, moved), different, LEVELS[1], COARSE)[0].matrix
 

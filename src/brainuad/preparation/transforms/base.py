@@ -1,5 +1,6 @@
 """What the steps of a preparation share: names in the dictionary, reports and failures."""
 
+import json
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,10 +20,10 @@ from brainuad.volumes.native_space import matrix_record, parts, way_of
 Data = dict[Hashable, Any]
 
 REPORT = "preparation"
-"""Key in an image's metadata: what each step found, in plain values."""
+"""Key in an image's metadata: what each step found, as JSON, so that MONAI can batch it."""
 
 WAY = "way_back"
-"""Key in an image's metadata: records of `brainuad.volumes.native_space`."""
+"""Key in an image's metadata: records of `brainuad.volumes.native_space`, as JSON."""
 
 
 class ScanTransform(MapTransform):
@@ -61,6 +62,17 @@ class ScanTransform(MapTransform):
         """The key of a scan's brain mask."""
         return f"{key}{self.mask_postfix}"
 
+    def brain_mask(self, data: Mapping[Hashable, Any], key: Hashable) -> np.ndarray:
+        """The brain mask of a scan, `(D, H, W)` bool.
+
+        Raises:
+            ValueError: there is none.
+        """
+        name = self.mask_key(key)
+        if name not in data:
+            raise ValueError(f"no brain mask under '{name}'; run SkullStripd before")
+        return volume_of(data[name]).array > 0.5
+
     def names(self, key: Hashable, data: Mapping[Hashable, Any]) -> list[Hashable]:
         """The keys of a scan, its brain mask and its lesion label, as far as they are there."""
         found = [key, self.mask_key(key), f"{key}{self.label_postfix}"]
@@ -87,13 +99,30 @@ class ScanTransform(MapTransform):
 def own_world(image: MetaTensor) -> Volume:
     """The image in the world of its file: a registration may have sheared its affine."""
     volume = volume_of(image)
-    matrix = parts(way_of(image.meta.get(WAY, [])))[2]
+    matrix = parts(way_of(records(image)))[2]
     return Volume(volume.array, matrix @ volume.affine)
 
 
 def report(image: MetaTensor) -> dict[str, Any]:
-    """What the steps found in an image, to be added to."""
-    return image.meta.setdefault(REPORT, {})
+    """What the steps found in an image."""
+    return json.loads(image.meta.get(REPORT, "{}"))
+
+
+def reported(image: MetaTensor, **found: Any) -> MetaTensor:
+    """The image with more in its report; the one that was given keeps its own."""
+    image = copied(image)
+    image.meta[REPORT] = json.dumps(report(image) | found)
+    return image
+
+
+def records(image: MetaTensor) -> list[dict[str, Any]]:
+    """The way back of an image, from its present world to that of its file."""
+    return json.loads(image.meta.get(WAY, "[]"))
+
+
+def copied(image: MetaTensor) -> MetaTensor:
+    """The same voxels with metadata of their own."""
+    return MetaTensor(image.as_tensor()).copy_meta_from(image)
 
 
 class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
@@ -119,13 +148,12 @@ class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
             lazy: whether MONAI's pending operations wait.
         """
         for name in self.names(key, data):
-            # A copy: the image that was given keeps its affine.
-            image = MetaTensor(data[name].as_tensor()).copy_meta_from(data[name])
+            image = copied(data[name])
             waits = bool(image.pending_operations) or bool(self.lazy if lazy is None else lazy)
             self.push_transform(image, lazy=waits, extra_info={"matrix": matrix.tolist()})
             _set_world(image, np.linalg.inv(matrix))
-            records = [] if _is_same(matrix) else [matrix_record(matrix)]
-            image.meta[WAY] = [*records, *image.meta.get(WAY, [])]
+            own = [] if _is_same(matrix) else [matrix_record(matrix)]
+            image.meta[WAY] = json.dumps([*own, *records(image)])
             data[name] = image
 
     def inverse(self, data: Mapping[Hashable, Any]) -> Data:
@@ -133,10 +161,10 @@ class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
         found = dict(data)
         for key in self.keys:
             for name in self.names(key, found):
-                image = found[name]
+                image = found[name] = copied(found[name])
                 matrix = np.array(self.pop_transform(image)[TraceKeys.EXTRA_INFO]["matrix"])
                 _set_world(image, matrix)
-                image.meta[WAY] = image.meta.get(WAY, [])[0 if _is_same(matrix) else 1 :]
+                image.meta[WAY] = json.dumps(records(image)[0 if _is_same(matrix) else 1 :])
         return found
 
 

@@ -12,11 +12,11 @@ from brainuad.preparation.quality import measures
 from brainuad.preparation.skullstrip.auto import Auto
 from brainuad.preparation.skullstrip.contract import SkullStrip
 from brainuad.preparation.skullstrip.given import Given
-from brainuad.preparation.transforms.base import Data, ScanTransform, own_world, report
+from brainuad.preparation.transforms.base import Data, ScanTransform, own_world, reported
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 from brainuad.volumes.orient import turned_back, upright
 
-TURNS = "turns"
+TURNS = ".turns"
 """Key of `{scan: (3, 3) rotation}`: how heads lie that were found turned (`orient.turn_of`)."""
 
 
@@ -59,7 +59,8 @@ class SkullStripd(ScanTransform):
                 if not found[self.mask_key(key)].any():
                     raise ValueError("no brain found")
                 seconds = round(time.perf_counter() - started, 1)
-                report(found[key])["skullstrip"] = {"by": repr(by), "seconds": seconds}
+                said = {"by": repr(by), "seconds": seconds}
+                found[key] = reported(found[key], skullstrip=said)
         return found
 
 
@@ -95,10 +96,11 @@ class N4BiasFieldCorrectiond(ScanTransform):
                 corrected, field = self.by(own_world(found[key]), inside)
                 found[key] = meta_tensor(corrected.array, found[key])
                 where = slice(None) if inside is None else inside
-                report(found[key])["bias"] = {
+                said = {
                     "field_range": [float(v) for v in np.percentile(field.array[where], [1, 99])],
                     "seconds": round(time.perf_counter() - started, 1),
                 }
+                found[key] = reported(found[key], bias=said)
         return found
 
 
@@ -111,8 +113,8 @@ class MeasureScand(ScanTransform):
         for key in self.key_iterator(found):
             with self.scan(found, key):
                 volume = volume_of(found[key])
-                inside = volume_of(found[self.mask_key(key)]).array > 0.5
-                report(found[key])["quality"] = measures.measure(volume, volume.array, inside)
+                said = measures.measure(volume, volume.array, self.brain_mask(found, key))
+                found[key] = reported(found[key], quality=said)
         return found
 
 
@@ -120,10 +122,15 @@ class ExtractBraind(ScanTransform):
     """Set what is outside the brain mask, and what is below 0, to 0; there is no inverse."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
-        """Clear the background."""
+        """Clear the background.
+
+        Raises:
+            InputError: no brain mask.
+        """
         found = dict(data)
         for key in self.key_iterator(found):
-            image, inside = found[key], found[self.mask_key(key)] > 0.5
-            clear = np.where(inside.numpy()[0], np.maximum(image.numpy()[0], 0), 0)
-            found[key] = meta_tensor(clear.astype(np.float32), image)
+            with self.scan(found, key):
+                image, inside = found[key], self.brain_mask(found, key)
+                clear = np.where(inside, np.maximum(image.numpy()[0], 0), 0)
+                found[key] = meta_tensor(clear.astype(np.float32), image)
         return found

@@ -1,5 +1,6 @@
 """The one interpolation of a preparation: to the atlas's grid, with a warp or without."""
 
+import json
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,16 @@ from scipy import ndimage
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
-from brainuad.preparation.transforms.base import WAY, Data, ScanTransform, own_world, report
+from brainuad.preparation.transforms.base import (
+    WAY,
+    Data,
+    ScanTransform,
+    copied,
+    own_world,
+    records,
+    report,
+    reported,
+)
 from brainuad.types import Volume
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 from brainuad.volumes.native_space import (
@@ -75,20 +85,20 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         for key in self.key_iterator(found):
             with self.scan(found, key):
                 if grid is None or self.space == "own":
-                    mask = volume_of(found[self.mask_key(key)])
-                    grid = self.grid_of(mask, mask.array > 0.5)
+                    inside = self.brain_mask(found, key)
+                    grid = self.grid_of(volume_of(found[key]), inside)
                 self.carry(found, key, grid, None)
-                inside = volume_of(found[self.mask_key(key)]).array > 0.5
+                inside = self.brain_mask(found, key)
                 if not inside.any():
                     raise ValueError(
                         "the brain came to lie outside the prepared grid; check its picture"
                     )
                 image = volume_of(found[key]).array
-                own = report(found[key])
-                if atlas is not None:
-                    own["space"] = atlas.name
-                own["quality"] = own.get("quality", {}) | measures.measure_prepared(
-                    image, inside, atlas, grid
+                said = measures.measure_prepared(image, inside, atlas, grid)
+                found[key] = reported(
+                    found[key],
+                    quality=report(found[key]).get("quality", {}) | said,
+                    **({"space": atlas.name} if atlas else {}),
                 )
         return found
 
@@ -107,7 +117,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
 
     def carry(self, data: Data, key: Hashable, grid: Volume, field: Path | None) -> None:
         """Resample a scan, its mask and its label, through the warp in `field` if there is one."""
-        records = [] if field is None else [warp_record(field)]
+        own = [] if field is None else [warp_record(field)]
         for name in self.names(key, data):
             image: MetaTensor = data[name]
             volume = volume_of(image)
@@ -115,15 +125,16 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
                 data[name] = meta_tensor(volume.array, image)
                 self.push_transform(data[name], extra_info={"way": None})
                 continue
-            smooth = smoothed(volume, grid.spacing_mm)
-            array = to_prepared(smooth, volume.affine, grid, way_of(records))
+            # By the voxels of the file, whatever size a registration has made of them.
+            smooth = smoothed(own_world(image), grid.spacing_mm)
+            array = to_prepared(smooth, volume.affine, grid, way_of(own))
             if name != key:
                 array = (array >= 0.5).astype(np.uint8)
             moved = meta_tensor(array, image)
             moved.affine = image.affine.new_tensor(grid.affine)
             moved.meta["spatial_shape"] = np.array(array.shape)
-            moved.meta[WAY] = [*records, *image.meta.get(WAY, [])]
-            before = {"way": records, "affine": volume.affine.tolist(), "label": name != key}
+            moved.meta[WAY] = json.dumps([*own, *records(image)])
+            before = {"way": own, "affine": volume.affine.tolist(), "label": name != key}
             self.push_transform(moved, orig_size=volume.array.shape, extra_info=before)
             data[name] = moved
 
@@ -132,7 +143,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         found = dict(data)
         for key in self.keys:
             for name in self.names(key, found):
-                image = found[name]
+                image = found[name] = copied(found[name])
                 said = self.pop_transform(image)
                 before = said[TraceKeys.EXTRA_INFO]
                 if before["way"] is None:
@@ -144,7 +155,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
                 array = to_native(volume.array, volume.affine, like, way, order)
                 moved = meta_tensor(array if order else array.astype(volume.array.dtype), image)
                 moved.affine = image.affine.new_tensor(like.affine)
-                moved.meta[WAY] = image.meta.get(WAY, [])[len(way) :]
+                moved.meta[WAY] = json.dumps(records(image)[len(way) :])
                 found[name] = moved
         return found
 
@@ -160,7 +171,8 @@ class DeformToAtlasd(PreparedGridd):
     Args:
         keys: scans in the world of the atlas, with brain masks.
         by: `Deform()` when None.
-        field_key: key of the path that the warp is written to, its inverse beside it.
+        field_key: key of the start of the path that the warp is written to, its inverse beside
+            it; `_<reference>_warp.nii.gz` follows.
         kwargs: see `PreparedGridd`.
     """
 
@@ -188,14 +200,12 @@ class DeformToAtlasd(PreparedGridd):
             with self.scan(found, reference, present):
                 started = time.perf_counter()
                 atlas = self._atlas()
-                matrix = parts(way_of(found[reference].meta.get(WAY, [])))[2]
+                matrix = parts(way_of(records(found[reference])))[2]
                 warp, said = self.by(atlas.image, own_world(found[reference]), matrix)
-                path = Path(found[self.field_key])
+                path = Path(f"{found[self.field_key]}_{reference}_warp.nii.gz")
                 write_warp(path, warp)
-                report(found[reference])["deform"] = {
-                    **said,
-                    "seconds": round(time.perf_counter() - started, 1),
-                }
+                said["seconds"] = round(time.perf_counter() - started, 1)
+                found[reference] = reported(found[reference], deform=said)
                 grid = self.grid_of(atlas.image, atlas.brain_mask)
                 for key in present:
                     self.carry(found, key, grid, path)

@@ -36,7 +36,7 @@ class _WithinBrain(ScanTransform):
         for key in self.key_iterator(found):
             with self.scan(found, key):
                 volume = volume_of(found[key])
-                inside = volume_of(found[self.mask_key(key)]).array > 0.5
+                inside = self.brain_mask(found, key)
                 array = self.image(volume.array, inside, volume.spacing_mm)
                 found[key] = meta_tensor(array.astype(np.float32), found[key])
         return found

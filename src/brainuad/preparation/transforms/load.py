@@ -9,7 +9,7 @@ from monai.data.image_reader import ImageReader
 from monai.transforms.io.array import LoadImage
 
 from brainuad.errors import InputError
-from brainuad.preparation.transforms.base import Data, ScanTransform, report
+from brainuad.preparation.transforms.base import Data, ScanTransform, reported
 from brainuad.types import Volume
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 from brainuad.volumes.nifti import read_label, read_mask
@@ -53,7 +53,7 @@ class LoadScand(ScanTransform):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._load = LoadImage(image_only=True, ensure_channel_first=True)
+        self._load = LoadImage(image_only=True, ensure_channel_first=True, expanduser=False)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Replace each path by its image.
@@ -74,8 +74,8 @@ class LoadScand(ScanTransform):
                         "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in "
                         "a CSV"
                     )
-                report(image)["notes"] = list(image.meta.pop("notes"))
-                report(image)["native_spacing_mm"] = volume.spacing_mm
+                notes = image.meta.pop("notes")
+                image = reported(image, notes=notes, native_spacing_mm=volume.spacing_mm)
                 own = {self.mask_key(key): read_mask, f"{key}{self.label_postfix}": read_label}
                 for name, read in own.items():
                     if name in found:

@@ -11,7 +11,14 @@ from scipy import ndimage
 
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.register.linear import Register
-from brainuad.preparation.transforms.base import WAY, Data, WorldTransform, report
+from brainuad.preparation.skullstrip.given import Given
+from brainuad.preparation.transforms.base import (
+    Data,
+    WorldTransform,
+    records,
+    report,
+    reported,
+)
 from brainuad.preparation.transforms.brain import TURNS
 from brainuad.volumes.meta_tensor import volume_of
 from brainuad.volumes.native_space import parts, way_of
@@ -63,11 +70,12 @@ class RegisterBetweend(WorldTransform):
                 fixed, moving = volume_of(found[present[0]]), volume_of(found[key])
                 matrix, similarity = self.by(fixed, moving, where)
                 self.move(found, key, matrix, lazy)
-                report(found[key])["between"] = {
+                said = {
                     "reference": str(present[0]),
                     "similarity": similarity,
                     "seconds": round(time.perf_counter() - started, 1),
                 }
+                found[key] = reported(found[key], between=said)
         return found
 
 
@@ -117,16 +125,20 @@ class AffineToAtlasd(WorldTransform):
                 for key in present:
                     self.move(found, key, matrix, lazy)
                 self._look_at_turns(found, present)
-                report(found[reference])["atlas"] = {
+                said = {
                     "template": atlas.name,
                     "kind": self.by.kind,
                     "similarity": similarity,
                     "seconds": round(time.perf_counter() - started, 1),
                 }
+                found[reference] = reported(found[reference], atlas=said)
         return found
 
     def _look_at_turns(self, data: Data, keys: tuple[Hashable, ...]) -> None:
-        ways = {key: parts(way_of(data[key].meta[WAY]))[2] for key in keys}
+        # A mask that the source gives does not depend on how the head lies.
+        by = {key: report(data[key]).get("skullstrip", {}).get("by") for key in keys}
+        sought = [key for key in keys if by[key] != repr(Given())]
+        ways = {key: parts(way_of(records(data[key])))[2] for key in sought}
         lie = {key: turn_of(matrix) for key, matrix in ways.items()}
         known = data.get(TURNS, {})
         if self.stop_if_turned and any(
