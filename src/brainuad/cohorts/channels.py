@@ -44,10 +44,11 @@ def by_subject(
         rows.sort(key=lambda scan: list(sequences).index(scan.sequence))
         counts = {name: sum(scan.sequence == name for scan in rows) for name in sequences}
         wrong = [f"{count or 'no'} {name}" for name, count in counts.items() if count != 1]
-        said = f"has {' and '.join(wrong)} scan where {joined(sequences)} are the channels; "
-        lacks = "add the scan, or leave the sequence out of data.sequence"
-        several = "list one scan per sequence in a CSV"
-        yield tuple(rows), said + (lacks if 0 in counts.values() else several) if wrong else ""
+        remedy = "add it, or use fewer sequences"
+        if max(counts.values()) > 1:
+            remedy = "list one scan per sequence in a CSV"
+        said = f"has {' and '.join(wrong)} scan, where the channels are {joined(sequences)}; "
+        yield tuple(rows), said + remedy if wrong else ""
 
 
 def combined(rows: Sequence[Scan]) -> Scan:

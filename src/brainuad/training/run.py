@@ -123,7 +123,17 @@ def _learn(
     if first_stage is not None:
         build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
     datamodule.training_set = detector.training_set
-    fit(cfg, detector, datamodule, resume, logger)
+    try:
+        fit(cfg, detector, datamodule, resume, logger)
+    except RuntimeError as error:
+        # torch's own words for a network whose setting of channels is a plain number.
+        if isinstance(cfg.data.sequence, str) or "channels" not in str(error):
+            raise
+        raise InputError(
+            f"model: its network does not take the {len(cfg.data.sequence)} channels of "
+            "data.sequence; set its channels to ${channels:1}, as configs/model/network does, or "
+            "name one sequence"
+        ) from None
     # Lightning leaves it on the CPU, where a large autoencoder would take hours.
     detector.to(device(cfg.device))
     detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
