@@ -161,7 +161,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
         *("input", "model/network", "model/residual", "model/corruption", "first_stage"),
-        *("callbacks", "sweep", "painted", "relative"),
+        *("callbacks", "sweep", "painted", "relative", "datamodule/augment"),
     ],
 )
 def test_every_option_of_every_group_composes(group):

@@ -26,7 +26,8 @@ from hydra import compose, initialize_config_module
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.methods.base import AnomalyDetector
 from brainuad.networks.memory_layout import fastest_layout
-from brainuad.settings.instantiate import instantiate
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.training import fit
 from brainuad.training.batches import EpochLoader
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.volumes.nifti import write_volume
@@ -90,9 +91,12 @@ def measure(name: str, folder: Path, seconds: float, workers: int) -> dict[str, 
         folder,
         batch_size=cfg.datamodule.batch_size if DEVICE == "cuda" else 4,
         num_workers=workers,
-        augment=instantiate(cfg.datamodule.augment, packages=("brainuad.data.",)),
+        augment=instantiate(cfg.datamodule.augment, packages=RUN_PACKAGES),
     )
     data.setup()
+    if detector.measures:  # prototypes and atlases, without which a step is refused
+        fit.measure(detector, data, DEVICE)
+        detector.to(DEVICE)
     data.training_set = detector.training_set
     loader = data.train_dataloader()
     batches = Endless(loader)

@@ -107,8 +107,9 @@ def from_records(
     first, *others = (from_record(record, folder, recipe) for record in records)
     for other in others:
         require_one_grid(other.native, other.image, first.native, first.image)
+    names = [record["sequence"] for record in records[1:]]
     flags = [
-        f"{r['sequence']}: {f}" for r, s in zip(records[1:], others, strict=True) for f in s.flags
+        f"{name}: {flag}" for name, other in zip(names, others, strict=True) for flag in other.flags
     ]
     return replace(
         first,

@@ -30,8 +30,20 @@ MODEL_PACKAGES = (
 )
 """What a model's configuration may name."""
 
+MONAI_AUGMENT = (
+    "monai.transforms.intensity.",
+    "monai.transforms.spatial.",
+    "monai.transforms.croppad.",
+    "monai.transforms.smooth_field.",
+)
+"""MONAI's transforms that an augmentation may name; none of their modules touches a file."""
+
+MONAI_SHORT = "monai.transforms."
+"""Prefix of MONAI's short names such as `monai.transforms.RandAffined`."""
+
 RUN_PACKAGES = (
     *MODEL_PACKAGES,
+    *MONAI_AUGMENT,
     "brainuad.training.callbacks",
     "brainuad.training.datamodule",
     "brainuad.tiles.augment",
@@ -98,7 +110,8 @@ def _check(target: str, packages: tuple[str, ...]) -> None:
 
     # The prefix is checked before anything is imported; the defining module after, because a
     # dotted path can walk from a harmless module to what that module imports.
-    if not target.startswith(packages):
+    short = target.startswith(MONAI_SHORT) and any(p.startswith(MONAI_SHORT) for p in packages)
+    if not short and not target.startswith(packages):
         raise InputError(f"_target_ '{target}' is not allowed here; use one of {packages}")
     try:
         found = get_object(target)

@@ -17,7 +17,7 @@ from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import files
-from brainuad.tiles.augment import Augment
+from brainuad.tiles.augment import Augment, MonaiAugment
 from brainuad.types import Batch
 from brainuad.volumes.tiling import Tiling
 
@@ -36,7 +36,9 @@ class TileDataset(Dataset):
         seed: of the augmentation.
     """
 
-    def __init__(self, folder: Path, augment: Augment | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, augment: Augment | MonaiAugment | None = None, seed: int = 0
+    ) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         shape = tuple(meta["shape"])
         self.folder = folder
@@ -57,7 +59,7 @@ class TileDataset(Dataset):
         if self.augment is not None:
             seed = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(seed[0] >> 1))
-            image, brain_mask = self.augment.apply(image, brain_mask, self.augment.draw(generator))
+            image, brain_mask = self.augment(image, brain_mask, generator)
         return Batch(image, brain_mask)
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
-from brainuad.tiles.augment import Augment
+from brainuad.tiles.augment import Augment, MonaiAugment
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.training.batches import EpochBatches, EpochLoader
 from brainuad.volumes.tiling import Tiling
@@ -25,7 +25,7 @@ class HealthyDataModule(LightningDataModule):
         cache_dir: folder for the memory-mapped tiles.
         batch_size: tiles a batch and device.
         num_workers: loader processes; the results do not depend on it.
-        augment: of the training tiles; None for none.
+        augment: changes of the training tiles; None for none.
         seed: of order and augmentation.
         min_brain_fraction: smallest share of brain in a tile that is trained on.
 
@@ -41,14 +41,15 @@ class HealthyDataModule(LightningDataModule):
         cache_dir: Path,
         batch_size: int = 32,
         num_workers: int = 0,
-        augment: Augment | None = None,
+        augment: Augment | MonaiAugment | None = None,
         seed: int = 0,
         min_brain_fraction: float = 0.05,
     ) -> None:
         super().__init__()
-        if augment is not None and augment.flip_axis not in (None, tiling.left_right_axis):
+        flip_axis = getattr(augment, "flip_axis", None)
+        if flip_axis is not None and flip_axis != tiling.left_right_axis:
             raise InputError(
-                f"augment.flip_axis is {augment.flip_axis}, which is not left to right in these "
+                f"augment.flip_axis is {flip_axis}, which is not left to right in these "
                 "slices; set datamodule.augment.flip_axis=null"
             )
         self.scans = {
@@ -92,7 +93,7 @@ class HealthyDataModule(LightningDataModule):
         return self._loader("val", None, shuffle=False, made=True)
 
     def _loader(
-        self, split: str, augment: Augment | None, shuffle: bool, made: bool = False
+        self, split: str, augment: Augment | MonaiAugment | None, shuffle: bool, made: bool = False
     ) -> EpochLoader:
         tiles = TileDataset(self.folders[split], augment, self.seed)
         dataset: Dataset[Any] = tiles

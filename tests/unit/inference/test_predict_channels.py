@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny import METHODS, write_tiny_channels, write_tiny_model
 
 import brainuad
@@ -88,6 +89,28 @@ def test_a_bundle_knows_its_channels(tmp_path, model, raw):
     first, second = (brainuad.load(m, device="cpu") for m in (model, tmp_path / "bundle.zip"))
     np.testing.assert_array_equal(
         first.predict(images).anomaly_map, second.predict(images).anomaly_map
+    )
+
+
+def test_each_channel_is_normalised_in_its_own_way(tmp_path, model, raw):
+    content = torch.load(model, weights_only=True)
+    recipe = content["brainuad"]["preparation"]
+    same = recipe["normalise"]
+    images = [raw / "sub05_T2w.nii.gz", raw / "sub05_T1w.nii.gz"]
+    maps = []
+    for other in (same, {**same, "high": 50.0}):
+        recipe["normalise"] = {"T2w": same, "T1w": other}
+        torch.save(content, tmp_path / "own.ckpt")
+        loaded = brainuad.load(tmp_path / "own.ckpt", device="cpu")
+        maps.append(loaded.predict(images).anomaly_map)
+    np.testing.assert_array_equal(
+        maps[0], brainuad.load(model, device="cpu").predict(images).anomaly_map
+    )
+    assert not np.array_equal(*maps)
+    export_model(tmp_path / "own.ckpt", tmp_path / "own", "CC0")
+    assert (
+        f"{same['_target_'].rpartition('.')[2]} intensities"
+        in (tmp_path / "own" / "MODEL_CARD.md").read_text()
     )
 
 
