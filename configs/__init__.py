@@ -1,1 +1,27 @@
-"""The Hydra configuration tree, installed as `brainuad.configs`."""
+"""The Hydra configuration tree, installed as `brainuad.configs`, and the functions it calls."""
+
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+
+def _channels(each: int = 1, *, _root_: DictConfig) -> int:
+    """`${channels:4}`: 4 for each sequence that `data.sequence` names."""
+    sequence = _root_.data.sequence
+    return each * (len(sequence) if isinstance(sequence, ListConfig) else 1)
+
+
+def _sides(*, _root_: DictConfig) -> Any:
+    """`${sides:}`: the side of `lesion_sides` of the sequence, or of each of several."""
+    sequence, sides = _root_.data.sequence, _root_.lesion_sides
+    return [sides[one] for one in sequence] if isinstance(sequence, ListConfig) else sides[sequence]
+
+
+def _first(value: Any) -> Any:
+    """`${first:${data.sequence}}`: the first item of a list; another value as it is."""
+    return value[0] if isinstance(value, ListConfig) else value
+
+
+OmegaConf.register_new_resolver("channels", _channels, replace=True)
+OmegaConf.register_new_resolver("sides", _sides, replace=True)
+OmegaConf.register_new_resolver("first", _first, replace=True)

@@ -1,12 +1,13 @@
 """Tiny cohorts with known answers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
-from brainuad.volumes.nifti import write_volume
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (24, 28, 20)
@@ -120,3 +121,28 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
     }
     save_model(detector, path)
     return path
+
+
+def write_tiny_channels(root: Path, lacking: str = "", moved: str = "") -> Cohort:
+    """The tiny cohort with a second sequence, T1w, whose intensities are the other way round.
+
+    Args:
+        root: cohort folder to make.
+        lacking: subject without the second sequence.
+        moved: subject whose second sequence lies on another grid.
+    """
+    cohort = write_tiny_cohort(root)
+    rows = list(cohort.scans)
+    for scan in cohort.scans:
+        if scan.subject == lacking:
+            continue
+        paths = {"image": scan.image, "twin": scan.twin}
+        for name, source in paths.items():
+            if source is not None:
+                volume, mask = read_volume(source), read_mask(scan.brain_mask)
+                paths[name] = root / f"{source.name.removesuffix('.nii.gz')}_T1w.nii.gz"
+                affine = volume.affine.copy()
+                affine[0, 3] += 5 * (scan.subject == moved)
+                write_volume(paths[name], np.where(mask, 1 - volume.array, 0), affine)
+        rows.append(replace(scan, sequence="T1w", **paths))
+    return write_cohort(root, rows, cohort.info)

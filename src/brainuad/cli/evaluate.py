@@ -30,8 +30,9 @@ def evaluate(cfg: "DictConfig") -> None:
     from omegaconf import OmegaConf
     from rich.console import Console
 
+    from brainuad.cohorts.channels import with_channels
     from brainuad.cohorts.folds import with_fold
-    from brainuad.cohorts.manifest import Cohort
+    from brainuad.cohorts.manifest import Cohort, joined
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
@@ -46,7 +47,8 @@ def evaluate(cfg: "DictConfig") -> None:
         raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
     cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
-    sequence, name = cfg.data.sequence, str(cfg.name)
+    cohort = with_channels(cohort, cfg.data.sequence)
+    sequence, name = joined(cfg.data.sequence), str(cfg.name)
     scans = [
         *cohort.select("val", sequence, allow_empty=True),
         *cohort.select("test", sequence),
@@ -80,7 +82,7 @@ def evaluate(cfg: "DictConfig") -> None:
         **provenance.describe(),
         "seed": cfg.seed,
         "method": cfg.name,
-        "sequence": sequence,
+        "sequence": OmegaConf.to_container(cfg, resolve=True)["data"]["sequence"],  # type: ignore[call-overload,index]
         "cohort": cohort.identity(),
     }
     write_json(out / "provenance.json", record)

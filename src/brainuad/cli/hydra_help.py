@@ -4,9 +4,9 @@ Hydra's own page composes every option of every group, which takes seconds. It i
 `--help` beside other words, and then shows the configuration that those words compose.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
-from brainuad import configs
 from brainuad.settings.moved import RENAMED_OPTIONS
 
 HIDDEN = ("hydra", "experiment")
@@ -21,7 +21,11 @@ def help_page(config_name: str) -> str:
     """
     import yaml
 
-    folder = Path(configs.__path__[0])
+    # Found without its code, which takes Hydra's time to import.
+    spec = find_spec("brainuad.configs")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0])
     text = (folder / f"{config_name}.yaml").read_text(encoding="utf-8")
     keys, _, _ = text.partition("\nhydra:\n")
     template = str(yaml.safe_load(text)["hydra"]["help"]["template"])

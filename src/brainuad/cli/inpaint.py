@@ -150,10 +150,17 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
 
 
 def _check_model(detector: "AnomalyDetector", path: Path) -> None:
+    from brainuad.model.card import sequences_of
+
     if not callable(getattr(detector, "inpaint", None)):
         raise InputError(
             f"{path}: {type(detector).__name__} cannot inpaint; give a model of "
             "experiment=autopaint"
+        )
+    if len(sequences_of(detector.card)) > 1:
+        raise InputError(
+            f"{path}: takes {detector.card['sequence']} at once, and one scan is filled here; give "
+            "a model that was trained on one sequence"
         )
     if detector.card.get("input", {}).get("tissue"):
         raise InputError(

@@ -26,7 +26,8 @@ DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own s
 
 SCANS is one NIfTI file, a folder, a BIDS dataset, folders of DICOM series, a CSV as
 brainuad-prepare takes it, or a cohort folder made by brainuad-prepare. Each scan of the model's
-sequence is prepared as the model's training scans were, scored, and carried back. OUT gets
+sequence is prepared as the model's training scans were, scored, and carried back. Of a model of
+several sequences, those of a subject are one scan, on the grid of the first. OUT gets
 subjects.csv, findings.csv and for each scan the anomaly map and the mask on its own grid, and where
 the method makes them the pseudo-healthy reconstruction and the uncertainty. Scans that the model
 was not made for are flagged in subjects.csv, with the reason. A second run does only what is
@@ -97,13 +98,14 @@ def _main(arguments: argparse.Namespace) -> int:
         model = load(*models, batch_size=arguments.batch_size, **choices)
         known = model.known
     source = find_wanted(
-        *(arguments.scans, known.sequence, out, arguments.sequence),
+        *(arguments.scans, known.sequences, out, arguments.sequence),
         trained_on=known.trained_on,
         split_hash=known.card.get("split_hash"),
     )
 
     def stamp(item: "Wanted") -> str:
-        return hashlib.sha256(f"{known.stamp}\n{scan_stamp(item.scan)}".encode()).hexdigest()
+        scans = "\n".join(scan_stamp(scan) for scan in item.scans)
+        return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
 
     todo = [item for item in source.wanted if not read_done(out, item, stamp)]
     print(_plan(known, source, len(todo), out))
@@ -144,11 +146,11 @@ def _predict(
     from brainuad.inference.outputs import write_failure, write_maps, write_prediction
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.machine.files import write_json
-    from brainuad.preparation.recipes import of_cohort
+    from brainuad.model.card import preparation_of
 
     out: Path = arguments.out
     if source.cohort is not None:
-        recipe = of_cohort(source.cohort, model.sequence) or model.recipe
+        recipe = preparation_of(source.cohort, model.known.sequences) or model.recipe
         ready = read_wanted(todo, source.cohort, recipe)
     else:
         ready = prepare_wanted(todo, model.steps, model.recipe, out / WORK, arguments.jobs)

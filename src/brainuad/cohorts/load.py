@@ -1,24 +1,54 @@
 """A prepared scan of a cohort as tensors."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.types import Volume
+from brainuad.volumes.nifti import read_mask, read_volume, require_same_grid
 
 
 def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reads a prepared scan: image `(1, D, H, W)` float32 and brain mask `(1, D, H, W)` bool.
+    """Reads a prepared scan: image `(C, D, H, W)` float32 and brain mask `(1, D, H, W)` bool.
 
     Raises:
         InputError: unreadable, grids differ, an empty mask, or a constant brain.
     """
-    volume = read_volume(scan.image)
-    mask = read_mask(scan.brain_mask, like=volume)
+    volumes = read_channels(scan)
+    mask = read_mask(scan.brain_mask, like=volumes[0])
     if not mask.any():
         raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
-    if np.ptp(volume.array[mask]) == 0:
-        raise InputError(f"{scan.image}: constant inside the brain; export the scan again")
-    image = np.where(mask, volume.array, np.float32(0))
-    return torch.from_numpy(image)[None], torch.from_numpy(mask)[None]
+    images = []
+    for path, volume in zip(scan.images, volumes, strict=True):
+        if np.ptp(volume.array[mask]) == 0:
+            raise InputError(f"{path}: constant inside the brain; export the scan again")
+        images.append(torch.from_numpy(np.where(mask, volume.array, np.float32(0)))[None])
+    # One channel stays as it lies in memory.
+    image = images[0] if len(images) == 1 else torch.cat(images)
+    return image, torch.from_numpy(mask)[None]
+
+
+def read_channels(scan: Scan) -> list[Volume]:
+    """Reads the volume of each channel of a scan.
+
+    Raises:
+        InputError: unreadable, or the channels are on different grids.
+    """
+    volumes = [read_volume(path) for path in scan.images]
+    for path, volume in zip(scan.images, volumes, strict=True):
+        require_one_grid(path, volume, scan.image, volumes[0])
+    return volumes
+
+
+def require_one_grid(path: Path, volume: Volume, first: Path, like: Volume) -> None:
+    """Raises InputError when a channel, read from `path`, is not on the grid of the first."""
+    try:
+        require_same_grid(path, volume, like)
+    except InputError:
+        raise InputError(
+            f"{path}: lies on another grid than {first}; prepare both with brainuad-prepare, which "
+            "registers the sequences of a subject to one another (preparation.steps.between)"
+        ) from None

@@ -10,7 +10,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Scan:
             both share their world space.
         warp: displacement field before a text file's matrix, its inverse beside it, in cohorts of
             version 0.1; None otherwise.
+        channels: rows of the subject's sequences where they are the channels of one image
+            (`brainuad.cohorts.channels`), the first of which is this one; no column.
     """
 
     subject: str
@@ -63,6 +65,17 @@ class Scan:
     native_lesion_mask: Path | None = None
     transform: Path | None = None
     warp: Path | None = None
+    channels: tuple["Scan", ...] = field(default=(), repr=False)
+
+    @property
+    def rows(self) -> tuple["Scan", ...]:
+        """The row of each channel; the scan itself where it has one."""
+        return self.channels or (self,)
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The prepared volume of each channel."""
+        return tuple(row.image for row in self.rows)
 
     @property
     def space(self) -> Space:
@@ -77,9 +90,9 @@ class Scan:
         return Space(self.native_image, read_way(self.transform, self.warp))
 
 
-COLUMNS = tuple(field.name for field in fields(Scan))
+COLUMNS = tuple(entry.name for entry in fields(Scan) if entry.name != "channels")
 _REQUIRED = ("subject", "sequence", "image", "brain_mask", "healthy", "split")
-_PATHS = tuple(field.name for field in fields(Scan) if "Path" in str(field.type))
+_PATHS = tuple(entry.name for entry in fields(Scan) if "Path" in str(entry.type))
 
 
 @dataclass(frozen=True)
@@ -102,13 +115,18 @@ class Cohort:
         return str(self.info.get("name", self.root.name))
 
     def select(
-        self, split: str, sequence: str, healthy: bool | None = None, allow_empty: bool = False
+        self,
+        split: str,
+        sequence: str | Sequence[str],
+        healthy: bool | None = None,
+        allow_empty: bool = False,
     ) -> tuple[Scan, ...]:
-        """Scans of one split and sequence, in the manifest's order.
+        """Scans of one split and sequence, or of several as channels, in the manifest's order.
 
         Raises:
             InputError: there are none, unless `allow_empty`.
         """
+        sequence = joined(sequence)
         found = tuple(
             scan
             for scan in self.scans
@@ -139,6 +157,11 @@ class Cohort:
         """SHA-256 of the (subject, split) pairs: equal for equal splits."""
         pairs = sorted({(scan.subject, scan.split) for scan in self.scans})
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+
+def joined(sequence: str | Sequence[str]) -> str:
+    """Return one name for the sequences of a scan: `T1w`, or `T1w+FLAIR` for two channels."""
+    return sequence if isinstance(sequence, str) else "+".join(sequence)
 
 
 def read_cohort(root: Path) -> Cohort:

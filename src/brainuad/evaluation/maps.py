@@ -69,7 +69,7 @@ def evaluate_maps(
 
     Args:
         cohort: with healthy `val` subjects (for the threshold) and `test` subjects.
-        sequence: `T1w`, `T2w`, `FLAIR`, ….
+        sequence: `T1w`, `T2w`, `FLAIR`, …, or the name of several (`T1w+FLAIR`).
         maps: method to folder of `<subject>_anomaly.nii.gz` on the prepared grid; the first is
             the one that counts, the others are controls.
         postprocess: the same chain for every method.

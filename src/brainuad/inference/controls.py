@@ -22,7 +22,7 @@ def write_controls(
 
     Args:
         controls: name to configuration with `model` and `tiling`.
-        scans: validation and test scans of one sequence.
+        scans: validation and test scans of one sequence, or of the same channels.
         out: a folder a control is made here.
         method: what the controls stand beside; a control of this name is the method itself.
 
@@ -47,8 +47,10 @@ def oracle_score(scan: Scan) -> Detection:
     A healthy scan is its own twin. Uses the truth, so it is never a method.
     """
     image, brain_mask = load_scan(scan)
-    twin = image
-    if scan.twin is not None:
-        twin = torch.from_numpy(read_volume(scan.twin).array)[None]
-    zero = torch.zeros(())
-    return Detection(torch.where(brain_mask, (image - twin).abs(), zero), twin)
+    twins = [
+        own if row.twin is None else torch.from_numpy(read_volume(row.twin).array)
+        for own, row in zip(image, scan.rows, strict=True)
+    ]
+    twin = torch.stack(twins)
+    found = (image - twin).abs().mean(0, keepdim=True)
+    return Detection(torch.where(brain_mask, found, torch.zeros(())), twin)

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from brainuad.cohorts.channels import by_subject, combined
 from brainuad.cohorts.find import SEQUENCES, RawScan, named, stem_of
-from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, joined, read_cohort
 from brainuad.cohorts.sources import bids_parts, find_raw, is_bids
 from brainuad.errors import InputError
 
@@ -19,9 +21,11 @@ class Wanted:
     Attributes:
         scan_id: names it in tables, unique.
         subject: whose scan it is.
-        scan: as it came, or prepared in a cohort folder.
+        scan: as it came, or prepared in a cohort folder; of several channels the first one's.
         folder: for its files, relative to the output folder.
         bids: whether its files are named as BIDS derivatives.
+        others: scans of the further channels as they came.
+        lacking: reason why it cannot be predicted; empty where nothing is known against it.
     """
 
     scan_id: str
@@ -29,6 +33,13 @@ class Wanted:
     scan: RawScan | Scan
     folder: str
     bids: bool = False
+    others: tuple[RawScan, ...] = ()
+    lacking: str = ""
+
+    @property
+    def scans(self) -> tuple[RawScan | Scan, ...]:
+        """The scan of each channel."""
+        return self.scan.rows if isinstance(self.scan, Scan) else (self.scan, *self.others)
 
     def file(self, kind: str) -> str:
         """Path, relative to the output folder, of the file of a `kind`.
@@ -66,7 +77,7 @@ class Source:
 
 def find_wanted(
     source: Path,
-    sequence: str,
+    sequence: str | Sequence[str],
     out: Path,
     unknown: str | None = None,
     trained_on: Sequence[str] = (),
@@ -76,7 +87,7 @@ def find_wanted(
 
     Args:
         source: a cohort folder, or anything that `find_raw` takes.
-        sequence: of the model.
+        sequence: of the model; of a model of several channels, that of each.
         out: output folder; what lies in it is no input.
         unknown: sequence of scans whose name does not tell; None takes them for the model's.
         trained_on: subjects that the model was trained on.
@@ -87,11 +98,13 @@ def find_wanted(
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; check the path")
+    sequences = (sequence,) if isinstance(sequence, str) else tuple(sequence)
     if (source / MANIFEST).is_file():
-        found = _from_cohort(source, sequence, trained_on, split_hash)
+        found = _from_cohort(source, sequences, trained_on, split_hash)
     else:
-        found = _from_raw(source, sequence, out, unknown or "")
+        found = _from_raw(source, sequences, out, unknown or "")
     if not found.wanted:
+        sequence = joined(sequences)
         have = ", ".join(f"{count} {name}" for name, count in sorted(found.aside.items()))
         seen = " that the model was not trained on" if found.trained_on else ""
         raise InputError(
@@ -103,22 +116,26 @@ def find_wanted(
 
 
 def _from_cohort(
-    source: Path, sequence: str, trained_on: Sequence[str], split_hash: str | None
+    source: Path, sequences: tuple[str, ...], trained_on: Sequence[str], split_hash: str | None
 ) -> Source:
     cohort = read_cohort(source)
     seen = set(trained_on) if cohort.split_hash() == split_hash else set()
-    own = [scan for scan in cohort.scans if scan.sequence == sequence]
+    own = list(by_subject(cohort.scans, sequences))
     wanted = tuple(
-        Wanted(scan.subject, scan.subject, scan, scan.subject)
-        for scan in own
-        if scan.subject not in seen
+        Wanted(rows[0].subject, rows[0].subject, _whole(rows), rows[0].subject, lacking=reason)
+        for rows, reason in own
+        if rows[0].subject not in seen
     )
-    aside = Counter(scan.sequence for scan in cohort.scans if scan.sequence != sequence)
+    aside = Counter(scan.sequence for scan in cohort.scans if scan.sequence not in sequences)
     left = len(own) - len(wanted)
     return Source("a prepared cohort", wanted, aside, trained_on=left, cohort=cohort)
 
 
-def _from_raw(source: Path, sequence: str, out: Path, unknown: str) -> Source:
+def _whole(rows: tuple[Scan, ...]) -> Scan:
+    return combined(rows) if len(rows) > 1 else rows[0]
+
+
+def _from_raw(source: Path, sequences: tuple[str, ...], out: Path, unknown: str) -> Source:
     kind, bids = "NIfTI files", False
     if source.is_file() and source.name.endswith((".nii", ".nii.gz")):
         kind = "a NIfTI file"
@@ -138,25 +155,35 @@ def _from_raw(source: Path, sequence: str, out: Path, unknown: str) -> Source:
     raw = [scan for scan in raw if not scan.image.absolute().is_relative_to(inside)]
     # Lists and models may say t2 or T2w.
     raw = [replace(scan, sequence=_called(scan.sequence)) for scan in raw]
-    ours = (_called(sequence), "")
+    called = [_called(sequence) for sequence in sequences]
+    # A scan that may be any of several channels is none of them.
+    ours = (*called, "") if len(called) == 1 else tuple(called)
     own = [scan for scan in raw if scan.sequence in ours]
-    aside = Counter(scan.sequence for scan in raw if scan.sequence not in ours)
+    aside = Counter(scan.sequence or "unnamed" for scan in raw if scan.sequence not in ours)
+    found: list[tuple[tuple[RawScan, ...], str]] = [((scan,), "") for scan in own]
+    if len(called) > 1:
+        found = list(by_subject(own, called))
+    first = [rows[0] for rows, _ in found]
+    names = dict(zip(called, sequences, strict=True)) | {"": sequences[0]}
     wanted = tuple(
-        _wanted(scan, scan_id, sequence, bids)
-        for scan, scan_id in zip(own, _ids(own, source, bids), strict=True)
+        _wanted(rows, scan_id, names, bids, reason)
+        for (rows, reason), scan_id in zip(found, _ids(first, source, bids), strict=True)
     )
     return Source(kind, wanted, aside, assumed=sum(scan.sequence == "" for scan in own))
 
 
-def _wanted(scan: RawScan, scan_id: str, sequence: str, bids: bool) -> Wanted:
+def _wanted(
+    rows: tuple[RawScan, ...], scan_id: str, names: dict[str, str], bids: bool, lacking: str
+) -> Wanted:
     # The preparation names its files by subject and sequence.
-    raw = replace(
-        scan, subject=scan_id, sequence=sequence, healthy=True, lesion_mask=None, split="test"
+    changes: dict[str, Any] = {"subject": scan_id, "healthy": True, "lesion_mask": None}
+    raw, *others = (
+        replace(scan, sequence=names[scan.sequence], split="test", **changes) for scan in rows
     )
     folder = scan_id
-    if bids and (parts := bids_parts(scan.image.name)):
+    if bids and (parts := bids_parts(raw.image.name)):
         folder = "/".join(part for part in (parts[0], parts[1], "anat") if part)
-    return Wanted(scan_id, scan.subject, raw, folder, bids)
+    return Wanted(scan_id, rows[0].subject, raw, folder, bids, tuple(others), lacking)
 
 
 def _ids(scans: Sequence[RawScan], source: Path, bids: bool) -> list[str]:

@@ -50,7 +50,8 @@ def write_maps(
 ) -> Written:
     """Writes `<subject>_anomaly.nii.gz` of each scan, on its prepared grid; ranks share the scans.
 
-    Beside it `_reconstruction` and `_uncertainty` where the method makes them.
+    Beside it `_reconstruction` (of the first channel) and `_uncertainty` where the method makes
+    them.
 
     Args:
         scans: of one sequence.
@@ -115,7 +116,7 @@ def _stamp(model: str, scans: Sequence[Scan]) -> str:
     """Hash of the model and of the scans' names, places, sizes and times."""
     digest = hashlib.sha256(model.encode())
     for scan in scans:
-        for path in (scan.image, scan.brain_mask):
+        for path in (*scan.images, scan.brain_mask):
             stat = path.stat() if path.is_file() else None
             about = (scan.subject, str(path), stat and (stat.st_size, stat.st_mtime_ns))
             digest.update(repr(about).encode())

@@ -10,7 +10,7 @@ from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
-from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_record
+from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
 from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.pipeline import Preparation
@@ -27,7 +27,7 @@ def prepare_wanted(
     The files of a scan are removed when the next is asked for.
 
     Args:
-        todo: of raw scans, all of one sequence.
+        todo: of raw scans, all of one sequence or of the same channels.
         steps: of `recipe`.
         recipe: see `brainuad.preparation.recipes`.
         work: folder for what is made on the way.
@@ -36,17 +36,21 @@ def prepare_wanted(
     shutil.rmtree(work, ignore_errors=True)
     items, tasks = {}, []
     for item in todo:
-        assert isinstance(item.scan, RawScan)
+        if item.lacking:
+            yield item, item.lacking
+            continue
+        raw = [scan for scan in item.scans if isinstance(scan, RawScan)]
         items[item.scan_id] = item
-        task: Task = ([item.scan], steps, {item.scan.sequence: ""}, work / item.scan_id)
+        task: Task = (raw, steps, {scan.sequence: "" for scan in raw}, work / item.scan_id)
         tasks.append(task)
     for (scans, *_, folder), failures in run_tasks(tasks, jobs):
         found: PreparedScan | str
         try:
             if failures:
                 raise InputError(failures[0][1])
-            record = json.loads(record_path(scans[0], folder).read_text(encoding="utf-8"))
-            found = from_record(record, folder, recipe)
+            paths = [record_path(scan, folder) for scan in scans]
+            records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+            found = from_records(records, folder, recipe)
         except InputError as error:
             found = str(error)
         yield items[folder.name], found
@@ -63,6 +67,9 @@ def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) 
     """
     for item in todo:
         assert isinstance(item.scan, Scan)
+        if item.lacking:
+            yield item, item.lacking
+            continue
         try:
             yield item, from_cohort(item.scan, cohort, recipe)
         except InputError as error:

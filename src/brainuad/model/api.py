@@ -16,10 +16,12 @@ from brainuad.model.known import Known
 from brainuad.model.model_file import remember_hash
 from brainuad.model.prediction import Prediction
 from brainuad.model.predictor import Predictor
-from brainuad.model.prepared_scan import from_record
+from brainuad.model.prepared_scan import from_records
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate
+
+Image = str | Path | nib.spatialimages.SpatialImage
 
 
 class Model:
@@ -40,7 +42,7 @@ class Model:
 
     @property
     def sequence(self) -> str:
-        """The sequence that it was trained on."""
+        """The sequence that it was trained on; several, the channels, as one name."""
         return self.known.sequence
 
     @property
@@ -53,29 +55,40 @@ class Model:
         """Subjects that one of the models was trained on."""
         return self.known.trained_on
 
-    def predict(
-        self, image: str | Path | nib.spatialimages.SpatialImage, brain_mask: Path | None = None
-    ) -> Prediction:
+    def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
         """Anomaly map, mask and findings of one raw scan, on its own grid.
 
         Args:
             image: a NIfTI file, a folder of one DICOM series, or an image of nibabel; a head or
-                a brain, as the model's preparation takes them.
-            brain_mask: file on the scan's grid; None to find the brain.
+                a brain, as the model's preparation takes them. Of a model of several channels a
+                list, one image for each of `sequence`; the results lie on the first one's grid.
+            brain_mask: file on the (first) scan's grid; None to find the brain.
 
         Raises:
-            InputError: unreadable, or it cannot be prepared.
+            InputError: unreadable, it cannot be prepared, or another number of images than the
+                model takes.
         """
+        images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
+        names = self.known.sequences
+        if len(images) != len(names):
+            raise InputError(
+                f"found {len(images)} images, the model takes {len(names)}: {', '.join(names)}; "
+                "give a list of one image for each, in this order"
+            )
         with tempfile.TemporaryDirectory(prefix="brainuad-") as name:
             folder = Path(name)
-            path = Path(image) if isinstance(image, str | Path) else folder / "scan.nii.gz"
-            if not isinstance(image, str | Path):
-                nib.save(image, path)
-            raw = RawScan("scan", self.sequence, path, healthy=True, brain_mask=brain_mask)
-            records, failures = prepare_subject([raw], self.steps, folder)
+            raw = []
+            for number, (one, sequence) in enumerate(zip(images, names, strict=True)):
+                own = f"scan{number or ''}.nii.gz"
+                path = Path(one) if isinstance(one, str | Path) else folder / own
+                if not isinstance(one, str | Path):
+                    nib.save(one, path)
+                mask = None if number else brain_mask
+                raw.append(RawScan("scan", sequence, path, healthy=True, brain_mask=mask))
+            records, failures = prepare_subject(raw, self.steps, folder)
             if failures:
                 raise InputError(failures[0][1])
-            return self.predictor(from_record(records[0], folder, self.recipe))
+            return self.predictor(from_records(records, folder, self.recipe))
 
     def stamp(self) -> str:
         """What, besides the scan, decides a prediction."""

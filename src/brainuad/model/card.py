@@ -1,12 +1,13 @@
 """The card of a checkpoint: plain values that say what was trained, on whom and how."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from brainuad.cohorts.manifest import Cohort
+from brainuad.cohorts.manifest import Cohort, joined
 from brainuad.errors import InputError
+from brainuad.preparation.recipes import Recipe, of_cohort
 from brainuad.settings.moved import retargeted
 
 FORMAT = "1.3"
@@ -63,6 +64,27 @@ def checked(path: Path, card: Any) -> dict[str, Any]:
     return card
 
 
+def sequences_of(card: dict[str, Any]) -> tuple[str, ...]:
+    """The sequence of each channel that a model takes."""
+    named = card.get("run", {}).get("data", {}).get("sequence")
+    return tuple(named) if isinstance(named, list) else (str(card["sequence"]),)
+
+
+def preparation_of(cohort: Cohort, sequence: str | Sequence[str]) -> Recipe | None:
+    """How the cohort's scans of a sequence, or of each channel, were prepared; None if not known.
+
+    Channels that were normalised in different ways have a dictionary of them by sequence.
+    """
+    names = [sequence] if isinstance(sequence, str) else sequence
+    recipes = {name: of_cohort(cohort, name) for name in names}
+    first = recipes[names[0]]
+    normalise = {name: recipe["normalise"] for name, recipe in recipes.items() if recipe}
+    if first is None or len(normalise) < len(names):
+        return None
+    alike = all(one == first["normalise"] for one in normalise.values())
+    return first if alike else {**first, "normalise": normalise}
+
+
 def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[str, Any]:
     """The card of a run.
 
@@ -81,7 +103,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[st
         "input": config["input"],
         "tiling": config["tiling"],
         "postprocess": config["postprocess"],
-        "sequence": config["data"]["sequence"],
+        "sequence": joined(config["data"]["sequence"]),
         "space": config["space"],
         "flips": config["flips"],
         "relative": config["relative"],

@@ -132,7 +132,10 @@ def _score_table(rows: Sequence[dict[str, Any]]) -> str:
 def _preparation(recipe: Mapping[str, Any] | None) -> str:
     if not recipe:
         return "not recorded"
-    steps, how = recipe["steps"], recipe["normalise"]["_target_"].rpartition(".")[2]
+    steps, normalise = recipe["steps"], recipe["normalise"]
+    # Channels may be normalised each in its way, by one method.
+    how = (normalise if "_target_" in normalise else next(iter(normalise.values())))["_target_"]
+    how = how.rpartition(".")[2]
     where = "registered to the atlas" if steps.get("atlas") else "not registered"
     return f"{where}, {steps['spacing_mm']:g} mm voxels, {how} intensities"
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.errors import InputError
+from brainuad.model.card import sequences_of
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 from brainuad.preparation.recipes import changed, of_model
 from brainuad.settings.moved import retargeted
@@ -72,8 +73,13 @@ class Known:
 
     @property
     def sequence(self) -> str:
-        """The sequence that the models were trained on."""
+        """The sequence that the models were trained on; several, the channels, as one name."""
         return str(self.card["sequence"])
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The sequence of each channel."""
+        return sequences_of(self.card)
 
     @property
     def trained_on(self) -> list[str]:

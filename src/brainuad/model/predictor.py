@@ -114,17 +114,18 @@ class Predictor:
             reconstruction=reconstruction,
             uncertainty=uncertainty,
             flags=(*doubts, *scan.flags),
-            raw=_raw(found, scan, None if self.tissue is None else seen),
+            raw=_raw(found, scan, None if self.tissue is None else seen[0]),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
         )
 
     def seen(self, scan: PreparedScan) -> np.ndarray:
-        """What the models see of a scan, `(D, H, W)`: its intensities, or its tissues."""
+        """What the models see of a scan, `(C, D, H, W)`: its intensities, or its tissues."""
         if self.tissue is None:
-            return scan.image.array
+            image = scan.image.array
+            return np.stack([image, *scan.others]) if scan.others else image[None]
         try:
-            return self.tissue.of(scan.image.array, scan.brain_mask, scan.image.spacing_mm)
+            return self.tissue.of(scan.image.array, scan.brain_mask, scan.image.spacing_mm)[None]
         except ValueError as error:
             raise InputError(f"{scan.native}: no tissue map ({error}); look at it") from None
 
@@ -135,7 +136,7 @@ class Predictor:
             scan: prepared.
             seen: what the models see of it.
         """
-        given = torch.from_numpy(seen)[None], torch.from_numpy(scan.brain_mask)[None]
+        given = torch.from_numpy(seen), torch.from_numpy(scan.brain_mask)[None]
         found = []
         half = PRECISIONS[self.known.precision]
         for index, detector in enumerate(self.detectors):

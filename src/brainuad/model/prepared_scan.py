@@ -1,13 +1,13 @@
 """A scan as the model sees it, with its way back: prepared now, or taken from a cohort folder."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainuad.cohorts.load import load_scan
+from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.model.suitability import in_mni, measures_of, quality_of
@@ -29,6 +29,7 @@ class PreparedScan:
         measures: see `suitability.measures_of`.
         flags: what the preparation found odd, in words.
         seconds: that its steps took, 0 where it was prepared before.
+        others: `(D, H, W)` further channels, on the grid of `image`.
     """
 
     image: Volume
@@ -38,6 +39,7 @@ class PreparedScan:
     measures: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
+    others: tuple[np.ndarray, ...] = ()
 
     @property
     def native(self) -> Path:
@@ -59,7 +61,8 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     """
     volume = read_volume(folder / record["image"])
     brain_mask = read_mask(folder / record["brain_mask"], like=volume)
-    normalise = instantiate(recipe["normalise"], packages=PREPARATION)
+    own = recipe["normalise"].get(record["sequence"], recipe["normalise"])
+    normalise = instantiate(own, packages=PREPARATION)
     try:
         image = normalise(volume.array, brain_mask)
     except ValueError as error:
@@ -84,13 +87,42 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     )
 
 
+def from_records(
+    records: Sequence[Mapping[str, Any]], folder: Path, recipe: Mapping[str, Any]
+) -> PreparedScan:
+    """A scan of the channels that `prepare_subject` left in `folder`; see `from_record`.
+
+    Args:
+        records: one per channel, in their order.
+        folder: their paths are relative to this one.
+        recipe: see `brainuad.preparation.recipes`.
+
+    Raises:
+        InputError: as `from_record`, or the channels lie on different grids.
+    """
+    first, *others = (from_record(record, folder, recipe) for record in records)
+    for other in others:
+        require_one_grid(other.native, other.image, first.native, first.image)
+    names = [record["sequence"] for record in records[1:]]
+    flags = [
+        f"{name}: {flag}" for name, other in zip(names, others, strict=True) for flag in other.flags
+    ]
+    return replace(
+        first,
+        flags=(*first.flags, *flags),
+        seconds=first.seconds + sum(other.seconds for other in others),
+        others=tuple(np.where(first.brain_mask, other.image.array, 0) for other in others),
+    )
+
+
 def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> PreparedScan:
     """A scan of a cohort folder, prepared already.
 
     Raises:
         InputError: unreadable, grids differ, an empty mask, or a constant brain.
     """
-    image, brain_mask = (item[0].numpy() for item in load_scan(scan))
+    images, masks = load_scan(scan)
+    image, brain_mask = images[0].numpy(), masks[0].numpy()
     affine = read_volume(scan.image).affine
     quality, native_spacing = quality_of(cohort, scan)
     volume = Volume(image, affine)
@@ -103,4 +135,5 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
         in_mni=laid,
         measures=measures_of(volume, brain_mask, quality, native_spacing, laid),
         flags=tuple(limits.flags(quality)) if quality else (),
+        others=tuple(other.numpy() for other in images[1:]),
     )

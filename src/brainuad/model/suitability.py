@@ -101,7 +101,7 @@ def training_statistics(
 
     Args:
         cohort: it was trained on.
-        sequence: of the model.
+        sequence: of the model; of several, the first channel is measured.
         maps: folder with the raw maps of the validation subjects.
         postprocess: of the model.
         recipe: of the cohort's preparation, see `brainuad.preparation.recipes`; None where it is
@@ -152,7 +152,7 @@ def quality_of(
 ) -> tuple[dict[str, float], tuple[float, float, float] | None]:
     """What the preparation measured of a scan and its native voxel size, where that is known."""
     try:
-        record = read_record(cohort, scan)
+        record = read_record(cohort, scan.rows[0])
     except FileNotFoundError:
         return {}, None
     return record["quality"], tuple(record["native_spacing_mm"])

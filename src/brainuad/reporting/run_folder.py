@@ -11,7 +11,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from brainuad.cohorts.manifest import Cohort, read_cohort
+from brainuad.cohorts.channels import with_channels
+from brainuad.cohorts.manifest import Cohort, joined, read_cohort
 from brainuad.errors import InputError
 from brainuad.reporting.drawing.curves import Curve
 
@@ -70,8 +71,8 @@ class RunFolder:
 
     @property
     def sequence(self) -> str:
-        """The MRI sequence, or ""."""
-        return str(self.provenance.get("sequence") or self.summary.get("sequence") or "")
+        """The MRI sequence, or ""; several, of the channels, as one name."""
+        return joined(self.provenance.get("sequence") or self.summary.get("sequence") or "")
 
     @property
     def failures(self) -> list[tuple[str, str]]:
@@ -206,7 +207,7 @@ def read_run(path: Path) -> RunFolder:
         absent.append("The run does not name its cohort folder, so there are no pictures.")
     else:
         try:
-            cohort = read_cohort(path / where)
+            cohort = with_channels(read_cohort(path / where), provenance.get("sequence") or "")
         except InputError as error:
             absent.append(f"The cohort cannot be read, so there are no pictures: {error}")
     return RunFolder(

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from brainuad.cohorts.load import read_channels
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.synthetic.lesions.contract import Corruption, outline
 from brainuad.synthetic.lesions.shapes import with_spacing
-from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.nifti import read_mask, write_volume
 
 _ATTEMPTS = 20
 
@@ -31,7 +32,8 @@ def paint(
     painted does not depend on which other subjects are there.
 
     Args:
-        image: `(D, H, W)` in [0, 1]; D goes from left to right.
+        image: `(D, H, W)` or, of several channels, `(C, D, H, W)` in [0, 1]; D goes from left to
+            right.
         brain: `(D, H, W)` bool.
         spacing_mm: of a voxel, an axis each.
         corruption: its lengths are in mm.
@@ -47,14 +49,16 @@ def paint(
         raise InputError("the brain mask of a scan to paint in is empty; make it again")
     painter = with_spacing(corruption, [float(length) for length in spacing_mm])
     inside = torch.from_numpy(np.stack([brain, brain[::-1]]))[:, None]
-    pair = torch.from_numpy(np.stack([image, image[::-1]]).astype(np.float32))[:, None]
+    pair = torch.from_numpy(np.stack([image, image[..., ::-1, :, :]]).astype(np.float32))
+    pair = pair if image.ndim > brain.ndim else pair[:, None]
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_ATTEMPTS):
         painted, share = painter(pair * inside, inside, generator)
         lesion = outline(share)[0, 0].numpy()
         # Tissue from elsewhere may not have been tissue there; then another draw is made.
         if lesion.any():
-            return np.where(brain, painted[0, 0].numpy(), image).astype(np.float32), lesion
+            found = painted[0].numpy().reshape(image.shape)
+            return np.where(brain, found, image).astype(np.float32), lesion
     raise InputError(f"nothing was painted in {_ATTEMPTS} draws; is the brain as large as asked?")
 
 
@@ -67,7 +71,7 @@ def painted_scans(
     so every model, seed and fold meets the same ones.
 
     Args:
-        scans: healthy, one sequence.
+        scans: healthy, of one sequence or of the same channels.
         draws: copies of a scan.
         cache_dir: they are kept in `painted/` there, and found again by the corruption's repr.
         corruption: of `brainuad.synthetic.lesions`, in mm.
@@ -92,21 +96,34 @@ def painted_copy(scan: Scan, draw: int, cache_dir: Path, corruption: Corruption)
         InputError: the scan cannot be read or painted.
     """
     folder = Path(cache_dir) / "painted"
-    stat = scan.image.stat() if scan.image.is_file() else None
-    file = str(scan.image.absolute()), stat and (stat.st_size, stat.st_mtime_ns)
-    digest = hashlib.sha256(repr((scan.subject, file, corruption)).encode()).hexdigest()[:12]
+    file, *others = (_stamp(path) for path in scan.images)
+    about = (scan.subject, file, corruption, *others)
+    digest = hashlib.sha256(repr(about).encode()).hexdigest()[:12]
     name = f"{scan.subject}_{scan.sequence}_{digest}_{draw}"
-    image, truth = folder / f"{name}.nii.gz", folder / f"{name}_lesion.nii.gz"
-    if not image.is_file():
-        volume = read_volume(scan.image)
-        brain = read_mask(scan.brain_mask, like=volume)
+    images = [folder / f"{name}{f'_{i}' if i else ''}.nii.gz" for i in range(len(scan.images))]
+    truth = folder / f"{name}_lesion.nii.gz"
+    if not images[0].is_file():
+        volumes = read_channels(scan)
+        brain = read_mask(scan.brain_mask, like=volumes[0])
         seed = zlib.crc32(f"{scan.subject} {draw}".encode())
+        arrays = [volume.array for volume in volumes]
+        whole = np.stack(arrays) if len(arrays) > 1 else arrays[0]
         try:
-            array, lesion = paint(volume.array, brain, volume.spacing_mm, corruption, seed)
+            painted, lesion = paint(whole, brain, volumes[0].spacing_mm, corruption, seed)
         except InputError as error:
             raise InputError(f"{scan.image}: {error}") from None
-        write_volume(truth, lesion, volume.affine, np.uint8)
-        # The image comes last: one that is there has its truth.
-        write_volume(image, array, volume.affine)
+        write_volume(truth, lesion, volumes[0].affine, np.uint8)
+        # The first image comes last: one that is there has its truth, and its other channels.
+        painted = painted.reshape(-1, *brain.shape)
+        for path, array in [*zip(images, painted, strict=True)][::-1]:
+            write_volume(path, array, volumes[0].affine)
     subject = f"{scan.subject}_painted{draw}"
-    return replace(scan, subject=subject, image=image, lesion_mask=truth, native_image=None)
+    copy = replace(scan, subject=subject, image=images[0], lesion_mask=truth, native_image=None)
+    channels = zip(scan.channels, images, strict=False)
+    return replace(copy, channels=tuple(replace(row, image=path) for row, path in channels))
+
+
+def _stamp(path: Path) -> tuple[str, tuple[int, int] | None]:
+    """Place, size and time of a file."""
+    stat = path.stat() if path.is_file() else None
+    return str(path.absolute()), stat and (stat.st_size, stat.st_mtime_ns)

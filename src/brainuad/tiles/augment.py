@@ -30,7 +30,7 @@ class Augment:
         rotation_deg: largest rotation in degrees; of slices alone, 0 for volumes.
         translation: largest shift as a share of the slice's size; 0 for volumes.
         brightness: largest factor on the intensities is 1 ± this.
-        contrast: largest factor on the distance to the brain's mean is 1 ± this.
+        contrast: largest factor on the distance to the brain's mean, of each channel, is 1 ± this.
         probability: of each of them.
         flip_axis: spatial axis to mirror with `probability`; None for never.
         warp: standard deviation of a smooth displacement, in pixels along every axis, at the nodes
@@ -106,7 +106,8 @@ class Augment:
             grid = functional.affine_grid(theta[None], list(both.shape), align_corners=False)
             moved = functional.grid_sample(both, grid, align_corners=False)[0]
             image, brain_mask = moved[:-1], moved[-1:] > 0.5
-        mean = image.sum() / brain_mask.sum().clamp_min(1) / len(image)
+        total = torch.stack([channel.sum() for channel in image])
+        mean = (total / brain_mask.sum().clamp_min(1)).reshape(-1, *[1] * (image.ndim - 1))
         image = (image - mean) * parameters["contrast"] + mean
         image = (image * parameters["brightness"]).clamp(0, 1)
         return torch.where(brain_mask, image, torch.zeros(())), brain_mask

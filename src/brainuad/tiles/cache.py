@@ -73,7 +73,7 @@ def build_cache(
     """Cuts scans into tiles and stores those that hold brain; finds them again by content.
 
     Args:
-        scans: of one sequence.
+        scans: of one sequence, or of the same channels.
         tiling: how to cut.
         root: folder of all caches; this one's name is the hash of what it was made from.
         min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain
@@ -90,7 +90,7 @@ def build_cache(
     described = [
         [str(path), path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [str(path)]
         for scan in scans
-        for path in (scan.image, scan.brain_mask)
+        for path in (*scan.images, scan.brain_mask)
     ]
     recipe = json.dumps([described, repr(tiling), min_brain_fraction, dtype])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]

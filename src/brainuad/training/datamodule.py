@@ -1,6 +1,6 @@
 """Healthy training and validation tiles as a Lightning data module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from brainuad.volumes.tiling import Tiling
 
 
 class HealthyDataModule(LightningDataModule):
-    """Tiles of the healthy `train` and `val` scans of one sequence.
+    """Tiles of the healthy `train` and `val` scans of one sequence, or of several as channels.
 
     Args:
         cohort: where the scans are.
-        sequence: `T1w`, `T2w`, `FLAIR`, ….
+        sequence: `T1w`, `T2w`, `FLAIR`, …; several are the channels of a tile.
         tiling: how the method wants its input cut.
         cache_dir: folder for the memory-mapped tiles.
         batch_size: tiles a batch and device.
@@ -36,7 +36,7 @@ class HealthyDataModule(LightningDataModule):
     def __init__(
         self,
         cohort: Cohort,
-        sequence: str,
+        sequence: str | Sequence[str],
         tiling: Tiling,
         cache_dir: Path,
         batch_size: int = 32,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, open_dict
 
 from brainuad import __version__
+from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import hash_weights
@@ -79,6 +80,7 @@ def with_first_stage(
     if isinstance(given, str):
         # What it reached elsewhere says nothing of the scans here.
         stage = replace(read_first_stage(Path(given)), quality={})
+        _check_channels(stage, cfg.data.sequence)
     elif cfg.first_stage is None:
         return None
     else:
@@ -86,6 +88,21 @@ def with_first_stage(
     with open_dict(cfg):
         cfg.model.autoencoder = stage.config
     return stage
+
+
+def _check_channels(stage: FirstStage, sequence: str | Sequence[str]) -> None:
+    """Raises InputError when an autoencoder takes another number of channels than the scans have.
+
+    Squares of pixels are channels of its network as well.
+    """
+    network = stage.config.get("network", {})
+    taken = network.get("in_channels", 1) // stage.config.get("patch", 1) ** 2
+    given = 1 if isinstance(sequence, str) else len(sequence)
+    if taken != given:
+        raise InputError(
+            f"{stage.path}: its autoencoder takes {taken} channels, data.sequence names {given}; "
+            "leave model.autoencoder out, and one is trained on these sequences"
+        )
 
 
 def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]) -> Path:
@@ -210,11 +227,12 @@ def _run_of(cfg: DictConfig) -> DictConfig:
 def _hash(cfg: DictConfig, cohort: "Cohort") -> str:
     """Of the configuration, the version, and the healthy scans that are trained on."""
     config = retargeted(resolve(cfg), as_before)
+    sequence = joined(config["data"]["sequence"])
     scans = [
         (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
         for scan in cohort.scans
-        if scan.healthy and scan.split in ("train", "val") and scan.sequence == cfg.data.sequence
-        for path in (scan.image, scan.brain_mask)
+        if scan.healthy and scan.split in ("train", "val") and scan.sequence == sequence
+        for path in (*scan.images, scan.brain_mask)
         if path.is_file()
     ]
     recipe = [__version__, _without_neutral({key: config[key] for key in DECIDING}), scans]

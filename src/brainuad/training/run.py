@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from brainuad.errors import PartialFailure
+from brainuad.cohorts.manifest import joined
+from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
-from brainuad.preparation.recipes import of_cohort
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 
 if TYPE_CHECKING:
@@ -22,23 +22,30 @@ def run(cfg: DictConfig) -> float | None:
     """A run in its folder; a first stage is one too."""
     from lightning import seed_everything
 
+    from brainuad.cohorts.channels import with_channels
     from brainuad.cohorts.folds import with_fold
     from brainuad.cohorts.manifest import Cohort
     from brainuad.machine import provenance, ranks
-    from brainuad.model.card import card_of
+    from brainuad.model.card import card_of, preparation_of
     from brainuad.training.first_stage import with_first_stage
     from brainuad.training.fit import resume_point
 
     started = time.time()
     out = Path(cfg.paths.output_dir)
+    sequence = cfg.data.sequence
+    if not isinstance(sequence, str) and len(sequence) > 1 and cfg.input.tissue is not None:
+        raise InputError(
+            "input: tissue maps are made of one sequence; set data.sequence to one, or "
+            "input=intensity"
+        )
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
-    cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
+    cohort = with_channels(with_fold(cohort, cfg.data.folds, cfg.data.fold), sequence)
     _choose_precision(cfg)
     first_stage = with_first_stage(cfg, cohort, run)
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
-    detector.card = card_of(config, cohort, of_cohort(cohort, cfg.data.sequence))
+    detector.card = card_of(config, cohort, preparation_of(cohort, sequence))
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
@@ -56,7 +63,7 @@ def run(cfg: DictConfig) -> float | None:
         "seed": cfg.seed,
         "precision": {"training": cfg.trainer.precision, "detection": cfg.predict_precision},
         "method": cfg.name,
-        "sequence": cfg.data.sequence,
+        "sequence": config["data"]["sequence"],
         "cohort": cohort.identity(),
         "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
         "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
@@ -103,7 +110,8 @@ def _learn(
     from brainuad.training.fit import fit
 
     out = Path(cfg.paths.output_dir)
-    healthy = [s for s in cohort.scans if s.healthy and s.sequence == cfg.data.sequence]
+    sequence = joined(cfg.data.sequence)
+    healthy = [s for s in cohort.scans if s.healthy and s.sequence == sequence]
     seen, bad = as_input(healthy, instantiate(cfg.input.tissue), cfg.paths.cache_dir, cfg.jobs)
     tiling = instantiate(cfg.tiling)
     datamodule: HealthyDataModule = instantiate(
@@ -115,7 +123,17 @@ def _learn(
     if first_stage is not None:
         build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
     datamodule.training_set = detector.training_set
-    fit(cfg, detector, datamodule, resume, logger)
+    try:
+        fit(cfg, detector, datamodule, resume, logger)
+    except RuntimeError as error:
+        # torch's own words for a network whose setting of channels is a plain number.
+        if isinstance(cfg.data.sequence, str) or "channels" not in str(error):
+            raise
+        raise InputError(
+            f"model: its network does not take the {len(cfg.data.sequence)} channels of "
+            "data.sequence; set its channels to ${channels:1}, as configs/model/network does, or "
+            "name one sequence"
+        ) from None
     # Lightning leaves it on the CPU, where a large autoencoder would take hours.
     detector.to(device(cfg.device))
     detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
@@ -176,7 +194,7 @@ def detect_and_score(
         if first:
             save_model(detector, out / "model.ckpt")
         return failures
-    sequence, prepared = cfg.data.sequence, out / "prepared"
+    sequence, prepared = joined(cfg.data.sequence), out / "prepared"
     postprocess = instantiate(cfg.postprocess)
     val = cohort.select("val", sequence)
     test = cohort.select("test", sequence)
@@ -230,7 +248,7 @@ def _evaluate(
     from brainuad.inference.maps import read_trained_on
     from brainuad.reporting.tables import summary_table
 
-    sequence = cfg.data.sequence
+    sequence = joined(cfg.data.sequence)
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     maps = {str(cfg.name): out / "prepared"}
     maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name))

@@ -88,6 +88,19 @@ def test_smoothing_takes_the_neighbours_spread_in():
     assert detector.atlas.mean[0, 12, 8, 8].item() == pytest.approx(1.0)
 
 
+def test_each_channel_has_statistics_of_its_own():
+    single = [scans(0.2, 0.4), scans(0.6)]
+    double = [Batch(torch.cat([b.image, 1 - b.image], 1), b.brain_mask) for b in single]
+    one, other, both = (zscore(sigma=0, min_count=4) for _ in range(3))
+    one.measure(single)
+    other.measure([Batch(1 - b.image, b.brain_mask) for b in single])
+    both.measure(double)
+    # Too few scans: the mean and the spread of all brain stand in, of each channel by itself.
+    torch.testing.assert_close(both.atlas.mean, torch.cat([one.atlas.mean, other.atlas.mean]))
+    torch.testing.assert_close(both.atlas.std, torch.cat([one.atlas.std, other.atlas.std]))
+    assert both.detect(*double[0]).anomaly_map.shape == double[0].brain_mask.shape
+
+
 def test_one_pass_whatever_the_batches():
     image = torch.rand(5, 1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     mask = image > 0.2

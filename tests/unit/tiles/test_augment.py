@@ -71,6 +71,15 @@ def test_brightness_and_contrast_by_hand():
     assert (moved[~mask] == 0).all()
 
 
+def test_contrast_is_about_the_mean_of_each_channel():
+    image, mask = _slice()
+    both = torch.cat([image, torch.where(mask, 1 - image, 0)])
+    parameters = {**NEUTRAL, "contrast": 0.5, "brightness": 1.1}
+    found, _ = Augment().apply(both, mask, parameters)
+    for channel, own in zip(found, both, strict=True):
+        torch.testing.assert_close(channel, Augment().apply(own[None], mask, parameters)[0][0])
+
+
 def test_flip():
     image, _ = _slice()
     image[0, 6] = 0.9

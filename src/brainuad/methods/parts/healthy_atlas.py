@@ -63,8 +63,8 @@ class HealthyAtlas(GridBuffers):
             count = count + w.sum(0)
             first = first + (w * x).sum(0)
             second = second + (w * x**2).sum(0)
-        over_all = first.sum() / count.sum()
-        spread = (second.sum() / count.sum() - over_all**2).clamp_min(0).sqrt()
+        over_all, squares = (_totals(part) / count.sum() for part in (first, second))
+        spread = (squares - over_all**2).clamp_min(0).sqrt()
         count, first, second = (self._smooth(part) for part in (count, first, second))
         mean = first / count.clamp_min(1e-9)
         variance = (second / count.clamp_min(1e-9) - mean**2).clamp_min(0)
@@ -115,3 +115,8 @@ class HealthyAtlas(GridBuffers):
             for channel in part.numpy()
         ]
         return torch.stack([torch.from_numpy(channel) for channel in smooth])
+
+
+def _totals(part: Tensor) -> Tensor:
+    """The sum of each channel, `(C, D, H, W)` to `(C, 1, 1, 1)`."""
+    return torch.stack([channel.sum() for channel in part]).reshape(-1, 1, 1, 1)

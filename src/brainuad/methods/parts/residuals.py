@@ -16,6 +16,9 @@ from torch.nn import functional
 
 SIGNS = ("abs", "positive", "negative")
 
+Sign = str | Sequence[str]
+"""One of SIGNS for all channels, or one for each."""
+
 Residual = Callable[..., Tensor]
 Features = Callable[[Tensor], Sequence[Tensor]]
 """From images `(B, C, *S)` to activations `(B, C_p, *S_p)` of some layers."""
@@ -28,7 +31,7 @@ def signed(
     image: Tensor,
     reconstruction: Tensor,
     brain_mask: Tensor,
-    sign: str = "abs",
+    sign: Sign = "abs",
     average: int = 1,
 ) -> Tensor:
     """L1 residual, mean over channels.
@@ -38,7 +41,7 @@ def signed(
         reconstruction: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool; only used with `average`.
         sign: of image - reconstruction: `positive` finds what is brighter than healthy,
-            `negative` what is darker, `abs` both.
+            `negative` what is darker, `abs` both; or one for each channel.
         average: odd side in pixels of the square (cube) of brain over which the difference is
             averaged *before* its sign is taken: noise and a fold that lies a pixel beside its
             place cancel, a lesion does not. 1 for none.
@@ -57,7 +60,7 @@ def squared(
     image: Tensor,
     reconstruction: Tensor,
     brain_mask: Tensor,
-    sign: str = "abs",
+    sign: Sign = "abs",
     average: int = 1,
 ) -> Tensor:
     """L2 residual: the square of what `signed` takes, mean over channels; arguments as there."""
@@ -130,7 +133,7 @@ def mahalanobis(
     reconstruction: Tensor,
     brain_mask: Tensor,
     std: Tensor,
-    sign: str = "abs",
+    sign: Sign = "abs",
     average: int = 1,
     min_std: float = 0.02,
 ) -> Tensor:
@@ -183,9 +186,14 @@ def takes(residual: Residual, name: str) -> bool:
 
 
 def _difference(
-    image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sign: str, average: int
+    image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sign: Sign, average: int
 ) -> Tensor:
     """Its part of the wished-for sign, `(B, C, *S)`, >= 0."""
+    if not isinstance(sign, str):
+        if len(sign) != image.shape[1]:
+            raise ValueError(f"sign is {list(sign)}; give one, or one for each of the channels")
+        channels = zip(image.split(1, 1), reconstruction.split(1, 1), sign, strict=True)
+        return torch.cat([_difference(x, y, brain_mask, own, average) for x, y, own in channels], 1)
     if average < 1 or average % 2 == 0:
         raise ValueError(f"average is {average}; use an odd number of pixels")
     difference = image - reconstruction

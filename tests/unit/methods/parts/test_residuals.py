@@ -26,6 +26,20 @@ def test_signs_by_hand():
         signed(image, healthy, brain_mask, "both")
 
 
+@pytest.mark.parametrize("average", [1, 3])
+def test_each_channel_may_have_a_sign_of_its_own(average):
+    image, healthy = torch.rand(2, 2, 2, 8, 8).unbind()
+    brain_mask = torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    found = signed(image, healthy, brain_mask, ["negative", "positive"], average)
+    parts = [
+        signed(image[:, i, None], healthy[:, i, None], brain_mask, sign, average)
+        for i, sign in enumerate(("negative", "positive"))
+    ]
+    torch.testing.assert_close(found, (parts[0] + parts[1]) / 2)
+    with pytest.raises(ValueError, match=r"sign is \['abs'\]; give one, or one for each"):
+        signed(image, healthy, brain_mask, ["abs"])
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_averaging_cancels_what_alternates_and_keeps_what_does_not(dims):
     size = (9,) * dims
