@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FAILURES = ".failures"
 """Key of `{sequence: reason}` in the data, of scans that could not be prepared."""
 
+FIELD = ".warp"
+"""Key of the start of the path that a warp is written to."""
+
 POSTFIXES = ("", ".brain", ".lesion")
 """Of the keys of a scan, its brain mask and its lesion label."""
 
@@ -145,7 +148,7 @@ class Preparation:
             "atlas": AffineToAtlasd(by=self.atlas, stop_if_turned=stop_if_turned, **atlas, **own)
             if self.atlas
             else None,
-            "deform": DeformToAtlasd(by=self.deform, **grid)
+            "deform": DeformToAtlasd(by=self.deform, field_key=FIELD, **grid)
             if self.atlas and self.deform
             else None,
             "grid": PreparedGridd(space=space, **grid),

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from brainuad.cohorts.find import RawScan
-from brainuad.preparation.pipeline import FAILURES, Preparation
+from brainuad.preparation.pipeline import FAILURES, FIELD, Preparation
 from brainuad.volumes.native_space import write_way
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.read import read_scan
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 STRIPPED_AGAIN = 3
 """Most repetitions for a head that was found to lie otherwise than its brain was looked for."""
-
-FIELD = ".warp"
-"""Key of the start of the path that a warp is written to."""
 
 
 def reference_of(scans: Sequence[RawScan], preparation: Preparation) -> RawScan | None:
