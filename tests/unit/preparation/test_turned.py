@@ -30,12 +30,13 @@ def test_there_are_24_ways_for_a_head_to_lie_along_the_axes():
         assert np.array_equal(turn_of(around)[1], turn)
 
 
+@pytest.mark.parametrize("distinct", [False, True])
 @pytest.mark.parametrize("degrees", [(170, 5, 0), (92, 0, 5), (0, -88, 4), (3, 0, 90), (90, 5, 90)])
-def test_a_turned_brain_is_found(degrees):
+def test_a_turned_brain_is_found(degrees, distinct):
     fixed, mask = atlas_at(3.0)
     known = turned(degrees, (0, 10, 0))
     moving = Volume(fixed.array, known @ fixed.affine)
-    found = Register("rigid", 3.0, turns=True)(fixed, moving, mask).matrix
+    found = Register("rigid", 3.0, turns=True, distinct=distinct)(fixed, moving, mask).matrix
     assert landmark_error(found, known, fixed, mask) < 2
 
 

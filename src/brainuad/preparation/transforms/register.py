@@ -84,7 +84,7 @@ class AffineToAtlasd(WorldTransform):
 
     Args:
         keys: scans, brain-extracted, registered to the reference.
-        by: `Register("affine", turns=True)` when None.
+        by: `Register("affine", turns=True, distinct=True)` when None.
         atlas_image: a brain-extracted template; None for MNI152.
         atlas_mask: of the template.
         stop_if_turned: raise `HeadTurned` where a head lies otherwise than the data's `turns` say.
@@ -103,7 +103,7 @@ class AffineToAtlasd(WorldTransform):
         **kwargs: Any,
     ):
         super().__init__(keys, **kwargs)
-        self.by = by or Register("affine", turns=True)
+        self.by = by or Register("affine", turns=True, distinct=True)
         self.atlas_image, self.atlas_mask = atlas_image, atlas_mask
         self.stop_if_turned = stop_if_turned
 
