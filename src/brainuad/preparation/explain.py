@@ -1,7 +1,5 @@
 """A preparation in words: each step, its parameters, and what it does to grid and intensities."""
 
-import inspect
-from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
 from brainuad.preparation.pipeline import Preparation
@@ -48,11 +46,17 @@ class Said(NamedTuple):
 def explained(preparation: Preparation, normalise: Any) -> list[Said]:
     """Describe the steps of a preparation in order, normalisation at the end."""
     said = []
+    foreign = {name: iter(made) for name, made in preparation.after.items()}
     for name, transform in preparation.transforms(list(preparation.reference)):
         kind = type(transform)
         package = kind.__module__.removeprefix("monai.transforms.").split(".")[0]
         grid, intensities = EFFECTS.get(kind.__name__) or FOREIGN.get(package, ("?", "?"))
-        said.append(Said(name, f"{kind.__name__}({_parameters(transform)})", grid, intensities))
+        how = _parameters(transform)
+        if kind.__name__ not in EFFECTS:
+            # MONAI's transforms do not keep what they were made with.
+            given = getattr(next(foreign[name]), "keywords", {})
+            how = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        said.append(Said(name, f"{kind.__name__}({how})", grid, intensities))
     what = "to [0, 1] inside the brain"
     return [*said, Said("normalise", repr(normalise), "kept", what)]
 
@@ -75,15 +79,8 @@ def _parameters(transform: Any) -> str:
         "AffineToAtlasd": ("by", "atlas_image"),
         "DeformToAtlasd": ("by", "spacing_mm", "margin_mm"),
         "PreparedGridd": ("space", "spacing_mm", "margin_mm", "atlas_image"),
-    }.get(type(transform).__name__)
-    if own is None:
-        if type(transform).__name__ in EFFECTS:
-            return ""
-        known = inspect.signature(type(transform).__init__).parameters
-        own = tuple(name for name in known if name in vars(transform) and name != "keys")
+    }.get(type(transform).__name__, ())
     values = {name: getattr(transform, name) for name in own if hasattr(transform, name)}
-    if "by" in values and is_dataclass(values["by"]) and len(values) == 1:
-        by = values["by"]
-        inner = ", ".join(f"{one.name}={getattr(by, one.name)!r}" for one in fields(by))
-        return f"{type(by).__name__}({inner})"
+    if set(values) == {"by"}:
+        return repr(values["by"])
     return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None)

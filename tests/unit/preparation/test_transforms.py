@@ -260,7 +260,7 @@ def test_a_foreign_transform_joins_by_configuration(brains, tmp_path, capsys):
     assert main(["--explain", *words, own]) == 0
     said = capsys.readouterr().out
     assert "3. skullstrip: SkullStripd" in said
-    assert "GaussianSmoothd(" in said
+    assert "GaussianSmoothd(sigma=3.0)" in said
     assert "load: LoadScand" in said
 
 

@@ -92,8 +92,9 @@ def write_quality(
     parts = {"scans": "Scans", "pictures": "Pictures"}
     if steps:
         words = "In this order; brainuad-prepare --explain prints the same."
-        titles = ("step", "transform", "grid", "intensities")
-        steps_table = html.table(titles, steps, "Steps of the preparation", (0, 1, 2, 3))
+        titles = ("step", "grid", "intensities", "transform")
+        lines = [(one.step, one.grid, one.intensities, one.transform) for one in steps]
+        steps_table = html.table(titles, lines, "Steps of the preparation", (0, 1, 2, 3))
         content += html.section("Steps", html.paragraph(words, "soft"), steps_table, anchor="steps")
         parts["steps"] = "Steps"
     count = sum(bool(flags.get(_name(scan))) for scan in scans)
