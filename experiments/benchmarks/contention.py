@@ -7,8 +7,9 @@ kind of waiting: `off`, as torch does by itself (`BRAINUAD_SHARE_CORES=0`); `on`
 of ours does (`brainuad.machine.threads`); `passive`, without spinning; and with other numbers of
 turns where `--spins` names them. Busy processes run beside them. The kinds take turns, and each
 takes unmeasured steps before its turn. All start before the busy ones do; rows of loads above 0
-are of 3,000 turns, what a start beside other work takes. Medians, and how many times faster than `off` they are, are
-written to `contention.json` beside this file. For figures of an idle machine, start it on one.
+are of 3,000 turns, what a start beside other work takes. Medians, and how many times faster than
+`off` they are, are written to `contention.json` beside this file. For figures of an idle machine,
+start it on one.
 """
 
 import argparse

@@ -32,7 +32,7 @@ fast as by default (experiments/benchmarks/contention.py).
 SPINS_BUSY = "3000"
 """Turns where other processes run at the start: 2.4 and 2.7 times as fast then.
 
-On an idle machine a step takes 3 to 25 % longer with so few.
+On an idle machine a step takes 3 to 20 % longer with so few, and 1 to 8 % with `SPINS`.
 """
 
 SAMPLES, APART_S = 5, 0.01
