@@ -51,10 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--explain", action="store_true", help="print the steps, without SOURCE and OUT"
     )
+    _add_overrides(parser)
+    return run_cli(_prepare, parser, words)
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="of configs/prepare.yaml, as in Hydra"
     )
-    return run_cli(_prepare, parser, words)
 
 
 def _explain_main(words: Sequence[str]) -> int:
@@ -65,9 +69,7 @@ def _explain_main(words: Sequence[str]) -> int:
         epilog="example: brainuad-prepare --explain preparation.steps.spacing_mm=2",
     )
     parser.add_argument("--explain", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of configs/prepare.yaml, as in Hydra"
-    )
+    _add_overrides(parser)
     return run_cli(_explain, parser, words)
 
 

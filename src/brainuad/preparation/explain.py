@@ -1,5 +1,6 @@
 """A preparation in words: each step, its parameters, and what it does to grid and intensities."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from brainuad.preparation.pipeline import Preparation
@@ -46,16 +47,11 @@ class Said(NamedTuple):
 def explained(preparation: Preparation, normalise: Any) -> list[Said]:
     """Describe the steps of a preparation in order, normalisation at the end."""
     said = []
-    foreign = {name: iter(made) for name, made in preparation.after.items()}
-    for name, transform in preparation.transforms(list(preparation.reference)):
+    for name, transform, given in preparation.transforms(list(preparation.reference)):
         kind = type(transform)
         package = kind.__module__.removeprefix("monai.transforms.").split(".")[0]
         grid, intensities = EFFECTS.get(kind.__name__) or FOREIGN.get(package, ("?", "?"))
-        how = _parameters(transform)
-        if kind.__name__ not in EFFECTS:
-            # MONAI's transforms do not keep what they were made with.
-            given = getattr(next(foreign[name]), "keywords", {})
-            how = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        how = _parameters(transform) if given is None else _listed(given)
         said.append(Said(name, f"{kind.__name__}({how})", grid, intensities))
     what = "to [0, 1] inside the brain"
     return [*said, Said("normalise", repr(normalise), "kept", what)]
@@ -80,7 +76,11 @@ def _parameters(transform: Any) -> str:
         "DeformToAtlasd": ("by", "spacing_mm", "margin_mm"),
         "PreparedGridd": ("space", "spacing_mm", "margin_mm", "atlas_image"),
     }.get(type(transform).__name__, ())
-    values = {name: getattr(transform, name) for name in own if hasattr(transform, name)}
-    if set(values) == {"by"}:
-        return repr(values["by"])
-    return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None)
+    if own == ("by",):
+        return repr(transform.by)
+    values = {name: getattr(transform, name) for name in own}
+    return _listed({name: value for name, value in values.items() if value is not None})
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())

@@ -109,12 +109,16 @@ class Preparation:
         from monai.transforms.compose import Compose
 
         named = self.transforms(sequences, stop_if_turned)
-        return Compose([transform for _, transform in named], lazy=None)
+        return Compose([transform for _, transform, _ in named], lazy=None)
 
     def transforms(
         self, sequences: Sequence[str], stop_if_turned: bool = False
-    ) -> list[tuple[str, Any]]:
-        """The transforms of `compose` in order, each with the step that it is or follows."""
+    ) -> list[tuple[str, Any, Mapping[str, Any] | None]]:
+        """The transforms of `compose` in order, each with the step that it is or follows.
+
+        Those of `after` come with the parameters that they were given, which MONAI's transforms do
+        not keep; ours with None.
+        """
         from monai.transforms.spatial.dictionary import Orientationd
 
         from brainuad.preparation.transforms.brain import (
@@ -153,12 +157,12 @@ class Preparation:
             else None,
             "grid": PreparedGridd(space=space, **grid),
         }
-        found: list[tuple[str, Any]] = []
+        found: list[tuple[str, Any, Mapping[str, Any] | None]] = []
         for name in STEPS:
             if steps[name] is not None:
-                found.append((name, steps[name]))
+                found.append((name, steps[name], None))
             for make in self.after.get(name, ()):
-                found.append((name, _foreign(make, keys, name)))
+                found.append((name, _foreign(make, keys, name), getattr(make, "keywords", {})))
         return found
 
 

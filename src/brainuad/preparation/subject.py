@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from brainuad.cohorts.find import RawScan
-from brainuad.preparation.pipeline import FAILURES, FIELD, Preparation
+from brainuad.preparation.pipeline import FAILURES, FIELD, POSTFIXES, Preparation
 from brainuad.volumes.native_space import write_way
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.read import read_scan
@@ -62,7 +62,7 @@ def prepare_subject(
             )
             return [], [(scan.subject, line)]
         files = (scan.image, scan.brain_mask, scan.lesion_mask)
-        for postfix, path in zip(("", ".brain", ".lesion"), files, strict=True):
+        for postfix, path in zip(POSTFIXES, files, strict=True):
             if path is not None:
                 data[scan.sequence + postfix] = path
     found = upright_run(preparation, [scan.sequence for scan in used], data)
@@ -86,10 +86,10 @@ def upright_run(preparation: Preparation, sequences: Sequence[str], data: "Data"
             found = run(preparation.compose(sequences, stop_if_turned=left > 0), data)
             break
         except HeadTurned as turned:
-            data = data | {TURNS: turned.turns}
+            data = data | {TURNS: {key: turn for key, (_, turn) in turned.lie.items()}}
             degrees = {
-                key: turned.degrees[key]
-                for key, turn in turned.turns.items()
+                key: angle
+                for key, (angle, turn) in turned.lie.items()
                 if not np.array_equal(turn, np.eye(3))
             }
     for key in set(degrees) & set(found):

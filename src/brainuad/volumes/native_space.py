@@ -109,7 +109,7 @@ def parts(way: Way) -> tuple[np.ndarray, WorldWarp | None, np.ndarray]:
             raise ValueError("two warps on one way back; use one deformable registration")
         else:
             before, warp, after = after, step, np.eye(4)
-    return (before, warp, after) if warp is not None else (np.eye(4), None, after)
+    return before, warp, after
 
 
 def matrix_record(matrix: np.ndarray) -> dict[str, Any]:
@@ -142,11 +142,10 @@ def way_of(records: Iterable[Mapping[str, Any]], folder: Path = Path(), said: st
             if record["kind"] == "matrix":
                 found.append(_matrix(record["matrix"]))
             elif record["kind"] == "warp":
-                if any(isinstance(step, WorldWarp) for step in found):
-                    raise ValueError("two warps, which one interpolation cannot do")
                 found.append(WorldWarp(folder / record["field"], folder / record["inverse"]))
             else:
                 raise ValueError(f"kind '{record['kind']}', expected matrix or warp")
+        parts(tuple(found))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{said}: no record of a way back ({error}); prepare it again") from None
     return tuple(found)

@@ -25,15 +25,25 @@ def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volum
     diagonal = np.allclose(np.abs(volume.affine[:3, :3]), np.diag(spacing), atol=1e-4)
     if diagonal and np.allclose(spacing, spacing_mm, atol=1e-4):
         return volume
-    array = volume.array
-    if order > 0:
-        # FWHM of a box of width w is w; 2.355 standard deviations make a Gaussian's FWHM.
-        sigma = np.sqrt(np.maximum(spacing_mm**2 - spacing**2, 0)) / 2.355 / spacing
-        array = ndimage.gaussian_filter(array, sigma, mode="nearest")
+    array = smoothed(volume, spacing_mm) if order > 0 else volume.array
     image = resample_to_output(
         nib.nifti1.Nifti1Image(array, volume.affine), (spacing_mm,) * 3, order=order
     )
     return Volume(image.get_fdata(dtype=np.float32), image.affine)
+
+
+def smoothed(volume: Volume, spacing_mm: float) -> np.ndarray:
+    """The array blurred to voxels of this edge length where they are coarser: no aliasing.
+
+    Args:
+        volume: whole numbers are taken as float32.
+        spacing_mm: edge length of the new voxels in mm.
+    """
+    spacing = np.asarray(volume.spacing_mm)
+    # FWHM of a box of width w is w; 2.355 standard deviations make a Gaussian's FWHM.
+    sigma = np.sqrt(np.maximum(spacing_mm**2 - spacing**2, 0)) / 2.355 / spacing
+    array = volume.array if volume.array.dtype.kind == "f" else volume.array.astype(np.float32)
+    return ndimage.gaussian_filter(array, sigma, mode="nearest")
 
 
 def resample_like(

@@ -99,8 +99,12 @@ class ScanTransform(MapTransform):
 def own_world(image: MetaTensor) -> Volume:
     """The image in the world of its file: a registration may have sheared its affine."""
     volume = volume_of(image)
-    matrix = parts(way_of(records(image)))[2]
-    return Volume(volume.array, matrix @ volume.affine)
+    return Volume(volume.array, to_file(image) @ volume.affine)
+
+
+def to_file(image: MetaTensor) -> np.ndarray:
+    """The `(4, 4)` matrix of its registrations, from its present world to that of its file."""
+    return parts(way_of(records(image)))[2]
 
 
 def report(image: MetaTensor) -> dict[str, Any]:
@@ -118,6 +122,11 @@ def reported(image: MetaTensor, **found: Any) -> MetaTensor:
 def records(image: MetaTensor) -> list[dict[str, Any]]:
     """The way back of an image, from its present world to that of its file."""
     return json.loads(image.meta.get(WAY, "[]"))
+
+
+def set_records(image: MetaTensor, way: list[dict[str, Any]]) -> None:
+    """Give an image another way back, in place."""
+    image.meta[WAY] = json.dumps(way)
 
 
 def copied(image: MetaTensor) -> MetaTensor:
@@ -153,7 +162,7 @@ class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
             self.push_transform(image, lazy=waits, extra_info={"matrix": matrix.tolist()})
             _set_world(image, np.linalg.inv(matrix))
             own = [] if _is_same(matrix) else [matrix_record(matrix)]
-            image.meta[WAY] = json.dumps([*own, *records(image)])
+            set_records(image, [*own, *records(image)])
             data[name] = image
 
     def inverse(self, data: Mapping[Hashable, Any]) -> Data:
@@ -164,7 +173,7 @@ class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
                 image = found[name] = copied(found[name])
                 matrix = np.array(self.pop_transform(image)[TraceKeys.EXTRA_INFO]["matrix"])
                 _set_world(image, matrix)
-                image.meta[WAY] = json.dumps(records(image)[0 if _is_same(matrix) else 1 :])
+                set_records(image, records(image)[0 if _is_same(matrix) else 1 :])
         return found
 
 

@@ -91,8 +91,8 @@ class N4BiasFieldCorrectiond(ScanTransform):
         for key in self.key_iterator(found):
             with self.scan(found, key):
                 started = time.perf_counter()
-                mask = found.get(self.mask_key(key))
-                inside = None if mask is None else volume_of(mask).array > 0.5
+                masked = self.mask_key(key) in found
+                inside = self.brain_mask(found, key) if masked else None
                 corrected, field = self.by(own_world(found[key]), inside)
                 found[key] = meta_tensor(corrected.array, found[key])
                 where = slice(None) if inside is None else inside

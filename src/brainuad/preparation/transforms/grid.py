@@ -1,8 +1,7 @@
 """The one interpolation of a preparation: to the atlas's grid, with a warp or without."""
 
-import json
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,11 @@ from monai.config import KeysCollection
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.inverse import InvertibleTransform
 from monai.utils.enums import TraceKeys
-from scipy import ndimage
 
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
 from brainuad.preparation.transforms.base import (
-    WAY,
     Data,
     ScanTransform,
     copied,
@@ -25,17 +22,18 @@ from brainuad.preparation.transforms.base import (
     records,
     report,
     reported,
+    set_records,
+    to_file,
 )
 from brainuad.types import Volume
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 from brainuad.volumes.native_space import (
-    parts,
     to_native,
     to_prepared,
     warp_record,
     way_of,
 )
-from brainuad.volumes.resample import crop_to_mask, resample_spacing
+from brainuad.volumes.resample import crop_to_mask, resample_spacing, smoothed
 
 
 class PreparedGridd(ScanTransform, InvertibleTransform):
@@ -126,14 +124,14 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
                 self.push_transform(data[name], extra_info={"way": None})
                 continue
             # By the voxels of the file, whatever size a registration has made of them.
-            smooth = smoothed(own_world(image), grid.spacing_mm)
+            smooth = smoothed(own_world(image), max(grid.spacing_mm))
             array = to_prepared(smooth, volume.affine, grid, way_of(own))
             if name != key:
                 array = (array >= 0.5).astype(np.uint8)
             moved = meta_tensor(array, image)
             moved.affine = image.affine.new_tensor(grid.affine)
             moved.meta["spatial_shape"] = np.array(array.shape)
-            moved.meta[WAY] = json.dumps([*own, *records(image)])
+            set_records(moved, [*own, *records(image)])
             before = {"way": own, "affine": volume.affine.tolist(), "label": name != key}
             self.push_transform(moved, orig_size=volume.array.shape, extra_info=before)
             data[name] = moved
@@ -155,7 +153,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
                 array = to_native(volume.array, volume.affine, like, way, order)
                 moved = meta_tensor(array if order else array.astype(volume.array.dtype), image)
                 moved.affine = image.affine.new_tensor(like.affine)
-                moved.meta[WAY] = json.dumps(records(image)[len(way) :])
+                set_records(moved, records(image)[len(way) :])
                 found[name] = moved
         return found
 
@@ -200,8 +198,8 @@ class DeformToAtlasd(PreparedGridd):
             with self.scan(found, reference, present):
                 started = time.perf_counter()
                 atlas = self._atlas()
-                matrix = parts(way_of(records(found[reference])))[2]
-                warp, said = self.by(atlas.image, own_world(found[reference]), matrix)
+                moving = found[reference]
+                warp, said = self.by(atlas.image, own_world(moving), to_file(moving))
                 path = Path(f"{found[self.field_key]}_{reference}_warp.nii.gz")
                 write_warp(path, warp)
                 said["seconds"] = round(time.perf_counter() - started, 1)
@@ -210,13 +208,6 @@ class DeformToAtlasd(PreparedGridd):
                 for key in present:
                     self.carry(found, key, grid, path)
         return found
-
-
-def smoothed(volume: Volume, spacing_mm: Sequence[float]) -> np.ndarray:
-    """The array blurred to the prepared voxel where that is coarser: no aliasing."""
-    coarse, fine = max(spacing_mm), np.array(volume.spacing_mm)
-    sigma = np.sqrt(np.maximum(coarse**2 - fine**2, 0)) / 2.355 / fine
-    return ndimage.gaussian_filter(volume.array.astype(np.float32), sigma, mode="nearest")
 
 
 def _same_grid(volume: Volume, grid: Volume) -> bool:

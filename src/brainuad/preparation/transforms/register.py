@@ -15,13 +15,12 @@ from brainuad.preparation.skullstrip.given import Given
 from brainuad.preparation.transforms.base import (
     Data,
     WorldTransform,
-    records,
     report,
     reported,
+    to_file,
 )
 from brainuad.preparation.transforms.brain import TURNS
 from brainuad.volumes.meta_tensor import volume_of
-from brainuad.volumes.native_space import parts, way_of
 from brainuad.volumes.orient import turn_of
 
 
@@ -29,13 +28,12 @@ class HeadTurned(Exception):
     """A head lies otherwise than its brain was looked for.
 
     Attributes:
-        turns: `{scan: (3, 3) rotation}`, how the heads lie.
-        degrees: `{scan: angle}`.
+        lie: `{scan: (degrees, (3, 3) rotation)}`, how the heads lie (`orient.turn_of`).
     """
 
-    def __init__(self, turns: dict[Hashable, np.ndarray], degrees: dict[Hashable, float]):
+    def __init__(self, lie: dict[Hashable, tuple[float, np.ndarray]]):
         super().__init__("the head lies turned")
-        self.turns, self.degrees = turns, degrees
+        self.lie = lie
 
 
 class RegisterBetweend(WorldTransform):
@@ -65,8 +63,9 @@ class RegisterBetweend(WorldTransform):
             with self.scan(found, key):
                 started = time.perf_counter()
                 where = None
-                if (mask := found.get(self.mask_key(present[0]))) is not None:
-                    where = ndimage.binary_dilation(volume_of(mask).array > 0.5, iterations=2)
+                if self.mask_key(present[0]) in found:
+                    inside = self.brain_mask(found, present[0])
+                    where = ndimage.binary_dilation(inside, iterations=2)
                 fixed, moving = volume_of(found[present[0]]), volume_of(found[key])
                 matrix, similarity = self.by(fixed, moving, where)
                 self.move(found, key, matrix, lazy)
@@ -124,7 +123,8 @@ class AffineToAtlasd(WorldTransform):
                 matrix, similarity = self.by(atlas.image, moving, atlas.brain_mask)
                 for key in present:
                     self.move(found, key, matrix, lazy)
-                self._look_at_turns(found, present)
+                if self.stop_if_turned:
+                    self._look_at_turns(found, present)
                 said = {
                     "template": atlas.name,
                     "kind": self.by.kind,
@@ -138,11 +138,9 @@ class AffineToAtlasd(WorldTransform):
         # A mask that the source gives does not depend on how the head lies.
         by = {key: report(data[key]).get("skullstrip", {}).get("by") for key in keys}
         sought = [key for key in keys if by[key] != repr(Given())]
-        ways = {key: parts(way_of(records(data[key])))[2] for key in sought}
-        lie = {key: turn_of(matrix) for key, matrix in ways.items()}
+        lie = {key: turn_of(to_file(data[key])) for key in sought}
         known = data.get(TURNS, {})
-        if self.stop_if_turned and any(
+        if any(
             not np.array_equal(turn, known.get(key, np.eye(3))) for key, (_, turn) in lie.items()
         ):
-            turns = {key: turn for key, (_, turn) in lie.items()}
-            raise HeadTurned(turns, {key: degrees for key, (degrees, _) in lie.items()})
+            raise HeadTurned(lie)
