@@ -81,12 +81,6 @@ class Case:
     cohort: str = "plain"
 
 
-def experiment_of(model: str) -> str:
-    """The experiment of the model config's name, its small preset where there is one."""
-    small = ROOT / "configs" / "experiment" / f"{model}_small.yaml"
-    return small.stem if small.is_file() else model
-
-
 _HYSTERESIS = "{_target_: brainuad.postprocess.threshold.Hysteresis, low: 0.5}"
 _OTSU = "{_target_: brainuad.postprocess.threshold.Otsu, background: true}"
 
@@ -100,17 +94,19 @@ _STREGA_3D = (
 _WORDS = {"strega": _STREGA}
 
 CASES = {
-    **{model: Case(experiment_of(model), _WORDS.get(model, ())) for model in MODELS},
-    "with_flips": Case("vae_small", ("flips=true",)),
-    "with_relative": Case("vae_small", ("relative=healthy",)),
-    # The experiment strega_small, of the case strega, sees tissue too.
-    "with_tissue": Case("vae_small", ("input=tissue", "input.tissue.backend=gmm", _STREGA[1])),
-    "with_hysteresis": Case("dae_small", (f"+postprocess.binarise={_HYSTERESIS}",)),
+    **{model: Case(model, _WORDS.get(model, ())) for model in MODELS},
+    "with_flips": Case("vae", ("flips=true",)),
+    "with_relative": Case("vae", ("relative=healthy",)),
+    # The experiment strega, of the case strega, sees tissue too.
+    "with_tissue": Case("vae", ("input=tissue", "input.tissue.backend=gmm", _STREGA[1])),
+    "with_hysteresis": Case("dae", (f"+postprocess.binarise={_HYSTERESIS}",)),
     "with_otsu": Case("intensity", (f"+postprocess.otsu={_OTSU}",)),
     "with_warp": Case("zscore", (), "moved"),
-    "with_warp_trained": Case("strega_small", _STREGA, "moved"),
-    # The experiment scores by cleanliness, without sampling.
-    "with_sampler": Case("madad", ("model.scores_by=residual",)),
+    "with_warp_trained": Case("strega", _STREGA, "moved"),
+    "with_prototypes_madad": Case("madad_prototypes"),
+    "with_prototypes_autopaint": Case("autopaint_prototypes"),
+    # The experiment scores by one pass, without sampling.
+    "with_sampler": Case("madad_prototypes", ("model.scores_by=residual",)),
     "volumes_dae": Case("dae_3d", tuple(VOLUMES)),
     "volumes_strega": Case("strega_3d", (*VOLUMES, *_STREGA_3D)),
 }

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO
 
 HERE = Path(__file__).parent
-NAMES = ("madad", "autoencoder", "autopaint", "strega_small", "dae_3d")
+NAMES = ("madad", "autoencoder", "autopaint", "strega", "dae_3d")
 KINDS = {
     "off": {"BRAINUAD_SHARE_CORES": "0"},
     "on": {"BRAINUAD_SHARE_CORES": "1"},

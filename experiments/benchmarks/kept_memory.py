@@ -31,7 +31,7 @@ from brainuad.volumes.template import load_template
 
 HERE = Path(__file__).parent
 on_cpu = partial(fastest_layout, place="cpu")
-NAMES = ("vae_small", "dae_small", "fpi_small", "fpi_3d", "dae_3d", "autopaint")
+NAMES = ("vae", "dae", "fpi", "fpi_3d", "dae_3d", "autopaint")
 
 
 def main() -> None:

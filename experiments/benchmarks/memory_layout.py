@@ -1,6 +1,6 @@
 """Which memory layout is faster for each method's networks, and what does each take?
 
-    python experiments/benchmarks/memory_layout.py --experiments strega strega_small
+    python experiments/benchmarks/memory_layout.py --experiments strega strega_paper
 
 Each experiment's untrained network takes training steps on one batch of healthy brains: with its
 convolutions `contiguous`, `channels_last`, and `ours`, as every command of ours has them
@@ -21,8 +21,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 NAMES = (
-    *("autoencoder", "vae_small", "strega_small", "strega", "strega_3d", "dae_small", "dae"),
-    *("dae_3d", "pddpm_small", "pddpm", "fpi_small", "fpi", "fpi_3d", "disyre_small", "autopaint"),
+    *("autoencoder", "vae", "strega", "strega_paper", "strega_3d", "dae", "dae_paper"),
+    *("dae_3d", "pddpm", "pddpm_paper", "fpi", "fpi_paper", "fpi_3d", "disyre", "autopaint"),
     *("autopaint_paper", "madad"),
 )
 KINDS = {

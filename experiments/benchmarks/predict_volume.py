@@ -38,7 +38,7 @@ from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.template import load_template
 
 HERE = Path(__file__).parent
-METHODS = ("strega_small", "strega_small input=intensity", "intensity", "autoencoder", "autopaint",
+METHODS = ("strega", "strega input=intensity", "intensity", "autoencoder", "autopaint",
            "madad")  # fmt: skip
 
 

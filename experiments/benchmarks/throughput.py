@@ -4,7 +4,7 @@
 
 makes a few brains at each experiment's resolution, and runs each experiment in a process of its
 own, untrained: its loader alone, its training step on one batch alone, and the step on what the
-loader hands out. Then two ranks against one: the same epochs of `experiment=strega_small` by
+loader hands out. Then two ranks against one: the same epochs of `experiment=strega` by
 train.py, a thread each. Writes `throughput.json` beside this file.
 """
 
@@ -36,8 +36,8 @@ from brainuad.volumes.template import load_template
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-PAPER = ("strega", "madad_paper", "autopaint_paper")
-SMALL = ("strega_small", "madad", "autopaint", "autoencoder")
+PAPER = ("strega_paper", "madad_paper", "autopaint_paper")
+SMALL = ("strega", "madad", "autopaint", "autoencoder")
 SUBJECTS = 2
 
 
@@ -194,7 +194,7 @@ def ranks() -> dict[str, float]:
                 words += [f"datamodule.batch_size={batch}", "predict=false", "report=false"]
                 words += [f"paths.output_dir={folder}/{trainer}-{epochs}-{len(seconds)}"]
                 words += [f"paths.cache_dir={folder}/cache", "trainer.accelerator=cpu"]
-                line = [sys.executable, str(ROOT / "train.py"), "experiment=strega_small", *words]
+                line = [sys.executable, str(ROOT / "train.py"), "experiment=strega", *words]
                 begun = time.perf_counter()
                 subprocess.run(
                     line,

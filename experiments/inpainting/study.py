@@ -71,7 +71,7 @@ def measure(
         folder = deal(prepare(Path(os.environ["BRAINUAD_REAL_DATA"]), runs, jobs), 0)
         where = [*SLABS, f"data.source={folder}"]
     ours = given or run(runs / f"{part}-autopaint", [*autopaint(epochs), *where], epochs, options)
-    vae = ["experiment=strega_small", "input=intensity", "name=cevae", *where]
+    vae = ["experiment=strega", "input=intensity", "name=cevae", *where]
     other = run(runs / f"{part}-cevae", vae, epochs, options)
     cohort = embedded(ours) if part == "embedded" else read_cohort(folder)
     scans: list[Scan] = []

@@ -25,7 +25,7 @@ from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
 OPTIONS = [
-    *("experiment=strega_small", "trainer=ddp_cpu", "limit=2", "max_epochs=20"),
+    *("experiment=strega", "trainer=ddp_cpu", "limit=2", "max_epochs=20"),
     *("predict=false", "report=false", "ckpt=last", "callbacks.preemption.every=1"),
 ]
 WAYS = ("SIGKILL of a rank", "SIGKILL of the parent", "SIGTERM of the parent")

@@ -21,7 +21,7 @@ from experiments.groups import THIRD, group_means, read_subjects, to_table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-METHODS = {"strega_small": "tissue", "strega_small_intensity": "intensity"}
+METHODS = {"strega": "tissue", "strega_on_intensities": "intensity"}
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
 
 def train(method: str, sequence: str, seed: int, out: Path, options: list[str]) -> None:
     """One run of the shipped experiment; goes on where it was interrupted."""
-    command = [sys.executable, str(ROOT / "train.py"), "experiment=strega_small", f"name={method}"]
+    command = [sys.executable, str(ROOT / "train.py"), "experiment=strega", f"name={method}"]
     command += [f"input={METHODS[method]}", f"data.sequence={sequence}", f"seed={seed}"]
     command += [f"paths.output_dir={out}", "ckpt=last", "trainer.precision=bf16-mixed", *options]
     if method != next(iter(METHODS)):  # the controls are the same beside every method

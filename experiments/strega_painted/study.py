@@ -204,7 +204,7 @@ def train(name: str, fold: int, cohort: Path, out: Path, epochs: int, options: l
     again = out / "published"
     common = ["data=folder", f"data.source={cohort}", "data.sequence=T1w"]
     if not (out / "summary.json").is_file():
-        command = [sys.executable, "train.py", "experiment=strega_small", *METHODS[name]]
+        command = [sys.executable, "train.py", "experiment=strega", *METHODS[name]]
         command += [*common, f"name={name}", f"seed={fold}", f"max_epochs={epochs}"]
         command += [*SETTING, f"paths.output_dir={out}", "ckpt=last", "report=false", *options]
         if name != CONTROLLED:

@@ -33,7 +33,11 @@ TARGETS = (OLD / "targets.txt").read_text(encoding="utf-8").split()
 DATA = ["data=folder", "data.source=cohort", "data.sequence=T2w"]
 # The command that README.md names, with `ckpt=last` and one epoch more.
 RESUME = [
-    *("experiment=autopaint", "model.network.features=[4,4,4]", "model.network.kernels=[3,3,3]"),
+    *(
+        "experiment=autopaint_prototypes",
+        "model.network.features=[4,4,4]",
+        "model.network.kernels=[3,3,3]",
+    ),
     *("model.scheduler.epochs=2", "model.freeze_norm_epoch=1", "model.prototypes.count=2"),
     *(*DATA, "data.spacing_mm=3", "data.slice_size=[24,32]", "device=cpu", "jobs=1"),
     *("trainer.accelerator=cpu", "paths.cache_dir=cache", "report=false", "predict=false"),

@@ -33,8 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(place: Path, name: str, *words: str) -> int:
     """The status of a run in `place/name`."""
-    experiment = golden.experiment_of(name) if name in golden.MODELS else name
-    case = golden.Case(experiment, (*WORDS.get(name, ()), BOTH, *words))
+    case = golden.Case(name, (*WORDS.get(name, ()), BOTH, *words))
     own = [w for w in golden.words_of(case, place / "cohort", place / "cache") if w != ONE]
     with golden.alone():
         sys.argv = ["train.py", *own, f"paths.output_dir={place / name}"]
@@ -82,7 +81,7 @@ def test_what_stands_beside_a_run_knows_its_channels(place: Path, capsys) -> Non
     key = ["subject", "threshold", "metric"]
     own, again = (
         table[table.method.isin([method]) & (table.metric == "auprc")].set_index(key).value
-        for table, method in ((own, "vae_small"), (again, "method"))
+        for table, method in ((own, "vae"), (again, "method"))
     )
     assert len(own) == 2
     pd.testing.assert_series_equal(own, again)

@@ -51,7 +51,7 @@ def finished(cohort, tmp_path_factory):
     """A finished run folder of a short training, and its output on the terminal."""
     base = tmp_path_factory.mktemp("run")
     out = base / "run"
-    arguments = ["experiment=strega_small", "max_epochs=3", *options(cohort, base / "cache", out)]
+    arguments = ["experiment=strega", "max_epochs=3", *options(cohort, base / "cache", out)]
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", *arguments], capture_output=True, text=True, check=False
     )
@@ -64,7 +64,7 @@ def test_one_command_leaves_everything(finished, cohort):
     scores = pd.read_csv(out / "scores.csv")
     for column in ("subject", "cohort", "threshold", "metric", "value"):
         assert column in scores
-    assert set(scores.method) == {"strega_small", "intensity", "oracle_reconstruction"}
+    assert set(scores.method) == {"strega", "intensity", "oracle_reconstruction"}
     assert len(list(out.glob("*_anomaly.nii.gz"))) == TEST_SUBJECTS
     assert len(list(out.glob("*_mask.nii.gz"))) == TEST_SUBJECTS
     for name in ("report.html", "config.yaml", "model.ckpt", "summary.json", "metrics.csv"):
@@ -72,7 +72,7 @@ def test_one_command_leaves_everything(finished, cohort):
     assert not list(out.rglob(".*tmp*"))
     assert "oracle_reconstruction" in printed.replace("\n", "")
     oracle = scores[(scores.method == "oracle_reconstruction") & (scores.metric == "auprc")]
-    learned = scores[(scores.method == "strega_small") & (scores.metric == "auprc")]
+    learned = scores[(scores.method == "strega") & (scores.metric == "auprc")]
     assert oracle.value.mean() > learned.value.mean()
 
 
@@ -117,7 +117,7 @@ def test_same_seed_same_scores_whatever_the_workers(finished, cohort, tmp_path, 
     again = tmp_path / "again"
     done = run(
         "train.py",
-        "experiment=strega_small",
+        "experiment=strega",
         "max_epochs=3",
         "datamodule.num_workers=2",
         "report=false",
@@ -128,7 +128,7 @@ def test_same_seed_same_scores_whatever_the_workers(finished, cohort, tmp_path, 
     other = tmp_path / "other"
     done = run(
         "train.py",
-        "experiment=strega_small",
+        "experiment=strega",
         "max_epochs=3",
         "seed=1",
         "report=false",
@@ -141,7 +141,7 @@ def test_same_seed_same_scores_whatever_the_workers(finished, cohort, tmp_path, 
 def test_a_killed_run_resumes_to_the_same_weights(cohort, tmp_path, run):
     def arguments(out):
         return [
-            "experiment=strega_small",
+            "experiment=strega",
             "max_epochs=12",
             "predict=false",
             "report=false",
@@ -194,7 +194,7 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
         np.testing.assert_array_equal(found, nib.load(path).get_fdata())
     table = pd.read_csv(maps / "subjects.csv").set_index("scan_id")
     scores = pd.read_csv(out / "scores.csv")
-    own = scores[(scores.method == "strega_small") & (scores.metric == "anomaly_score")]
+    own = scores[(scores.method == "strega") & (scores.metric == "anomaly_score")]
     for row in own.itertuples():
         assert table.score[row.subject] == pytest.approx(row.value, rel=1e-4)
     # Of two healthy validation subjects one scores lower, or none.
@@ -203,7 +203,7 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
     done = run(
         "evaluate.py",
         f"maps={maps / 'prepared'}",
-        "name=strega_small",
+        "name=strega",
         *where,
         f"paths.output_dir={scored}",
     )
@@ -214,7 +214,7 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
     done = run(
         "evaluate.py",
         f"maps={maps / 'prepared'}",
-        "name=strega_small",
+        "name=strega",
         "protocol=slice_madad",
         *where,
         f"paths.output_dir={tmp_path / 'slices'}",
@@ -248,7 +248,7 @@ def test_the_baseline_needs_no_training(cohort, tmp_path, run):
 def test_smoke_trains_the_embedded_cohort_end_to_end(tmp_path, run):
     done = run(
         "train.py",
-        "experiment=strega_small",
+        "experiment=strega",
         "trainer=smoke",
         "data.spacing_mm=3",
         "data.slice_size=[64,80]",
@@ -256,7 +256,7 @@ def test_smoke_trains_the_embedded_cohort_end_to_end(tmp_path, run):
         f"paths.runs_dir={tmp_path / 'runs'}",
     )
     assert done.returncode == 0, done.stderr
-    folders = list((tmp_path / "runs" / "strega_small").iterdir())
+    folders = list((tmp_path / "runs" / "strega").iterdir())
     assert len(folders) == 1
     assert (folders[0] / "report.html").is_file()
 
@@ -292,16 +292,16 @@ def _two_splits(root: Path) -> None:
     ("edit", "arguments", "words"),
     [
         (None, ["experiment=stregga"], ["experiment/stregga", "strega"]),
-        (None, ["experiment=strega_small", "model.kl_wieght=1"], ["model.kl_wieght"]),
-        (None, ["experiment=strega_small", "datta.sequence=T2w"], ["datta"]),
+        (None, ["experiment=strega", "model.kl_wieght=1"], ["model.kl_wieght"]),
+        (None, ["experiment=strega", "datta.sequence=T2w"], ["datta"]),
         (
             None,
-            ["experiment=strega_small", "data.sequence=PDw"],
+            ["experiment=strega", "data.sequence=PDw"],
             ["no healthy PDw scan", "data.sequence"],
         ),
-        (None, ["experiment=strega_small", "data.source=/nowhere"], ["/nowhere", "data.source"]),
-        (_no_validation, ["experiment=strega_small"], ["manifest.csv", "split 'val'"]),
-        (_two_splits, ["experiment=strega_small"], ["manifest.csv", "in two splits"]),
+        (None, ["experiment=strega", "data.source=/nowhere"], ["/nowhere", "data.source"]),
+        (_no_validation, ["experiment=strega"], ["manifest.csv", "split 'val'"]),
+        (_two_splits, ["experiment=strega"], ["manifest.csv", "in two splits"]),
     ],
 )
 def test_bad_input_is_one_line(cohort, tmp_path, run, edit, arguments, words):
@@ -323,7 +323,7 @@ def test_resuming_with_another_model_is_refused(finished, cohort, tmp_path, run)
     out, _ = finished
     done = run(
         "train.py",
-        "experiment=strega_small",
+        "experiment=strega",
         *options(cohort, tmp_path / "cache", out),
         "model.network.latent_dim=9",
         "ckpt=last",

@@ -20,7 +20,7 @@ SCORED = 5
 SGD = "model.optimizer={_target_:torch.optim.SGD,_partial_:true,lr:0.01}"
 """Adam turns a gradient of nothing but rounding into a step of full length."""
 
-STREGA = ["experiment=strega_small", "data.slice_size=[32,32]", SGD, "max_epochs=2"]
+STREGA = ["experiment=strega", "data.slice_size=[32,32]", SGD, "max_epochs=2"]
 MADAD = [
     *("experiment=madad", "data.slice_size=[24,32]", "first_stage.max_epochs=1", "max_epochs=2"),
     "first_stage.model.autoencoder.network.channels=[8]",
@@ -100,7 +100,7 @@ def test_two_ranks_end_where_one_ends(base, method):
 
 
 ROOMS = {"cohort", "cache"} | {
-    *("strega_small-one", "strega_small-two", "madad-one", "madad-two"),
+    *("strega-one", "strega-two", "madad-one", "madad-two"),
     *("whole", "stopped", "raising", "killed", "rank.py"),
 }
 

@@ -105,7 +105,7 @@ def _options(listing: Path, out: Path) -> list[str]:
 
 def test_real_scans_end_to_end(listing, tmp_path, run):
     out = tmp_path / "run"
-    arguments = ["experiment=strega_small", "max_epochs=20", *_options(listing, out)]
+    arguments = ["experiment=strega", "max_epochs=20", *_options(listing, out)]
     done = run("train.py", *arguments)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(listing.open()))
@@ -122,7 +122,7 @@ def test_real_scans_end_to_end(listing, tmp_path, run):
 
     scores = pd.read_csv(out / "scores.csv")
     assert np.isfinite(scores[scores.metric.isin(["auprc", "auroc", "dice"])].value).all()
-    painted = scores[(scores.method == "strega_small") & (scores.pathology == "painted")]
+    painted = scores[(scores.method == "strega") & (scores.pathology == "painted")]
     assert len(painted[painted.metric == "auprc"]) == 2
     for row in painted[painted.metric == "auprc"].itertuples():
         truth = nib.load(next(r["lesion_mask"] for r in rows if r["subject"] == row.subject))

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 def test_a_search_has_an_objective_and_leaves_the_test_subjects_alone(tmp_path, run):
     write_tiny_cohort(tmp_path / "cohort")
     arguments = [
-        *("-m", "experiment=strega_small", "sweep=strega", "input=intensity", "data=folder"),
+        *("-m", "experiment=strega", "sweep=strega", "input=intensity", "data=folder"),
         *(f"data.source={tmp_path / 'cohort'}", "data.sequence=T2w", "data.slice_size=[32,32]"),
         *("model.network.features=[4,8]", "model.network.latent_dim=4", "max_epochs=1"),
         *(f"paths.cache_dir={tmp_path / 'cache'}", f"paths.runs_dir={tmp_path / 'runs'}"),
@@ -23,7 +23,7 @@ def test_a_search_has_an_objective_and_leaves_the_test_subjects_alone(tmp_path, 
     assert done.returncode == 0, done.stderr
     values = []
     for number in range(2):
-        out = tmp_path / "runs" / "strega_small" / "sweep" / str(number)
+        out = tmp_path / "runs" / "strega" / "sweep" / str(number)
         found = json.loads((out / "provenance.json").read_text())["painted"]
         assert found["n"] == 2
         assert 0 < found["mean"] <= 1

@@ -45,7 +45,7 @@ def base(tmp_path_factory) -> Path:
 def options(base: Path) -> list[str]:
     """The smallest run there is."""
     return [
-        *("experiment=strega_small", "input=intensity", "data=folder", "data.sequence=T2w"),
+        *("experiment=strega", "input=intensity", "data=folder", "data.sequence=T2w"),
         *(f"data.source={base / 'cohort'}", "data.slice_size=[32,32]", "data.spacing_mm=3"),
         *("model.network.features=[4,8]", "model.network.latent_dim=4", "controls=none"),
         *(f"paths.cache_dir={base / 'cache'}", f"paths.runs_dir={base / 'runs'}"),
@@ -96,7 +96,7 @@ def test_a_job_of_two_ranks_survives_preemption_and_its_end(cluster, base, two_r
     assert "2 devices" in whole_log.read_text()
 
     job, log = two_ranks()
-    run = base / "runs" / "strega_small" / f"slurm-{job}"
+    run = base / "runs" / "strega" / f"slurm-{job}"
     last = run / "checkpoints" / "last.ckpt"
     until(last.is_file, log)
     cluster.run("scancel", "--signal=USR1", job)
@@ -139,13 +139,13 @@ def test_a_sweep_through_submitit_becomes_one_table(cluster, base):
         cwd=base,
     )
     assert done.returncode == 0, done.stderr
-    folder = base / "runs" / "strega_small" / "folds"
+    folder = base / "runs" / "strega" / "folds"
     report = Path(sys.executable).with_name("brainuad-report")
     table = subprocess.run(
         [report, "folds", folder], capture_output=True, text=True, check=False, timeout=60
     )
     assert table.returncode == 0, table.stderr
-    assert "| strega_small | 2 | 1 | 2 |" in table.stdout
+    assert "| strega | 2 | 1 | 2 |" in table.stdout
     assert "Missing" not in table.stdout
     means = pd.read_csv(folder / "runs.csv")
     assert set(means.fold) == {0, 1}

@@ -26,7 +26,7 @@ def train(base: Path, *arguments: str) -> subprocess.CompletedProcess:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     return subprocess.run(
         [
-            *(sys.executable, str(ROOT / "train.py"), "experiment=strega_small", "input=intensity"),
+            *(sys.executable, str(ROOT / "train.py"), "experiment=strega", "input=intensity"),
             *("data=folder", f"data.source={base / 'clinic'}", "data.sequence=T2w"),
             *("data.slice_size=[32,32]", "model.network.features=[4,8]", "data.spacing_mm=3"),
             *("model.network.latent_dim=4", "controls=none", "report=false", "logger=wandb"),

@@ -16,7 +16,7 @@ EXAMPLE = """example:
   brainuad-report runs/strega/2026-01-31_12-00-00
   brainuad-report runs/strega/2026-01-31_12-00-00 --subjects 60
   brainuad-report compare runs/strega/A runs/intensity/B --out comparison
-  brainuad-report folds runs/strega_small/folds
+  brainuad-report folds runs/strega/folds
   brainuad-report difficulty runs/strega/2026-01-31_12-00-00
 """
 

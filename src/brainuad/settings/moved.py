@@ -199,6 +199,16 @@ MOVED = {
 """Old path to new path of modules and of things that left their module, both below `brainuad`."""
 
 RENAMED_OPTIONS = {
+    "experiment": {
+        "ae_small": "ae",
+        "anoddpm_small": "anoddpm",
+        "dae_small": "dae",
+        "disyre_small": "disyre",
+        "fpi_small": "fpi",
+        "pddpm_small": "pddpm",
+        "strega_small": "strega",
+        "vae_small": "vae",
+    },
     "model/network": {
         "small": "context_vae_small",
         "compact": "context_vae_compact",
@@ -210,6 +220,22 @@ RENAMED_OPTIONS = {
     "protocol": {"slice": "slice_madad"},
 }
 """Old and present names of options, by configuration group; the old ones are still there."""
+
+CHANGED_OPTIONS = {
+    "experiment": {
+        "ae": "ae_paper",
+        "anoddpm": "anoddpm_paper",
+        "autopaint": "autopaint_prototypes",
+        "dae": "dae_paper",
+        "disyre": "disyre_paper",
+        "fpi": "fpi_paper",
+        "madad": "madad_prototypes",
+        "pddpm": "pddpm_paper",
+        "strega": "strega_paper",
+        "vae": "vae_paper",
+    },
+}
+"""Options that were something else before, and what they were then is called now."""
 
 _OLD = {old: new for new, old in MOVED.items()}
 
@@ -243,7 +269,7 @@ def retargeted(config: Any, rename: Any = moved) -> Any:
 
 
 def warn_of_options(choices: Mapping[str, Any]) -> None:
-    """Print a warning for each option that was chosen by its old name.
+    """Print a warning for each option that was chosen by its old name, or means another thing now.
 
     Args:
         choices: option of each configuration group, as Hydra composed them.
@@ -254,6 +280,13 @@ def warn_of_options(choices: Mapping[str, Any]) -> None:
             print(
                 f"warning: {group}={old} is now {group}={table[old]}; the next release drops the "
                 "old name",
+                file=sys.stderr,
+            )
+    for group, table in CHANGED_OPTIONS.items():
+        new = choices.get(group)
+        if new in table:
+            print(
+                f"note: what {group}={new} was in version 0.1 is {group}={table[new]} now",
                 file=sys.stderr,
             )
 

@@ -23,7 +23,7 @@ SHIFT = IntensityShift(Soft(Ellipsoids((6, 12)), 1.4), (0.2, 0.4))
 
 def _configured(kind):
     with initialize_config_module("brainuad.configs", version_base="1.3"):
-        return instantiate(compose("train", ["experiment=strega", f"painted={kind}"]).painted)
+        return instantiate(compose("train", ["experiment=strega_paper", f"painted={kind}"]).painted)
 
 
 def _head(spacing):

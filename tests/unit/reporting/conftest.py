@@ -105,7 +105,7 @@ def run_folder(tiny_cohort: Cohort, tmp_path: Path) -> Path:
         writer.writerows(rows)
     _write_summary(run, failures=[])
     provenance = {
-        "command": "train.py experiment=strega",
+        "command": "train.py experiment=strega_paper",
         "commit": "abc123",
         "dirty": True,
         "versions": {"torch": "2.9.9"},

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -9,6 +10,7 @@ from hydra import compose, initialize_config_module
 from brainuad.errors import InputError
 from brainuad.settings.instantiate import instantiate
 from brainuad.settings.moved import (
+    CHANGED_OPTIONS,
     MOVED,
     RENAMED_OPTIONS,
     ROOT,
@@ -17,6 +19,8 @@ from brainuad.settings.moved import (
     retargeted,
     warn_of_options,
 )
+
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -76,4 +80,15 @@ def test_old_options_compose_the_same_and_warn(group, old, new, capsys):
     warn_of_options({group: old, "data": "phantom"})
     assert capsys.readouterr().err.count(f"{group}={old} is now {group}={new}") == 1
     warn_of_options({group: new})
+    assert f"{group}={new} is now" not in capsys.readouterr().err
+
+
+def test_options_that_mean_another_thing_now_are_said(capsys):
+    warn_of_options({"experiment": "dae"})
+    said = capsys.readouterr().err
+    assert said == "note: what experiment=dae was in version 0.1 is experiment=dae_paper now\n"
+    warn_of_options({"experiment": "zscore"})
     assert not capsys.readouterr().err
+    for group, table in CHANGED_OPTIONS.items():
+        for name in (*table, *table.values()):
+            assert (CONFIGS / group / f"{name}.yaml").is_file()

@@ -30,7 +30,7 @@ NOISE = {"_target_": "monai.transforms.RandRicianNoised", "keys": "image", "prob
 def configured(option, *words):
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         # An experiment that augments nothing by itself.
-        cfg = compose("train", ["experiment=fpi", f"datamodule/augment={option}", *words])
+        cfg = compose("train", ["experiment=fpi_paper", f"datamodule/augment={option}", *words])
     return instantiate(cfg.datamodule.augment, packages=RUN_PACKAGES)
 
 

@@ -228,7 +228,7 @@ def test_methods_without_one_have_none(configure, tiny_cohort):
     def never(cfg):
         raise AssertionError("nothing to train")
 
-    cfg = configure(experiment="strega_small")
+    cfg = configure(experiment="strega")
     assert with_first_stage(cfg, tiny_cohort, never) is None
     assert "autoencoder" not in cfg.model
 

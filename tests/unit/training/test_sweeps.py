@@ -13,7 +13,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
 OWN = sorted(p.stem for p in (ROOT / "configs" / "sweep").glob("*.yaml"))
-SEARCHES = {"strega": "strega_small", "madad": "madad", "autopaint": "autopaint"}
+SEARCHES = {"strega": "strega", "madad": "madad", "autopaint": "autopaint"}
 SCHEMA = json.loads((ROOT / "tests" / "data" / "wandb_sweep_schema.json").read_text())
 
 
@@ -53,7 +53,7 @@ def test_wandb_sweeps_keep_the_schema_and_set_what_exists(path):
 
 @pytest.mark.parametrize("name", [name for name in OWN if name not in ("objective", "agent")])
 def test_every_combination_of_hydras_sweeps_composes(name):
-    experiment = f"experiment={SEARCHES.get(name, 'strega_small')}"
+    experiment = f"experiment={SEARCHES.get(name, 'strega')}"
     params = _compose(experiment, f"sweep={name}").hydra.sweeper.params
     parser = OverridesParser.create()
     for key, values in params.items():
@@ -66,7 +66,7 @@ def test_every_combination_of_hydras_sweeps_composes(name):
 
 @pytest.mark.parametrize("name", OWN)
 def test_every_run_of_a_sweep_goes_on_where_it_was(name):
-    assert _compose("experiment=strega_small", f"sweep={name}").ckpt == "last"
+    assert _compose("experiment=strega", f"sweep={name}").ckpt == "last"
 
 
 def test_runs_of_a_sweep_have_folders_of_their_own():
