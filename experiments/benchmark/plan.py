@@ -152,7 +152,8 @@ def make_plan(
             skipped[name] = reason
             continue
         present = [s for s in cohort["sequences"] if s in wanted]
-        for sequence, (method, line) in product(present, chosen_methods.items()):
+        lines = _with_second_readings(chosen_methods, size, of_size.get("again", []))
+        for sequence, (method, line) in product(present, lines.items()):
             if size not in line:
                 raise InputError(f"method {method} has no experiment of size {size}; add one")
             experiment, *own = line[size].split()
@@ -203,6 +204,23 @@ def _chosen(kind: str, names: Sequence[str], known: dict[str, Any]) -> dict[str,
         if name not in known:
             raise InputError(f"there is no {kind} {name}; choose of {', '.join(known)}")
     return {name: value for name, value in known.items() if not names or name in names}
+
+
+def _with_second_readings(
+    methods: Mapping[str, Any], size: str, again: Sequence[str]
+) -> dict[str, Any]:
+    """The methods, and `<method>_common` behind each published one.
+
+    That is the model of the published preset, scored with the options `again`. Other experiments
+    have the common chain anyway.
+    """
+    lines: dict[str, Any] = {}
+    for method, line in methods.items():
+        lines[method] = line
+        if again and line.get(size, "").partition(" ")[0].endswith("_paper"):
+            words = " ".join([line[size], *again])
+            lines[f"{method}_common"] = {**line, size: words, "of": line.get("of", method)}
+    return lines
 
 
 def _lacking(cohort: dict[str, Any]) -> str:

@@ -84,6 +84,28 @@ def test_the_plan_has_every_run_once_and_says_what_is_left_out(settings, monkeyp
         make_plan(settings, "small", methods=["nonsense"])
 
 
+def test_a_published_model_is_scored_again_behind_the_common_chain(settings):
+    sizes = {"full": settings["sizes"]["full"] | {"again": ["postprocess=default"]}}
+    changed = settings | {"sizes": sizes}
+    methods = changed["methods"] | {"plain": {"full": "dae_3d"}}
+    plan = make_plan(changed | {"methods": methods}, "full", seeds=[0], sequences=["T2w"])
+    runs = {run.method: run for run in plan.runs}
+    assert {"good", "good_common", "plain"} <= set(runs)
+    assert "plain_common" not in runs
+    again = runs["good_common"]
+    assert again.trained_as == runs["good"].out
+    assert again.experiment == runs["good"].experiment == "madad_paper"
+    assert "postprocess=default" in again.options
+    assert "postprocess=default" not in runs["good"].options
+
+
+def test_every_size_of_the_shipped_benchmark_is_the_experiments_own():
+    """Another size than its own would make another method of a published preset."""
+    for size in read_settings()["sizes"].values():
+        words = [*size["options"], *size.get("again", [])]
+        assert not [word for word in words if not word.startswith("postprocess=")]
+
+
 def test_settings_that_cannot_be_used_are_refused_in_a_line(tmp_path, settings, capsys):
     path = tmp_path / "mine.yaml"
     assert main(["--settings", str(path)]) == 2
