@@ -9,7 +9,7 @@ from typing import Any
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.inference.maps import write_maps
 from brainuad.methods.base import AnomalyDetector
-from brainuad.model.checkpoint import read_checkpoint, weights_hash
+from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash, with_options
 from brainuad.model.detect import model_score
 from brainuad.settings.instantiate import instantiate
 
@@ -44,10 +44,7 @@ def embedded(checkpoint: Path) -> Cohort:
 
 def changed(checkpoint: Path, options: dict[str, Any]) -> AnomalyDetector:
     """A trained model with other options of detection."""
-    content = read_checkpoint(checkpoint)
-    detector = instantiate(content["brainuad"]["model"] | options)
-    detector.load_state_dict(content["state_dict"])
-    return detector
+    return with_options(load_model(checkpoint), options)
 
 
 def variant(

@@ -67,7 +67,7 @@ def test_one_command_trains_both_stages_and_leaves_everything(finished, place):
     for kind in ("anomaly", "mask"):
         assert len(list(out.glob(f"*_{kind}.nii.gz"))) == TEST_SUBJECTS
     scores = pd.read_csv(out / "scores.csv")
-    assert set(scores.method) == {"madad", "intensity", "oracle_reconstruction"}
+    assert set(scores.method) == {"madad", "madad_clean", "intensity", "oracle_reconstruction"}
     (stage,) = (place.base / "cache" / "stages").iterdir()
     record = json.loads((out / "autoencoder.json").read_text())
     assert record["path"] == str(stage / "model.ckpt")
@@ -81,6 +81,21 @@ def test_one_command_trains_both_stages_and_leaves_everything(finished, place):
     assert own["autoencoder.scale"] != 1
     for name, value in own.items():
         assert torch.equal(model[name], value)
+
+
+def test_the_second_row_is_the_same_model_with_the_other_detection(finished, place):
+    out, _ = finished
+    once = place.base / "clean_alone"
+    command = [sys.executable, ROOT / "train.py", *place.options(once), *place.small]
+    command += ["max_epochs=3", f"ckpt={out / 'checkpoints' / 'last.ckpt'}", "also={}"]
+    command += ["model.scores_by=clean", "report=false", "evaluate=false"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    paths = sorted((out / "also" / "madad_clean").glob("*_anomaly.nii.gz"))
+    assert len(paths) > TEST_SUBJECTS
+    for path in paths:
+        assert path.read_bytes() == (once / "prepared" / path.name).read_bytes()
+        assert path.read_bytes() != (out / "prepared" / path.name).read_bytes()
 
 
 def test_a_second_run_finds_the_stage_and_resumes_to_the_same_scores(finished, place):

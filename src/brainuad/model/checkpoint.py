@@ -1,6 +1,7 @@
 """The model: weights and a card of plain values, never a pickled object; a file or a bundle."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,25 @@ def load_model(path: Path) -> AnomalyDetector:
         ) from None
     detector.card = card
     return detector
+
+
+def with_options(detector: AnomalyDetector, options: Mapping[str, Any]) -> AnomalyDetector:
+    """A trained detector with other options of its model, such as `scores_by`, on its device.
+
+    The copy is not relative to healthy brains: those statistics are of the detector's own maps.
+
+    Args:
+        detector: with a card; stays as it is.
+        options: of the card's `model`, by name.
+
+    Raises:
+        InputError: the model has no such option.
+    """
+    model = {**detector.card["model"], **options}
+    made = instantiate(model)
+    made.load_state_dict(detector.state_dict())
+    made.card = {**detector.card, "model": model}
+    return made.to(detector.device)
 
 
 def weights_hash(detector: AnomalyDetector) -> str:

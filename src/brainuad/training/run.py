@@ -173,11 +173,11 @@ def detect_and_score(
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
     from brainuad.evaluation.thresholds import fit_healthy_threshold
-    from brainuad.inference.maps import write_maps
+    from brainuad.inference.maps import Written, write_maps
     from brainuad.inference.masks import write_masks
     from brainuad.label_free.objective import measure
     from brainuad.machine import ranks
-    from brainuad.model.checkpoint import save_model, weights_hash
+    from brainuad.model.checkpoint import save_model, weights_hash, with_options
     from brainuad.model.detect import device, model_score
     from brainuad.model.suitability import training_statistics
     from brainuad.preparation.from_folder import cohort_failures
@@ -211,6 +211,15 @@ def detect_and_score(
     written = write_maps(
         seen, prepared, score, stamp, "detecting", trained_on, keep_input=tissue is not None
     )
+    for name, options in (resolve(cfg.also) or {}).items():
+        other = with_options(detector, options)
+        score = model_score(
+            other, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+        )
+        stamp = f"{weights_hash(other)} {cfg.predict_precision}"
+        again = write_maps(seen, out / "also" / name, score, stamp, f"detecting as {name}")
+        bad = list(dict.fromkeys([*written.failures, *again.failures]))
+        written = Written(bad, written.seconds_per_volume)
     ranks.part()
     if not first:
         return failures
@@ -251,6 +260,7 @@ def _evaluate(
     sequence = joined(cfg.data.sequence)
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     maps = {str(cfg.name): out / "prepared"}
+    maps |= {name: out / "also" / name for name in cfg.also}
     maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name))
     evaluation = evaluate_maps(
         cohort,
