@@ -44,7 +44,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def run() -> Callable[..., subprocess.CompletedProcess]:
-    """Runs a script of the repository as a user would: `run("train.py", "experiment=strega_paper")`."""
+    """Runs a script of the repository as a user would: `run("train.py", "experiment=strega")`."""
 
     def call(script: str, *arguments: object, **options: object) -> subprocess.CompletedProcess:
         return subprocess.run(

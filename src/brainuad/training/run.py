@@ -12,7 +12,9 @@ from brainuad.machine.files import write_json, write_text
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 
 if TYPE_CHECKING:
-    from brainuad.cohorts.manifest import Cohort
+    from collections.abc import Sequence
+
+    from brainuad.cohorts.manifest import Cohort, Scan
     from brainuad.methods.base import AnomalyDetector
     from brainuad.training.datamodule import HealthyDataModule
     from brainuad.training.first_stage import FirstStage
@@ -173,11 +175,11 @@ def detect_and_score(
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
     from brainuad.evaluation.thresholds import fit_healthy_threshold
-    from brainuad.inference.maps import Written, write_maps
+    from brainuad.inference.maps import write_maps
     from brainuad.inference.masks import write_masks
     from brainuad.label_free.objective import measure
     from brainuad.machine import ranks
-    from brainuad.model.checkpoint import save_model, weights_hash, with_options
+    from brainuad.model.checkpoint import save_model, weights_hash
     from brainuad.model.detect import device, model_score
     from brainuad.model.suitability import training_statistics
     from brainuad.preparation.from_folder import cohort_failures
@@ -211,15 +213,7 @@ def detect_and_score(
     written = write_maps(
         seen, prepared, score, stamp, "detecting", trained_on, keep_input=tissue is not None
     )
-    for name, options in (resolve(cfg.also) or {}).items():
-        other = with_options(detector, options)
-        score = model_score(
-            other, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
-        )
-        stamp = f"{weights_hash(other)} {cfg.predict_precision}"
-        again = write_maps(seen, out / "also" / name, score, stamp, f"detecting as {name}")
-        bad = list(dict.fromkeys([*written.failures, *again.failures]))
-        written = Written(bad, written.seconds_per_volume)
+    bad += [one for one in _detect_again(cfg, detector, seen, out) if one not in written.failures]
     ranks.part()
     if not first:
         return failures
@@ -238,6 +232,25 @@ def detect_and_score(
     failures += write_masks(done, prepared, out, postprocess, threshold)
     if cfg.evaluate:
         failures += _evaluate(cfg, cohort, out, postprocess, threshold, record)
+    return failures
+
+
+def _detect_again(
+    cfg: DictConfig, detector: "AnomalyDetector", scans: "Sequence[Scan]", out: Path
+) -> list[tuple[str, str]]:
+    """Write the maps of `also`: the same weights with other options; returns the failures."""
+    from brainuad.inference.maps import write_maps
+    from brainuad.model.checkpoint import weights_hash, with_options
+    from brainuad.model.detect import device, model_score
+
+    how = cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+    failures: list[tuple[str, str]] = []
+    for name, options in (resolve(cfg.also) or {}).items():
+        other = with_options(detector, options)
+        score = model_score(other, instantiate(cfg.tiling), *how)
+        stamp = f"{weights_hash(other)} {cfg.predict_precision}"
+        written = write_maps(scans, out / "also" / name, score, stamp, f"detecting as {name}")
+        failures += [one for one in written.failures if one not in failures]
     return failures
 
 
