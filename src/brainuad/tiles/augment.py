@@ -129,9 +129,9 @@ class FixedAugment:
     """MAD-AD's augmentation as released: one angle, one shift, one draw of intensities.
 
     `MedicalDataLoader.py:44-50` and `:72-76` under the pinned albumentations 1.4.21, where a single
-    number is the value and not the end of a range. The turn, the shift and the change of intensities
-    are each applied with `probability`, in this order. Intensities become `a x + b`: contrast `a` is
-    about zero, brightness `b` is added. Then the background is zero again.
+    number is the value and not the end of a range. The turn, the shift and the change of
+    intensities are each applied with `probability`, in this order. Intensities become `a x + b`:
+    contrast `a` is about zero, brightness `b` is added. Then the background is zero again.
 
     Differs: intensities are not rounded to 8 bits, and the mask is interpolated linearly.
 
