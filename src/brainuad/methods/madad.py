@@ -9,11 +9,32 @@ cells that look noised towards the healthy latent.
     x_t = m x_0 + (1 - m) (sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps)
     L = mean (x_0_hat - x_0)^2 + mask_weight mean (m_hat - m)^2
 
-Differs from the released code: the autoencoder is ours, trained on the same healthy brains. The
-sampler's noise is drawn once for all slices, from a seed: a map does not depend on its batch. A
-noised patch may be cut at the border of a latent. Settings of the paper: `experiment=madad_paper`.
-The CPU preset adds coarse noise (`CoarseNoise`) with the statistics of healthy latents, predicts
-the difference to a healthy prototype (`prototypes`) and scores by one pass without the sampler.
+Two things that look like mistakes in the released code are kept in `experiment=madad_paper`, each
+with an option beside it: the augmentation turns by one angle and shifts by one distance
+(`datamodule/augment=small_changes` has ranges), and the first epoch has the rate 0
+(`model.scheduler.from_zero=false`).
+
+Differs from the released code (commit e76f546):
+
+- The first stage is trained from nothing on the same healthy brains, without a perceptual term.
+  There it is fine-tuned from natural images, and how is not released. Released weights
+  (`model.autoencoder=PATH.safetensors`) keep their latent scale.
+- Slices are cut from volumes. There they are 8-bit images, resized by PIL; which slices its sets
+  hold is not released.
+- The sampler's noise is drawn once for all slices, from a seed, so that a map does not depend on
+  its batch; there anew for every slice. A shorter sampler spreads its timesteps evenly; there it
+  takes strides.
+- A noised patch may be cut at the border of a latent.
+- Validation draws as training does, of mean latents; there a noised share is below 0.3, the
+  patches' probabilities are 0.3, 0.3, 0.2, 0.2 and latents are sampled (`train-MAD-AD.py:321-326`).
+  Neither changes anything where the last weights are kept.
+- The map is zero outside the brain. There nothing is masked (`evaluate-MAD-AD.py:99-107`);
+  `protocol=slice_madad` leaves the mask out after that.
+- The size XL has 10 heads; with the 12 that it names there it cannot be built.
+
+Options of ours, all in `experiment=madad_prototypes`: coarse noise (`CoarseNoise`) with the
+statistics of healthy latents, the difference to a healthy prototype (`prototypes`), and a score by
+one pass without the sampler (`scores_by=clean`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import nn
 from torch.nn import functional
@@ -409,26 +408,6 @@ def test_a_network_takes_hints_where_there_are_prototypes_and_nowhere_else(hints
     wanted = 4 - hints
     with pytest.raises(ValueError, match=f"takes {hints} .* set model.network.hints={wanted}"):
         MADAD(Pixels(), network, signed, prototypes=prototypes)
-
-
-def test_the_paper_s_preset_is_as_published():
-    """METHODS section 2; what is ours there is in the configuration's first lines."""
-    with initialize_config_module("brainuad.configs", version_base="1.3"):
-        cfg = compose("train", ["experiment=madad_paper", "name=x", "paths.output_dir=x"])
-    model, augment = cfg.model, cfg.datamodule.augment
-    assert (model.num_timesteps, model.eta, model.mask_threshold) == (10, 0.5, 0.5)
-    assert (model.patch_sizes, model.patch_probabilities) == ([1, 2, 4, 8], [0.2, 0.3, 0.3, 0.2])
-    assert (model.max_fraction, model.min_brain, model.mask_weight) == (0.4, 0.9, 0.001)
-    assert (model.scores_by, model.reference, model.sampling_steps) == ("residual", "decoded", None)
-    assert (model.prototypes, model.noise, model.latent_noise) == (None, None, False)
-    assert (model.network.hints, model.network.dropout, model.network.width) == (0, 0.4, 256)
-    assert (model.optimizer.lr, model.optimizer.weight_decay) == (4e-5, 1e-4)
-    assert (model.scheduler.epochs, model.scheduler.warmup_epochs) == (200, 10)
-    assert (cfg.max_epochs, cfg.datamodule.batch_size) == (200, 96)
-    assert (augment.rotation_deg, augment.translation, augment.probability) == (5.0, 1 / 32, 0.5)
-    assert (augment.brightness, augment.contrast, augment.flip_axis) == (0.1, 0.1, None)
-    assert cfg.trainer.gradient_clip_val is None
-    assert (cfg.data.slice_size, cfg.data.spacing_mm) == ([256, 256], 1.0)
 
 
 def real():
