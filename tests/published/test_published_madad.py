@@ -57,6 +57,7 @@ MADAD = [
     Value("mask's weight", "model.mask_weight", 0.001, "gaussian_diffusion.py:954-960"),
     Value("predicted", "model.prototypes", None, "gaussian_diffusion.py, START_X"),
     Value("slices are encoded in every step", "model.latent_copies", 0, "train-MAD-AD.py:249"),
+    Value("latents in float32", "model.half_encoding", False, "train-MAD-AD.py:4-5, :249"),
     # Training.
     Value("optimiser", "model.optimizer._target_", "torch.optim.AdamW", "train-MAD-AD.py:213"),
     Value("rate", "model.optimizer.lr", 4e-5, "train-MAD-AD.py:213, :427-429"),

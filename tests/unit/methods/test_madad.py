@@ -1,5 +1,7 @@
 """MAD-AD with networks whose answers are known, on latents that are the pixels themselves."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from monai.networks.nets.autoencoderkl import AutoencoderKL
@@ -8,6 +10,7 @@ from torch.nn import functional
 
 from brainuad.diffusion.process import restore
 from brainuad.diffusion.schedule import cosine_alpha_bar
+from brainuad.methods import madad
 from brainuad.methods.madad import MADAD
 from brainuad.methods.parts.prototypes import HealthyPrototypes
 from brainuad.methods.parts.residuals import signed
@@ -441,6 +444,26 @@ def test_latents_are_encoded_in_float32_under_half_precision():
     assert encoded.mean.dtype == encoded.std.dtype == torch.float32
     # A cache made on this device holds what a training in half precision encodes on it.
     assert torch.equal(encoded.mean, detector.encode(*batch).mean)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="half precision is a GPU's")
+def test_latents_are_encoded_in_half_precision_on_a_gpu_unless_asked_otherwise():
+    detector, batch = real().eval(), batch_of()
+    expected = detector.encode(*batch).mean
+    detector.cuda()
+    errors = []
+    for detector.half_encoding in (True, False):
+        errors.append((detector.encode(*batch).mean.cpu() - expected).abs().max().item())
+    assert errors[0] > 10 * errors[1]
+
+
+def test_latents_are_kept_by_the_precision_they_were_encoded_in(tmp_path, monkeypatch):
+    keys = []
+    monkeypatch.setattr(madad, "build_latents", lambda *given: keys.append(given[2]))
+    tiles = SimpleNamespace(augment=None)
+    for half in (True, False):
+        build(shrinking(), half_encoding=half).training_set(tiles, tmp_path)
+    assert keys[0] != keys[1]
 
 
 def test_the_network_sees_the_prototype_of_the_noised_latent_and_of_the_scan():
