@@ -97,8 +97,18 @@ class Traces(NamedTuple):
     false_positives: np.ndarray | None
 
 
-def score_volume(scan: Scan, maps: Path, postprocess: Postprocess, space: str) -> ScoreVolume:
+def score_volume(
+    scan: Scan, maps: Path, postprocess: Postprocess, space: str, masked: bool = True
+) -> ScoreVolume:
     """The post-processed map and the brain mask, both in `space`.
+
+    Args:
+        scan: whose map.
+        maps: folder of its map.
+        postprocess: the run's chain.
+        space: `native` or `prepared`.
+        masked: whether the chain clears what is not brain; without, a step may carry scores into
+            the brain and out of it, and those of the background stay.
 
     Raises:
         InputError: a missing or damaged file, two files of one subject, another grid, a negative
@@ -116,7 +126,8 @@ def score_volume(scan: Scan, maps: Path, postprocess: Postprocess, space: str) -
     brain_mask = brain.array > 0
     if not brain_mask.any():
         raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
-    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
+    inside = brain_mask if masked else np.ones_like(brain_mask)
+    score = postprocess.score(raw.array, inside, raw.spacing_mm)
     box = trust_checks.world_box(brain_mask, raw.affine)
     if space == "prepared" or scan.native_image is None:
         to_prepared_voxel = partial(apply_affine, np.linalg.inv(raw.affine))

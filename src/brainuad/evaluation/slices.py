@@ -42,6 +42,9 @@ class SliceProtocol:
             all thresholds (MedIAnomaly, whose grid of 1,000 quantiles approaches it).
         limits: ends of the 201 thresholds; None takes 0 and the largest score of the test set,
             for maps that are not scaled to [0, 1].
+        masked: whether the chain clears what is not brain. MAD-AD's evaluation does not: its
+            Gaussian carries scores over the brain's rim, and all of them count. A map of ours has
+            nothing outside the brain before that, a foreign one what it was written with.
     """
 
     name: str
@@ -50,6 +53,7 @@ class SliceProtocol:
     lesions_only: bool
     dice: str
     limits: tuple[float, float] | None
+    masked: bool = True
 
     def __post_init__(self) -> None:
         if self.dice not in ("mean", "pooled"):
@@ -172,7 +176,7 @@ def _slices(
     scan: Scan, maps: Path, postprocess: Postprocess, protocol: SliceProtocol
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores `(N, H, W)` float32 and truths `(N, H, W)` bool of a scan's chosen slices."""
-    score = score_volume(scan, maps, postprocess, "prepared").score
+    score = score_volume(scan, maps, postprocess, "prepared", protocol.masked).score
     if not scan.healthy and scan.lesion_mask is None:
         raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
     label = scan.lesion_mask

@@ -120,13 +120,23 @@ class KLAutoencoder(ReconstructionDetector):
     def examine(
         self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
     ) -> None:
-        """Measures the latent scale on training scans and the quality on held-out ones.
+        """Measures the latent scale on training scans and the quality on held-out ones."""
+        self.measure_scale(tiling, train)
+        self.measure_quality(tiling, held_out, out)
+
+    def measure_scale(self, tiling: Tiling, train: Sequence[Scan]) -> None:
+        """Sets the latent scale from training scans."""
+        self.eval()
+        measure_scale(self.autoencoder, self._images(tiling, train[:MOST_SCANS]))
+
+    def measure_quality(self, tiling: Tiling, held_out: Sequence[Scan], out: Path) -> None:
+        """Measures the quality on held-out scans.
 
         Writes `autoencoder.json` and says in a line, with a warning where it is due, what a
         second stage can hope for.
         """
         self.eval()
-        scale = measure_scale(self.autoencoder, self._images(tiling, train[:MOST_SCANS]))
+        scale = self.autoencoder.scale.item()
         found = [
             reconstruction_quality(self.autoencoder, tiles.to(self.device), masks.to(self.device))
             for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling)

@@ -9,11 +9,20 @@ cells that look noised towards the healthy latent.
     x_t = m x_0 + (1 - m) (sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps)
     L = mean (x_0_hat - x_0)^2 + mask_weight mean (m_hat - m)^2
 
-Differs from the released code: the autoencoder is ours, trained on the same healthy brains. The
-sampler's noise is drawn once for all slices, from a seed: a map does not depend on its batch. A
-noised patch may be cut at the border of a latent. Settings of the paper: `experiment=madad_paper`.
-The CPU preset adds coarse noise (`CoarseNoise`) with the statistics of healthy latents, predicts
-the difference to a healthy prototype (`prototypes`) and scores by one pass without the sampler.
+Two things look like mistakes in the released code. `experiment=madad_paper` keeps both: one angle
+and one shift (`augment=small_changes` has ranges), a first epoch of rate 0 (`from_zero=false`).
+
+Differs from the released code (e76f546) throughout: the first stage is trained from nothing on the
+same brains (there fine-tuned from natural images; how is not released, nor which slices its sets
+hold). Slices are cut from volumes (there 8-bit images, resized by PIL). The sampler's noise is
+drawn once for all slices, from a seed, so that a map does not depend on its batch; a shorter one
+spreads its timesteps evenly (there strides). A noised patch may be cut at a latent's border.
+Validation draws as training does, of mean latents (there sampled ones, shares below 0.3, patches
+with 0.3, 0.3, 0.2, 0.2). Maps are zero outside the brain (there nothing is masked;
+`protocol=slice_madad` has no mask after that). XL has 10 heads: with 12 it cannot be built.
+
+Ours, in `experiment=madad_prototypes`: coarse noise (`CoarseNoise`) with the statistics of healthy
+latents, the difference to a healthy prototype, a score by one pass without the sampler.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,8 +48,8 @@ from brainuad.diffusion.process import Network, add_noise, noisiness, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar, sampling_timesteps
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
-from brainuad.methods.parts.moments import Moments
-from brainuad.methods.parts.prototypes import HealthyPrototypes
+from brainuad.methods.parts.moments import Moments, shaped
+from brainuad.methods.parts.prototypes import HealthyPrototypes, check_hints, correcting
 from brainuad.methods.parts.random_draws import score_draws
 from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
@@ -69,6 +78,7 @@ class MADAD(AnomalyDetector):
         latent_copies: of every training slice, each augmented in its own way and encoded once, to
             be kept on disk; 0 augments and encodes anew in every step. What is not augmented is
             encoded once in any case.
+        half_encoding: whether a GPU encodes in bfloat16; the released code does in float32.
         sampling_steps: of the sampler, 1 to T; None for T.
         eta: 0 makes the sampler deterministic, 1 is DDPM.
         mask_threshold: cells whose predicted m is this or more keep their value; above 1 none.
@@ -122,6 +132,7 @@ class MADAD(AnomalyDetector):
         prototypes: HealthyPrototypes | None = None,
         noise: Noise | None = None,
         latent_noise: bool = False,
+        half_encoding: bool = True,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if scores_by not in ("residual", "mask", "clean"):
@@ -146,12 +157,7 @@ class MADAD(AnomalyDetector):
                 f"the network takes latents of {network.channels} channels, the autoencoder's have "
                 f"{autoencoder.latent_channels}; set model.network.channels"
             )
-        hints = 0 if prototypes is None else network.channels
-        if network.hints != hints:
-            raise ValueError(
-                f"the network takes {network.hints} channels of hints, of prototypes there are "
-                f"{hints}; set model.network.hints={hints}"
-            )
+        check_hints(network.hints, 0 if prototypes is None else network.channels)
         self.autoencoder = autoencoder
         self.autoencoder.freeze()
         self.network = network
@@ -165,6 +171,7 @@ class MADAD(AnomalyDetector):
         self.min_brain = min_brain
         self.mask_weight = mask_weight
         self.latent_copies = latent_copies
+        self.half_encoding = half_encoding
         sampling_steps = num_timesteps if sampling_steps is None else sampling_steps
         self.timesteps = sampling_timesteps(num_timesteps, sampling_steps)
         self.eta = eta
@@ -211,9 +218,7 @@ class MADAD(AnomalyDetector):
         """Standard normal noise `(B, C, h, w)` in the statistics that were measured, if any."""
         if not self.latent_noise:
             return eps
-        # No matrix product, which autocast rounds: off the latents' plane by that is off it again.
-        factor = self.noise_factor[:, :, None, None]
-        return self.noise_mean[:, None, None] + (factor * eps[:, None]).sum(2)
+        return shaped(eps, self.noise_mean, self.noise_factor)
 
     def asked(self, latent: Tensor) -> Network:
         """The network with the prototypes `latent (B, C, h, w)` is nearest to, where there are any.
@@ -223,27 +228,23 @@ class MADAD(AnomalyDetector):
         """
         if self.prototypes is None:
             return self.network
-        hint = self.prototypes.nearest(latent, torch.ones_like(latent[:, :1], dtype=torch.bool))
-
-        def corrected(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            correction, mask = self.network(torch.cat([x_t, hint], dim=1), t)
-            return hint + correction, mask
-
-        return corrected
+        every = torch.ones_like(latent[:, :1], dtype=torch.bool)
+        return correcting(self.network, self.prototypes.nearest(latent, every))
 
     def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
         """Latents, where they are kept or always the same; the tiles otherwise."""
         if self.latent_copies == 0 and tiles.augment is not None:
             return tiles
-        # The device decides the precision of `encode`.
-        key = hash_weights(self.autoencoder.state_dict(), about=self.device.type)
+        # Of the device and the precision of `encode`.
+        about = self.device.type if self.half_encoding else f"{self.device.type} float32"
+        key = hash_weights(self.autoencoder.state_dict(), about=about)
         return build_latents(tiles, self.encode, key, cache_dir / "latents", self.latent_copies)
 
     @torch.no_grad()
     def encode(self, image: Tensor, brain_mask: Tensor) -> Latents:
         """Images `(B, C, H, W)` and brain masks, on any device, to float32 latents on this one."""
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
-        with half:
+        half = self.half_encoding and self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             mean, std = self.autoencoder.encode(image.to(self.device))
         share = brain_share(brain_mask.to(self.device), self.autoencoder.downsampling)
         return Latents(mean.float(), std.float(), share)

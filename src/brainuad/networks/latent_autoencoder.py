@@ -15,8 +15,9 @@ class LatentAutoencoder(nn.Module):
     """Latent diffusion's first stage: images in [0, 1] outside, in [-1, 1] inside.
 
     Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022
-    (arXiv 2112.10752). `scale` is 1 / std of the training latents (there 0.18215); it is measured
-    by `measure_scale`, stored with the weights, and applied by `encode` and undone by `decode`.
+    (arXiv 2112.10752). `scale` is 1 / std of the training latents; it is measured by
+    `measure_scale`, or comes with released weights (0.18215 there). It is stored with the weights,
+    applied by `encode` and undone by `decode`.
 
     Args:
         network: MONAI's autoencoder, for images of `patch ** 2` times the channels.

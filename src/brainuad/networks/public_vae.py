@@ -20,6 +20,7 @@ before the last convolution, which MONAI's lack. A network for three colours tak
 three equal ones: the first weights are summed over the colours, and the last ones averaged.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ ATTENTION = {
     "to_out.0": "attn.out_proj",
 }
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+SCALE = 0.18215
+"""Latent diffusion's factor of its latents, which MAD-AD takes too (`evaluate-MAD-AD.py:171`)."""
 
 
 def public_vae(
@@ -133,6 +136,30 @@ def read_public_vae(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return options, {
         name: value.float().reshape(expected[name]) for name, value in translated.items()
     }
+
+
+def released_scale(path: Path) -> float:
+    """The factor that a public autoencoder's latents were released with.
+
+    Args:
+        path: of its weights. diffusers writes `scaling_factor` into a `config.json` beside them;
+            without one it is `SCALE`, as diffusers has it.
+
+    Raises:
+        InputError: the `config.json` cannot be read, or its factor is not above 0.
+    """
+    described = path.with_name("config.json")
+    if not described.is_file():
+        return SCALE
+    try:
+        scale = float(
+            json.loads(described.read_text(encoding="utf-8")).get("scaling_factor", SCALE)
+        )
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise InputError(f"{described}: not a configuration; download it again") from None
+    if not scale > 0:
+        raise InputError(f"{described}: scaling_factor is {scale}; use one above 0")
+    return scale
 
 
 def _architecture(weights: dict[str, Tensor]) -> dict[str, Any]:

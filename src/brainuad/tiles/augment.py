@@ -1,7 +1,7 @@
-"""Augmentation of healthy slices and volumes: ours, and lists of MONAI's transforms."""
+"""Augmentation of healthy slices and volumes: ours, MAD-AD's, and lists of MONAI's transforms."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from brainuad.errors import InputError
 from brainuad.settings.instantiate import MONAI_TRANSFORMS, instantiate
 from brainuad.synthetic.grids import between, pixel_grid, sampled
 
+Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""(image `(C, *S)` in [0, 1], brain mask `(1, *S)`, generator) -> both, changed at random."""
+
 
 # Kept beside MONAI's transforms because it is 4 to 8 times as fast for slices (0.9 ms in place of
 # 7.1 ms per slice of 96 x 112) and 11 times for warped volumes, one thread, see
@@ -23,8 +26,9 @@ from brainuad.synthetic.grids import between, pixel_grid, sampled
 class Augment:
     """Small rigid motion, brightness, contrast, flip and warp, each applied with `probability`.
 
-    The defaults are MAD-AD's (arXiv 2502.16943): ±5°, ±1/32 of the size, ±10 %. Volumes take all
-    but the rigid motion.
+    Each change is drawn from a range: ±5°, ±1/32 of the size along each axis, ±10 %. MAD-AD names
+    these numbers; what its code does with them is `FixedAugment`. Volumes take all but the rigid
+    motion.
 
     Args:
         rotation_deg: largest rotation in degrees; of slices alone, 0 for volumes.
@@ -102,10 +106,7 @@ class Augment:
         if not torch.equal(theta, torch.eye(2, 3)):
             if image.ndim != 3:
                 raise ValueError("only slices are turned and shifted; set both to 0 for volumes")
-            both = torch.cat([image, brain_mask.to(image.dtype)])[None]
-            grid = functional.affine_grid(theta[None], list(both.shape), align_corners=False)
-            moved = functional.grid_sample(both, grid, align_corners=False)[0]
-            image, brain_mask = moved[:-1], moved[-1:] > 0.5
+            image, brain_mask = _moved(image, brain_mask, theta)
         total = torch.stack([channel.sum() for channel in image])
         mean = (total / brain_mask.sum().clamp_min(1)).reshape(-1, *[1] * (image.ndim - 1))
         image = (image - mean) * parameters["contrast"] + mean
@@ -121,6 +122,94 @@ class Augment:
         both = torch.cat([image, brain_mask.to(image.dtype)])[None]
         moved = sampled(both, pixel_grid(both) + field.movedim(1, -1))[0]
         return moved[:-1], moved[-1:] > 0.5
+
+
+@dataclass(frozen=True)
+class FixedAugment:
+    """MAD-AD's augmentation as released: one angle, one shift, one draw of intensities.
+
+    `MedicalDataLoader.py:44-50` and `:72-76` under the pinned albumentations 1.4.21, where a single
+    number is the value and not the end of a range. The turn, the shift and the change of
+    intensities are each applied with `probability`, in this order. Intensities become `a x + b`:
+    contrast `a` is about zero, brightness `b` is added. Then the background is zero again.
+
+    Differs: intensities are not rounded to 8 bits, and the mask is interpolated linearly.
+
+    Args:
+        rotation_deg: angle of every turn, about the slice's middle, from the second axis towards
+            the start of the first: anticlockwise where rows run downwards.
+        translation: of every shift, towards the end of both axes, as a share of the slice's side;
+            cut to whole pixels, 8 of 256.
+        brightness: `b` is uniform within ± this share of the full range, 1.
+        contrast: `a` is uniform within 1 ± this.
+        probability: of each of the three.
+    """
+
+    rotation_deg: float = 5.0
+    translation: float = 1 / 32
+    brightness: float = 0.1
+    contrast: float = 0.1
+    probability: float = 0.5
+
+    def __call__(
+        self, image: Tensor, brain_mask: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Change a slice at random.
+
+        Args:
+            image: `(C, H, W)` in [0, 1], zero outside the brain.
+            brain_mask: `(1, H, W)` bool.
+            generator: source of the draws.
+
+        Returns:
+            Both, moved; the image in [0, 1] and zero outside the moved brain.
+
+        Raises:
+            ValueError: a volume.
+        """
+        if image.ndim != 3:
+            raise ValueError("FixedAugment takes slices; use datamodule/augment=warp for volumes")
+        turned, shifted, changed = (torch.rand(3, generator=generator) < self.probability).tolist()
+        a, b = (torch.rand(2, generator=generator) * 2 - 1).tolist()
+        if turned or shifted:
+            angle = self.rotation_deg * turned
+            height, width = image.shape[1:]
+            by = [int(self.translation * side) * shifted for side in (height, width)]
+            image, brain_mask = _moved(
+                image, brain_mask, _turn_then_shift(angle, by, height, width)
+            )
+        if changed:
+            image = (image * (1 + self.contrast * a) + self.brightness * b).clamp(0, 1)
+        return torch.where(brain_mask, image, torch.zeros(())), brain_mask
+
+
+def _turn_then_shift(angle_deg: float, by: Sequence[int], height: int, width: int) -> Tensor:
+    """Where each pixel of the result comes from, `(2, 3)` in grid_sample's units.
+
+    Args:
+        angle_deg: as `FixedAugment.rotation_deg`.
+        by: pixels along rows' and columns' numbers.
+        height: H of the slice.
+        width: W.
+    """
+    cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    # The shift is undone first, then the turn.
+    row = -(sin * by[1] + cos * by[0])
+    column = -(cos * by[1] - sin * by[0])
+    return torch.tensor(
+        [
+            [cos, -sin * height / width, 2 * column / width],
+            [sin * width / height, cos, 2 * row / height],
+        ]
+    )
+
+
+def _moved(image: Tensor, brain_mask: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sampled where `theta (2, 3)` points to, 0 outside the frame."""
+    both = torch.cat([image, brain_mask.to(image.dtype)])[None]
+    grid = functional.affine_grid(theta[None], list(both.shape), align_corners=False)
+    moved = functional.grid_sample(both, grid, align_corners=False)[0]
+    return moved[:-1], moved[-1:] > 0.5
 
 
 class MonaiAugment:

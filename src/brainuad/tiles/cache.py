@@ -17,7 +17,7 @@ from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import files
-from brainuad.tiles.augment import Augment, MonaiAugment
+from brainuad.tiles.augment import Augmentation
 from brainuad.types import Batch
 from brainuad.volumes.tiling import Tiling
 
@@ -36,9 +36,7 @@ class TileDataset(Dataset):
         seed: of the augmentation.
     """
 
-    def __init__(
-        self, folder: Path, augment: Augment | MonaiAugment | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, folder: Path, augment: Augmentation | None = None, seed: int = 0) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         shape = tuple(meta["shape"])
         self.folder = folder

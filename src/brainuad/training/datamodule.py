@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
-from brainuad.tiles.augment import Augment, MonaiAugment
+from brainuad.tiles.augment import Augmentation
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.training.batches import EpochBatches, EpochLoader
 from brainuad.volumes.tiling import Tiling
@@ -41,7 +41,7 @@ class HealthyDataModule(LightningDataModule):
         cache_dir: Path,
         batch_size: int = 32,
         num_workers: int = 0,
-        augment: Augment | MonaiAugment | None = None,
+        augment: Augmentation | None = None,
         seed: int = 0,
         min_brain_fraction: float = 0.05,
     ) -> None:
@@ -93,7 +93,7 @@ class HealthyDataModule(LightningDataModule):
         return self._loader("val", None, shuffle=False, made=True)
 
     def _loader(
-        self, split: str, augment: Augment | MonaiAugment | None, shuffle: bool, made: bool = False
+        self, split: str, augment: Augmentation | None, shuffle: bool, made: bool = False
     ) -> EpochLoader:
         tiles = TileDataset(self.folders[split], augment, self.seed)
         dataset: Dataset[Any] = tiles

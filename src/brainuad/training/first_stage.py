@@ -48,12 +48,15 @@ class FirstStage:
         quality: PSNR, SSIM and more, as its training measured them; empty for a public one, and
             for one of another run.
         path: where it was read.
+        keeps_scale: whether the latent scale was released with the weights; otherwise it is
+            measured wherever the quality is.
     """
 
     config: dict[str, Any]
     weights: "dict[str, Tensor]"
     quality: dict[str, Any]
     path: Path
+    keeps_scale: bool = False
 
     @property
     def digest(self) -> str:
@@ -129,8 +132,8 @@ def build_on(
 ) -> None:
     """Puts the weights in and writes `autoencoder.json`; says so when the first stage is poor.
 
-    The latent scale and the quality of an autoencoder that was given are measured here, on these
-    scans.
+    The quality of an autoencoder that was given is measured here, on these scans, and so is the
+    latent scale unless it came with the weights.
 
     Args:
         detector: what stands on the stage.
@@ -159,7 +162,9 @@ def build_on(
     quality = stage.quality
     if not quality:
         measured = KLAutoencoder(autoencoder, signed).to(device)  # type: ignore[arg-type]
-        measured.examine(tiling, scans["train"], scans["val"], out)
+        if not stage.keeps_scale:
+            measured.measure_scale(tiling, scans["train"])
+        measured.measure_quality(tiling, scans["val"], out)
         measured.cpu()
         quality = measured.card["quality"]
     elif not quality["good"]:
@@ -181,7 +186,7 @@ def read_first_stage(path: Path) -> FirstStage:
     import torch
 
     from brainuad.model.checkpoint import read_checkpoint
-    from brainuad.networks.public_vae import read_public_vae
+    from brainuad.networks.public_vae import read_public_vae, released_scale
 
     if path.suffix == ".safetensors":
         options, weights = read_public_vae(path)
@@ -191,7 +196,8 @@ def read_first_stage(path: Path) -> FirstStage:
             "network": network,
         }
         named = {f"network.{name}": value for name, value in weights.items()}
-        return FirstStage(config, named | {"scale": torch.ones(())}, {}, path)
+        scale = torch.tensor(released_scale(path))
+        return FirstStage(config, named | {"scale": scale}, {}, path, keeps_scale=True)
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("brainuad") or {}
     described = (card.get("model") or {}).get("autoencoder")

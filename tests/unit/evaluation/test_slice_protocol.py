@@ -1,15 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score, roc_auc_score
 from test_maps import PLAIN, write_maps
 from tiny import ROOT, SHAPE, lesion
 
 from brainuad.errors import InputError
 from brainuad.evaluation.slices import SliceProtocol, best_of_thresholds, evaluate_slices
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.scale import Clip
+from brainuad.postprocess.smooth import Gaussian
+from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.reporting.tables import columns_of, summary_rows
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.volumes.nifti import read_mask, read_volume
@@ -70,6 +77,45 @@ def test_pixels_of_all_slices_are_pooled(tiny_cohort, maps):
     assert values["dice_slice"] == pytest.approx(expected)
     assert values["slices"] == sum(map(len, score))
     assert set(found.scores.space) == {"slice:grid"}
+
+
+SMOOTHED = Postprocess(
+    [Clip(1.0), Gaussian(3.0, normalise=False, in_plane=True)], HealthyThreshold(), []
+)
+
+
+def unmasked(path, sigma):
+    """evaluate-MAD-AD.py:99-104: clip, one plain Gaussian a slice; no mask anywhere."""
+    slices = np.moveaxis(np.clip(read_volume(path).array, 0, 1), 2, 0)
+    return np.stack([gaussian_filter(piece, sigma) for piece in slices])
+
+
+def test_without_the_mask_scores_cross_the_brain_s_rim(tiny_cohort, tmp_path):
+    def background(image, truth, brain):
+        return np.where(brain, 0.2 * image, 0.7).astype(np.float32)
+
+    maps = write_maps(tiny_cohort, tmp_path / "maps", background)
+    score, truth = [], []
+    for scan in tiny_cohort.select("test", "T2w"):
+        kept = read_mask(scan.brain_mask).any(axis=(0, 1))
+        path = maps / f"{scan.subject}_anomaly.nii.gz"
+        spacing = read_volume(path).spacing_mm
+        score.append(unmasked(path, [3.0 / edge for edge in spacing[:2]])[kept])
+        label = np.zeros(SHAPE, bool) if scan.healthy else lesion()
+        truth.append(np.moveaxis(label, 2, 0)[kept])
+    flat, labels = np.concatenate(score).ravel(), np.concatenate(truth).ravel()
+    found = {
+        masked: rows(
+            evaluate_slices(
+                *(tiny_cohort, "T2w", {"own": maps}, SMOOTHED), replace(GRID, masked=masked)
+            )
+        )
+        for masked in (True, False)
+    }
+    expected = roc_auc_score(labels, flat)
+    assert found[False]["auroc_pooled"] == pytest.approx(expected, abs=1e-6)
+    # Bright background is behind the mask otherwise.
+    assert found[True]["auroc_pooled"] > expected + 0.2
 
 
 def test_the_choice_of_slices(tiny_cohort, maps):

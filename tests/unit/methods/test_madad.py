@@ -1,14 +1,16 @@
 """MAD-AD with networks whose answers are known, on latents that are the pixels themselves."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import nn
 from torch.nn import functional
 
 from brainuad.diffusion.process import restore
 from brainuad.diffusion.schedule import cosine_alpha_bar
+from brainuad.methods import madad
 from brainuad.methods.madad import MADAD
 from brainuad.methods.parts.prototypes import HealthyPrototypes
 from brainuad.methods.parts.residuals import signed
@@ -411,26 +413,6 @@ def test_a_network_takes_hints_where_there_are_prototypes_and_nowhere_else(hints
         MADAD(Pixels(), network, signed, prototypes=prototypes)
 
 
-def test_the_paper_s_preset_is_as_published():
-    """METHODS section 2; what is ours there is in the configuration's first lines."""
-    with initialize_config_module("brainuad.configs", version_base="1.3"):
-        cfg = compose("train", ["experiment=madad_paper", "name=x", "paths.output_dir=x"])
-    model, augment = cfg.model, cfg.datamodule.augment
-    assert (model.num_timesteps, model.eta, model.mask_threshold) == (10, 0.5, 0.5)
-    assert (model.patch_sizes, model.patch_probabilities) == ([1, 2, 4, 8], [0.2, 0.3, 0.3, 0.2])
-    assert (model.max_fraction, model.min_brain, model.mask_weight) == (0.4, 0.9, 0.001)
-    assert (model.scores_by, model.reference, model.sampling_steps) == ("residual", "decoded", None)
-    assert (model.prototypes, model.noise, model.latent_noise) == (None, None, False)
-    assert (model.network.hints, model.network.dropout, model.network.width) == (0, 0.4, 256)
-    assert (model.optimizer.lr, model.optimizer.weight_decay) == (4e-5, 1e-4)
-    assert (model.scheduler.epochs, model.scheduler.warmup_epochs) == (200, 10)
-    assert (cfg.max_epochs, cfg.datamodule.batch_size) == (200, 96)
-    assert (augment.rotation_deg, augment.translation, augment.probability) == (5.0, 1 / 32, 0.5)
-    assert (augment.brightness, augment.contrast, augment.flip_axis) == (0.1, 0.1, None)
-    assert cfg.trainer.gradient_clip_val is None
-    assert (cfg.data.slice_size, cfg.data.spacing_mm) == ([256, 256], 1.0)
-
-
 def real():
     """A real autoencoder and network, as small as they get."""
     torch.manual_seed(0)
@@ -462,6 +444,26 @@ def test_latents_are_encoded_in_float32_under_half_precision():
     assert encoded.mean.dtype == encoded.std.dtype == torch.float32
     # A cache made on this device holds what a training in half precision encodes on it.
     assert torch.equal(encoded.mean, detector.encode(*batch).mean)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="half precision is a GPU's")
+def test_latents_are_encoded_in_half_precision_on_a_gpu_unless_asked_otherwise():
+    detector, batch = real().eval(), batch_of()
+    expected = detector.encode(*batch).mean
+    detector.cuda()
+    errors = []
+    for detector.half_encoding in (True, False):
+        errors.append((detector.encode(*batch).mean.cpu() - expected).abs().max().item())
+    assert errors[0] > 10 * errors[1]
+
+
+def test_latents_are_kept_by_the_precision_they_were_encoded_in(tmp_path, monkeypatch):
+    keys = []
+    monkeypatch.setattr(madad, "build_latents", lambda *given: keys.append(given[2]))
+    tiles = SimpleNamespace(augment=None)
+    for half in (True, False):
+        build(shrinking(), half_encoding=half).training_set(tiles, tmp_path)
+    assert keys[0] != keys[1]
 
 
 def test_the_network_sees_the_prototype_of_the_noised_latent_and_of_the_scan():

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from brainuad.errors import InputError
-from brainuad.networks.public_vae import public_vae, read_public_vae
+from brainuad.networks.public_vae import public_vae, read_public_vae, released_scale
 
 
 class Plain:
@@ -109,6 +109,23 @@ def test_older_attention_and_one_channel(tmp_path):
     }
     name = "decoder.mid_block.attentions.0.proj_attn.weight"
     assert torch.equal(found["decoder.blocks.2.attn.out_proj.weight"], old[name][:, :, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [(None, 0.18215), ('{"scaling_factor": 0.13025}', 0.13025), ('{"act_fn": "silu"}', 0.18215)],
+)
+def test_the_scale_is_the_released_one(tmp_path, config, scale):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    assert released_scale(tmp_path / "vae.safetensors") == scale
+
+
+@pytest.mark.parametrize("config", ["{", "[]", '{"scaling_factor": null}', '{"scaling_factor": 0}'])
+def test_a_damaged_scale_is_refused(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match="config.json"):
+        released_scale(tmp_path / "vae.safetensors")
 
 
 def _not_safetensors(path):

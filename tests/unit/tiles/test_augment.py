@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from brainuad.tiles.augment import Augment
+from brainuad.tiles.augment import Augment, FixedAugment
 
 NEUTRAL = {
     "angle": 0.0,
@@ -122,3 +122,99 @@ def test_volumes_are_flipped_and_scaled_but_not_turned():
     assert torch.equal(mask, brain.flip(1))
     with pytest.raises(ValueError, match="only slices"):
         Augment().apply(image, brain, NEUTRAL | {"angle": 0.1})
+
+
+def _dot():
+    """A dot at row 101, column 181 of a brain in 256 x 256."""
+    image, mask = torch.zeros(1, 256, 256), torch.zeros(1, 256, 256, dtype=torch.bool)
+    mask[:, 60:160, 60:200] = True
+    image[:, 100:103, 180:183] = 0.8
+    return image, mask
+
+
+def _place(image):
+    total = image.sum()
+    rows, columns = torch.arange(256.0)[:, None], torch.arange(256.0)
+    return [((image[0] * axis).sum() / total).item() for axis in (rows, columns)]
+
+
+STILL = {"brightness": 0.0, "contrast": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"translation": 0.0}, (96.438, 178.487)),
+        ({"rotation_deg": 0.0}, (109.0, 189.0)),
+        ({}, (104.438, 186.487)),
+    ],
+)
+def test_the_fixed_turn_and_shift_put_a_dot_where_albumentations_does(options, place):
+    """A.Affine(rotate=5), A.Affine(translate_px=8) and one after the other, albumentations 1.4.21.
+
+    It rounds to 8 bits, which moves the centre of so small a dot by up to 0.1.
+    """
+    augment = FixedAugment(probability=1.0, **STILL, **options)
+    for seed in range(3):  # always the same
+        moved, mask = augment(*_dot(), torch.Generator().manual_seed(seed))
+        assert _place(moved) == pytest.approx(place, abs=2e-2)
+        assert _place(mask.float()) != _place(_dot()[1].float())
+    # No turn loses or makes intensity within the frame.
+    assert moved.sum().item() == pytest.approx(_dot()[0].sum().item(), rel=1e-2)
+
+
+def test_turn_and_shift_are_each_of_every_other_slice_by_themselves():
+    generator, seen = torch.Generator().manual_seed(0), []
+    for _ in range(400):
+        moved, _ = FixedAugment(**STILL)(*_dot(), generator)
+        seen.append(tuple(round(place) for place in _place(moved)))
+    wanted = [(101, 181), (96, 178), (109, 189), (104, 186)]
+    assert set(seen) == set(wanted)
+    assert all(seen.count(place) / 400 == pytest.approx(0.25, abs=0.08) for place in wanted)
+
+
+def test_the_shift_is_cut_to_whole_pixels_of_each_axis():
+    image = torch.zeros(1, 64, 100)
+    image[0, 20, 30] = 1.0
+    still = FixedAugment(rotation_deg=0.0, probability=1.0, **STILL)
+    moved, _ = still(image, torch.ones(1, 64, 100, dtype=torch.bool), torch.Generator())
+    # 64 / 32 = 2 and 100 / 32 = 3.1.
+    torch.testing.assert_close(moved, image.roll((2, 3), (1, 2)), atol=1e-4, rtol=0)
+
+
+def test_contrast_about_zero_and_added_brightness_are_one_change():
+    image, mask = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool)
+    mask[:, 1:3] = True
+    image[:, 1], image[:, 2] = 0.2, 0.8
+    augment = FixedAugment(rotation_deg=0.0, translation=0.0)
+    generator, drawn = torch.Generator().manual_seed(0), []
+    for _ in range(1000):
+        found, _ = augment(image, mask, generator)
+        assert not found[~mask].any()
+        low, high = found[0, 1, 0].item(), found[0, 2, 0].item()
+        slope = (high - low) / 0.6
+        drawn.append((slope, low - 0.2 * slope))
+    slope, level = torch.tensor(drawn).T
+    changed = (slope - 1).abs() > 1e-4
+    assert changed.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    # Together or not at all; else on their own.
+    assert level[~changed].abs().max() < 1e-4
+    assert torch.corrcoef(torch.stack([slope, level])[:, changed])[0, 1].abs() < 0.15
+    for values, middle in ((slope, 1.0), (level, 0.0)):
+        assert values.min().item() == pytest.approx(middle - 0.1, abs=2e-3)
+        assert values.max().item() == pytest.approx(middle + 0.1, abs=2e-3)
+
+
+def test_changed_intensities_stay_in_the_full_range():
+    image = torch.ones(1, 2, 2)
+    augment = FixedAugment(rotation_deg=0.0, translation=0.0, probability=1.0)
+    generator = torch.Generator().manual_seed(0)
+    found = [augment(image, image > 0, generator)[0].max().item() for _ in range(50)]
+    assert max(found) == 1.0
+    assert min(found) < 1.0
+
+
+def test_fixed_changes_refuse_volumes():
+    image = torch.rand(1, 4, 4, 4)
+    with pytest.raises(ValueError, match="takes slices"):
+        FixedAugment()(image, image > 0, torch.Generator())

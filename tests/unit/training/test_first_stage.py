@@ -290,7 +290,7 @@ def _build(cfg, stage, out, scans=None):
     return detector
 
 
-def test_a_public_one_is_measured_on_the_run_s_scans(configure, tiny_cohort, tmp_path, capsys):
+def test_a_public_one_keeps_its_scale_and_is_measured(configure, tiny_cohort, tmp_path, capsys):
     path = tmp_path / "vae.safetensors"
     save_file(public_weights(), path)
     cfg = configure(f"model.autoencoder={path}")
@@ -299,8 +299,9 @@ def test_a_public_one_is_measured_on_the_run_s_scans(configure, tiny_cohort, tmp
     scans = {split: tiny_cohort.select(split, "T2w") for split in ("train", "val")}
     detector = _build(cfg, stage, tmp_path, scans)
     record = json.loads((tmp_path / "autoencoder.json").read_text())
-    assert detector.autoencoder.scale.item() == pytest.approx(record["scale"])
-    assert record["scale"] != 1
+    # train-MAD-AD.py:249, evaluate-MAD-AD.py:171.
+    assert detector.autoencoder.scale.item() == pytest.approx(0.18215)
+    assert record["scale"] == pytest.approx(0.18215)
     assert record["subjects"] == 2
     assert record["path"] == str(path)
     assert detector.card["first_stage"] == record

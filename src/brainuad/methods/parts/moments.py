@@ -36,3 +36,9 @@ class Moments:
         covariance = self._products / self.count - torch.outer(mean, mean)
         values, vectors = torch.linalg.eigh(covariance)
         return (vectors * values.clamp_min(0).sqrt() @ vectors.T).float()
+
+
+def shaped(eps: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    """Standard normal noise `(B, C, h, w)` with a mean `(C,)` and the covariance `factor ** 2`."""
+    # No matrix product, which autocast rounds: off the vectors' plane by that is off it again.
+    return mean[:, None, None] + (factor[:, :, None, None] * eps[:, None]).sum(2)

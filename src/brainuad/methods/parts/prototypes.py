@@ -16,6 +16,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torch.nn import functional
 
+from brainuad.diffusion.process import Network
 from brainuad.errors import InputError
 from brainuad.methods.parts.grid_buffers import GridBuffers
 
@@ -103,3 +104,35 @@ class HealthyPrototypes(GridBuffers):
         with torch.autocast(image.device.type, enabled=False):
             distance = where @ prototypes.square().T - 2 * seen.flatten(1) @ prototypes.T
         return self.images[distance.argmin(1)]
+
+
+def check_hints(taken: int, given: int) -> None:
+    """Refuses a network that does not take the hints there are.
+
+    Args:
+        taken: channels of hints that the network takes.
+        given: channels of a prototype, 0 without prototypes.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if taken != given:
+        raise ValueError(
+            f"the network takes {taken} channels of hints, of prototypes there are {given}; set "
+            f"model.network.hints={given}"
+        )
+
+
+def correcting(network: Network, hint: Tensor) -> Network:
+    """A network that sees `hint (B, C, h, w)` beside its latent and predicts the difference to it.
+
+    Args:
+        network: of twice the channels, the hint behind the latent.
+        hint: what it corrects, such as the nearest prototype.
+    """
+
+    def corrected(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        correction, mask = network(torch.cat([x_t, hint], dim=1), t)
+        return hint + correction, mask
+
+    return corrected

@@ -1,7 +1,6 @@
 """Learning rates against values worked out by hand."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -30,13 +29,25 @@ def test_by_hand():
     assert found[8] == pytest.approx(2 * math.sin(math.pi / 8) ** 2)
 
 
-def test_the_papers_two_hundred_epochs():
+def released(epoch, warmup=10, total=200 * 1.2):
+    """transformers' get_cosine_schedule_with_warmup, as train-MAD-AD.py:214-218 calls it."""
+    if epoch < warmup:
+        return epoch / max(1, warmup)
+    return max(0.0, 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / max(1, total - warmup))))
+
+
+def test_mad_ad_s_two_hundred_epochs():
+    found = rates(200, from_zero=True)
+    assert found[:11] == pytest.approx([2 * e / 10 for e in range(11)])
+    assert found == pytest.approx([2 * released(epoch) for epoch in range(200)])
+    # 200 epochs of 240: (1 + cos(pi 189 / 230)) / 2 is left.
+    assert found[-1] == pytest.approx(0.1528, abs=1e-4)
+
+
+def test_ours_loses_no_epoch_and_falls_as_the_released_one():
     found = rates(200)
-    assert found[:11] == pytest.approx([2 * (e + 1) / 11 for e in range(11)])
-    assert found[10] == max(found)
-    assert all(later < earlier for earlier, later in pairwise(found[10:]))
-    # 200 epochs of 240: cos^2(pi / 2 * 189 / 230) is left.
-    assert found[-1] == pytest.approx(2 * math.cos(math.pi / 2 * 189 / 230) ** 2)
+    assert found[:3] == pytest.approx([2 / 11, 4 / 11, 6 / 11])
+    assert found[10:] == pytest.approx([2 * released(epoch) for epoch in range(10, 200)])
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 9, 10, 11, 12, 40])
