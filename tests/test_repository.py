@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
+from brainuad.settings.moved import RENAMED_OPTIONS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "brainuad"
@@ -147,7 +148,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         cfg = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
-    assert cfg.name == experiment
+    assert cfg.name == RENAMED_OPTIONS["experiment"].get(experiment, experiment)
     # Without memory: the released networks are large.
     with torch.device("meta"):
         for key in ("model", "tiling", "postprocess", "painted"):

@@ -33,16 +33,12 @@ LACKING = {
 
 
 def config_of(model: str, *words: str):
-    """The composed run of the experiment of the same name, on small slices.
-
-    Of its small preset where there is one: the contract is about the method, not the size.
-    """
-    small = (CONFIGS / "experiment" / f"{model}_small.yaml").is_file()
+    """The composed run of the experiment of the same name, on small slices."""
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         cfg = compose(
             "train",
             [
-                f"experiment={model}_small" if small else f"experiment={model}",
+                f"experiment={model}",
                 f"data.slice_size={SIZE}",
                 f"name={model}",
                 "paths.output_dir=x",
