@@ -47,7 +47,7 @@ class ScoreVolume(NamedTuple):
     """A post-processed map in the space of the scores.
 
     Attributes:
-        score: the map that thresholds apply to.
+        score: the map that thresholds apply to; zero outside the brain unless the chain masks last.
         brain_mask: `(D, H, W)` bool, on its grid.
         box: `(2, 3)` corners of the prepared brain in prepared world, mm.
         to_voxel: points `(N, 3)` of the prepared world, mm, to voxels of `score`.
@@ -132,7 +132,9 @@ def score_volume(
     if space == "prepared" or scan.native_image is None:
         to_prepared_voxel = partial(apply_affine, np.linalg.inv(raw.affine))
         return ScoreVolume(Volume(score, raw.affine), brain_mask, box, to_prepared_voxel)
-    found = native_map(Volume(score, raw.affine), brain_mask, scan.space)
+    found = native_map(
+        Volume(score, raw.affine), brain_mask, scan.space, masks_last=postprocess.masks_last
+    )
 
     def to_voxel(points: np.ndarray) -> np.ndarray:
         there = native_points(points, scan.space.way)
@@ -183,7 +185,8 @@ def score_subject(
     )
     rows = subject.rows
     rows += [Row("none", NAN, name, value) for name, value in values.items()]
-    variants = thresholds | {"otsu": postprocess.otsu(score.array, brain_mask)}
+    otsu = postprocess.otsu(score.array, brain_mask, score.spacing_mm)
+    variants = thresholds | {"otsu": otsu}
     false_positives = None
     for index, (name, value) in enumerate(variants.items()):
         mask = postprocess.segment(score.array, brain_mask, score.spacing_mm, value)

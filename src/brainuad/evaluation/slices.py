@@ -21,6 +21,7 @@ from brainuad.evaluation.results import COLUMNS, POOLED, Evaluation, summarise_s
 from brainuad.evaluation.scoring import score_volume
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.types import Volume
 from brainuad.volumes.nifti import read_label, read_mask
 from brainuad.volumes.tiling import SliceTiling
 
@@ -176,7 +177,11 @@ def _slices(
     scan: Scan, maps: Path, postprocess: Postprocess, protocol: SliceProtocol
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores `(N, H, W)` float32 and truths `(N, H, W)` bool of a scan's chosen slices."""
-    score = score_volume(scan, maps, postprocess, "prepared", protocol.masked).score
+    found = score_volume(scan, maps, postprocess, "prepared", protocol.masked)
+    score = found.score
+    if protocol.masked:
+        # A chain that masks last keeps the background until here.
+        score = Volume(np.where(found.brain_mask, score.array, 0), score.affine)
     if not scan.healthy and scan.lesion_mask is None:
         raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
     label = scan.lesion_mask

@@ -45,7 +45,8 @@ def _write_mask(
     score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
     mask = postprocess.segment(score, brain_mask, raw.spacing_mm, threshold)
     write_volume(maps / f"{scan.subject}_mask.nii.gz", mask, raw.affine, np.uint8)
-    found = native_map(Volume(score, raw.affine), brain_mask, scan.space)
+    prepared = Volume(score, raw.affine)
+    found = native_map(prepared, brain_mask, scan.space, masks_last=postprocess.masks_last)
     native = found.score
     write_volume(out / f"{scan.subject}_anomaly.nii.gz", native.array, native.affine)
     segmented = native_mask(found, postprocess, threshold)

@@ -46,6 +46,8 @@ class AnomalyDetector(nn.Module, ABC):
         """What whole volumes' scores are relative to; None for the scores as they are."""
         self.keeps_draws = False
         """Whether `detect` gives the map of each random draw too, where a method draws."""
+        self.keeps_background = False
+        """Whether the map of `detect` keeps what lies outside the brain, see `Detection`."""
         self.validation_seed = 0
         """Number of the validation batch, for draws that are the same ones in every epoch."""
         self.step = 0
@@ -122,7 +124,9 @@ class AnomalyDetector(nn.Module, ABC):
         finally:
             self.train(was_training)
         zero = torch.zeros((), device=image.device)
-        anomaly_map = torch.where(brain_mask, found.anomaly_map.float().clamp_min(0), zero)
+        anomaly_map = found.anomaly_map.float().clamp_min(0)
+        if not self.keeps_background:
+            anomaly_map = torch.where(brain_mask, anomaly_map, zero)
         others = (
             None if image is None else torch.where(brain_mask, image.float(), zero)
             for image in found[1:]

@@ -11,10 +11,12 @@ with means over latent and pixel dimensions; x_ce is x with squares painted over
 reconstructed from it is the clean x. `input=tissue` hands the method the tissue maps that give it
 its name, `input=intensity` is the paper's own baseline.
 
-Differs from the paper: the tissue maps are of our own HMRF-EM, not FSL FAST; the posterior's mean
-is used at test time where the released code draws a sample, so that two runs agree (`n_samples`
-draws); the map is the absolute residual, where the released code keeps what is darker than its
-reconstruction, which fits T1 (`residual.sign=negative`); in 3D the squares are cubes.
+The defaults are those of version 0.1. The released code (soumickmj/StRegA, eedc76c7) is
+`squares="last"`, `sampled_context`, `scale_slices` and `keeps_background` with the residual's sign
+`negative`, as `experiment=strega_paper` sets them. Different from it in any case: the tissue maps
+are of our own HMRF-EM, not FSL FAST; at test time z is the posterior's mean, where the released
+code draws one (`n_samples=1` does, the same noise for every slice, so that two runs agree); in 3D
+the squares are cubes.
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,7 @@ from brainuad.methods.parts.random_draws import score_draws
 from brainuad.methods.parts.residuals import Residual
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
-from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes
+from brainuad.synthetic.lesions.boxes import RULES, draw_boxes, paint_boxes
 from brainuad.types import Batch, Detection
 from brainuad.volumes.tiling import Tiling
 
@@ -52,14 +54,22 @@ class StRegA(ReconstructionDetector):
         kl_weight: beta (0.01 in ceVAE).
         reconstruction_weight: theta while `geco` is None.
         geco: adapts theta instead.
-        max_squares: most squares painted over a slice.
+        max_squares: largest number of squares painted over a slice.
         max_side: longest side of a square as a share of the slice's shorter side.
+        squares: how number, sides and places are drawn, see `draw_boxes`: `last` as the released
+            code does, `one_side` as its arguments read, `own_side`.
+        sampled_context: the context term reconstructs from a drawn z, as the released code's does
+            (train.py:69, ceVae/aes.py:86-95); False from the posterior's mean.
+        scale_slices: the loss sees each image as `scaled`, as the released code's does
+            (train.py:24-28); at test time none is changed (Pipeline.ipynb:178).
         n_samples: 0 scores by the posterior's mean; else so many draws of z are decoded, and the
             map is the mean of their residuals, the uncertainty the standard deviation.
         sample_seed: of these draws; every slice gets the same ones, whatever batch it is in.
         gradient: None scores by the residual; `elbo` or `kl` by that gradient with respect to the
             image, see `elbo_gradient`, by the posterior's mean.
         times_residual: the gradient is multiplied with the residual.
+        keeps_background: the map keeps what is painted outside the brain, for a chain that masks
+            last (`Postprocess.masks_last`).
 
     Raises:
         ValueError: an option is out of range, or the network has no posterior for it.
@@ -77,10 +87,14 @@ class StRegA(ReconstructionDetector):
         geco: GECO | None = None,
         max_squares: int = 3,
         max_side: float = 0.5,
+        squares: str = "own_side",
+        sampled_context: bool = False,
+        scale_slices: bool = False,
         n_samples: int = 0,
         sample_seed: int = 0,
         gradient: str | None = None,
         times_residual: bool = False,
+        keeps_background: bool = False,
     ) -> None:
         super().__init__(
             residual, optimizer, scheduler, features=network.features, draws=n_samples > 1
@@ -93,6 +107,8 @@ class StRegA(ReconstructionDetector):
             raise ValueError(f"gradient is '{gradient}'; use one of {', '.join(BOUNDS)}, or null")
         if gradient is not None and (n_samples or not network.variational):
             raise ValueError("gradient is for a variational network and n_samples=0")
+        if squares not in RULES:
+            raise ValueError(f"squares is '{squares}'; use one of {', '.join(RULES)}")
         self.network = network
         self.ce_factor = ce_factor
         self.kl_weight = kl_weight
@@ -100,10 +116,14 @@ class StRegA(ReconstructionDetector):
         self.geco = geco
         self.max_squares = max_squares
         self.max_side = max_side
+        self.squares = squares
+        self.sampled_context = sampled_context
+        self.scale_slices = scale_slices
         self.n_samples = n_samples
         self.sample_seed = sample_seed
         self.gradient = gradient
         self.times_residual = times_residual
+        self.keeps_background = keeps_background
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """Decodes the posterior's mean."""
@@ -139,26 +159,27 @@ class StRegA(ReconstructionDetector):
             self.eval()
             check_latent(self.network, self._covered, tiling, train, held_out, out, self.device)
 
-    def _covered(self, tiles: Tensor, generator: torch.Generator) -> Tensor:
-        boxes = draw_boxes(tiles, self.max_squares, self.max_side, generator)
+    def _covered(self, tiles: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        boxes = draw_boxes(tiles, self.max_squares, self.max_side, generator, self.squares)
         return paint_boxes(tiles, *boxes)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective in the module's docstring; in validation z is the mean, without squares."""
-        image = given = batch.image
+        image = given = scaled(batch.image) if self.scale_slices else batch.image
         if self.training and self.ce_factor > 0:
-            boxes = draw_boxes(image, self.max_squares, self.max_side)
             # Clean and corrupted in one pass: the same numbers as two, in larger, faster batches.
-            given = torch.cat([image, paint_boxes(image, *boxes)])
-        codes, log_sigma = self.network.encode(given)
+            given = torch.cat([image, self._covered(image)])
+        codes, log_sigmas = self.network.encode(given)
         mu, *context_mu = codes.split(len(image))
-        z, kl = mu, torch.zeros((), device=image.device)
-        if log_sigma is not None:
-            log_sigma = log_sigma[: len(image)]
+        z, kl = [mu, *context_mu], torch.zeros((), device=image.device)
+        if log_sigmas is not None:
+            log_sigma, *context_log_sigma = log_sigmas.split(len(image))
             if self.training:
-                z = mu + torch.exp(log_sigma) * torch.randn_like(mu)
+                z[0] = drawn(mu, log_sigma)
+                if context_mu and self.sampled_context:
+                    z[1] = drawn(context_mu[0], context_log_sigma[0])
             kl = gaussian_kl(mu, log_sigma).mean()
-        decoded = self.network.decode(torch.cat([z, *context_mu]))
+        decoded = self.network.decode(torch.cat(z))
         errors = rearrange(decoded, "(n b) ... -> n b ...", b=len(image)) - image
         l1, *context = errors.abs().flatten(1).mean(1)
         if not self.training:
@@ -176,3 +197,20 @@ class StRegA(ReconstructionDetector):
             terms["theta"] = self.geco.theta.clone()
             self.geco.update(ranks.mean(l1.detach(), len(image)))
         return {"loss": total, **terms}
+
+
+def drawn(mu: Tensor, log_sigma: Tensor) -> Tensor:
+    """A z of N(mu, exp(log_sigma)^2), through which gradients pass."""
+    return mu + torch.exp(log_sigma) * torch.randn_like(mu)
+
+
+def scaled(image: Tensor) -> Tensor:
+    """Each image of `(B, C, *S)` minus its minimum, divided by its maximum.
+
+    As the released code does it, so that with a minimum above 0 the result ends below 1. An image
+    of zeros stays one; the released code drops those (train.py:31-33), and so does the training
+    set, see `build_cache`.
+    """
+    dims = tuple(range(1, image.ndim))
+    low, high = image.amin(dims, keepdim=True), image.amax(dims, keepdim=True)
+    return (image - low) / torch.where(high > 0, high, 1)

@@ -71,7 +71,8 @@ def _detect_tiles(
     masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
     parts: dict[str, Tensor] = {"anomaly_map": tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])}
     # A tile without brain scores zero by contract, so it is not computed.
-    todo = masks.flatten(1).any(1).nonzero()[:, 0]
+    wanted = masks.flatten(1).any(1) | detector.keeps_background
+    todo = wanted.nonzero()[:, 0]
     for index in todo.split(batch_size):
         found = detector.detect(tiles[index].to(detector.device), masks[index].to(detector.device))
         for name, values in found._asdict().items():

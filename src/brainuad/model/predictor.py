@@ -77,7 +77,8 @@ class Predictor:
         clock("post-processing")
         native = read_volume(scan.native)
         prepared = Volume(score, scan.image.affine)
-        carried = native_map(prepared, scan.brain_mask, scan.space, native)
+        last = self.postprocess.masks_last
+        carried = native_map(prepared, scan.brain_mask, scan.space, native, last)
         mask = native_mask(carried, self.postprocess, self.known.threshold)
 
         def back(array: np.ndarray) -> np.ndarray:

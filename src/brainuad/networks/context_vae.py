@@ -16,18 +16,11 @@ _LAYERS: dict[int, tuple[Any, Any]] = {
 class ContextVAE(nn.Module):
     """Strided convolutions down to one vector, mirrored up again, in 2D or 3D.
 
-    Convolutions of width 4, stride 2 and padding 1 without bias, PReLU, no normalisation; the
-    last encoder layer spans the whole remaining grid; the last decoder layer is linear (released
-    code of StRegA, arXiv 2201.13271). The defaults are the released values. Parameters:
-
-    | features, latent_dim | image_size | parameters |
-    | --- | --- | --- |
-    | (16, 64, 256, 1024), 1024 | (256, 256) | 814.3 M |
-    | (16, 32, 64, 128, 256), 256 | (256, 256) | 14.0 M |
-    | (16, 32, 64, 128), 128 | (96, 112) | 2.4 M |
-    | (8, 16, 32, 64), 128, in 3D | (80, 96, 80) | 4.0 M |
-
-    Nearly all of them are in the two layers that span the last grid.
+    Convolutions of stride 2 and padding 1 without bias, PReLU, no normalisation; the last encoder
+    layer spans the whole remaining grid; the last decoder layer is linear (released code of
+    StRegA, arXiv 2201.13271). Released are the defaults with `encoder_kernel=3`
+    (ceVae/ae_bases.py:249, :372): 812,295,576 parameters, nearly all of them in the two layers
+    that span the last grid.
 
     Args:
         image_size: height and width, or depth, height and width; each divisible by
@@ -35,9 +28,12 @@ class ContextVAE(nn.Module):
         channels: of the image.
         features: maps after each halving.
         latent_dim: length of the latent vector.
+        encoder_kernel: width of the encoder's convolutions, 3 as in the released network or 4; the
+            decoder's is 4.
 
     Raises:
-        ValueError: the size is not divisible, or has neither two nor three lengths.
+        ValueError: the size is not divisible, or has neither two nor three lengths; or another
+            kernel.
     """
 
     variational = True
@@ -48,8 +44,12 @@ class ContextVAE(nn.Module):
         channels: int = 1,
         features: Sequence[int] = (16, 64, 256, 1024),
         latent_dim: int = 1024,
+        encoder_kernel: int = 4,
     ) -> None:
         super().__init__()
+        # With padding 1 no other width halves the size.
+        if encoder_kernel not in (3, 4):
+            raise ValueError(f"encoder_kernel is {encoder_kernel}; use 3 or 4")
         self.latent_dim = latent_dim
         factor = 2 ** len(features)
         if len(image_size) not in (2, 3) or any(length % factor for length in image_size):
@@ -61,7 +61,7 @@ class ContextVAE(nn.Module):
         conv, up_conv = _LAYERS[len(image_size)]
         down: list[nn.Module] = []
         for before, after in pairwise([channels, *features]):
-            down += [conv(before, after, 4, 2, 1, bias=False), nn.PReLU()]
+            down += [conv(before, after, encoder_kernel, 2, 1, bias=False), nn.PReLU()]
         self.encoder = nn.Sequential(*down, conv(features[-1], 2 * latent_dim, grid, bias=False))
         up: list[nn.Module] = [up_conv(latent_dim, features[-1], grid, bias=False), nn.PReLU()]
         for before, after in pairwise(reversed(features)):

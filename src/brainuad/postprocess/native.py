@@ -22,7 +22,7 @@ class NativeMap(NamedTuple):
     """A post-processed anomaly map on the native grid.
 
     Attributes:
-        score: `(D, H, W)` float32, 0 outside `brain_mask`.
+        score: `(D, H, W)` float32, 0 outside `brain_mask` unless the chain masks last.
         brain_mask: `(D, H, W)` bool, on its grid, not empty.
     """
 
@@ -31,18 +31,22 @@ class NativeMap(NamedTuple):
 
 
 def native_map(
-    score: Volume, brain_mask: np.ndarray, space: Space, native: Volume | None = None
+    score: Volume,
+    brain_mask: np.ndarray,
+    space: Space,
+    native: Volume | None = None,
+    masks_last: bool = False,
 ) -> NativeMap:
     """Carry a post-processed map and its brain mask to the native grid.
 
-    The map is interpolated linearly, the mask by nearest neighbour. Outside the native brain mask
-    the map is 0.
+    The map is interpolated linearly, the mask by nearest neighbour.
 
     Args:
         score: post-processed map on the prepared grid.
         brain_mask: `(D, H, W)` bool on the same grid.
         space: way from the prepared grid to the native scan.
         native: the native scan, where it has been read already.
+        masks_last: of the chain; False sets the map to 0 outside the native brain mask.
 
     Raises:
         InputError: the native scan or the way to it cannot be read, or the brain lies outside it.
@@ -56,7 +60,8 @@ def native_map(
         raise InputError(
             f"{space.native}: the prepared brain lies outside it; mend the transform or affine"
         )
-    return NativeMap(Volume(np.where(inside, carried, 0), native.affine), inside)
+    kept = carried if masks_last else np.where(inside, carried, 0)
+    return NativeMap(Volume(kept, native.affine), inside)
 
 
 def native_mask(found: NativeMap, postprocess: Postprocess, threshold: float) -> np.ndarray:

@@ -23,6 +23,9 @@ class Postprocess:
         mask_steps: on the bool mask, in order, in the space of the mask.
         otsu: the threshold of each volume by itself, the variant `otsu` of the scores.
         binarise: (score, threshold) -> bool; `above`, or `Hysteresis`.
+        masks_last: what lies outside the brain, where a map has it
+            (`AnomalyDetector.keeps_background`), is cleared after the mask steps, as in StRegA's
+            code; False clears it before anything else.
     """
 
     map_steps: Sequence[Step]
@@ -30,6 +33,7 @@ class Postprocess:
     mask_steps: Sequence[Step]
     otsu: Otsu = field(default_factory=Otsu)
     binarise: Callable[[np.ndarray, float], np.ndarray] = above
+    masks_last: bool = False
 
     @property
     def takes_signed_maps(self) -> bool:
@@ -39,8 +43,12 @@ class Postprocess:
     def score(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """The map that thresholds apply to, `(D, H, W)` float32, zero outside the brain."""
-        score = np.where(brain_mask, anomaly_map, 0).astype(np.float32)
+        """The map that thresholds apply to, `(D, H, W)` float32.
+
+        Zero outside the brain, unless `masks_last`.
+        """
+        inside = anomaly_map if self.masks_last else np.where(brain_mask, anomaly_map, 0)
+        score = inside.astype(np.float32)
         for step in self.map_steps:
             score = step(score, brain_mask, spacing_mm)
         return score
@@ -49,7 +57,9 @@ class Postprocess:
         self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing, threshold: float
     ) -> np.ndarray:
         """`(D, H, W)` bool: above the threshold, inside the brain, after the mask steps."""
-        segmentation = self.binarise(score, threshold) & brain_mask
+        segmentation = self.binarise(score, threshold)
+        if not self.masks_last:
+            segmentation = segmentation & brain_mask
         for step in self.mask_steps:
             segmentation = step(segmentation, brain_mask, spacing_mm)
-        return segmentation
+        return segmentation & brain_mask if self.masks_last else segmentation

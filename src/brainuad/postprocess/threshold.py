@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 
+from brainuad.postprocess.smooth import Spacing
+
 
 @dataclass(frozen=True)
 class HealthyThreshold:
@@ -61,13 +63,27 @@ class Otsu:
     Args:
         background: over the whole array, the empty space around the brain included, as StRegA's
             code does; False looks at the brain alone, so that cropping changes nothing.
+        frame_mm: edge lengths of the frame that the array is taken to be padded to: it gets as many
+            zeros as the frame is larger, which the threshold depends on. None for the array as it
+            is; only with `background`.
+
+    Raises:
+        ValueError: a frame without `background`.
     """
 
     background: bool = False
+    frame_mm: Sequence[float] | None = None
 
-    def __call__(self, score: np.ndarray, brain_mask: np.ndarray) -> float:
+    def __post_init__(self) -> None:
+        if self.frame_mm is not None and not self.background:
+            raise ValueError("frame_mm is of the background; set background to true")
+
+    def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
         """`(D, H, W)` scores and bool mask to the threshold; the value itself when constant."""
-        values = score if self.background else score[brain_mask]
+        values = score.ravel() if self.background else score[brain_mask]
+        if self.frame_mm is not None:
+            voxels = round(float(np.prod(self.frame_mm) / np.prod(spacing_mm)))
+            values = np.pad(values, (0, max(voxels - values.size, 0)))
         low, high = values.min(), values.max()
         return float(threshold_otsu(values)) if high > low else float(high)
 

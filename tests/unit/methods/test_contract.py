@@ -31,6 +31,9 @@ LACKING = {
 }
 """Methods without an encoder, or without draws. AutoPaint's encoder is that of a first stage."""
 
+BRIGHT = {"strega": ["model/residual=l1"]}
+"""What finds the contract's bright lesion where a preset keeps what is darker than healthy."""
+
 
 def config_of(model: str, *words: str):
     """The composed run of the experiment of the same name, on small slices."""
@@ -53,7 +56,7 @@ def config_of(model: str, *words: str):
 @pytest.fixture(scope="module", params=MODELS)
 def trained(request):
     """(detector, batch, losses): trained for a while on eight phantom slices."""
-    cfg = config_of(request.param)
+    cfg = config_of(request.param, *BRIGHT.get(request.param, ()))
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
     detector.card = {

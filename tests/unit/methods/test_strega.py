@@ -7,7 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from brainuad.methods.parts.geco import GECO
 from brainuad.methods.parts.residuals import signed
-from brainuad.methods.strega import StRegA
+from brainuad.methods.strega import StRegA, scaled
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes
@@ -37,15 +37,18 @@ def test_kl_by_hand():
     assert found.item() == pytest.approx((1 + math.e**2 - 1) / 2 - 1)
 
 
-def by_hand(detector, image, seed):
+def by_hand(detector, image, seed, squares="own_side", sampled=False):
     """The terms as the equation has them: two passes, sums over counts."""
     torch.manual_seed(seed)
-    corrupted = paint_boxes(image, *draw_boxes(image, 3, 0.5))
+    corrupted = paint_boxes(image, *draw_boxes(image, 3, 0.5, rule=squares))
     mu, log_sigma = detector.network.encode(image)
     z = mu + log_sigma.exp() * torch.randn_like(mu)
     kl = gaussian_kl(mu, log_sigma).sum() / mu.numel()
     l1 = (detector.network.decode(z) - image).abs().sum() / image.numel()
-    context = (detector.network(corrupted) - image).abs().sum() / image.numel()
+    context_z, spread = detector.network.encode(corrupted)
+    if sampled:
+        context_z = context_z + spread.exp() * torch.randn_like(context_z)
+    context = (detector.network.decode(context_z) - image).abs().sum() / image.numel()
     return kl.item(), l1.item(), context.item()
 
 
@@ -74,28 +77,88 @@ def test_factors_weigh_their_terms():
     assert loss == pytest.approx(0.8 * (0.3 * kl + 2 * l1) + 0.2 * context, rel=1e-5)
 
 
-def test_context_term_has_no_kl_and_no_noise():
+def test_released_training_loss_is_the_equation():
     torch.manual_seed(0)
-    detector = StRegA(ContextVAE((16, 32), 1, (4, 8), 6), signed, ce_factor=1.0).train()
+    network = ContextVAE((16, 32), 1, (4, 8), 6, encoder_kernel=3)
+    options = {"squares": "last", "sampled_context": True, "scale_slices": True}
+    detector = StRegA(network, signed, **options).train()
+    batch = _batch()
+    torch.manual_seed(7)
+    terms = detector.loss(batch)
+    low, high = batch.image.flatten(1).aminmax(dim=1)
+    image = (batch.image - low.view(3, 1, 1, 1)) / high.view(3, 1, 1, 1)
+    kl, l1, context = by_hand(detector, image, 7, "last", sampled=True)
+    assert terms["context"].item() == pytest.approx(context, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(0.5 * (0.01 * kl + l1) + 0.5 * context, rel=1e-5)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_log_sigma_learns_from_the_context_term_where_it_is_sampled(sampled):
+    torch.manual_seed(0)
+    network = ContextVAE((16, 32), 1, (4, 8), 6)
+    detector = StRegA(network, signed, ce_factor=1.0, sampled_context=sampled).train()
     detector.loss(_batch())["loss"].backward()
-    spread = detector.network.encoder[-1].weight.grad[6:]
-    assert not spread.any()  # log sigma takes no part
+    assert detector.network.encoder[-1].weight.grad[6:].any() == sampled
 
 
-def test_geco_by_hand():
-    geco = GECO(goal=0.1, step=0.01, decay=0.9, speedup=10.0)
-    geco.update(torch.tensor(0.3))
-    assert geco.average.item() == pytest.approx(0.3)
-    assert geco.theta.item() == pytest.approx(math.exp(0.1 * 0.2))
-    geco.update(torch.tensor(0.1))
-    assert geco.average.item() == pytest.approx(0.28)
-    assert geco.theta.item() == pytest.approx(math.exp(0.1 * 0.2 + 0.1 * 0.18))
-    for _ in range(200):
+def test_slices_are_scaled_by_their_minimum_and_maximum():
+    images = torch.tensor([[0, 1 / 3, 2 / 3], [0.2, 0.6, 0.8], [0, 0, 0]]).reshape(3, 1, 1, 3)
+    expected = torch.tensor([[0, 0.5, 1], [0, 0.5, 0.75], [0, 0, 0]])
+    torch.testing.assert_close(scaled(images).reshape(3, 3), expected)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_only_the_loss_scales_slices(training):
+    torch.manual_seed(0)
+    network = ContextVAE((16, 32), 1, (4, 8), 6)
+    detector = StRegA(network, signed, scale_slices=True).train(training)
+    image, brain_mask = _batch()
+    image = image - image.amin((1, 2, 3), keepdim=True)
+    losses = []
+    for each in (image, image / 2):
+        torch.manual_seed(7)
+        losses.append(detector.loss(Batch(each, brain_mask))["loss"].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    plain = StRegA(network, signed)
+    assert torch.equal(
+        detector.anomaly_map(image / 2, brain_mask), plain.anomaly_map(image / 2, brain_mask)
+    )
+
+
+def test_a_map_keeps_the_background_where_asked():
+    torch.manual_seed(0)
+    network = ContextVAE((16, 32), 1, (4, 8), 6)
+    image, brain_mask = _batch()
+    brain_mask[..., :8] = False
+    image = image * brain_mask
+    masked = StRegA(network, signed).anomaly_map(image, brain_mask)
+    whole = StRegA(network, signed, keeps_background=True).anomaly_map(image, brain_mask)
+    assert not masked[..., :8].any()
+    torch.testing.assert_close(whole, (image - network(image)).abs())
+    torch.testing.assert_close(whole * brain_mask, masked)
+
+
+def test_geco_as_released():
+    """50 errors of 0.3, then 50 of 0.05, by the equations in plain Python."""
+    geco, theta, average = GECO(), 1.0, 1.0
+    for error in [0.3] * 50 + [0.05] * 50:
+        average = 0.9 * average + 0.1 * error
+        gap = average - 0.1
+        theta *= math.exp(1e-4 * (2 if gap > 0 else 1) * gap)
+        geco.update(torch.tensor(error))
+    assert geco.theta.item() == pytest.approx(theta, abs=2e-6)
+    assert geco.theta.item() == pytest.approx(1.00334, abs=5e-6)
+    assert geco.average.item() == pytest.approx(average, rel=1e-5)
+
+
+def test_geco_stays_within_its_bounds():
+    geco = GECO(goal=0.5, step=50.0)
+    for _ in range(20):
+        geco.update(torch.tensor(1.0))
+    assert geco.theta.item() == pytest.approx(1e4)
+    for _ in range(60):
         geco.update(torch.tensor(0.0))
-    assert geco.average.item() == pytest.approx(0, abs=1e-6)
-    before = geco.theta.item()
-    geco.update(torch.tensor(0.0))
-    assert geco.theta.item() == pytest.approx(before * math.exp(-0.01 * 0.1))
+    assert geco.theta.item() == pytest.approx(1e-10)
 
 
 def test_geco_weighs_the_reconstruction_and_is_resumed(detector):
@@ -195,6 +258,49 @@ def test_every_number_of_boxes_is_as_likely():
         assert share.item() == pytest.approx(0.25, abs=0.03)
 
 
+def _boxes_as_released(rule):
+    """Sides and first pixels of the boxes of 1500 slices of 256 x 256, at most three a slice."""
+    image = torch.zeros(1, 1, 1, 1).expand(1500, 1, 256, 256)
+    corners, _ = draw_boxes(image, 3, 0.5, torch.Generator().manual_seed(3), rule)
+    sides = corners[:, :, 1] - corners[:, :, 0]
+    assert torch.equal(sides[..., 0], sides[..., 1])
+    return sides[..., 0], corners[:, :, 0]
+
+
+def test_the_released_code_paints_one_square_on_two_thirds_of_the_slices():
+    side, first = _boxes_as_released("last")
+    number = (side > 0).sum(1)
+    assert number.max() == 1
+    # A drawn side is 0 once in 128.
+    assert (number == 1).float().mean().item() == pytest.approx(2 / 3 * 127 / 128, abs=0.03)
+    used = side > 0
+    assert side.max() == 127
+    assert side[used].mean().item() == pytest.approx(64, abs=2)
+    # numpy.random.randint(0, 256 - side) leaves its end out.
+    assert (first + side[..., None]).max() == 255
+    assert first[used].mean().item() == pytest.approx((255 - 64) / 2, abs=3)
+
+
+def test_as_its_arguments_read_the_code_paints_up_to_three_squares_of_one_side():
+    side, first = _boxes_as_released("one_side")
+    number = (side > 0).sum(1)
+    for share in torch.bincount(number, minlength=4) / len(number):
+        assert share.item() == pytest.approx(0.25, abs=0.03)
+    widest = side.amax(1, keepdim=True).expand_as(side)
+    assert torch.equal(side[side > 0], widest[side > 0])
+    assert side.max() == 127
+    assert (first + side[..., None]).max() == 255
+    # Each lies at a place of its own.
+    assert not torch.equal(first[number == 2][:, 0], first[number == 2][:, 1])
+
+
+def test_unknown_rules_of_squares_are_refused(detector):
+    with pytest.raises(ValueError, match="use one of own_side, one_side, last"):
+        draw_boxes(torch.zeros(1, 1, 8, 8), 3, 0.5, rule="all")
+    with pytest.raises(ValueError, match="squares is 'all'"):
+        StRegA(detector.network, signed, squares="all")
+
+
 def test_painting_by_hand():
     image = torch.zeros(2, 1, 4, 5)
     corners = torch.tensor(
@@ -231,29 +337,36 @@ def test_unknown_sign_and_size_are_refused():
         ContextVAE((16, 30), 1, (4, 8), 6)
 
 
-def test_released_network_has_its_four_halvings_and_no_bias():
-    network = ContextVAE((64, 64), 1, (16, 64, 256, 1024), 32)
-    assert network.encode(torch.zeros(1, 1, 64, 64))[0].shape == (1, 32, 1, 1)
-    assert not any(name.endswith("bias") for name, _ in network.named_parameters())
-    assert network.encoder[-1].weight.shape == (64, 1024, 4, 4)
-
-
 @pytest.mark.parametrize(
-    ("features", "latent_dim", "size", "millions"),
-    [
-        ((16, 64, 256, 1024), 1024, (256, 256), 814.3),
-        ((16, 32, 64, 128, 256), 256, (256, 256), 14.0),
-        ((16, 32, 64, 128), 128, (96, 112), 2.4),
-        ((8, 16, 32, 64), 128, (80, 96, 80), 4.0),
-    ],
+    ("options", "kernel", "count"),
+    # 3 x 3 in ceVae/ae_bases.py:372; 4 x 4 in the older misc/cevae.py, and in old checkpoints.
+    [({"encoder_kernel": 3}, 3, 812_295_576), ({}, 4, 814_252_552)],
 )
-def test_parameter_counts_are_those_of_the_docstring(features, latent_dim, size, millions):
+def test_the_released_network(options, kernel, count):
     with torch.device("meta"):
-        network = ContextVAE(size, 1, features, latent_dim)
-    count = sum(p.numel() for p in network.parameters()) / 1e6
-    assert round(count, 1) == millions
-    assert f"{features}, {latent_dim}" in ContextVAE.__doc__
-    assert f"{millions} M" in ContextVAE.__doc__
+        network = ContextVAE((256, 256), 1, (16, 64, 256, 1024), 1024, **options)
+        assert network(torch.zeros(1, 1, 256, 256)).shape == (1, 1, 256, 256)
+    assert not any(name.endswith("bias") for name, _ in network.named_parameters())
+    weights = [
+        tuple(layer.weight.shape)
+        for layer in [*network.encoder, *network.decoder]
+        if not isinstance(layer, torch.nn.PReLU)
+    ]
+    k = (kernel, kernel)
+    down = [(16, 1, *k), (64, 16, *k), (256, 64, *k), (1024, 256, *k), (2048, 1024, 16, 16)]
+    up = [(1024, 1024, 16, 16), (1024, 256, 4, 4), (256, 64, 4, 4), (64, 16, 4, 4), (16, 1, 4, 4)]
+    assert weights == down + up
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+@pytest.mark.parametrize("size", [(16, 32), (16, 32, 16)])
+def test_either_kernel_halves_the_size(size):
+    for kernel in (3, 4):
+        network = ContextVAE(size, 1, (4, 8), 6, encoder_kernel=kernel)
+        shapes = [tuple(found.shape[2:]) for found in network.features(torch.zeros(1, 1, *size))]
+        assert shapes == [tuple(n // 2 for n in size), tuple(n // 4 for n in size)]
+    with pytest.raises(ValueError, match="encoder_kernel is 5"):
+        ContextVAE(size, 1, (4, 8), 6, encoder_kernel=5)
 
 
 def test_volumes_are_learned_and_scored():

@@ -23,7 +23,12 @@ from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 HYSTERESIS = {"_target_": "brainuad.postprocess.threshold.Hysteresis", "low": 0.9}
 OTSU = {"_target_": "brainuad.postprocess.threshold.Otsu", "background": True}
-CHAINS = {"default": {}, "hysteresis": {"binarise": HYSTERESIS}, "otsu": {"otsu": OTSU}}
+CHAINS = {
+    "default": {},
+    "hysteresis": {"binarise": HYSTERESIS},
+    "otsu": {"otsu": OTSU},
+    "masks_last": {"masks_last": True},
+}
 
 
 @pytest.fixture
@@ -88,14 +93,16 @@ def test_training_prediction_and_evaluation_agree_voxel_by_voxel(scan, tmp_path,
     )
 
     assert 0 < trained_mask.sum() < 0.5 * scored.brain_mask.sum()
-    assert not trained[~scored.brain_mask].any()
+    assert chain == "masks_last" or not trained[~scored.brain_mask].any()
+    assert not trained_mask[~scored.brain_mask].any()
     np.testing.assert_array_equal(trained, predicted.anomaly_map)
     np.testing.assert_array_equal(trained, scored.score.array)
     np.testing.assert_array_equal(trained_mask, predicted.mask)
     np.testing.assert_array_equal(trained_mask, scored_mask)
     # A threshold found on the file that a user opens is the threshold of the scores.
-    found = postprocess.otsu(trained, scored.brain_mask)
-    assert found == postprocess.otsu(scored.score.array, scored.brain_mask)
+    spacing = scored.score.spacing_mm
+    found = postprocess.otsu(trained, scored.brain_mask, spacing)
+    assert found == postprocess.otsu(scored.score.array, scored.brain_mask, spacing)
 
 
 def test_the_map_is_zero_outside_the_native_brain(scan):
@@ -106,6 +113,16 @@ def test_the_map_is_zero_outside_the_native_brain(scan):
     assert found.score.array.shape == read_volume(scan.native_image).array.shape
     assert np.median(found.score.array[found.brain_mask]) > 0.99
     assert not found.score.array[~found.brain_mask].any()
+
+
+def test_a_chain_that_masks_last_keeps_the_background_on_the_way(scan):
+    image, mask = read_volume(scan.image), read_mask(scan.brain_mask)
+    whole = Volume(np.ones(mask.shape, np.float32), image.affine)
+    found = native_map(whole, mask, scan.space, masks_last=True)
+    assert found.score.array[~found.brain_mask].max() > 0.99
+    inside = native_map(whole, mask, scan.space)
+    assert not inside.score.array[~inside.brain_mask].any()
+    np.testing.assert_array_equal(inside.brain_mask, found.brain_mask)
 
 
 def test_without_a_native_scan_the_map_stays_as_it_is():

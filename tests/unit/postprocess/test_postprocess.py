@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from skimage import filters
 from tiny import ROOT
 
 from brainuad.postprocess.components import AreaOpening, FillHoles, Opening, RemoveSmall
@@ -174,12 +175,45 @@ def test_otsu_parts_two_heaps_and_bears_a_constant():
     rng = np.random.default_rng(0)
     heaps = np.concatenate([rng.normal(0.2, 0.02, 900), rng.normal(0.8, 0.02, 100)])
     brain = np.ones(heaps.shape, bool)
-    assert 0.25 < Otsu()(heaps, brain) < 0.75
-    assert Otsu()(np.full(10, 0.3), np.ones(10, bool)) == pytest.approx(0.3)
+    assert 0.25 < Otsu()(heaps, brain, MM1) < 0.75
+    assert Otsu()(np.full(10, 0.3), np.ones(10, bool), MM1) == pytest.approx(0.3)
     # Much empty space around it becomes a heap of its own.
     padded, inside = np.pad(heaps, (0, 9000)), np.pad(brain, (0, 9000))
-    assert Otsu()(padded, inside) == Otsu()(heaps, brain)
-    assert Otsu(background=True)(padded, inside) < Otsu()(heaps, brain)
+    assert Otsu()(padded, inside, MM1) == Otsu()(heaps, brain, MM1)
+    assert Otsu(background=True)(padded, inside, MM1) < Otsu()(heaps, brain, MM1)
+
+
+def test_otsu_over_a_frame_is_over_the_array_padded_to_it():
+    score = np.random.default_rng(0).random((4, 5, 6)) ** 3
+    brain = score > 0.1
+    # 20 x 16 x 24 mm are 10 x 8 x 12 voxels of 2 mm.
+    padded = np.pad(score, ((3, 3), (2, 1), (0, 6)))
+    framed = Otsu(background=True, frame_mm=(20, 16, 24))
+    expected = filters.threshold_otsu(padded)
+    assert framed(score, brain, MM2) == pytest.approx(expected)
+    assert framed(score, brain, MM2) != pytest.approx(filters.threshold_otsu(score))
+    # A larger array is not cut.
+    smaller = Otsu(background=True, frame_mm=(4, 4, 4))
+    assert smaller(score, brain, MM2) == pytest.approx(filters.threshold_otsu(score))
+    with pytest.raises(ValueError, match="set background to true"):
+        Otsu(frame_mm=(1, 1, 1))
+
+
+def test_a_chain_that_masks_last_looks_at_the_background():
+    """A component of 4 voxels in the brain and 5 beside it: 9 are enough, 4 are not."""
+    score = np.zeros((6, 6, 1), np.float32)
+    score[1:4, 1:4] = 1
+    brain = np.zeros(score.shape, bool)
+    brain[:3, :3] = True
+    steps = {"map_steps": [], "threshold": HealthyThreshold(), "mask_steps": [RemoveSmall(9.0)]}
+    last = Postprocess(**steps, masks_last=True)
+    found = last.score(score, brain, MM1)
+    assert np.array_equal(found, score)
+    assert np.array_equal(last.segment(found, brain, MM1, 0.5), brain & (score > 0.5))
+    first = Postprocess(**steps)
+    found = first.score(score, brain, MM1)
+    assert np.array_equal(found, score * brain)
+    assert not first.segment(found, brain, MM1, 0.5).any()
 
 
 def test_hysteresis_grows_from_the_seeds_alone():

@@ -9,6 +9,7 @@ from skimage import filters, measure, morphology
 from tiny import ROOT
 
 from brainuad.methods.parts.residuals import signed
+from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.instantiate import instantiate
 
 MM1, MM2 = (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)
@@ -37,24 +38,34 @@ def test_strega(scan):
     image = np.where(brain, 0.6, 0).astype(np.float32)
     reconstruction = image + score
     reconstruction[28:40, 30:44, 22:32] = 0.2
-    reconstruction[~brain] = 0
-    residual = reconstruction - image
+    # What the network paints beside the brain counts for Otsu and for the areas.
+    rng = np.random.default_rng(1)
+    reconstruction[~brain] = 0.15 * rng.random(np.count_nonzero(~brain))
+    reconstruction[:, :20, 28:30] = 0.9
+    frame = [(0, 256 - 44), (0, 256 - 52), (0, 155 - 36)]
+    residual = np.pad(reconstruction - image, frame)
     residual[residual < 0] = 0
     residual[residual > 0.2] = 1
-    binary = residual > filters.threshold_otsu(residual)
-    expected = np.zeros_like(binary)
-    for z in range(score.shape[2]):
-        expected[:, :, z] = morphology.area_opening(binary[:, :, z], area_threshold=256)
-    expected[~brain] = False
+    otsu = filters.threshold_otsu(residual)
+    binary = residual[:44, :52, :36] > otsu
+    final = np.zeros_like(binary)
+    for z in range(binary.shape[2]):
+        final[:, :, z] = morphology.area_opening(binary[:, :, z], area_threshold=256)
+    expected = final & brain
 
     chain = _preset("strega")
     given = (torch.from_numpy(array)[None, None] for array in (image, reconstruction, brain))
     found = signed(*given, "negative")[0, 0].numpy()
     found = chain.score(found, brain, MM1)
-    threshold = chain.otsu(found, brain)
+    threshold = chain.otsu(found, brain, MM1)
+    assert threshold == pytest.approx(otsu)
     assert np.array_equal(chain.segment(found, brain, MM1, threshold), expected)
     # The case decides something: there is a component of either kind.
-    assert 0 < expected.sum() < binary.sum()
+    assert 0 < expected.sum() < (binary & brain).sum()
+    # Cleared before, what the background holds would not count.
+    cleared = Postprocess(chain.map_steps, chain.threshold, chain.mask_steps, chain.otsu)
+    masked = cleared.score(found, brain, MM1)
+    assert not np.array_equal(cleared.segment(masked, brain, MM1, threshold), expected)
 
 
 def test_strega_in_3d(scan):
@@ -63,14 +74,17 @@ def test_strega_in_3d(scan):
     chain = _preset("strega_3d")
     residual = score.copy()
     residual[residual > 0.2] = 1
-    binary = (residual > filters.threshold_otsu(residual)) & brain
+    frame = [(0, 128 - 44), (0, 128 - 52), (0, 78 - 36)]
+    threshold = filters.threshold_otsu(np.pad(residual, frame))
+    binary = (residual > threshold) & brain
     labels = measure.label(binary, connectivity=1)
     expected = np.zeros_like(binary)
     for region in measure.regionprops(labels):
         expected[labels == region.label] = region.area * 8 >= 4096
 
     found = chain.score(score, brain, MM2)
-    assert np.array_equal(chain.segment(found, brain, MM2, chain.otsu(found, brain)), expected)
+    mask = chain.segment(found, brain, MM2, chain.otsu(found, brain, MM2))
+    assert np.array_equal(mask, expected)
     assert 0 < expected.sum() < binary.sum()
 
 

@@ -11,16 +11,18 @@ from torch import Tensor, nn
 class GECO(nn.Module):
     """theta <- theta exp(step (average - goal)), `speedup` times faster above the goal.
 
-    theta and the average are buffers, so that a resumed training goes on as it was.
+    theta and the average are buffers, so that a resumed training goes on as it was. The defaults
+    are those of StRegA's code (train.py:77-81, helpers.py:38-48, misc/ssae.py:82), which has it
+    switched off (misc/ssae.py:84).
 
     Args:
-        goal: mean absolute error a pixel to reach (StRegA's code: 0.1).
-        step: of the exponent (1e-4).
-        decay: of the moving average of the error (0.9).
-        speedup: factor on the step while the average is above the goal. StRegA's code is faster
-            there; by how much is not published, 10 is what other released codes use.
+        goal: mean absolute error a pixel to reach.
+        step: of the exponent.
+        decay: of the moving average of the error.
+        speedup: factor on the step while the average is above the goal.
         least: theta never falls below it.
         most: theta never rises above it.
+        start: of the moving average.
     """
 
     theta: Tensor
@@ -31,9 +33,10 @@ class GECO(nn.Module):
         goal: float = 0.1,
         step: float = 1e-4,
         decay: float = 0.9,
-        speedup: float = 10.0,
+        speedup: float = 2.0,
         least: float = 1e-10,
-        most: float = 1e10,
+        most: float = 1e4,
+        start: float = 1.0,
     ) -> None:
         super().__init__()
         self.goal = goal
@@ -43,13 +46,12 @@ class GECO(nn.Module):
         self.least = least
         self.most = most
         self.register_buffer("theta", torch.ones(()))
-        self.register_buffer("average", torch.full((), torch.nan))
+        self.register_buffer("average", torch.full((), start))
 
     @torch.no_grad()
     def update(self, error: Tensor) -> None:
-        """Takes in the error of a step, a scalar; the first one starts the average."""
-        before = torch.where(self.average.isnan(), error, self.average)
-        self.average.copy_(self.decay * before + (1 - self.decay) * error)
+        """Take in the error of a step, a scalar."""
+        self.average.copy_(self.decay * self.average + (1 - self.decay) * error)
         gap = self.average - self.goal
         rate = self.step * torch.where(gap > 0, self.speedup, 1.0)
         self.theta.copy_((self.theta * torch.exp(rate * gap)).clamp(self.least, self.most))
