@@ -129,7 +129,8 @@ class AnoDDPM(AnomalyDetector):
             return self._score(image, brain_mask)
         crop = self.test_crop
         found = self._score(enlarged(image, crop), enlarged(brain_mask.float(), crop) > 0.5)
-        return Detection(*(None if part is None else reduced(part, crop) for part in found))
+        others = (None if part is None else reduced(part, crop) for part in found[1:])
+        return Detection(reduced(found.anomaly_map, crop), *others)
 
     def _score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         healthy = self._healthy(2 * image - 1)
