@@ -10,14 +10,20 @@ eps is simplex noise (`diffusion/simplex.py`) or Gaussian, the schedule linear, 
 At test time an image is noised to step `start`, not to pure noise, and denoised from there: what is
 healthy comes back as it was, what is not becomes healthy. The map is (x_0 - x_hat)^2.
 
-Differs from the released code: a step's variance is that of the posterior, (1 - alpha_bar_{t-1}) /
-(1 - alpha_bar_t) beta_t (eta = 1), where the code takes beta_t; `sampling_steps` may be fewer than
-`start`, by DDIM; the noise is drawn once for all slices, from a seed, so that a slice's map does
-not depend on its batch; with `n_samples` draws their maps are averaged, not their reconstructions;
-the U-Net is MONAI's; the map is of intensities in [0, 1], a quarter of the code's.
+The released code starts at step 200 for its MRI metrics and at 250 for its ROC curves
+(`detection.py:226`, `:503`). Its mask is where the squared difference on [-1, 1] exceeds 0.5
+(`:232`), which is 0.125 on our [0, 1]. Its argument file names the attention levels "16,8", but
+training never hands them to the network, whose default "32,16,8" holds
+(`diffusion_training.py:40-44`): so ours attends on these three.
+
+Differs from the released code: `sampling_steps` may be fewer than `start`, by DDIM; the noise is
+drawn once for all slices, from a seed, so that a slice's map does not depend on its batch; with
+`n_samples` draws their maps are averaged, not their reconstructions; the map is of intensities in
+[0, 1], a quarter of the code's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +32,7 @@ from torch.nn import functional
 from brainuad.diffusion.process import add_noise, clean_image, restore
 from brainuad.diffusion.schedule import linear_alpha_bar, sampling_timesteps
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.parts.centre import enlarged, reduced
 from brainuad.methods.parts.random_draws import score_draws
 from brainuad.methods.parts.residuals import bind
 from brainuad.networks.pixel_unet import PixelUNet
@@ -44,13 +51,16 @@ class AnoDDPM(AnomalyDetector):
         noise: `SimplexNoise` as published; None for Gaussian.
         num_timesteps: T.
         max_timestep: training draws timesteps below it.
-        start: number of steps of noise at test, 1 to `max_timestep`; 250 as published (200 in one
-            of the released scripts).
+        start: number of steps of noise at test, 1 to `max_timestep`; 250 or 200 as released.
         sampling_steps: of the way back, 1 to `start`; None for `start`.
         eta: 1 is DDPM, 0 is DDIM without noise on the way.
         seed: of the noise at test.
         n_samples: 1, or so many draws of that noise, of `seed` and the next ones: the map is their
             mean, the uncertainty their standard deviation.
+        variance: of a step back, times eta^2: `posterior`, (1 - alpha_bar_{t-1}) /
+            (1 - alpha_bar_t) beta_t, or `beta`, beta_t as released (`GaussianDiffusion.py:282`).
+        test_crop: height and width in pixels of the centre that is enlarged to the slice's size at
+            test; what lies outside scores 0. None takes the slice as it is.
 
     Raises:
         ValueError: an option is out of range, or the residual takes what the method does not have.
@@ -72,6 +82,8 @@ class AnoDDPM(AnomalyDetector):
         eta: float = 1.0,
         seed: int = 0,
         n_samples: int = 1,
+        variance: Literal["posterior", "beta"] = "posterior",
+        test_crop: Sequence[int] | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if not 1 <= start <= max_timestep <= num_timesteps:
@@ -81,6 +93,8 @@ class AnoDDPM(AnomalyDetector):
             )
         if n_samples < 1 or not 0 <= eta <= 1:
             raise ValueError(f"n_samples is {n_samples}, eta {eta}; use 1 or more and 0 to 1")
+        if variance not in ("posterior", "beta"):
+            raise ValueError(f"variance is '{variance}'; use posterior or beta")
         self.network = network
         self.residual = bind(residual, draws=n_samples > 1)
         self.noise = noise or GaussianNoise()
@@ -92,6 +106,8 @@ class AnoDDPM(AnomalyDetector):
         self.eta = eta
         self.seed = seed
         self.n_samples = n_samples
+        self.variance = variance
+        self.test_crop = None if test_crop is None else tuple(test_crop)
         # Not in the checkpoint: it is its closed form.
         self.register_buffer("alpha_bar", linear_alpha_bar(num_timesteps), persistent=False)
 
@@ -109,6 +125,14 @@ class AnoDDPM(AnomalyDetector):
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The residual of the image that came back, over the draws of the noise."""
+        if self.test_crop is None:
+            return self._score(image, brain_mask)
+        crop = self.test_crop
+        found = self._score(enlarged(image, crop), enlarged(brain_mask.float(), crop) > 0.5)
+        others = (None if part is None else reduced(part, crop) for part in found[1:])
+        return Detection(reduced(found.anomaly_map, crop), *others)
+
+    def _score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         healthy = self._healthy(2 * image - 1)
         found = score_draws(self.residual, image, brain_mask, healthy, self.keeps_draws)
         return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)
@@ -126,8 +150,17 @@ class AnoDDPM(AnomalyDetector):
             eps = (
                 torch.cat(others) if others else torch.zeros(len(self.timesteps), device=x_0.device)
             )
+            if others and self.variance == "beta":
+                eps = eps * self._beta_by_posterior().sqrt()
             clean = restore(self._predict, x_t, self.alpha_bar, self.timesteps, eps, self.eta)
             yield (clean + 1) / 2
+
+    def _beta_by_posterior(self) -> Tensor:
+        """The ratio of both variances at each step back; 1 for the last, which adds no noise."""
+        rest = 1 - self.alpha_bar[self.timesteps]
+        ratio = torch.ones_like(rest)
+        ratio[:-1] = rest[:-1] / rest[1:]
+        return ratio.view(-1, 1, 1, 1)
 
     def _noised(self, x_0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         nowhere = torch.zeros((), device=x_0.device)

@@ -11,11 +11,11 @@ The network predicts the clean image. At test time every patch of a grid is nois
 t, the others are its context; one pass gives its clean version, without sampling, and the patches
 are put together: sum_p (1 - m_p) net(x_t^p, t). The map is |x - x_hat|.
 
-Differs from the released code: the U-Net is MONAI's, which adds the timestep where the code also
-scales by it; full precision in place of half; the noise at test is drawn once for all slices, from
-a seed, so that a slice's map does not depend on its batch (`n_samples` draws); the settings of the
-simplex noise are AnoDDPM's (`diffusion/simplex.py`), because the released repository holds that
-file only compiled. Its chain after that is `postprocess=pddpm`.
+The released noise is `SimplexNoise2D`, the released network `PixelUNet(scale_shift=True)`, its
+chain after that `postprocess=pddpm`. Differs from the released code: the noise at test is drawn
+once for all volumes, from a seed, so that a slice's map does not depend on its batch (`n_samples`
+draws), where the code draws anew for each volume; images are smoothed only where the preparation
+does it (`CurvatureFlowd`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ class PDDPM(AnomalyDetector):
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is Adam with 1e-4.
         scheduler: factory or None.
-        noise: `SimplexNoise` as published; None for Gaussian.
+        noise: `SimplexNoise2D` as published; None for Gaussian.
         num_timesteps: T.
         test_timestep: number of steps of noise at test, 1 to T.
         patches: number along height and width; 2 x 2 are the paper's 48 x 48 of 96 x 96 pixels.

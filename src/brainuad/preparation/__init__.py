@@ -23,6 +23,7 @@ _TRANSFORMS = {
     "NyulNormalized": "intensities",
     "WhiteStriped": "intensities",
     "TissueMapd": "intensities",
+    "CurvatureFlowd": "intensities",
 }
 
 __all__ = list(_TRANSFORMS)

@@ -85,17 +85,20 @@ class EMA(WeightAveraging):
     """Validates, keeps and hands over an exponential moving average of the weights.
 
     After step n = 0, 1, … the average becomes a + (1 - d) (w - a), where d is `decay` or, while
-    that is less, (1 + n) / (10 + n), so that a short training is not held at its start. What does
-    not change, such as a frozen first stage, stays as it is, bit for bit.
+    that is less, (1 + n) / (10 + n), so that a short training is not held at its start. The first
+    average is the weights after step 0. What does not change, such as a frozen first stage, stays
+    as it is, bit for bit.
 
     Args:
         decay: of the average, in [0, 1).
+        warm_up: False has `decay` fixed from the start.
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
+    def __init__(self, decay: float = 0.999, warm_up: bool = True) -> None:
         def average(before: Tensor, now: Tensor, count: Tensor | int) -> Tensor:
-            rate = 1 - torch.clamp((1 + torch.as_tensor(count)) / (10 + count), max=decay)
-            return torch.lerp(before, now, rate.to(before))
+            steps = torch.as_tensor(count)
+            d = torch.clamp((1 + steps) / (10 + steps), max=decay) if warm_up else decay
+            return torch.lerp(before, now, torch.as_tensor(1 - d).to(before))
 
         # Statistics of a batch normalisation are averages already.
         super().__init__(use_buffers=False, avg_fn=average)

@@ -1,6 +1,6 @@
 """From volumes to the tiles that a network sees, and back.
 
-The law: `join(split(v)) == v`, exactly, for every volume.
+The law: `join(split(v)) == v`, exactly, for every volume that is not cropped.
 """
 
 from collections.abc import Sequence
@@ -45,10 +45,13 @@ class SliceTiling:
     Args:
         plane: `axial`, `coronal` or `sagittal`.
         size: height and width of the frame in voxels.
+        crop: take the frame at the centre of a larger slice alone; what lies outside comes back as
+            zeros.
     """
 
     plane: str = "axial"
     size: tuple[int, int] = (96, 112)
+    crop: bool = False
 
     def __post_init__(self) -> None:
         if self.plane not in PLANES:
@@ -66,8 +69,8 @@ class SliceTiling:
         slices = volume.movedim(PLANES[self.plane], 0)
         height, width = self.size
         tiles, locations = [], []
-        for top in _offsets(slices.shape[-2], height):
-            for left in _offsets(slices.shape[-1], width):
+        for top in _offsets(slices.shape[-2], height, self.crop):
+            for left in _offsets(slices.shape[-1], width, self.crop):
                 tiles.append(_window(slices, (top, left), self.size))
                 index = torch.arange(len(slices))
                 corner = torch.tensor([top, left]).expand(len(slices), 2)
@@ -192,10 +195,15 @@ class VolumeTiling:
         return (total / count.clamp_min(1)).to(tiles.dtype)
 
 
-def _offsets(length: int, size: int) -> list[int]:
-    """Starts of the fewest windows of `size` that cover `length`; negative when they pad."""
+def _offsets(length: int, size: int, crop: bool = False) -> list[int]:
+    """Starts of the fewest windows of `size` that cover `length`; negative when they pad.
+
+    With `crop` one, at the centre.
+    """
     if length <= size:
         return [-((size - length) // 2)]
+    if crop:
+        return [(length - size) // 2]
     count = -(-length // size)
     return [round(i * (length - size) / (count - 1)) for i in range(count)]
 

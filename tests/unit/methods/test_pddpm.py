@@ -7,7 +7,7 @@ from known_network import Known
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.pddpm import PDDPM
-from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise
+from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise2D
 from brainuad.types import Batch
 
 ALPHA_BAR = cosine_alpha_bar(1000)
@@ -62,12 +62,25 @@ def test_what_is_wrong_in_the_context_costs_nothing(batch):
 
 def test_validation_draws_are_those_of_the_batchs_number(batch):
     network = Known(lambda x, t: x)
-    detector = PDDPM(network, signed, noise=SimplexNoise()).eval()
+    detector = PDDPM(network, signed, noise=SimplexNoise2D()).eval()
     for number in (0, 1, 0):
         detector.validation_seed = number
         detector.loss(batch)
     assert torch.equal(network.asked[0][0], network.asked[2][0])
     assert not torch.equal(network.asked[0][0], network.asked[1][0])
+
+
+def test_the_released_noise_is_one_pattern_for_the_batch_and_none_in_the_corner(batch):
+    network = Known(lambda x, t: x)
+    detector = PDDPM(network, signed, noise=SimplexNoise2D(8.0, 3), patches=(1, 1)).train()
+    torch.manual_seed(0)
+    detector.loss(batch)
+    x_t, t = network.asked[0]
+    alpha_bar = ALPHA_BAR[t].view(-1, 1, 1, 1)
+    eps = (x_t - alpha_bar.sqrt() * (2 * batch.image - 1)) / (1 - alpha_bar).sqrt()
+    assert eps.std(0, correction=0).max() < 1e-3
+    assert eps[:, :, 0, 0].abs().max() < 1e-3
+    assert eps.abs().mean() > 0.2
 
 
 def by_hand(image, eps, answer, step):
@@ -86,7 +99,7 @@ def by_hand(image, eps, answer, step):
 
 
 @pytest.mark.parametrize("chunk", [3, 128])
-@pytest.mark.parametrize("noise", [GaussianNoise(), SimplexNoise()])
+@pytest.mark.parametrize("noise", [GaussianNoise(), SimplexNoise2D()])
 def test_detection_by_hand(batch, noise, chunk):
     def answer(x, t):
         # Looks at all of the context.

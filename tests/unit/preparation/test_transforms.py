@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from monai.data import CacheDataset, DataLoader, MetaTensor, PersistentDataset, list_data_collate
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import (
@@ -17,6 +18,7 @@ from monai.transforms import (
     SaveImaged,
     Spacingd,
 )
+from scipy import ndimage
 from test_steps import atlas_at, turned
 
 import brainuad.preparation as public
@@ -25,6 +27,7 @@ from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.preparation import (
     AffineToAtlasd,
+    CurvatureFlowd,
     DeformToAtlasd,
     ExtractBraind,
     LoadScand,
@@ -352,6 +355,53 @@ def test_white_stripe_by_hand():
     flat = data | {"T1w": MetaTensor(torch.ones(1, 50, 50, 21))}
     with pytest.raises(InputError, match="constant"):
         WhiteStriped("T1w")(flat)
+
+
+def curvature_step(image, time_step):
+    """I + dt (sum_ij I_i^2 I_jj - I_i I_j I_ij) / |grad I|^2, by central differences."""
+    around = np.pad(image, 1, mode="edge")
+
+    def at(*offset):
+        window = (slice(1 + o, 1 + o + n) for o, n in zip(offset, image.shape, strict=True))
+        return around[tuple(window)]
+
+    unit = np.eye(3, dtype=int)
+    first = [(at(*u) - at(*-u)) / 2 for u in unit]
+    update = np.zeros_like(image)
+    for i, u in enumerate(unit):
+        for j, v in enumerate(unit):
+            if i != j:
+                second = at(*v) + at(*-v) - 2 * image
+                cross = (at(*(u + v)) + at(*-(u + v)) - at(*(u - v)) - at(*(v - u))) / 4
+                update += first[i] ** 2 * second - first[i] * first[j] * cross
+    size = sum(f**2 for f in first)
+    return image + time_step * np.divide(update, size, out=np.zeros_like(image), where=size > 1e-9)
+
+
+def test_curvature_flow_is_its_equation():
+    rng = np.random.default_rng(0)
+    image = 100 * ndimage.gaussian_filter(rng.random((9, 11, 10)), 1)
+    mask = np.zeros(image.shape)
+    mask[2:-2, 2:-2, 2:-2] = 1
+    data = {"a": MetaTensor(torch.from_numpy(image.astype(np.float32))[None])}
+    data["a.brain"] = MetaTensor(torch.from_numpy(mask.astype(np.float32))[None])
+    expected = image
+    for _ in range(3):
+        expected = curvature_step(expected, 0.125)
+    found = CurvatureFlowd("a")(data)["a"].numpy()[0]
+    assert np.abs(expected - image)[mask > 0].max() > 0.5
+    np.testing.assert_allclose(found, np.where(mask > 0, expected, 0), atol=1e-3)
+
+
+def test_curvature_flow_is_a_step_of_the_preparation():
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose("prepare", ["preparation=curvature_flow"])
+    named = instantiate(cfg.preparation.steps, packages=PREPARATION).transforms(["T2w"])
+    name, step, given = named[-1]
+    assert (name, type(step)) == ("grid", CurvatureFlowd)
+    # src/datamodules/create_dataset.py:209 and configs/datamodule/IXI.yaml:45 of pDDPM.
+    assert given == {"iterations": 3, "time_step": 0.125}
+    assert step.keys == ("T2w",)
 
 
 def test_normalisation_and_tissue_maps_are_those_of_the_functions(brains):

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise
-from brainuad.synthetic.noise.simplex import draw_permutations, simplex_noise
+from brainuad.synthetic.noise.diffusion import GaussianNoise, SimplexNoise, SimplexNoise2D
+from brainuad.synthetic.noise.simplex import (
+    draw_permutations,
+    simplex_noise,
+    simplex_noise_2d,
+)
 
 SIGNS = [(x, y, z) for z in (1, -1) for y in (1, -1) for x in (-1, 1)]
 GRADIENTS = [
@@ -156,3 +160,49 @@ def test_noise_of_a_batch(noise):
 def test_half_of_a_batch_is_the_others_negative():
     found = SimplexNoise(8.0, 1)((5, 1, 8, 8), torch.zeros(5), torch.Generator().manual_seed(0))
     assert torch.equal(found[3:], -found[:2])
+
+
+def test_values_of_the_package_opensimplex_in_two_dimensions(permutation):
+    # opensimplex 0.4.5.1, seed 3, six octaves of 64 pixels and 0.8, as pDDPM sums them.
+    places = {(0, 0): 0.0, (5, 17): -0.1568496410, (23, 39): -0.2501002777}
+    places |= {(40, 60): -1.3260663417, (11, 30): -0.4452874017}
+    found = simplex_noise_2d(torch.tensor([permutation]), (48, 64))
+    for (y, x), expected in places.items():
+        assert found[0, 0, y, x].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_later_first_pixel_shows_another_part_of_the_plane(permutation):
+    tables = torch.tensor([permutation] * 2)
+    found = simplex_noise_2d(tables, (16, 16), torch.tensor([[0.0, 0.0], [3.0, 5.0]]), 8.0, 2)
+    torch.testing.assert_close(found[1, 0, :13, :11], found[0, 0, 3:, 5:], atol=1e-5, rtol=0)
+
+
+def test_noise_in_two_dimensions_is_as_large_as_released():
+    # 0.579 of the released code's own noise, 96 x 96.
+    noise, t = SimplexNoise2D(), torch.zeros(1)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([noise((1, 1, 96, 96), t, generator) for _ in range(100)])
+    assert drawn.square().mean().sqrt().item() == pytest.approx(0.579, abs=0.02)
+    assert torch.equal(drawn, drawn.half().float())
+
+
+def test_the_released_pattern_is_one_for_the_batch_and_zero_in_the_corner():
+    t, generator = torch.zeros(4), torch.Generator().manual_seed(0)
+    first, second = (SimplexNoise2D()((4, 2, 12, 16), t, generator) for _ in range(2))
+    assert first.shape == (4, 2, 12, 16)
+    assert torch.equal(first, first[:1].expand(4, -1, -1, -1))
+    assert not torch.equal(first[:, 0], first[:, 1])
+    assert not torch.equal(first, second)
+    for drawn in (first, second):
+        assert (drawn[:, :, 0, 0] == 0).all()
+        assert (drawn[:, :, 1:, 1:] != 0).all()
+
+
+def test_without_the_released_oversights_no_pixel_is_always_zero():
+    found = SimplexNoise2D(shared=False)(
+        (200, 1, 4, 4), torch.zeros(200), torch.Generator().manual_seed(0)
+    )
+    assert len({tuple(pattern.flatten().tolist()) for pattern in found}) == 200
+    size = found.square().mean(0).sqrt()
+    assert size.min() > 0.45
+    assert size.max() < 0.75

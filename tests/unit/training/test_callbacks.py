@@ -51,9 +51,9 @@ class Falling(LightningModule):
         return torch.optim.SGD([self.weight], 1.0)
 
 
-def _fall(folder, epochs, decay, resume=None):
+def _fall(folder, epochs, decay, resume=None, **options):
     """Three steps an epoch."""
-    module, ema = Falling(), EMA(decay)
+    module, ema = Falling(), EMA(decay, **options)
     silent = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     callbacks = [ema, ModelCheckpoint(folder, save_last=True)]
     trainer = Trainer(
@@ -83,6 +83,12 @@ def test_the_moving_average_is_validated_and_kept(tmp_path, decay):
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["state_dict"]["weight"].item() == pytest.approx(expected[-1])
     assert kept["current_model_state"]["weight"].item() == -12
+
+
+def test_a_moving_average_without_warm_up_has_its_decay_from_the_start(tmp_path):
+    module = _fall(tmp_path, 1, 0.5, warm_up=False)
+    # Weights -1, -2, -3: -1, then the middle between -1 and -2, then that between -1.5 and -3.
+    assert module.weight.item() == -2.25
 
 
 def test_a_resumed_average_is_that_of_a_whole_training(tmp_path):

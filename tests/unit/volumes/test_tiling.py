@@ -117,3 +117,15 @@ def test_a_volume_that_has_to_be_whole_is_not_cut():
     assert tiles.shape == (1, 1, 6, 8, 5)
     with pytest.raises(InputError, match="6 x 9 x 5 voxels does not fit into the frame of 6 x 8"):
         tiling.split(torch.rand(1, 6, 9, 5))
+
+
+def test_a_cropped_slice_is_one_frame_at_the_centre():
+    volume = torch.rand(2, 7, 4, 3)
+    tiling = SliceTiling("axial", (4, 6), crop=True)
+    tiles, locations = tiling.split(volume)
+    assert tiles.shape == (3, 2, 4, 6)
+    assert torch.equal(tiles[..., 1:5], volume[:, 1:5].movedim(3, 0))
+    assert not tiles[..., [0, 5]].any()
+    back = tiling.join(tiles, locations, (7, 4, 3))
+    assert torch.equal(back[:, 1:5], volume[:, 1:5])
+    assert not back[:, [0, 5, 6]].any()

@@ -7,7 +7,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from brainuad.synthetic.noise.simplex import draw_permutations, simplex_noise
+from brainuad.synthetic.noise.simplex import draw_permutations, simplex_noise, simplex_noise_2d
 
 Noise = Callable[[Sequence[int], Tensor, torch.Generator | None], Tensor]
 """(shape `(B, C, H, W)`, timesteps `(B,)`, generator or None for the global one) -> noise of that
@@ -99,3 +99,42 @@ class SimplexNoise:
         noise = simplex_noise(permutations, size, height, self.period, self.octaves, self.decay)
         noise = noise.reshape(drawn, channels, *size)
         return torch.cat([noise, -noise[: batch - drawn]])
+
+
+@dataclass(frozen=True)
+class SimplexNoise2D:
+    """Simplex noise in two dimensions, as pDDPM's released code draws it.
+
+    That code has one pattern for a whole batch, and every pattern is 0 in the upper left corner,
+    where all octaves have a point of their lattice (`src/utils/generate_noise.py:44-52`,
+    `:97-114`). Both look like oversights; `shared=False` is without them. The values are those of
+    half precision, as there.
+
+    Args:
+        period: of the first octave in pixels.
+        octaves: their number.
+        decay: of an octave's amplitude to the one before.
+        shared: one pattern for the whole batch, from the corner, as released; False draws a pattern
+            for each slice, from a place of its own.
+    """
+
+    period: float = 64.0
+    octaves: int = 6
+    decay: float = 0.8
+    shared: bool = True
+
+    def __call__(
+        self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Noise`."""
+        batch, channels, *size = shape
+        count = channels if self.shared else batch * channels
+        device = t.device if generator is None else generator.device
+        permutations = draw_permutations(count, device, generator).to(t.device)
+        first = None
+        if not self.shared:
+            # Another permutation has other gradients; some periods are places enough.
+            draws = torch.rand(count, 2, generator=generator, device=device)
+            first = 8 * self.period * draws.to(t.device)
+        noise = simplex_noise_2d(permutations, size, first, self.period, self.octaves, self.decay)
+        return noise.reshape(-1, channels, *size).expand(*shape).half().float()
