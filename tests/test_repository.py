@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
+from brainuad.preparation.model_input import input_of
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 from brainuad.settings.moved import RENAMED_OPTIONS
 
@@ -153,7 +154,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
     with torch.device("meta"):
         for key in ("model", "tiling", "postprocess", "painted"):
             instantiate(cfg[key])
-    instantiate(cfg.input.tissue)
+    input_of(cfg.input)
     for key in ("callbacks", "trainer"):
         instantiate(cfg[key], packages=RUN_PACKAGES)
 

@@ -452,6 +452,9 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
     monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: tissue)
     assert _run(files) == 2
     assert "sees tissue maps" in capsys.readouterr().err
+    tissue.card["input"] = {"tissue": None, "normalise": {"_target_": "x"}}
+    assert _run(files) == 2
+    assert "sees intensities of its own (input.normalise)" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_inpaint_is_refused(files, capsys, monkeypatch):

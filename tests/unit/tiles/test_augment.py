@@ -71,6 +71,18 @@ def test_brightness_and_contrast_by_hand():
     assert (moved[~mask] == 0).all()
 
 
+def test_an_image_of_larger_values_keeps_them_and_gets_none_above():
+    image, mask = _slice()
+    # From 0.3 to 0.7, three times as large.
+    large = 3 * image
+    moved, _ = Augment().apply(large, mask, NEUTRAL)
+    torch.testing.assert_close(moved, large)
+    brighter, _ = Augment().apply(large, mask, {**NEUTRAL, "brightness": 2.0})
+    torch.testing.assert_close(brighter, (2 * large).clamp(max=2.1))
+    # One within [0, 1] stays there.
+    assert Augment().apply(image, mask, {**NEUTRAL, "brightness": 2.0})[0].max() == 1
+
+
 def test_contrast_is_about_the_mean_of_each_channel():
     image, mask = _slice()
     both = torch.cat([image, torch.where(mask, 1 - image, 0)])

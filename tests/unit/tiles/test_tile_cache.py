@@ -9,7 +9,7 @@ from tiny import write_tiny_cohort
 from brainuad.cohorts.load import load_scan
 from brainuad.errors import InputError
 from brainuad.tiles.augment import Augment
-from brainuad.tiles.cache import TileDataset, build_cache
+from brainuad.tiles.cache import TileDataset, build_cache, within_heights
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.volumes.nifti import read_volume, write_volume
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
@@ -140,3 +140,59 @@ def test_caches_survive_the_loss_of_the_scans(tiny_cohort, tmp_path):
     module = _module(tiny_cohort, tmp_path)
     shutil.rmtree(tiny_cohort.root)
     assert next(iter(module.train_dataloader())).image.shape == (8, 1, 24, 32)
+
+
+def test_heights_are_shares_of_the_brain_from_its_lowest_to_its_highest_slice():
+    mask = torch.zeros(1, 2, 2, 20, dtype=torch.bool)
+    mask[..., 4:14] = True
+    # Ten slices; the middle of the k-th lies at (k + 0.5) / 10.
+    assert within_heights(mask, (0, 1)).nonzero()[:, 0].tolist() == list(range(4, 14))
+    assert within_heights(mask, (0.2, 0.55)).nonzero()[:, 0].tolist() == [6, 7, 8, 9]
+    # A hole within counts as height.
+    mask[..., 5:13] = False
+    assert within_heights(mask, (0.2, 0.55)).nonzero()[:, 0].tolist() == [6, 7, 8, 9]
+
+
+def test_a_cache_holds_the_slices_of_a_range_and_knows_their_scans(tiny_cohort, tmp_path):
+    scans = tiny_cohort.select("train", "T2w")
+    whole, _ = build_cache(scans, TILING, tmp_path / "tiles", 0.0)
+    some, _ = build_cache(scans, TILING, tmp_path / "tiles", 0.0, heights=(0.25, 0.75))
+    everything, part = TileDataset(whole), TileDataset(some)
+    # Every slice, empty ones as well.
+    assert everything.per_scan == [20, 20, 20]
+    expected = []
+    for scan in scans:
+        image, mask = load_scan(scan)
+        expected.append(TILING.split(image)[0][within_heights(mask, (0.25, 0.75))])
+    assert part.per_scan == [len(tiles) for tiles in expected]
+    assert 5 < part.per_scan[0] < 12
+    np.testing.assert_allclose(part.images, torch.cat(expected), atol=1e-3)
+
+
+def test_a_range_is_of_axial_slices(tiny_cohort, tmp_path):
+    scans = tiny_cohort.select("train", "T2w")
+    for tiling in (VolumeTiling(), SliceTiling("coronal", (32, 32))):
+        with pytest.raises(InputError, match=r"datamodule\.heights is a range of axial slices"):
+            build_cache(scans, tiling, tmp_path / "tiles", heights=(0.1, 0.9))
+    with pytest.raises(InputError, match=r"datamodule\.heights is \[0\.9, 0\.1\]; give the lower"):
+        build_cache(scans, TILING, tmp_path / "tiles", heights=(0.9, 0.1))
+
+
+def test_slices_are_drawn_for_training_alone(tiny_cohort, tmp_path):
+    module = _module(tiny_cohort, tmp_path, slices_per_volume=2, num_workers=2)
+    keys = [
+        sorted(index for batch in module.train_dataloader().batches for _, index in batch)
+        for _ in range(2)
+    ]
+    assert keys[0] == keys[1]
+    sizes = TileDataset(module.folders["train"]).per_scan
+    firsts = np.cumsum([0, *sizes])
+    assert np.histogram(keys[0], firsts)[0].tolist() == [2, 2, 2]
+    assert sum(len(batch.image) for batch in module.measuring_dataloader()) == sum(sizes)
+    held_out = TileDataset(module.folders["val"])
+    assert sum(len(batch.image) for batch in module.val_dataloader()) == len(held_out)
+    one, two = (_loader_batches(module, epoch) for epoch in (0, 1))
+    assert sum(map(len, one)) == 6
+    assert not torch.equal(torch.cat(one), torch.cat(two))
+    with pytest.raises(InputError, match="slices_per_volume is 0; use 1 or more"):
+        _module(tiny_cohort, tmp_path, slices_per_volume=0)

@@ -1,9 +1,12 @@
+from collections import Counter
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brainuad.errors import InputError
-from brainuad.training.batches import EpochBatches, EpochLoader
+from brainuad.training.batches import EpochBatches, EpochLoader, drawn_slices
 
 
 def deal(count, batch_size, ranks, shuffle=True, epoch=0):
@@ -85,3 +88,47 @@ def test_a_state_of_the_end_of_an_epoch_leaves_nothing_out_of_the_next():
     second.load_state_dict(first.state_dict())
     second.batches.set_epoch(1)
     assert len(list(second)) == 4
+
+
+SIZES = [10, 0, 3, 40]
+"""Slices of each scan; they are numbered 0 to 9, 10 to 12, 13 to 52."""
+
+
+def scan_of(index):
+    return 0 if index < 10 else 2 if index < 13 else 3
+
+
+@pytest.mark.parametrize(
+    ("count", "replace", "drawn"),
+    [(1, False, [1, 0, 1, 1]), (5, False, [5, 0, 3, 5]), (20, True, [20, 0, 20, 20])],
+)
+def test_so_many_slices_are_drawn_of_each_scan(count, replace, drawn):
+    found = drawn_slices(SIZES, count, replace, seed=1, epoch=0)
+    counts = Counter(map(scan_of, found))
+    assert [counts[scan] for scan in range(4)] == drawn
+    assert max(Counter(found).values()) == 1 or replace
+    if replace:
+        # Twenty draws of three slices.
+        assert max(Counter(index for index in found if 10 <= index < 13).values()) > 1
+
+
+def test_every_slice_is_drawn_alike():
+    found = Counter(drawn_slices([4], 1, False, 0, epoch)[0] for epoch in range(2000))
+    # 500 each with a standard deviation of 19.
+    assert all(abs(found[index] - 500) < 100 for index in range(4))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_share_what_is_drawn_and_a_restart_draws_the_same(ranks):
+    drawn = partial(drawn_slices, SIZES, 5, True, 7)
+    for epoch in (0, 1):
+        dealt = []
+        for rank in range(ranks):
+            batches = EpochBatches(15, 2, ranks, rank, shuffle=True, seed=7, drawn=drawn)
+            batches.set_epoch(epoch)
+            dealt.append(list(batches))
+            batches.start = 1
+            assert list(batches) == dealt[-1][1:]
+        keys = sorted(key for own in dealt for batch in own for key in batch)
+        assert keys == sorted((epoch, index) for index in drawn(epoch))
+    assert drawn(0) != drawn(1)

@@ -108,12 +108,16 @@ DECIDING = [
     "datamodule.min_brain_fraction=0.5",
     "trainer.precision=bf16-mixed",
     "trainer=smoke",
+    "matmul_precision=high",
     "input=tissue",
+    "input=dae",
+    "datamodule.slices_per_volume=1",
     "~callbacks.seed",
 ]
 
 NEUTRAL = [
     "max_epochs=7",
+    "keep=last",  # the stage keeps its best epoch
     "seed=6",  # the stage has its own, so that runs of other seeds share it
     "model.eta=0",
     "model.network.width=16",

@@ -64,3 +64,24 @@ def test_a_trained_model_may_be_scored_in_another_way_but_not_be_another(tmp_pat
     detector.card["run"] = {"model": METHODS["strega"] | {"ce_factor": 0.1}}
     with pytest.raises(InputError, match="was made with another model"):
         resume_point(cfg, tmp_path, detector)
+
+
+def test_a_run_from_before_a_setting_goes_on_unless_the_setting_is_used(tmp_path):
+    before = {"input": {"tissue": None}, "datamodule": {"batch_size": 8}}
+    path = write_tiny_model(tmp_path / "model.ckpt", "strega", run=before)
+    detector = load_model(path)
+    cfg = OmegaConf.create({"ckpt": str(path)})
+    added = {"heights": None, "slices_per_volume": None, "replace": False}
+    detector.card["run"] = {
+        "input": {"tissue": None, "normalise": None},
+        "datamodule": {"batch_size": 8, **added},
+    }
+    assert resume_point(cfg, tmp_path, detector) == path
+    for key, used in {"heights": [0.1, 0.9], "slices_per_volume": 1}.items():
+        settings = {"batch_size": 8, **added, key: used}
+        detector.card["run"] = {**before, "datamodule": settings}
+        with pytest.raises(InputError, match="was made with another datamodule"):
+            resume_point(cfg, tmp_path, detector)
+    detector.card["run"] = {**before, "input": {"tissue": None, "normalise": {"_target_": "x"}}}
+    with pytest.raises(InputError, match="was made with another input"):
+        resume_point(cfg, tmp_path, detector)
