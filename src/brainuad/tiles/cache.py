@@ -21,6 +21,9 @@ from brainuad.tiles.augment import Augment, MonaiAugment
 from brainuad.types import Batch
 from brainuad.volumes.tiling import Tiling
 
+VERSION = 2
+"""Of what a cache holds: caches of another version are made anew."""
+
 Key = tuple[int, int]
 """Epoch and index: what a sample depends on besides the seed."""
 
@@ -47,6 +50,13 @@ class TileDataset(Dataset):
         self.brain_masks = np.memmap(folder / "masks.bin", bool, "r", shape=one_channel)
         self.augment = augment
         self.seed = seed
+        self.per_scan: list[int] = meta["per_scan"]
+        """Tiles of each scan, in the order of the tiles."""
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where each tile lies in its scan, `(N, k)` int, as `Tiling.split` says it."""
+        return np.load(self.folder / "places.npy")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,8 +91,8 @@ def build_cache(
         dtype: on disk; float16 resolves 1/2048 of the intensity range.
 
     Returns:
-        The folder with `images.bin (N, C, *S)`, `masks.bin (N, 1, *S)` and `meta.json`, and the
-        scans that could not be read, with the reason.
+        The folder with `images.bin (N, C, *S)`, `masks.bin (N, 1, *S)`, `places.npy (N, k)` and
+        `meta.json`, and the scans that could not be read, with the reason.
 
     Raises:
         InputError: no tile was left, or the tiles of the scans differ in shape.
@@ -92,7 +102,7 @@ def build_cache(
         for scan in scans
         for path in (*scan.images, scan.brain_mask)
     ]
-    recipe = json.dumps([described, repr(tiling), min_brain_fraction, dtype])
+    recipe = json.dumps([VERSION, described, repr(tiling), min_brain_fraction, dtype])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     with files.lock(folder):
         if not folder.is_dir():
@@ -108,6 +118,7 @@ def _fill_cache(
     """Appends one scan after the other, so that memory holds one at a time."""
     shapes: list[tuple[int, ...]] = []
     failures: list[tuple[str, str]] = []
+    places: list[np.ndarray] = []
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
         for scan in track(scans, description="caching tiles", transient=True):
             try:
@@ -115,13 +126,15 @@ def _fill_cache(
             except InputError as error:
                 failures.append((scan.subject, str(error)))
                 continue
-            tiles, _ = tiling.split(image)
+            tiles, locations = tiling.split(image)
             tile_masks = tiling.split(brain_mask.to(torch.uint8))[0] > 0
             kept = tile_masks.flatten(1).float().mean(1) >= min_brain_fraction
             images.write(tiles[kept].numpy().astype(dtype).tobytes())
             masks.write(tile_masks[kept].numpy().tobytes())
             shapes.append(tuple(tiles[kept].shape))
-    count = sum(shape[0] for shape in shapes)
+            places.append(locations[kept].numpy())
+    per_scan = [shape[0] for shape in shapes]
+    count = sum(per_scan)
     if count == 0:
         reason = failures[0][1] if failures else "no tile holds enough brain"
         raise InputError(f"{scans[0].image.parent}: no training tile could be made ({reason})")
@@ -131,6 +144,8 @@ def _fill_cache(
             "batch; prepare them on one grid or use tiling=axial"
         )
     meta = {"shape": [count, *shapes[0][1:]], "dtype": dtype, "failures": failures}
+    meta |= {"per_scan": per_scan}
+    np.save(folder / "places.npy", np.concatenate(places))
     files.write_json(folder / "meta.json", meta)
 
 

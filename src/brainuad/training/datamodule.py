@@ -12,6 +12,7 @@ from brainuad.errors import InputError
 from brainuad.tiles.augment import Augment, MonaiAugment
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.training.batches import EpochBatches, EpochLoader
+from brainuad.training.pairs import PairBatches
 from brainuad.volumes.tiling import Tiling
 
 
@@ -64,6 +65,8 @@ class HealthyDataModule(LightningDataModule):
         self.min_brain_fraction = min_brain_fraction
         self.training_set: Callable[[TileDataset, Path], Dataset[Any]] | None = None
         """What a method makes of the tiles before it trains on them; None for the tiles."""
+        self.pairs = False
+        """Whether steps are of two scans that are each other's donor (`PairBatches`)."""
         self.failures: list[tuple[str, str]] = []
         self.folders: dict[str, Path] = {}
 
@@ -102,5 +105,8 @@ class HealthyDataModule(LightningDataModule):
         world, rank = (
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         )
+        if made and self.pairs:
+            dealt = (tiles.per_scan, tiles.places, self.batch_size, world, rank, shuffle, self.seed)
+            return EpochLoader(dataset, PairBatches(*dealt), self.num_workers)
         batches = EpochBatches(len(dataset), self.batch_size, world, rank, shuffle, self.seed)  # type: ignore[arg-type]
         return EpochLoader(dataset, batches, self.num_workers)

@@ -228,7 +228,10 @@ def test_central_boxes_are_those_of_the_released_code():
     # With a wider core the image cuts them.
     wide = CentralBoxes(1.0, (0.2, 0.2))(nothing[:200], _generator())[:, 0]
     assert (wide.flatten(1).sum(1) < 102**2).any()
-    assert CentralBoxes(0.8)(nothing[:4, :, :16, :12, None].expand(4, 1, 16, 12, 9)).any()
+    # In a volume of sides 48, 40 and 36 the smallest is a cube of 4, the core its middle.
+    (cube,) = CentralBoxes(0.0, (0.05, 0.05))(torch.zeros(1, 1, 48, 40, 36, dtype=torch.bool))
+    assert cube.nonzero().amin(0).tolist() == [0, 22, 18, 16]
+    assert cube.nonzero().amax(0).tolist() == [0, 25, 21, 19]
 
 
 @pytest.mark.parametrize("name", ["fpi", "pii", "nsa"])
