@@ -22,6 +22,12 @@ def _first(value: Any) -> Any:
     return value[0] if isinstance(value, ListConfig) else value
 
 
+def _watched(keep: str) -> str:
+    """`${watched:${keep}}`: the metric that `keep` names; the last epoch's weights need none."""
+    return "val/loss" if keep == "last" else keep
+
+
 OmegaConf.register_new_resolver("channels", _channels, replace=True)
 OmegaConf.register_new_resolver("sides", _sides, replace=True)
 OmegaConf.register_new_resolver("first", _first, replace=True)
+OmegaConf.register_new_resolver("watched", _watched, replace=True)

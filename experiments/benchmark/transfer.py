@@ -22,7 +22,7 @@ from brainuad.machine import provenance
 from brainuad.machine.files import write_json
 from brainuad.model.checkpoint import load_model
 from brainuad.model.detect import device, model_score
-from brainuad.preparation.tissue.maps import as_input
+from brainuad.preparation.model_input import as_input, input_of
 from brainuad.reporting.pages.report import make_report
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
@@ -56,15 +56,15 @@ def main() -> int:
     )
     seen, failures = as_input(
         [*cohort.select("val", sequence), *cohort.select("test", sequence)],
-        instantiate(config["input"]["tissue"]),
+        input_of(config["input"]),
         Path(config["paths"]["cache_dir"]),
         config["jobs"],
     )
     stamp = str(trained.provenance.get("checkpoint", {}).get("sha256"))
     subjects = detector.card["subjects"]["train"]
-    tissue = config["input"]["tissue"] is not None
+    own_input = input_of(config["input"]) is not None
     maps = folder / "prepared"
-    written = write_maps(seen, maps, score, stamp, "detecting", subjects, keep_input=tissue)
+    written = write_maps(seen, maps, score, stamp, "detecting", subjects, keep_input=own_input)
     if failures := [*failures, *written.failures]:
         raise InputError(f"{source}: {len(failures)} scans failed, the first: {failures[0]}")
     command = [

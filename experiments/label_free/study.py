@@ -28,7 +28,7 @@ from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.model.checkpoint import read_checkpoint, weights_hash
 from brainuad.model.detect import model_score
-from brainuad.preparation.tissue.maps import as_input
+from brainuad.preparation.model_input import as_input, input_of
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
@@ -117,9 +117,9 @@ def ready(
     detector = changed(path, {})
     detector.card = card
     if path.name != "model.ckpt":
-        tissue = instantiate(card["input"]["tissue"])
+        how = input_of(card["input"])
         train, val = (
-            as_input([s for s in scans[split] if s.healthy], tissue, cache)[0]
+            as_input([s for s in scans[split] if s.healthy], how, cache)[0]
             for split in ("train", "val")
         )
         with tempfile.TemporaryDirectory(prefix="brainuad-") as out:
@@ -192,7 +192,7 @@ def detected(
     """The folder of the maps of scans."""
     from brainuad.model.detect import device
 
-    seen, _ = as_input(scans, instantiate(card["input"]["tissue"]), cache)
+    seen, _ = as_input(scans, input_of(card["input"]), cache)
     score = model_score(detector, instantiate(card["tiling"]), 32, device("auto"))
     written = write_maps(seen, maps, score, weights_hash(detector), "detecting")
     if written.failures:

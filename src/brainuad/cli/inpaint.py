@@ -162,9 +162,11 @@ def _check_model(detector: "AnomalyDetector", path: Path) -> None:
             f"{path}: takes {detector.card['sequence']} at once, and one scan is filled here; give "
             "a model that was trained on one sequence"
         )
-    if detector.card.get("input", {}).get("tissue"):
+    seen = detector.card.get("input", {})
+    if seen.get("tissue") or seen.get("normalise"):
+        kind = "tissue maps" if seen.get("tissue") else "intensities of its own (input.normalise)"
         raise InputError(
-            f"{path}: sees tissue maps, from which no scan can be made; train on intensities"
+            f"{path}: sees {kind}, from which no scan can be made; train with input=intensity"
         )
 
 

@@ -21,7 +21,7 @@ from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.model.detect import device, model_score
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.tissue.maps import as_input
+from brainuad.preparation.model_input import as_input, input_of
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.lesions.fillings import IntensityShift
@@ -96,9 +96,8 @@ def measure_difficulty(
         raise InputError(f"{run}: the cohort lacks its healthy validation subjects; bring it back")
     made, failures = _paint_cells(scans, draws, Path(cfg.paths.cache_dir))
     about = {scan.subject: (cell, draw, scan) for cell, draw, scan in made}
-    tissue = instantiate(card["input"]["tissue"])
     copies = [scan for _, _, scan in made]
-    seen, bad = as_input(copies, tissue, cfg.paths.cache_dir, cfg.jobs)
+    seen, bad = as_input(copies, input_of(card["input"]), cfg.paths.cache_dir, cfg.jobs)
     how = cfg.predict_batch_size, device(device_name), cfg.predict_precision
     score = model_score(detector, instantiate(card["tiling"]), *how)
     maps = run / "difficulty"

@@ -23,7 +23,7 @@ from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import weights_hash
 from brainuad.model.detect import model_score
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.tissue.maps import as_input
+from brainuad.preparation.model_input import as_input, input_of
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
 from brainuad.volumes.nifti import read_mask, read_volume
@@ -54,8 +54,8 @@ def measure(
     scans = cohort.select("val", cfg.data.sequence, healthy=True)
     corruption = instantiate(cfg.painted)
     copies, failures = painted_scans(scans, cfg.painted_draws, cfg.paths.cache_dir, corruption)
-    tissue, postprocess = instantiate(cfg.input.tissue), instantiate(cfg.postprocess)
-    seen, bad = as_input(copies, tissue, cfg.paths.cache_dir, cfg.jobs)
+    postprocess = instantiate(cfg.postprocess)
+    seen, bad = as_input(copies, input_of(cfg.input), cfg.paths.cache_dir, cfg.jobs)
     how = cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
     score = model_score(detector, instantiate(cfg.tiling), *how)
     stamp = f"{weights_hash(detector)} {cfg.predict_precision}"

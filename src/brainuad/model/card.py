@@ -28,6 +28,13 @@ NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
 """What may differ within: none of it changes a result."""
 
 
+ADDED_SETTINGS = {
+    **{"normalise": None, "heights": None, "slices_per_volume": None, "replace": False},
+    "matmul_precision": "highest",
+}
+"""Settings that older runs lack, and what stands for them."""
+
+
 DETECTION_KEYS = (
     *("residual", "gradient", "times_residual", "n_samples", "sample_seed"),
     *("scores_by", "reference", "sampling_steps", "eta", "mask_threshold"),
@@ -37,7 +44,7 @@ DETECTION_KEYS = (
 
 def same_training(one: Any, other: Any) -> bool:
     """Whether two settings of a key of `RESULT_KEYS` train the same, however they score."""
-    one, other = retargeted(one), retargeted(other)
+    one, other = (without_added(retargeted(value)) for value in (one, other))
     return bool(_without(one, DETECTION_KEYS) == _without(other, DETECTION_KEYS))
 
 
@@ -116,6 +123,14 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[st
         # Through JSON, so that what was resolved and what was loaded compare equal.
         "run": json.loads(json.dumps(run, default=str)),
     }
+
+
+def without_added(value: Any) -> Any:
+    """Settings less those of `ADDED_SETTINGS` that are as if they were not there."""
+    if not isinstance(value, dict):
+        return value
+    lacking = [key for key, usual in ADDED_SETTINGS.items() if key in value and value[key] == usual]
+    return {key: without_added(item) for key, item in value.items() if key not in lacking}
 
 
 def _without(value: Any, keys: Collection[str]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.errors import InputError
-from brainuad.model.card import sequences_of
+from brainuad.model.card import sequences_of, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 from brainuad.preparation.recipes import changed, of_model
 from brainuad.settings.moved import retargeted
@@ -51,9 +51,9 @@ class Known:
         self.paths = [Path(path) for path in paths]
         self.cards = list(cards)
         self.card = self.cards[0]
-        first = retargeted(self.card)
+        first = without_added(retargeted(self.card))
         for card, path in zip(self.cards, self.paths, strict=True):
-            own = retargeted(card)
+            own = without_added(retargeted(card))
             differing = [key for key in SAME if own.get(key) != first.get(key)]
             if differing:
                 raise InputError(

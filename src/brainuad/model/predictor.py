@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from brainuad.model.prepared_scan import PreparedScan
 from brainuad.model.suitability import percentile_of, pooled, unsuitable
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.native import native_array, native_map, native_mask
+from brainuad.preparation.model_input import NormalisedInput, input_of, made
+from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Detection, Volume
 from brainuad.volumes.native_space import prepared_points
@@ -56,14 +59,15 @@ class Predictor:
         self.detectors = list(detectors)
         self.tilings = [instantiate(detector.card["tiling"]) for detector in detectors]
         self.postprocess = instantiate(known.card["postprocess"])
-        self.tissue = instantiate(known.card["input"]["tissue"])
+        self.input = input_of(known.card["input"])
         self.batch_sizes = [batch_size] * len(self.detectors)
 
     def __call__(self, scan: PreparedScan) -> Prediction:
         """Everything of one scan.
 
         Raises:
-            InputError: no tissue map could be made, or a single tile does not fit the memory.
+            InputError: what the models see could not be made, or a single tile does not fit the
+                memory.
         """
         clock = _Clock()
         seen = self.seen(scan)
@@ -86,9 +90,10 @@ class Predictor:
         uncertainty = None if found.uncertainty is None else back(found.uncertainty[0].numpy())
         reconstruction = None
         # Tissue classes have no brightness to go back to.
-        if found.reconstruction is not None and self.tissue is None:
+        if found.reconstruction is not None and not isinstance(self.input, TissueInput):
+            as_seen = replace(scan, image=Volume(seen[0], scan.image.affine))
             reconstruction = as_bright(
-                found.reconstruction[0].numpy(), scan, native, carried.brain_mask
+                found.reconstruction[0].numpy(), as_seen, native, carried.brain_mask
             )
         clock("native space")
         members = []
@@ -114,20 +119,30 @@ class Predictor:
             reconstruction=reconstruction,
             uncertainty=uncertainty,
             flags=(*doubts, *scan.flags),
-            raw=_raw(found, scan, None if self.tissue is None else seen[0]),
+            raw=_raw(found, scan, None if self.input is None else seen[0]),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
         )
 
     def seen(self, scan: PreparedScan) -> np.ndarray:
-        """What the models see of a scan, `(C, D, H, W)`: its intensities, or its tissues."""
-        if self.tissue is None:
-            image = scan.image.array
+        """What the models see of a scan, `(C, D, H, W)`, 0 outside the brain.
+
+        The same function makes it for training, `brainuad.preparation.model_input.made`.
+
+        Raises:
+            InputError: it could not be made.
+        """
+        image = scan.image.array
+        if self.input is None:
             return np.stack([image, *scan.others]) if scan.others else image[None]
+        if isinstance(self.input, NormalisedInput) and scan.files:
+            channels = [made(self.input, *files) for files in scan.files]
+            return np.stack([np.where(scan.brain_mask, one, np.float32(0)) for one in channels])
         try:
-            return self.tissue.of(scan.image.array, scan.brain_mask, scan.image.spacing_mm)[None]
+            return self.input.of(image, scan.brain_mask, scan.image.spacing_mm)[None]
         except ValueError as error:
-            raise InputError(f"{scan.native}: no tissue map ({error}); look at it") from None
+            kind = "tissue map" if isinstance(self.input, TissueInput) else "input"
+            raise InputError(f"{scan.native}: no {kind} ({error}); look at it") from None
 
     def detect(self, scan: PreparedScan, seen: np.ndarray) -> list[Detection]:
         """What each model says on the prepared grid, `(C, D, H, W)` on the CPU.

@@ -30,6 +30,9 @@ class PreparedScan:
         flags: what the preparation found odd, in words.
         seconds: that its steps took, 0 where it was prepared before.
         others: `(D, H, W)` further channels, on the grid of `image`.
+        files: prepared image and brain mask of every channel, for models that see other
+            intensities than `image` has; they are read while the scan is detected. Empty for
+            `image` as it is.
     """
 
     image: Volume
@@ -40,6 +43,7 @@ class PreparedScan:
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
     others: tuple[np.ndarray, ...] = ()
+    files: tuple[tuple[Path, Path], ...] = ()
 
     @property
     def native(self) -> Path:
@@ -84,6 +88,7 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
             for step in record.values()
             if isinstance(step, dict) and "seconds" in step
         ),
+        files=((folder / record["image"], folder / record["brain_mask"]),),
     )
 
 
@@ -112,6 +117,7 @@ def from_records(
         flags=(*first.flags, *flags),
         seconds=first.seconds + sum(other.seconds for other in others),
         others=tuple(np.where(first.brain_mask, other.image.array, 0) for other in others),
+        files=(*first.files, *(file for other in others for file in other.files)),
     )
 
 
@@ -136,4 +142,5 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
         measures=measures_of(volume, brain_mask, quality, native_spacing, laid),
         flags=tuple(limits.flags(quality)) if quality else (),
         others=tuple(other.numpy() for other in images[1:]),
+        files=tuple((row.image, row.brain_mask) for row in scan.rows),
     )

@@ -20,6 +20,8 @@ MODEL_PACKAGES = (
     "brainuad.methods.",
     "brainuad.networks.",
     "brainuad.postprocess.",
+    "brainuad.preparation.normalise.intensity",
+    "brainuad.preparation.normalise.released",
     "brainuad.preparation.tissue.segment",
     "brainuad.synthetic.lesions.",
     "brainuad.volumes.tiling",

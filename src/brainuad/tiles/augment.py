@@ -76,16 +76,18 @@ class Augment:
         """Applies drawn parameters.
 
         Args:
-            image: `(C, *S)` in [0, 1], zero outside the brain.
+            image: `(C, *S)`, zero outside the brain.
             brain_mask: `(1, *S)` bool.
             parameters: from `draw`.
 
         Returns:
-            Both, moved; the image in [0, 1] and zero outside the moved brain.
+            Both, moved; the image in [0, 1], or up to its own largest value where that is above 1,
+            and zero outside the moved brain.
 
         Raises:
             ValueError: a volume would be turned or shifted.
         """
+        most = _most(image)
         if parameters["flip"] and self.flip_axis is not None:
             image, brain_mask = (x.flip(self.flip_axis + 1) for x in (image, brain_mask))
         if parameters["warp"]:
@@ -109,7 +111,7 @@ class Augment:
         total = torch.stack([channel.sum() for channel in image])
         mean = (total / brain_mask.sum().clamp_min(1)).reshape(-1, *[1] * (image.ndim - 1))
         image = (image - mean) * parameters["contrast"] + mean
-        image = (image * parameters["brightness"]).clamp(0, 1)
+        image = (image * parameters["brightness"]).clamp(0, most)
         return torch.where(brain_mask, image, torch.zeros(())), brain_mask
 
     def _warped(self, image: Tensor, brain_mask: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -162,12 +164,13 @@ class MonaiAugment:
         """Apply the transforms, with all random states drawn from `generator`.
 
         Args:
-            image: `(C, *S)` in [0, 1], zero outside the brain.
+            image: `(C, *S)`, zero outside the brain.
             brain_mask: `(1, *S)` bool.
             generator: source of the seed.
 
         Returns:
-            Both, changed; the image in [0, 1] and zero outside the moved brain.
+            Both, changed; the image in [0, 1], or up to its own largest value where that is above
+            1, and zero outside the moved brain.
 
         Raises:
             InputError: a transform changed the size.
@@ -188,4 +191,9 @@ class MonaiAugment:
                 f"augment changed a tile from {list(image.shape)} to {list(moved.shape)}; remove "
                 "the transform that does, or give it the tile's size"
             )
-        return torch.where(mask, moved.clamp(0, 1), torch.zeros(())), mask
+        return torch.where(mask, moved.clamp(0, _most(image)), torch.zeros(())), mask
+
+
+def _most(image: Tensor) -> float:
+    """Most that an augmented image may be: 1, or its own maximum where that is above 1."""
+    return max(1.0, float(image.max()))

@@ -19,7 +19,7 @@ from brainuad.errors import InputError
 from brainuad.machine import files
 from brainuad.tiles.augment import Augment, MonaiAugment
 from brainuad.types import Batch
-from brainuad.volumes.tiling import Tiling
+from brainuad.volumes.tiling import SliceTiling, Tiling
 
 VERSION = 2
 """Of what a cache holds: caches of another version are made anew."""
@@ -78,6 +78,7 @@ def build_cache(
     tiling: Tiling,
     root: Path,
     min_brain_fraction: float = 0.05,
+    heights: Sequence[float] | None = None,
     dtype: str = "float16",
 ) -> tuple[Path, list[tuple[str, str]]]:
     """Cuts scans into tiles and stores those that hold brain; finds them again by content.
@@ -87,7 +88,8 @@ def build_cache(
         tiling: how to cut.
         root: folder of all caches; this one's name is the hash of what it was made from.
         min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain
-            teach nothing and break maximum normalisation.
+            teach nothing and break maximum normalisation. 0 keeps empty tiles, too.
+        heights: range of axial slices that are kept, see `within_heights`; None for all.
         dtype: on disk; float16 resolves 1/2048 of the intensity range.
 
     Returns:
@@ -95,25 +97,34 @@ def build_cache(
         `meta.json`, and the scans that could not be read, with the reason.
 
     Raises:
-        InputError: no tile was left, or the tiles of the scans differ in shape.
+        InputError: no tile was left, the tiles of the scans differ in shape, or `heights` is no
+            range, or one of tiles that are not axial slices.
     """
+    if heights is not None:
+        _check_heights(heights, tiling)
     described = [
         [str(path), path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [str(path)]
         for scan in scans
         for path in (*scan.images, scan.brain_mask)
     ]
-    recipe = json.dumps([VERSION, described, repr(tiling), min_brain_fraction, dtype])
+    chosen = [min_brain_fraction, heights and list(heights)]
+    recipe = json.dumps([VERSION, described, repr(tiling), chosen, dtype])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     with files.lock(folder):
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
-                _fill_cache(scans, tiling, temporary, min_brain_fraction, dtype)
+                _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype)
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     return folder, [(subject, reason) for subject, reason in meta["failures"]]
 
 
 def _fill_cache(
-    scans: Sequence[Scan], tiling: Tiling, folder: Path, min_brain_fraction: float, dtype: str
+    scans: Sequence[Scan],
+    tiling: Tiling,
+    folder: Path,
+    min_brain_fraction: float,
+    heights: Sequence[float] | None,
+    dtype: str,
 ) -> None:
     """Appends one scan after the other, so that memory holds one at a time."""
     shapes: list[tuple[int, ...]] = []
@@ -129,6 +140,8 @@ def _fill_cache(
             tiles, locations = tiling.split(image)
             tile_masks = tiling.split(brain_mask.to(torch.uint8))[0] > 0
             kept = tile_masks.flatten(1).float().mean(1) >= min_brain_fraction
+            if heights is not None:
+                kept &= within_heights(brain_mask, heights)[locations[:, 0]]
             images.write(tiles[kept].numpy().astype(dtype).tobytes())
             masks.write(tile_masks[kept].numpy().tobytes())
             shapes.append(tuple(tiles[kept].shape))
@@ -147,6 +160,34 @@ def _fill_cache(
     meta |= {"per_scan": per_scan}
     np.save(folder / "places.npy", np.concatenate(places))
     files.write_json(folder / "meta.json", meta)
+
+
+def within_heights(brain_mask: torch.Tensor, heights: Sequence[float]) -> torch.Tensor:
+    """`(W,)` bool: the axial slices whose middle lies in a range of the brain's height.
+
+    Args:
+        brain_mask: `(1, D, H, W)` bool, W from the feet to the head, not empty.
+        heights: of the range, 0 at the lower face of the lowest slice with brain, 1 at the upper
+            face of the highest one; both ends belong to it.
+    """
+    filled = brain_mask.flatten(0, 2).any(0).nonzero()[:, 0]
+    lowest, highest = filled[0], filled[-1]
+    middle = torch.arange(brain_mask.shape[-1]) + 0.5
+    share = (middle - lowest) / (highest + 1 - lowest)
+    return (share >= heights[0]) & (share <= heights[1])
+
+
+def _check_heights(heights: Sequence[float], tiling: Tiling) -> None:
+    if len(heights) != 2 or not 0 <= heights[0] < heights[1] <= 1:
+        raise InputError(
+            f"datamodule.heights is {list(heights)}; give the lower and the upper end as shares of "
+            "the brain's height, [0.1,0.9]"
+        )
+    if not isinstance(tiling, SliceTiling) or tiling.plane != "axial":
+        raise InputError(
+            "datamodule.heights is a range of axial slices; set datamodule.heights=null or "
+            "tiling=axial"
+        )
 
 
 def brain_tiles(

@@ -1,9 +1,10 @@
 """Which samples make a step, on one device or many, from the beginning or from the middle."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -11,20 +12,47 @@ from brainuad.errors import InputError
 from brainuad.tiles.cache import Key
 
 
+def drawn_slices(
+    per_scan: Sequence[int], count: int, replace: bool, seed: int, epoch: int
+) -> list[int]:
+    """The samples of an epoch, where so many of every scan are drawn anew in each, uniformly.
+
+    Args:
+        per_scan: samples of each scan; they are numbered scan after scan.
+        count: drawn of each scan; all of a scan that has fewer, unless `replace`.
+        replace: draw with replacement.
+        seed: of the draws, with the epoch.
+        epoch: from 0.
+    """
+    words = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(words[0] >> 1))
+    drawn: list[int] = []
+    first = 0
+    for own in per_scan:
+        if replace and own:
+            chosen = torch.randint(own, (count,), generator=generator)
+        else:
+            chosen = torch.randperm(own, generator=generator)[:count]
+        drawn += (first + chosen).tolist()
+        first += own
+    return drawn
+
+
 class EpochBatches(Sampler[list[Key]]):
-    """Deals an epoch's samples to steps and ranks: every one once, none twice.
+    """Deals an epoch's samples to steps and ranks: each is in one step of one rank.
 
     A step's samples are the same for any number of ranks with the same batch in all. Every rank
     has the same number of steps, because the others would wait for it; in the last one, and in the
     one before where the rest is less than a sample a rank, shares differ by one at most.
 
     Args:
-        count: samples.
+        count: samples of an epoch.
         batch_size: of a rank.
         ranks: processes that train together.
         rank: this one.
         shuffle: anew in each epoch.
         seed: of the order, with the epoch.
+        drawn: from an epoch to its samples, `count` of them; None for 0 to `count` - 1.
 
     Raises:
         InputError: fewer samples than ranks.
@@ -38,6 +66,7 @@ class EpochBatches(Sampler[list[Key]]):
         rank: int = 0,
         shuffle: bool = False,
         seed: int = 0,
+        drawn: Callable[[int], list[int]] | None = None,
     ) -> None:
         if count < ranks:
             raise InputError(f"{count} tiles for {ranks} devices; use fewer (trainer.devices)")
@@ -47,6 +76,7 @@ class EpochBatches(Sampler[list[Key]]):
         self.rank = rank
         self.shuffle = shuffle
         self.seed = seed
+        self.drawn = drawn
         self.epoch = 0
         self.start = 0
         """Steps of the epoch that are left out, because they were done before an interruption."""
@@ -66,10 +96,11 @@ class EpochBatches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yields the (epoch, index) of this rank's share of each step."""
-        order = list(range(self.count))
+        order = list(range(self.count)) if self.drawn is None else self.drawn(self.epoch)
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order = torch.randperm(self.count, generator=generator).tolist()
+            shuffled = torch.randperm(self.count, generator=generator)
+            order = [order[i] for i in shuffled.tolist()]
         whole = self.batch_size * self.ranks
         ends = list(range(whole, self.count, whole))[: len(self) - 1]
         if ends:

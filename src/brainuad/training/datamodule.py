@@ -1,6 +1,7 @@
 """Healthy training and validation tiles as a Lightning data module."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,18 @@ class HealthyDataModule(LightningDataModule):
         num_workers: loader processes; the results do not depend on it.
         augment: changes of the training tiles; None for none.
         seed: of order and augmentation.
-        min_brain_fraction: smallest share of brain in a tile that is trained on.
+        min_brain_fraction: smallest share of brain in a tile that is trained on; 0 takes empty
+            tiles, too.
+        heights: range of the brain's height whose axial slices are trained and validated on, 0 at
+            its lowest slice, 1 at its highest one; None for all.
+        slices_per_volume: training tiles drawn uniformly of each scan in each epoch; None takes
+            every tile once. Seed and epoch alone decide what is drawn.
+        replace: draw them with replacement; a tile that is drawn twice in an epoch is augmented
+            alike.
 
     Raises:
-        InputError: the augmentation mirrors another axis than left to right.
+        InputError: the augmentation mirrors another axis than left to right, or
+            `slices_per_volume` is below 1.
     """
 
     def __init__(
@@ -45,8 +54,15 @@ class HealthyDataModule(LightningDataModule):
         augment: Augment | MonaiAugment | None = None,
         seed: int = 0,
         min_brain_fraction: float = 0.05,
+        heights: Sequence[float] | None = None,
+        slices_per_volume: int | None = None,
+        replace: bool = False,
     ) -> None:
         super().__init__()
+        if slices_per_volume is not None and slices_per_volume < 1:
+            raise InputError(
+                f"datamodule.slices_per_volume is {slices_per_volume}; use 1 or more, or null"
+            )
         flip_axis = getattr(augment, "flip_axis", None)
         if flip_axis is not None and flip_axis != tiling.left_right_axis:
             raise InputError(
@@ -63,6 +79,9 @@ class HealthyDataModule(LightningDataModule):
         self.augment = augment
         self.seed = seed
         self.min_brain_fraction = min_brain_fraction
+        self.heights = None if heights is None else tuple(heights)
+        self.slices_per_volume = slices_per_volume
+        self.replace = replace
         self.training_set: Callable[[TileDataset, Path], Dataset[Any]] | None = None
         """What a method makes of the tiles before it trains on them; None for the tiles."""
         self.pairs = False
@@ -79,7 +98,9 @@ class HealthyDataModule(LightningDataModule):
         for split, scans in self.scans.items():
             if split not in self.folders:
                 self.folders[split], failures = build_cache(
-                    scans, self.tiling, self.cache_dir / "tiles", self.min_brain_fraction
+                    *(scans, self.tiling, self.cache_dir / "tiles"),
+                    min_brain_fraction=self.min_brain_fraction,
+                    heights=self.heights,
                 )
                 self.failures += failures
 
@@ -106,7 +127,18 @@ class HealthyDataModule(LightningDataModule):
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         )
         if made and self.pairs:
+            if self.slices_per_volume is not None:
+                raise InputError(
+                    "datamodule.slices_per_volume draws no pairs; set it to null, or "
+                    "model.donors_by_height=false"
+                )
             dealt = (tiles.per_scan, tiles.places, self.batch_size, world, rank, shuffle, self.seed)
             return EpochLoader(dataset, PairBatches(*dealt), self.num_workers)
-        batches = EpochBatches(len(dataset), self.batch_size, world, rank, shuffle, self.seed)  # type: ignore[arg-type]
+        count, drawn = len(tiles), None
+        if shuffle and self.slices_per_volume is not None:
+            drawn = partial(
+                drawn_slices, tiles.per_scan, self.slices_per_volume, self.replace, self.seed
+            )
+            count = len(drawn(0))
+        batches = EpochBatches(count, self.batch_size, world, rank, shuffle, self.seed, drawn)
         return EpochLoader(dataset, batches, self.num_workers)

@@ -19,6 +19,7 @@ from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.model.card import without_added
 from brainuad.settings.instantiate import resolve
 from brainuad.settings.moved import as_before, retargeted
 
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from brainuad.methods.base import AnomalyDetector
     from brainuad.volumes.tiling import Tiling
 
-DECIDING = ("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed")
+DECIDING = (
+    *("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed"),
+    "matmul_precision",
+)
 """Of a run's configuration: what its weights depend on."""
 
 NEUTRAL = (
@@ -219,7 +223,8 @@ def _run_of(cfg: DictConfig) -> DictConfig:
         stage.seed = first.seed
         stage.max_epochs = first.max_epochs
         stage.datamodule.batch_size = first.batch_size
-        stage.update(first_stage=None, logger=None, ckpt="last")
+        # The method's own choice of weights is not the autoencoder's.
+        stage.update(first_stage=None, logger=None, ckpt="last", keep="val/loss")
         stage.update(predict=False, evaluate=False, report=False, painted_draws=0, relative=None)
     return stage
 
@@ -235,7 +240,8 @@ def _hash(cfg: DictConfig, cohort: "Cohort") -> str:
         for path in (*scan.images, scan.brain_mask)
         if path.is_file()
     ]
-    recipe = [__version__, _without_neutral({key: config[key] for key in DECIDING}), scans]
+    settings = without_added({key: config[key] for key in DECIDING})
+    recipe = [__version__, _without_neutral(settings), scans]
     return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,7 @@
 """The training itself: where it goes on, on how many devices, and which weights it leaves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,10 @@ def fit(
     resume: Path | None,
     logger: Any = False,
 ) -> None:
-    """Trains, from a checkpoint where there is one, and leaves the best weights in the detector.
+    """Trains, from a checkpoint where there is one, and leaves the kept weights in the detector.
+
+    `cfg.keep` says which: `last` for those of the last epoch, else those of the epoch with the
+    lowest value of the metric that it names. Of averaged weights the average.
 
     Raises:
         InputError: Lightning refuses the trainer's settings, a GPU where there is none, say; or the
@@ -86,12 +91,33 @@ def fit(
     _say_batch(trainer, datamodule.batch_size)
     threads.divide(trainer.num_devices)
     module = DetectorModule(detector)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    with matmul_precision(cfg.matmul_precision):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
-    if best.is_file():
-        detector.load_state_dict(read_checkpoint(best)["state_dict"])
+    kept = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    if cfg.keep == "last":
+        # Read again: a run that had ended and is only scored anew holds no average.
+        kept = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
+    if kept.is_file():
+        detector.load_state_dict(read_checkpoint(kept)["state_dict"])
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Sets torch's precision of float32 matrix products; the one before is back at the end.
+
+    Raises:
+        InputError: torch has no such precision.
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise InputError(f"matmul_precision is {precision}; use highest, high or medium")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def measure(detector: AnomalyDetector, datamodule: HealthyDataModule, where: str = "cpu") -> None:

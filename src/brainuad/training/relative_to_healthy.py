@@ -15,7 +15,7 @@ from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.checkpoint import weights_hash
 from brainuad.model.detect import device, model_score
-from brainuad.preparation.tissue.maps import as_input
+from brainuad.preparation.model_input import as_input, input_of
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume
@@ -41,9 +41,8 @@ def make_relative(
     Raises:
         InputError: the scans lie on several grids, or none could be scored.
     """
-    tissue = instantiate(cfg.input.tissue)
     scans = cohort.select("train", cfg.data.sequence, healthy=True)
-    seen, failures = as_input(scans, tissue, cfg.paths.cache_dir, cfg.jobs)
+    seen, failures = as_input(scans, input_of(cfg.input), cfg.paths.cache_dir, cfg.jobs)
     how = cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
     score = model_score(detector, instantiate(cfg.tiling), *how)
     maps = out / "healthy_maps"

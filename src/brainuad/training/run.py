@@ -105,14 +105,14 @@ def _learn(
     """From the healthy scans to a detector that knows them; returns the failures."""
     from brainuad.cohorts.manifest import Cohort
     from brainuad.model.detect import device
-    from brainuad.preparation.tissue.maps import as_input
+    from brainuad.preparation.model_input import as_input, input_of
     from brainuad.training.first_stage import build_on
     from brainuad.training.fit import fit
 
     out = Path(cfg.paths.output_dir)
     sequence = joined(cfg.data.sequence)
     healthy = [s for s in cohort.scans if s.healthy and s.sequence == sequence]
-    seen, bad = as_input(healthy, instantiate(cfg.input.tissue), cfg.paths.cache_dir, cfg.jobs)
+    seen, bad = as_input(healthy, input_of(cfg.input), cfg.paths.cache_dir, cfg.jobs)
     tiling = instantiate(cfg.tiling)
     datamodule: HealthyDataModule = instantiate(
         cfg.datamodule,
@@ -182,7 +182,7 @@ def detect_and_score(
     from brainuad.model.detect import device, model_score
     from brainuad.model.suitability import training_statistics
     from brainuad.preparation.from_folder import cohort_failures
-    from brainuad.preparation.tissue.maps import as_input
+    from brainuad.preparation.model_input import as_input, input_of
     from brainuad.training.relative_to_healthy import make_relative
 
     failures = cohort_failures(cohort)
@@ -206,11 +206,11 @@ def detect_and_score(
     knows = detector.learns or detector.relative is not None
     trained_on = detector.card["subjects"]["train"] if knows else []
     weights = weights_hash(detector)
-    tissue = instantiate(cfg.input.tissue)
-    seen, bad = as_input([*val, *test], tissue, cfg.paths.cache_dir, cfg.jobs)
+    how = input_of(cfg.input)
+    seen, bad = as_input([*val, *test], how, cfg.paths.cache_dir, cfg.jobs)
     stamp = f"{weights} {cfg.predict_precision}"
     written = write_maps(
-        seen, prepared, score, stamp, "detecting", trained_on, keep_input=tissue is not None
+        seen, prepared, score, stamp, "detecting", trained_on, keep_input=how is not None
     )
     ranks.part()
     if not first:

@@ -12,8 +12,8 @@ from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.model.detect import model_score
 from brainuad.networks.context_vae import ContextVAE
-from brainuad.preparation.tissue import maps
-from brainuad.preparation.tissue.maps import as_input
+from brainuad.preparation import model_input
+from brainuad.preparation.model_input import as_input
 from brainuad.preparation.tissue.segment import TissueInput, segment_tissues
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.tiling import SliceTiling
@@ -50,7 +50,7 @@ def test_maps_are_made_once_and_anew_when_something_changes(tiny_cohort, tmp_pat
     assert first.stat().st_mtime_ns == time
     assert made(TissueInput(classes=2)) != first
     with monkeypatch.context() as patch:
-        patch.setattr(maps, "VERSION", maps.VERSION + 1)
+        patch.setattr(model_input, "VERSION", model_input.VERSION + 1)
         assert made(TissueInput()) != first
     write_volume(scan.image, brain(99)[0], AFFINE)
     assert made(TissueInput()) != first

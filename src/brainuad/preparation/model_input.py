@@ -1,0 +1,190 @@
+"""What a method sees of a scan: the cohort's intensities, others, or tissue maps.
+
+`input` of a configuration and of a card says which. Training and detection make it by the same
+function, `made`. Controls, scores and pictures keep the cohort's intensities.
+"""
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from brainuad.cohorts.manifest import Scan
+from brainuad.errors import InputError
+from brainuad.machine.files import lock
+from brainuad.machine.threads import one_thread
+from brainuad.preparation.normalise.intensity import Normalise
+from brainuad.preparation.tissue.segment import TissueInput
+from brainuad.settings.instantiate import instantiate
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+
+VERSION = 2
+"""Of what is made: kept files of another version are made anew."""
+
+Failures = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class NormalisedInput:
+    """Intensities in place of the cohort's own, made of the image before these were.
+
+    Args:
+        by: the normaliser.
+    """
+
+    by: Normalise
+
+    def of(
+        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> np.ndarray:
+        """`(D, H, W)` image and mask to float32, 0 outside the brain; may exceed 1.
+
+        Raises:
+            ValueError: of the normaliser.
+        """
+        return self.by(image, brain_mask)
+
+
+ModelInput = TissueInput | NormalisedInput
+
+
+def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
+    """What `input` of a configuration or a card asks for; None for the cohort's intensities.
+
+    Args:
+        settings: `tissue`, the configuration of a `TissueInput`, and `normalise`, that of a
+            normaliser. Each may be None, and cards of older versions lack the second.
+
+    Raises:
+        InputError: both are given, or one names foreign code.
+    """
+    tissue, normalise = settings.get("tissue"), settings.get("normalise")
+    if tissue is not None and normalise is not None:
+        raise InputError("input: tissue maps have no intensities; set input.normalise=null")
+    return instantiate(tissue) if normalise is None else NormalisedInput(instantiate(normalise))
+
+
+def made(how: ModelInput, image: Path, brain_mask: Path) -> np.ndarray:
+    """`(D, H, W)` float32: what a method sees of one prepared image.
+
+    Tissue maps are made of the prepared image. A normalisation is made of the image before the
+    cohort's own normalisation, which `brainuad-prepare` keeps in `work/`; where the image has no
+    such record beside it, as in the embedded cohort, in cohorts made elsewhere and of painted
+    copies, of the image as it is.
+
+    Raises:
+        InputError: a file is missing or unreadable, or nothing can be made of it.
+    """
+    source = unnormalised(image) if isinstance(how, NormalisedInput) else image
+    volume = read_volume(source)
+    try:
+        return how.of(volume.array, read_mask(brain_mask, like=volume), volume.spacing_mm)
+    except ValueError as error:
+        kind = "input" if isinstance(how, NormalisedInput) else "tissue map"
+        raise InputError(f"{image}: no {kind} ({error}); look at the scan") from None
+
+
+def unnormalised(image: Path) -> Path:
+    """The prepared image before its intensities were normalised; itself where no record tells.
+
+    Raises:
+        InputError: the record names a file that is not there.
+    """
+    path = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
+    if not path.is_file():
+        return image
+    record = json.loads(path.read_text(encoding="utf-8"))
+    # Others keep JSON files beside their scans, too.
+    if "normalised" not in record or Path(record.get("scan", "")).name != image.name:
+        return image
+    found = image.parents[1] / record["image"]
+    if not found.is_file():
+        raise InputError(
+            f"{found}: no such file, and this model's intensities are made of it; prepare the "
+            "cohort again, or train with input=intensity"
+        )
+    return found
+
+
+def as_input(
+    scans: Sequence[Scan], how: ModelInput | None, cache_dir: Path, jobs: int = 1
+) -> tuple[tuple[Scan, ...], Failures]:
+    """The scans with `image`, and that of every channel, replaced by what the method sees.
+
+    Args:
+        scans: prepared.
+        how: from `input_of`; None for the scans as they are.
+        cache_dir: what is made is kept in `tissue/` or `normalised/` there and found again by the
+            scan's files and the parameters; a second call makes only what is missing.
+        jobs: processes.
+
+    Returns:
+        The scans, less those that failed, and (subject, reason) of these.
+    """
+    if how is None:
+        return tuple(scans), []
+    folder = Path(cache_dir) / ("tissue" if isinstance(how, TissueInput) else "normalised")
+    failures: Failures = []
+    targets: dict[Scan, Path] = {}
+    for scan in scans:
+        try:
+            targets |= {row: _target(row, how, folder) for row in scan.rows}
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+    with lock(folder):
+        todo = [(row, how, target) for row, target in targets.items() if not target.is_file()]
+        for row, reason in track(_run(todo, jobs), description="what is seen", total=len(todo)):
+            if reason is not None:
+                failures.append((row.subject, reason))
+    done = {row: target for row, target in targets.items() if target.is_file()}
+    seen = [_with_images(scan, done) for scan in scans if all(row in done for row in scan.rows)]
+    return tuple(seen), failures
+
+
+def _with_images(scan: Scan, images: Mapping[Scan, Path]) -> Scan:
+    channels = tuple(replace(row, image=images[row]) for row in scan.channels)
+    return replace(scan, image=images[scan.rows[0]], channels=channels)
+
+
+Task = tuple[Scan, ModelInput, Path]
+
+
+def _run(tasks: list[Task], jobs: int) -> Iterator[tuple[Scan, str | None]]:
+    if jobs <= 1 or len(tasks) <= 1:
+        yield from map(_make, tasks)
+        return
+    # A fresh interpreter each: torch does not survive a fork with its threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread) as pool:
+        yield from pool.map(_make, tasks)
+
+
+def _make(task: Task) -> tuple[Scan, str | None]:
+    """Writes what is seen of one scan; the reason where that was not possible."""
+    scan, how, target = task
+    try:
+        found = made(how, scan.image, scan.brain_mask)
+    except InputError as error:
+        return scan, str(error)
+    write_volume(target, found, read_volume(scan.image).affine)
+    return scan, None
+
+
+def _target(scan: Scan, how: ModelInput, folder: Path) -> Path:
+    """Where it is kept, by the parameters and the files that it is made of."""
+    digest = hashlib.sha256(repr((VERSION, how)).encode())
+    source = unnormalised(scan.image) if isinstance(how, NormalisedInput) else scan.image
+    for path in (source, scan.brain_mask):
+        stat = path.stat() if path.is_file() else None
+        digest.update(
+            repr((str(path.absolute()), stat and (stat.st_size, stat.st_mtime_ns))).encode()
+        )
+    name = f"{scan.subject}_{scan.sequence}_{digest.hexdigest()[:12]}.nii.gz"
+    return folder / name
