@@ -12,7 +12,7 @@ from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
 from brainuad.tiles.augment import Augment, MonaiAugment
 from brainuad.tiles.cache import TileDataset, build_cache
-from brainuad.training.batches import EpochBatches, EpochLoader
+from brainuad.training.batches import EpochBatches, EpochLoader, drawn_slices
 from brainuad.training.pairs import PairBatches
 from brainuad.volumes.tiling import Tiling
 
