@@ -93,6 +93,7 @@ def test_the_chain_is_the_released_one(name):
 def test_the_small_preset_is_the_same_method_and_detection(dae_paper):
     small, large = preset("dae"), dae_paper
     assert small.postprocess == large.postprocess
+    assert small.input == large.input
     assert small.model.residual == large.model.residual
     for key in ("sigma", "optimizer._target_", "optimizer.amsgrad", "optimizer.weight_decay"):
         value = Value(key, f"model.{key}", None, "")
