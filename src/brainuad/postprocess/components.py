@@ -17,10 +17,14 @@ class RemoveSmall:
     Args:
         min_volume_mm3: the smallest volume that stays.
         connectivity: 6 (faces), 18 (edges too) or 26 (corners too).
+        filled: a component's volume includes the holes in it, as `area_filled` of scikit-image. A
+            hole is what the component separates from the outside even across corners, so that the
+            smallest takes 26 voxels around it.
     """
 
     min_volume_mm3: float
     connectivity: Literal[6, 18, 26] = 26
+    filled: bool = False
 
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
@@ -29,10 +33,24 @@ class RemoveSmall:
         voxels = int(np.ceil(self.min_volume_mm3 / np.prod(spacing_mm) - 1e-6))
         if voxels <= 1:
             return segmentation
+        if self.filled:
+            return self._by_filled_volume(segmentation, voxels)
         # dust keeps components of at least the threshold.
         return cc3d.dust(segmentation, threshold=voxels, connectivity=self.connectivity).astype(
             bool
         )
+
+    def _by_filled_volume(self, segmentation: np.ndarray, voxels: int) -> np.ndarray:
+        kept = segmentation.copy()
+        labels = cc3d.connected_components(segmentation, connectivity=self.connectivity)
+        count = np.bincount(labels.ravel())
+        for label, box in enumerate(ndimage.find_objects(labels), start=1):
+            if count[label] >= voxels:
+                continue
+            component = labels[box] == label
+            if ndimage.binary_fill_holes(component, np.ones((3, 3, 3))).sum() < voxels:
+                kept[box][component] = False
+        return kept
 
 
 @dataclass(frozen=True)

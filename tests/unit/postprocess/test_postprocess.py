@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from skimage import measure
 from tiny import ROOT
 
 from brainuad.postprocess.components import AreaOpening, FillHoles, Opening, RemoveSmall
@@ -110,6 +111,30 @@ def test_small_components_by_hand():
     assert RemoveSmall(0.5)(mask, brain, MM1) is mask
     # Over faces alone the two that touch at a corner are two.
     assert RemoveSmall(2.0, connectivity=6)(mask, brain, MM1).sum() == 8
+
+
+def test_the_filled_volume_of_a_component_counts_its_hole():
+    mask = np.zeros((14, 8, 8), bool)
+    mask[1:6, 1:6, 1:6] = True
+    mask[2:5, 2:5, 2:5] = False  # 98 voxels around a hole of 27
+    mask[8:13, 1:5, 1:6] = True  # 100 voxels
+    brain = np.ones_like(mask)
+    regions = measure.regionprops(measure.label(mask))
+    assert [region.area_filled for region in regions] == [125, 100]
+    for smallest, left in [(98, 198), (100, 198), (101, 98), (125, 98), (126, 0)]:
+        assert RemoveSmall(smallest, filled=True)(mask, brain, MM1).sum() == left
+    assert RemoveSmall(99)(mask, brain, MM1).sum() == 100
+    assert mask.sum() == 198
+
+
+def test_a_hole_that_is_open_across_a_corner_is_none():
+    mask = np.ones((3, 3, 3), bool)
+    mask[1, 1, 1] = False
+    mask = np.pad(mask, 1)
+    brain = np.ones_like(mask)
+    assert RemoveSmall(27.0, filled=True)(mask, brain, MM1).sum() == 26
+    mask[1, 1, 1] = False
+    assert RemoveSmall(26.0, filled=True)(mask, brain, MM1).sum() == 0
 
 
 def test_holes_are_filled_inside_the_brain():
