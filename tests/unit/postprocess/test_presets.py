@@ -130,7 +130,7 @@ def test_dae(scan):
     labels = measure.label(binary, connectivity=3)
     expected = binary.copy()
     for region in measure.regionprops(labels):
-        if region.area <= 20:
+        if region.area_filled <= 20:
             expected[labels == region.label] = False
     assert np.array_equal(chain.segment(found, brain, spacing, threshold), expected)
     assert 0 < expected.sum() < binary.sum()
