@@ -80,6 +80,14 @@ class AnomalyDetector(nn.Module, ABC):
         """Whether it takes the first axis of an image for left to right."""
         return False
 
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether a batch of its loss has a donor for each tile, behind the tiles.
+
+        `brainuad.training.pairs` deals them.
+        """
+        return False
+
     def measure(self, batches: Iterable[Batch]) -> None:
         """What a method learns without an optimiser: one pass over the training tiles.
 

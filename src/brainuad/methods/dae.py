@@ -16,12 +16,9 @@ brightness that a slice alone could explain by anatomy is then told by its place
 iso-intense lesion by what should be there. The noise is on one of several grids, so that small
 lesions are noise as well.
 
-Differs from the released code: one sequence by default, where the code stacks four
-(`data.sequence=[T1w,T2w,FLAIR,T1c]`); the mask is the brain's, not where the intensities' sum is
-over 0.01; intensities are clipped to [0, 1] at a high percentile
-where the code divides by the 99th and does not clip; the learning rate is set by the cohort's
-epochs unless `trainer.limit_train_batches` makes them the code's 32 steps, as
-`experiment=dae_paper` does; in validation the noise is the same in every epoch.
+`experiment=dae_paper` says what differs from the released code there. Everywhere, the mask is the
+brain's, where the code takes the pixels whose intensities sum to more than 0.01, and in validation
+the noise is the same in every epoch.
 """
 
 from collections.abc import Iterable, Sequence

@@ -13,15 +13,20 @@ beside the image, how many healthy standard deviations each voxel is from the he
 place: what a synthetic lesion of the training looks like there is then told from a fold that lies
 a little beside its place.
 
-Differs from the papers: the other brain's slice is one of the batch, not the one at the same
-height; a UNet in place of the wide residual encoder and decoder; the loss is over the brain.
+FPI's code (jemtan/FPI) has the donor from the same height of another subject: the two volumes are
+each other's, with one mask (`donors_by_height`), and its cross-entropy is over the whole image
+(`whole_image`); `experiment=fpi_paper` has both. The defaults are ours: a donor from the batch, and
+the brain alone.
 """
 
 from collections.abc import Iterable
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainuad.machine import ranks
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.synthetic.lesions.contract import Corruption
@@ -38,6 +43,11 @@ class FPI(AnomalyDetector):
         optimizer: factory; the paper's is Adam with 1e-3.
         scheduler: factory or None.
         atlas: of the training scans, for volumes on one grid; None for the image alone.
+        whole_image: the loss is the mean over all pixels, mostly zeros there, as in the code
+            (`fpiSubmit.py:94-102`); False: over the brain.
+        donors_by_height: each slice's donor is at its height in another scan, and both scans'
+            steps have the same shapes and factors, as in the code (`fpiSubmit.py:147-154`). The
+            corruption has to take `donors`. False: as the corruption has it.
     """
 
     def __init__(
@@ -47,11 +57,20 @@ class FPI(AnomalyDetector):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         atlas: HealthyAtlas | None = None,
+        whole_image: bool = False,
+        donors_by_height: bool = False,
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.network = network
         self.corruption = corruption
         self.atlas = atlas
+        self.whole_image = whole_image
+        self.donors_by_height = donors_by_height
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether donors come by height."""
+        return self.donors_by_height
 
     @property
     def measures(self) -> bool:
@@ -69,12 +88,28 @@ class FPI(AnomalyDetector):
             image = self.atlas.beside(image, brain_mask)
         return self.network(image).mean(1, keepdim=True)
 
+    def generator(self) -> torch.Generator | None:
+        """As of every method; with donors by height the two steps of a pair draw the same."""
+        if not self.donors_by_height:
+            return super().generator()
+        step, seed = self.validation_seed, 0
+        if self.training:
+            step, seed = self.step, torch.initial_seed()
+        words = np.random.SeedSequence([seed, step // 2, ranks.rank()])
+        return torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean cross-entropy in the brain between the predicted share and the painted one."""
-        painted = self.corruption(batch.image, batch.brain_mask, self.generator())
-        logits = self.logits(painted.image, batch.brain_mask)
+        """The mean cross-entropy between the predicted share and the painted one."""
+        (image, brain_mask), donors = batch, {}
+        if self.donors_by_height:
+            (image, other), (brain_mask, other_mask) = image.chunk(2), brain_mask.chunk(2)
+            donors = {"donors": Batch(other, other_mask)}
+        painted = self.corruption(image, brain_mask, self.generator(), **donors)
+        logits = self.logits(painted.image, brain_mask)
         terms = functional.binary_cross_entropy_with_logits(logits, painted.share, reduction="none")
-        inside = batch.brain_mask.to(terms.dtype)
+        if self.whole_image:
+            return {"loss": terms.mean()}
+        inside = brain_mask.to(terms.dtype)
         return {"loss": (terms * inside).sum() / inside.sum().clamp_min(1)}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:

@@ -51,6 +51,11 @@ class TileDataset(Dataset):
         self.per_scan: list[int] = meta["per_scan"]
         """Tiles of each scan, in the order of the tiles."""
 
+    @property
+    def places(self) -> np.ndarray:
+        """Where each tile lies in its scan, `(N, k)` int, as `Tiling.split` says it."""
+        return np.load(self.folder / "places.npy")
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -86,8 +91,8 @@ def build_cache(
         dtype: on disk; float16 resolves 1/2048 of the intensity range.
 
     Returns:
-        The folder with `images.bin (N, C, *S)`, `masks.bin (N, 1, *S)` and `meta.json`, and the
-        scans that could not be read, with the reason.
+        The folder with `images.bin (N, C, *S)`, `masks.bin (N, 1, *S)`, `places.npy (N, k)` and
+        `meta.json`, and the scans that could not be read, with the reason.
 
     Raises:
         InputError: no tile was left, the tiles of the scans differ in shape, or `heights` is no
@@ -122,6 +127,7 @@ def _fill_cache(
     """Appends one scan after the other, so that memory holds one at a time."""
     shapes: list[tuple[int, ...]] = []
     failures: list[tuple[str, str]] = []
+    places: list[np.ndarray] = []
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
         for scan in track(scans, description="caching tiles", transient=True):
             try:
@@ -137,6 +143,7 @@ def _fill_cache(
             images.write(tiles[kept].numpy().astype(dtype).tobytes())
             masks.write(tile_masks[kept].numpy().tobytes())
             shapes.append(tuple(tiles[kept].shape))
+            places.append(locations[kept].numpy())
     per_scan = [shape[0] for shape in shapes]
     count = sum(per_scan)
     if count == 0:
@@ -149,6 +156,7 @@ def _fill_cache(
         )
     meta = {"shape": [count, *shapes[0][1:]], "dtype": dtype, "failures": failures}
     meta |= {"per_scan": per_scan}
+    np.save(folder / "places.npy", np.concatenate(places))
     files.write_json(folder / "meta.json", meta)
 
 

@@ -13,6 +13,7 @@ from brainuad.errors import InputError
 from brainuad.tiles.augment import Augmentation
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.training.batches import EpochBatches, EpochLoader, drawn_slices
+from brainuad.training.pairs import PairBatches
 from brainuad.volumes.tiling import Tiling
 
 
@@ -83,6 +84,8 @@ class HealthyDataModule(LightningDataModule):
         self.replace = replace
         self.training_set: Callable[[TileDataset, Path], Dataset[Any]] | None = None
         """What a method makes of the tiles before it trains on them; None for the tiles."""
+        self.pairs = False
+        """Whether steps are of two scans that are each other's donor (`PairBatches`)."""
         self.failures: list[tuple[str, str]] = []
         self.folders: dict[str, Path] = {}
 
@@ -123,6 +126,14 @@ class HealthyDataModule(LightningDataModule):
         world, rank = (
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         )
+        if made and self.pairs:
+            if self.slices_per_volume is not None:
+                raise InputError(
+                    "datamodule.slices_per_volume draws no pairs; set it to null, or "
+                    "model.donors_by_height=false"
+                )
+            dealt = (tiles.per_scan, tiles.places, self.batch_size, world, rank, shuffle, self.seed)
+            return EpochLoader(dataset, PairBatches(*dealt), self.num_workers)
         count, drawn = len(tiles), None
         if shuffle and self.slices_per_volume is not None:
             drawn = partial(

@@ -125,6 +125,7 @@ def _learn(
     if first_stage is not None:
         build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
     datamodule.training_set = detector.training_set
+    datamodule.pairs = detector.takes_pairs
     try:
         fit(cfg, detector, datamodule, resume, logger)
     except RuntimeError as error:

@@ -7,6 +7,8 @@ from torch import nn
 from brainuad.methods.fpi import FPI
 from brainuad.methods.parts.healthy_atlas import MOST_STD, HealthyAtlas
 from brainuad.synthetic.lesions.contract import Painted
+from brainuad.synthetic.lesions.fillings import ForeignPatch
+from brainuad.synthetic.lesions.shapes import CentralBoxes
 from brainuad.types import Batch
 
 BATCH = Batch(torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4, dtype=torch.bool))
@@ -51,6 +53,57 @@ def test_loss_is_of_the_brain_alone():
     # Certain of nothing: right where nothing was painted, which is all that is brain.
     assert detector.loss(Batch(BATCH.image, brain))["loss"].item() == pytest.approx(0, abs=1e-6)
     assert detector.loss(BATCH)["loss"].item() > 10
+
+
+def test_released_loss_is_of_the_whole_image():
+    """Of logits -1 and a share s, log(1 + 1/e) + s a pixel; half of them have the share 0.5."""
+    network = nn.Module()
+    network.forward = lambda image: torch.full_like(image, -1.0)
+
+    def everywhere(image, brain_mask, generator=None):
+        share = torch.zeros_like(image)
+        share[..., :2] = 0.5
+        return Painted(image, share)
+
+    brain = torch.zeros_like(BATCH.brain_mask)
+    found = FPI(network, everywhere, whole_image=True).loss(Batch(BATCH.image, brain))
+    assert found["loss"].item() == pytest.approx(math.log1p(math.exp(-1)) + 0.25)
+
+
+def _pair():
+    """Two slices of one scan, and behind them the two of another at the same heights."""
+    one, other = torch.full((2, 1, 64, 64), 0.2), torch.full((2, 1, 64, 64), 0.6)
+    brain = torch.ones(4, 1, 64, 64, dtype=torch.bool)
+    return [Batch(torch.cat(images), brain) for images in ((one, other), (other, one))]
+
+
+def test_two_scans_are_each_others_donor_with_one_mask():
+    """`fpiSubmit.py:147-154` and `self_sup_task.py:59-63`."""
+    torch.manual_seed(0)
+    detector = FPI(Zero(), ForeignPatch(CentralBoxes()), donors_by_height=True).train()
+    assert detector.takes_pairs
+    assert not FPI(Zero(), half).takes_pairs
+    for step, batch in enumerate([*_pair(), *_pair()]):
+        detector.step = step
+        detector.loss(batch)
+    first, second, later, _ = detector.network.seen
+    assert first.shape == (2, 1, 64, 64)
+    share = (first - 0.2) / 0.4
+    torch.testing.assert_close(second, 0.6 - 0.4 * share)
+    assert 0.05 <= share[share > 1e-4].min() <= share.max() <= 0.95
+    # Another pair has another mask.
+    assert not torch.equal(first, later)
+
+
+def test_validation_of_pairs_paints_the_same_in_every_epoch():
+    detector = FPI(Zero(), ForeignPatch(CentralBoxes()), donors_by_height=True).eval()
+    batch = _pair()[0]
+    for number, step in ((0, 3), (0, 40), (2, 40)):
+        detector.validation_seed, detector.step = number, step
+        detector.loss(batch)
+    first, again, other = detector.network.seen
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_score_is_the_predicted_share():

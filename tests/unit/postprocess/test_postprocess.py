@@ -32,6 +32,7 @@ def _ball(shape=(21, 21, 21), radius=8.0):
         Median(3.0),
         ErodeBrainMask(2.0),
         ErodeSlices(2.0),
+        ErodeSlices(2.0, square_share=0.95),
     ],
 )
 def test_map_steps_keep_the_outside_zero_and_do_not_change_their_input(step):
@@ -75,6 +76,20 @@ def test_erosion_means_the_same_at_every_spacing():
     ]
     assert volumes[0] == pytest.approx(volumes[1], rel=0.1)
     assert volumes[0] == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.1)
+
+
+def test_erosion_by_the_share_of_a_square_asks_for_24_pixels_of_25():
+    mask = np.zeros((9, 9, 2), bool)
+    mask[1:8, 1:8] = True
+    mask[1, 1, 0] = mask[1, 1:3, 1] = False
+    found = ErodeSlices(4.0, square_share=0.95)(mask.astype(np.float32), mask, (2.0, 2.0, 5.0))
+    # In a square of 7 pixels a side 3 x 3 have all 25; one of them lacks 1 here and 2 there.
+    expected = np.zeros_like(mask)
+    expected[3:6, 3:6] = True
+    expected[3, 3, 1] = False
+    assert np.array_equal(found > 0, expected)
+    # A cross, repeated twice, reaches no corner: it clears none of them.
+    assert ErodeSlices(4.0)(mask.astype(np.float32), mask, (2.0, 2.0, 5.0))[3, 3].all()
 
 
 def test_a_brain_that_touches_the_edge_is_eroded_there():

@@ -22,6 +22,7 @@ from brainuad.synthetic.lesions.poisson import PoissonImage, poisson_blend
 from brainuad.synthetic.lesions.shapes import (
     Blobs,
     Boxes,
+    CentralBoxes,
     DepthBand,
     Ellipsoids,
     Soft,
@@ -30,6 +31,7 @@ from brainuad.synthetic.lesions.shapes import (
 )
 from brainuad.synthetic.masks.random import BlobHoles
 from brainuad.synthetic.noise.coarse import coarse_noise
+from brainuad.types import Batch
 
 SOFT = Soft(Ellipsoids((0.1, 0.25)), 0.02)
 CORRUPTIONS = {
@@ -201,6 +203,76 @@ def test_foreign_patches_are_the_formula():
         assert torch.allclose(share[index][inside], torch.tensor(0.3))
         wanted = 0.7 * image[index] + 0.3 * image[index - 1]
         assert torch.allclose(painted[index][inside], wanted[inside], atol=1e-6)
+
+
+def test_central_boxes_are_those_of_the_released_code():
+    """Of 256 pixels: centres of 64 to 191, half sides of 13 to 50 (`self_sup_task.py:33-44`)."""
+    nothing = torch.zeros(1000, 1, 256, 256, dtype=torch.bool)
+    boxes = CentralBoxes(0.5)(nothing, _generator())[:, 0]
+    centres, halves = [], []
+    for axis in (1, 2):
+        along = boxes.any(3 - axis)
+        first = along.int().argmax(1)
+        past = 256 - along.flip(1).int().argmax(1)
+        # From 14 to below 241: no border cuts them.
+        assert ((past - first) % 2 == 0).all()
+        centres.append((first + past) // 2)
+        halves.append((past - first) // 2)
+    assert torch.equal(halves[0], halves[1])
+    assert torch.equal(boxes.flatten(1).sum(1), 4 * halves[0] ** 2)
+    assert (halves[0].min(), halves[0].max()) == (13, 50)
+    assert halves[0].float().mean().item() == pytest.approx(31.5, abs=1.1)
+    for centre in centres:
+        assert (centre.min(), centre.max()) == (64, 191)
+        assert centre.float().mean().item() == pytest.approx(127.5, abs=4)
+    # With a wider core the image cuts them.
+    wide = CentralBoxes(1.0, (0.2, 0.2))(nothing[:200], _generator())[:, 0]
+    assert (wide.flatten(1).sum(1) < 102**2).any()
+    # In a volume of sides 48, 40 and 36 the smallest is a cube of 4, the core its middle.
+    (cube,) = CentralBoxes(0.0, (0.05, 0.05))(torch.zeros(1, 1, 48, 40, 36, dtype=torch.bool))
+    assert cube.nonzero().amin(0).tolist() == [0, 22, 18, 16]
+    assert cube.nonzero().amax(0).tolist() == [0, 25, 21, 19]
+
+
+@pytest.mark.parametrize("name", ["fpi", "pii", "nsa"])
+def test_a_donor_can_be_named(name):
+    """The sample before each one is the donor where none is named."""
+    image, brain = _batch()
+    donors = Batch(image.roll(1, 0), brain.roll(1, 0))
+    usual = CORRUPTIONS[name](image, brain, _generator())
+    named = CORRUPTIONS[name](image, brain, _generator(), donors=donors)
+    assert torch.equal(usual.image, named.image)
+    other = CORRUPTIONS[name](
+        image, brain, _generator(), donors=Batch(*(x.flip(0) for x in donors))
+    )
+    assert not torch.equal(usual.image, other.image)
+
+
+def test_a_patch_lies_outside_the_brain_too_where_the_donor_has_one():
+    image = torch.zeros(1, 1, 32, 32)
+    brain = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    donor = torch.zeros_like(image)
+    donor[..., :, 16:] = 0.5
+    corruption = ForeignPatch(CentralBoxes(0.1, (0.2, 0.25)), (0.4, 0.4))
+    painted, share = corruption(image, brain, _generator(), donors=Batch(donor, donor > 0))
+    # Nothing differs in its left half, where the share is 0.
+    assert not share[..., :16].any()
+    found = share[0, 0] > 0
+    assert found.any()
+    assert torch.allclose(share[0, 0][found], torch.tensor(0.4))
+    assert torch.allclose(painted[0, 0][found], torch.tensor(0.2))
+
+
+def test_with_a_tolerance_small_changes_have_no_share():
+    image, brain = _batch((32, 32))
+    everywhere, larger = (
+        PoissonImage(Boxes((0.2, 0.2)), tolerance=part)(image, brain, _generator())
+        for part in (0.0, 1e-2)
+    )
+    assert torch.equal(everywhere.image, larger.image)
+    same = torch.floor(image * 100) == torch.floor(everywhere.image * 100)
+    assert torch.equal(larger.share, everywhere.share.masked_fill(same, 0))
+    assert 0 < (larger.share > 0).sum() < (everywhere.share > 0).sum()
 
 
 @pytest.mark.parametrize("size", [(14, 15), (8, 9, 7)], ids=["2d", "3d"])

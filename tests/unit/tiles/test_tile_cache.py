@@ -34,6 +34,18 @@ def test_cache_holds_the_slices_with_brain(tiny_cohort, tmp_path):
     assert torch.equal(sample.brain_mask, masks[kept][0])
 
 
+def test_cache_says_of_each_tile_its_scan_and_its_height(tiny_cohort, tmp_path):
+    scans = tiny_cohort.select("train", "T2w")
+    dataset = TileDataset(build_cache(scans, TILING, tmp_path / "tiles")[0])
+    assert len(dataset.per_scan) == len(scans)
+    assert sum(dataset.per_scan) == len(dataset) == len(dataset.places)
+    first = dataset.per_scan[0]
+    image, _ = load_scan(scans[1])
+    for index in range(first, first + dataset.per_scan[1]):
+        own = TILING.split(image[..., dataset.places[index, 0], None])[0][0]
+        torch.testing.assert_close(dataset[0, index].image, own, atol=1 / 2048, rtol=0)
+
+
 def test_cache_is_found_again_and_remade_when_a_file_changes(tiny_cohort, tmp_path):
     scans = tiny_cohort.select("val", "T2w")
     folder, _ = build_cache(scans, TILING, tmp_path / "tiles")

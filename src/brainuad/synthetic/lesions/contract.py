@@ -3,6 +3,7 @@
 Images are `(B, C, *S)` in [0, 1], slices and volumes alike; masks `(B, 1, *S)` bool. Draws are
 made for a whole batch on its device; the same generator gives the same ones. The donor of what
 comes from another image is the sample before it in the batch (the last one of the first).
+`ForeignPatch` and `PoissonImage` can be called with other donors.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,10 @@ class Painted(NamedTuple):
     """A corrupted batch.
 
     Attributes:
-        image: `(B, C, *S)` in [0, 1], bit for bit the input's where `share` is 0.
+        image: `(B, C, *S)` in [0, 1], bit for bit the input's where `share` is 0, unless small
+            changes are left out of the share (`PoissonImage.tolerance`).
         share: `(B, 1, *S)` float in [0, 1], how far each pixel was moved towards the anomaly; 0
-            outside the brain.
+            outside the brain, unless the shape is not cut to it (`CentralBoxes`).
     """
 
     image: Tensor

@@ -10,6 +10,7 @@ from brainuad.synthetic.grids import draw_places, drawn, kth_smallest, pixel_gri
 from brainuad.synthetic.lesions.contract import Painted, blend, uniform
 from brainuad.synthetic.lesions.shapes import Shape
 from brainuad.synthetic.noise.coarse import coarse_noise
+from brainuad.types import Batch
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ForeignPatch:
     batch of one, whose donor is itself, stays healthy.
 
     Args:
-        shape: theirs is `Boxes()`.
+        shape: theirs is `CentralBoxes()`.
         factor: a, uniform between the two; theirs.
     """
 
@@ -29,12 +30,16 @@ class ForeignPatch:
     factor: tuple[float, float] = (0.05, 0.95)
 
     def __call__(
-        self, image: Tensor, brain_mask: Tensor, generator: torch.Generator | None = None
+        self,
+        image: Tensor,
+        brain_mask: Tensor,
+        generator: torch.Generator | None = None,
+        donors: Batch | None = None,
     ) -> Painted:
-        """See `contract`."""
+        """See `contract`; with `donors`, y is of the sample in the same place among them."""
         share = self.shape(brain_mask, generator).float()
         share = share * uniform(*self.factor, image, generator)
-        donor = image.roll(1, 0)
+        donor = image.roll(1, 0) if donors is None else donors.image
         return blend(image, donor, share * (donor != image).any(1, keepdim=True))
 
 
@@ -169,6 +174,7 @@ def from_elsewhere(
     share: Tensor,
     scale: tuple[float, float],
     generator: torch.Generator | None = None,
+    donors: Batch | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What lies around a random place of the donor's brain, laid over each sample's lesion.
 
@@ -178,12 +184,13 @@ def from_elsewhere(
         share: `(B, 1, *S)`, of the lesion.
         scale: of what is laid over, uniform between the two; 1 copies pixels.
         generator: None for the global one.
+        donors: one for each sample; None takes the sample before it.
 
     Returns:
         `(B, C, *S)`, and where it is brain, `(B, 1, *S)` bool.
     """
     size = image.shape[2:]
-    donor, tissue = image.roll(1, 0), brain_mask.roll(1, 0)
+    donor, tissue = donors or (image.roll(1, 0), brain_mask.roll(1, 0))
     place = draw_places(tissue, drawn(torch.rand, (len(image), 1), image, generator))[:, 0]
     zoom = uniform(*scale, image, generator).reshape(-1, 1, 1)
     grid = pixel_grid(image).reshape(-1, len(size))

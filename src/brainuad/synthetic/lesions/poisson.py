@@ -8,6 +8,7 @@ from torch import Tensor
 from brainuad.synthetic.lesions.contract import Painted, blend, uniform
 from brainuad.synthetic.lesions.fillings import from_elsewhere
 from brainuad.synthetic.lesions.shapes import Shape
+from brainuad.types import Batch
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class PoissonImage:
     image whose gradients come closest to the stronger one of (1 - a) times its own and a times the
     donor's at the same place; the share is a. NSA (Schlueter et al. 2022, arXiv 2109.15222) takes
     the donor's gradients alone, from another place and resized: `factor=(1, 1)`, `elsewhere=True`.
-    Its labels grow with the change of intensity; ours is 1.
+    Its code has several patches, sizes from a gamma distribution, scales from a normal one, and
+    labels that grow with the change of intensity (`self_sup_data/self_sup_tasks.py:97-102`,
+    `:205`); ours is one patch of uniform size and scale, whose label is 1.
 
     A batch of one has itself for a donor: with `elsewhere` another place of it, otherwise its own
     gradients damped.
@@ -31,6 +34,8 @@ class PoissonImage:
         scale: of what comes from elsewhere, uniform between the two; NSA's are 0.7 and 1.3.
         iterations: of conjugate gradients, in a window around the lesions; they go about as far
             as a lesion is wide, in pixels, and what is left over them is smooth.
+        tolerance: intensities x count as changed where floor(x / tolerance) is another; elsewhere
+            the share is 0. PII's is 1e-3. 0 counts the whole shape.
     """
 
     shape: Shape
@@ -38,21 +43,30 @@ class PoissonImage:
     elsewhere: bool = False
     scale: tuple[float, float] = (0.7, 1.3)
     iterations: int = 80
+    tolerance: float = 0.0
 
     def __call__(
-        self, image: Tensor, brain_mask: Tensor, generator: torch.Generator | None = None
+        self,
+        image: Tensor,
+        brain_mask: Tensor,
+        generator: torch.Generator | None = None,
+        donors: Batch | None = None,
     ) -> Painted:
-        """See `contract`."""
+        """See `contract`; with `donors`, each sample has the one in the same place among them."""
         inside = self.shape(brain_mask, generator).float() >= 0.5
         factor = uniform(*self.factor, image, generator)
-        donor = image.roll(1, 0)
+        donor = image.roll(1, 0) if donors is None else donors.image
         if self.elsewhere:
             share = inside.float()
-            donor, tissue = from_elsewhere(image, brain_mask, share, self.scale, generator)
+            donor, tissue = from_elsewhere(image, brain_mask, share, self.scale, generator, donors)
             inside = inside & tissue
         blended = poisson_blend(image, donor, inside, factor, self.iterations)
+        painted = blend(image, blended, inside.float()).image
+        if self.tolerance > 0:
+            before, after = (torch.floor(x / self.tolerance) for x in (image, painted))
+            inside = inside & (before != after).any(1, keepdim=True)
         # The factor says how strong the anomaly is; the blend has used it already.
-        return Painted(blend(image, blended, inside.float()).image, inside * factor)
+        return Painted(painted, inside * factor)
 
 
 def poisson_blend(

@@ -1,4 +1,4 @@
-"""Shapes of synthetic lesions, within the brain, in slices and volumes.
+"""Shapes of synthetic lesions, in slices and volumes; within the brain, but for `CentralBoxes`.
 
 A shape is a callable `(brain_mask, generator) -> share`: `(B, 1, *S)` bool to `(B, 1, *S)`, bool or
 float in [0, 1] where its border is soft. Every kind of hole of `brainuad.inpainting` is one, real
@@ -72,13 +72,12 @@ class Ellipsoids:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Squares and cubes along the axes, as those of FPI (arXiv 2011.04197).
+    """Squares and cubes along the axes, within the brain; those of FPI's code are `CentralBoxes`.
 
     Args:
-        radius: half the side, uniform between the two; FPI's are 0.05 to 0.2.
+        radius: half the side, uniform between the two.
         number: a sample's, uniform from the one to the other; they are united.
-        region: see the module. FPI's centres lie in the middle 80 % of the image, also outside
-            the brain.
+        region: see the module.
         spacing_mm: see the module.
     """
 
@@ -94,6 +93,38 @@ class Boxes:
         local, used, _ = _placed(self, straight, brain_mask, generator, equal=True)
         inside = (local.abs().amax(2) < 1) & used[..., None]
         return inside.any(1).reshape(brain_mask.shape) & brain_mask
+
+
+@dataclass(frozen=True)
+class CentralBoxes:
+    """One square (cube) a sample, in the middle of the image, whether there is brain or not.
+
+    As in the code of FPI and PII (`self_sup_task.py:33-44`): centre and half side are whole
+    pixels, and only the image's border cuts the square.
+
+    Args:
+        core: share of each axis, its middle part, in which centres lie; FPI's code has 0.5 for
+            brains and 0.8 for abdomens, PII's 0.8.
+        radius: half the side, from the first to below the second; shares of the shorter side.
+    """
+
+    core: float = 0.5
+    radius: tuple[float, float] = (0.05, 0.2)
+
+    def __call__(self, brain_mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See the module."""
+        size, dims = brain_mask.shape[2:], brain_mask.ndim - 2
+        draw = drawn(torch.rand, (len(brain_mask), dims + 1), brain_mask, generator)
+        low, high = (round(share * min(size)) for share in self.radius)
+        half = low + (draw[:, 0] * max(high - low, 1)).floor()
+        inside = torch.ones_like(brain_mask)
+        for axis, length in enumerate(size):
+            first, past = (int((1 + sign * self.core) / 2 * length) for sign in (-1, 1))
+            centre = first + (draw[:, axis + 1] * (past - first)).floor()
+            index = torch.arange(length, device=brain_mask.device)
+            along = (index >= (centre - half)[:, None]) & (index < (centre + half)[:, None])
+            inside &= along.reshape(-1, 1, *[length if a == axis else 1 for a in range(dims)])
+        return inside
 
 
 @dataclass(frozen=True)
