@@ -10,7 +10,7 @@ DATA = "experiments/dconf/dag2D_camcant1.json"
 SETTINGS = "preprocessing/preprocessing.py, get_ag_transforms"
 AUGMENT = "preprocessing/preprocessing.py:26-53"
 TRAINER = "trainer_disyre.py"
-transforms = "datamodule.augment.transforms"
+TRANSFORMS = "datamodule.augment.transforms"
 
 VALUES = [
     Value("slices a batch", "datamodule.batch_size", 8 * 12, f"{DATA}:7-9"),
@@ -25,9 +25,7 @@ VALUES = [
     Value("order of severities", "model.severities", "released", "diffusion/scheduler.py:313-317"),
     Value("steps at test", "model.sampling_steps", 5, f"{TRAINER}:38-42"),
     Value("way", "model.way", "ensemble", f"{TRAINER}:38-42, mean-single-step"),
-    Value(
-        "residual", "model.residual._target_", "brainuad.methods.parts.residuals.l1", "scheduler"
-    ),
+    Value("residual", "model.residual.sign", "abs", "diffusion/scheduler.py, step"),
     Value("optimiser", "model.optimizer._target_", "torch.optim.AdamW", f"{TRAINER}:117-137"),
     Value("rate", "model.optimizer.lr", 1e-4, f"{TRAINER}:117-137"),
     Value("betas", "model.optimizer.betas", [0.95, 0.999], f"{TRAINER}:117-137"),
@@ -39,31 +37,36 @@ VALUES = [
     Value("clipping", "trainer.gradient_clip_val", 1.0, f"{TRAINER}:516"),
     Value("steps on the map", "postprocess.map_steps", [], "evaluate.py"),
     Value("steps on the mask", "postprocess.mask_steps", [], "evaluate.py"),
-    Value("elastic, how often", f"{transforms}.elastic.prob", 0.1, AUGMENT),
-    Value("turns, how often", f"{transforms}.rotation.prob", 0.1, AUGMENT),
-    Value("scale, how often", f"{transforms}.scale.prob", 0.1, AUGMENT),
-    Value("mirror, first axis", f"{transforms}.flip_first.spatial_axis", 0, AUGMENT),
-    Value("mirror, second axis", f"{transforms}.flip_second.spatial_axis", 1, AUGMENT),
-    Value("brightness, how often", f"{transforms}.brightness.prob", 0.15, AUGMENT),
-    Value("brightness", f"{transforms}.brightness.factors", 0.1, AUGMENT),
-    Value("gamma, darker", f"{transforms}.gamma_above.gamma", [1.0, 2.0], AUGMENT),
-    Value("gamma, brighter", f"{transforms}.gamma_below.gamma", [0.5, 1.0], AUGMENT),
-    Value("gamma inverted", f"{transforms}.inverted_gamma_above.invert_image", True, AUGMENT),
-    Value("gamma inverted", f"{transforms}.inverted_gamma_below.invert_image", True, AUGMENT),
-    Value("noise, how often", f"{transforms}.noise.prob", 0.15, AUGMENT),
-    Value("noise", f"{transforms}.noise.std", 0.05, AUGMENT),
-    Value("blur, how often", f"{transforms}.blur.prob", 0.15 * 0.5, AUGMENT),
-    Value("blur", f"{transforms}.blur.sigma_x", [0.5, 1.5], AUGMENT),
+    Value("elastic, how often", f"{TRANSFORMS}.elastic.prob", 0.1, AUGMENT),
+    Value("turns, how often", f"{TRANSFORMS}.rotation.prob", 0.1, AUGMENT),
+    Value("scale, how often", f"{TRANSFORMS}.scale.prob", 0.1, AUGMENT),
+    Value("mirror, first axis", f"{TRANSFORMS}.flip_first.spatial_axis", 0, AUGMENT),
+    Value("mirror, second axis", f"{TRANSFORMS}.flip_second.spatial_axis", 1, AUGMENT),
+    Value("brightness, how often", f"{TRANSFORMS}.brightness.prob", 0.15, AUGMENT),
+    Value("brightness", f"{TRANSFORMS}.brightness.factors", 0.1, AUGMENT),
+    Value("gamma, darker", f"{TRANSFORMS}.gamma_above.gamma", [1.0, 2.0], AUGMENT),
+    Value("gamma, brighter", f"{TRANSFORMS}.gamma_below.gamma", [0.5, 1.0], AUGMENT),
+    Value("gamma inverted", f"{TRANSFORMS}.inverted_gamma_above.invert_image", True, AUGMENT),
+    Value("gamma inverted", f"{TRANSFORMS}.inverted_gamma_below.invert_image", True, AUGMENT),
+    Value("noise, how often", f"{TRANSFORMS}.noise.prob", 0.15, AUGMENT),
+    Value("noise", f"{TRANSFORMS}.noise.std", 0.05, AUGMENT),
+    Value("blur, how often", f"{TRANSFORMS}.blur.prob", 0.15 * 0.5, AUGMENT),
+    Value("blur", f"{TRANSFORMS}.blur.sigma_x", [0.5, 1.5], AUGMENT),
 ]
 
 
+@pytest.fixture(scope="module")
+def paper():
+    return preset("disyre_paper")
+
+
 @pytest.mark.parametrize("value", VALUES, ids=str)
-def test_a_value_is_the_released_one(value):
-    assert own(preset("disyre_paper"), value) == value.released, value.source
+def test_a_value_is_the_released_one(value, paper):
+    assert own(paper, value) == value.released, value.source
 
 
-def test_turns_and_scales_are_the_released_ones():
-    changes = own(preset("disyre_paper"), Value("", transforms, None, AUGMENT))
+def test_turns_and_scales_are_the_released_ones(paper):
+    changes = own(paper, Value("", TRANSFORMS, None, AUGMENT))
     assert changes["rotation"]["range_x"] == pytest.approx(15 / 360 * 2 * torch.pi, abs=1e-4)
     # Distances between output pixels are multiplied there, the image is enlarged here.
     zoom = [1 / changes["scale"][end] for end in ("max_zoom", "min_zoom")]
@@ -76,18 +79,17 @@ def test_turns_and_scales_are_the_released_ones():
     assert twice == [0.075] * 4
 
 
-def test_the_network_has_the_released_parameters():
+def test_the_network_has_the_released_parameters(paper):
     with torch.device("meta"):
-        network = instantiate(preset("disyre_paper").model.network, packages=RUN_PACKAGES)
+        network = instantiate(paper.model.network, packages=RUN_PACKAGES)
     # trainer_disyre.py:330-352
     assert sum(parameter.numel() for parameter in network.parameters()) == 26_296_929
 
 
-def test_the_learning_rate_is_the_released_schedule():
+def test_the_learning_rate_is_the_released_schedule(paper):
     """`get_scheduler("cosine")` of diffusers with 500 and 100,000 steps (trainer_disyre.py:130)."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    cfg = preset("disyre_paper")
-    found = instantiate(cfg.model.scheduler, packages=RUN_PACKAGES)(optimizer)
+    found = instantiate(paper.model.scheduler, packages=RUN_PACKAGES)(optimizer)
     assert found["interval"] == "step"
     (factor,) = found["scheduler"].lr_lambdas
     steps = {0: 0, 250: 0.5, 500: 1, 50_250: 0.5, 75_125: 0.5 - 0.5**1.5, 100_000: 0}
@@ -113,9 +115,9 @@ def test_the_augmentation_keeps_the_contract_of_a_tile(name):
     assert not torch.equal(found, image)
 
 
-def test_the_laptop_preset_is_the_same_method():
-    cfg, published = preset("disyre"), preset("disyre_paper")
-    scale = cfg.data.spacing_mm / published.data.spacing_mm
+def test_the_laptop_preset_is_the_same_method(paper):
+    cfg = preset("disyre")
+    scale = cfg.data.spacing_mm / paper.data.spacing_mm
     same = (
         "severities",
         "way",
@@ -129,11 +131,11 @@ def test_the_laptop_preset_is_the_same_method():
     )
     for key in same:
         value = Value(key, f"model.{key}", None, "disyre_paper")
-        assert own(cfg, value) == own(published, value), key
-    assert cfg.model.window * scale == published.model.window
+        assert own(cfg, value) == own(paper, value), key
+    assert cfg.model.window * scale == paper.model.window
     for key in ("patch", "blur"):
-        assert cfg.model.corruption[key] * scale == published.model.corruption[key]
+        assert cfg.model.corruption[key] * scale == paper.model.corruption[key]
     assert [side * scale for side in cfg.model.corruption.side] == [10, 44]
     assert own(cfg, Value("", "postprocess", None, "")) == own(
-        published, Value("", "postprocess", None, "")
+        paper, Value("", "postprocess", None, "")
     )

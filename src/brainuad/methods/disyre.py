@@ -123,11 +123,11 @@ class DISYRE(AnomalyDetector):
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The mean residual over the timesteps, and the (last, in `multi`) restoration."""
         if self.window is None:
-            return self._score(image, brain_mask)
-        return in_windows(self._score, image, brain_mask, self.window, self.stride)
+            return Detection(*self._score(image, brain_mask))
+        return Detection(*in_windows(self._score, image, brain_mask, self.window, self.stride))
 
-    def _score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """`score` of a whole image."""
+    def _score(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """`score` of whole images."""
         x_t, anomaly_map, restored = image, torch.zeros(()), torch.zeros(())
         for step, t in enumerate(self.timesteps):
             x_0 = self.network(x_t, torch.full((len(image),), t, device=image.device))
@@ -139,4 +139,4 @@ class DISYRE(AnomalyDetector):
             if step + 1 < len(self.timesteps):
                 kept = self.severities[self.timesteps[step + 1]] / self.severities[t]
                 x_t = (kept * x_t + (1 - kept) * x_0).clamp(0, 1)
-        return Detection(anomaly_map / len(self.timesteps), restored)
+        return anomaly_map / len(self.timesteps), restored

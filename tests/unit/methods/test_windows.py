@@ -4,7 +4,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from brainuad.methods.parts.windows import in_windows, random_crops
-from brainuad.types import Batch, Detection
+from brainuad.types import Batch
 
 
 def test_windows_are_monais_weighted_by_their_brain():
@@ -14,20 +14,19 @@ def test_windows_are_monais_weighted_by_their_brain():
     def score(window, inside):
         """Depends on the window, so that the weights show."""
         mean = window.mean((1, 2, 3), keepdim=True)
-        return Detection((window - mean).abs(), window * mean)
+        return (window - mean).abs(), window * mean
 
     def weighted(window):
         inside = window > 0.4
-        found = score(window, inside)
-        share = inside.float().mean((1, 2, 3), keepdim=True)
-        return found.anomaly_map * share, found.reconstruction
+        anomaly_map, restored = score(window, inside)
+        return anomaly_map * inside.float().mean((1, 2, 3), keepdim=True), restored
 
     found = in_windows(score, image, mask, 16, 4)
     known = sliding_window_inference(
         image, (16, 16), 4, weighted, overlap=0.75, mode="gaussian", sigma_scale=0.125
     )
-    torch.testing.assert_close(found.anomaly_map, known[0])
-    torch.testing.assert_close(found.reconstruction, known[1])
+    torch.testing.assert_close(found[0], known[0])
+    torch.testing.assert_close(found[1], known[1])
 
 
 def test_zeros_make_room_for_whole_steps():
@@ -35,7 +34,7 @@ def test_zeros_make_room_for_whole_steps():
 
     def score(window, inside):
         seen.append(window)
-        return Detection(window, window)
+        return window, window
 
     image = torch.rand(1, 1, 7, 18)
     found = in_windows(score, image, torch.ones_like(image, dtype=torch.bool), 8, 4)
@@ -44,7 +43,7 @@ def test_zeros_make_room_for_whole_steps():
     assert (seen[0][..., 7, :] == 0).all()
     assert (seen[0][..., 0] == 0).all()
     assert torch.equal(seen[1][0, 0, :7], image[0, 0, :, 3:11])
-    torch.testing.assert_close(found.reconstruction, image)
+    torch.testing.assert_close(found[1], image)
 
 
 def test_crops_lie_in_the_box_around_the_brain():

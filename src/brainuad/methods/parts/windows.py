@@ -1,14 +1,15 @@
 """Training on random crops of slices, and detection in overlapping windows of that size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from brainuad.synthetic.grids import draw_corners, drawn, windows_at
-from brainuad.types import Batch, Detection
+from brainuad.types import Batch
 
 
 def random_crops(batch: Batch, side: int, generator: torch.Generator | None = None) -> Batch:
@@ -30,12 +31,12 @@ def random_crops(batch: Batch, side: int, generator: torch.Generator | None = No
 
 
 def in_windows(
-    score: Callable[[Tensor, Tensor], Detection],
+    score: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     image: Tensor,
     brain_mask: Tensor,
     side: int,
     stride: int,
-) -> Detection:
+) -> tuple[Tensor, Tensor]:
     """What is found in overlapping windows, averaged with Gaussian weights.
 
     The map of a window is multiplied by the share of brain in it first. As DISYRE's code
@@ -44,7 +45,7 @@ def in_windows(
 
     Args:
         score: from images `(B, C, side, ...)` and brain masks `(B, 1, side, ...)` to their maps
-            and reconstructions.
+            `(B, 1, side, ...)` and reconstructions `(B, C, side, ...)`.
         image: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
         side: of a window, in pixels.
@@ -62,21 +63,18 @@ def in_windows(
         pad = [start, whole - length - start, *pad]
     image, brain_mask = functional.pad(image, pad), functional.pad(brain_mask, pad)
     weight = gaussian_weights(side, len(lengths), image.device)
-    map_, restored, weights = (torch.zeros_like(image, dtype=torch.float32) for _ in range(3))
-    map_, weights = map_[:, :1], weights[:1, :1]
+    restored = torch.zeros_like(image, dtype=torch.float32)
+    total, weights = torch.zeros_like(restored[:, :1]), torch.zeros_like(restored[:1, :1])
     for corner in product(*(range(0, whole - side + 1, stride) for whole in sides)):
-        here = (..., *(slice(start, start + side) for start in corner))
+        here = _box(corner, [side] * len(corner))
         mask = brain_mask[here]
-        found = score(image[here], mask)
+        anomaly_map, reconstruction = score(image[here], mask)
         share = mask.float().flatten(1).mean(1).reshape(-1, *[1] * (mask.ndim - 1))
-        map_[here] += weight * share * found.anomaly_map
-        restored[here] += weight * found.reconstruction
+        total[here] += weight * share * anomaly_map
+        restored[here] += weight * reconstruction
         weights[here] += weight
-    inner = (
-        ...,
-        *(slice(start, start + length) for start, length in zip(before, lengths, strict=True)),
-    )
-    return Detection((map_ / weights)[inner], (restored / weights)[inner])
+    inner = _box(before, lengths)
+    return (total / weights)[inner], (restored / weights)[inner]
 
 
 def gaussian_weights(side: int, dims: int, device: torch.device | None = None) -> Tensor:
@@ -91,3 +89,9 @@ def gaussian_weights(side: int, dims: int, device: torch.device | None = None) -
     for _ in range(dims - 1):
         weight = weight[..., None] * line
     return weight.clamp_min(1e-3)
+
+
+def _box(corner: Sequence[int], size: Sequence[int]) -> tuple[Any, ...]:
+    """The index of a box in the last axes."""
+    ends = zip(corner, size, strict=True)
+    return (..., *(slice(start, start + length) for start, length in ends))

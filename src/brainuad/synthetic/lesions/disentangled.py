@@ -137,7 +137,8 @@ class DisentangledAnomalies:
         which = (which * len(kinds)).long()
         shape = torch.stack(kinds)[which, torch.arange(batch, device=image.device)].float()
         sigma = torch.where(soft < SMOOTHED, self.blur * sigma, 0)
-        return blurred(shape.reshape(whole.shape), sigma)
+        # Sums of weights may exceed one by a rounding.
+        return blurred(shape.reshape(whole.shape), sigma).clamp(0, 1)
 
     def _corners(self, brain_mask: Tensor, generator: torch.Generator | None) -> Tensor:
         """First pixels `(B, len(S))` of patches around pixels of the brain, within the image.
@@ -170,7 +171,7 @@ class DisentangledAnomalies:
         chosen = drawn(torch.rand, odds.shape, image, generator) < odds
         chosen = chosen | ~chosen.any(1, keepdim=True)
         found = chosen.float().gather(1, level.flatten(1)).reshape(image.shape)
-        return blurred(found, found.new_ones(len(found)))
+        return blurred(found, found.new_ones(len(found))).clamp(0, 1)
 
 
 def in_range_of(image: Tensor, texture: Tensor, inside: Tensor) -> Tensor:
