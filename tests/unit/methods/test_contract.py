@@ -31,6 +31,9 @@ LACKING = {
 }
 """Methods without an encoder, or without draws. AutoPaint's encoder is that of a first stage."""
 
+WORDS = {"disyre": ("model.window=32", "model.stride=16")}
+"""Windows that are smaller than a slice."""
+
 
 def config_of(model: str, *words: str):
     """The composed run of the experiment of the same name, on small slices.
@@ -57,7 +60,7 @@ def config_of(model: str, *words: str):
 @pytest.fixture(scope="module", params=MODELS)
 def trained(request):
     """(detector, batch, losses): trained for a while on eight phantom slices."""
-    cfg = config_of(request.param)
+    cfg = config_of(request.param, *WORDS.get(request.param, ()))
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
     detector.card = {
