@@ -91,7 +91,7 @@ _TISSUE = ("model.optimizer.lr=0.005", "postprocess.threshold.alpha=0.1")
 _CHAIN = ("model/residual=l1_side", "postprocess.map_steps.0.above=0.9")
 _STREGA = (*_TISSUE, *_CHAIN, "postprocess.mask_steps.0.min_area_mm2=20")
 _STREGA_3D = ("model.optimizer.lr=0.012", "postprocess.threshold.alpha=0.3", *_CHAIN)
-_WORDS = {"strega": _STREGA}
+_WORDS = {"strega": _STREGA, "disyre": ("model.window=32",)}
 
 CASES = {
     **{model: Case(model, _WORDS.get(model, ())) for model in MODELS},

@@ -9,19 +9,23 @@ severity, gives the healthy image back,
 
     L = mean (f(x_a, t(a)) - x)^2,   t(a) = argmin_t |a_t - a|,
 
-where a_t rises from 0 to 1 as sqrt(alpha_bar) of a linear schedule read backwards. At test every
-one of a few timesteps is asked. `ensemble` (the second version) averages the residuals of all of
-them to the image itself; `multi` steps from the most severe to the least by cold diffusion,
+where a_t are the sqrt(alpha_bar) of a linear schedule, and a is known to the corruption (of `dag`,
+the larger of its mixing factor and its largest step of intensity) or the largest change of a pixel.
+At test every one of a few timesteps is asked. `ensemble` (the second version) averages the
+residuals of all of them to the image itself; `multi` steps from the most severe to the least by
+cold diffusion,
 
     x_s = x_t - D(x_0, t) + D(x_0, s) = (a_s / a_t) x_t + (1 - a_s / a_t) x_0,   D(x_0, t) =
     (1 - a_t) x_0 + a_t x_T,   x_T as x_t and x_0 imply it,
 
 and averages the residuals on the way.
 
-Differs from the paper: severity is the largest change of a pixel, as the code measures it for its
-intensity anomalies but not for its textures; t rises with the severity in training and at test (the
-code counts it the other way round in training, which the ensemble does not see); whole slices in
-place of windows of 128 pixels; a UNet of MONAI.
+Whether a_t rises with t is read in two ways by the released code: training looks t up in a_t that
+fall (diffusion/scheduler.py:317), the steps of `multi` take a_t that rise (:275-276). That looks
+like a mistake there. It changes what the ensemble asks too: at t = 99, 79, 59, 39 and 19 it asks
+for severities that were trained as 0.0045, 0.033, 0.152, 0.438 and 0.816. `severities="released"`
+does the same; `severities="rising"` lets them rise in both and asks 0.9995, 0.799, 0.419, 0.142 and
+0.030.
 """
 
 import numpy as np
@@ -31,10 +35,12 @@ from torch import Tensor, nn
 from brainuad.diffusion.schedule import linear_alpha_bar
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
 from brainuad.methods.parts.residuals import bind
-from brainuad.synthetic.lesions.contract import Corruption
+from brainuad.methods.parts.windows import in_windows, random_crops
+from brainuad.synthetic.lesions.contract import Corruption, severity_of
 from brainuad.types import Batch, Detection
 
 WAYS = ("ensemble", "multi")
+SEVERITIES = ("rising", "released")
 
 
 class DISYRE(AnomalyDetector):
@@ -47,12 +53,24 @@ class DISYRE(AnomalyDetector):
         optimizer: factory; the paper's is AdamW with 1e-4, betas 0.95 and 0.999, decay 1e-6.
         scheduler: factory or None; the paper's is a cosine after 500 steps of warm-up.
         num_timesteps: T; 100 in the code, with betas from 0.001 to 0.2.
-        sampling_steps: timesteps asked at test, evenly spread, the most severe first; 5 in the
-            code.
+        sampling_steps: timesteps asked at test, evenly spread, the last first; 5 in the code's
+            trainer, 4 (99, 74, 49, 24) in the notebook of its figures.
         way: `ensemble` or `multi`, see the module.
+        severities: `rising` or `released`, see the module.
+        window: side in pixels of the random crops that are trained on and of the windows that are
+            scored; 128 in the code. None for whole images.
+        stride: pixels from a window to the next; 32 in the code.
+
+    Attributes:
+        severities: a_t of the steps of `multi`, `(T,)`, rising.
+        trained_severities: a_t by which training finds t, `(T,)`; falling where `released`.
+
+    Raises:
+        ValueError: an unknown way or order of severities, or an impossible number of steps.
     """
 
     severities: Tensor
+    trained_severities: Tensor
 
     def __init__(
         self,
@@ -64,34 +82,52 @@ class DISYRE(AnomalyDetector):
         num_timesteps: int = 100,
         sampling_steps: int = 5,
         way: str = "ensemble",
+        severities: str = "rising",
+        window: int | None = None,
+        stride: int = 32,
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.residual = bind(residual)
         if way not in WAYS:
             raise ValueError(f"way is '{way}'; use one of {', '.join(WAYS)}")
+        if severities not in SEVERITIES:
+            raise ValueError(f"severities is '{severities}'; use one of {', '.join(SEVERITIES)}")
         if not 1 <= sampling_steps <= num_timesteps:
             raise ValueError(f"sampling_steps is {sampling_steps}; use 1 to {num_timesteps}")
         self.network = network
         self.corruption = corruption
         self.way = way
-        severities = linear_alpha_bar(num_timesteps).sqrt().flip(0)
-        self.register_buffer("severities", severities, persistent=False)
+        self.window = window
+        self.stride = stride
+        falling = linear_alpha_bar(num_timesteps).sqrt()
+        trained = falling if severities == "released" else falling.flip(0)
+        self.register_buffer("severities", falling.flip(0), persistent=False)
+        self.register_buffer("trained_severities", trained, persistent=False)
         steps = np.arange(num_timesteps, 0, -num_timesteps / sampling_steps).round().astype(int)
         self.timesteps = (steps - 1).tolist()
 
     def timestep(self, severity: Tensor) -> Tensor:
-        """The timestep whose severity is nearest: `(B,)` in [0, 1] to `(B,)` whole numbers."""
-        return (self.severities - severity[:, None]).abs().argmin(1)
+        """The timestep trained for the nearest severity: `(B,)` in [0, 1] to whole numbers."""
+        return (self.trained_severities - severity[:, None]).abs().argmin(1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The objective in the module's docstring."""
-        painted = self.corruption(batch.image, batch.brain_mask, self.generator())
-        change = (painted.image - batch.image).abs().flatten(1).amax(1)
-        restored = self.network(painted.image, self.timestep(change))
+        generator = self.generator()
+        if self.window is not None:
+            batch = random_crops(batch, self.window, generator)
+        painted = self.corruption(batch.image, batch.brain_mask, generator)
+        timestep = self.timestep(severity_of(painted, batch.image))
+        restored = self.network(painted.image, timestep)
         return {"loss": (restored - batch.image).square().mean()}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The mean residual over the timesteps, and the (last, in `multi`) restoration."""
+        if self.window is None:
+            return Detection(*self._score(image, brain_mask))
+        return Detection(*in_windows(self._score, image, brain_mask, self.window, self.stride))
+
+    def _score(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """`score` of whole images."""
         x_t, anomaly_map, restored = image, torch.zeros(()), torch.zeros(())
         for step, t in enumerate(self.timesteps):
             x_0 = self.network(x_t, torch.full((len(image),), t, device=image.device))
@@ -103,4 +139,4 @@ class DISYRE(AnomalyDetector):
             if step + 1 < len(self.timesteps):
                 kept = self.severities[self.timesteps[step + 1]] / self.severities[t]
                 x_t = (kept * x_t + (1 - kept) * x_0).clamp(0, 1)
-        return Detection(anomaly_map / len(self.timesteps), restored)
+        return anomaly_map / len(self.timesteps), restored

@@ -47,6 +47,60 @@ def smoothed(image: Tensor, sigmas: Sequence[float]) -> Tensor:
     return image
 
 
+def blurred(image: Tensor, sigma: Tensor) -> Tensor:
+    """Smooth each sample by a Gaussian of its own, as `scipy.ndimage.gaussian_filter` does.
+
+    The weights sum to one and end at four standard deviations; the image is mirrored at its
+    borders.
+
+    Args:
+        image: `(B, C, *S)` float.
+        sigma: `(B,)` standard deviations in pixels; 0 leaves the sample as it is.
+    """
+    sigma = sigma.float().clamp_min(1e-3)[:, None, None]
+    reach = (4 * sigma + 0.5).floor()
+    for axis in range(2, image.ndim):
+        length = image.shape[axis]
+        index = torch.arange(length, device=image.device)
+        total = index + index[:, None]
+        # Each pixel, and its mirror images beyond either border.
+        gaps = torch.stack([index - index[:, None], total + 1, 2 * length - 1 - total])[:, None]
+        weight = (torch.exp(-0.5 * (gaps / sigma).square()) * (gaps.abs() <= reach)).sum(0)
+        weight = weight / weight.sum(2, keepdim=True)
+        rows = image.movedim(axis, -1)
+        with torch.autocast(image.device.type, enabled=False):
+            image = (rows.flatten(1, -2) @ weight.mT).reshape(rows.shape).movedim(-1, axis)
+    return image
+
+
+def draw_corners(brain_mask: Tensor, size: Sequence[int], uniform: Tensor) -> Tensor:
+    """First pixels of random windows within the box around each sample's brain.
+
+    Along an axis where the box is not larger than the window, the window is centred on it and may
+    reach over the image. Without a brain the box is the image. As `random_crop` of batchgenerators
+    behind DISYRE's `CropForeground` (snavalm/disyre, preprocessing/utils.py:39).
+
+    Args:
+        brain_mask: `(B, 1, *S)` bool.
+        size: of the window in pixels, an axis each.
+        uniform: `(B, len(S))` in [0, 1).
+
+    Returns:
+        `(B, len(S))` float32, whole numbers.
+    """
+    mask = brain_mask | ~brain_mask.flatten(1).any(1).reshape(-1, *[1] * (brain_mask.ndim - 1))
+    corners = []
+    for axis, (side, draw) in enumerate(zip(size, uniform.unbind(1), strict=True), start=2):
+        there = mask.movedim(axis, 1).flatten(2).any(2).int()
+        first = there.argmax(1)
+        room = there.shape[1] - there.flip(1).argmax(1) - first - side
+        drawn_start = (draw * room).floor().long()
+        corners.append(
+            first + torch.where(room > 0, drawn_start, room.div(2, rounding_mode="floor"))
+        )
+    return torch.stack(corners, dim=1).float()
+
+
 def draw_places(brain_mask: Tensor, uniform: Tensor) -> Tensor:
     """Pixels of the brain, each as likely as the other.
 
@@ -116,3 +170,19 @@ def sampled(image: Tensor, position: Tensor, mode: str = "bilinear") -> Tensor:
     longest = torch.tensor(image.shape[2:], device=image.device) - 1
     position = (2 * position / longest.clamp_min(1) - 1).flip(-1)
     return functional.grid_sample(image, position, mode, align_corners=True)
+
+
+def windows_at(image: Tensor, corners: Tensor, size: Sequence[int]) -> Tensor:
+    """A window of each sample, 0 outside the image.
+
+    Args:
+        image: `(B, C, *S)` float.
+        corners: `(B, len(S))` first pixels, whole numbers.
+        size: of the window in pixels, an axis each.
+
+    Returns:
+        `(B, C, *size)`.
+    """
+    grid = pixel_grid(image.new_empty(1, 1, *size))
+    position = grid + corners.reshape(len(corners), *[1] * len(size), len(size))
+    return sampled(image, position, "nearest")

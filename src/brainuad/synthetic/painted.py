@@ -53,7 +53,7 @@ def paint(
     pair = pair if image.ndim > brain.ndim else pair[:, None]
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_ATTEMPTS):
-        painted, share = painter(pair * inside, inside, generator)
+        painted, share, _ = painter(pair * inside, inside, generator)
         lesion = outline(share)[0, 0].numpy()
         # Tissue from elsewhere may not have been tissue there; then another draw is made.
         if lesion.any():

@@ -31,8 +31,11 @@ LACKING = {
 }
 """Methods without an encoder, or without draws. AutoPaint's encoder is that of a first stage."""
 
-BRIGHT = {"strega": ["model/residual=l1"]}
-"""What finds the contract's bright lesion where a preset keeps what is darker than healthy."""
+WORDS = {
+    "strega": ("model/residual=l1",),
+    "disyre": ("model.window=32", "model.stride=16"),
+}
+"""A residual of both sides, for the bright lesion; windows that are smaller than a slice."""
 
 
 def config_of(model: str, *words: str):
@@ -56,7 +59,7 @@ def config_of(model: str, *words: str):
 @pytest.fixture(scope="module", params=MODELS)
 def trained(request):
     """(detector, batch, losses): trained for a while on eight phantom slices."""
-    cfg = config_of(request.param, *BRIGHT.get(request.param, ()))
+    cfg = config_of(request.param, *WORDS.get(request.param, ()))
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
     detector.card = {

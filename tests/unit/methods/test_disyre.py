@@ -33,23 +33,66 @@ class Scaled(nn.Module):
         return self.factor * image
 
 
-def test_severities_rise_from_little_to_nearly_one():
-    """The code's 100 betas run from 0.001 to 0.2; the least severity is what all of them leave."""
-    published = DISYRE(Scaled(1), shift, signed).severities
-    assert (published.diff() > 0).all()
-    left = math.prod(1 - 0.001 - 0.199 * t / 99 for t in range(100))
-    assert published[0].item() == pytest.approx(left**0.5, rel=1e-3)
-    assert published[-1].item() == pytest.approx(0.999**0.5, rel=1e-5)
+RELEASED = {99: 0.0045, 79: 0.033, 59: 0.152, 39: 0.438, 19: 0.816}
+"""What each timestep that the ensemble asks was trained for, computed with the released code."""
+RISING = {99: 0.9995, 79: 0.799, 59: 0.419, 39: 0.142, 19: 0.030}
+"""The same where severities rise with t."""
 
 
-def test_loss_restores_the_healthy_image_at_its_severity():
+@pytest.mark.parametrize(("severities", "table"), [("released", RELEASED), ("rising", RISING)])
+def test_the_ensemble_asks_for_what_was_trained(severities, table):
+    detector = DISYRE(Scaled(0.5), shift, signed, severities=severities)
+    detector.detect(*BATCH)
+    asked = [timestep[0].item() for _, timestep in detector.network.seen]
+    trained = detector.trained_severities[asked]
+    torch.testing.assert_close(trained, torch.tensor([table[t] for t in asked]), atol=6e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("severities", "table"), [("released", RELEASED), ("rising", RISING)])
+def test_training_finds_the_timestep_of_a_severity(severities, table):
+    detector = DISYRE(Scaled(1), shift, signed, severities=severities)
+    # Between timesteps 99 and 98 of the released order severities differ by 5e-4.
+    close = {t: a for t, a in table.items() if not (severities == "released" and t == 99)}
+    assert detector.timestep(torch.tensor(list(close.values()))).tolist() == list(close)
+
+
+def test_old_models_keep_rising_severities_and_whole_images():
     detector = DISYRE(Scaled(1), shift, signed)
+    assert detector.timestep(torch.tensor([0.0, 1.0])).tolist() == [0, 99]
+    assert detector.window is None
+
+
+def test_loss_restores_the_healthy_image_at_its_largest_change():
+    detector = DISYRE(Scaled(1), shift, signed, severities="released")
     # What is not restored is the 0.3 of the first image, half of all pixels.
     assert detector.loss(BATCH)["loss"].item() == pytest.approx(0.5 * 0.09, rel=1e-5)
     image, timestep = detector.network.seen[0]
     torch.testing.assert_close(image[0], BATCH.image[0] + 0.3)
-    nearest = [(s - 0.3) ** 2 for s in detector.severities.tolist()]
-    assert timestep.tolist() == [nearest.index(min(nearest)), 0]
+    # The square roots of the products of 1 - beta, beta from 0.001 to 0.2, falling.
+    left = [math.prod(1 - 0.001 - 0.199 * i / 99 for i in range(t + 1)) ** 0.5 for t in range(100)]
+    nearest = [abs(a - 0.3) for a in left]
+    assert timestep.tolist() == [nearest.index(min(nearest)), 99]
+
+
+def test_loss_takes_the_severity_that_a_corruption_knows():
+    def known(image, brain_mask, generator=None):
+        return Painted(image, torch.ones_like(image), torch.tensor([0.152, 0.816]))
+
+    detector = DISYRE(Scaled(1), known, signed, severities="released")
+    detector.loss(BATCH)
+    assert detector.network.seen[0][1].tolist() == [59, 19]
+
+
+def test_crops_train_and_windows_score():
+    detector = DISYRE(Scaled(0.5), shift, signed, window=8, stride=4)
+    batch = Batch(torch.rand(2, 1, 12, 16), torch.ones(2, 1, 12, 16, dtype=torch.bool))
+    detector.loss(batch)
+    found = detector.detect(*batch)
+    shapes = {tuple(image.shape) for image, _ in detector.network.seen}
+    assert shapes == {(2, 1, 8, 8)}
+    # Windows that are all brain agree on half the image.
+    torch.testing.assert_close(found.anomaly_map, 0.5 * batch.image)
+    torch.testing.assert_close(found.reconstruction, 0.5 * batch.image)
 
 
 def test_ensemble_asks_about_the_image_at_every_timestep():
@@ -83,7 +126,9 @@ def test_a_perfect_restoration_scores_nothing():
         assert not DISYRE(Scaled(1), shift, signed, way=way).anomaly_map(*BATCH).any()
 
 
-@pytest.mark.parametrize("wrong", [{"way": "naive"}, {"sampling_steps": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"way": "naive"}, {"sampling_steps": 0}, {"severities": "falling"}]
+)
 def test_what_is_not_possible_is_refused(wrong):
     with pytest.raises(ValueError, match="use"):
         DISYRE(Scaled(1), shift, signed, **wrong)

@@ -1,6 +1,7 @@
 """Learning-rate schedules that torch does not have in one piece."""
 
 import math
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -35,3 +36,29 @@ def warmup_cosine(
         return math.cos(math.pi / 2 * min(share, 1)) ** 2
 
     return LambdaLR(optimizer, factor)
+
+
+def warmup_cosine_steps(
+    optimizer: Optimizer, steps: int, warmup_steps: int = 500
+) -> dict[str, Any]:
+    """A linear rise from zero, then half a cosine to zero, changed after every step.
+
+    Step i has the factor i / w while i < w, then (1 + cos(pi (i - w) / (n - w))) / 2: the schedule
+    `cosine` of diffusers, as DISYRE uses it.
+
+    Args:
+        optimizer: whose rate is scaled.
+        steps: n.
+        warmup_steps: w.
+
+    Returns:
+        The schedule as Lightning takes one that is changed after every step.
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return step / warmup_steps
+        share = (step - warmup_steps) / max(steps - warmup_steps, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(share, 1)))
+
+    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}

@@ -23,10 +23,13 @@ class Painted(NamedTuple):
             changes are left out of the share (`PoissonImage.tolerance`).
         share: `(B, 1, *S)` float in [0, 1], how far each pixel was moved towards the anomaly; 0
             outside the brain, unless the shape is not cut to it (`CentralBoxes`).
+        severity: `(B,)` in [0, 1], where the corruption knows how severe each sample's anomaly is
+            by more than its pixels; None for the largest change of a pixel.
     """
 
     image: Tensor
     share: Tensor
+    severity: Tensor | None = None
 
 
 Corruption: TypeAlias = Callable[..., Painted]
@@ -36,6 +39,13 @@ def blend(image: Tensor, anomaly: Tensor, share: Tensor) -> Painted:
     """The share of the way from the image `(B, C, *S)` to the anomaly of the same shape."""
     mixed = torch.lerp(image, anomaly.to(image.dtype), share.to(image.dtype)).clamp(0, 1)
     return Painted(torch.where(share > 0, mixed, image), share)
+
+
+def severity_of(painted: Painted, image: Tensor) -> Tensor:
+    """How severe each sample's anomaly is, `(B,)`; see `Painted`. `image` is the healthy one."""
+    if painted.severity is not None:
+        return painted.severity
+    return (painted.image - image).abs().flatten(1).amax(1)
 
 
 def outline(share: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from brainuad.errors import InputError
 from brainuad.synthetic.grids import drawn
-from brainuad.synthetic.lesions.contract import Corruption, Painted
+from brainuad.synthetic.lesions.contract import Corruption, Painted, severity_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class OneOf:
         draw = drawn(torch.rand, (len(image),), image, generator)
         which = torch.bucketize(draw, edges * self.probability, right=True)
         painted, share = image.clone(), torch.zeros_like(image[:, :1])
+        severity = image.new_zeros(len(image))
         for number, corruption in enumerate(self.corruptions):
             index = (which == number).nonzero().flatten()
             if not len(index):
@@ -60,7 +61,8 @@ class OneOf:
             found = corruption(image[met], brain_mask[met], generator)
             painted[index] = found.image[: len(index)]
             share[index] = found.share[: len(index)].to(share.dtype)
-        return Painted(painted, share)
+            severity[index] = severity_of(found, image[met])[: len(index)].to(severity.dtype)
+        return Painted(painted, share, severity)
 
     def _odds(self) -> list[float]:
         if self.probabilities is None:
