@@ -10,7 +10,7 @@ from brainuad.errors import InputError
 from brainuad.preparation.recipes import Recipe, of_cohort
 from brainuad.settings.moved import retargeted
 
-FORMAT = "1.3"
+FORMAT = "1.4"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
 
 ADDED = {

@@ -12,7 +12,10 @@ from brainuad.errors import InputError
 from brainuad.model.card import sequences_of, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 from brainuad.preparation.recipes import changed, of_model
-from brainuad.settings.moved import retargeted
+from brainuad.settings.moved import present_experiment, retargeted
+
+RENAMED_IN = (1, 4)
+"""First format of cards whose models have the present names of experiments."""
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
 """What models that are averaged must agree in."""
@@ -139,4 +142,13 @@ def _hash_now(path: Path) -> str:
 def _about(card: Mapping[str, Any]) -> str:
     subjects = len(card["subjects"].get("train", [])) if card["subjects"] else 0
     cohort = card.get("cohort", "an unknown cohort")
-    return f"{card.get('name', 'a model')} for {card['sequence']}, {subjects} subjects of {cohort}"
+    name = card.get("name", "a model")
+    # Before cards of this format the plain names were of other presets.
+    now = present_experiment(name) if tuple(_numbers(card)) < RENAMED_IN else None
+    note = f" (what is experiment={now} today)" if now else ""
+    return f"{name}{note} for {card['sequence']}, {subjects} subjects of {cohort}"
+
+
+def _numbers(card: Mapping[str, Any]) -> list[int]:
+    """Of the card's format, `1.4`."""
+    return [int(part) for part in str(card["format"]).split(".") if part.isdigit()]

@@ -269,6 +269,11 @@ def retargeted(config: Any, rename: Any = moved) -> Any:
     return config
 
 
+def present_experiment(name: str) -> str | None:
+    """Return what an experiment of version 0.1 is called now; None where the name is the same."""
+    return RENAMED_OPTIONS["experiment"].get(name) or CHANGED_OPTIONS["experiment"].get(name)
+
+
 def warn_of_options(choices: Mapping[str, Any]) -> None:
     """Print a warning for each option that was chosen by its old name, or means another thing now.
 

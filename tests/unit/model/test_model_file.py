@@ -10,6 +10,7 @@ from tiny import write_tiny_model
 from brainuad.cli import export
 from brainuad.errors import InputError
 from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash
+from brainuad.model.known import know
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 
 
@@ -74,3 +75,21 @@ def test_without_a_cache_it_is_not_remembered(folder, monkeypatch):
     monkeypatch.setenv("BRAINUAD_CACHE", str(folder / "run" / "model.ckpt"))
     remember_hash(folder / "run", "hash")
     assert remembered_hash(folder / "run") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("strega", "1.3", "strega (what is experiment=strega_paper today) for T2w"),
+        ("vae_small", "1.3", "vae_small (what is experiment=vae today) for T2w"),
+        ("madad", "1.0", "madad (what is experiment=madad_prototypes today) for T2w"),
+        ("strega", "1.4", "strega for T2w"),
+        ("zscore", "1.3", "zscore for T2w"),
+    ],
+)
+def test_an_old_model_keeps_its_name_with_a_note(tmp_path, name, kind, words):
+    path = write_tiny_model(tmp_path / "model.ckpt", name=name)
+    content = torch.load(path, weights_only=True)
+    content["brainuad"]["format"] = kind
+    torch.save(content, path)
+    assert str(know(path)).startswith(words)
