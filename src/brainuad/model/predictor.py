@@ -21,10 +21,14 @@ from brainuad.model.prepared_scan import PreparedScan
 from brainuad.model.suitability import percentile_of, pooled, unsuitable
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.native import native_array, native_map, native_mask
-from brainuad.settings.instantiate import instantiate
+from brainuad.settings.build import build
 from brainuad.types import Detection, Volume
 from brainuad.volumes.native_space import prepared_points
 from brainuad.volumes.nifti import read_volume
+
+PLAUSIBLE_SHARE = 0.4
+"""Largest share of the brain that a mask may cover without a flag; the largest infarcts and tumours
+with oedema stay below."""
 
 
 class Predictor:
@@ -54,9 +58,9 @@ class Predictor:
         for detector, path in zip(detectors, known.paths, strict=True):
             _set_up(detector, path, device(device_name), known.samples)
         self.detectors = list(detectors)
-        self.tilings = [instantiate(detector.card["tiling"]) for detector in detectors]
-        self.postprocess = instantiate(known.card["postprocess"])
-        self.tissue = instantiate(known.card["input"]["tissue"])
+        self.tilings = [build(detector.card["tiling"]) for detector in detectors]
+        self.postprocess = build(known.card["postprocess"])
+        self.tissue = build(known.card["input"]["tissue"])
         self.batch_sizes = [batch_size] * len(self.detectors)
 
     def __call__(self, scan: PreparedScan) -> Prediction:
@@ -113,7 +117,7 @@ class Predictor:
             threshold=self.known.threshold,
             reconstruction=reconstruction,
             uncertainty=uncertainty,
-            flags=(*doubts, *scan.flags),
+            flags=(*_too_large(mask, carried.brain_mask), *doubts, *scan.flags),
             raw=_raw(found, scan, None if self.tissue is None else seen[0]),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
@@ -171,6 +175,14 @@ class Predictor:
         for part, threshold in zip(parts, self.known.thresholds, strict=True):
             for array in (part.anomaly_map if part.draws is None else part.draws).numpy():
                 yield array, threshold
+
+
+def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
+    """A flag where more of the brain is marked than a lesion takes."""
+    share = float(mask.sum() / max(int(brain_mask.sum()), 1))
+    if share <= PLAUSIBLE_SHARE:
+        return ()
+    return (f"{share:.0%} of the brain is marked: the threshold or the model does not fit it",)
 
 
 class _Clock:
