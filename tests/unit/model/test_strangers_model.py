@@ -3,14 +3,12 @@
 import copy
 import json
 import math
-import os
 import random
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import METHODS, write_tiny_cohort, write_tiny_model
+from tiny import write_tiny_cohort, write_tiny_model
 from watch import watched
 
 import brainuad
@@ -289,9 +287,13 @@ def _fuzz(tmp_path, honest, cases):
                 brainuad.load(path)
             except InputError as error:
                 refused += 1
-                assert "\n" not in str(error), case
+                assert_one_line(error)
         assert not seen, (case, seen)
     return refused
+
+
+def assert_one_line(error):
+    assert "\n" not in str(error)
 
 
 def brainuad_cache():
@@ -312,6 +314,6 @@ def test_changed_bundles_load_or_are_refused_and_touch_nothing(tmp_path, honest)
     assert 100 < _fuzz(tmp_path, honest, 200) < 200
 
 
-@pytest.mark.skipif(not os.environ.get("BRAINUAD_FUZZ"), reason="set BRAINUAD_FUZZ for 5,000 cases")
+@pytest.mark.fuzz
 def test_five_thousand_changed_bundles(tmp_path, honest):
     assert _fuzz(tmp_path, honest, 5000) > 2500
