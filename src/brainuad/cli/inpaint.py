@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.preparation.recipes import changed, of_model
-from brainuad.settings.instantiate import PREPARATION, instantiate
+from brainuad.settings.allowed import RECIPE
+from brainuad.settings.build import build
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _main(arguments: argparse.Namespace) -> int:
     detector.to(device(arguments.device))
     fastest_layout(detector, str(detector.device))
     torch.manual_seed(arguments.seed)
-    tiling = instantiate(detector.card["tiling"])
+    tiling = build(detector.card["tiling"])
     if arguments.detail_mm < 0:
         raise InputError(f"--detail-mm {arguments.detail_mm}: use 0 or more")
     try:
@@ -180,6 +181,6 @@ def _preparation(
     """
     recipe = changed(of_model(card), overrides)
     return (
-        instantiate(recipe["steps"], packages=PREPARATION),
-        instantiate(recipe["normalise"], packages=PREPARATION),
+        build(recipe["steps"], RECIPE),
+        build(recipe["normalise"], RECIPE),
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
+from brainuad.settings.plain import plain
 from brainuad.types import Space
 
 SPLITS = ("train", "val", "test")
@@ -192,8 +193,8 @@ def read_cohort(root: Path) -> Cohort:
     check_scans(scans, manifest)
     info_path = root / "cohort.json"
     try:
-        info = json.loads(info_path.read_text(encoding="utf-8")) if info_path.is_file() else {}
-    except json.JSONDecodeError as error:
+        info = plain(json.loads(info_path.read_text("utf-8"))) if info_path.is_file() else {}
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{info_path}: not valid JSON ({error}); make the cohort again") from None
     return Cohort(root, scans, info)
 

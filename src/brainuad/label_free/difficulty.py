@@ -11,18 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
+import yaml
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.inference.maps import write_maps
+from brainuad.machine.cache import cache_folder
 from brainuad.machine.files import write_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash
-from brainuad.model.detect import device, model_score
+from brainuad.model.detect import PRECISIONS, device, model_score
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.model_input import as_input, input_of
-from brainuad.settings.instantiate import instantiate
+from brainuad.settings.build import build
+from brainuad.settings.plain import plain
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.lesions.fillings import IntensityShift
 from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
@@ -87,23 +89,26 @@ def measure_difficulty(
     folder = read_run(run)
     if folder.cohort is None or not folder.config:
         raise InputError(f"{run}: its cohort or its config.yaml is gone, so nothing can be painted")
-    detector, cfg = load_model(run), OmegaConf.create(folder.config)
+    detector, how = load_model(run), _how(run, folder.config)
+    # Not the folder that the run names: it may be somebody else's.
+    cache = cache_folder()
     card = detector.card
     names = set(card["subjects"]["val"])
     scans = [s for s in folder.cohort.scans if s.subject in names and s.healthy]
     scans = [scan for scan in scans if scan.sequence == card["sequence"]]
     if not scans:
         raise InputError(f"{run}: the cohort lacks its healthy validation subjects; bring it back")
-    made, failures = _paint_cells(scans, draws, Path(cfg.paths.cache_dir))
+    made, failures = _paint_cells(scans, draws, cache)
     about = {scan.subject: (cell, draw, scan) for cell, draw, scan in made}
     copies = [scan for _, _, scan in made]
-    seen, bad = as_input(copies, input_of(card["input"]), cfg.paths.cache_dir, cfg.jobs)
-    how = cfg.predict_batch_size, device(device_name), cfg.predict_precision
-    score = model_score(detector, instantiate(card["tiling"]), *how)
+    seen, bad = as_input(copies, input_of(card["input"]), cache, how.jobs)
+    score = model_score(
+        detector, build(card["tiling"]), how.batch_size, device(device_name), how.precision
+    )
     maps = run / "difficulty"
-    stamp = f"{weights_hash(detector)} {cfg.predict_precision}"
+    stamp = f"{weights_hash(detector)} {how.precision}"
     written = write_maps(seen, maps, score, stamp, "difficulty")
-    postprocess, rows = instantiate(card["postprocess"]), []
+    postprocess, rows = build(card["postprocess"]), []
     for name, (cell, draw, scan) in about.items():
         path = maps / f"{name}_anomaly.nii.gz"
         if path.is_file():
@@ -117,6 +122,29 @@ def measure_difficulty(
     # What they say is in the table now.
     shutil.rmtree(maps)
     return table, [*failures, *bad, *written.failures]
+
+
+class _How(NamedTuple):
+    """How a run detected."""
+
+    jobs: int
+    batch_size: int
+    precision: str
+
+
+def _how(run: Path, config: str) -> _How:
+    """What `config.yaml` says of detection; it may come from a stranger."""
+    try:
+        told = plain(yaml.safe_load(config))
+        found = _How(
+            int(told["jobs"]), int(told["predict_batch_size"]), str(told["predict_precision"])
+        )
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{run / 'config.yaml'}: not the settings of a run ({line})") from None
+    if found.precision not in PRECISIONS:
+        raise InputError(f"{run / 'config.yaml'}: predict_precision is '{found.precision:.60}'")
+    return found
 
 
 def _paint_cells(

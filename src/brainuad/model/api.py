@@ -19,7 +19,8 @@ from brainuad.model.predictor import Predictor
 from brainuad.model.prepared_scan import from_records
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.subject import prepare_subject
-from brainuad.settings.instantiate import PREPARATION, instantiate
+from brainuad.settings.allowed import RECIPE
+from brainuad.settings.build import build
 
 Image = str | Path | nib.spatialimages.SpatialImage
 
@@ -38,7 +39,7 @@ class Model:
         self.predictor = predictor
         self.known = predictor.known
         self.recipe = self.known.recipe
-        self.steps: Preparation = instantiate(self.recipe["steps"], packages=PREPARATION)
+        self.steps: Preparation = build(self.recipe["steps"], RECIPE)
 
     @property
     def sequence(self) -> str:

@@ -1,14 +1,18 @@
 """The card of a checkpoint: plain values that say what was trained, on whom and how."""
 
 import json
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, joined
 from brainuad.errors import InputError
 from brainuad.preparation.recipes import Recipe, of_cohort
+from brainuad.settings.allowed import MODEL, RECIPE
+from brainuad.settings.build import check_targets
 from brainuad.settings.moved import retargeted
+from brainuad.settings.plain import plain
 
 FORMAT = "1.4"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
@@ -20,6 +24,12 @@ ADDED = {
 """Keys that cards of older minor versions lack, and what stands for them."""
 
 CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
+
+BUILT = ("model", "input", "tiling", "postprocess", "relative")
+"""Keys of which something is made when the model is loaded."""
+
+SEQUENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+"""Name of a sequence, or of several: it becomes a part of file names."""
 
 RESULT_KEYS = ("seed", "data", "input", "model", "tiling", "datamodule")
 """What must agree between a checkpoint and the run that resumes from it, under whatever name."""
@@ -57,8 +67,13 @@ def checked(path: Path, card: Any) -> dict[str, Any]:
         card: as it was read.
 
     Raises:
-        InputError: no card, or one of another major version.
+        InputError: no card, one of another major version, or one that is not plain data or lacks
+            what it should have; each violation is named.
     """
+    try:
+        card = plain(card)
+    except ValueError as error:
+        raise InputError(f"{path}: its card is no plain data: {error}; do not use it") from None
     missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
     if not isinstance(card, dict) or missing:
         raise InputError(f"{path}: its card lacks {missing}; train it again with brainuad")
@@ -69,7 +84,67 @@ def checked(path: Path, card: Any) -> dict[str, Any]:
             f"{path}: is of format {card['format']}, this brainuad reads {major}.x; use the "
             "version of brainuad that made it"
         )
+    if wrong := [
+        f"{key} is not {words}"
+        for key, (is_right, words) in SCHEMA.items()
+        if key in card and not is_right(card[key])
+    ]:
+        raise InputError(f"{path}: its card is not valid: {'; '.join(wrong)}; do not use it")
+    for key, value in card.items():
+        if key in BUILT:
+            check_targets(value, MODEL, f"{path}: {key}")
+    if card["preparation"]:
+        check_targets(card["preparation"], RECIPE, f"{path}: preparation")
     return card
+
+
+def _is_made(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("_target_"), str)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+
+
+def _are_subjects(value: Any) -> bool:
+    lists = value.values() if isinstance(value, dict) else [None]
+    return value is None or all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
+    )
+
+
+SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "version": (_is_name, "a version"),
+    "model": (_is_made, "a model"),
+    "tiling": (_is_table, "a tiling"),
+    "postprocess": (_is_table, "a post-processing"),
+    "input": (lambda v: isinstance(v, dict) and "tissue" in v, "an input"),
+    "sequence": (lambda v: _is_name(v) and SEQUENCE.fullmatch(v) is not None, "a sequence"),
+    "space": (lambda v: v in ("native", "prepared"), "native or prepared"),
+    "flips": (lambda v: isinstance(v, bool), "true or false"),
+    "relative": (lambda v: v is None or _is_made(v), "a table of healthy brains, or null"),
+    "seed": (lambda v: v is None or _is_number(v), "a number"),
+    "name": (_is_name, "a name"),
+    "cohort": (_is_name, "a name"),
+    "split_hash": (lambda v: v is None or isinstance(v, str), "a hash"),
+    "subjects": (_are_subjects, "lists of names"),
+    "preparation": (
+        lambda v: not v or (isinstance(v, dict) and {"steps", "normalise", "limits"} <= set(v)),
+        "a recipe",
+    ),
+    "run": (_is_table, "a table"),
+    "threshold": (lambda v: v is None or _is_number(v), "a number"),
+    "statistics": (lambda v: v is None or _is_table(v), "a table, or null"),
+}
+"""Key of a card: whether its value is right, and what it should be."""
 
 
 def sequences_of(card: dict[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from brainuad import __version__
 from brainuad.errors import InputError
@@ -14,7 +15,7 @@ from brainuad.machine.fingerprint import hash_weights
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import FORMAT, checked
-from brainuad.settings.instantiate import instantiate
+from brainuad.settings.build import build
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -59,15 +60,51 @@ def load_model(path: Path) -> AnomalyDetector:
     path = named_file(path)
     content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
     card = checked(path, content.get("brainuad"))
-    detector = instantiate(card["model"])
-    detector.relative = instantiate(card["relative"])
+    weights = _checked_weights(path, content["state_dict"])
+    detector = _built(path, card, weights)
     try:
-        detector.load_state_dict(content["state_dict"])
+        detector.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
             f"{path}: its weights do not fit its model ({str(error).splitlines()[0]})"
         ) from None
     detector.card = card
+    return detector
+
+
+def _checked_weights(path: Path, weights: Any) -> dict[str, Tensor]:
+    """The weights, of which every one is a finite tensor.
+
+    A network with a NaN marks nothing and says nothing: no value is above a threshold.
+    """
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise InputError(f"{path}: holds no weights; give a checkpoint written by brainuad")
+    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise InputError(
+            f"{path}: {len(bad)} of its weights hold NaN or infinite values ({bad[0]:.80}, …); "
+            "train it again, or get another model"
+        )
+    return weights
+
+
+def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AnomalyDetector:
+    """The detector of a card, built once its size is known to be that of its weights."""
+    try:
+        # Without memory: a card may ask for any size.
+        with torch.device("meta"):
+            shape = {name: tuple(v.shape) for name, v in build(card["model"]).state_dict().items()}
+        given = {name: tuple(value.shape) for name, value in weights.items()}
+        differing = sorted(set(shape.items()) ^ set(given.items()))
+        if differing:
+            names = sorted({name for name, _ in differing})
+            raise InputError(f"its weights do not fit its model ({names[0]:.80}, …)")
+        detector = build(card["model"])
+        detector.relative = build(card["relative"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}; do not use it, or get it again") from None
+    if not isinstance(detector, AnomalyDetector):
+        raise InputError(f"{path}: its card describes no method; get the model again")
     return detector
 
 
@@ -84,7 +121,7 @@ def with_options(detector: AnomalyDetector, options: Mapping[str, Any]) -> Anoma
         InputError: the model has no such option.
     """
     model = {**detector.card["model"], **options}
-    made = instantiate(model)
+    made = build(model)
     made.load_state_dict(detector.state_dict())
     made.card = {**detector.card, "model": model}
     return made.to(detector.device)

@@ -47,9 +47,20 @@ def detect_volume(
 
     Returns:
         `Detection` without batch axis, on the CPU.
+
+    Raises:
+        InputError: the anomaly map is not finite.
     """
     found = _detect_both(detector, tiling, image, brain_mask, batch_size)
-    return found if detector.relative is None else detector.relative(found, affine)
+    if detector.relative is not None:
+        found = detector.relative(found, affine)
+    # No threshold is below a NaN: such a map would look like a healthy brain.
+    if not bool(torch.isfinite(found.anomaly_map).all()):
+        raise InputError(
+            "the model's anomaly map holds NaN or infinite values; use another model, or compute "
+            "in more precision (32-true)"
+        )
+    return found
 
 
 def _detect_both(

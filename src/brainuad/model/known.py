@@ -1,6 +1,7 @@
 """What is known of a trained model, or of several that are averaged, before they are loaded."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,8 @@ class Known:
             value = card.get("threshold") if threshold is None else threshold
             if value is None:
                 raise InputError(f"{path}: holds no threshold; give one with --threshold")
+            if not math.isfinite(float(value)):
+                raise InputError(f"{path}: its threshold is {value}; give one with --threshold")
             self.thresholds.append(float(value))
         self.threshold = float(np.mean(self.thresholds))
         self.samples = samples

@@ -24,10 +24,14 @@ from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.native import native_array, native_map, native_mask
 from brainuad.preparation.model_input import NormalisedInput, input_of, made
 from brainuad.preparation.tissue.segment import TissueInput
-from brainuad.settings.instantiate import instantiate
+from brainuad.settings.build import build
 from brainuad.types import Detection, Volume
 from brainuad.volumes.native_space import prepared_points
 from brainuad.volumes.nifti import read_volume
+
+PLAUSIBLE_SHARE = 0.4
+"""Largest share of the brain that a mask may cover without a flag; the largest infarcts and tumours
+with oedema stay below."""
 
 
 class Predictor:
@@ -57,8 +61,8 @@ class Predictor:
         for detector, path in zip(detectors, known.paths, strict=True):
             _set_up(detector, path, device(device_name), known.samples)
         self.detectors = list(detectors)
-        self.tilings = [instantiate(detector.card["tiling"]) for detector in detectors]
-        self.postprocess = instantiate(known.card["postprocess"])
+        self.tilings = [build(detector.card["tiling"]) for detector in detectors]
+        self.postprocess = build(known.card["postprocess"])
         self.input = input_of(known.card["input"])
         self.batch_sizes = [batch_size] * len(self.detectors)
 
@@ -119,7 +123,7 @@ class Predictor:
             threshold=self.known.threshold,
             reconstruction=reconstruction,
             uncertainty=uncertainty,
-            flags=(*doubts, *scan.flags),
+            flags=(*_too_large(mask, carried.brain_mask), *doubts, *scan.flags),
             raw=_raw(found, scan, None if self.input is None else seen[0]),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
@@ -187,6 +191,14 @@ class Predictor:
         for part, threshold in zip(parts, self.known.thresholds, strict=True):
             for array in (part.anomaly_map if part.draws is None else part.draws).numpy():
                 yield array, threshold
+
+
+def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
+    """A flag where more of the brain is marked than a lesion takes."""
+    share = float(mask.sum() / max(int(brain_mask.sum()), 1))
+    if share <= PLAUSIBLE_SHARE:
+        return ()
+    return (f"{share:.0%} of the brain is marked: the threshold or the model does not fit it",)
 
 
 class _Clock:

@@ -11,7 +11,8 @@ from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.model.suitability import in_mni, measures_of, quality_of
-from brainuad.settings.instantiate import PREPARATION, instantiate
+from brainuad.settings.allowed import RECIPE
+from brainuad.settings.build import build
 from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import read_way
 from brainuad.volumes.nifti import read_mask, read_volume
@@ -66,12 +67,12 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     volume = read_volume(folder / record["image"])
     brain_mask = read_mask(folder / record["brain_mask"], like=volume)
     own = recipe["normalise"].get(record["sequence"], recipe["normalise"])
-    normalise = instantiate(own, packages=PREPARATION)
+    normalise = build(own, RECIPE)
     try:
         image = normalise(volume.array, brain_mask)
     except ValueError as error:
         raise InputError(f"{record['native_image']}: {error}; check that it shows a head") from None
-    limits = instantiate(recipe["limits"], packages=PREPARATION)
+    limits = build(recipe["limits"], RECIPE)
     seen = Volume(image, volume.affine)
     laid = in_mni(recipe)
     return PreparedScan(
@@ -133,7 +134,7 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
     quality, native_spacing = quality_of(cohort, scan)
     volume = Volume(image, affine)
     laid = in_mni(recipe)
-    limits = instantiate(recipe["limits"], packages=PREPARATION)
+    limits = build(recipe["limits"], RECIPE)
     return PreparedScan(
         image=volume,
         brain_mask=brain_mask,

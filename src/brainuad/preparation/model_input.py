@@ -22,6 +22,7 @@ from brainuad.machine.files import lock
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.tissue.segment import TissueInput
+from brainuad.settings.build import build
 from brainuad.settings.instantiate import instantiate
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
@@ -68,7 +69,9 @@ def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
     tissue, normalise = settings.get("tissue"), settings.get("normalise")
     if tissue is not None and normalise is not None:
         raise InputError("input: tissue maps have no intensities; set input.normalise=null")
-    return instantiate(tissue) if normalise is None else NormalisedInput(instantiate(normalise))
+    # Plain values are a card's, which a stranger may have written.
+    make = build if isinstance(settings, dict) else instantiate
+    return make(tissue) if normalise is None else NormalisedInput(make(normalise))
 
 
 def made(how: ModelInput, image: Path, brain_mask: Path) -> np.ndarray:

@@ -36,7 +36,7 @@ def of_cohort(cohort: "Cohort", sequence: str) -> Recipe | None:
 
 def default(spacing_mm: float | None = None) -> Recipe:
     """Whole heads to the atlas, as `configs/prepare.yaml` says it."""
-    own = [f"preparation.steps.spacing_mm={spacing_mm}"] if spacing_mm else []
+    own = [f"preparation.steps.spacing_mm={_number(spacing_mm)}"] if spacing_mm else []
     return resolve(compose_preparation(own).preparation)
 
 
@@ -66,7 +66,7 @@ def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
             )
     if not overrides:
         return recipe
-    spacing = f"preparation.steps.spacing_mm={recipe['steps']['spacing_mm']}"
+    spacing = f"preparation.steps.spacing_mm={_number(recipe['steps'].get('spacing_mm'))}"
     new = resolve(compose_preparation([spacing, *overrides]).preparation)
     found = copy.deepcopy(recipe)
     for word in sorted(overrides, key=lambda word: not word.startswith("preparation=")):
@@ -83,3 +83,10 @@ def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
             target, source = target[key], source[key]
         target[path[-1]] = source[path[-1]]
     return found
+
+
+def _number(value: Any) -> float:
+    """A recipe's number before it becomes a part of an override, which Hydra interprets."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"spacing_mm is {value!r:.60} in the recipe; it has to be a number of mm")
+    return value

@@ -81,6 +81,7 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
     if plain is None:
         return None
     plain = retargeted(plain)
+    _refuse_interpolations(plain)
     for target in _targets(plain):
         _check(target, packages)
     if not kwargs:
@@ -102,9 +103,22 @@ def _targets(config: Any) -> Iterator[str]:
             yield str(config["_target_"])
         for value in config.values():
             yield from _targets(value)
-    elif isinstance(config, list):
+    elif isinstance(config, list | tuple):
         for value in config:
             yield from _targets(value)
+
+
+def _refuse_interpolations(config: Any) -> None:
+    """Hydra would fill them in after the targets were checked."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            _refuse_interpolations(key)
+            _refuse_interpolations(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            _refuse_interpolations(value)
+    elif isinstance(config, str) and "${" in config:
+        raise InputError(f"'{config:.80}' is left of an interpolation; write the value itself")
 
 
 def _check(target: str, packages: tuple[str, ...]) -> None:

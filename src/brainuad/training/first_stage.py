@@ -20,8 +20,11 @@ from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.model.card import without_added
+from brainuad.settings.allowed import MODEL
+from brainuad.settings.build import check_targets
 from brainuad.settings.instantiate import resolve
 from brainuad.settings.moved import as_before, retargeted
+from brainuad.settings.plain import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -216,7 +219,12 @@ def read_first_stage(path: Path) -> FirstStage:
             f"{path}: holds no autoencoder; give a model.ckpt of experiment=autoencoder or a "
             ".safetensors file of a public one"
         )
-    return FirstStage(described, weights, card.get("quality") or {}, path)
+    try:
+        described, quality = plain(described), plain(card.get("quality") or {})
+    except ValueError as error:
+        raise InputError(f"{path}: its card is no plain data: {error}; do not use it") from None
+    check_targets(described, MODEL, f"{path}: autoencoder")
+    return FirstStage(described, weights, quality, path)
 
 
 def _run_of(cfg: DictConfig) -> DictConfig:

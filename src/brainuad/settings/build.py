@@ -1,0 +1,119 @@
+"""Objects from what a file says: a card, a recipe of a cohort, a model of somebody else.
+
+Only the classes and functions in `allowed` are made, by their exact names. Nothing is imported,
+looked up or interpolated beyond that, so a file cannot name anything that reads, writes or
+connects. A user's own configuration goes through `brainuad.settings.instantiate` instead.
+"""
+
+from collections.abc import Collection
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from brainuad.errors import InputError
+from brainuad.settings.allowed import MODEL, MONAI_TRANSFORM_MODULES
+from brainuad.settings.moved import moved
+
+TARGET, PARTIAL = "_target_", "_partial_"
+
+IGNORED = ("optimizer", "scheduler")
+"""Arguments of a method that training alone needs; a file's are left out."""
+
+
+def build(config: Any, allowed: Collection[str] = MODEL) -> Any:
+    """Make the object that plain values describe; without a `_target_` they stay as they are.
+
+    Args:
+        config: from `brainuad.settings.plain.plain`.
+        allowed: names that a `_target_` may have.
+
+    Raises:
+        InputError: another name, or values that the object refuses.
+    """
+    if isinstance(config, list | tuple):
+        return [build(item, allowed) for item in config]
+    if not isinstance(config, dict):
+        return config
+    if TARGET not in config:
+        return {key: build(item, allowed) for key, item in config.items()}
+    name = moved(str(config[TARGET]))
+    given = {key: item for key, item in config.items() if key not in (TARGET, PARTIAL)}
+    if strange := [key for key in given if not key.isidentifier() or key.startswith("_")]:
+        raise InputError(f"{name} is given {strange}, which no argument is called")
+    make = _found(name, allowed)
+    given = {key: build(item, allowed) for key, item in given.items() if key not in IGNORED}
+    if config.get(PARTIAL) is True:
+        return partial(make, **given)
+    try:
+        return make(**given)
+    except InputError:
+        raise
+    except Exception as error:
+        # Whatever a class says of values that it cannot use is about the file, not about us.
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name.rpartition('.')[2]} cannot be made of its values: {line}") from (
+            error
+        )
+
+
+def check_targets(config: Any, allowed: Collection[str], said: str) -> None:
+    """Check every `_target_` without making anything.
+
+    Args:
+        config: plain values.
+        allowed: as in `build`.
+        said: what holds them, for the message.
+
+    Raises:
+        InputError: a name that is not allowed.
+    """
+    if isinstance(config, list | tuple):
+        for item in config:
+            check_targets(item, allowed, said)
+    elif isinstance(config, dict):
+        for key, item in config.items():
+            if key not in IGNORED:
+                check_targets(item, allowed, said)
+        if TARGET in config:
+            name = moved(str(config[TARGET]))
+            if name not in allowed and not _is_monai_transform(name, allowed):
+                raise InputError(
+                    f"{said} names '{name:.200}', which is not allowed in a file; do not use it"
+                )
+
+
+def _found(name: str, allowed: Collection[str]) -> Any:
+    if name not in allowed and not _is_monai_transform(name, allowed):
+        raise InputError(f"_target_ '{name:.200}' is not allowed in a file")
+    module, _, leaf = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), leaf)
+    except (ImportError, AttributeError):
+        raise InputError(f"_target_ '{name}' cannot be found; use another version") from None
+    if not _defined_where_it_says(name, found):
+        raise InputError(f"_target_ '{name}' is not allowed in a file")
+    return found
+
+
+def _is_monai_transform(name: str, allowed: Collection[str]) -> bool:
+    """Whether it may be one of MONAI's transforms of intensities or grids, in a recipe."""
+    module, _, leaf = name.rpartition(".")
+    return (
+        bool(set(MONAI_TRANSFORM_MODULES) & set(allowed))
+        and (module in MONAI_TRANSFORM_MODULES or module == "monai.transforms")
+        and leaf.isidentifier()
+        and not leaf.startswith("_")
+    )
+
+
+def _defined_where_it_says(name: str, found: Any) -> bool:
+    """Whether a MONAI transform is a class of its modules, and not what they import."""
+    if not name.startswith("monai.transforms."):
+        return True
+    from monai.transforms.transform import Transform
+
+    return (
+        isinstance(found, type)
+        and issubclass(found, Transform)
+        and found.__module__ in MONAI_TRANSFORM_MODULES
+    )
