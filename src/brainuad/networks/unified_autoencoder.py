@@ -42,7 +42,7 @@ class UnifiedAutoencoder(nn.Module):
         glorot: initial weights uniform after Glorot and Bengio, biases zero, as the released code's
             layers begin; False for PyTorch's.
         decoder_dropout: whether what is made of the latent vector is dropped, too; the released AE
-            does not tell that layer that it is trained (models/autoencoder.py:31).
+            does not tell that layer that it is trained (models/autoencoder.py:30).
 
     Raises:
         ValueError: the size or the features do not fit, or an unknown `norm`.

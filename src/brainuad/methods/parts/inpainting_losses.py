@@ -11,7 +11,7 @@ c = (1 - h) x + h y; means are over all pixels and channels of a batch:
     tv          mean |difference of neighbours in c|, both within a pixel of the hole
     pyramid     sum_l mean |L_l(y) - L_l(x)|, of three levels of a Laplacian pyramid and its rest
 
-The pyramid is PriorNet's (Autoinpainting/src/Autoinpainting/libs/losses.py:47-82), whose code
+The pyramid is PriorNet's (Autoinpainting/src/Autoinpainting/libs/losses.py:45-82), whose code
 multiplies it by the batch's size; here it is a mean, as the others are.
 
 Differs from both: features F are not VGG16's, which is a download, but of any encoder that is
@@ -106,7 +106,7 @@ def total_variation(image: Tensor, hole: Tensor) -> Tensor:
 def gram_matrix(features: Tensor, by_channels: bool = False) -> Tensor:
     """Products of channels, averaged over pixels: `(B, C, *S)` to `(B, C, C)`.
 
-    `by_channels` divides by their number, too, as NVIDIA's models/loss.py:18-29 does.
+    `by_channels` divides by their number, too, as NVIDIA's models/loss.py:31 does.
     """
     flat = rearrange(features, "b c ... -> b c (...)")
     return flat @ flat.mT / (flat[0].numel() if by_channels else flat.shape[2])
