@@ -24,7 +24,7 @@ TAKEN = [
     Value(
         "weights",
         "model.weights",
-        {"hole": 6, "valid": 1, "perceptual": 0.05, "style": 120, "tv": 0.1, "pyramid": 0},
+        {"hole": 6, "valid": 1, "perceptual": 0.05, "style": 120, "tv": 0.1},
         "Liu, equation 7",
     ),
     Value("Gram matrix", "model.gram_by_channels", True, "libs/losses.py:32-33"),
