@@ -6,17 +6,32 @@ network and losses of Liu et al., ECCV 2018 (arXiv 1804.07723):
 
     L = 6 hole + valid + 0.05 perceptual + 120 style + 0.1 tv   (see `inpainting_losses`)
 
-Detection: overlapping patterns hide every pixel several times, and what is found above the
-candidate threshold is hidden at once and repainted until the region stays (see `repaint`). A pixel
-is never judged by an image in which the network saw it. The
-patterns, the threshold (a quantile of the candidates' map in healthy held-out brains) and the
-rounds are arguments, because the paper does not fix them.
+The paper's own code is not public as far as could be found. Nearest are its first author's
+auto-inpainting for PET and CT of the year before (PriorNet, github.com/SimoneBendazzoli93/PriorNet
+at 9d251b28, folder Autoinpainting) and Liu et al.; nobody says that their values are the paper's.
+So every preset is *after* AutoPaint:
 
-Differs from the paper: features of our own autoencoder, not VGG's; the shipped presets average the
-difference over a few pixels before its sign is taken (`residuals.signed`); the adversarial preset
-trains both networks in one optimiser (see `adversarial`). The CPU preset, not the published ones,
-shows the network the mirror image and a healthy prototype beside the slice (see `prototypes`), and
-lets a repainted part of a region stay only where it reaches a peak (see `Regions`).
+- of Liu et al.: partial convolutions, eight halvings, the weights above (`model/weights=liu`), Adam
+  with 2e-4, then 5e-5 with the encoder's normalisation frozen, no augmentation, no clipping;
+- of PriorNet: what is brighter than its filling counts (`residual.sign=positive`), the weights
+  30 valid, 240 hole, 0.2 perceptual, 0.05 style, 250 tv, 20 pyramid (`model/weights=priornet`);
+- of both: the Gram matrix divided by channels x pixels (`gram_by_channels`);
+- ours: the holes, the features, which are of our own autoencoder and not VGG16's, batch and epochs,
+  and the detection. PriorNet looks for lesions at the brightest places of the PET, fills each by
+  itself, and fills the union of three once; MRI has no PET to say where to look. PriorNet's gated
+  convolutions and its sigmoid are not here.
+
+Our reading of the detection: overlapping patterns hide every pixel several times, and what is found
+above the candidate threshold is hidden at once and repainted until the region stays (see
+`repaint`). A pixel is never judged by an image in which the network saw it. The patterns, the
+threshold (a quantile of the candidates' map in healthy held-out brains) and the rounds are
+arguments, because nothing public fixes them.
+
+Further from the paper: `autopaint` and `autopaint_prototypes` average the difference over a few
+pixels before its sign is taken (`residuals.signed`); `autopaint_adversarial_paper` trains both
+networks in one optimiser (see `adversarial`); `autopaint_prototypes` alone shows the network the
+mirror image and a healthy prototype beside the slice (see `prototypes`), and lets a repainted part
+of a region stay only where it reaches a peak (see `Regions`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -54,7 +69,8 @@ class AutoPaint(AnomalyDetector):
             style term; frozen. None leaves the two out.
         optimizer: factory.
         scheduler: factory or None.
-        weights: of the terms; those that are not named keep the published ones.
+        weights: of the terms; those that are not named keep those of Liu et al. The pyramid is
+            computed where its weight is above 0.
         feature_layers: of how many residual blocks of the encoder, the first ones; None for all.
         discriminator: factory; not called without a weight.
         adversarial_weight: of the hinge loss on the composite; 0 builds no discriminator.
@@ -66,6 +82,8 @@ class AutoPaint(AnomalyDetector):
         region_alpha: share of the pixels of healthy held-out brains above the candidate threshold.
         left_alpha: share of these brains that still reaches the peak when the candidates have been
             repainted once; parts of a region that do not are healthy. None for no peak.
+        gram_by_channels: the style term's Gram matrix is divided by channels x pixels, not by
+            pixels alone.
         regions: from a map to the region that is repainted.
         rounds: of repainting, at most; 0 for the candidates alone.
         chunk: images a forward pass in detection.
@@ -102,6 +120,7 @@ class AutoPaint(AnomalyDetector):
         seed: int = 0,
         prototypes: HealthyPrototypes | None = None,
         left_alpha: float | None = None,
+        gram_by_channels: bool = False,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if set(weights or {}) - set(WEIGHTS):
@@ -137,6 +156,7 @@ class AutoPaint(AnomalyDetector):
         self.seed = seed
         self.prototypes = prototypes
         self.left_alpha = left_alpha
+        self.gram_by_channels = gram_by_channels
         self._norm_frozen = False
         # Until it is measured nothing is a candidate.
         self.register_buffer("candidate_threshold", torch.full((), torch.inf))
@@ -181,7 +201,9 @@ class AutoPaint(AnomalyDetector):
         features = None
         if self.autoencoder is not None:
             features = partial(self.autoencoder.features, layers=self.feature_layers)
-        terms = inpainting_terms(filled, image, hole, features)
+        pyramid = self.weights["pyramid"] > 0
+        how = features, self.gram_by_channels, pyramid
+        terms = inpainting_terms(filled, image, hole, *how)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         if self.training and self.discriminator is not None:
             composite = torch.where(hole, filled, image)

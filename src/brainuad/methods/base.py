@@ -141,6 +141,15 @@ class AnomalyDetector(nn.Module, ABC):
         )
         return Detection(anomaly_map, *others)
 
+    def judge_scan(self, found: Detection, image: Tensor) -> Detection:
+        """What a whole scan changes in the scores of its tiles; as they are, unless overridden.
+
+        Args:
+            found: of a whole scan, `(C, D, H, W)`, on the CPU.
+            image: `(C, D, H, W)` in [0, 1].
+        """
+        return found
+
     def anomaly_map(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """`(B, C, *S)`, `(B, 1, *S)` to the anomaly map `(B, 1, *S)`; see `Detection`."""
         return self.detect(image, brain_mask).anomaly_map

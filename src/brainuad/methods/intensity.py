@@ -3,6 +3,12 @@
 Meissen et al., "Challenging Current Semi-Supervised Anomaly Segmentation Methods for Brain MRI",
 BrainLes 2021 (arXiv 2109.06023): histogram-equalised brain intensity, thresholded. Strong on
 hyperintense lesions, so every learned method has to beat it.
+
+Differs from the released code (github.com/FeliMe/brain_sas_baseline at 1d323478), which equalises
+in 256 bins over the volume's nonzero values, cut to whole numbers before (utils/utils.py:110-135):
+here it is the exact rank within the brain, so that voxels tie only where the input ties. It works
+on slices resized from 240 to 128 pixels by nearest neighbour (utils/data_utils.py:108-132), here
+on the prepared volume; scores are in native space.
 """
 
 import torch

@@ -29,6 +29,7 @@ from torch import Tensor
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
 from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, SchedulerFactory
+from brainuad.methods.parts.bright_prior import keep_bright
 from brainuad.methods.parts.elbo_gradient import BOUNDS, elbo_gradient
 from brainuad.methods.parts.geco import GECO
 from brainuad.methods.parts.latent_checks import check_latent
@@ -70,6 +71,8 @@ class StRegA(ReconstructionDetector):
         times_residual: the gradient is multiplied with the residual.
         keeps_background: the map keeps what is painted outside the brain, for a chain that masks
             last (`Postprocess.masks_last`).
+        bright_quantile: where a scan is darker than this quantile of its whole array, background
+            included, its map is 0 (Baur et al.); None for none. 0.9 is for bright lesions.
 
     Raises:
         ValueError: an option is out of range, or the network has no posterior for it.
@@ -95,6 +98,7 @@ class StRegA(ReconstructionDetector):
         gradient: str | None = None,
         times_residual: bool = False,
         keeps_background: bool = False,
+        bright_quantile: float | None = None,
     ) -> None:
         super().__init__(
             residual, optimizer, scheduler, features=network.features, draws=n_samples > 1
@@ -124,6 +128,7 @@ class StRegA(ReconstructionDetector):
         self.gradient = gradient
         self.times_residual = times_residual
         self.keeps_background = keeps_background
+        self.bright_quantile = bright_quantile
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """Decodes the posterior's mean."""
@@ -144,6 +149,12 @@ class StRegA(ReconstructionDetector):
         noise = torch.randn(self.n_samples, *mu.shape[1:], generator=generator).to(mu)
         decoded = (self.network.decode(mu + torch.exp(log_sigma) * draw) for draw in noise)
         return score_draws(self.residual, image, brain_mask, decoded, self.keeps_draws)
+
+    def judge_scan(self, found: Detection, image: Tensor) -> Detection:
+        """Clears what is too dark to be a lesion, where `bright_quantile` says so."""
+        if self.bright_quantile is None:
+            return found
+        return keep_bright(found, image, self.bright_quantile)
 
     def _gradient(self, image: Tensor, bound: str) -> Tensor:
         # The objective has means; the bound has sums.

@@ -34,8 +34,8 @@ def detect_volume(
     """Scores a whole volume tile by tile.
 
     Where the detector's card says `flips`, so is its left-right mirror image, and both are averaged
-    (`uncertainty` is then that between the two as well). What it finds is relative to healthy
-    brains where the detector is `relative`.
+    (`uncertainty` is then that between the two as well). The detector judges the scan as a whole,
+    and what it finds is relative to healthy brains where it is `relative`.
 
     Args:
         detector: on the device to use.
@@ -52,6 +52,7 @@ def detect_volume(
         InputError: the anomaly map is not finite.
     """
     found = _detect_both(detector, tiling, image, brain_mask, batch_size)
+    found = detector.judge_scan(found, image)
     if detector.relative is not None:
         found = detector.relative(found, affine)
     # No threshold is below a NaN: such a map would look like a healthy brain.

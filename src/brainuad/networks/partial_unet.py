@@ -18,8 +18,9 @@ class PartialUNet(nn.Module):
     Halving partial convolutions on the way down, with batch normalisation (but in the first) and
     ReLU; on the way up nearest neighbours doubled, joined with the skip and *its* validity, and a
     convolution of width 3 with batch normalisation and leaky ReLU. The last layer sees the image
-    itself and is linear. The published network is `features=(64, 128, 256, 512, 512, 512, 512)`,
-    `kernels=(7, 5, 5, 3, 3, 3, 3)`, for 256 x 256: 25.8 M parameters.
+    itself and is linear. Liu et al. have eight halvings,
+    `features=(64, 128, 256, 512, 512, 512, 512, 512)`, `kernels=(7, 5, 5, 3, 3, 3, 3, 3)`, for
+    256 x 256: 32,852,298 parameters for one channel.
 
     Args:
         channels: of the image.
@@ -96,7 +97,7 @@ class PartialUNet(nn.Module):
         steps = [(x, known)]
         for conv, norm in zip(self.down, self.down_norms, strict=True):
             x, known = conv(x, known, zeroed=True)
-            x = functional.relu(norm(x))
+            x = functional.relu(_normalised(norm, x))
             if not isinstance(norm, nn.Identity):
                 # Zero again where nothing is known, which a normalisation is not.
                 x = x * known.to(x.dtype)
@@ -106,5 +107,14 @@ class PartialUNet(nn.Module):
             conv = cast(PartialConv, self.up[level])
             x, known = conv.over_doubled(x, known, skip, skip_known)
             if level > 0:
-                x = functional.leaky_relu(self.up_norms[level](x), 0.2) * known.to(x.dtype)
+                x = functional.leaky_relu(_normalised(self.up_norms[level], x), 0.2)
+                x = x * known.to(x.dtype)
         return x
+
+
+def _normalised(norm: nn.Module, x: Tensor) -> Tensor:
+    """`norm(x)`; by its running statistics where a map has one value alone, which has no spread."""
+    if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d) and norm.training and x[:, 0].numel() == 1:
+        running = norm.running_mean, norm.running_var
+        return functional.batch_norm(x, *running, norm.weight, norm.bias, eps=norm.eps)
+    return norm(x)

@@ -91,6 +91,26 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
     assert torch.equal(network.asked[0][1], ~hole)
 
 
+def test_the_weights_of_priornet_add_a_pyramid():
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose("train", ["model=autopaint", "model/weights=priornet", "paths.output_dir=x"])
+    weights = dict(cfg.model.weights)
+    assert weights == {
+        **{"hole": 240.0, "valid": 30.0, "perceptual": 0.2, "style": 0.05, "tv": 250.0},
+        "pyramid": 20.0,
+    }
+    detector, batch = build(Known(0.3), weights=weights).eval(), batch_of()
+    terms = detector.loss(batch)
+    hole = detector.holes(batch.brain_mask, torch.Generator().manual_seed(0))
+    difference = torch.full_like(batch.image, 0.3) - batch.image
+    expected = inpainting_terms(0.3 + 0 * difference, batch.image, hole, pyramid=True)
+    total = sum(weights[name] * term for name, term in expected.items())
+    torch.testing.assert_close(terms["loss"], total)
+    assert set(terms) == {"loss", "hole", "valid", "tv", "pyramid"}
+    # Without its weight it is not computed.
+    assert "pyramid" not in build(Known(0.3)).eval().loss(batch)
+
+
 def test_the_autoencoder_gives_features_and_stays_as_it_is():
     network = AutoencoderKL(2, 4, 4, (2,), (8,), (False,), 4, 4)
     for name in ("encoder", "decoder"):

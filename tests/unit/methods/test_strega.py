@@ -411,14 +411,3 @@ def test_a_plain_autoencoder_draws_nothing():
     assert detector.loss(batch)["kl"] == 0
     with pytest.raises(ValueError, match="nothing to draw"):
         StRegA(unified(variational=False), signed, n_samples=2)
-
-
-def test_the_comparative_studys_network():
-    released = UnifiedAutoencoder((128, 128))
-    assert released.encoder(torch.rand(2, 1, 128, 128)).shape == (2, 16 * 8 * 8)
-    mu, log_sigma = released.encode(torch.rand(2, 1, 128, 128))
-    assert mu.shape == log_sigma.shape == (2, 128)
-    assert released(torch.rand(2, 1, 128, 128)).shape == (2, 1, 128, 128)
-    for wrong in ({"image_size": (120, 128)}, {"features": (8, 12)}):
-        with pytest.raises(ValueError, match="multiple"):
-            UnifiedAutoencoder(**wrong)

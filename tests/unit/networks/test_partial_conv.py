@@ -127,3 +127,27 @@ def test_compiles_to_the_same():
     compiled = torch.compile(layer, fullgraph=True, backend="eager")
     for found, expected in zip(compiled(image, valid), layer(image, valid), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def _as_nvidia(image, mask, weight, bias, stride):
+    """NVIDIA's `models/partialconv2d.py`, with a mask of one channel."""
+    ones, padding = torch.ones(1, 1, *weight.shape[2:]), weight.shape[2] // 2
+    count = functional.conv2d(mask, ones, None, stride, padding)
+    ratio = ones.numel() / (count + 1e-8)
+    updated = count.clamp(0, 1)
+    raw = functional.conv2d(image * mask, weight, bias, stride, padding)
+    offset = bias.reshape(1, -1, 1, 1)
+    return ((raw - offset) * ratio * updated + offset) * updated, updated
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 2), (5, 2), (3, 1)])
+def test_is_nvidias(kernel, stride):
+    layer, image = _layer(2, stride, kernel), _image(2, side=24)
+    mask = (torch.rand(2, 1, 24, 24, generator=torch.Generator().manual_seed(2)) > 0.9).float()
+    mask[..., 8:, 8:] = 0
+    found, valid = layer(image, mask)
+    weight, bias = layer.conv.weight, layer.bias.flatten()
+    expected, updated = _as_nvidia(image, mask, weight, bias, stride)
+    assert 0 < updated.mean() < 1
+    assert torch.equal(valid, updated)
+    torch.testing.assert_close(found, expected)

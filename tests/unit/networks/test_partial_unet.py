@@ -50,10 +50,35 @@ def test_one_kernel_a_halving():
         PartialUNet(1, (4, 8, 8), (3, 3))
 
 
-def test_is_as_large_as_published():
+def test_the_network_of_liu_et_al_has_eight_halvings():
+    """Layer by layer as in their appendix (and PriorNet's libs/unet_model.py:269-297)."""
+    features, kernels = (64, 128, 256, *[512] * 5), (7, 5, 5, *[3] * 5)
     with torch.device("meta"):
-        network = PartialUNet(1, (64, 128, 256, 512, 512, 512, 512), (7, 5, 5, 3, 3, 3, 3))
-    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 25.8
+        network = PartialUNet(1, features, kernels)
+    down = [(1, 64, 7), (64, 128, 5), (128, 256, 5), (256, 512, 3), *[(512, 512, 3)] * 4]
+    up = [*[(1024, 512, 3)] * 4, (768, 256, 3), (384, 128, 3), (192, 64, 3), (65, 1, 3)]
+    weights = sum(before * after * kernel**2 for before, after, kernel in down + up)
+    # A scale and a shift a map but in the first and the last layer, which have an offset.
+    others = sum(2 * after for _, after, _ in [*down[1:], *up[:-1]]) + 64 + 1
+    assert sum(p.numel() for p in network.parameters()) == weights + others
+    image = torch.rand(1, 1, 256, 256, device="meta")
+    for conv in network.down:
+        image = conv.conv(image)
+    assert image.shape == (1, 512, 1, 1)
+
+
+def test_a_single_image_that_is_halved_to_a_pixel_is_normalised_by_what_was_seen_before():
+    torch.manual_seed(0)
+    network = PartialUNet(1, (4, 8, 8), (3, 3, 3)).train()
+    image, valid = torch.rand(2, 1, 8, 8), torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    network(image, valid)
+    bottom = network.down_norms[2]
+    before = bottom.running_mean.clone()
+    found = network(image[:1], valid[:1])
+    found.sum().backward()
+    assert torch.isfinite(found).all()
+    assert torch.equal(bottom.running_mean, before)
+    assert bottom.weight.grad is not None
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -148,3 +148,50 @@ def test_dae(scan):
             expected[labels == region.label] = False
     assert np.array_equal(chain.segment(found, brain, spacing, threshold), expected)
     assert 0 < expected.sum() < binary.sum()
+
+
+def test_baur(scan):
+    """`utils/Evaluation.py`: `apply_brainmask`, `postprocess_volume`, here in a wider brain."""
+    score, brain = (np.repeat(np.repeat(array, 2, 0), 2, 1) for array in scan)
+    score = np.where(brain, score + 0.1 * np.random.default_rng(1).random(score.shape), 0)
+    score = score.astype(np.float32)
+    spacing = (1.7, 1.7, 1.7)
+    chain = _preset("baur")
+    cross = ndimage.generate_binary_structure(2, 1)
+    cleared = np.zeros_like(score)
+    for z in range(score.shape[2]):
+        inside = ndimage.binary_erosion(brain[:, :, z], cross, iterations=12)
+        cleared[:, :, z] = score[:, :, z] * inside
+    smooth = ndimage.median_filter(cleared, (5, 5, 5))
+    found = chain.score(score, brain, spacing)
+    assert np.array_equal(found[brain], smooth[brain])
+
+    threshold = float(np.quantile(smooth[smooth > 0], 0.9))
+    binary = (smooth > threshold) & brain
+    labels = measure.label(binary, connectivity=3)
+    expected = binary.copy()
+    for region in measure.regionprops(labels):
+        if region.area_filled <= 7:
+            expected[labels == region.label] = False
+    assert np.array_equal(chain.segment(found, brain, spacing, threshold), expected)
+    assert 0 < expected.sum() < binary.sum()
+
+
+def test_meissen(scan):
+    """`utils/utils.py:connected_components_3d`, at 240 mm in 128 pixels and 1 mm across."""
+    score, brain = scan
+    score = np.where(brain, score + 0.2 * np.random.default_rng(1).random(score.shape), 0)
+    score = score.astype(np.float32)
+    spacing = (1.875, 1.875, 1.0)
+    chain = _preset("meissen")
+    found = chain.score(score, brain, spacing)
+    assert np.array_equal(found, score)
+    threshold = float(np.quantile(score[brain], 0.9))
+    binary = (score > threshold) & brain
+    labels = measure.label(binary, connectivity=3)
+    expected = binary.copy()
+    for region in measure.regionprops(labels):
+        if region.area <= 20:
+            expected[labels == region.label] = False
+    assert np.array_equal(chain.segment(found, brain, spacing, threshold), expected)
+    assert 0 < expected.sum() < binary.sum()

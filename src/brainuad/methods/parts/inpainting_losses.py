@@ -6,12 +6,18 @@ c = (1 - h) x + h y; means are over all pixels and channels of a batch:
 
     hole        mean |h (y - x)|                      valid   mean |(1 - h) (y - x)|
     perceptual  sum_p mean |F_p(y) - F_p(x)| + mean |F_p(c) - F_p(x)|
-    style       sum_p mean |G_p(y) - G_p(x)| + mean |G_p(c) - G_p(x)|,   G = F F^T / pixels
+    style       sum_p mean |G_p(y) - G_p(x)| + mean |G_p(c) - G_p(x)|,
+                G = F F^T / (channels x pixels), or F F^T / pixels
     tv          mean |difference of neighbours in c|, both within a pixel of the hole
+    pyramid     sum_l mean |L_l(y) - L_l(x)|, of three levels of a Laplacian pyramid and its rest
 
-Differs from the paper: features F are not VGG's, which is a download, but of any encoder that is
+The pyramid is PriorNet's (Autoinpainting/src/Autoinpainting/libs/losses.py:45-82), whose code
+multiplies it by the batch's size; here it is a mean, as the others are.
+
+Differs from both: features F are not VGG16's, which is a download, but of any encoder that is
 handed in, and are scaled to unit length at each pixel, without which a style loss would follow the
-size of an encoder's weights.
+size of an encoder's weights. The weights of the perceptual and the style term are therefore carried
+over from other features.
 """
 
 import torch
@@ -22,12 +28,24 @@ from torch.nn import functional
 from brainuad.methods.parts.repaint import dilate
 from brainuad.methods.parts.residuals import Features
 
-WEIGHTS = {"hole": 6.0, "valid": 1.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1}
-"""Of the terms, as published by Liu et al."""
+WEIGHTS = {
+    **{"hole": 6.0, "valid": 1.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1},
+    "pyramid": 0.0,
+}
+"""Of the terms, as published by Liu et al., who have no pyramid."""
+
+_CONVOLUTIONS = {4: functional.conv2d, 5: functional.conv3d}
+_POOLS = {4: functional.avg_pool2d, 5: functional.avg_pool3d}
+_LEVELS, _SIGMA, _REACH = 3, 1.3, 2
 
 
 def inpainting_terms(
-    filled: Tensor, image: Tensor, hole: Tensor, features: Features | None = None
+    filled: Tensor,
+    image: Tensor,
+    hole: Tensor,
+    features: Features | None = None,
+    gram_by_channels: bool = False,
+    pyramid: bool = False,
 ) -> dict[str, Tensor]:
     """The terms of the module's docstring, without their weights.
 
@@ -36,6 +54,8 @@ def inpainting_terms(
         image: the true image.
         hole: `(B, 1, *S)` bool.
         features: None leaves out the perceptual and the style term.
+        gram_by_channels: the Gram matrix is divided by channels x pixels, not by pixels alone.
+        pyramid: whether that term is computed.
     """
     difference = (filled - image).abs()
     zero = torch.zeros((), device=image.device, dtype=difference.dtype)
@@ -53,9 +73,12 @@ def inpainting_terms(
             found = rearrange(_unit(layer), "(n b) ... -> n b ...", n=2)
             # A sum of two means, one of the filled image and one of the composite.
             perceptual = perceptual + 2 * (found - truth).abs().mean()
-            grams = [gram_matrix(part) - gram_matrix(truth) for part in found]
+            wished = gram_matrix(truth, gram_by_channels)
+            grams = [gram_matrix(part, gram_by_channels) - wished for part in found]
             style = style + torch.stack(grams).abs().mean() * 2
         terms |= {"perceptual": perceptual, "style": style}
+    if pyramid:
+        terms["pyramid"] = laplacian_pyramid(filled - image)
     return terms
 
 
@@ -80,7 +103,35 @@ def total_variation(image: Tensor, hole: Tensor) -> Tensor:
     return total
 
 
-def gram_matrix(features: Tensor) -> Tensor:
-    """Products of channels, averaged over pixels: `(B, C, *S)` to `(B, C, C)`."""
+def gram_matrix(features: Tensor, by_channels: bool = False) -> Tensor:
+    """Products of channels, averaged over pixels: `(B, C, *S)` to `(B, C, C)`.
+
+    `by_channels` divides by their number, too, as NVIDIA's models/loss.py:31 does.
+    """
     flat = rearrange(features, "b c ... -> b c (...)")
-    return flat @ flat.mT / flat.shape[2]
+    return flat @ flat.mT / (flat[0].numel() if by_channels else flat.shape[2])
+
+
+def laplacian_pyramid(difference: Tensor) -> Tensor:
+    """Sum of the mean absolute values of a Laplacian pyramid's levels and of its rest.
+
+    The pyramid is linear: that of a difference is the difference of two pyramids. Each level is
+    what a smoothing takes away, the next one is made of what it leaves, averaged over squares
+    (cubes) of 2 pixels. PriorNet's smoothing is kept as it is: the window of 5 pixels is the sum,
+    not the product, of exp(-(d / 1.3)^2) along each axis, with zeros beyond the border.
+
+    Args:
+        difference: `(B, C, *S)`, each side of 8 or more.
+    """
+    axes = difference.ndim - 2
+    profile = torch.exp(-((torch.arange(-_REACH, _REACH + 1) / _SIGMA) ** 2))
+    parts = [profile.reshape(-1, *[1] * (axes - 1 - axis)) for axis in range(axes)]
+    window = torch.stack(torch.broadcast_tensors(*parts)).sum(0)
+    window = (window / window.sum()).to(difference)[None, None]
+    current = rearrange(difference, "b c ... -> (b c) 1 ...")
+    total = torch.zeros((), device=difference.device)
+    for _ in range(_LEVELS):
+        smooth = _CONVOLUTIONS[current.ndim](current, window, padding=_REACH)
+        total = total + (current - smooth).abs().mean()
+        current = _POOLS[current.ndim](smooth, 2)
+    return total + current.abs().mean()

@@ -1,7 +1,14 @@
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from brainuad.methods.parts.inpainting_losses import gram_matrix, inpainting_terms, total_variation
+from brainuad.methods.parts.inpainting_losses import (
+    gram_matrix,
+    inpainting_terms,
+    laplacian_pyramid,
+    total_variation,
+)
 
 
 def _scene():
@@ -33,7 +40,58 @@ def test_total_variation_counts_only_within_a_pixel_of_the_hole():
 
 def test_gram_matrix_by_hand():
     features = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 1, 2)
-    torch.testing.assert_close(gram_matrix(features)[0], torch.tensor([[2.5, 5.5], [5.5, 12.5]]))
+    by_pixels = torch.tensor([[2.5, 5.5], [5.5, 12.5]])
+    torch.testing.assert_close(gram_matrix(features)[0], by_pixels)
+    # Divided by the two channels, too.
+    torch.testing.assert_close(gram_matrix(features, by_channels=True)[0], by_pixels / 2)
+
+
+def test_the_style_term_by_channels():
+    filled, image, hole = _scene()
+    plain, divided = (
+        inpainting_terms(filled, image, hole, lambda x: [torch.cat([x, 1 - x, x], 1)], by_channels)
+        for by_channels in (False, True)
+    )
+    assert plain["style"] > 0
+    torch.testing.assert_close(divided["style"], plain["style"] / 3)
+    torch.testing.assert_close(divided["perceptual"], plain["perceptual"])
+
+
+def _levels(image):
+    """PriorNet's pyramid of an image, level by level (libs/losses.py:45-73)."""
+    distance = np.arange(5) - 2
+    weight = np.exp(distance**2 / (-2 * 1.3**2)) ** 2
+    kernel = sum(np.meshgrid(*[weight] * image.ndim, indexing="ij"))
+    kernel /= kernel.sum()
+    levels = []
+    for _ in range(3):
+        smooth = ndimage.correlate(image, kernel, mode="constant")
+        levels.append(image - smooth)
+        halves = [n // 2 for n in image.shape]
+        cut = smooth[tuple(slice(2 * n) for n in halves)]
+        pairs = cut.reshape([m for n in halves for m in (n, 2)])
+        image = pairs.mean(tuple(range(1, pairs.ndim, 2)))
+    return [*levels, image]
+
+
+@pytest.mark.parametrize("size", [(16, 23), (8, 10, 9)])
+def test_the_pyramid_is_priornets(size):
+    filled, image = np.random.default_rng(0).random((2, 2, *size))
+    expected = sum(
+        np.mean([np.abs(a - b).mean() for a, b in zip(ours, theirs, strict=True)])
+        for ours, theirs in zip(
+            zip(*map(_levels, filled), strict=True),
+            zip(*map(_levels, image), strict=True),
+            strict=True,
+        )
+    )
+    given = (torch.from_numpy(array)[:, None].float() for array in (filled, image))
+    hole = torch.ones(2, 1, *size, dtype=torch.bool)
+    terms = inpainting_terms(*given, hole, pyramid=True)
+    assert terms["pyramid"].item() == pytest.approx(expected, rel=1e-5)
+    # As one image of two channels it is the same.
+    both = torch.from_numpy(filled - image)[None].float()
+    assert laplacian_pyramid(both).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_feature_terms_by_hand():
