@@ -163,7 +163,8 @@ def test_every_experiment_composes_and_instantiates(experiment):
     "group",
     [
         *("tiling", "trainer", "logger", "postprocess", "data", "controls", "protocol"),
-        *("input", "model/network", "model/residual", "model/corruption", "first_stage"),
+        *("input", "model/network", "model/residual", "model/corruption", "model/weights"),
+        *("first_stage",),
         *("callbacks", "sweep", "painted", "relative", "datamodule/augment"),
     ],
 )
@@ -175,8 +176,9 @@ def test_every_option_of_every_group_composes(group):
             if group == "protocol":
                 compose("evaluate", ["maps=somewhere", f"{group}={option}"])
             else:
-                # The one group that not every method has.
-                experiment = "fpi" if group == "model/corruption" else "strega"
+                # Groups that not every method has.
+                owners = {"model/corruption": "fpi", "model/weights": "autopaint"}
+                experiment = owners.get(group, "strega")
                 compose("train", [f"experiment={experiment}", f"{group}={option}"])
 
 
