@@ -117,7 +117,7 @@ def test_only_empty_slices_are_left_out(name):
     assert 0 < cfg.datamodule.min_brain_fraction < 1 / pixels
 
 
-@pytest.mark.parametrize("name", ["dae", "vae", "madad", "intensity_raw"])
+@pytest.mark.parametrize("name", ["pddpm", "vae", "madad", "intensity_raw"])
 def test_other_presets_see_what_the_cohort_has_and_keep_the_best_epoch(name):
     cfg = preset(name)
     assert cfg.input.normalise is None
