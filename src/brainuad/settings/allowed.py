@@ -1,55 +1,39 @@
 """Names that a file may ask for: what the shipped configurations name, and a few more.
 
 A model, a recipe or a cohort may come from a stranger, and every name here can be made with
-arguments of the stranger's choice. So nothing here reads, writes or connects. A new method adds its
-classes; `tests/unit/settings/test_allowed.py` says which are missing.
+arguments of the stranger's choice. So nothing here reads, writes or connects. `brainuad.settings.
+build` also makes the `nn.Module`s of our methods and networks, so that a new method edits no list;
+`tests/unit/settings/test_build.py` says what else of a configuration is missing here.
 """
 
 OFFERED = frozenset(
     {
         "brainuad.postprocess.components.FillHoles",
+        "monai.networks.nets.attentionunet.AttentionUnet",
+        "monai.networks.nets.autoencoder.AutoEncoder",
+        "monai.networks.nets.segresnet.SegResNet",
+        "monai.networks.nets.unet.UNet",
+        "monai.networks.nets.varautoencoder.VarAutoEncoder",
+        "monai.networks.nets.vqvae.VQVAE",
         "brainuad.postprocess.components.Opening",
         "brainuad.postprocess.scale.Sign",
         "brainuad.postprocess.threshold.Hysteresis",
         "brainuad.synthetic.noise.diffusion.GaussianNoise",
     }
 )
-"""Names in no shipped configuration that the documentation offers or the code writes."""
+"""Names in no shipped configuration that the documentation offers, or networks of MONAI that need
+nothing but numbers. Others of its networks download weights when they are asked to."""
 
 CONFIGURED = frozenset(
     {
-        "brainuad.methods.anoddpm.AnoDDPM",
-        "brainuad.methods.asymmetry.Asymmetry",
-        "brainuad.methods.autoencoder.KLAutoencoder",
-        "brainuad.methods.autopaint.AutoPaint",
-        "brainuad.methods.dae.DAE",
-        "brainuad.methods.disyre.DISYRE",
-        "brainuad.methods.fpi.FPI",
-        "brainuad.methods.intensity.IntensityDetector",
-        "brainuad.methods.madad.MADAD",
         "brainuad.methods.parts.adversarial.spectral_discriminator",
-        "brainuad.methods.parts.healthy_atlas.HealthyAtlas",
-        "brainuad.methods.parts.prototypes.HealthyPrototypes",
-        "brainuad.methods.parts.relative_to_healthy.RelativeToHealthy",
         "brainuad.methods.parts.repaint.Regions",
         "brainuad.methods.parts.residuals.mahalanobis",
         "brainuad.methods.parts.residuals.perceptual",
         "brainuad.methods.parts.residuals.signed",
         "brainuad.methods.parts.residuals.squared",
         "brainuad.methods.parts.residuals.ssim",
-        "brainuad.methods.pddpm.PDDPM",
-        "brainuad.methods.strega.StRegA",
-        "brainuad.methods.zscore.ZScore",
-        "brainuad.networks.context_vae.ContextVAE",
-        "brainuad.networks.denoising_unet.DenoisingUNet",
-        "brainuad.networks.latent_autoencoder.LatentAutoencoder",
-        "brainuad.networks.masked_unet.MaskedUNet",
-        "brainuad.networks.partial_unet.PartialUNet",
-        "brainuad.networks.patched.Patched",
-        "brainuad.networks.pixel_unet.PixelUNet",
         "brainuad.networks.public_vae.public_vae",
-        "brainuad.networks.unified_autoencoder.UnifiedAutoencoder",
-        "brainuad.networks.wide_residual.WideResidualAutoencoder",
         "brainuad.postprocess.components.AreaOpening",
         "brainuad.postprocess.components.RemoveSmall",
         "brainuad.postprocess.erode.ErodeBrainMask",

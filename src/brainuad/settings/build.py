@@ -1,8 +1,9 @@
 """Objects from what a file says: a card, a recipe of a cohort, a model of somebody else.
 
-Only the classes and functions in `allowed` are made, by their exact names. Nothing is imported,
-looked up or interpolated beyond that, so a file cannot name anything that reads, writes or
-connects. A user's own configuration goes through `brainuad.settings.instantiate` instead.
+Only the classes and functions in `allowed` are made, by their exact names, and the `nn.Module`s
+that our methods and networks define. Nothing is imported, looked up or interpolated beyond that, so
+a file cannot name anything that reads, writes or connects. A user's own configuration goes through
+`brainuad.settings.instantiate` instead.
 """
 
 from collections.abc import Collection
@@ -13,6 +14,9 @@ from typing import Any
 from brainuad.errors import InputError
 from brainuad.settings.allowed import MODEL, MONAI_TRANSFORM_MODULES
 from brainuad.settings.moved import moved
+
+OWN = ("brainuad.methods.", "brainuad.networks.")
+"""Packages whose `nn.Module`s may be made."""
 
 TARGET, PARTIAL = "_target_", "_partial_"
 
@@ -76,23 +80,37 @@ def check_targets(config: Any, allowed: Collection[str], said: str) -> None:
                 check_targets(item, allowed, said)
         if TARGET in config:
             name = moved(str(config[TARGET]))
-            if name not in allowed and not _is_monai_transform(name, allowed):
+            if not _is_known(name, allowed):
                 raise InputError(
                     f"{said} names '{name:.200}', which is not allowed in a file; do not use it"
                 )
 
 
 def _found(name: str, allowed: Collection[str]) -> Any:
-    if name not in allowed and not _is_monai_transform(name, allowed):
+    if not _is_known(name, allowed):
         raise InputError(f"_target_ '{name:.200}' is not allowed in a file")
     module, _, leaf = name.rpartition(".")
     try:
         found = getattr(import_module(module), leaf)
     except (ImportError, AttributeError):
         raise InputError(f"_target_ '{name}' cannot be found; use another version") from None
-    if not _defined_where_it_says(name, found):
+    if name not in allowed and not _defined_where_it_says(name, found):
         raise InputError(f"_target_ '{name}' is not allowed in a file")
     return found
+
+
+def _is_known(name: str, allowed: Collection[str]) -> bool:
+    return name in allowed or _is_own(name, allowed) or _is_monai_transform(name, allowed)
+
+
+def _is_own(name: str, allowed: Collection[str]) -> bool:
+    """Whether it may be a module of our methods or networks; a new one is in no list."""
+    parts = name.split(".")
+    return (
+        allowed is MODEL
+        and name.startswith(OWN)
+        and all(part.isidentifier() and not part.startswith("_") for part in parts)
+    )
 
 
 def _is_monai_transform(name: str, allowed: Collection[str]) -> bool:
@@ -107,9 +125,16 @@ def _is_monai_transform(name: str, allowed: Collection[str]) -> bool:
 
 
 def _defined_where_it_says(name: str, found: Any) -> bool:
-    """Whether a MONAI transform is a class of its modules, and not what they import."""
-    if not name.startswith("monai.transforms."):
-        return True
+    """Whether it is a class of that kind and of that module, and not what the module imports."""
+    if name.startswith(OWN):
+        from torch import nn
+
+        module, _, _ = name.rpartition(".")
+        return (
+            isinstance(found, type)
+            and issubclass(found, nn.Module)
+            and (found.__module__ == module)
+        )
     from monai.transforms.transform import Transform
 
     return (
