@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from brainuad.cohorts.names import check_names, file_name
 from brainuad.errors import InputError
 from brainuad.machine.files import sizes
 
@@ -29,7 +30,7 @@ SEQUENCES = {
 
 _LESION = re.compile(r"(?:^|[_-])(?:lesions?(?:[_-]mask)?|seg|gold_standard|gt)$", re.IGNORECASE)
 _BRAIN = re.compile(r"(?:^|[_-])(?:brain[_-]?mask|brain)$", re.IGNORECASE)
-_SEQUENCE = re.compile(rf"^(.*?)[_-]?({'|'.join(SEQUENCES)})$", re.IGNORECASE)
+_SEQUENCE = re.compile(rf"^(.*?)[_-]?({'|'.join(SEQUENCES)})$", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class RawScan:
     split: str = ""
     site: str = ""
     pathology: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse names that cannot name a file: a prepared scan's do."""
+        check_names(self)
 
 
 def file_stamp(scan: RawScan) -> str:
@@ -101,7 +106,8 @@ def named(stem: str, sequence: str) -> tuple[str, str]:
         sequence: where the name tells none.
     """
     match = _SEQUENCE.match(stem)
-    return (match[1], SEQUENCES[match[2].lower()]) if match else (stem, sequence)
+    subject, told = (match[1], SEQUENCES[match[2].lower()]) if match else (stem, sequence)
+    return file_name(subject) if subject else "", told
 
 
 def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
@@ -117,9 +123,9 @@ def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
     for path in paths:
         stem = stem_of(path)
         if match := _LESION.search(stem):
-            lesions[stem[: match.start()] or _parent(path, source)] = path
+            lesions[_before(match) or _parent(path, source)] = path
         elif match := _BRAIN.search(stem):
-            brains[stem[: match.start()] or _parent(path, source)] = path
+            brains[_before(match) or _parent(path, source)] = path
         else:
             subject, found = named(stem, sequence)
             key = subject or _parent(path, source), found
@@ -172,9 +178,9 @@ def _from_csv(source: Path, sequence: str) -> list[RawScan]:
             name: source.parent / row[name] if row.get(name) else None
             for name in ("brain_mask", "lesion_mask")
         }
-        scans.append(
-            RawScan(
-                subject=row.get("subject") or stem_of(image),
+        try:
+            scan = RawScan(
+                subject=row.get("subject") or file_name(stem_of(image)),
                 sequence=row.get("sequence") or sequence,
                 image=image,
                 healthy=healthy == "true" if healthy else paths["lesion_mask"] is None,
@@ -183,7 +189,9 @@ def _from_csv(source: Path, sequence: str) -> list[RawScan]:
                 pathology=row.get("pathology", ""),
                 **paths,
             )
-        )
+        except InputError as error:
+            raise InputError(f"{source} line {line}: {error}") from None
+        scans.append(scan)
     return scans
 
 
@@ -192,5 +200,11 @@ def stem_of(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
+def _before(match: re.Match[str]) -> str:
+    """The subject that a mask's name begins with; empty where it tells none."""
+    before = match.string[: match.start()]
+    return file_name(before) if before else ""
+
+
 def _parent(path: Path, source: Path) -> str:
-    return path.parent.name if path.parent != source else "subject"
+    return file_name(path.parent.name) if path.parent != source else "subject"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from brainuad.cohorts.names import check_names
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
 from brainuad.types import Space
@@ -66,6 +67,10 @@ class Scan:
     transform: Path | None = None
     warp: Path | None = None
     channels: tuple["Scan", ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse names that cannot name a file: every scan's do."""
+        check_names(self)
 
     @property
     def rows(self) -> tuple["Scan", ...]:
@@ -215,9 +220,17 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
 
 
 def check_scans(scans: Sequence[Scan], where: Path) -> None:
-    """Raises InputError when the rows break the rules of a split."""
+    """Raises InputError when the rows break the rules of a split, or name the same files."""
     splits: dict[str, str] = {}
+    files: dict[str, tuple[str, str]] = {}
     for scan in scans:
+        own = scan.subject, scan.sequence
+        other = files.setdefault("_".join(own), own)
+        if other != own:
+            raise InputError(
+                f"{where}: {own[1]} of subject {own[0]} and {other[1]} of {other[0]} would have "
+                "the same files; rename a subject"
+            )
         if scan.split not in SPLITS:
             raise InputError(
                 f"{where}: subject {scan.subject} has split '{scan.split}'; use {', '.join(SPLITS)}"
@@ -246,10 +259,6 @@ def _parse(row: dict[str, str], root: Path, where: str) -> Scan:
     for name in _REQUIRED:
         if not values[name]:
             raise InputError(f"{where}: column {name} is empty; fill it in")
-    if "/" in values["subject"] or values["subject"].startswith("."):
-        raise InputError(
-            f"{where}: subject '{values['subject']}' cannot name a file; use letters, digits, - _"
-        )
     healthy = values["healthy"].lower()
     if healthy not in ("true", "false"):
         raise InputError(f"{where}: healthy is '{values['healthy']}'; write true or false")
@@ -262,7 +271,10 @@ def _parse(row: dict[str, str], root: Path, where: str) -> Scan:
             values["contrast"] = float(contrast)
         except ValueError:
             raise InputError(f"{where}: contrast is '{contrast}'; write a number") from None
-    return Scan(**values)
+    try:
+        return Scan(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _format(scan: Scan, root: Path) -> dict[str, str]:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from brainuad.cohorts.find import SEQUENCES, RawScan, find_scans
+from brainuad.cohorts.find import SEQUENCES, RawScan, find_scans, stem_of
+from brainuad.cohorts.names import file_name
 from brainuad.errors import InputError
 
 _BIDS = re.compile(
@@ -30,7 +31,7 @@ def find_raw(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
         InputError: nothing there, or names that cannot be understood.
     """
     if source.is_file() and source.name.endswith((".nii", ".nii.gz")):
-        name = source.name.removesuffix(".gz").removesuffix(".nii")
+        name = file_name(stem_of(source))
         return [RawScan(subject=name, sequence=sequence, image=source, healthy=True, split="test")]
     if not source.is_dir():
         return find_scans(source, sequence)
@@ -127,7 +128,7 @@ def _from_dicom(source: Path, sequence: str, every: bool) -> list[RawScan]:
         named = _sequence(folder.name) or _sequence(series_description(first)) or sequence
         parts = folder.relative_to(source).parts
         # SUBJECT/SERIES or just SERIES; a folder named by its sequence belongs to its parent.
-        subject = parts[0] if parts else source.name
+        subject = file_name(parts[0] if parts else source.name)
         scans.append(RawScan(subject=subject, sequence=named, image=folder, healthy=True))
     if not scans:
         raise InputError(f"{source}: neither NIfTI files nor DICOM series found; check the path")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainuad.cohorts.names import POOLED
 from brainuad.evaluation import trust_checks
 from brainuad.evaluation.scoring import NO_LESION
 from brainuad.machine.files import atomic_path, write_json, write_text
@@ -26,9 +27,6 @@ COLUMNS = (
     "metric",
     "value",
 )
-POOLED = "(pooled)"
-"""Stands for the subject where a value belongs to all of them."""
-
 ISO_CONTRAST = 0.5
 """Lesions within so many standard deviations of the brain are called iso-intense."""
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.manifest import Cohort, joined, read_cohort
+from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.reporting.drawing.curves import Curve
 
-POOLED = "(pooled)"
 CONTROL = "intensity"
 """The control without learning, which every method is shown beside."""
 _SCORE_COLUMNS = ("subject", "method", "threshold", "metric", "value")

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from brainuad.cohorts.names import POOLED
 from brainuad.reporting.drawing import curves as figures
 from brainuad.reporting.pages import html
 from brainuad.reporting.pages.html import Markup
-from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
+from brainuad.reporting.run_folder import CONTROL, RunFolder
 from brainuad.reporting.tables import COMPANIONS, columns_of, group_rows, summary_rows
 
 MAX_TRAINING_PLOTS = 6
