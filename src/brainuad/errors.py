@@ -14,7 +14,7 @@ class PartialFailure(Exception):
     """Some subjects failed, the others were done; entry points list them and exit with status 3."""
 
     def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
-        lines = "\n".join(f"  {subject}: {reason}" for subject, reason in failures)
+        lines = "\n".join("  " + " ".join(f"{who}: {why}".split()) for who, why in failures)
         super().__init__(f"{len(failures)} subject(s) failed, the others were done:\n{lines}")
 
 

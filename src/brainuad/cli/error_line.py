@@ -11,6 +11,7 @@ from brainuad import __version__
 from brainuad.errors import InputError, PartialFailure, Stopped
 from brainuad.machine import threads
 from brainuad.machine.memory import keep_memory
+from brainuad.machine.text import say
 from brainuad.settings.moved import warn_of_options
 
 FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
@@ -43,12 +44,12 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     does; what the task returns is for Hydra's sweepers.
     """
     if "--version" in sys.argv[1:]:
-        print(f"brainuad {__version__}")
+        say(f"brainuad {__version__}")
         return 0
     if sys.argv[1:] in (["--help"], ["-h"]):
         from brainuad.cli.hydra_help import help_page
 
-        print(help_page(config_name))
+        say(help_page(config_name))
         return 0
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -106,7 +107,7 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
         if debug:
             raise
         message, status = _explain(error)
-    print(message, file=sys.stderr)
+    say(message, file=sys.stderr)
     return status
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError, PartialFailure
+from brainuad.machine.text import one_line, say
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _main(arguments: argparse.Namespace) -> int:
         return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
 
     todo = [item for item in source.wanted if not read_done(out, item, stamp)]
-    print(_plan(known, source, len(todo), out))
+    say(_plan(known, source, len(todo), out))
     if arguments.dry_run:
         return 0
     from brainuad.inference.outputs import write_dataset_description, write_tables
@@ -122,12 +123,13 @@ def _main(arguments: argparse.Namespace) -> int:
         shutil.rmtree(out / WORK, ignore_errors=True)
         table = write_tables(out, source.wanted)
     counts = table["status"].value_counts()
-    print(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
+    say(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
           f"{counts.get('failed', 0)} failed; see subjects.csv and findings.csv")  # fmt: skip
     if not arguments.no_page:
+        from brainuad.reporting.attempt import attempt
         from brainuad.reporting.viewer import write_page
 
-        print(f"look at {write_page(out)}")
+        attempt(lambda: write_page(out), "look at")
     if failures:
         raise PartialFailure(failures)
     return 0
@@ -199,7 +201,8 @@ def _plan(known: "Known", source: "Source", todo: int, out: Path) -> str:
         + (f", {done} are done already" if done else "")
         + f"; threshold {known.threshold:.4g}; results in {out}"
     )
-    return "\n".join(said)
+    # A card's text could forge lines.
+    return "\n".join(map(one_line, said))
 
 
 def _reported(item: "Wanted", error: Exception) -> str:

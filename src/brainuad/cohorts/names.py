@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from brainuad.errors import InputError
+from brainuad.machine.text import FORMULAS
 
 MAX_BYTES = 120
 """Of a name in UTF-8. A file system takes 255, and a file's name is two of these and more."""
@@ -42,9 +43,11 @@ def check_names(scan: Named) -> None:
     if scan.sequence:
         check_name(scan.sequence, "sequence", scan.image)
     for what in ("pathology", "site"):
-        if not (text := getattr(scan, what)).isprintable():
+        text = getattr(scan, what)
+        if not text.isprintable() or text.startswith(tuple(FORMULAS)):
             raise InputError(
-                f"{scan.image}: {what} {text!r} holds control characters; take them out"
+                f"{scan.image}: {what} {text!r} holds control characters or begins as a formula "
+                "of a spreadsheet does; rename it"
             )
     if not scan.healthy and scan.pathology in GROUPS:
         raise InputError(
@@ -63,7 +66,7 @@ def check_name(text: str, what: str, where: object) -> None:
 
     Raises:
         InputError: it is empty or long, holds a slash, a backslash, a line break or another
-            character without a shape, begins with a dot, or is taken.
+            character without a shape, begins with a dot or as a formula does, or is taken.
     """
     if text != file_name(text) or text == POOLED:
         raise InputError(f"{where}: {what} {text!r} cannot name a file; use letters, digits, - _")
@@ -73,4 +76,4 @@ def file_name(text: str) -> str:
     """Return a name that can be a file's, and is the same one where it can be already."""
     shown = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in text)
     short = shown.encode()[:MAX_BYTES].decode(errors="ignore")
-    return short.lstrip(".") or "_"
+    return short.lstrip(f".{FORMULAS}") or "_"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.progress import track
 
 from brainuad.cohorts.load import load_scan
@@ -72,7 +73,7 @@ def write_maps(
     ranks.barrier()
     failures: Failures = []
     seconds: list[float] = []
-    for scan in track(ranks.share(scans), description=title):
+    for scan in track(ranks.share(scans), description=escape(title)):
         target = out / f"{scan.subject}_anomaly.nii.gz"
         if target.is_file():
             continue

@@ -1,6 +1,5 @@
 """The output folder: files of each scan, a record of each, and the two tables made of these."""
 
-import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from brainuad import __version__
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.records import FILES, record_path
 from brainuad.machine.files import write_json, write_text
+from brainuad.machine.text import csv_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
 from brainuad.volumes.nifti import write_like, write_volume
@@ -142,6 +142,4 @@ def write_dataset_description(out: Path, source: Path) -> None:
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    text = io.StringIO()
-    table.to_csv(text, index=False, float_format="%.6g")
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(table, float_format="%.6g"))

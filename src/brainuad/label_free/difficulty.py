@@ -17,6 +17,7 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.inference.maps import write_maps
 from brainuad.machine.files import write_text
+from brainuad.machine.text import csv_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.model.detect import device, model_score
@@ -114,7 +115,7 @@ def measure_difficulty(
         reasons = [*failures, *bad, *written.failures]
         raise InputError(f"{run}: no painted scan could be scored: {reasons[0][1]}")
     table = pd.DataFrame(rows)
-    write_text(run / "difficulty.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(run / "difficulty.csv", csv_text(table))
     # What they say is in the table now.
     shutil.rmtree(maps)
     return table, [*failures, *bad, *written.failures]

@@ -20,6 +20,7 @@ from brainuad.cohorts.find import RawScan, file_stamp
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.errors import InputError
 from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
+from brainuad.machine.text import cell
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
 from brainuad.preparation.normalise.intensity import Normalise
@@ -245,5 +246,6 @@ def _key(scan: RawScan) -> tuple[str, str]:
 
 def _write_failures(failures: Failures, out: Path) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("subject", "reason"), *failures])
+    rows = [(cell(subject), cell(reason)) for subject, reason in failures]
+    csv.writer(text, lineterminator="\n").writerows([("subject", "reason"), *rows])
     write_text(out / "failures.csv", text.getvalue())
