@@ -18,6 +18,14 @@ class PartialFailure(Exception):
         super().__init__(f"{len(failures)} subject(s) failed, the others were done:\n{lines}")
 
 
+class CannotWrite(OSError):
+    """A full or read-only disk, a quota, a permission: the message is one line with the path.
+
+    No scan is to blame, and the next one fails as well: entry points stop at the first, print it
+    without a traceback and exit with status 2.
+    """
+
+
 class Stopped(BaseException):
     """A signal stopped the work, and it was saved; entry points exit with status 143.
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brainuad import __version__
-from brainuad.errors import InputError, PartialFailure, Stopped
+from brainuad.errors import CannotWrite, InputError, PartialFailure, Stopped
 from brainuad.machine import threads
+from brainuad.machine.files import REFUSED, refused
 from brainuad.machine.memory import keep_memory
 from brainuad.machine.text import say
 from brainuad.settings.moved import warn_of_options
@@ -138,7 +139,9 @@ def _known(error: BaseException | None) -> BaseException | None:
 
     outer = error
     while error is not None:
-        if isinstance(error, InputError | PartialFailure):
+        if isinstance(error, InputError | PartialFailure | CannotWrite):
             return error
+        if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
+            return refused(error.filename, error)
         error = error.__cause__ or error.__context__
     return outer if isinstance(outer, HydraException | OmegaConfBaseException) else None

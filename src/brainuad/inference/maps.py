@@ -4,6 +4,7 @@ Every file is written atomically and a second run does only what is missing; a s
 be read is listed, and the others go on.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -66,9 +67,7 @@ def write_maps(
     record = out / "maps.json"
     stamp = _stamp(stamp, scans)
     if ranks.rank() == 0 and _stamp_in(record) != stamp:
-        for kind in KINDS:
-            for old in out.glob(f"*_{kind}.nii.gz"):
-                old.unlink()
+        remove_maps(out, scans)
         write_json(record, {"stamp": stamp, "trained_on": sorted(trained_on)})
     ranks.barrier()
     failures: Failures = []
@@ -95,6 +94,19 @@ def write_maps(
         seconds.append(time.perf_counter() - start)
     failures, seconds = ranks.gather(failures), ranks.gather(seconds)
     return Written(failures, float(np.mean(seconds)) if seconds else 0.0)
+
+
+def remove_maps(folder: Path, scans: Sequence[Scan]) -> None:
+    """Removes the maps of scans, or all where `maps.json` says that they are ours; and no more."""
+    record = folder / "maps.json"
+    for kind in KINDS:
+        own = [folder / f"{scan.subject}_{kind}.nii.gz" for scan in scans]
+        for path in folder.glob(f"*_{kind}.nii.gz") if record.is_file() else own:
+            path.unlink(missing_ok=True)
+    record.unlink(missing_ok=True)
+    # A folder that holds something else stays.
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def read_trained_on(maps: Path) -> set[str]:

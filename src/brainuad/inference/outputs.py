@@ -12,7 +12,7 @@ import pandas as pd
 from brainuad import __version__
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.records import FILES, record_path
-from brainuad.machine.files import write_json, write_text
+from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.machine.text import csv_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
@@ -60,7 +60,8 @@ def write_prediction(
     if wanted.scan.image.is_dir():
         # Of a DICOM series, in the folder of the preparation, which does not stay.
         image = out / wanted.file("scan")
-        shutil.copyfile(found.native, image)
+        with atomic_path(image) as temporary:
+            shutil.copyfile(found.native, temporary)
     record = {
         "stamp": stamp,
         "subject": {

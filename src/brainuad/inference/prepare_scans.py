@@ -30,10 +30,9 @@ def prepare_wanted(
         todo: of raw scans, all of one sequence or of the same channels.
         steps: of `recipe`.
         recipe: see `brainuad.preparation.recipes`.
-        work: folder for what is made on the way.
+        work: folder of the caller's own, for what is made on the way.
         jobs: processes.
     """
-    shutil.rmtree(work, ignore_errors=True)
     items, tasks = {}, []
     for item in todo:
         if item.lacking:

@@ -3,7 +3,6 @@
 brainuad-report difficulty runs/strega/NAME
 """
 
-import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,7 +14,7 @@ from omegaconf import OmegaConf
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.inference.maps import write_maps
+from brainuad.inference.maps import remove_maps, write_maps
 from brainuad.machine.files import write_text
 from brainuad.machine.text import csv_text
 from brainuad.metrics.voxel import average_precision
@@ -117,7 +116,7 @@ def measure_difficulty(
     table = pd.DataFrame(rows)
     write_text(run / "difficulty.csv", csv_text(table))
     # What they say is in the table now.
-    shutil.rmtree(maps)
+    remove_maps(maps, seen)
     return table, [*failures, *bad, *written.failures]
 
 

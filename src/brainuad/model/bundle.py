@@ -32,6 +32,9 @@ WEIGHTS, CARD, MODEL_CARD, HASHES = (
 )
 
 
+MEMBERS = (WEIGHTS, CARD, MODEL_CARD, HASHES)
+
+
 def named_file(path: Path) -> Path:
     """The checkpoint in a run folder; any other path stays."""
     inside = path / "model.ckpt"
@@ -49,7 +52,8 @@ def write_bundle(
     """Writes a bundle, atomically.
 
     Args:
-        out: a `.zip`, or a folder that is not there yet or is a bundle, which is replaced.
+        out: a `.zip` or a folder that is not there yet, or is a bundle and nothing else, which is
+            replaced.
         state_dict: weights.
         card: plain values.
         text: for `MODEL_CARD.md`.
@@ -61,8 +65,10 @@ def write_bundle(
 
     if out.is_file() and out.suffix != ".zip":
         raise InputError(f"{out}: is a file; a bundle is a folder, or a file that ends in .zip")
-    if out.is_dir() and any(out.iterdir()) and not (out / HASHES).is_file():
-        raise InputError(f"{out}: is a folder with other things in it; give OUT a new name")
+    if other := _others(out):
+        raise InputError(
+            f"{out}: holds {other!r}, which is no part of a bundle; give OUT a new name"
+        )
     # Clones, because safetensors refuses tensors that share their memory.
     weights = {name: value.detach().cpu().clone() for name, value in state_dict.items()}
     members = {
@@ -81,6 +87,20 @@ def write_bundle(
     with atomic_folder(out) as folder:
         for name, content in members.items():
             (folder / name).write_bytes(content)
+
+
+def _others(out: Path) -> str:
+    """What a folder or an archive holds that is no member of a bundle; empty where that is none."""
+    names: list[str] = []
+    if out.is_dir():
+        names = [path.name for path in out.iterdir()]
+    elif out.is_file():
+        try:
+            with zipfile.ZipFile(out) as file:
+                names = file.namelist()
+        except (zipfile.BadZipFile, OSError):
+            names = [out.name]
+    return next((name for name in sorted(names) if name not in MEMBERS), "")
 
 
 def read_bundle(path: Path) -> dict[str, Any]:

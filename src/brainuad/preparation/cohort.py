@@ -18,7 +18,7 @@ from rich.progress import track
 
 from brainuad.cohorts.find import RawScan, file_stamp
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
-from brainuad.errors import InputError
+from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
 from brainuad.machine.text import cell
 from brainuad.machine.threads import one_thread
@@ -127,6 +127,8 @@ def _task(
         for record in records:
             path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
             write_json(path, {**record, "stamp": wanted[record["sequence"]]})
+    except CannotWrite:
+        raise
     except Exception as error:
         line = " ".join(str(error).split()) or type(error).__name__
         where = scans[0].image

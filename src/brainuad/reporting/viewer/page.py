@@ -3,6 +3,7 @@
 A page from disk may not fetch, so what it loads are scripts and pictures.
 """
 
+import re
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -129,5 +130,7 @@ def _read(name: str) -> str:
 
 def _remove_others(folder: Path, keys: set[str]) -> None:
     for path in folder.glob("*"):
-        if path.suffix in (".js", ".jpg") and path.stem not in keys:
+        # Named as `key_of` does.
+        ours = re.fullmatch(r"[0-9a-f]{16}\.(js|jpg)", path.name)
+        if ours and path.stem not in keys:
             path.unlink()
