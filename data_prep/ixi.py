@@ -16,12 +16,12 @@ training in several papers of one group), so the split stays empty unless a list
 Not verified against a download: the CSV's column names (`IXI_ID`, `AGE`) are those of `IXI.xls`.
 """
 
-import csv
 import re
 from pathlib import Path
 
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
+from brainuad.machine.read import read_table
 from data_prep.dataset import Dataset, Download
 from data_prep.layout import checked, folders, natural
 
@@ -30,7 +30,7 @@ SEQUENCES = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
 SHEET = "IXI.csv"
 
 _NAME = re.compile(r"^(IXI\d+)-(HH|Guys|IOP)-\d+-(T1|T2|PD)\.nii(?:\.gz)?$")
-_URL = "http://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI"
+_URL = "https://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI"
 
 
 def find(root: Path, ages: str = "") -> list[RawScan]:
@@ -76,17 +76,16 @@ def read_ages(sheet: Path) -> dict[str, float]:
     """
     if not sheet.is_file():
         raise InputError(f"{sheet}: not there; save IXI.xls as this CSV file to choose by age")
-    with sheet.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"IXI_ID", "AGE"} <= set(reader.fieldnames or []):
-            raise InputError(f"{sheet}: columns are {reader.fieldnames}; need IXI_ID and AGE")
-        ages: dict[str, float] = {}
-        for row in reader:
-            try:
-                number, age = int(float(row["IXI_ID"])), float(row["AGE"])
-            except (TypeError, ValueError):
-                continue
-            ages.setdefault(f"IXI{number:03d}", age)
+    header, rows = read_table(sheet)
+    if not {"IXI_ID", "AGE"} <= set(header):
+        raise InputError(f"{sheet}: columns are {header}; need IXI_ID and AGE")
+    ages: dict[str, float] = {}
+    for row in rows:
+        try:
+            number, age = int(float(row["IXI_ID"])), float(row["AGE"])
+        except (OverflowError, ValueError):
+            continue
+        ages.setdefault(f"IXI{number:03d}", age)
     return ages
 
 

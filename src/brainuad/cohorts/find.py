@@ -1,14 +1,16 @@
 """Finds the scans in a plain folder or a CSV list, before they are prepared."""
 
-import csv
 import json
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from brainuad.cohorts.names import check_names, file_name
 from brainuad.errors import InputError
 from brainuad.machine.files import sizes
+from brainuad.machine.read import read_table
 
 SEQUENCES = {
     "t1": "T1w",
@@ -27,6 +29,9 @@ SEQUENCES = {
     "pdw": "PDw",
 }
 """Names of sequences in file names (lower case) and what we call them."""
+
+DEPTH = 32
+"""Folders below the source that are looked into; people's are less deep than ten."""
 
 _LESION = re.compile(r"(?:^|[_-])(?:lesions?(?:[_-]mask)?|seg|gold_standard|gt)$", re.IGNORECASE)
 _BRAIN = re.compile(r"(?:^|[_-])(?:brain[_-]?mask|brain)$", re.IGNORECASE)
@@ -113,7 +118,7 @@ def named(stem: str, sequence: str) -> tuple[str, str]:
 def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
     paths = sorted(
         path
-        for path in source.rglob("*")
+        for path in (Path(*one) for one in below(source))
         if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
     )
     images: dict[tuple[str, str], Path] = {}
@@ -153,19 +158,15 @@ def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
 
 
 def _from_csv(source: Path, sequence: str) -> list[RawScan]:
-    with source.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        known = list(RawScan.__dataclass_fields__)
-        unknown = [name for name in reader.fieldnames or [] if name not in known]
-        if "image" not in (reader.fieldnames or []) or unknown:
-            raise InputError(
-                f"{source}: unknown columns {unknown}; a column 'image' is needed, known are "
-                f"{', '.join(known)}"
-            )
-        rows = [
-            {key: (text or "").strip() for key, text in row.items() if key in known}
-            for row in reader
-        ]
+    header, found = read_table(source)
+    known = list(RawScan.__dataclass_fields__)
+    unknown = [name for name in header if name not in known]
+    if "image" not in header or unknown:
+        raise InputError(
+            f"{source}: unknown columns {unknown}; a column 'image' is needed, known are "
+            f"{', '.join(known)}"
+        )
+    rows = [{key: text.strip() for key, text in row.items() if key in known} for row in found]
     scans = []
     for line, row in enumerate(rows, start=2):
         if not row["image"]:
@@ -193,6 +194,18 @@ def _from_csv(source: Path, sequence: str) -> list[RawScan]:
             raise InputError(f"{source} line {line}: {error}") from None
         scans.append(scan)
     return scans
+
+
+def below(folder: Path) -> Iterator[tuple[str, str]]:
+    """Parent and name of each file and folder below a folder; lists each folder once.
+
+    A link to a folder is among them, what lies behind it is not, nor what lies deeper than `DEPTH`.
+    """
+    depth = len(folder.parts)
+    for where, folders, files in os.walk(folder):
+        yield from ((where, name) for name in (*folders, *files))
+        if len(Path(where).parts) - depth >= DEPTH:
+            folders.clear()
 
 
 def stem_of(path: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from brainuad.cohorts.names import check_names
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
+from brainuad.machine.read import read_json, read_table
 from brainuad.types import Space
 
 SPLITS = ("train", "val", "test")
@@ -179,13 +180,7 @@ def read_cohort(root: Path) -> Cohort:
     manifest = root / MANIFEST
     if not manifest.is_file():
         raise InputError(f"{manifest}: no such file; make a cohort with brainuad-prepare")
-    try:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            header = list(reader.fieldnames or [])
-            rows = list(reader)
-    except UnicodeDecodeError:
-        raise InputError(f"{manifest}: not UTF-8 text; save it as CSV in UTF-8") from None
+    header, rows = read_table(manifest)
     missing = [name for name in _REQUIRED if name not in header]
     unknown = [name for name in header if name not in COLUMNS]
     if missing or unknown:
@@ -196,10 +191,7 @@ def read_cohort(root: Path) -> Cohort:
     scans = tuple(_parse(row, root, f"{manifest} line {i}") for i, row in enumerate(rows, start=2))
     check_scans(scans, manifest)
     info_path = root / "cohort.json"
-    try:
-        info = json.loads(info_path.read_text(encoding="utf-8")) if info_path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise InputError(f"{info_path}: not valid JSON ({error}); make the cohort again") from None
+    info = read_json(info_path, "make the cohort again") if info_path.is_file() else {}
     return Cohort(root, scans, info)
 
 

@@ -6,7 +6,6 @@ be read is listed, and the others go on.
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.machine.files import write_json
+from brainuad.machine.read import read_json
 from brainuad.model.detect import KINDS
 from brainuad.types import Detection
 from brainuad.volumes.nifti import read_volume, write_volume
@@ -113,7 +113,7 @@ def read_trained_on(maps: Path) -> set[str]:
     """Subjects that the model of these maps was trained on; empty for foreign maps."""
     record = maps / "maps.json"
     return (
-        set(json.loads(record.read_text(encoding="utf-8"))["trained_on"])
+        set(read_json(record, "make the maps again").get("trained_on") or ())
         if record.is_file()
         else set()
     )
@@ -122,7 +122,12 @@ def read_trained_on(maps: Path) -> set[str]:
 def _stamp_in(record: Path) -> str | None:
     if not record.is_file():
         return None
-    return json.loads(record.read_text(encoding="utf-8")).get("stamp")
+    try:
+        found = read_json(record).get("stamp")
+    except InputError:
+        # Damaged: the maps are made anew.
+        return None
+    return str(found)
 
 
 def _stamp(model: str, scans: Sequence[Scan]) -> str:

@@ -13,6 +13,7 @@ from brainuad import __version__
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.records import FILES, record_path
 from brainuad.machine.files import atomic_path, write_json, write_text
+from brainuad.machine.read import read_json
 from brainuad.machine.text import csv_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
@@ -118,7 +119,7 @@ def write_tables(out: Path, wanted: Sequence[Wanted]) -> pd.DataFrame:
     for item in wanted:
         path = record_path(out, item)
         if path.is_file():
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path, "delete it and run the same command again")
             subjects.append(record["subject"])
             findings += [{"scan_id": item.scan_id, **row} for row in record["findings"]]
     table = pd.DataFrame(subjects, columns=SUBJECT_COLUMNS).astype({"n_findings": "Int64"})

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_folder, atomic_path
+from brainuad.machine.limits import require_file, require_honest, require_memory
+from brainuad.machine.read import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +33,14 @@ WEIGHTS, CARD, MODEL_CARD, HASHES = (
     "sha256.json",
 )
 
+
+TEXT = 2**26
+"""Bytes of a member that is not the weights."""
+
+RATIO = 20
+"""Bytes of weights that one packed byte may stand for; trained ones hardly shrink."""
+
+SUSPECT = "do not trust this bundle, or use a larger machine"
 
 MEMBERS = (WEIGHTS, CARD, MODEL_CARD, HASHES)
 
@@ -147,8 +157,18 @@ def _hashed(path: Path, name: str, hashes: dict[str, Any]) -> bytes:
 def _member(path: Path, name: str) -> bytes:
     try:
         if path.is_dir():
+            if not (path / name).exists():
+                raise FileNotFoundError
+            require_memory(2 * require_file(path / name), path / name, SUSPECT)
             return (path / name).read_bytes()
+        if path.exists():
+            require_file(path)
         with zipfile.ZipFile(path) as file:
+            member = file.getinfo(name)
+            # Weights are packed as they are, and hardly shrink where somebody packs them again.
+            most = RATIO * member.compress_size + 2**20
+            require_honest(path, [member], most if name == WEIGHTS else TEXT)
+            require_memory(2 * member.file_size, f"{path}: {name}", SUSPECT)
             return file.read(name)
     except (KeyError, FileNotFoundError):
         if not path.exists():
@@ -162,12 +182,4 @@ def _member(path: Path, name: str) -> bytes:
 
 
 def _json(path: Path, name: str, content: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(content)
-    except ValueError as error:
-        raise InputError(
-            f"{path}: {name} is not valid JSON ({error}); get the bundle again"
-        ) from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: {name} holds no table of values; get the bundle again")
-    return found
+    return parse_json(content, f"{path}: {name}", "get the bundle again")

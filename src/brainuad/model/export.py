@@ -8,6 +8,7 @@ from typing import Any
 
 from brainuad.errors import InputError
 from brainuad.machine.provenance import describe
+from brainuad.machine.read import read_json
 from brainuad.machine.text import markdown, without_home
 from brainuad.model.bundle import write_bundle
 from brainuad.model.card import FORMAT
@@ -121,11 +122,12 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     path = folder / "summary.json"
     if not path.is_file():
         return []
+    found = read_json(path, "evaluate the run again")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+        rows = found["results"]
         shown = {column[1:] for column in SHOWN}
         return [row for row in rows if (row["group"], row["threshold"], row["metric"]) in shown]
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise InputError(f"{path}: not a summary of brainuad; evaluate the run again") from None
 
 

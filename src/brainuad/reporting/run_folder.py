@@ -1,24 +1,26 @@
 """A run folder in memory: what a report reads, with every file but one optional."""
 
-import csv
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from typing import IO, Any, NamedTuple
+from zipfile import ZipFile
 
 import numpy as np
+from numpy.lib import format as npy
 
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.manifest import Cohort, joined, read_cohort
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
+from brainuad.machine.limits import available_bytes, require_honest
+from brainuad.machine.read import read_json, read_table
 from brainuad.reporting.drawing.curves import Curve
 
 CONTROL = "intensity"
 """The control without learning, which every method is shown beside."""
+_MOST_ARRAYS = 2**30  # bytes of an .npz file of a run, unpacked
 _SCORE_COLUMNS = ("subject", "method", "threshold", "metric", "value")
 
 
@@ -144,17 +146,17 @@ class RunFolder:
         path = self.path / "lesions.csv"
         if not path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                {
-                    "volume_ml": _number(row.get("volume_ml")),
-                    "contrast": _number(row.get("contrast")),
-                    "covered": _number(row.get("covered")),
-                    "found": float(row.get("found") == "True"),
-                }
-                for row in csv.DictReader(file)
-                if row.get("method") == method
-            ]
+        _, rows = read_table(path, "evaluate the run again")
+        return [
+            {
+                "volume_ml": _number(row.get("volume_ml")),
+                "contrast": _number(row.get("contrast")),
+                "covered": _number(row.get("covered")),
+                "found": float(row.get("found") == "True"),
+            }
+            for row in rows
+            if row.get("method") == method
+        ]
 
     def curves(self) -> list[Curve]:
         """The methods' precision-recall curves, the run's own first."""
@@ -226,52 +228,61 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
     try:
+        with ZipFile(path) as archive:
+            require_honest(path, archive.infolist(), min(_MOST_ARRAYS, available_bytes() / 2))
+            for member in archive.infolist():
+                with archive.open(member) as content:
+                    _require_whole(content, member.file_size)
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, BadZipFile) as error:
+    except InputError:
+        raise
+    # NumPy, zipfile and zlib each have errors of their own for a damaged file.
+    except Exception as error:
         raise InputError(f"{path}: not readable ({error}); evaluate the run again") from None
+
+
+def _require_whole(content: IO[bytes], size: int) -> None:
+    """Refuse an array whose header claims more than its member of the archive holds."""
+    kinds = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    shape, _, dtype = kinds[npy.read_magic(content)](content)
+    if content.tell() + math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{shape} values of {dtype} in {size} bytes")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); evaluate the run again") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object; evaluate the run again")
-    return value
+    found: dict[str, Any] = read_json(path, "evaluate the run again")
+    return found
 
 
 def _read_scores(path: Path) -> tuple[Score, ...]:
     if not path.is_file():
         return ()
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in _SCORE_COLUMNS if name not in (reader.fieldnames or [])]
-        if missing:
-            raise InputError(f"{path}: no column {', '.join(missing)}; evaluate the run again")
-        return tuple(
-            Score(
-                subject=row["subject"],
-                method=row["method"],
-                pathology=row.get("pathology") or "",
-                contrast=row.get("contrast") or "",
-                threshold=row["threshold"],
-                metric=row["metric"],
-                value=_number(row["value"]),
-            )
-            for row in reader
+    header, rows = read_table(path, "evaluate the run again")
+    missing = [name for name in _SCORE_COLUMNS if name not in header]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}; evaluate the run again")
+    return tuple(
+        Score(
+            subject=row["subject"],
+            method=row["method"],
+            pathology=row.get("pathology") or "",
+            contrast=row.get("contrast") or "",
+            threshold=row["threshold"],
+            metric=row["metric"],
+            value=_number(row["value"]),
         )
+        for row in rows
+    )
 
 
 def _read_history(path: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
     """Quantities of Lightning's sparse CSV, an epoch a point, the loss first."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    _, rows = read_table(path, "train the run again")
     names = [name for name in (rows[0] if rows else {}) if name and name not in ("epoch", "step")]
     history: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name in sorted(names, key=lambda name: not name.startswith("train")):
