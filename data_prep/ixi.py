@@ -31,6 +31,13 @@ SHEET = "IXI.csv"
 
 _NAME = re.compile(r"^(IXI\d+)-(HH|Guys|IOP)-\d+-(T1|T2|PD)\.nii(?:\.gz)?$")
 _URL = "https://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI"
+# SHA-256 and bytes as downloaded on 2026-10-01 by github.com/MedARC-AI/brainmarks-smri,
+# scripts/ixi; the files are of 2014 and have no checksums of their own.
+_KNOWN = {
+    "T1": ("56bbe911fbe967f7d1b830a552995263bdba281e0a6eb78e62f1c38d88a946a9", 4840816640),
+    "T2": ("39af50f87be8f7d0be2f166a64f5f59b5e43577255eb5613553dae37c348c2e4", 3853445120),
+    "PD": ("c00124d2409b68f9800938ede547cff71cafb0d51e19bd5138d85a4c4e144130", 4068966400),
+}
 
 
 def find(root: Path, ages: str = "") -> list[RawScan]:
@@ -114,5 +121,8 @@ DATASET = Dataset(
     layout=LAYOUT,
     find=find,
     options={"ages": "20-60 keeps people of that age, by IXI.csv"},
-    files=tuple(Download(f"{_URL}/IXI-{name}.tar", f"IXI-{name}.tar") for name in SEQUENCES),
+    files=tuple(
+        Download(f"{_URL}/IXI-{name}.tar", f"IXI-{name}.tar", *known)
+        for name, known in _KNOWN.items()
+    ),
 )

@@ -48,11 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=SUBJECTS,
         help="show at most N test subjects as pictures (default: %(default)s)",
     )
+    hidden = "leave out pictures, names, the command, the configuration and folders"
+    parser.add_argument("--anonymous", action="store_true", help=hidden)
     return run_cli(_main, parser, words)
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    say(make_report(arguments.run, arguments.subjects))
+    say(make_report(arguments.run, arguments.subjects, arguments.anonymous))
     return 0
 
 

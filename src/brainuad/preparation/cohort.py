@@ -209,8 +209,7 @@ def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
 
 def read_record(cohort: Cohort, scan: Scan) -> dict[str, Any]:
     """What was done to a scan of a prepared cohort."""
-    path = cohort.root / "scans" / f"{scan.subject}_{scan.sequence}.json"
-    found: dict[str, Any] = read_json(path, "prepare the cohort again")
+    found: dict[str, Any] = read_json(record_path(scan, cohort.root), "prepare the cohort again")
     return found
 
 

@@ -113,6 +113,6 @@ def test_archives_of_data_are_held_to_their_claims(tmp_path):
     info = tarfile.TarInfo("a")
     info.size = 2**50
     (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
-    with pytest.raises(InputError, match=r"unpacks to|damaged"):
+    with pytest.raises(InputError, match=r"a\.tar: "):
         unpack(tmp_path / "a.tar", tmp_path / "out")
     assert not (tmp_path / "out").exists()

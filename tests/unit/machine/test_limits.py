@@ -6,6 +6,7 @@ import io
 import json
 import os
 import struct
+import subprocess
 import tracemalloc
 import zipfile
 from dataclasses import replace
@@ -201,10 +202,14 @@ def test_deep_folders_are_walked_so_far_and_no_further(tmp_path, read):
         open("b.nii.gz", "w").close()
     finally:
         os.chdir(here)
-    assert [scan.image.name for scan in read(tmp_path, "T1w")] == ["a.nii.gz"]
-    (tmp_path / "a.nii.gz").unlink()
-    with pytest.raises(InputError):
-        read(tmp_path, "T1w")
+    try:
+        assert [scan.image.name for scan in read(tmp_path, "T1w")] == ["a.nii.gz"]
+        (tmp_path / "a.nii.gz").unlink()
+        with pytest.raises(InputError):
+            read(tmp_path, "T1w")
+    finally:
+        # Too deep for pytest's own way to remove it.
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
 
 
 BAD_JSON = (b"", b"{", b"[" * 100_000, b'{"a":' * 1500, b"\x80", b"[1]",
@@ -247,9 +252,11 @@ def test_a_good_table_is_read_with_its_byte_order_mark(tmp_path):
 
 def test_the_card_alone_is_held_to_its_claims_too(tmp_path):
     path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        with file.open("sha256.json", "w") as target:
-            for _ in range(100):
-                target.write(bytes(2**20))
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("sha256.json", "w") as target,
+    ):
+        for _ in range(100):
+            target.write(bytes(2**20))
     with pytest.raises(InputError, match="unpacks to"):
         read_bundle_card(path)

@@ -155,7 +155,7 @@ BROKEN = [
     (_other_weights, "weights.safetensors is not what was exported"),
     (_lose, "holds no card.json"),
     (_no_hashes, "holds no sha256.json"),
-    (_broken_hashes, "sha256.json is not valid JSON"),
+    (_broken_hashes, "sha256.json: not valid JSON"),
     (_wrong_hash, "is not what was exported"),
 ]
 

@@ -1,5 +1,6 @@
 """`brainuad-report`: its exit status, its one-line errors, its choice of subjects."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,15 @@ def test_help_imports_nothing_heavy():
     assert "example:" in done.stdout
     assert done.stdout.rstrip().endswith("[]")
     assert report.SUBJECTS == 24
+
+
+def test_an_anonymous_report_tells_no_names_and_no_places(run_folder: Path, tiny_cohort, page_of):
+    page = page_of(run_folder, nameless=True)
+    names = [scan.subject for scan in tiny_cohort.scans]
+    words = [*names, str(tiny_cohort.root), tiny_cohort.name, str(run_folder)]
+    found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", page.text)]
+    assert found == []
+    assert page.pictures() == []
+    assert "anonymous" in page.prose
+    assert "precision" in page.prose
+    assert names[-1] in page_of(run_folder).text
