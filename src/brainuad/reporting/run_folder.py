@@ -4,36 +4,28 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-from zipfile import ZipFile
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.manifest import Cohort, joined, read_cohort
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
-from brainuad.machine.limits import available_bytes, require_honest
-from brainuad.machine.read import read_json, read_table
+from brainuad.machine.read import read_table
 from brainuad.reporting.drawing.curves import Curve
+from brainuad.reporting.run_files import (
+    Score,
+    number,
+    read_arrays,
+    read_history,
+    read_record,
+    read_scores,
+    read_summary,
+)
 
 CONTROL = "intensity"
 """The control without learning, which every method is shown beside."""
-_MOST_ARRAYS = 2**30  # bytes of an .npz file of a run, unpacked
-_SCORE_COLUMNS = ("subject", "method", "threshold", "metric", "value")
-
-
-class Score(NamedTuple):
-    """A row of `scores.csv`; `threshold` is `none` where the metric needs none."""
-
-    subject: str
-    method: str
-    pathology: str
-    contrast: str
-    threshold: str
-    metric: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        return _read_arrays(self.path / "curves.npz")
+        return read_arrays(self.path / "curves.npz")
 
     @cached_property
     def latent(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -121,7 +113,7 @@ class RunFolder:
         Raises:
             InputError: a file is damaged.
         """
-        return _read_json(self.path / "latent.json"), _read_arrays(self.path / "latent.npz")
+        return read_record(self.path / "latent.json"), read_arrays(self.path / "latent.npz")
 
     @cached_property
     def autoencoder(self) -> dict[str, Any]:
@@ -130,7 +122,7 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        return _read_json(self.path / "autoencoder.json")
+        return read_record(self.path / "autoencoder.json")
 
     @cached_property
     def repainting(self) -> dict[str, Any]:
@@ -139,7 +131,7 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        return _read_json(self.path / "autopaint.json")
+        return read_record(self.path / "autopaint.json")
 
     def lesions(self, method: str) -> list[dict[str, float]]:
         """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""
@@ -149,9 +141,9 @@ class RunFolder:
         _, rows = read_table(path, "evaluate the run again")
         return [
             {
-                "volume_ml": _number(row.get("volume_ml")),
-                "contrast": _number(row.get("contrast")),
-                "covered": _number(row.get("covered")),
+                "volume_ml": number(row.get("volume_ml")),
+                "contrast": number(row.get("contrast")),
+                "covered": number(row.get("covered")),
                 "found": float(row.get("found") == "True"),
             }
             for row in rows
@@ -194,10 +186,10 @@ def read_run(path: Path) -> RunFolder:
             "train.py printed"
         )
     absent = []
-    summary = _read_json(path / "summary.json")
-    provenance = _read_json(path / "provenance.json") or dict(summary.get("provenance") or {})
-    scores = _read_scores(path / "scores.csv")
-    history = _read_history(path / "metrics.csv")
+    summary = read_summary(path / "summary.json")
+    provenance = read_record(path / "provenance.json") or dict(summary.get("provenance") or {})
+    scores = read_scores(path / "scores.csv")
+    history = read_history(path / "metrics.csv")
     config = path / "config.yaml"
     if not scores:
         absent.append("scores.csv is missing: this run was not evaluated, so there are no scores.")
@@ -222,84 +214,3 @@ def read_run(path: Path) -> RunFolder:
         cohort=cohort,
         absent=tuple(absent),
     )
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        return {}
-    try:
-        with ZipFile(path) as archive:
-            require_honest(path, archive.infolist(), min(_MOST_ARRAYS, available_bytes() / 2))
-            for member in archive.infolist():
-                with archive.open(member) as content:
-                    _require_whole(content, member.file_size)
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except InputError:
-        raise
-    # NumPy, zipfile and zlib each have errors of their own for a damaged file.
-    except Exception as error:
-        raise InputError(f"{path}: not readable ({error}); evaluate the run again") from None
-
-
-def _require_whole(content: IO[bytes], size: int) -> None:
-    """Refuse an array whose header claims more than its member of the archive holds."""
-    kinds = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    shape, _, dtype = kinds[npy.read_magic(content)](content)
-    if content.tell() + math.prod(shape) * dtype.itemsize > size:
-        raise ValueError(f"{shape} values of {dtype} in {size} bytes")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    found: dict[str, Any] = read_json(path, "evaluate the run again")
-    return found
-
-
-def _read_scores(path: Path) -> tuple[Score, ...]:
-    if not path.is_file():
-        return ()
-    header, rows = read_table(path, "evaluate the run again")
-    missing = [name for name in _SCORE_COLUMNS if name not in header]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}; evaluate the run again")
-    return tuple(
-        Score(
-            subject=row["subject"],
-            method=row["method"],
-            pathology=row.get("pathology") or "",
-            contrast=row.get("contrast") or "",
-            threshold=row["threshold"],
-            metric=row["metric"],
-            value=_number(row["value"]),
-        )
-        for row in rows
-    )
-
-
-def _read_history(path: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """Quantities of Lightning's sparse CSV, an epoch a point, the loss first."""
-    if not path.is_file():
-        return {}
-    _, rows = read_table(path, "train the run again")
-    names = [name for name in (rows[0] if rows else {}) if name and name not in ("epoch", "step")]
-    history: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for name in sorted(names, key=lambda name: not name.startswith("train")):
-        if name.endswith("_step") and name.removesuffix("_step") + "_epoch" in names:
-            continue
-        # The last value of an epoch: several rows share one.
-        points = {_number(row.get("epoch")): _number(row[name]) for row in rows if row[name]}
-        points = {e: v for e, v in points.items() if math.isfinite(e) and math.isfinite(v)}
-        if points:
-            stage, _, quantity = name.rpartition("/")
-            quantity = quantity.removesuffix("_epoch")
-            history.setdefault(quantity, {})[stage] = (list(points), list(points.values()))
-    return dict(sorted(history.items(), key=lambda item: "loss" not in item[0]))
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
