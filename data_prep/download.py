@@ -99,6 +99,7 @@ def _fetch(item: Download, part: Path, timeout_s: float, progress: Progress, bar
                     progress.advance(bar, len(chunk))
     except _TooLong:
         part.unlink()
+        _version(part).unlink(missing_ok=True)
         raise InputError(
             f"{item.url}: sends more than the {most} bytes that it may have; the part is deleted, "
             "see the homepage"
