@@ -10,6 +10,7 @@ from typing import Any
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
+from brainuad.machine.text import say
 from data_prep.dataset import Dataset, with_splits, write_rows
 from data_prep.registry import DATASETS, get
 
@@ -77,19 +78,19 @@ def _list(arguments: argparse.Namespace) -> int:
         lines.append((item.name, item.pathology, " ".join(item.sequences), access))
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     for line in lines:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)))
+        say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     item = get(arguments.name)
-    print(item.title)
+    say(item.title)
     for key in ("pathology", "homepage", "licence", "access", "citation", "split", "layout"):
-        print(f"  {key + ':':<11}{getattr(item, key)}")
+        say(f"  {key + ':':<11}{getattr(item, key)}")
     for key, meaning in item.options.items():
-        print(f"  option:    {key}=...  {meaning}")
+        say(f"  option:    {key}=...  {meaning}")
     for file in item.files:
-        print(f"  file:      {file.url}")
+        say(f"  file:      {file.url}")
     return 0
 
 
@@ -107,12 +108,12 @@ def _rows(arguments: argparse.Namespace) -> int:
     write_rows(scans, arguments.out)
     counts = ", ".join(f"{n} {name}" for name, n in Counter(s.sequence for s in scans).items())
     labelled = sum(scan.lesion_mask is not None for scan in scans)
-    print(
+    say(
         f"{arguments.out}: {len({s.subject for s in scans})} subjects, {counts}; "
         f"{labelled} scans with a lesion label"
     )
     if unlabelled and not arguments.labelled:
-        print(
+        say(
             f"{len(unlabelled)} scans of patients have no lesion label, so they cannot be scored; "
             "--labelled leaves them out"
         )
@@ -139,9 +140,9 @@ def _download(arguments: argparse.Namespace) -> int:
             f"{item.name} is not free to download by a program. {item.access} "
             f"See {item.homepage}; licence: {item.licence}"
         )
-    print(f"licence: {item.licence}; cite: {item.citation}")
+    say(f"licence: {item.licence}; cite: {item.citation}")
     for file in item.files:
-        print(download(file, arguments.folder))
+        say(download(file, arguments.folder))
     return 0
 
 
@@ -149,7 +150,7 @@ def _unpack(arguments: argparse.Namespace) -> int:
     from data_prep.unpack import unpack
 
     count = unpack(arguments.archive, arguments.folder)
-    print(f"{arguments.folder}: {count} files of {arguments.archive}")
+    say(f"{arguments.folder}: {count} files of {arguments.archive}")
     return 0
 
 

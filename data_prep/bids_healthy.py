@@ -16,12 +16,12 @@ them for every data set that holds patients (OASIS-3 does, by its clinical table
 Split: none official; drawn by seed.
 """
 
-import csv
 import re
 from pathlib import Path
 
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
+from brainuad.machine.read import read_table
 from data_prep.dataset import Dataset
 from data_prep.layout import checked, folders, natural
 
@@ -77,8 +77,7 @@ def _table(root: Path) -> dict[str, dict[str, str]]:
     path = root / TABLE
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    _, rows = read_table(path, "save it as tab-separated values in UTF-8", "\t")
     if rows and "participant_id" not in rows[0]:
         raise InputError(f"{path}: no column participant_id; found {', '.join(rows[0])}")
     # Some tables leave out the `sub-` that the standard asks for.

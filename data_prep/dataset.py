@@ -10,6 +10,7 @@ from pathlib import Path
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
+from brainuad.machine.read import read_table
 
 COLUMNS = tuple(item.name for item in fields(RawScan))
 _PATHS = ("image", "brain_mask", "lesion_mask")
@@ -20,7 +21,7 @@ class Download:
     """A file that may be fetched without registration.
 
     Attributes:
-        url: http or https.
+        url: https.
         name: of the file to write.
         sha256: hexadecimal; None when not known.
         size: in bytes; None when not known.
@@ -97,11 +98,10 @@ def with_splits(scans: Sequence[RawScan], csv_path: Path) -> list[RawScan]:
     """
     if not csv_path.is_file():
         raise InputError(f"{csv_path}: no such file; give a CSV with columns subject and split")
-    with csv_path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"subject", "split"} <= set(reader.fieldnames or []):
-            raise InputError(f"{csv_path}: columns are {reader.fieldnames}; need subject and split")
-        splits = {row["subject"].strip(): (row["split"] or "").strip() for row in reader}
+    header, rows = read_table(csv_path)
+    if not {"subject", "split"} <= set(header):
+        raise InputError(f"{csv_path}: columns are {header}; need subject and split")
+    splits = {row["subject"].strip(): row["split"].strip() for row in rows}
     wrong = sorted(set(splits.values()) - {"train", "val", "test", ""})
     if wrong:
         raise InputError(f"{csv_path}: split is {wrong[0]!r}; write train, val, test or nothing")

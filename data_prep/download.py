@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import re
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +22,8 @@ from brainuad.errors import InputError
 from data_prep.dataset import Download
 
 CHUNK = 1 << 20
+SPARED = 1 << 30
+"""Bytes of the disk that a download of unknown size leaves free."""
 ATTEMPTS = 3
 """A connection that is cut this often is left to the user."""
 
@@ -87,9 +90,20 @@ def _fetch(item: Download, part: Path, timeout_s: float, progress: Progress, bar
             _keep_version(part, response.headers)
             progress.update(bar, completed=have, total=total or item.size)
             with part.open("ab" if have else "wb") as file:
+                came, most = have, _most(item, total, folder=part.parent)
                 while chunk := response.read(CHUNK):
+                    came += len(chunk)
+                    if came > most:
+                        raise _TooLong
                     file.write(chunk)
                     progress.advance(bar, len(chunk))
+    except _TooLong:
+        part.unlink()
+        _version(part).unlink(missing_ok=True)
+        raise InputError(
+            f"{item.url}: sends more than the {most} bytes that it may have; the part is deleted, "
+            "see the homepage"
+        ) from None
     except urllib.error.HTTPError as error:
         if error.code == 416:
             return _after_416(part, error.headers.get("Content-Range", ""))
@@ -100,6 +114,16 @@ def _fetch(item: Download, part: Path, timeout_s: float, progress: Progress, bar
         # Cut off while reading; what came is in the part.
         return False
     return total is None or _size(part) == total
+
+
+class _TooLong(Exception):
+    """More came than a file may have."""
+
+
+def _most(item: Download, total: int | None, folder: Path) -> int:
+    """Bytes that a file may have: what is known of it, what the server said, or the free disk."""
+    known = [size for size in (item.size, total) if size is not None]
+    return min(known) if known else shutil.disk_usage(folder).free - SPARED
 
 
 def _after_416(part: Path, content_range: str) -> bool:

@@ -66,6 +66,10 @@ def _mask(session: Path, stem: str) -> Path | None:
     return None
 
 
+_URL = "https://zenodo.org/records/7960856/files"
+# As github.com/constantinpape/torch-em, torch_em/data/datasets/medical/isles.py, has it.
+_SHA256 = "f374895e383f725ddd280db41ef36ed975277c33de0e587a631ca7ea7ad45d6b"
+
 DATASET = Dataset(
     name="isles2022",
     title="ISLES 2022: Ischemic Stroke Lesion Segmentation",
@@ -78,5 +82,5 @@ DATASET = Dataset(
     split="250 public patients, all for testing",
     layout=LAYOUT,
     find=find,
-    files=(Download("https://zenodo.org/records/7960856/files/ISLES-2022.zip", "ISLES-2022.zip"),),
+    files=(Download(f"{_URL}/ISLES-2022.zip", "ISLES-2022.zip", _SHA256),),
 )

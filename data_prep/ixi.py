@@ -16,12 +16,12 @@ training in several papers of one group), so the split stays empty unless a list
 Not verified against a download: the CSV's column names (`IXI_ID`, `AGE`) are those of `IXI.xls`.
 """
 
-import csv
 import re
 from pathlib import Path
 
 from brainuad.cohorts.find import RawScan
 from brainuad.errors import InputError
+from brainuad.machine.read import read_table
 from data_prep.dataset import Dataset, Download
 from data_prep.layout import checked, folders, natural
 
@@ -30,7 +30,14 @@ SEQUENCES = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
 SHEET = "IXI.csv"
 
 _NAME = re.compile(r"^(IXI\d+)-(HH|Guys|IOP)-\d+-(T1|T2|PD)\.nii(?:\.gz)?$")
-_URL = "http://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI"
+_URL = "https://biomedic.doc.ic.ac.uk/brain-development/downloads/IXI"
+# SHA-256 and bytes as downloaded on 2026-10-01 by github.com/MedARC-AI/brainmarks-smri,
+# scripts/ixi; the files are of 2014 and have no checksums of their own.
+_KNOWN = {
+    "T1": ("56bbe911fbe967f7d1b830a552995263bdba281e0a6eb78e62f1c38d88a946a9", 4840816640),
+    "T2": ("39af50f87be8f7d0be2f166a64f5f59b5e43577255eb5613553dae37c348c2e4", 3853445120),
+    "PD": ("c00124d2409b68f9800938ede547cff71cafb0d51e19bd5138d85a4c4e144130", 4068966400),
+}
 
 
 def find(root: Path, ages: str = "") -> list[RawScan]:
@@ -76,17 +83,16 @@ def read_ages(sheet: Path) -> dict[str, float]:
     """
     if not sheet.is_file():
         raise InputError(f"{sheet}: not there; save IXI.xls as this CSV file to choose by age")
-    with sheet.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"IXI_ID", "AGE"} <= set(reader.fieldnames or []):
-            raise InputError(f"{sheet}: columns are {reader.fieldnames}; need IXI_ID and AGE")
-        ages: dict[str, float] = {}
-        for row in reader:
-            try:
-                number, age = int(float(row["IXI_ID"])), float(row["AGE"])
-            except (TypeError, ValueError):
-                continue
-            ages.setdefault(f"IXI{number:03d}", age)
+    header, rows = read_table(sheet)
+    if not {"IXI_ID", "AGE"} <= set(header):
+        raise InputError(f"{sheet}: columns are {header}; need IXI_ID and AGE")
+    ages: dict[str, float] = {}
+    for row in rows:
+        try:
+            number, age = int(float(row["IXI_ID"])), float(row["AGE"])
+        except (OverflowError, ValueError):
+            continue
+        ages.setdefault(f"IXI{number:03d}", age)
     return ages
 
 
@@ -115,5 +121,8 @@ DATASET = Dataset(
     layout=LAYOUT,
     find=find,
     options={"ages": "20-60 keeps people of that age, by IXI.csv"},
-    files=tuple(Download(f"{_URL}/IXI-{name}.tar", f"IXI-{name}.tar") for name in SEQUENCES),
+    files=tuple(
+        Download(f"{_URL}/IXI-{name}.tar", f"IXI-{name}.tar", *known)
+        for name, known in _KNOWN.items()
+    ),
 )

@@ -1,5 +1,6 @@
 """Unpacks tar and zip archives from the net: nothing lands outside the folder."""
 
+import math
 import shutil
 import tarfile
 import zipfile
@@ -9,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from brainuad.errors import InputError
+from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.files import atomic_path
+from brainuad.machine.limits import require_honest
 
 
 def unpack(archive: Path, folder: Path) -> int:
@@ -29,6 +31,7 @@ def unpack(archive: Path, folder: Path) -> int:
             # All names first: an archive that must not be trusted leaves nothing behind.
             for name in _names(opened, archive):
                 _inside(name, archive)
+            _room(opened, archive, folder)
             return sum(
                 _write(folder / _inside(name, archive), size, source)
                 for name, size, source in _members(opened)
@@ -40,6 +43,8 @@ def unpack(archive: Path, folder: Path) -> int:
     except RuntimeError as error:
         # Encrypted, or a compression that Python does not know.
         raise InputError(f"{archive}: {error}; unpack it with another program") from None
+    except CannotWrite:
+        raise
     except OSError as error:
         raise InputError(f"{archive}: {error}; is the disk full, or may it be written?") from None
 
@@ -52,6 +57,23 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile | zipfile.ZipFile]:
     else:
         with tarfile.open(archive) as tar:
             yield tar
+
+
+def _room(opened: tarfile.TarFile | zipfile.ZipFile, archive: Path, folder: Path) -> None:
+    """Refuse an archive that claims more than it can hold, or than the disk has room for."""
+    if isinstance(opened, zipfile.ZipFile):
+        require_honest(archive, opened.infolist(), math.inf)
+        need = sum(info.file_size for info in opened.infolist())
+    else:
+        need = sum(member.size for member in opened.getmembers())
+        if any(member.issparse() for member in opened.getmembers()):
+            raise InputError(f"{archive}: holds sparse files; unpack it with another program")
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if need > (free := shutil.disk_usage(place).free):
+        raise InputError(
+            f"{archive}: unpacks to {need / 1e9:.3g} GB, {free / 1e9:.3g} GB are free in {place}; "
+            "give a folder with more room"
+        )
 
 
 def _names(opened: tarfile.TarFile | zipfile.ZipFile, archive: Path) -> Iterable[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from brainuad.machine.files import MARK
 from brainuad.reporting.tables import to_markdown
 from experiments.runs import ROOT
 
@@ -142,7 +143,7 @@ def equal(out: Path, whole: Path) -> bool:
 
 def leftovers(out: Path) -> list[Path]:
     """Temporary files of killed processes."""
-    return list(out.rglob(".[0-9]*"))
+    return list(out.rglob(f"{MARK}*"))
 
 
 def write(trials: list[Trial], life: float, seed: int) -> None:

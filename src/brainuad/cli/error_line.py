@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brainuad import __version__
-from brainuad.errors import InputError, PartialFailure, Stopped
+from brainuad.errors import CannotWrite, InputError, PartialFailure, Stopped
 from brainuad.machine import threads
+from brainuad.machine.files import REFUSED, refused
 from brainuad.machine.memory import keep_memory
+from brainuad.machine.text import say
 from brainuad.settings.moved import warn_of_options
 
 FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
@@ -43,12 +45,12 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     does; what the task returns is for Hydra's sweepers.
     """
     if "--version" in sys.argv[1:]:
-        print(f"brainuad {__version__}")
+        say(f"brainuad {__version__}")
         return 0
     if sys.argv[1:] in (["--help"], ["-h"]):
         from brainuad.cli.hydra_help import help_page
 
-        print(help_page(config_name))
+        say(help_page(config_name))
         return 0
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -106,7 +108,7 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
         if debug:
             raise
         message, status = _explain(error)
-    print(message, file=sys.stderr)
+    say(message, file=sys.stderr)
     return status
 
 
@@ -137,7 +139,9 @@ def _known(error: BaseException | None) -> BaseException | None:
 
     outer = error
     while error is not None:
-        if isinstance(error, InputError | PartialFailure):
+        if isinstance(error, InputError | PartialFailure | CannotWrite):
             return error
+        if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
+            return refused(error.filename, error)
         error = error.__cause__ or error.__context__
     return outer if isinstance(outer, HydraException | OmegaConfBaseException) else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from brainuad.cli.error_line import run_hydra
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
+from brainuad.machine.text import say
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 
 if TYPE_CHECKING:
@@ -88,6 +89,6 @@ def evaluate(cfg: "DictConfig") -> None:
     write_json(out / "provenance.json", record)
     write_evaluation(evaluation, out, record)
     Console().print(summary_table(evaluation.summary, str(evaluation.context["space"])))
-    print(f"scores: {out / 'scores.csv'}")
+    say(f"scores: {out / 'scores.csv'}")
     if failures := [*cohort_failures(cohort), *evaluation.failures]:
         raise PartialFailure(failures)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
+from brainuad.machine.text import say
 
 UNSTATED = "not stated"
 
@@ -40,13 +41,13 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.model.export import export_model
 
     card = export_model(arguments.run, arguments.out, arguments.licence)
-    print(f"{arguments.out}: look at MODEL_CARD.md in it before you share it")
+    say(f"{arguments.out}: look at MODEL_CARD.md in it before you share it")
     atlas = (card["preparation"] or {}).get("steps", {}).get("atlas_image")
     if atlas:
-        print(
+        say(
             f"note: its scans were registered to {atlas}, which is not in the bundle; give it "
             "along, for preparation.steps.atlas_image=FILE"
         )
     if arguments.licence == UNSTATED:
-        print("note: without --licence nobody may use it; state one")
+        say("note: without --licence nobody may use it; state one")
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
+from brainuad.machine.text import say
 from brainuad.preparation.recipes import changed, of_model
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
@@ -123,7 +124,7 @@ def _main(arguments: argparse.Namespace) -> int:
     write_picture(picture, volume, hole, found.where, found.values)
     kept = int(hole.sum() - found.where.sum())
     beside = f"; {kept} marked voxels outside the brain are as they were" if kept else ""
-    print(f"{out}: {found.where.sum()} voxels replaced{beside}; look at {picture}")
+    say(f"{out}: {found.where.sum()} voxels replaced{beside}; look at {picture}")
     return 0
 
 

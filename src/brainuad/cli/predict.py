@@ -5,22 +5,19 @@ brainuad-predict MODEL SCANS OUT
 
 import argparse
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_cli
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import CannotWrite, InputError, PartialFailure
+from brainuad.machine.text import one_line, say
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
     from brainuad.inference.find_scans import Source, Wanted
     from brainuad.model.api import Model
     from brainuad.model.known import Known
-
-WORK = ".work"
-"""In OUT, while scans are prepared."""
 
 DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
 
@@ -108,26 +105,31 @@ def _main(arguments: argparse.Namespace) -> int:
         return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
 
     todo = [item for item in source.wanted if not read_done(out, item, stamp)]
-    print(_plan(known, source, len(todo), out))
+    say(_plan(known, source, len(todo), out))
     if arguments.dry_run:
         return 0
     from brainuad.inference.outputs import write_dataset_description, write_tables
+    from brainuad.machine.files import own_folder, remove_leftovers
 
     stamps = {item.scan_id: stamp(item) for item in todo}
     if source.wanted[0].bids:
         write_dataset_description(out, arguments.scans)
+    for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
+        remove_leftovers(folder)
     try:
-        failures = _predict(model, source, todo, stamps, arguments)
+        # A folder of its own: another command may be at work on the same OUT.
+        with own_folder(out / "work") as work:
+            failures = _predict(model, source, todo, stamps, work, arguments)
     finally:
-        shutil.rmtree(out / WORK, ignore_errors=True)
         table = write_tables(out, source.wanted)
     counts = table["status"].value_counts()
-    print(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
+    say(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
           f"{counts.get('failed', 0)} failed; see subjects.csv and findings.csv")  # fmt: skip
     if not arguments.no_page:
+        from brainuad.reporting.attempt import attempt
         from brainuad.reporting.viewer import write_page
 
-        print(f"look at {write_page(out)}")
+        attempt(lambda: write_page(out), "look at")
     if failures:
         raise PartialFailure(failures)
     return 0
@@ -138,6 +140,7 @@ def _predict(
     source: "Source",
     todo: "Sequence[Wanted]",
     stamps: dict[str, str],
+    work: Path,
     arguments: argparse.Namespace,
 ) -> list[tuple[str, str]]:
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
@@ -153,7 +156,7 @@ def _predict(
         recipe = preparation_of(source.cohort, model.known.sequences) or model.recipe
         ready = read_wanted(todo, source.cohort, recipe)
     else:
-        ready = prepare_wanted(todo, model.steps, model.recipe, out / WORK, arguments.jobs)
+        ready = prepare_wanted(todo, model.steps, model.recipe, work, arguments.jobs)
     if arguments.keep_maps:
         # Beside the raw maps, who must not be scored with them.
         about = {"stamp": "", "trained_on": model.trained_on}
@@ -167,6 +170,8 @@ def _predict(
             if arguments.keep_maps:
                 write_maps(out / "prepared", item, prediction)
             write_prediction(out, item, model.sequence, prediction, stamps[item.scan_id])
+        except CannotWrite:
+            raise
         except Exception as error:
             # Whatever one scan does to us, the others are done.
             reason = str(error) if isinstance(error, InputError) else _reported(item, error)
@@ -199,7 +204,8 @@ def _plan(known: "Known", source: "Source", todo: int, out: Path) -> str:
         + (f", {done} are done already" if done else "")
         + f"; threshold {known.threshold:.4g}; results in {out}"
     )
-    return "\n".join(said)
+    # A card's text could forge lines.
+    return "\n".join(map(one_line, said))
 
 
 def _reported(item: "Wanted", error: Exception) -> str:

@@ -14,6 +14,7 @@ from brainuad.cohorts.manifest import MANIFEST, check_scans
 from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
+from brainuad.machine.text import say
 from brainuad.preparation.from_folder import cohort_failures, planned_scan
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
@@ -82,13 +83,14 @@ def _explain(arguments: argparse.Namespace) -> int:
     steps, normalise = (
         instantiate(part, packages=PREPARATION) for part in (cfg.steps, cfg.normalise)
     )
-    print(as_text(explained(steps, normalise)))
+    say(as_text(explained(steps, normalise)))
     return 0
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.cohort import prepare_cohort, read_record
     from brainuad.preparation.explain import explained
+    from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.quality import write_quality
 
     cfg = compose_preparation(arguments.overrides)
@@ -116,9 +118,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
         arguments.jobs,
     )
     records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
-    print(f"look at {write_quality(cohort, records, steps.load_atlas(), said)}")
+    attempt(lambda: write_quality(cohort, records, steps.load_atlas(), said), "look at")
     flags = cohort.info["flags"]
-    print(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
+    say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
     if failures := cohort_failures(cohort):
         raise PartialFailure(failures)
     return 0
@@ -154,5 +156,5 @@ def _phantom(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         **counts,
     )
-    print(f"{cohort.root}: {len(cohort.scans)} scans, see {MANIFEST}")
+    say(f"{cohort.root}: {len(cohort.scans)} scans, see {MANIFEST}")
     return 0

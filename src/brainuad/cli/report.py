@@ -10,6 +10,7 @@ from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
+from brainuad.machine.text import csv_text, say
 from brainuad.reporting.pages.report import SUBJECTS, make_report
 
 EXAMPLE = """example:
@@ -47,11 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=SUBJECTS,
         help="show at most N test subjects as pictures (default: %(default)s)",
     )
+    hidden = "leave out pictures, names, the command, the configuration and folders"
+    parser.add_argument("--anonymous", action="store_true", help=hidden)
     return run_cli(_main, parser, words)
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    print(make_report(arguments.run, arguments.subjects))
+    say(make_report(arguments.run, arguments.subjects, arguments.anonymous))
     return 0
 
 
@@ -75,7 +78,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from brainuad.reporting.comparison.runs import compare_runs, write_comparison
 
     write_comparison(compare_runs(arguments.runs), arguments.out)
-    print((arguments.out / "compare.md").read_text(encoding="utf-8"))
+    say((arguments.out / "compare.md").read_text(encoding="utf-8"))
     return 0
 
 
@@ -107,10 +110,10 @@ def _folds(arguments: argparse.Namespace) -> int:
     table, means = compare_folds(runs)
     out = arguments.out or arguments.folders[0]
     write_comparison(table, out, "folds")
-    write_text(out / "runs.csv", means.to_csv(index=False, lineterminator="\n"))
-    print((out / "folds.md").read_text(encoding="utf-8"))
+    write_text(out / "runs.csv", csv_text(means))
+    say((out / "folds.md").read_text(encoding="utf-8"))
     for path in unfinished:
-        print(f"warning: {path} has no scores yet; repeat its command with ckpt=last")
+        say(f"warning: {path} has no scores yet; repeat its command with ckpt=last")
     return 0
 
 
@@ -138,9 +141,9 @@ def _difficulty(arguments: argparse.Namespace) -> int:
         raise InputError(f"--draws {arguments.draws}: give a number of lesions, 1 or more")
     table, failures = measure_difficulty(arguments.run, arguments.draws, arguments.device)
     shown = table.groupby(["place", "radius_mm", "contrast"])[["ap", "recall"]].mean()
-    print(shown.round(3).unstack("contrast").to_string())
-    print(arguments.run / "difficulty.csv")
-    print(make_report(arguments.run))
+    say(shown.round(3).unstack("contrast").to_string())
+    say(arguments.run / "difficulty.csv")
+    say(make_report(arguments.run))
     if failures:
         raise PartialFailure(failures)
     return 0

@@ -1,13 +1,16 @@
 """Finds the scans in a plain folder or a CSV list, before they are prepared."""
 
-import csv
 import json
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from brainuad.cohorts.names import check_names, file_name
 from brainuad.errors import InputError
 from brainuad.machine.files import sizes
+from brainuad.machine.read import read_table
 
 SEQUENCES = {
     "t1": "T1w",
@@ -27,9 +30,12 @@ SEQUENCES = {
 }
 """Names of sequences in file names (lower case) and what we call them."""
 
+DEPTH = 32
+"""Folders below the source that are looked into; people's are less deep than ten."""
+
 _LESION = re.compile(r"(?:^|[_-])(?:lesions?(?:[_-]mask)?|seg|gold_standard|gt)$", re.IGNORECASE)
 _BRAIN = re.compile(r"(?:^|[_-])(?:brain[_-]?mask|brain)$", re.IGNORECASE)
-_SEQUENCE = re.compile(rf"^(.*?)[_-]?({'|'.join(SEQUENCES)})$", re.IGNORECASE)
+_SEQUENCE = re.compile(rf"^(.*?)[_-]?({'|'.join(SEQUENCES)})$", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ class RawScan:
     split: str = ""
     site: str = ""
     pathology: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse names that cannot name a file: a prepared scan's do."""
+        check_names(self)
 
 
 def file_stamp(scan: RawScan) -> str:
@@ -101,13 +111,14 @@ def named(stem: str, sequence: str) -> tuple[str, str]:
         sequence: where the name tells none.
     """
     match = _SEQUENCE.match(stem)
-    return (match[1], SEQUENCES[match[2].lower()]) if match else (stem, sequence)
+    subject, told = (match[1], SEQUENCES[match[2].lower()]) if match else (stem, sequence)
+    return file_name(subject) if subject else "", told
 
 
 def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
     paths = sorted(
         path
-        for path in source.rglob("*")
+        for path in (Path(*one) for one in below(source))
         if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
     )
     images: dict[tuple[str, str], Path] = {}
@@ -117,9 +128,9 @@ def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
     for path in paths:
         stem = stem_of(path)
         if match := _LESION.search(stem):
-            lesions[stem[: match.start()] or _parent(path, source)] = path
+            lesions[_before(match) or _parent(path, source)] = path
         elif match := _BRAIN.search(stem):
-            brains[stem[: match.start()] or _parent(path, source)] = path
+            brains[_before(match) or _parent(path, source)] = path
         else:
             subject, found = named(stem, sequence)
             key = subject or _parent(path, source), found
@@ -147,19 +158,15 @@ def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
 
 
 def _from_csv(source: Path, sequence: str) -> list[RawScan]:
-    with source.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        known = list(RawScan.__dataclass_fields__)
-        unknown = [name for name in reader.fieldnames or [] if name not in known]
-        if "image" not in (reader.fieldnames or []) or unknown:
-            raise InputError(
-                f"{source}: unknown columns {unknown}; a column 'image' is needed, known are "
-                f"{', '.join(known)}"
-            )
-        rows = [
-            {key: (text or "").strip() for key, text in row.items() if key in known}
-            for row in reader
-        ]
+    header, found = read_table(source)
+    known = list(RawScan.__dataclass_fields__)
+    unknown = [name for name in header if name not in known]
+    if "image" not in header or unknown:
+        raise InputError(
+            f"{source}: unknown columns {unknown}; a column 'image' is needed, known are "
+            f"{', '.join(known)}"
+        )
+    rows = [{key: text.strip() for key, text in row.items() if key in known} for row in found]
     scans = []
     for line, row in enumerate(rows, start=2):
         if not row["image"]:
@@ -172,9 +179,9 @@ def _from_csv(source: Path, sequence: str) -> list[RawScan]:
             name: source.parent / row[name] if row.get(name) else None
             for name in ("brain_mask", "lesion_mask")
         }
-        scans.append(
-            RawScan(
-                subject=row.get("subject") or stem_of(image),
+        try:
+            scan = RawScan(
+                subject=row.get("subject") or file_name(stem_of(image)),
                 sequence=row.get("sequence") or sequence,
                 image=image,
                 healthy=healthy == "true" if healthy else paths["lesion_mask"] is None,
@@ -183,8 +190,22 @@ def _from_csv(source: Path, sequence: str) -> list[RawScan]:
                 pathology=row.get("pathology", ""),
                 **paths,
             )
-        )
+        except InputError as error:
+            raise InputError(f"{source} line {line}: {error}") from None
+        scans.append(scan)
     return scans
+
+
+def below(folder: Path) -> Iterator[tuple[str, str]]:
+    """Parent and name of each file and folder below a folder; lists each folder once.
+
+    A link to a folder is among them, what lies behind it is not, nor what lies deeper than `DEPTH`.
+    """
+    depth = len(folder.parts)
+    for where, folders, files in os.walk(folder):
+        yield from ((where, name) for name in (*folders, *files))
+        if len(Path(where).parts) - depth >= DEPTH:
+            folders.clear()
 
 
 def stem_of(path: Path) -> str:
@@ -192,5 +213,11 @@ def stem_of(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
+def _before(match: re.Match[str]) -> str:
+    """The subject that a mask's name begins with; empty where it tells none."""
+    before = match.string[: match.start()]
+    return file_name(before) if before else ""
+
+
 def _parent(path: Path, source: Path) -> str:
-    return path.parent.name if path.parent != source else "subject"
+    return file_name(path.parent.name) if path.parent != source else "subject"

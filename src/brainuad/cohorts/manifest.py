@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from brainuad.cohorts.names import check_names
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
+from brainuad.machine.read import read_json, read_table
 from brainuad.settings.plain import plain
 from brainuad.types import Space
 
@@ -67,6 +69,10 @@ class Scan:
     transform: Path | None = None
     warp: Path | None = None
     channels: tuple["Scan", ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse names that cannot name a file: every scan's do."""
+        check_names(self)
 
     @property
     def rows(self) -> tuple["Scan", ...]:
@@ -175,13 +181,7 @@ def read_cohort(root: Path) -> Cohort:
     manifest = root / MANIFEST
     if not manifest.is_file():
         raise InputError(f"{manifest}: no such file; make a cohort with brainuad-prepare")
-    try:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            header = list(reader.fieldnames or [])
-            rows = list(reader)
-    except UnicodeDecodeError:
-        raise InputError(f"{manifest}: not UTF-8 text; save it as CSV in UTF-8") from None
+    header, rows = read_table(manifest)
     missing = [name for name in _REQUIRED if name not in header]
     unknown = [name for name in header if name not in COLUMNS]
     if missing or unknown:
@@ -192,10 +192,11 @@ def read_cohort(root: Path) -> Cohort:
     scans = tuple(_parse(row, root, f"{manifest} line {i}") for i, row in enumerate(rows, start=2))
     check_scans(scans, manifest)
     info_path = root / "cohort.json"
+    info = read_json(info_path, "make the cohort again") if info_path.is_file() else {}
     try:
-        info = plain(json.loads(info_path.read_text("utf-8"))) if info_path.is_file() else {}
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{info_path}: not valid JSON ({error}); make the cohort again") from None
+        info = plain(info)
+    except ValueError as error:
+        raise InputError(f"{info_path}: is no plain data ({error}); do not use it") from None
     return Cohort(root, scans, info)
 
 
@@ -216,9 +217,17 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
 
 
 def check_scans(scans: Sequence[Scan], where: Path) -> None:
-    """Raises InputError when the rows break the rules of a split."""
+    """Raises InputError when the rows break the rules of a split, or name the same files."""
     splits: dict[str, str] = {}
+    files: dict[str, tuple[str, str]] = {}
     for scan in scans:
+        own = scan.subject, scan.sequence
+        other = files.setdefault("_".join(own), own)
+        if other != own:
+            raise InputError(
+                f"{where}: {own[1]} of subject {own[0]} and {other[1]} of {other[0]} would have "
+                "the same files; rename a subject"
+            )
         if scan.split not in SPLITS:
             raise InputError(
                 f"{where}: subject {scan.subject} has split '{scan.split}'; use {', '.join(SPLITS)}"
@@ -247,10 +256,6 @@ def _parse(row: dict[str, str], root: Path, where: str) -> Scan:
     for name in _REQUIRED:
         if not values[name]:
             raise InputError(f"{where}: column {name} is empty; fill it in")
-    if "/" in values["subject"] or values["subject"].startswith("."):
-        raise InputError(
-            f"{where}: subject '{values['subject']}' cannot name a file; use letters, digits, - _"
-        )
     healthy = values["healthy"].lower()
     if healthy not in ("true", "false"):
         raise InputError(f"{where}: healthy is '{values['healthy']}'; write true or false")
@@ -263,7 +268,10 @@ def _parse(row: dict[str, str], root: Path, where: str) -> Scan:
             values["contrast"] = float(contrast)
         except ValueError:
             raise InputError(f"{where}: contrast is '{contrast}'; write a number") from None
-    return Scan(**values)
+    try:
+        return Scan(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _format(scan: Scan, root: Path) -> dict[str, str]:

@@ -1,11 +1,10 @@
 """Finds raw scans in what people have: a file, a folder, a CSV, a BIDS dataset, DICOM folders."""
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from brainuad.cohorts.find import SEQUENCES, RawScan, find_scans
+from brainuad.cohorts.find import SEQUENCES, RawScan, below, find_scans, stem_of
+from brainuad.cohorts.names import file_name
 from brainuad.errors import InputError
 
 _BIDS = re.compile(
@@ -13,6 +12,9 @@ _BIDS = re.compile(
 )
 _SUBJECT = re.compile(r"^sub-[A-Za-z0-9]+")
 _SESSION = re.compile(r"_(ses-[A-Za-z0-9]+)")
+BIDS_DEPTH = 3
+"""Folders between a subject's and `anat`; the standard has one at most."""
+
 _SUFFIXES = {"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "PDw": "PDw", "T2star": "T2star"}
 
 
@@ -30,13 +32,13 @@ def find_raw(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
         InputError: nothing there, or names that cannot be understood.
     """
     if source.is_file() and source.name.endswith((".nii", ".nii.gz")):
-        name = source.name.removesuffix(".gz").removesuffix(".nii")
+        name = file_name(stem_of(source))
         return [RawScan(subject=name, sequence=sequence, image=source, healthy=True, split="test")]
     if not source.is_dir():
         return find_scans(source, sequence)
     if is_bids(source):
         return _from_bids(source, every)
-    if not any(name.endswith((".nii", ".nii.gz")) for _, name in _below(source)):
+    if not any(name.endswith((".nii", ".nii.gz")) for _, name in below(source)):
         return _from_dicom(source, sequence, every)
     return find_scans(source, sequence, every)
 
@@ -56,7 +58,9 @@ def _from_bids(source: Path, every: bool) -> list[RawScan]:
     lesions = _bids_lesions(source / "derivatives")
     found: dict[tuple[str, ...], RawScan] = {}
     sessions: dict[str, str] = {}
-    for path in sorted(source.glob("sub-*/**/anat/*.nii*")):
+    # A bounded depth: below a subject there is a session at most.
+    patterns = [f"sub-*/{'*/' * depth}anat/*.nii*" for depth in range(BIDS_DEPTH + 1)]
+    for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
         parts = bids_parts(path.name)
         if parts is None or parts[2] not in _SUFFIXES:
             continue
@@ -92,7 +96,7 @@ def _bids_lesions(derivatives: Path) -> dict[tuple[str, str], Path]:
     masks: dict[tuple[str, str], Path] = {}
     paths = (
         Path(where, name)
-        for where, name in _below(derivatives)
+        for where, name in below(derivatives)
         if "_mask.nii" in name and "lesion" in name
     )
     for path in sorted(paths):
@@ -103,22 +107,13 @@ def _bids_lesions(derivatives: Path) -> dict[tuple[str, str], Path]:
     return masks
 
 
-def _below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Parent and name of each file and folder below a folder; lists each folder once.
-
-    A link to a folder is among them, what lies behind it is not.
-    """
-    for where, folders, files in os.walk(folder):
-        yield from ((where, name) for name in (*folders, *files))
-
-
 def _from_dicom(source: Path, sequence: str, every: bool) -> list[RawScan]:
     # SimpleITK is imported for DICOM alone.
     from brainuad.volumes.read import first_dicom_file, series_description
 
-    below = sorted(Path(where, name) for where, names, _ in os.walk(source) for name in names)
+    folders = sorted(path for path in (Path(*one) for one in below(source)) if path.is_dir())
     scans = []
-    for folder in [source, *below]:
+    for folder in [source, *folders]:
         # One look at the headers of a folder's files; two would take twice as long.
         files = any(path.is_file() for path in folder.iterdir())
         first = first_dicom_file(folder) if files else None
@@ -127,7 +122,7 @@ def _from_dicom(source: Path, sequence: str, every: bool) -> list[RawScan]:
         named = _sequence(folder.name) or _sequence(series_description(first)) or sequence
         parts = folder.relative_to(source).parts
         # SUBJECT/SERIES or just SERIES; a folder named by its sequence belongs to its parent.
-        subject = parts[0] if parts else source.name
+        subject = file_name(parts[0] if parts else source.name)
         scans.append(RawScan(subject=subject, sequence=named, image=folder, healthy=True))
     if not scans:
         raise InputError(f"{source}: neither NIfTI files nor DICOM series found; check the path")

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
-from brainuad.evaluation.results import COLUMNS, POOLED, Evaluation, summarise_scores
+from brainuad.evaluation.results import COLUMNS, Evaluation, summarise_scores
 from brainuad.evaluation.scoring import (
     NAN,
     Row,

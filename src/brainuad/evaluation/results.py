@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainuad.cohorts.names import POOLED
 from brainuad.evaluation import trust_checks
 from brainuad.evaluation.scoring import NO_LESION
 from brainuad.machine.files import atomic_path, write_json, write_text
+from brainuad.machine.text import csv_text
 from brainuad.metrics.statistics import summarise
 from brainuad.volumes.nifti import write_volume
 
@@ -26,9 +28,6 @@ COLUMNS = (
     "metric",
     "value",
 )
-POOLED = "(pooled)"
-"""Stands for the subject where a value belongs to all of them."""
-
 ISO_CONTRAST = 0.5
 """Lesions within so many standard deviations of the brain are called iso-intense."""
 
@@ -100,8 +99,8 @@ def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, An
     And `false_positives/<method>.nii.gz`, the share of the brains with a false positive at each
     voxel of the MNI152 template.
     """
-    write_text(out / "scores.csv", evaluation.scores.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "lesions.csv", evaluation.lesions.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "scores.csv", csv_text(evaluation.scores))
+    write_text(out / "lesions.csv", csv_text(evaluation.lesions))
     for method, share in evaluation.false_positives.items():
         path = out / "false_positives" / f"{method}.nii.gz"
         write_volume(path, share, trust_checks.load_atlas().affine)

@@ -16,8 +16,9 @@ import torch
 from torch.nn import functional
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
-from brainuad.evaluation.results import COLUMNS, POOLED, Evaluation, summarise_scores
+from brainuad.evaluation.results import COLUMNS, Evaluation, summarise_scores
 from brainuad.evaluation.scoring import score_volume
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess

@@ -10,8 +10,15 @@ from typing import Any
 from brainuad.cohorts.channels import by_subject, combined
 from brainuad.cohorts.find import SEQUENCES, RawScan, named, stem_of
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, joined, read_cohort
+from brainuad.cohorts.names import check_name, file_name
 from brainuad.cohorts.sources import bids_parts, find_raw, is_bids
 from brainuad.errors import InputError
+
+TAKEN = (
+    *("records", "viewer", "prepared", "index.html", "subjects.csv", "findings.csv"),
+    "dataset_description.json",
+)
+"""What lies in OUT beside the folders of the scans."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ def find_wanted(
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; check the path")
     sequences = (sequence,) if isinstance(sequence, str) else tuple(sequence)
+    for name in sequences:
+        check_name(name, "sequence", "the model's card")
     if (source / MANIFEST).is_file():
         found = _from_cohort(source, sequences, trained_on, split_hash)
     else:
@@ -122,8 +131,8 @@ def _from_cohort(
     seen = set(trained_on) if cohort.split_hash() == split_hash else set()
     own = list(by_subject(cohort.scans, sequences))
     wanted = tuple(
-        Wanted(rows[0].subject, rows[0].subject, _whole(rows), rows[0].subject, lacking=reason)
-        for rows, reason in own
+        Wanted(name := _free(subject := rows[0].subject), subject, _whole(rows), name, lacking=why)
+        for rows, why in own
         if rows[0].subject not in seen
     )
     aside = Counter(scan.sequence for scan in cohort.scans if scan.sequence not in sequences)
@@ -140,7 +149,7 @@ def _from_raw(source: Path, sequences: tuple[str, ...], out: Path, unknown: str)
     if source.is_file() and source.name.endswith((".nii", ".nii.gz")):
         kind = "a NIfTI file"
         subject, told = named(stem_of(source), unknown)
-        subject = subject or source.absolute().parent.name
+        subject = subject or file_name(source.absolute().parent.name)
         raw = [RawScan(subject=subject, sequence=told, image=source, healthy=True)]
     else:
         raw = find_raw(source, unknown, every=True)
@@ -213,4 +222,9 @@ def _called(sequence: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^\w.+-]+", "_", name).lstrip(".") or "scan"
+    return _free(file_name(re.sub(r"[^\w.+-]+", "_", name).lstrip(".") or "scan"))
+
+
+def _free(name: str) -> str:
+    """A name that no file of ours in OUT has."""
+    return f"{name}-scan" if name.lower() in TAKEN else name

@@ -4,14 +4,15 @@ Every file is written atomically and a second run does only what is missing; a s
 be read is listed, and the others go on.
 """
 
+import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.progress import track
 
 from brainuad.cohorts.load import load_scan
@@ -19,6 +20,7 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import ranks
 from brainuad.machine.files import write_json
+from brainuad.machine.read import read_json
 from brainuad.model.detect import KINDS
 from brainuad.types import Detection
 from brainuad.volumes.nifti import read_volume, write_volume
@@ -65,14 +67,12 @@ def write_maps(
     record = out / "maps.json"
     stamp = _stamp(stamp, scans)
     if ranks.rank() == 0 and _stamp_in(record) != stamp:
-        for kind in KINDS:
-            for old in out.glob(f"*_{kind}.nii.gz"):
-                old.unlink()
+        remove_maps(out, scans)
         write_json(record, {"stamp": stamp, "trained_on": sorted(trained_on)})
     ranks.barrier()
     failures: Failures = []
     seconds: list[float] = []
-    for scan in track(ranks.share(scans), description=title):
+    for scan in track(ranks.share(scans), description=escape(title)):
         target = out / f"{scan.subject}_anomaly.nii.gz"
         if target.is_file():
             continue
@@ -96,11 +96,24 @@ def write_maps(
     return Written(failures, float(np.mean(seconds)) if seconds else 0.0)
 
 
+def remove_maps(folder: Path, scans: Sequence[Scan]) -> None:
+    """Removes the maps of scans, or all where `maps.json` says that they are ours; and no more."""
+    record = folder / "maps.json"
+    for kind in KINDS:
+        own = [folder / f"{scan.subject}_{kind}.nii.gz" for scan in scans]
+        for path in folder.glob(f"*_{kind}.nii.gz") if record.is_file() else own:
+            path.unlink(missing_ok=True)
+    record.unlink(missing_ok=True)
+    # A folder that holds something else stays.
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def read_trained_on(maps: Path) -> set[str]:
     """Subjects that the model of these maps was trained on; empty for foreign maps."""
     record = maps / "maps.json"
     return (
-        set(json.loads(record.read_text(encoding="utf-8"))["trained_on"])
+        set(read_json(record, "make the maps again").get("trained_on") or ())
         if record.is_file()
         else set()
     )
@@ -109,7 +122,12 @@ def read_trained_on(maps: Path) -> set[str]:
 def _stamp_in(record: Path) -> str | None:
     if not record.is_file():
         return None
-    return json.loads(record.read_text(encoding="utf-8")).get("stamp")
+    try:
+        found = read_json(record).get("stamp")
+    except InputError:
+        # Damaged: the maps are made anew.
+        return None
+    return str(found)
 
 
 def _stamp(model: str, scans: Sequence[Scan]) -> str:

@@ -1,6 +1,5 @@
 """The output folder: files of each scan, a record of each, and the two tables made of these."""
 
-import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,7 +12,9 @@ import pandas as pd
 from brainuad import __version__
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.records import FILES, record_path
-from brainuad.machine.files import write_json, write_text
+from brainuad.machine.files import atomic_path, write_json, write_text
+from brainuad.machine.read import read_json
+from brainuad.machine.text import csv_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
 from brainuad.volumes.nifti import write_like, write_volume
@@ -60,7 +61,8 @@ def write_prediction(
     if wanted.scan.image.is_dir():
         # Of a DICOM series, in the folder of the preparation, which does not stay.
         image = out / wanted.file("scan")
-        shutil.copyfile(found.native, image)
+        with atomic_path(image) as temporary:
+            shutil.copyfile(found.native, temporary)
     record = {
         "stamp": stamp,
         "subject": {
@@ -117,7 +119,7 @@ def write_tables(out: Path, wanted: Sequence[Wanted]) -> pd.DataFrame:
     for item in wanted:
         path = record_path(out, item)
         if path.is_file():
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path, "delete it and run the same command again")
             subjects.append(record["subject"])
             findings += [{"scan_id": item.scan_id, **row} for row in record["findings"]]
     table = pd.DataFrame(subjects, columns=SUBJECT_COLUMNS).astype({"n_findings": "Int64"})
@@ -142,6 +144,4 @@ def write_dataset_description(out: Path, source: Path) -> None:
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    text = io.StringIO()
-    table.to_csv(text, index=False, float_format="%.6g")
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(table, float_format="%.6g"))

@@ -1,6 +1,5 @@
 """Wanted scans as the model sees them, one after the other."""
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
+from brainuad.machine.read import read_json
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
 from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.normalise.cohort import record_path
@@ -30,10 +30,9 @@ def prepare_wanted(
         todo: of raw scans, all of one sequence or of the same channels.
         steps: of `recipe`.
         recipe: see `brainuad.preparation.recipes`.
-        work: folder for what is made on the way.
+        work: folder of the caller's own, for what is made on the way.
         jobs: processes.
     """
-    shutil.rmtree(work, ignore_errors=True)
     items, tasks = {}, []
     for item in todo:
         if item.lacking:
@@ -49,7 +48,7 @@ def prepare_wanted(
             if failures:
                 raise InputError(failures[0][1])
             paths = [record_path(scan, folder) for scan in scans]
-            records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+            records = [read_json(path) for path in paths]
             found = from_records(records, folder, recipe)
         except InputError as error:
             found = str(error)

@@ -1,14 +1,15 @@
 """The record of each scan in the output folder, which says that it is done."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from brainuad.cohorts.find import RawScan, file_stamp
 from brainuad.cohorts.manifest import Scan
+from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.machine.files import sizes
+from brainuad.machine.read import read_json
 
 RECORDS = "records"
 
@@ -33,13 +34,14 @@ def read_done(out: Path, wanted: Wanted, stamp: Callable[[Wanted], str]) -> bool
     if not path.is_file():
         return False
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        record = read_json(path)
+        row = record["subject"]
+        files = [row[kind] for kind in FILES if row.get(kind)]
+        there = bool(files) and all((out / name).is_file() for name in files)
+        return there and record["stamp"] == stamp(wanted)
+    except (InputError, KeyError, TypeError, AttributeError):
+        # Damaged: it is made anew.
         return False
-    row = record["subject"]
-    files = [row[kind] for kind in FILES if row.get(kind)]
-    there = bool(files) and all((out / name).is_file() for name in files)
-    return there and record["stamp"] == stamp(wanted)
 
 
 def scan_stamp(scan: RawScan | Scan) -> str:

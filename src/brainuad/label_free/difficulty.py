@@ -3,7 +3,6 @@
 brainuad-report difficulty runs/strega/NAME
 """
 
-import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,9 +14,10 @@ import yaml
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.inference.maps import write_maps
+from brainuad.inference.maps import remove_maps, write_maps
 from brainuad.machine.cache import cache_folder
 from brainuad.machine.files import write_text
+from brainuad.machine.text import csv_text
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.model.detect import PRECISIONS, device, model_score
@@ -118,9 +118,9 @@ def measure_difficulty(
         reasons = [*failures, *bad, *written.failures]
         raise InputError(f"{run}: no painted scan could be scored: {reasons[0][1]}")
     table = pd.DataFrame(rows)
-    write_text(run / "difficulty.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(run / "difficulty.csv", csv_text(table))
     # What they say is in the table now.
-    shutil.rmtree(maps)
+    remove_maps(maps, seen)
     return table, [*failures, *bad, *written.failures]
 
 

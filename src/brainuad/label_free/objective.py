@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.inference.maps import write_maps
+from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
@@ -64,7 +65,7 @@ def measure(
     values = [painted_ap(scan, path, postprocess) for scan, path in maps if path.is_file()]
     found = summarise(np.array(values, float))
     record["painted"] = {"draws": cfg.painted_draws, **found._asdict()}
-    print(f"val/painted_AP: {found.mean:.4f} [{found.ci_low:.4f}, {found.ci_high:.4f}]")
+    say(f"val/painted_AP: {found.mean:.4f} [{found.ci_low:.4f}, {found.ci_high:.4f}]")
     return [*failures, *bad, *written.failures]
 
 

@@ -1,41 +1,114 @@
-"""Atomic writes: a reader sees the old file or the new one, never half of it."""
+"""Atomic writes: a reader sees the old file or the new one, never half of it.
 
+What is half written lies beside its place under a name of ours, `.brainuad-HOST-RANDOM.NAME`, and
+is locked by its writer. So a link or a file of somebody else is never written to or removed, and
+the leftovers of a process that was killed are known by the lock that nobody holds.
+"""
+
+import ctypes
+import errno
 import json
 import math
 import os
+import platform
+import re
+import secrets
 import shutil
+import time
+import uuid
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from brainuad.errors import CannotWrite
+
+MARK = ".brainuad-"
+_OURS = re.compile(r"\.brainuad-([0-9a-f]{8})-[0-9a-f]{16}\.")
+_FOREIGN_DAYS = 1.0
+"""Age of a leftover of another machine, whose locks may not be seen here, before it is removed."""
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that no other process takes, and that ends as `path` does."""
+    # A file system takes 255 bytes.
+    end = path.name.encode()[-200:].decode(errors="ignore")
+    return path.with_name(f"{MARK}{_host()}-{secrets.token_hex(8)}.{end}")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Yields a temporary path beside `path`; renames it to `path` when the block succeeds.
+
+    Raises:
+        CannotWrite: the disk is full or read-only, a quota or a permission is in the way.
+    """
+    temporary = temporary_name(path)
+    with _said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # No link that somebody put there is followed: the file is new, or this fails.
+        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            _try_lock(held)
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(held)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `path`; renames it to `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    temporary.mkdir()
-    try:
+    """Yields a temporary folder beside `path`; renames it to `path` when the block succeeds.
+
+    A folder that is there is replaced whole: the caller has made sure that it is ours.
+
+    Raises:
+        CannotWrite: as `atomic_path`.
+    """
+    with _said(path), own_folder(path) as temporary:
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
+        if os.path.lexists(path):
+            # The old one is now under the temporary name, and goes with it.
+            _exchange(temporary, path)
+        else:
+            os.replace(temporary, path)
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[Path]:
+    """Yields a new folder beside `path` that is this process's own, and removes it after."""
+    temporary = temporary_name(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.mkdir()
+    held = os.open(temporary, os.O_RDONLY)
+    try:
+        _try_lock(held)
+        yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+        os.close(held)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes of ours left half written in a folder and one folder deep."""
+    for path in [*folder.glob(f"{MARK}*"), *folder.glob(f"*/{MARK}*")]:
+        match = _OURS.match(path.name)
+        if match is None or path.is_symlink():
+            continue
+        with suppress(OSError):
+            here = match[1] == _host()
+            old = time.time() - path.stat().st_mtime > _FOREIGN_DAYS * 86400
+            held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                locked = _try_lock(held)
+                if locked is not False and (old or (here and locked)):
+                    _remove(path)
+            finally:
+                os.close(held)
 
 
 @contextmanager
@@ -43,18 +116,96 @@ def lock(path: Path) -> Iterator[None]:
     """Keeps `path` to this process for the block; others that ask wait.
 
     Processes of one run, and runs of one sweep, want the same cached things at the same time.
+
+    Raises:
+        CannotWrite: the folder cannot be written, or its file system knows no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    name = path.with_name(f".{path.name}.lock")
+    held = FileLock(name)
+    with _said(name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire()
+        except NotImplementedError:
+            raise CannotWrite(
+                f"{name}: this file system knows no locks; set paths.cache_dir to another"
+            ) from None
+    try:
         yield
+    finally:
+        held.release()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files, one folder deep, of processes that were killed while they wrote."""
-    for path in folder.glob("*/.*"):
-        number = path.name.split(".")[1]
-        if number.isdigit() and not Path(f"/proc/{number}").exists():
-            path.unlink(missing_ok=True)
+REFUSED = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.EFBIG, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOLCK, errno.ELOOP),
+}
+"""What an operating system says where a file cannot be written."""
+
+
+def refused(path: object, error: OSError) -> CannotWrite:
+    """The error of a file that cannot be written, in one line."""
+    return CannotWrite(
+        f"{path}: cannot be written ({error.strerror or error}); free space there, or give a "
+        "folder that may be written"
+    )
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Turns what the operating system refuses into one line that names the path."""
+    try:
+        yield
+    except CannotWrite:
+        raise
+    except OSError as error:
+        # ITK tells no number, torch (below) no OSError.
+        if error.errno in REFUSED or error.errno is None:
+            raise refused(path, error) from error
+        raise
+    except RuntimeError as error:
+        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
+            raise refused(path, OSError("disk full?")) from error
+        raise
+
+
+def _host() -> str:
+    """Eight digits of this machine, or container."""
+    return f"{zlib.crc32(f'{uuid.getnode()} {platform.node()}'.encode()):08x}"
+
+
+def _try_lock(held: int) -> bool | None:
+    """Locks an open file; False where another holds it, None where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link (not what is behind it) or a folder of ours."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Lets two names change places, at once where the system can do that."""
+    # renameat2 of Linux, with RENAME_EXCHANGE, relative to the working folder.
+    here, exchange = -100, 2
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
+        return
+    aside = temporary_name(second)
+    os.replace(second, aside)
+    os.replace(first, second)
+    os.replace(aside, first)
 
 
 def sizes(paths: Sequence[Path]) -> list[str]:

@@ -29,6 +29,7 @@ from torch.distributions import Normal, kl_divergence
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.machine.text import say
 from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, SchedulerFactory
 from brainuad.methods.parts.adversarial import judge
 from brainuad.methods.parts.residuals import Residual
@@ -149,12 +150,12 @@ class KLAutoencoder(ReconstructionDetector):
         limits = {"min_psnr_db": self.min_psnr_db, "min_ssim": self.min_ssim}
         self.card["quality"] = {**record, **limits, "good": good}
         write_json(out / "autoencoder.json", self.card["quality"])
-        print(
+        say(
             f"autoencoder: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} in {len(found)} held-out healthy "
             f"brains, latent scale {scale:.3f}"
         )
         if not good:
-            print(f"warning: {too_poor(self.card['quality'])}")
+            say(f"warning: {too_poor(self.card['quality'])}")
 
     def _images(self, tiling: Tiling, scans: Sequence[Scan]) -> Iterator[Tensor]:
         for tiles, _ in brain_tiles(scans, tiling):

@@ -1,11 +1,9 @@
 """How many tiles at once: as many as fit."""
 
-import os
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
+from brainuad.machine.limits import available_bytes
 from brainuad.methods.base import AnomalyDetector
 from brainuad.volumes.tiling import Tiling
 
@@ -60,12 +58,7 @@ def free_bytes(device: torch.device) -> int:
     """Free memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return available_bytes()
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

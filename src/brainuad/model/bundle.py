@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_folder, atomic_path
+from brainuad.machine.limits import require_file, require_honest, require_memory
+from brainuad.machine.read import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +32,17 @@ WEIGHTS, CARD, MODEL_CARD, HASHES = (
     "MODEL_CARD.md",
     "sha256.json",
 )
+
+
+TEXT = 2**26
+"""Bytes of a member that is not the weights."""
+
+RATIO = 20
+"""Bytes of weights that one packed byte may stand for; trained ones hardly shrink."""
+
+SUSPECT = "do not trust this bundle, or use a larger machine"
+
+MEMBERS = (WEIGHTS, CARD, MODEL_CARD, HASHES)
 
 
 def named_file(path: Path) -> Path:
@@ -49,7 +62,8 @@ def write_bundle(
     """Writes a bundle, atomically.
 
     Args:
-        out: a `.zip`, or a folder that is not there yet or is a bundle, which is replaced.
+        out: a `.zip` or a folder that is not there yet, or is a bundle and nothing else, which is
+            replaced.
         state_dict: weights.
         card: plain values.
         text: for `MODEL_CARD.md`.
@@ -61,8 +75,10 @@ def write_bundle(
 
     if out.is_file() and out.suffix != ".zip":
         raise InputError(f"{out}: is a file; a bundle is a folder, or a file that ends in .zip")
-    if out.is_dir() and any(out.iterdir()) and not (out / HASHES).is_file():
-        raise InputError(f"{out}: is a folder with other things in it; give OUT a new name")
+    if other := _others(out):
+        raise InputError(
+            f"{out}: holds {other!r}, which is no part of a bundle; give OUT a new name"
+        )
     # Clones, because safetensors refuses tensors that share their memory.
     weights = {name: value.detach().cpu().clone() for name, value in state_dict.items()}
     members = {
@@ -81,6 +97,20 @@ def write_bundle(
     with atomic_folder(out) as folder:
         for name, content in members.items():
             (folder / name).write_bytes(content)
+
+
+def _others(out: Path) -> str:
+    """What a folder or an archive holds that is no member of a bundle; empty where that is none."""
+    names: list[str] = []
+    if out.is_dir():
+        names = [path.name for path in out.iterdir()]
+    elif out.is_file():
+        try:
+            with zipfile.ZipFile(out) as file:
+                names = file.namelist()
+        except (zipfile.BadZipFile, OSError):
+            names = [out.name]
+    return next((name for name in sorted(names) if name not in MEMBERS), "")
 
 
 def read_bundle(path: Path) -> dict[str, Any]:
@@ -127,8 +157,18 @@ def _hashed(path: Path, name: str, hashes: dict[str, Any]) -> bytes:
 def _member(path: Path, name: str) -> bytes:
     try:
         if path.is_dir():
+            if not (path / name).exists():
+                raise FileNotFoundError
+            require_memory(2 * require_file(path / name), path / name, SUSPECT)
             return (path / name).read_bytes()
+        if path.exists():
+            require_file(path)
         with zipfile.ZipFile(path) as file:
+            member = file.getinfo(name)
+            # Weights are packed as they are, and hardly shrink where somebody packs them again.
+            most = RATIO * member.compress_size + 2**20
+            require_honest(path, [member], most if name == WEIGHTS else TEXT)
+            require_memory(2 * member.file_size, f"{path}: {name}", SUSPECT)
             return file.read(name)
     except (KeyError, FileNotFoundError):
         if not path.exists():
@@ -142,12 +182,4 @@ def _member(path: Path, name: str) -> bytes:
 
 
 def _json(path: Path, name: str, content: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(content)
-    except ValueError as error:
-        raise InputError(
-            f"{path}: {name} is not valid JSON ({error}); get the bundle again"
-        ) from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: {name} holds no table of values; get the bundle again")
-    return found
+    return parse_json(content, f"{path}: {name}", "get the bundle again")

@@ -1,12 +1,15 @@
 """A trained model packed for others: the card without places, and the text for people."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from brainuad.errors import InputError
 from brainuad.machine.provenance import describe
+from brainuad.machine.read import read_json
+from brainuad.machine.text import markdown, without_home
 from brainuad.model.bundle import write_bundle
 from brainuad.model.card import FORMAT
 from brainuad.model.checkpoint import load_model, weights_hash
@@ -57,24 +60,25 @@ def model_card(card: Mapping[str, Any]) -> str:
     statistics = card["statistics"] or {}
     recipe = card["preparation"]
     rows = [
-        ("method", card.get("name")),
-        ("sequence", card["sequence"]),
-        ("cohort", card.get("cohort")),
+        ("method", markdown(card.get("name") or "")),
+        ("sequence", markdown(card["sequence"])),
+        ("cohort", markdown(card.get("cohort") or "")),
         ("healthy subjects", f"{counts['train']} trained on, {counts['val']} for validation"),
-        ("split", f"`{card.get('split_hash')}`"),
-        ("seed", card.get("seed")),
-        ("preparation", _preparation(recipe)),
+        ("split", f"`{markdown(card.get('split_hash'))}`"),
+        ("seed", markdown(card.get("seed")) if card.get("seed") else ""),
+        ("preparation", markdown(_preparation(recipe))),
         ("threshold", f"{card['threshold']:.6g} of the post-processed map"),
         ("brain volume", _range(statistics, "brain_ml", "ml")),
         ("voxel edge of the training scans", _range(statistics, "voxel_mm", "mm")),
-        ("licence of the weights", card["licence"]),
+        ("licence of the weights", markdown(card["licence"])),
         ("weights", f"SHA-256 `{card['weights_sha256']}`"),
-        ("made with", f"brainuad {card.get('version')}, card format {card['format']}"),
+        ("made with", f"brainuad {markdown(card.get('version'))}, card format {card['format']}"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
-    return f"""# {card.get("name", "model")} for {card["sequence"]}
+    sequence = markdown(card["sequence"])
+    return f"""# {markdown(card.get("name", "model"))} for {sequence}
 
-Finds anomalies in {card["sequence"]} brain scans with brainuad:
+Finds anomalies in {sequence} brain scans with brainuad:
 `brainuad-predict MODEL SCANS OUT`.
 
 | | |
@@ -98,9 +102,17 @@ Finds anomalies in {card["sequence"]} brain scans with brainuad:
 
 
 def _without_places(value: Any) -> Any:
+    """The values of a card without folders: none under the keys that name one, else file names."""
     if isinstance(value, dict):
         return {k: None if k in PLACES else _without_places(v) for k, v in value.items()}
-    return [_without_places(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        return [_without_places(v) for v in value]
+    if isinstance(value, Path) or (isinstance(value, str) and _ABSOLUTE.match(value)):
+        return re.split(r"[/\\]", str(value).rstrip("/\\"))[-1]
+    return without_home(value) if isinstance(value, str) else value
+
+
+_ABSOLUTE = re.compile(r"(~|/|[A-Za-z]:[/\\]|\\\\|file:)")
 
 
 def _scores(folder: Path) -> list[dict[str, Any]]:
@@ -110,11 +122,12 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     path = folder / "summary.json"
     if not path.is_file():
         return []
+    found = read_json(path, "evaluate the run again")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+        rows = found["results"]
         shown = {column[1:] for column in SHOWN}
         return [row for row in rows if (row["group"], row["threshold"], row["metric"]) in shown]
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise InputError(f"{path}: not a summary of brainuad; evaluate the run again") from None
 
 
@@ -125,8 +138,13 @@ def _score_table(rows: Sequence[dict[str, Any]]) -> str:
         return "The run was not evaluated."
     header, body = summary_rows(rows)
     lines = [header, ["---"] * len(header), *body]
-    said = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    said = "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
     return f"Means over test subjects, as docs/protocol.md of brainuad defines them.\n\n{said}"
+
+
+def _cell(text: str) -> str:
+    # The brackets of an interval are ours, and no link.
+    return markdown(text).replace("&#91;", "[").replace("&#93;", "]")
 
 
 def _preparation(recipe: Mapping[str, Any] | None) -> str:

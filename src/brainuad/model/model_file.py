@@ -15,6 +15,8 @@ from brainuad import __version__
 from brainuad.machine.cache import cache_folder
 from brainuad.machine.files import sizes, write_json
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.limits import require_file, require_honest
+from brainuad.machine.read import MOST
 from brainuad.model.bundle import is_bundle, named_file, read_bundle_card
 from brainuad.model.card import checked
 
@@ -79,8 +81,10 @@ class _PlainValues(pickle.Unpickler):
 def _card_in(path: Path) -> Any:
     """The card in a checkpoint. What is not as we write it, torch reads, or says what is wrong."""
     try:
+        require_file(path)
         with zipfile.ZipFile(path) as file:
             (name,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
+            require_honest(path, [file.getinfo(name)], MOST)
             with file.open(name) as values:
                 return _PlainValues(values).load()["brainuad"]
     except Exception:

@@ -21,6 +21,7 @@ from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.cohort import read_record
+from brainuad.preparation.normalise.cohort import record_path
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.template import load_template
@@ -151,10 +152,10 @@ def quality_of(
     cohort: Cohort, scan: Scan
 ) -> tuple[dict[str, float], tuple[float, float, float] | None]:
     """What the preparation measured of a scan and its native voxel size, where that is known."""
-    try:
-        record = read_record(cohort, scan.rows[0])
-    except FileNotFoundError:
+    first = scan.rows[0]
+    if not record_path(first, cohort.root).is_file():
         return {}, None
+    record = read_record(cohort, first)
     return record["quality"], tuple(record["native_spacing_mm"])
 
 
@@ -242,9 +243,16 @@ def unsuitable(
     distance = _distance(own, np.array(statistics["quantiles"]))
     said = []
     for name, value in {"distance": distance, **measures}.items():
-        known = statistics["measures"].get(name, [])
+        known = np.array(statistics["measures"].get(name, []), dtype=float)
         measure = MEASURES[name]
-        low, high = _interval(np.array(known), measure.log)
+        if not np.isfinite([*known, value]).all():
+            # Every comparison with NaN is false, so nothing would be said.
+            said.append(
+                f"{measure.words} cannot be compared: it, or what the model knows of its training "
+                "scans, is no finite number"
+            )
+            continue
+        low, high = _interval(known, measure.log)
         if name == "voxel_mm":
             # What is no coarser than the prepared grid loses nothing.
             high = max(high, statistics["spacing_mm"] or 0.0)

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 import multiprocessing
 import os
 import threading
@@ -18,8 +17,10 @@ from rich.progress import track
 
 from brainuad.cohorts.find import RawScan, file_stamp
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
-from brainuad.errors import InputError
+from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
+from brainuad.machine.read import read_json
+from brainuad.machine.text import cell
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
 from brainuad.preparation.normalise.intensity import Normalise
@@ -81,7 +82,7 @@ def prepare_cohort(
     records = {}
     for scan in raw:
         # A record of other files or parameters is of a scan that failed this time.
-        if record_path(scan, out).is_file() and _read(scan, out)["stamp"] == stamps[_key(scan)]:
+        if _is_done(scan, stamps[_key(scan)], out):
             records[_key(scan)] = _read(scan, out)
     levels, bad = fitted(raw, records, normalise, out)
     failures += bad + write_normalised(raw, records, levels, out)
@@ -126,6 +127,10 @@ def _task(
         for record in records:
             path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
             write_json(path, {**record, "stamp": wanted[record["sequence"]]})
+    except CannotWrite:
+        raise
+    except InputError as error:
+        return [(scans[0].subject, str(error))]
     except Exception as error:
         line = " ".join(str(error).split()) or type(error).__name__
         where = scans[0].image
@@ -204,22 +209,25 @@ def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
 
 def read_record(cohort: Cohort, scan: Scan) -> dict[str, Any]:
     """What was done to a scan of a prepared cohort."""
-    path = cohort.root / "scans" / f"{scan.subject}_{scan.sequence}.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(record_path(scan, cohort.root), "prepare the cohort again")
+    return found
 
 
 def _read(scan: RawScan, out: Path) -> dict[str, Any]:
-    return json.loads(record_path(scan, out).read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(record_path(scan, out), "delete it and prepare it again")
+    return found
 
 
 def _is_done(scan: RawScan, stamp: str, out: Path) -> bool:
     """Whether the scan was prepared from these files in this way and is still there."""
-    if not record_path(scan, out).is_file():
+    try:
+        record = _read(scan, out)
+    except InputError:
+        # Not there or damaged: it is made anew.
         return False
-    record = _read(scan, out)
     kept = [record.get(key) for key in ("image", "brain_mask", "lesion_mask", "transform", "warp")]
     files = [name for name in kept if name]
-    return record["stamp"] == stamp and all((out / name).is_file() for name in files)
+    return record.get("stamp") == stamp and all((out / name).is_file() for name in files)
 
 
 def _stamps(
@@ -245,5 +253,6 @@ def _key(scan: RawScan) -> tuple[str, str]:
 
 def _write_failures(failures: Failures, out: Path) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("subject", "reason"), *failures])
+    rows = [(cell(subject), cell(reason)) for subject, reason in failures]
+    csv.writer(text, lineterminator="\n").writerows([("subject", "reason"), *rows])
     write_text(out / "failures.csv", text.getvalue())

@@ -49,6 +49,10 @@ STEPS = (
 """In the order that they run in."""
 
 
+LIMITS_MM = {"spacing_mm": (0.1, 50.0), "margin_mm": (0.0, 200.0)}
+"""What a grid for a head may be asked for."""
+
+
 @dataclass(frozen=True)
 class Preparation:
     """The steps and their parameters; a step that is None is left out.
@@ -86,6 +90,12 @@ class Preparation:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.after) - set(STEPS)):
             raise InputError(f"preparation.steps.after: no step {unknown}; use one of {STEPS}")
+        for name, (low, high) in LIMITS_MM.items():
+            # Not `value < low`: NaN is outside, too.
+            if not low <= (value := getattr(self, name)) <= high:
+                raise InputError(
+                    f"preparation.steps.{name} is {value}; use a number from {low:g} to {high:g}"
+                )
 
     def load_atlas(self) -> BrainAtlas | None:
         """The atlas, or None where nothing is registered to one."""

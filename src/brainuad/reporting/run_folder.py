@@ -1,37 +1,31 @@
 """A run folder in memory: what a report reads, with every file but one optional."""
 
-import csv
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.manifest import Cohort, joined, read_cohort
+from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
+from brainuad.machine.read import read_table
 from brainuad.reporting.drawing.curves import Curve
+from brainuad.reporting.run_files import (
+    Score,
+    number,
+    read_arrays,
+    read_history,
+    read_record,
+    read_scores,
+    read_summary,
+)
 
-POOLED = "(pooled)"
 CONTROL = "intensity"
 """The control without learning, which every method is shown beside."""
-_SCORE_COLUMNS = ("subject", "method", "threshold", "metric", "value")
-
-
-class Score(NamedTuple):
-    """A row of `scores.csv`; `threshold` is `none` where the metric needs none."""
-
-    subject: str
-    method: str
-    pathology: str
-    contrast: str
-    threshold: str
-    metric: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        return _read_arrays(self.path / "curves.npz")
+        return read_arrays(self.path / "curves.npz")
 
     @cached_property
     def latent(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -119,7 +113,7 @@ class RunFolder:
         Raises:
             InputError: a file is damaged.
         """
-        return _read_json(self.path / "latent.json"), _read_arrays(self.path / "latent.npz")
+        return read_record(self.path / "latent.json"), read_arrays(self.path / "latent.npz")
 
     @cached_property
     def autoencoder(self) -> dict[str, Any]:
@@ -128,7 +122,7 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        return _read_json(self.path / "autoencoder.json")
+        return read_record(self.path / "autoencoder.json")
 
     @cached_property
     def repainting(self) -> dict[str, Any]:
@@ -137,24 +131,24 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        return _read_json(self.path / "autopaint.json")
+        return read_record(self.path / "autopaint.json")
 
     def lesions(self, method: str) -> list[dict[str, float]]:
         """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""
         path = self.path / "lesions.csv"
         if not path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                {
-                    "volume_ml": _number(row.get("volume_ml")),
-                    "contrast": _number(row.get("contrast")),
-                    "covered": _number(row.get("covered")),
-                    "found": float(row.get("found") == "True"),
-                }
-                for row in csv.DictReader(file)
-                if row.get("method") == method
-            ]
+        _, rows = read_table(path, "evaluate the run again")
+        return [
+            {
+                "volume_ml": number(row.get("volume_ml")),
+                "contrast": number(row.get("contrast")),
+                "covered": number(row.get("covered")),
+                "found": float(row.get("found") == "True"),
+            }
+            for row in rows
+            if row.get("method") == method
+        ]
 
     def curves(self) -> list[Curve]:
         """The methods' precision-recall curves, the run's own first."""
@@ -192,10 +186,10 @@ def read_run(path: Path) -> RunFolder:
             "train.py printed"
         )
     absent = []
-    summary = _read_json(path / "summary.json")
-    provenance = _read_json(path / "provenance.json") or dict(summary.get("provenance") or {})
-    scores = _read_scores(path / "scores.csv")
-    history = _read_history(path / "metrics.csv")
+    summary = read_summary(path / "summary.json")
+    provenance = read_record(path / "provenance.json") or dict(summary.get("provenance") or {})
+    scores = read_scores(path / "scores.csv")
+    history = read_history(path / "metrics.csv")
     config = path / "config.yaml"
     if not scores:
         absent.append("scores.csv is missing: this run was not evaluated, so there are no scores.")
@@ -220,75 +214,3 @@ def read_run(path: Path) -> RunFolder:
         cohort=cohort,
         absent=tuple(absent),
     )
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, BadZipFile) as error:
-        raise InputError(f"{path}: not readable ({error}); evaluate the run again") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); evaluate the run again") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object; evaluate the run again")
-    return value
-
-
-def _read_scores(path: Path) -> tuple[Score, ...]:
-    if not path.is_file():
-        return ()
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in _SCORE_COLUMNS if name not in (reader.fieldnames or [])]
-        if missing:
-            raise InputError(f"{path}: no column {', '.join(missing)}; evaluate the run again")
-        return tuple(
-            Score(
-                subject=row["subject"],
-                method=row["method"],
-                pathology=row.get("pathology") or "",
-                contrast=row.get("contrast") or "",
-                threshold=row["threshold"],
-                metric=row["metric"],
-                value=_number(row["value"]),
-            )
-            for row in reader
-        )
-
-
-def _read_history(path: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """Quantities of Lightning's sparse CSV, an epoch a point, the loss first."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else {}) if name and name not in ("epoch", "step")]
-    history: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for name in sorted(names, key=lambda name: not name.startswith("train")):
-        if name.endswith("_step") and name.removesuffix("_step") + "_epoch" in names:
-            continue
-        # The last value of an epoch: several rows share one.
-        points = {_number(row.get("epoch")): _number(row[name]) for row in rows if row[name]}
-        points = {e: v for e, v in points.items() if math.isfinite(e) and math.isfinite(v)}
-        if points:
-            stage, _, quantity = name.rpartition("/")
-            quantity = quantity.removesuffix("_epoch")
-            history.setdefault(quantity, {})[stage] = (list(points), list(points.values()))
-    return dict(sorted(history.items(), key=lambda item: "loss" not in item[0]))
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from brainuad.machine.text import markdown, visible
 from brainuad.metrics.registry import BY_NAME
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
     """The table for the terminal: means that fit 80 columns; empty columns are left out."""
     from rich.box import SIMPLE
     from rich.table import Table
+    from rich.text import Text
 
     header, rows = summary_rows(results, spread=False, columns=columns_of(space))
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
@@ -132,7 +134,7 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
     table = Table(
         box=SIMPLE,
         padding=(0, 1, 0, 0),
-        title=space if slices else "means over test subjects",
+        title=Text(space) if slices else "means over test subjects",
         caption="every Dice used the test labels"
         if slices
         else "Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels",
@@ -140,13 +142,15 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
     for i in kept:
         table.add_column(SHORT.get(header[i], header[i]), no_wrap=True)
     for row in rows:
-        table.add_row(*(row[i] for i in kept))
+        # As text: rich would read `[x]` as markup.
+        table.add_row(*(Text(visible(row[i], "")) for i in kept))
     return table
 
 
 def to_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
+    named = [[markdown(row[0]), *row[1:]] for row in rows]
+    lines = [header, ["---"] * len(header), *named]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 

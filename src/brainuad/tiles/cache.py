@@ -17,6 +17,7 @@ from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import files
+from brainuad.machine.read import read_json
 from brainuad.tiles.augment import Augmentation
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling, Tiling
@@ -40,7 +41,7 @@ class TileDataset(Dataset):
     """
 
     def __init__(self, folder: Path, augment: Augmentation | None = None, seed: int = 0) -> None:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = read_json(folder / "meta.json", f"delete {folder}")
         shape = tuple(meta["shape"])
         self.folder = folder
         self.images = np.memmap(folder / "images.bin", meta["dtype"], "r", shape=shape)
@@ -112,7 +113,7 @@ def build_cache(
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
                 _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype)
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta = read_json(folder / "meta.json", f"delete {folder}")
     return folder, [(subject, reason) for subject, reason in meta["failures"]]
 
 

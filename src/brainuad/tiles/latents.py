@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from brainuad.machine import files
+from brainuad.machine.read import read_json
 from brainuad.tiles.cache import Key, TileDataset
 
 BATCH = 64
@@ -40,7 +41,7 @@ class LatentDataset(Dataset[Latents]):
     """
 
     def __init__(self, folder: Path) -> None:
-        shape = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["shape"]
+        shape = read_json(folder / "meta.json", f"delete {folder}")["shape"]
         self.values = np.memmap(folder / "latents.bin", np.float16, "r", shape=tuple(shape))
 
     def __len__(self) -> int:

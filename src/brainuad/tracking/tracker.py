@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
 from brainuad.machine.files import write_text
+from brainuad.machine.text import say
 from brainuad.tracking.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
 from brainuad.tracking.wandb_run import one_line, open_run
 
@@ -39,7 +40,7 @@ def _harmless(method: Callable[..., None]) -> Callable[..., None]:
             method(self, *args, **kwargs)
         except Exception as error:
             self.broken = True
-            print(f"warning: W&B failed ({one_line(error)}); the run is no longer tracked")
+            say(f"warning: W&B failed ({one_line(error)}); the run is no longer tracked")
 
     return rank_zero_only(call)
 
@@ -204,7 +205,7 @@ def ending() -> Iterator[None]:
             try:
                 run.finish(exit_code=status)
             except Exception as error:
-                print(f"warning: W&B failed ({one_line(error)}) at the end of the run")
+                say(f"warning: W&B failed ({one_line(error)}) at the end of the run")
                 with suppress(Exception):
                     sys.modules["wandb"].teardown()
 

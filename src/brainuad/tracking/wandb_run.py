@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from brainuad.machine.files import write_text
+from brainuad.machine.text import say
 
 PROBE_S, INIT_S, FINISH_S = 5.0, 30.0, 300.0
 """How long the network is waited for: to answer, to open a run, to send the rest of it."""
@@ -47,12 +48,12 @@ def open_run(project: str, name: str, folder: Path, offline: bool, resume: bool)
             wandb.teardown()
             mode = "offline"
     if reason is not None:
-        print(f"warning: W&B is not reached ({reason}); tracking offline, in {folder / 'wandb'}")
+        say(f"warning: W&B is not reached ({reason}); tracking offline, in {folder / 'wandb'}")
     if run is None:
         try:
             run = wandb.init(**where, settings=_settings(mode))
         except Exception as error:
-            print(f"warning: W&B does not start ({one_line(error)}); the run is not tracked")
+            say(f"warning: W&B does not start ({one_line(error)}); the run is not tracked")
             return wandb.init(settings=_settings("disabled"))
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)

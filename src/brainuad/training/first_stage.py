@@ -19,6 +19,7 @@ from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.text import say
 from brainuad.model.card import without_added
 from brainuad.settings.allowed import MODEL
 from brainuad.settings.build import check_targets
@@ -122,9 +123,9 @@ def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], 
     stage_cfg.paths.output_dir = str(folder)
     model = folder / "model.ckpt"
     if model.is_file():
-        print(f"first stage: {model} is there already")
+        say(f"first stage: {model} is there already")
     else:
-        print("first stage: training the autoencoder")
+        say("first stage: training the autoencoder")
         _train_once(stage_cfg, model, train)
     return model
 
@@ -175,7 +176,7 @@ def build_on(
         measured.cpu()
         quality = measured.card["quality"]
     elif not quality["good"]:
-        print(f"warning: {too_poor(quality)}")
+        say(f"warning: {too_poor(quality)}")
     detector.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": stage.digest}
     write_json(out / "autoencoder.json", detector.card["first_stage"])
 
@@ -287,4 +288,4 @@ def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
         train(cfg)
     except PartialFailure as failure:
         # The run that this stage is for meets the same subjects and lists them at its end.
-        print(f"first stage: {str(failure).splitlines()[0]}")
+        say(f"first stage: {str(failure).splitlines()[0]}")

@@ -15,6 +15,7 @@ from rich.progress import track
 from brainuad.errors import InputError
 from brainuad.machine import threads
 from brainuad.machine.files import atomic_path, remove_leftovers
+from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.card import same_training
 from brainuad.model.checkpoint import read_checkpoint
@@ -42,10 +43,10 @@ def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path 
         return None
     path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
     if cfg.ckpt == "last" and not path.is_file():
-        print(f"no checkpoint in {path.parent} yet: starting from the beginning")
+        say(f"no checkpoint in {path.parent} yet: starting from the beginning")
         return None
     _check_resumable(path, read_checkpoint(path), detector)
-    print(f"resuming from {path}")
+    say(f"resuming from {path}")
     return path
 
 
@@ -142,7 +143,7 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
     """What a step of the optimiser is an average of; the rate is never scaled behind one's back."""
     devices, steps = trainer.world_size, trainer.accumulate_grad_batches
     if devices * steps > 1:
-        print(
+        say(
             f"batch: {batch_size} tiles x {devices} devices x {steps} accumulated = "
             f"{batch_size * devices * steps}; the learning rate is as configured, not scaled by it"
         )

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from brainuad.errors import Stopped
 from brainuad.machine import ranks
+from brainuad.machine.text import say
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 """What SLURM sends before it takes the machine away, as `--signal=USR1@60` asks for, and at it."""
@@ -116,7 +117,7 @@ def requeue() -> None:
     if "JobState=RUNNING" not in scontrol("show", "job", job).stdout:
         return
     done = scontrol("requeue", job)
-    print(done.stderr.strip() or f"job {job} is back in the queue", flush=True)
+    say(done.stderr.strip() or f"job {job} is back in the queue", flush=True)
 
 
 def _leave(number: int, frame: Any) -> None:

@@ -1,6 +1,5 @@
 """What a trained detector says of the healthy brains it was trained on: `relative=healthy`."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from omegaconf import DictConfig
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.inference.maps import Failures, write_maps
+from brainuad.inference.maps import Failures, remove_maps, write_maps
 from brainuad.machine import ranks
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
@@ -54,7 +53,7 @@ def make_relative(
     ranks.barrier()
     detector.relative = relative
     if ranks.rank() == 0:
-        shutil.rmtree(maps)
+        remove_maps(maps, seen)
     return [*failures, *written.failures]
 
 

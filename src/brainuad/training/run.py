@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
+from brainuad.machine.text import say
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def run(cfg: DictConfig) -> float | None:
     resume = resume_point(cfg, out, detector) if detector.by_gradient else None
     if ranks.rank() == 0:
         write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    print(f"run folder: {out}")
+    say(f"run folder: {out}")
     logger = _logger(cfg, config)
     failures: list[tuple[str, str]] = []
     if detector.learns:
@@ -155,10 +156,11 @@ def _show(
     cfg: DictConfig, cohort: "Cohort", out: Path, record: dict[str, Any], logger: Any
 ) -> None:
     """The report, and the results for who follows the run elsewhere."""
+    from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.report import choose, make_report
 
     if cfg.report:
-        print(f"report: {make_report(out)}")
+        attempt(lambda: make_report(out), "report:")
     if hasattr(logger, "log_results"):
         test = cohort.select("test", cfg.data.sequence, allow_empty=True)
         logger.log_results(choose(test, len(test)), record)

@@ -10,7 +10,6 @@ order, the records lead from the prepared world to the native one:
 Files of a record lie beside the JSON file that names them.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from nibabel.affines import apply_affine
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.machine.read import read_json
 from brainuad.types import Volume, Way, WorldMatrix, WorldWarp
 from brainuad.volumes.resample import resample_like
 from brainuad.volumes.warp import displaced, inverse_path, read_field
@@ -177,10 +177,7 @@ def read_way(transform: Path | None, warp: Path | None = None) -> Way:
         InputError: unreadable, or neither records nor a 4x4 matrix.
     """
     if transform is not None and transform.suffix == ".json":
-        try:
-            records = json.loads(transform.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{transform}: not readable ({error}); prepare it again") from None
+        records = read_json(transform, "prepare it again", list)
         way = way_of(records, transform.parent, str(transform))
         names = [
             path for one in way if isinstance(one, WorldWarp) for path in (one.field, one.inverse)

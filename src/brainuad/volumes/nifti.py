@@ -1,6 +1,8 @@
 """Reading and writing NIfTI volumes, with errors that name the file and the remedy."""
 
 import gzip
+import io
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
+from brainuad.machine.limits import DEFLATE, require_file, require_memory
 from brainuad.types import Volume
 
 
@@ -70,10 +73,49 @@ def open_nifti(path: Path) -> nib.nifti1.Nifti1Image:
     """The header of a NIfTI-1 or NIfTI-2 file, its voxels unread.
 
     Raises:
+        InputError: it claims more voxels than it, or the memory at hand, can hold.
         Exception: what nibabel raises for a file that is neither; `read_volume` says it in words.
     """
+    _check_sizes(path)
     newer, _ = nib.nifti2.Nifti2Image.path_maybe_image(path)
     return (nib.nifti2.Nifti2Image if newer else nib.nifti1.Nifti1Image).from_filename(path)
+
+
+_FIRST = 544  # bytes; as many as the longer header, of NIfTI-2, has
+_MAX_OFFSET = 2**26  # bytes before the voxels: what header extensions may take
+_WORKING = 8  # bytes a voxel beside those of the file: float32, and one copy
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse a header that claims more than is there, before memory is asked for.
+
+    Raises:
+        InputError: as said, with the numbers.
+    """
+    size = require_file(path)
+    with nib.openers.ImageOpener(str(path)) as file:
+        first = file.read(_FIRST)
+    kinds = {348: nib.nifti1.Nifti1Header, 540: nib.nifti2.Nifti2Header}
+    kind = kinds.get(int.from_bytes(first[:4], "little"), kinds.get(int.from_bytes(first[:4])))
+    if kind is None or len(first) < kind.sizeof_hdr:
+        return
+    header = kind.from_fileobj(io.BytesIO(first), check=False)
+    axes, *lengths = (int(n) for n in header["dim"])
+    shape, offset = lengths[:axes], float(header["vox_offset"])
+    if not 1 <= axes <= 7 or min(shape) < 1:
+        raise InputError(f"{path}: its header claims {axes} axes of {shape} voxels; mend it")
+    if not 0 <= offset <= _MAX_OFFSET:
+        raise InputError(f"{path}: its header puts the voxels at byte {offset:g}; mend it")
+    voxels = math.prod(shape)
+    claimed = offset + voxels * max(1, int(header["bitpix"])) // 8
+    packed = path.suffix.lower() != ".nii"
+    if claimed > size * (DEFLATE if packed else 1):
+        raise InputError(
+            f"{path}: truncated or damaged ({' x '.join(map(str, shape))} voxels take "
+            f"{claimed:.4g} bytes, a file of {size} bytes cannot hold them); copy or export it "
+            "again"
+        )
+    require_memory(claimed + voxels * _WORKING, path, "crop or resample it first")
 
 
 def read_mask(path: Path, like: Volume | None = None) -> np.ndarray:
@@ -203,7 +245,8 @@ def write_changed(path: Path, source: Path, where: np.ndarray, values: np.ndarra
     """
     stored: Any = open_nifti(source).dataobj
     with nib.openers.ImageOpener(str(source)) as file:
-        content = bytearray(file.read())
+        # What is packed behind the voxels has no end that a header tells.
+        content = bytearray(file.read(stored.offset + where.size * stored.dtype.itemsize))
     voxels = np.ndarray(where.shape, stored.dtype, content, stored.offset, order="F")
     values = (np.asarray(values, dtype=np.float64) - stored.inter) / stored.slope
     limits = np.iinfo(stored.dtype) if stored.dtype.kind in "iu" else np.finfo(stored.dtype)

@@ -75,8 +75,16 @@ def quiet_gdcm() -> Iterator[None]:
         locale.setlocale(locale.LC_ALL, before)
 
 
+def _only_files(folder: Path) -> None:
+    """Refuse a folder with a pipe or a device in it: GDCM would wait for it for ever."""
+    for path in folder.iterdir():
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: is a pipe or a device; take it out of the folder")
+
+
 def dicom_series(folder: Path) -> list[str]:
     """The DICOM series that lie directly in a folder."""
+    _only_files(folder)
     with quiet_gdcm():
         return list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
 
@@ -86,6 +94,7 @@ def first_dicom_file(folder: Path) -> Path | None:
 
     None where there is no series. The header of each file is read once.
     """
+    _only_files(folder)
     with quiet_gdcm():
         names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
     return Path(names[0]) if names else None

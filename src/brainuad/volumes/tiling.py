@@ -3,6 +3,7 @@
 The law: `join(split(v)) == v`, exactly, for every volume that is not cropped.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainuad.errors import InputError
+from brainuad.machine.limits import require_memory
 
 PLANES = {"sagittal": 1, "coronal": 2, "axial": 3}
 """The axis of a `(C, D, H, W)` RAS volume that a slice of each plane fixes."""
@@ -68,6 +70,8 @@ class SliceTiling:
         """Cuts `(C, D, H, W)` into frames `(N, C, h, w)`; see `Tiling`."""
         slices = volume.movedim(PLANES[self.plane], 0)
         height, width = self.size
+        frames = [len(_offsets(n, m)) for n, m in zip(slices.shape[-2:], self.size, strict=True)]
+        _require(volume, [len(slices), *frames, *self.size])
         tiles, locations = [], []
         for top in _offsets(slices.shape[-2], height, self.crop):
             for left in _offsets(slices.shape[-1], width, self.crop):
@@ -177,6 +181,7 @@ class VolumeTiling:
             _offsets(length, frame) for length, frame in zip(volume.shape[1:], size, strict=True)
         ]
         corners = list(product(*starts))
+        _require(volume, [len(corners), *size])
         tiles = [_window(volume, corner, size) for corner in corners]
         return torch.stack(tiles), torch.tensor(corners)
 
@@ -193,6 +198,12 @@ class VolumeTiling:
             total[(slice(None), *inside)] += tile[(slice(None), *window)]
             count[(slice(None), *inside)] += 1
         return (total / count.clamp_min(1)).to(tiles.dtype)
+
+
+def _require(volume: Tensor, lengths: Sequence[int]) -> None:
+    """Refuse frames that do not fit into memory: a model says how large they are."""
+    count = math.prod(int(n) for n in lengths) * volume.shape[0] * volume.element_size()
+    require_memory(count, "tiling.size", "train with a smaller one, or do not trust this model")
 
 
 def _offsets(length: int, size: int, crop: bool = False) -> list[int]:

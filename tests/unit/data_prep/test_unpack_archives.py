@@ -1,6 +1,7 @@
 """Archives: every file inside the folder, or none at all."""
 
 import io
+import struct
 import tarfile
 import zipfile
 
@@ -98,3 +99,20 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "out").write_text("a file where the folder should be")
     with pytest.raises(InputError, match="may it be written"):
         unpack(_zip(tmp_path / "x.zip", {"a": b"one"}), tmp_path / "out")
+
+
+def test_archives_of_data_are_held_to_their_claims(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a", "a" * 100)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    at = content.index(b"PK\x01\x02") + 24
+    struct.pack_into("<I", content, at, 2**31)
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InputError, match="claims 2147483648 bytes in 100"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    info = tarfile.TarInfo("a")
+    info.size = 2**50
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+    with pytest.raises(InputError, match=r"a\.tar: "):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,8 @@
+import errno
 import json
 import re
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -198,7 +201,7 @@ def test_one_bad_scan_stops_nothing_and_is_listed(run, tmp_path):
     assert "not a NIfTI file" in table.reason[1]
     assert table.iloc[1][["score", "n_findings", "mask"]].isna().all()
     assert "1 failed" in said.out
-    assert not (tmp_path / "out" / ".work").exists()
+    assert not list((tmp_path / "out").glob(".*"))
     # Mended, it is done alone.
     write_scan(scans / "b_T2w.nii.gz", 2)
     status, said, table = run(scans)
@@ -336,6 +339,44 @@ def test_scans_of_one_name_are_kept_apart_and_results_are_no_input(run, tmp_path
     assert status == 0
     assert list(table.scan_id) == ["first_anna_T2w", "second_anna_T2w"]
     assert "to do: 0 scans, 2 are done" in run(scans, out=scans / "out")[1].out
+
+
+def test_two_commands_at_once_into_one_folder_do_not_meet(model, tmp_path):
+    for seed in range(3):
+        write_scan(tmp_path / "scans" / f"s{seed}_T2w.nii.gz", seed)
+    mine = tmp_path / "out" / ".work"
+    mine.mkdir(parents=True)
+    (mine / "thesis.tex").write_text("mine")
+    code = "import sys; from brainuad.cli.predict import main; sys.exit(main(sys.argv[1:]))"
+    words = [str(model), str(tmp_path / "scans"), str(tmp_path / "out"), "--no-page"]
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait(300) for process in both] == [0, 0]
+    table = pd.read_csv(tmp_path / "out" / "subjects.csv")
+    assert len(table) == 3
+    assert "failed" not in set(table.status)
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [".work"]
+    assert (mine / "thesis.tex").read_text() == "mine"
+
+
+def test_a_full_disk_stops_at_the_first_scan_and_blames_none(run, tmp_path, monkeypatch):
+    for seed in range(3):
+        write_scan(tmp_path / "scans" / f"s{seed}_T2w.nii.gz", seed)
+    asked = []
+
+    def full(temporary, path):
+        asked.append(str(path))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("brainuad.machine.files.os.replace", full)
+    status, said, table = run(tmp_path / "scans", "preparation.steps.spacing_mm=3")
+    assert status == 2
+    assert sum(name.endswith(".nii.gz") for name in asked) == 1
+    assert said.err.count("\n") == 1
+    assert "cannot be written (No space left on device)" in said.err
+    assert table is None or "failed" not in set(table.status)
 
 
 def test_a_prepared_cohort_is_not_prepared_again(run, tmp_path, model):

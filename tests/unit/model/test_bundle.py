@@ -77,6 +77,41 @@ def test_other_things_are_not_overwritten(model, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 2
 
 
+@pytest.mark.parametrize("name", ["bundle", "bundle.zip"])
+def test_a_bundle_beside_other_things_is_not_replaced(model, tmp_path, capsys, name):
+    out = tmp_path / name
+    assert main([str(model), str(out)]) == 0
+    if out.is_dir():
+        (out / "thesis.tex").write_text("mine")
+    else:
+        with zipfile.ZipFile(out, "a") as file:
+            file.writestr("thesis.tex", "mine")
+    before = out.read_bytes() if out.is_file() else sorted(out.iterdir())
+    capsys.readouterr()
+    assert main([str(model), str(out)]) == 2
+    assert "thesis.tex" in capsys.readouterr().err
+    assert before == (out.read_bytes() if out.is_file() else sorted(out.iterdir()))
+
+
+def test_an_archive_of_somebody_else_is_not_replaced(model, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        file.writestr("a.jpg", "mine")
+    before = (tmp_path / "photos.zip").read_bytes()
+    assert main([str(model), str(tmp_path / "photos.zip")]) == 2
+    assert (tmp_path / "photos.zip").read_bytes() == before
+
+
+def test_folders_of_the_machine_are_not_in_a_card_wherever_they_stand(tmp_path):
+    places = {"a": ["/home/anna/x.ckpt"], "b": {"c": "C:\\Users\\anna\\y", "d": "~/anna/z"}}
+    said = f"{Path.home()}/anna was read"
+    path = write_tiny_model(tmp_path / "model.ckpt", run={"data": places, "note": f"from {said}"})
+    assert main([str(path), str(tmp_path / "b")]) == 0
+    text = (tmp_path / "b" / "card.json").read_text()
+    assert "/home/" not in text
+    assert f"{Path.home()}/" not in text
+    assert "Users" not in text
+
+
 def _tamper(folder):
     card = json.loads((folder / "card.json").read_text())
     card["threshold"] = 0.9
@@ -120,7 +155,7 @@ BROKEN = [
     (_other_weights, "weights.safetensors is not what was exported"),
     (_lose, "holds no card.json"),
     (_no_hashes, "holds no sha256.json"),
-    (_broken_hashes, "sha256.json is not valid JSON"),
+    (_broken_hashes, "sha256.json: not valid JSON"),
     (_wrong_hash, "is not what was exported"),
 ]
 

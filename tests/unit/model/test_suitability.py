@@ -91,6 +91,17 @@ def test_coarse_scans_are_flagged_and_no_finer_ones_than_the_grid(
     assert any("too coarse" in reason for reason in said) == flagged
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_statistics_that_are_no_numbers_are_a_flag(cohort, statistics, bad):
+    image, mask = (item[0].numpy() for item in load_scan(cohort.scans[0]))
+    measures = {key: [*values, bad] for key, values in statistics["measures"].items()}
+    said = _told(statistics | {"measures": measures}, image, mask)
+    assert len(said) == 2
+    assert all("no finite number" in reason for reason in said)
+    said = _told(statistics | {"quantiles": [bad] * 51}, image, mask)
+    assert ["no finite number" in reason for reason in said] == [True]
+
+
 def test_contrasts_tell_the_sequences_apart():
     signs = {}
     subject = tiny_subject("suitable", seed=0)

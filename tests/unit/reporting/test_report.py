@@ -1,5 +1,7 @@
 """`brainuad-report`: its exit status, its one-line errors, its choice of subjects."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +90,35 @@ def test_help_imports_nothing_heavy():
     assert "example:" in done.stdout
     assert done.stdout.rstrip().endswith("[]")
     assert report.SUBJECTS == 24
+
+
+def test_an_anonymous_report_tells_no_names_and_no_places(run_folder: Path, tiny_cohort, page_of):
+    page = page_of(run_folder, nameless=True)
+    names = [scan.subject for scan in tiny_cohort.scans]
+    words = [*names, str(tiny_cohort.root), tiny_cohort.name, str(run_folder)]
+    found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", page.text)]
+    assert found == []
+    assert page.pictures() == []
+    assert "anonymous" in page.prose
+    assert "precision" in page.prose
+    assert names[-1] in page_of(run_folder).text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"results": [1]}, {"results": {}}, {"results": [{"method": 1}]}, {"thresholds": {"a": "b"}}],
+)
+def test_a_summary_of_another_kind_is_one_line(run_folder: Path, capsys, change):
+    path = run_folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert main([str(run_folder)]) == (0 if change == {"results": {}} else 2)
+    assert "internal" not in capsys.readouterr().err
+
+
+def test_a_summary_with_words_for_numbers_is_one_line(run_folder: Path, capsys):
+    path = run_folder / "summary.json"
+    found = json.loads(path.read_text())
+    found["results"][0]["n"] = "many"
+    path.write_text(json.dumps(found))
+    assert main([str(run_folder)]) == 2
+    assert "summary.json: not a summary of brainuad" in capsys.readouterr().err

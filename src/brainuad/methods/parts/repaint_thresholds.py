@@ -11,6 +11,7 @@ from torch import Tensor
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.machine.text import say
 from brainuad.methods.parts.repaint import Regions, Repainted
 from brainuad.tiles.cache import brain_tiles
 from brainuad.volumes.tiling import Tiling
@@ -94,7 +95,7 @@ def set_thresholds(
         "images_a_slice": passes / sum(len(image) for image, _, _ in found),
     }
     write_json(out / "autopaint.json", record)
-    print(
+    say(
         f"candidates: {before / len(scores):.1%} of healthy held-out brains, "
         f"{after / len(scores):.1%} after repainting; {record['images_a_slice']:.1f} images a slice"
     )

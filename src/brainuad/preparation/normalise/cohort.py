@@ -9,6 +9,7 @@ import numpy as np
 from rich.progress import track
 
 from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
 from brainuad.preparation.normalise.intensity import Normalise, Nyul
@@ -66,7 +67,7 @@ def write_normalised(
     return failures
 
 
-def record_path(scan: RawScan, out: Path) -> Path:
+def record_path(scan: RawScan | Scan, out: Path) -> Path:
     """Where a cohort folder keeps what was done to a scan."""
     return out / "scans" / f"{scan.subject}_{scan.sequence}.json"
 

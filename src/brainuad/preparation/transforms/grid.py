@@ -11,6 +11,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.inverse import InvertibleTransform
 from monai.utils.enums import TraceKeys
 
+from brainuad.machine.limits import require_memory
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
@@ -101,7 +102,15 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         return found
 
     def grid_of(self, image: Volume, brain_mask: np.ndarray) -> Volume:
-        """The grid around a brain, empty."""
+        """The grid around a brain, empty.
+
+        Raises:
+            InputError: it does not fit into the memory at hand.
+        """
+        edge = np.array(image.array.shape) * image.spacing_mm + 2 * self.margin_mm
+        voxels = float(np.prod(edge / self.spacing_mm + 4))
+        what = f"spacing_mm {self.spacing_mm:g} and margin_mm {self.margin_mm:g}"
+        require_memory(16 * voxels, what, "choose larger voxels or a smaller margin")
         share = resample_spacing(
             Volume(brain_mask.astype(np.float32), image.affine), self.spacing_mm
         )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
+from brainuad.machine.text import csv_text, one_line
 from brainuad.metrics.registry import BY_NAME
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.comparison import plots as compare_plots
@@ -109,8 +110,8 @@ def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -
     write_text(out / f"{name}.md", f"{table}\n{note}\n")
     write_text(out / f"{name}.tex", _latex(comparison, note))
     frame = pd.DataFrame(comparison.rows, columns=comparison.header)
-    write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "tests.csv", comparison.tests.to_csv(index=False, lineterminator="\n"))
+    write_text(out / f"{name}.csv", csv_text(frame))
+    write_text(out / "tests.csv", csv_text(comparison.tests))
     cells = [[html.two_lines(cell) for cell in row] for row in comparison.rows]
     content: str = html.section("Runs", html.table(comparison.header, cells, note), anchor="runs")
     drawn = [html.plot(svg, caption) for svg, caption in comparison.plots]
@@ -214,11 +215,9 @@ def _cell(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, titl
 
 def _latex(comparison: Comparison, note: str) -> str:
     def escape(text: str) -> str:
-        for old, new in (("\\", r"\textbackslash{}"), ("_", r"\_"), ("%", r"\%"), ("&", r"\&")):
-            text = text.replace(old, new)
-        for old, new in (("±", r"$\pm$"), ("⌈", r"$\lceil$"), ("⌉", r"$\rceil$"), ("–", "--")):
-            text = text.replace(old, new)
-        return text
+        special = {c: f"\\{c}" for c in "_%&#${}"} | {c: rf"\char`\{c}{{}}" for c in "\\~^"}
+        special |= {"±": r"$\pm$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "–": "--"}
+        return "".join(special.get(c, c) for c in one_line(text))
 
     lines = [r"\begin{tabular}{l" + "r" * (len(comparison.header) - 1) + "}", r"\toprule"]
     lines.append(" & ".join(map(escape, comparison.header)) + r" \\ \midrule")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainuad.machine.text import figure_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -54,7 +56,7 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
     figure, axes = new_figure()
     for index, curve in enumerate(curves):
         style = method_style(index)
-        label = curve.method
+        label = figure_text(curve.method)
         if curve.average_precision is not None:
             label += f"  (AP {curve.average_precision:.3f})"
         step = max(1, len(curve.recall) // _MAX_POINTS)
@@ -90,7 +92,9 @@ def training_curve(name: str, series: Mapping[str, tuple[Sequence[float], Sequen
     for index, (stage, (epochs, values)) in enumerate(series.items()):
         marker = "o" if len(epochs) == 1 else None
         style = method_style(index)
-        axes.plot(epochs, values, label=stage or name, marker=marker, markersize=4, **style)
+        axes.plot(
+            epochs, values, label=figure_text(stage or name), marker=marker, markersize=4, **style
+        )
     positive = all(value > 0 for _, values in series.values() for value in values)
     spread = [value for _, values in series.values() for value in values]
     if positive and max(spread) > 20 * min(spread):
@@ -99,7 +103,7 @@ def training_curve(name: str, series: Mapping[str, tuple[Sequence[float], Sequen
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     # Above the axis, not beside it: losses have tick labels of any width.
     title: dict[str, Any] = {"ha": "center", "fontsize": 10.5, "color": INK}
-    axes.text(0.5, 1.03, name, transform=axes.transAxes, **title)
+    axes.text(0.5, 1.03, figure_text(name), transform=axes.transAxes, **title)
     axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
     ends = "; ".join(f"{stage} ends at {values[-1]:.4g}" for stage, (_, values) in series.items())
     return to_svg(figure, f"{name} over epochs: {ends}")
@@ -139,12 +143,12 @@ def strips(
             s=22,
             facecolor=face if groups else "none",
             edgecolor=style["color"],
-            label=method,
+            label=figure_text(method),
         )
     counts = [len(next(iter(values.values())).get(group, ())) for group in groups]
-    labels = [f"{group}\nn = {n}" for group, n in zip(groups, counts, strict=True)]
+    labels = [f"{figure_text(group)}\nn = {n}" for group, n in zip(groups, counts, strict=True)]
     axes.set_xticks(range(len(groups)), labels)
-    axes.set(xlim=(-0.6, len(groups) - 0.4), ylim=limits, ylabel=title)
+    axes.set(xlim=(-0.6, len(groups) - 0.4), ylim=limits, ylabel=figure_text(title))
     handles, names = axes.get_legend_handles_labels()
     figure.legend(
         handles, names, loc="upper center", ncols=3, frameon=False, fontsize=9.5, labelcolor=INK

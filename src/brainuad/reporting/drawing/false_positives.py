@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainuad.machine.text import figure_text
 from brainuad.reporting.drawing.subject import Picture
 from brainuad.volumes.template import load_template
 
@@ -38,7 +39,9 @@ def draw_false_positives(maps: dict[str, np.ndarray]) -> Picture:
     shown: Any = None
     for row, (name, array) in enumerate(maps.items()):
         y = height - _LABEL - (row + 1) * (tall + _GAP)
-        figure.text(11 / width, (y + tall / 2) / height, name, rotation=90, fontsize=8, **style)
+        figure.text(
+            11 / width, (y + tall / 2) / height, figure_text(name), rotation=90, fontsize=8, **style
+        )
         for column, mm in enumerate(HEIGHTS_MM):
             z = round((mm - template.affine[2, 3]) / SPACING_MM)
             x = _LABEL + column * (_PANEL + _GAP)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from brainuad.machine.text import figure_text
 from brainuad.metrics.statistics import bootstrap_interval
 from brainuad.reporting.drawing.curves import INK, method_style, new_figure, to_svg
 
@@ -23,7 +24,7 @@ def bands(precision: Mapping[str, np.ndarray]) -> str:
         axes.fill_between(
             RECALL, ends[:, 0], ends[:, 1], color=style["color"], alpha=0.18, linewidth=0
         )
-        axes.plot(RECALL, values.mean(axis=0), label=name, **style)
+        axes.plot(RECALL, values.mean(axis=0), label=figure_text(name), **style)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision, mean over subjects")
     axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
     ends_at = "; ".join(f"{name}: {v.mean():.3f}" for name, v in precision.items())
@@ -43,7 +44,13 @@ def against_volume(points: Mapping[str, Sequence[tuple[float, float]]]) -> str:
         volume, dice = np.array(sorted(pairs)).T if pairs else (np.zeros(0), np.zeros(0))
         face = style["color"] if index == 0 else "none"
         axes.scatter(
-            volume, dice, s=20, facecolor=face, edgecolor=style["color"], alpha=0.8, label=name
+            volume,
+            dice,
+            s=20,
+            facecolor=face,
+            edgecolor=style["color"],
+            alpha=0.8,
+            label=figure_text(name),
         )
         if len(volume) >= 6:
             window = max(3, len(volume) // 4)
@@ -73,8 +80,8 @@ def paired(names: Sequence[str], first: np.ndarray, second: np.ndarray, title: s
     axes.set(
         xlim=(-0.02, 1.02),
         ylim=(-0.02, 1.02),
-        xlabel=f"{title}, {names[0]}",
-        ylabel=f"{title}, {names[1]}",
+        xlabel=figure_text(f"{title}, {names[0]}"),
+        ylabel=figure_text(f"{title}, {names[1]}"),
     )
     axes.set_aspect("equal")
     better = int((y > x).sum())
@@ -96,7 +103,7 @@ def calibration(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
         if index == 0:
             for row in shares:
                 axes.plot(alphas, np.maximum(row, floor), color=style["color"], alpha=0.25, lw=0.8)
-        axes.plot(alphas, np.maximum(shares.mean(axis=0), floor), label=name, **style)
+        axes.plot(alphas, np.maximum(shares.mean(axis=0), floor), label=figure_text(name), **style)
         at = int(np.abs(alphas - 0.01).argmin())
         words.append(f"{name}: {shares[:, at].mean():.4f} at {alphas[at]:g}")
     ends = [min(a.min() for a, _ in found.values()), max(a.max() for a, _ in found.values())]

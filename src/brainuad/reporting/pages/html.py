@@ -5,6 +5,7 @@ hold HTML already.
 """
 
 import base64
+import hashlib
 import html
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ def two_lines(cell: str) -> Markup:
 
 def section(title: str, *body: str, anchor: str) -> Markup:
     """A part of the page under a heading of the second level."""
+    anchor = escape(anchor)
     heading = f'<h2 id="{anchor}-title">{escape(title)}</h2>'
     inner = "".join(body)
     return Markup(
@@ -46,7 +48,8 @@ def section(title: str, *body: str, anchor: str) -> Markup:
 
 def paragraph(text: object, kind: str = "") -> Markup:
     """A paragraph; `kind` is a class of the style."""
-    return Markup(f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>")
+    attribute = f' class="{escape(kind)}"' if kind else ""
+    return Markup(f"<p{attribute}>{escape(text)}</p>")
 
 
 def table(
@@ -71,7 +74,8 @@ def table(
             for i, cell in enumerate(row)
         )
         kind = row_class[index] if index < len(row_class) else ""
-        lines.append(f'<tr class="{kind}">{cells}</tr>' if kind else f"<tr>{cells}</tr>")
+        attribute = f' class="{escape(kind)}"' if kind else ""
+        lines.append(f"<tr{attribute}>{cells}</tr>")
     attribute = " data-sortable" if sortable else ""
     return Markup(
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
@@ -93,7 +97,8 @@ def details(
     summary: object, body: str, kind: str = "", anchor: str = "", shown: bool = False
 ) -> Markup:
     """A part that folds, by keyboard too."""
-    attributes = (f' class="{kind}"' if kind else "") + (f' id="{anchor}"' if anchor else "")
+    attributes = f' class="{escape(kind)}"' if kind else ""
+    attributes += f' id="{escape(anchor)}"' if anchor else ""
     attributes += " open" if shown else ""
     return Markup(f"<details{attributes}><summary>{escape(summary)}</summary>{body}</details>")
 
@@ -111,14 +116,15 @@ def picture(jpeg: bytes, alt: str, width: int, height: int) -> Markup:
 def card(title: str, value: object, note: object, kind: str = "") -> Markup:
     """A headline number."""
     return Markup(
-        f'<div class="card {kind}"><h3>{escape(title)}</h3><p class="big">{escape(value)}</p>'
+        f'<div class="card {escape(kind)}"><h3>{escape(title)}</h3>'
+        f'<p class="big">{escape(value)}</p>'
         f"<p>{escape(note)}</p></div>"
     )
 
 
 def grid(body: Iterable[str], kind: str) -> Markup:
     """Cards or plots side by side as the width allows."""
-    return Markup(f'<div class="grid {kind}">{"".join(body)}</div>')
+    return Markup(f'<div class="grid {escape(kind)}">{"".join(body)}</div>')
 
 
 def plot(svg: str, caption: str = "") -> Markup:
@@ -136,9 +142,19 @@ def page(title: str, subtitle: object, parts: Mapping[str, str], body: str) -> s
         parts: anchors to titles, for the navigation.
         body: HTML.
     """
-    links = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in parts.items())
+    links = "".join(
+        f'<a href="#{escape(anchor)}">{escape(name)}</a>' for anchor, name in parts.items()
+    )
+    # The page's own script runs and no other, whatever a name slips in.
+    digest = base64.b64encode(hashlib.sha256(_JS.encode()).digest()).decode()
     return _PAGE.substitute(
-        title=escape(title), subtitle=escape(subtitle), nav=links, body=body, css=_CSS, js=_JS
+        title=escape(title),
+        subtitle=escape(subtitle),
+        nav=links,
+        body=body,
+        css=_CSS,
+        js=_JS,
+        digest=digest,
     )
 
 
@@ -150,7 +166,8 @@ _PAGE = Template(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+ content="default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:;
+ style-src 'unsafe-inline'; script-src 'sha256-$digest'">
 <title>$title</title>
 <style>$css</style>
 </head>

@@ -39,12 +39,13 @@ def write_quality(
     flags: dict[str, list[str]] = cohort.info.get("flags", {})
     scans = sorted(cohort.scans, key=lambda s: (-len(flags.get(_name(s), [])), s.subject))
     rows, items = [], []
-    for scan in scans:
+    for index, scan in enumerate(scans):
+        anchor = f"scan-{index}"
         name, found = _name(scan), records[_name(scan)]["quality"]
         said = [*flags.get(name, []), *records[name].get("notes", [])]
         rows.append(
             [
-                html.Markup(f'<a href="#{html.escape(name)}">{html.escape(name)}</a>'),
+                html.Markup(f'<a href="#{anchor}">{html.escape(name)}</a>'),
                 str(len(flags.get(name, []))),
                 f"{found['brain_ml']:.0f}",
                 *(
@@ -68,7 +69,7 @@ def write_quality(
             body = html.paragraph(str(error), "alert")
         chips = "".join(f'<span class="chip">{html.escape(text)}</span> ' for text in said)
         title = html.Markup(f"<h3>{html.escape(name)}</h3> {chips}")
-        items.append(html.details(title, body, "subject", name, shown=True))
+        items.append(html.details(title, body, "subject", anchor, shown=True))
     header = [
         *("scan", "flags", "brain, ml", "overlap", "similarity", "mirrored fit", "noise"),
         *("mask at border", "split", "what to look at"),

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 SUBJECTS = 24
 
 
-def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
+def make_report(run: Path, subjects: int = SUBJECTS, nameless: bool = False) -> Path:
     """Writes `run/report.html`, atomically.
 
     Args:
         run: a run folder; files that are missing are left out of the page, which says so.
         subjects: at most so many are shown as pictures.
+        nameless: leave out pictures, names and places; see `brainuad.reporting.anonymous`.
 
     Returns:
         The page's path.
@@ -28,6 +29,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
         InputError: `run` is not a run folder, or a file of it is damaged.
     """
     from brainuad.machine.files import write_text
+    from brainuad.reporting.anonymous import anonymous
     from brainuad.reporting.drawing.subject import draw_subject
     from brainuad.reporting.drawing.views import SubjectView, lesion_share, load_view, shared_limit
     from brainuad.reporting.pages import html, sections
@@ -39,7 +41,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
 
     if subjects < 0:
         raise InputError(f"--subjects {subjects}: give a number of subjects, 0 or more")
-    folder = read_run(run)
+    folder = anonymous(read_run(run)) if nameless else read_run(run)
     scans = [
         scan
         for scan in (folder.cohort.scans if folder.cohort else ())
@@ -76,7 +78,7 @@ def make_report(run: Path, subjects: int = SUBJECTS) -> Path:
         folder.sequence,
         f"{len(scans)} test subjects" if scans else "",
         str(folder.provenance.get("time_started") or "").replace("T", " "),
-        run.resolve().name,
+        "" if nameless else run.resolve().name,
     )
     subtitle = " · ".join(str(fact) for fact in facts if fact)
     parts = {

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from brainuad.cohorts.names import POOLED
+from brainuad.machine.text import without_home
 from brainuad.reporting.drawing import curves as figures
 from brainuad.reporting.pages import html
 from brainuad.reporting.pages.html import Markup
-from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
+from brainuad.reporting.run_folder import CONTROL, RunFolder
 from brainuad.reporting.tables import COMPANIONS, columns_of, group_rows, summary_rows
 
 MAX_TRAINING_PLOTS = 6
@@ -186,7 +188,6 @@ def what_ran(run: RunFolder) -> str:
         "took": None if seconds is None else f"{seconds:.0f} s",
         "time per volume": None if volume_s is None else f"{volume_s:.2f} s",
         "device": record.get("device"),
-        "platform": record.get("platform"),
         "Python": record.get("python"),
         "seed": record.get("seed"),
         "trainable parameters": _thousands(record.get("parameters")),
@@ -199,7 +200,7 @@ def what_ran(run: RunFolder) -> str:
             f"{name} {value:.4g}" for name, value in (run.summary.get("thresholds") or {}).items()
         ),
     }
-    known = {name: value for name, value in facts.items() if value not in (None, "")}
+    known = {k: without_home(value) for k, value in facts.items() if value not in (None, "")}
     body = f'<div class="wide">{html.definitions(known)}</div>'
     body += "".join(html.paragraph(note, "note") for note in record.get("notes") or [])
     versions = record.get("versions") or {}
@@ -207,7 +208,7 @@ def what_ran(run: RunFolder) -> str:
         "Versions", html.table(["package", "version"], versions.items(), "Versions")
     )
     if run.config:
-        config = f'<pre tabindex="0">{html.escape(run.config)}</pre>'
+        config = f'<pre tabindex="0">{html.escape(without_home(run.config))}</pre>'
         body += html.details("Resolved configuration (config.yaml)", config)
     else:
         body += html.paragraph("config.yaml is missing.", "note")

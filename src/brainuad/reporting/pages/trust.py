@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from brainuad.cohorts.names import POOLED
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.evaluation.trust_checks import REGIONS
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting.drawing import plots
 from brainuad.reporting.drawing.false_positives import draw_false_positives
 from brainuad.reporting.pages import html
-from brainuad.reporting.run_folder import CONTROL, POOLED, RunFolder
+from brainuad.reporting.run_folder import CONTROL, RunFolder
 from brainuad.volumes.nifti import read_volume
 
 MOSTLY = 0.7

@@ -3,6 +3,7 @@
 A page from disk may not fetch, so what it loads are scripts and pictures.
 """
 
+import re
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.progress import track
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
+from brainuad.machine.text import without_home
 from brainuad.reporting.pages.html import Markup, escape
 from brainuad.reporting.viewer.rows import STATES, ScanRow, read_rows
 from brainuad.reporting.viewer.scan import key_of, write_scan
@@ -64,7 +66,7 @@ def write_page(out: Path) -> Path:
 def _card(row: ScanRow, problem: str) -> Markup:
     """An entry of the list; a link where there is something to open."""
     opens = row.can_be_opened and not problem
-    reason = " · ".join(text for text in (row.reason, problem) if text)
+    reason = " · ".join(without_home(text) for text in (row.reason, problem) if text)
     keys = {"score": row.numbers["score"], "percentile": row.numbers["percentile"],
             "volume": row.numbers["volume_mm3"], "findings": row.numbers["n_findings"],
             "name": row.scan_id, "status": row.status}  # fmt: skip
@@ -128,5 +130,7 @@ def _read(name: str) -> str:
 
 def _remove_others(folder: Path, keys: set[str]) -> None:
     for path in folder.glob("*"):
-        if path.suffix in (".js", ".jpg") and path.stem not in keys:
+        # Named as `key_of` does.
+        ours = re.fullmatch(r"[0-9a-f]{16}\.(js|jpg)", path.name)
+        if ours and path.stem not in keys:
             path.unlink()

@@ -1,6 +1,5 @@
 """What the page reads: the two tables that `brainuad-predict` leaves."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainuad.errors import InputError
+from brainuad.machine.read import read_table
 
 SUBJECTS, FINDINGS = "subjects.csv", "findings.csv"
 STATES = ("done", "flagged", "failed")
@@ -76,22 +76,16 @@ def _place(row: ScanRow) -> tuple[int, float, str]:
 
 
 def _lines(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or [])]
-            if missing:
-                raise InputError(
-                    f"{table}: no column {missing[0]}; run brainuad-predict again, it writes it"
-                )
-            for line in reader:
-                yield {key: (value or "").strip() for key, value in line.items() if key}
-    except FileNotFoundError:
+    if not table.exists():
+        raise InputError(f"{table}: no such file; give the OUT folder of brainuad-predict")
+    header, rows = read_table(table, "run brainuad-predict again")
+    missing = [name for name in columns if name not in header]
+    if missing:
         raise InputError(
-            f"{table}: no such file; give the OUT folder of brainuad-predict"
-        ) from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{table}: not a table ({error}); run brainuad-predict again") from None
+            f"{table}: no column {missing[0]}; run brainuad-predict again, it writes it"
+        )
+    for line in rows:
+        yield {key: value.strip() for key, value in line.items()}
 
 
 def _scan(line: dict[str, str], out: Path, findings: dict[str, list[Finding]]) -> ScanRow:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from brainuad.machine.files import atomic_path, write_text
+from brainuad.machine.text import without_home
 from brainuad.reporting.drawing.views import radiological
 from brainuad.reporting.viewer import copies
 from brainuad.reporting.viewer.copies import Frame
@@ -107,8 +108,8 @@ def _content(row: ScanRow, out: Path) -> tuple[dict[str, Any], bytes]:
         "subject": row.subject,
         "sequence": row.sequence,
         "status": row.status,
-        "reason": row.reason,
-        "image": str(row.image),
+        "reason": without_home(row.reason),
+        "image": without_home(row.image),
         **row.numbers,
         "findings": row.findings,
         "files": {name: quote(path.relative_to(out).as_posix()) for name, path in row.files.items()

@@ -1,6 +1,5 @@
 """Writes the embedded cohort as a cohort folder like any other."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.machine.files import write_json
+from brainuad.machine.read import read_json
 from brainuad.machine.threads import one_thread
 from brainuad.synthetic.phantom.contrast import SEQUENCES
 from brainuad.synthetic.phantom.subject import make_subject
@@ -149,5 +149,5 @@ def _read_record(path: Path, recipe: dict[str, Any]) -> dict[str, float] | None:
     """The contrasts of a subject that was made before in the same way; None to make it."""
     if not path.is_file():
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path, "delete it")
     return record["contrast"] if recipe.items() <= record.items() else None

@@ -1,0 +1,36 @@
+"""A run folder for a report that names nobody and no place."""
+
+from dataclasses import replace
+from typing import Any
+
+from brainuad.cohorts.names import POOLED
+from brainuad.reporting.run_folder import RunFolder
+
+KEPT = (
+    *("method", "sequence", "seed", "commit", "dirty", "versions", "python", "device"),
+    *("parameters", "duration_s", "wall_time_per_volume_s"),
+)
+"""Of what ran."""
+
+
+def anonymous(run: RunFolder) -> RunFolder:
+    """Return a run without pictures, names of subjects and cohort, command, configuration, places.
+
+    Subjects become numbers in the order of the scores; a reason of failure, which may hold a path,
+    is not told.
+    """
+    subjects = [*(score.subject for score in run.scores), *(name for name, _ in run.failures)]
+    names = {name: f"subject {i + 1}" for i, name in enumerate(dict.fromkeys(subjects))}
+    names[POOLED] = POOLED
+    failures = [(names[name], "could not be done") for name, _ in run.failures]
+    provenance: dict[str, Any] = {k: run.provenance[k] for k in KEPT if k in run.provenance}
+    hidden = {"cohort", "failures", "provenance", "split_hash"}
+    return replace(
+        run,
+        config="",
+        provenance=provenance | {"failures": failures},
+        summary={key: value for key, value in run.summary.items() if key not in hidden},
+        scores=tuple(score._replace(subject=names[score.subject]) for score in run.scores),
+        cohort=None,
+        absent=("This report is anonymous: it leaves out pictures, names and places.",),
+    )
