@@ -3,9 +3,9 @@
     BRAINUAD_REAL_DATA=FOLDER python -m experiments.inpainting.study
 
 compares AutoPaint with a ceVAE, trained alike, on the T2w of the embedded cohort (the model of
-`experiments.autopaint`, seed 0) and on real T1 slabs, writes `results.md`, trains AutoPaint on
-whole real T1 heads, and repaints the hole of the BraTS inpainting challenge's example by
-`brainuad-inpaint`. Finished parts are kept.
+`experiments.autopaint_prototypes`, seed 0) and on real T1 slabs, writes `results.md`, trains
+AutoPaint on whole real T1 heads, and repaints the hole of the BraTS inpainting challenge's example
+by `brainuad-inpaint`. Finished parts are kept.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "inpainting")
     parser.add_argument(
-        "--embedded", type=Path, default=ROOT / "runs" / "study" / "autopaint" / "T2w-0"
+        "--embedded", type=Path, default=ROOT / "runs" / "study" / "autopaint_prototypes" / "T2w-0"
     )
     parser.add_argument("--epochs", type=int, nargs=2, default=[12, 30], help="embedded, slabs")
     parser.add_argument("--head-epochs", type=int, default=10)

@@ -23,7 +23,7 @@ from brainuad.cohorts.manifest import MANIFEST, Scan, read_cohort, write_cohort
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import read_subjects
-from experiments.madad.study import CONTROLS
+from experiments.madad_prototypes.study import CONTROLS
 from experiments.runs import ROOT, variant
 from experiments.strega_painted.study import RIM, deal, prepare
 
@@ -55,7 +55,14 @@ def main() -> None:
     cohort = with_real_lesions(painted, real, arguments.runs)
     out = arguments.runs / "madad"
     if not (out / "report.html").is_file():
-        command = [sys.executable, "train.py", "experiment=madad", "data=folder", *SIZES, *RIM]
+        command = [
+            sys.executable,
+            "train.py",
+            "experiment=madad_prototypes",
+            "data=folder",
+            *SIZES,
+            *RIM,
+        ]
         command += [f"data.source={cohort}", "data.sequence=T1w", f"paths.output_dir={out}"]
         command += [f"max_epochs={arguments.epochs}", "ckpt=last", *arguments.options]
         subprocess.run(command, check=True, cwd=ROOT)

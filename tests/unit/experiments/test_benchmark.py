@@ -127,7 +127,7 @@ def test_what_the_shipped_settings_name_exists(monkeypatch):
             assert (ROOT / "configs" / "experiment" / f"{name}.yaml").is_file()
     monkeypatch.setenv("BRAINUAD_REAL_DATA", "somewhere")
     monkeypatch.setattr("experiments.benchmark.plan._lacking", lambda cohort: "")
-    plan = make_plan(settings, "small", methods=["madad"], seeds=[0])
+    plan = make_plan(settings, "small", methods=["madad_prototypes"], seeds=[0])
     assert {run.cohort for run in plan.runs} == {
         name for name, cohort in settings["cohorts"].items() if "pool" not in cohort
     }
@@ -136,7 +136,7 @@ def test_what_the_shipped_settings_name_exists(monkeypatch):
         with initialize_config_module("brainuad.configs", version_base="1.3"):
             words = [word for word in run.command(None)[2:] if "output_dir" not in word]
             cfg = compose("train", words)
-        assert cfg.name == "madad"
+        assert cfg.name == "madad_prototypes"
         # One chain for all methods of a cohort.
         assert cfg.postprocess.mask_steps[0].min_volume_mm3 == 50
 

@@ -1,9 +1,9 @@
 """AutoPaint for a CPU on the embedded cohort, beside its controls and without parts of it.
 
-    python -m experiments.autopaint.study
+    python -m experiments.autopaint_prototypes.study
 
-trains the shipped `experiment=autopaint` for each sequence and seed, scores its model again with
-parts left out, and writes `results.md` and `results.csv` beside this file. Finished runs are kept.
+trains the shipped preset for each sequence and seed, scores its model again with parts left out,
+and writes `results.md` and `results.csv` beside this file. Finished runs are kept.
 """
 
 import argparse
@@ -29,7 +29,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "autopaint")
+    parser.add_argument(
+        "--runs", type=Path, default=ROOT / "runs" / "study" / "autopaint_prototypes"
+    )
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--ablation-seeds", nargs="*", type=int, default=[0])
@@ -40,7 +42,7 @@ def main() -> None:
     for sequence in arguments.sequences:
         for seed in arguments.seeds:
             out = arguments.runs / f"{sequence}-{seed}"
-            train("autopaint", out, sequence, seed, arguments.options)
+            train("autopaint_prototypes", out, sequence, seed, arguments.options)
             parts = [read_subjects(out)]
             for name, options in VARIANTS.items() if seed in arguments.ablation_seeds else ():
                 load = partial(changed, options=options)
@@ -80,7 +82,7 @@ def report(table: pd.DataFrame, runs: list[list[str]]) -> str:
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
         text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n"
-        text += paired_tests(part, "autopaint", ("intensity", *VARIANTS))
+        text += paired_tests(part, "autopaint_prototypes", ("intensity", *VARIANTS))
     text += "\n## Runs\n\nSeconds of training (with its first stage where that was not there yet) "
     text += "and of a volume's detection; images through the network a slice; share of healthy "
     text += "validation brains that is a candidate, and that is left after repainting.\n\n"

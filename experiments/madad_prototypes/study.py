@@ -1,12 +1,12 @@
 """MAD-AD for a CPU on the embedded cohort, beside its controls and without parts of it.
 
-    python -m experiments.madad.study
+    python -m experiments.madad_prototypes.study
 
-trains the shipped `experiment=madad` for each sequence and seed, and the ablations on T2w, and
-writes `results.md` and `results.csv` beside this file. Finished runs are kept, and the seeds of a
-sequence share its first stage. Its controls are made of its own parts: `autoencoder` is the error
-of the first stage in the model's own residual, `autoencoder by pixel` without that one's average,
-and `prototype` the healthy mean that the network corrects, uncorrected.
+trains the shipped preset for each sequence and seed, and the ablations on T2w, and writes
+`results.md` and `results.csv` beside this file. Finished runs are kept, and the seeds of a sequence
+share its first stage. Its controls are made of its own parts: `autoencoder` is the error of the
+first stage in the model's own residual, `autoencoder by pixel` without that one's average, and
+`prototype` the healthy mean that the network corrects, uncorrected.
 """
 
 import argparse
@@ -58,7 +58,7 @@ SAMPLED = ("patches of 1 cell", "T = 100")
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "madad")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "madad_prototypes")
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--ablation-seeds", nargs="*", type=int, default=[0])
@@ -69,7 +69,7 @@ def main() -> None:
     for sequence in arguments.sequences:
         for seed in arguments.seeds:
             out = runs / f"{sequence}-{seed}"
-            train("madad", out, sequence, seed, arguments.options)
+            train("madad_prototypes", out, sequence, seed, arguments.options)
             frames, cohort = [read_subjects(out)], embedded(out / "model.ckpt")
             for name, load in CONTROLS.items():
                 scored = variant(out, name, cohort, sequence, load)
@@ -101,7 +101,7 @@ def ablation(
 ) -> pd.DataFrame:
     """Scores of one of `TRAINED`, and of its sampler."""
     out = runs / "-".join([*re.findall(r"\w+", name), sequence, str(seed)])
-    train("madad", out, sequence, seed, [*TRAINED[name], *options, f"name='{name}'"])
+    train("madad_prototypes", out, sequence, seed, [*TRAINED[name], *options, f"name='{name}'"])
     found = [read_subjects(out, name)]
     if name in SAMPLED:
         sampled = f"{name} sampled"
@@ -145,7 +145,7 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
     for sequence, part in table.groupby("sequence", sort=False):
         means = [group_means(p).assign(seed=seed) for seed, p in part.groupby("seed")]
         text += f"\n## {sequence}\n\n{to_table(pd.concat(means))}\n"
-        text += paired_tests(part, "madad", ("intensity", *CONTROLS, UNHINTED))
+        text += paired_tests(part, "madad_prototypes", ("intensity", *CONTROLS, UNHINTED))
     if ablation.empty:
         return text
     text += "\n## Without parts of it, T2w\n\nMean over all lesions with 95 % bootstrap interval "
@@ -160,8 +160,8 @@ def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:
             cells.append(f"{found.mean:.3f} ({found.ci_low:.3f} to {found.ci_high:.3f})")
         rows.append([name, *cells])
     text += to_markdown(["", "AP", "Dice", "⌈Dice⌉"], rows) + "\n"
-    parts = [name for name in part.method.unique() if name != "madad"]
-    return text + paired_tests(part, "madad", parts)
+    parts = [name for name in part.method.unique() if name != "madad_prototypes"]
+    return text + paired_tests(part, "madad_prototypes", parts)
 
 
 if __name__ == "__main__":
