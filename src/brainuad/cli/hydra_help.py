@@ -29,8 +29,9 @@ def help_page(config_name: str) -> str:
     text = (folder / f"{config_name}.yaml").read_text(encoding="utf-8")
     keys, _, _ = text.partition("\nhydra:\n")
     template = str(yaml.safe_load(text)["hydra"]["help"]["template"])
-    experiments = ", ".join(path.stem for path in sorted((folder / "experiment").glob("*.yaml")))
-    groups = [f"experiment: {experiments}", *_groups(folder)]
+    names = sorted(path.stem for path in (folder / "experiment").glob("*.yaml"))
+    present = [name for name in names if name not in RENAMED_OPTIONS["experiment"]]
+    groups = [f"experiment: {', '.join(present)}", *_groups(folder)]
     return template.replace("$APP_CONFIG_GROUPS", "\n".join(groups)).replace("$CONFIG", keys)
 
 

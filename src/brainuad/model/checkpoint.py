@@ -1,6 +1,6 @@
 """The model: weights and a card of plain values, never a pickled object; a file or a bundle."""
 
-import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from brainuad import __version__
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.limits import available_bytes, require_file, require_honest
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import FORMAT, checked
@@ -24,14 +25,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: missing, damaged, or holding anything but tensors and plain values.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such checkpoint; check the path")
+    require_file(path)
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                require_honest(path, file.infolist(), available_bytes())
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); copy it again"
-        ) from None
+    except InputError:
+        raise
+    except Exception as error:
+        # Damaged bytes reach many parts of torch, which fail in as many ways.
+        line = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path}: not a readable checkpoint ({line}); copy it again") from None
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise InputError(f"{path}: holds no weights; give a checkpoint written by brainuad")
     return checkpoint

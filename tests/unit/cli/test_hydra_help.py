@@ -28,7 +28,8 @@ def test_the_page_names_groups_options_and_keys(config):
     page = help_page(config)
     assert "$" not in page.split("Configuration:")[0]
     assert "model/residual: l1, " in page
-    assert "experiment: ae_paper, " in page
+    assert "experiment: ae, ae_paper, " in page
+    assert "dae_small" not in page
     assert "space: native" in page
     assert f"python {config}.py " in page
     # Old names are not offered, and Hydra's own settings are not ours.

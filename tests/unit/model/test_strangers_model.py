@@ -232,6 +232,31 @@ def test_a_cohorts_recipe_is_data(tmp_path, monkeypatch):
         read_cohort(cohort.root)
 
 
+def test_checkpoints_with_changed_bytes_load_or_are_one_line(tmp_path, honest):
+    path = _checkpoint(tmp_path / "m.ckpt", honest, lambda card: None)
+    whole = path.read_bytes()
+    draw, refused = random.Random(0), 0
+    for _ in range(100):
+        changed = bytearray(whole)
+        for _ in range(draw.randint(1, 8)):
+            changed[draw.randrange(len(changed))] = draw.randrange(256)
+        path.write_bytes(changed[: draw.choice([len(changed), draw.randrange(len(changed))])])
+        try:
+            load_model(path)
+        except InputError as error:
+            refused += 1
+            assert_one_line(error)
+    assert refused > 30
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02."])
+def test_an_empty_or_foreign_checkpoint_is_one_line(tmp_path, content):
+    (tmp_path / "m.ckpt").write_bytes(content)
+    for load in (load_model, know):
+        with pytest.raises(InputError, match="not a readable checkpoint"):
+            load(tmp_path / "m.ckpt")
+
+
 POISON = [
     *(math.nan, math.inf, -1, 0, 10**9, 1e300, "", "x" * 300, "../../x", "\x00", "${oc.env:HOME}"),
     *(None, True, [], {}, [[]], {"_target_": "os.getcwd"}, {"_target_": "os.fork"}),
