@@ -12,7 +12,7 @@ from brainuad import __version__
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
-from brainuad.machine.limits import available_bytes, require_file, require_honest
+from brainuad.machine.limits import available_bytes, require_file, require_honest, require_memory
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import FORMAT, checked
@@ -100,18 +100,19 @@ def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     try:
         # Without memory: a card may ask for any size.
         with torch.device("meta"):
-            shape = {name: tuple(v.shape) for name, v in build(card["model"]).state_dict().items()}
-        given = {name: tuple(value.shape) for name, value in weights.items()}
-        differing = sorted(set(shape.items()) ^ set(given.items()))
-        if differing:
-            names = sorted({name for name, _ in differing})
-            raise InputError(f"its weights do not fit its model ({names[0]:.80}, …)")
+            planned = build(card["model"])
+        if not isinstance(planned, AnomalyDetector):
+            raise InputError("its card describes no method")
+        # Buffers may grow with what was measured, such as an atlas; parameters never do.
+        for name, value in planned.named_parameters():
+            if name not in weights or weights[name].shape != value.shape:
+                raise InputError(f"its weights do not fit its model ({name:.80}, …)")
+        buffers = sum(value.numel() * value.element_size() for value in planned.buffers())
+        require_memory(buffers, path, "do not trust this file")
         detector = build(card["model"])
         detector.relative = build(card["relative"])
     except InputError as error:
         raise InputError(f"{path}: {error}; do not use it, or get it again") from None
-    if not isinstance(detector, AnomalyDetector):
-        raise InputError(f"{path}: its card describes no method; get the model again")
     return detector
 
 
