@@ -19,7 +19,7 @@ from brainuad.errors import InputError
 from brainuad.inference.maps import write_maps
 from brainuad.inference.masks import write_masks
 from brainuad.machine import provenance
-from brainuad.machine.files import write_json
+from brainuad.machine.files import write_json, write_text
 from brainuad.model.checkpoint import load_model
 from brainuad.model.detect import device, model_score
 from brainuad.preparation.model_input import as_input, input_of
@@ -76,6 +76,12 @@ def main() -> int:
     ]
     command += [f"data.sequence={sequence}", f"paths.output_dir={out}"]
     command += [word for word in options if word.startswith(OF_EVALUATION)]
+    if not any(word.startswith("postprocess=") for word in options):
+        # Its own chain, which no option may be named after.
+        chain = yaml.safe_dump(config["postprocess"])
+        write_text(folder / "own" / "postprocess" / "trained.yaml", chain)
+        search = (folder / "own").absolute()
+        command += [f"hydra.searchpath=[file://{search}]", "postprocess=trained"]
     subprocess.run(command, check=True, cwd=ROOT)
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     postprocess = instantiate(yaml.safe_load((folder / "config.yaml").read_text())["postprocess"])

@@ -33,7 +33,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(place: Path, name: str, *words: str) -> int:
     """The status of a run in `place/name`."""
-    case = golden.Case(name, (*WORDS.get(name, ()), BOTH, *words))
+    # One chain, behind which the perfect reconstruction is perfect.
+    chain = () if name in VOLUMES else ("postprocess=default",)
+    case = golden.Case(name, (*WORDS.get(name, ()), BOTH, *chain, *words))
     own = [w for w in golden.words_of(case, place / "cohort", place / "cache") if w != ONE]
     with golden.alone():
         sys.argv = ["train.py", *own, f"paths.output_dir={place / name}"]
@@ -107,6 +109,8 @@ def test_what_takes_one_sequence_says_so_in_one_line(
         words = [word.replace("ONE", str(stage)) for word in words]
         capsys.readouterr()
     assert run(place, name, *words, f"name=refused_{name}") == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    said = capsys.readouterr().err.strip().splitlines()
+    # The names of experiments have changed, and each run says so for a release.
+    (line,) = [line for line in said if not line.startswith("note: ")]
     assert line.startswith("error: ")
     assert reason in line
