@@ -39,7 +39,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         # Damaged bytes reach many parts of torch, which fail in as many ways.
         line = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint ({line}); copy it again") from None
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise InputError(f"{path}: holds no weights; give a checkpoint written by brainuad")
     return checkpoint
 
@@ -67,7 +67,7 @@ def load_model(path: Path) -> AnomalyDetector:
     path = named_file(path)
     content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
     card = checked(path, content.get("brainuad"))
-    weights = _checked_weights(path, content["state_dict"])
+    weights = content["state_dict"]
     detector = _built(path, card, weights)
     try:
         detector.load_state_dict(weights)
@@ -77,22 +77,6 @@ def load_model(path: Path) -> AnomalyDetector:
         ) from None
     detector.card = card
     return detector
-
-
-def _checked_weights(path: Path, weights: Any) -> dict[str, Tensor]:
-    """The weights, of which every one is a finite tensor.
-
-    A network with a NaN marks nothing and says nothing: no value is above a threshold.
-    """
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise InputError(f"{path}: holds no weights; give a checkpoint written by brainuad")
-    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise InputError(
-            f"{path}: {len(bad)} of its weights hold NaN or infinite values ({bad[0]:.80}, …); "
-            "train it again, or get another model"
-        )
-    return weights
 
 
 def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AnomalyDetector:
@@ -105,8 +89,11 @@ def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -
             raise InputError("its card describes no method")
         # Buffers may grow with what was measured, such as an atlas; parameters never do.
         for name, value in planned.named_parameters():
-            if name not in weights or weights[name].shape != value.shape:
+            if not isinstance(weights.get(name), Tensor) or weights[name].shape != value.shape:
                 raise InputError(f"its weights do not fit its model ({name:.80}, …)")
+            # A network with a NaN marks nothing and says nothing: no value is above a threshold.
+            if not bool(torch.isfinite(weights[name]).all()):
+                raise InputError(f"its weights {name:.80} hold NaN or infinite values")
         buffers = sum(value.numel() * value.element_size() for value in planned.buffers())
         require_memory(buffers, path, "do not trust this file")
         detector = build(card["model"])

@@ -1,7 +1,6 @@
 """Reading and writing NIfTI volumes, with errors that name the file and the remedy."""
 
 import gzip
-import io
 import math
 import zlib
 from pathlib import Path
@@ -99,7 +98,7 @@ def _check_sizes(path: Path) -> None:
     kind = kinds.get(int.from_bytes(first[:4], "little"), kinds.get(int.from_bytes(first[:4])))
     if kind is None or len(first) < kind.sizeof_hdr:
         return
-    header = kind.from_fileobj(io.BytesIO(first), check=False)
+    header = kind(first[: kind.sizeof_hdr], check=False)
     axes, *lengths = (int(n) for n in header["dim"])
     shape, offset = lengths[:axes], float(header["vox_offset"])
     if not 1 <= axes <= 7 or min(shape) < 1:

@@ -460,9 +460,9 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
 def test_a_model_that_cannot_inpaint_is_refused(files, capsys, monkeypatch):
     monkeypatch.undo()
     detector = IntensityDetector()
-    keys = ("tiling", "postprocess", "sequence", "subjects")
     model = {"_target_": "brainuad.methods.intensity.IntensityDetector"}
-    detector.card = {"model": model, **dict.fromkeys(keys)}
+    detector.card = {"model": model, "tiling": {}, "postprocess": {}}
+    detector.card |= {"sequence": "T2w", "subjects": {}}
     save_model(detector, files / "model.ckpt")
     assert _run(files, "--model", str(files / "model.ckpt")) == 2
     words = "model.ckpt: IntensityDetector cannot inpaint; give a model of experiment=autopaint\n"
