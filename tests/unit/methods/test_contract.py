@@ -34,8 +34,10 @@ LACKING = {
 WORDS = {
     "strega": ("model/residual=l1",),
     "disyre": ("model.window=32", "model.stride=16"),
+    "madad": ("model.mask_threshold=1.1",),
 }
-"""A residual of both sides, for the bright lesion; windows that are smaller than a slice."""
+"""A residual of both sides, for the bright lesion; windows that are smaller than a slice; and every
+cell moves, because so short a training leaves a mask head that lets none go."""
 
 
 def config_of(model: str, *words: str):
