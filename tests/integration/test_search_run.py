@@ -15,7 +15,7 @@ def test_a_search_has_an_objective_and_leaves_the_test_subjects_alone(tmp_path, 
         *(f"data.source={tmp_path / 'cohort'}", "data.sequence=T2w", "data.slice_size=[32,32]"),
         *("model.network.features=[4,8]", "model.network.latent_dim=4", "max_epochs=1"),
         *(f"paths.cache_dir={tmp_path / 'cache'}", f"paths.runs_dir={tmp_path / 'runs'}"),
-        *("painted_draws=1", "report=false"),
+        *("painted_draws=1", "report=false", "postprocess=default"),
         # On the command line the search of the file is made smaller.
         *("model.ce_factor=0,1", "model.kl_weight=1e-2", "model.optimizer.lr=1e-3"),
     ]

@@ -129,7 +129,8 @@ def test_saved_and_loaded(atlas, tmp_path):
         "residual": {"_target_": "brainuad.methods.parts.residuals.signed", "_partial_": True},
         "atlas": {"_target_": "brainuad.methods.parts.healthy_atlas.HealthyAtlas"},
     }
-    atlas.card = {"model": model, "tiling": {}, "postprocess": {}, "sequence": "", "subjects": {}}
+    atlas.card = {"model": model, "tiling": {}, "postprocess": {}}
+    atlas.card |= {"sequence": "T2w", "subjects": {}}
     save_model(atlas, tmp_path / "model.ckpt")
     loaded = load_model(tmp_path / "model.ckpt")
     assert loaded.learns
