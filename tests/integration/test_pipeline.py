@@ -34,6 +34,8 @@ def cohort(tmp_path_factory) -> Path:
 def options(cohort: Path, cache: Path, out: Path) -> list[str]:
     """Overrides that point a run at the coarse cohort and a small network."""
     return [
+        # The chain of strega saturates what so short a training leaves: scores would be equal.
+        "postprocess=default",
         "data=folder",
         f"data.source={cohort}",
         "data.sequence=T2w",
@@ -51,9 +53,7 @@ def finished(cohort, tmp_path_factory):
     """A finished run folder of a short training, and its output on the terminal."""
     base = tmp_path_factory.mktemp("run")
     out = base / "run"
-    # Its own chain saturates what so short a training leaves: many scores would be equal.
-    arguments = ["experiment=strega", "max_epochs=3", "postprocess=default"]
-    arguments += options(cohort, base / "cache", out)
+    arguments = ["experiment=strega", "max_epochs=3", *options(cohort, base / "cache", out)]
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", *arguments], capture_output=True, text=True, check=False
     )
