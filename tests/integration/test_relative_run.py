@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 def command(cohort, base, out, *more):
     return [
         "experiment=intensity",
+        "input=intensity",
         "data=folder",
         f"data.source={cohort.root}",
         "data.sequence=T2w",

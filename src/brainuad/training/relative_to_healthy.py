@@ -49,7 +49,8 @@ def make_relative(
     written = write_maps(seen, maps, score, stamp, "scoring healthy brains")
     ranks.barrier()
     relative: RelativeToHealthy = instantiate(cfg.relative)
-    relative.measure(_maps(seen, maps))
+    # The scans as the cohort has them: an error names those, not what the method sees.
+    relative.measure(_maps(scans, maps))
     ranks.barrier()
     detector.relative = relative
     if ranks.rank() == 0:
