@@ -105,7 +105,8 @@ def _options(listing: Path, out: Path) -> list[str]:
 
 def test_real_scans_end_to_end(listing, tmp_path, run):
     out = tmp_path / "run"
-    arguments = ["experiment=strega", "max_epochs=20", *_options(listing, out)]
+    arguments = ["experiment=strega", "max_epochs=20", "postprocess=default"]
+    arguments += _options(listing, out)
     done = run("train.py", *arguments)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(listing.open()))

@@ -48,6 +48,8 @@ def _write_mask(
     prepared = Volume(score, raw.affine)
     found = native_map(prepared, brain_mask, scan.space, masks_last=postprocess.masks_last)
     native = found.score
-    write_volume(out / f"{scan.subject}_anomaly.nii.gz", native.array, native.affine)
     segmented = native_mask(found, postprocess, threshold)
+    # A chain that masks last has needed what lies outside the brain; people do not.
+    inside = np.where(found.brain_mask, native.array, 0)
+    write_volume(out / f"{scan.subject}_anomaly.nii.gz", inside, native.affine)
     write_volume(out / f"{scan.subject}_mask.nii.gz", segmented, native.affine, np.uint8)

@@ -114,7 +114,7 @@ class Predictor:
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
         clock("suitability")
         return Prediction(
-            anomaly_map=carried.score.array,
+            anomaly_map=np.where(carried.brain_mask, carried.score.array, 0),
             mask=mask,
             affine=native.affine,
             findings=findings,
