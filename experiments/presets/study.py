@@ -2,8 +2,8 @@
 
     python -m experiments.presets.study --sequences T2w FLAIR T1w --seeds 0
 
-trains each shipped preset, scores the first stage of MAD-AD by its own error beside it, scores the
-model of MAD-AD on T2w with other options of its sampler, and writes `results.md` and `results.csv`
+trains each shipped preset, scores the first stage of MAD-AD by its own error beside it, with
+`--sampler` scores the model of MAD-AD on T2w with other options of its sampler, and writes `results.md` and `results.csv`
 beside this file. Finished runs are kept.
 """
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=PRESETS)
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--sampler", action="store_true", help="also other options of MAD-AD's")
     parser.add_argument("--finished-only", action="store_true", help="train nothing")
     parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
     arguments = parser.parse_args()
@@ -59,7 +60,7 @@ def main() -> None:
                 found = [read_subjects(out)]
                 if preset == "madad":
                     found.append(scored(out, STAGE, sequence, first_stage))
-                    if (sequence, seed) == ("T2w", arguments.seeds[0]):
+                    if arguments.sampler and (sequence, seed) == ("T2w", arguments.seeds[0]):
                         sampler = [read_subjects(out, "madad"), read_subjects(out, "madad_clean")]
                         for name, options in SAMPLER.items():
                             load = partial(changed, options=options)
