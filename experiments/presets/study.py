@@ -3,8 +3,8 @@
     python -m experiments.presets.study --sequences T2w FLAIR T1w --seeds 0
 
 trains each shipped preset, scores the first stage of MAD-AD by its own error beside it, with
-`--sampler` scores the model of MAD-AD on T2w with other options of its sampler, and writes `results.md` and `results.csv`
-beside this file. Finished runs are kept.
+`--sampler` scores the model of MAD-AD on T2w with other options of its sampler, and writes
+`results.md` and `results.csv` beside this file. Finished runs are kept.
 """
 
 import argparse
