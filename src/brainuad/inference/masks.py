@@ -49,7 +49,5 @@ def _write_mask(
     found = native_map(prepared, brain_mask, scan.space, masks_last=postprocess.masks_last)
     native = found.score
     segmented = native_mask(found, postprocess, threshold)
-    # A chain that masks last has needed what lies outside the brain; people do not.
-    inside = np.where(found.brain_mask, native.array, 0)
-    write_volume(out / f"{scan.subject}_anomaly.nii.gz", inside, native.affine)
+    write_volume(out / f"{scan.subject}_anomaly.nii.gz", found.inside, native.affine)
     write_volume(out / f"{scan.subject}_mask.nii.gz", segmented, native.affine, np.uint8)

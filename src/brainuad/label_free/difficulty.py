@@ -17,7 +17,7 @@ from brainuad.errors import InputError
 from brainuad.inference.maps import remove_maps, write_maps
 from brainuad.machine.cache import cache_folder
 from brainuad.machine.files import write_text
-from brainuad.machine.text import csv_text
+from brainuad.machine.text import csv_text, one_line
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.model.detect import PRECISIONS, device, model_score
@@ -140,8 +140,9 @@ def _how(run: Path, config: str) -> _How:
             int(told["jobs"]), int(told["predict_batch_size"]), str(told["predict_precision"])
         )
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{run / 'config.yaml'}: not the settings of a run ({line})") from None
+        raise InputError(
+            f"{run / 'config.yaml'}: not the settings of a run ({one_line(error)})"
+        ) from None
     if found.precision not in PRECISIONS:
         raise InputError(f"{run / 'config.yaml'}: predict_precision is '{found.precision:.60}'")
     return found

@@ -13,6 +13,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.machine.limits import available_bytes, require_file, require_honest, require_memory
+from brainuad.machine.text import one_line
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import FORMAT, checked
@@ -37,7 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         # Damaged bytes reach many parts of torch, which fail in as many ways.
-        line = " ".join(str(error).split())[:200] or type(error).__name__
+        line = one_line(error)[:200] or type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint ({line}); copy it again") from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise InputError(f"{path}: holds no weights; give a checkpoint written by brainuad")

@@ -114,7 +114,7 @@ class Predictor:
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
         clock("suitability")
         return Prediction(
-            anomaly_map=np.where(carried.brain_mask, carried.score.array, 0),
+            anomaly_map=carried.inside,
             mask=mask,
             affine=native.affine,
             findings=findings,
@@ -141,7 +141,7 @@ class Predictor:
         if self.input is None:
             return np.stack([image, *scan.others]) if scan.others else image[None]
         if isinstance(self.input, NormalisedInput) and scan.files:
-            channels = [made(self.input, *files) for files in scan.files]
+            channels = [made(self.input, *files).array for files in scan.files]
             return np.stack([np.where(scan.brain_mask, one, np.float32(0)) for one in channels])
         try:
             return self.input.of(image, scan.brain_mask, scan.image.spacing_mm)[None]

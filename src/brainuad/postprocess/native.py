@@ -29,6 +29,11 @@ class NativeMap(NamedTuple):
     score: Volume
     brain_mask: np.ndarray
 
+    @property
+    def inside(self) -> np.ndarray:
+        """`(D, H, W)` float32: the map as people open it, 0 outside the brain in any case."""
+        return np.where(self.brain_mask, self.score.array, 0)
+
 
 def native_map(
     score: Volume,

@@ -5,7 +5,6 @@ function, `made`. Controls, scores and pictures keep the cohort's intensities.
 """
 
 import hashlib
-import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,11 +18,13 @@ from rich.progress import track
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
+from brainuad.machine.read import read_json
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.build import build
 from brainuad.settings.instantiate import instantiate
+from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 VERSION = 2
@@ -74,8 +75,8 @@ def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
     return make(tissue) if normalise is None else NormalisedInput(make(normalise))
 
 
-def made(how: ModelInput, image: Path, brain_mask: Path) -> np.ndarray:
-    """`(D, H, W)` float32: what a method sees of one prepared image.
+def made(how: ModelInput, image: Path, brain_mask: Path) -> Volume:
+    """What a method sees of one prepared image, float32 on its grid.
 
     Tissue maps are made of the prepared image. A normalisation is made of the image before the
     cohort's own normalisation, which `brainuad-prepare` keeps in `work/`; where the image has no
@@ -88,7 +89,8 @@ def made(how: ModelInput, image: Path, brain_mask: Path) -> np.ndarray:
     source = unnormalised(image) if isinstance(how, NormalisedInput) else image
     volume = read_volume(source)
     try:
-        return how.of(volume.array, read_mask(brain_mask, like=volume), volume.spacing_mm)
+        inside = read_mask(brain_mask, like=volume)
+        return Volume(how.of(volume.array, inside, volume.spacing_mm), volume.affine)
     except ValueError as error:
         kind = "input" if isinstance(how, NormalisedInput) else "tissue map"
         raise InputError(f"{image}: no {kind} ({error}); look at the scan") from None
@@ -103,7 +105,7 @@ def unnormalised(image: Path) -> Path:
     path = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
     if not path.is_file():
         return image
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path, "prepare the cohort again", kind=None)
     # Others keep JSON files beside their scans, too.
     if "normalised" not in record or Path(record.get("scan", "")).name != image.name:
         return image
@@ -176,7 +178,7 @@ def _make(task: Task) -> tuple[Scan, str | None]:
         found = made(how, scan.image, scan.brain_mask)
     except InputError as error:
         return scan, str(error)
-    write_volume(target, found, read_volume(scan.image).affine)
+    write_volume(target, found.array, found.affine)
     return scan, None
 
 

@@ -19,6 +19,16 @@ def _preset(name):
     return instantiate(yaml.safe_load((ROOT / "configs/postprocess" / f"{name}.yaml").read_text()))
 
 
+def _without_small(binary, most):
+    """As released codes have it: components of so many voxels or fewer, holes filled, go."""
+    labels = measure.label(binary, connectivity=3)
+    kept = binary.copy()
+    for region in measure.regionprops(labels):
+        if region.area_filled <= most:
+            kept[labels == region.label] = False
+    return kept
+
+
 @pytest.fixture
 def scan():
     """A map with blobs of many sizes, zero outside an ellipsoid, and that brain mask."""
@@ -115,11 +125,7 @@ def test_pddpm(scan):
 
     threshold = float(np.quantile(smooth[brain], 0.97))
     binary = (smooth > threshold) & brain
-    labels = measure.label(binary, connectivity=3)
-    expected = binary.copy()
-    for region in measure.regionprops(labels):
-        if region.area_filled <= 7:
-            expected[labels == region.label] = False
+    expected = _without_small(binary, 7)
     assert np.array_equal(chain.segment(found, brain, MM2, threshold), expected)
     assert 0 < expected.sum() < binary.sum()
 
@@ -141,11 +147,7 @@ def test_dae(scan):
 
     threshold = float(np.quantile(smooth[brain], 0.97))
     binary = (smooth > threshold) & brain
-    labels = measure.label(binary, connectivity=3)
-    expected = binary.copy()
-    for region in measure.regionprops(labels):
-        if region.area_filled <= 20:
-            expected[labels == region.label] = False
+    expected = _without_small(binary, 20)
     assert np.array_equal(chain.segment(found, brain, spacing, threshold), expected)
     assert 0 < expected.sum() < binary.sum()
 
@@ -168,11 +170,7 @@ def test_baur(scan):
 
     threshold = float(np.quantile(smooth[smooth > 0], 0.9))
     binary = (smooth > threshold) & brain
-    labels = measure.label(binary, connectivity=3)
-    expected = binary.copy()
-    for region in measure.regionprops(labels):
-        if region.area_filled <= 7:
-            expected[labels == region.label] = False
+    expected = _without_small(binary, 7)
     assert np.array_equal(chain.segment(found, brain, spacing, threshold), expected)
     assert 0 < expected.sum() < binary.sum()
 
