@@ -17,7 +17,7 @@ Split: the challenge's is for supervised methods; methods trained on healthy bra
 import re
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from data_prep.dataset import Dataset
 from data_prep.layout import checked, folders
 

@@ -10,29 +10,26 @@ only when fetched so (`download_oasis_scans_bids`); not verified against a downl
 
 With `column` and `value`, only the people of whom `participants.tsv` says so are listed
 (`column=diagnosis value=control`); the others are left out, not listed as ill: without lesion
-labels nothing can be scored on them. Without these options everybody counts as healthy, so give
-them for every data set that holds patients (OASIS-3 does, by its clinical tables).
+labels nothing can be scored on them. Without these options everybody counts as healthy whom
+no column such as `group` or `diagnosis` and no lesion label makes a patient. Give them for every
+data set that says it in other words (OASIS-3 does, in its clinical tables).
 
 Split: none official; drawn by seed.
 """
 
-import re
+from dataclasses import replace
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.find import find_all, is_bids
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 from data_prep.dataset import Dataset
-from data_prep.layout import checked, folders, natural
+from data_prep.layout import checked
 
 LAYOUT = "sub-*/[ses-*/]anat/*_{T1w,T2w,FLAIR,PDw}.nii.gz"
 SEQUENCES = ("T1w", "T2w", "FLAIR", "PDw")
 TABLE = "participants.tsv"
-
-_NAME = re.compile(
-    r"^(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_[a-z]+-[A-Za-z0-9]+)*"
-    rf"_({'|'.join(SEQUENCES)})\.nii(?:\.gz)?$"
-)
 
 
 def find(root: Path, column: str = "", value: str = "") -> list[RawScan]:
@@ -48,28 +45,26 @@ def find(root: Path, column: str = "", value: str = "") -> list[RawScan]:
     """
     if bool(column) != bool(value):
         raise InputError("give column and value together, as in column=diagnosis value=control")
-    anatomies = [
-        path
-        for pattern in ("sub-*/anat", "sub-*/ses-*/anat")
-        for path in folders(root, pattern, LAYOUT, depth=0)
-    ]
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected the unpacked download with {LAYOUT}")
     table = _table(root)
     wanted = _wanted(table, root, column, value) if column else None
-    scans: dict[tuple[str, str], RawScan] = {}
-    sessions: dict[str, str] = {}
-    for folder in sorted(anatomies, key=natural):
-        for path in sorted(folder.iterdir(), key=natural):
-            match = _NAME.match(path.name)
-            if match is None or (wanted is not None and match[1] not in wanted):
-                continue
-            if sessions.setdefault(match[1], match[2] or "") != (match[2] or ""):
-                continue
-            site = table.get(match[1], {}).get("site") or ""
-            scan = RawScan(match[1], match[3], path, healthy=True, site=site)
-            scans.setdefault((scan.subject, scan.sequence), scan)
-    if wanted and not scans and anatomies:
+    if not is_bids(root):
+        raise InputError(f"{root}: no BIDS data set; expected {LAYOUT}")
+    # Whom the table calls a patient is none of the healthy, whatever other columns say.
+    listed = find_all(root).scans
+    scans = [
+        replace(
+            scan, healthy=True, pathology="", site=table.get(scan.subject, {}).get("site") or ""
+        )
+        for scan in listed
+        if (scan.healthy if wanted is None else scan.subject in wanted)
+        and scan.sequence in SEQUENCES
+        and scan.lesion_mask is None
+    ]
+    if wanted and not scans and listed:
         raise InputError(f"{root}: no scan of a subject with {column} {value!r} in {TABLE}")
-    return checked(scans.values(), root, LAYOUT)
+    return checked(scans, root, LAYOUT)
 
 
 def _table(root: Path) -> dict[str, dict[str, str]]:

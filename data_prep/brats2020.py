@@ -16,7 +16,7 @@ differ from paper to paper, so the split stays empty.
 
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from data_prep.dataset import Dataset
 from data_prep.layout import checked, folders, nifti, patient
 

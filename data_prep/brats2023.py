@@ -18,7 +18,7 @@ Split: 1251 training and 219 unlabelled validation cases are the challenge's; se
 import re
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from data_prep.dataset import Dataset
 from data_prep.layout import checked, folders, nifti, patient
 

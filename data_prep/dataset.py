@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.machine.read import read_table
@@ -69,7 +69,7 @@ class Dataset:
 
 
 def write_rows(scans: Sequence[RawScan], csv_path: Path) -> None:
-    """Writes the CSV that `brainuad.cohorts.find.find_scans` reads back as the same scans.
+    """Writes the CSV that `brainuad.cohorts.find.find_raw` reads back as the same scans.
 
     Paths below the CSV's folder are written relative to it, so that both can be moved together;
     the others absolute.

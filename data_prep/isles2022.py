@@ -18,7 +18,7 @@ trained on healthy brains. The split stays empty.
 
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from data_prep.dataset import Dataset, Download
 from data_prep.layout import checked, folders, nifti
 

@@ -19,7 +19,7 @@ Not verified against a download: the CSV's column names (`IXI_ID`, `AGE`) are th
 import re
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 from data_prep.dataset import Dataset, Download

@@ -1,13 +1,13 @@
 """What the finders of all data sets share: case folders, NIfTI names, clear refusals."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts import tree
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 
 DEPTH = 3
@@ -35,8 +35,7 @@ def folders(root: Path, pattern: str, layout: str, depth: int = DEPTH) -> list[P
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:
     """Sorting key by which case 10 comes after case 9."""
-    words = re.split(r"(\d+)", str(path))
-    return [(word.isdigit(), int(word) if word.isdigit() else 0, word) for word in words]
+    return tree.natural(str(path))
 
 
 def nifti(folder: Path, stem: str) -> Path | None:

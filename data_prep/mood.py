@@ -13,7 +13,7 @@ Split: all are for training and validation; the challenge's test set stays hidde
 import re
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from data_prep.dataset import Dataset
 from data_prep.layout import checked, folders

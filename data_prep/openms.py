@@ -27,7 +27,7 @@ Split: none official; all patients are the test of methods trained on healthy br
 from dataclasses import replace
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from data_prep.dataset import Dataset
 from data_prep.layout import checked, folders, nifti, same_grid
 

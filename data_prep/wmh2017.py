@@ -21,7 +21,7 @@ methods trained on healthy brains (papers use the 60 training cases); the split 
 
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from data_prep.dataset import Dataset
 from data_prep.layout import checked, folders, nifti, patient
 

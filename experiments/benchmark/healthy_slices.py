@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brainuad.cohorts.find import RawScan, find_scans
+from brainuad.cohorts.find import find_raw
+from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
@@ -42,7 +43,7 @@ def healthy_slices(rows: Path, out: Path) -> Path:
     Raises:
         InputError: a scan without a lesion mask.
     """
-    scans = find_scans(rows, "T2w")
+    scans = find_raw(rows, "T2w")
     for scan in scans:
         if scan.lesion_mask is None:
             raise InputError(f"{scan.image}: has no lesion mask; make the rows with --labelled")

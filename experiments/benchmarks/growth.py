@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from brainuad.cohorts.find import find_raw
 from brainuad.cohorts.manifest import check_scans
-from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
 from brainuad.inference.find_scans import Wanted, find_wanted
 from brainuad.inference.records import read_done, scan_stamp

@@ -25,7 +25,7 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.outputs import write_prediction
 from brainuad.model.known import Known

@@ -28,7 +28,8 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to, resample_to_output
 
 from brainuad.cli.prepare import main as prepare
-from brainuad.cohorts.find import RawScan, stem_of
+from brainuad.cohorts.filename import stem_of
+from brainuad.cohorts.scans import RawScan
 from brainuad.machine.files import write_text
 from brainuad.preparation.recipes import default
 from brainuad.preparation.subject import prepare_subject

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan, read_cohort
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_record

@@ -24,7 +24,7 @@ import SimpleITK as sitk
 import torch
 from hydra import compose, initialize_config_module
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.machine.files import write_text
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.pipeline import Preparation

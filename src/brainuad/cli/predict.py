@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    from brainuad.cohorts.account import account, write_aside
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.model.known import know
@@ -105,6 +106,9 @@ def _main(arguments: argparse.Namespace) -> int:
         return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
 
     todo = [item for item in source.wanted if not read_done(out, item, stamp)]
+    if source.found is not None:
+        raw = [scan for item in source.wanted for scan in item.scans]
+        say(account(source.found, raw, arguments.dry_run))
     say(_plan(known, source, len(todo), out))
     if arguments.dry_run:
         return 0
@@ -112,6 +116,8 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.machine.files import own_folder, remove_leftovers
 
     stamps = {item.scan_id: stamp(item) for item in todo}
+    if source.found is not None and source.found.aside:
+        write_aside(source.found, out)
     if source.wanted[0].bids:
         write_dataset_description(out, arguments.scans)
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
+from brainuad.cohorts.account import account, write_aside
+from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
 from brainuad.cohorts.manifest import MANIFEST, check_scans
-from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.text import say
@@ -22,6 +23,7 @@ from brainuad.settings.instantiate import PREPARATION, instantiate
 PHANTOMS = ("train", "val", "test", "tumour", "ms", "stroke")
 
 EXAMPLES = """examples:
+  brainuad-prepare scans/ cohorts/mine --dry-run               # which file is what
   brainuad-prepare scans/ cohorts/mine --jobs 4
   brainuad-prepare bids/ cohorts/mine sequence=FLAIR preparation.steps.spacing_mm=2
   brainuad-prepare brains.csv cohorts/mine preparation=extracted preparation/normalise=nyul
@@ -49,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("out", type=Path, help="cohort folder to make, or to go on with")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what each file is taken for, and stop"
+    )
+    parser.add_argument(
+        "--allow-unused", action="store_true", help="go on where a mask belongs to nobody"
+    )
     parser.add_argument(
         "--explain", action="store_true", help="print the steps, without SOURCE and OUT"
     )
@@ -90,6 +98,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.cohort import prepare_cohort, read_record
     from brainuad.preparation.explain import explained
+    from brainuad.preparation.skullstrip.extracted import Extracted
     from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.quality import write_quality
 
@@ -99,13 +108,20 @@ def _prepare(arguments: argparse.Namespace) -> int:
         raise InputError(f"{source}: no such file or folder")
     if (source / MANIFEST).is_file():
         raise InputError(f"{source}: is a prepared cohort already; train on it with data.source=")
-    raw = find_raw(source, cfg.sequence)
-    raw = assign_splits(
-        raw, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
-    )
-    check_scans([planned_scan(scan) for scan in raw], source)
     steps = instantiate(cfg.preparation.steps, packages=PREPARATION)
     normalise = instantiate(cfg.preparation.normalise, packages=PREPARATION)
+    brains = isinstance(steps.skullstrip, Extracted)
+    found = find_all(source, cfg.sequence, extracted=brains, out=out)
+    raw = assign_splits(
+        found.scans, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
+    )
+    say(account(found, raw, arguments.dry_run))
+    if not arguments.allow_unused:
+        refuse_unused(found)
+    refuse_missing(found)
+    check_scans([planned_scan(scan) for scan in raw], source)
+    if arguments.dry_run:
+        return 0
     # A step that cannot be made is said before any scan is read.
     said = explained(steps, normalise)
     cohort = prepare_cohort(
@@ -117,6 +133,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
         source,
         arguments.jobs,
     )
+    if found.aside:
+        write_aside(found, out)
     records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
     attempt(lambda: write_quality(cohort, records, steps.load_atlas(), said), "look at")
     flags = cohort.info["flags"]

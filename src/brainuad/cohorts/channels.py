@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from brainuad.cohorts.manifest import Cohort, Scan, joined
+from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 
 
@@ -34,15 +35,18 @@ def by_subject(
     Raises:
         InputError: a sequence is named twice.
     """
+    sequences = [canonical(sequence) for sequence in sequences]
     if len(set(sequences)) < len(sequences):
         raise InputError(f"data.sequence is {list(sequences)}; name each sequence once")
     subjects: dict[str, list[_Row]] = {}
     for scan in scans:
-        if scan.sequence in sequences:
+        if canonical(scan.sequence) in sequences:
             subjects.setdefault(scan.subject, []).append(scan)
     for rows in subjects.values():
-        rows.sort(key=lambda scan: list(sequences).index(scan.sequence))
-        counts = {name: sum(scan.sequence == name for scan in rows) for name in sequences}
+        rows.sort(key=lambda scan: sequences.index(canonical(scan.sequence)))
+        counts = {
+            name: sum(canonical(scan.sequence) == name for scan in rows) for name in sequences
+        }
         wrong = [f"{count or 'no'} {name}" for name, count in counts.items() if count != 1]
         remedy = "add it, or use fewer sequences"
         if max(counts.values()) > 1:

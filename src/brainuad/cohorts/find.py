@@ -1,223 +1,290 @@
-"""Finds the scans in a plain folder or a CSV list, before they are prepared."""
+"""Finds raw scans in what people have: a file, a folder, a table, a BIDS dataset, DICOM series.
 
-import json
-import os
-import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+Every command that takes scans calls `find_all`. Names are read by `brainuad.cohorts.records` alone.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from brainuad.cohorts.names import check_names, file_name
+from brainuad.cohorts.choose import choose
+from brainuad.cohorts.content import content_of
+from brainuad.cohorts.dicom import dicom_records
+from brainuad.cohorts.filename import is_image
+from brainuad.cohorts.identity import Key, key_of, name_people
+from brainuad.cohorts.pairing import pair, sort_out
+from brainuad.cohorts.people import read_participants
+from brainuad.cohorts.records import Record, in_question, read_record, read_records
+from brainuad.cohorts.scans import Found, RawScan
+from brainuad.cohorts.table import TABLES, from_table
+from brainuad.cohorts.tree import Aside, Tree, natural, walk
+from brainuad.cohorts.words import DISEASES, PLAIN, canonical, group_of, words_of
 from brainuad.errors import InputError
-from brainuad.machine.files import sizes
-from brainuad.machine.read import read_table
 
-SEQUENCES = {
-    "t1": "T1w",
-    "t1w": "T1w",
-    "t1n": "T1w",
-    "t1c": "T1c",
-    "t1ce": "T1c",
-    "t1gd": "T1c",
-    "t1post": "T1c",
-    "t2": "T2w",
-    "t2w": "T2w",
-    "flair": "FLAIR",
-    "fla": "FLAIR",
-    "t2f": "FLAIR",
-    "pd": "PDw",
-    "pdw": "PDw",
-}
-"""Names of sequences in file names (lower case) and what we call them."""
-
-DEPTH = 32
-"""Folders below the source that are looked into; people's are less deep than ten."""
-
-_LESION = re.compile(r"(?:^|[_-])(?:lesions?(?:[_-]mask)?|seg|gold_standard|gt)$", re.IGNORECASE)
-_BRAIN = re.compile(r"(?:^|[_-])(?:brain[_-]?mask|brain)$", re.IGNORECASE)
-_SEQUENCE = re.compile(rf"^(.*?)[_-]?({'|'.join(SEQUENCES)})$", re.IGNORECASE | re.DOTALL)
+PARTICIPANTS = "participants.tsv"
+_OURS = frozenset(PLAIN.values())
 
 
-@dataclass(frozen=True)
-class RawScan:
-    """A brain-extracted scan as it came.
-
-    Attributes:
-        subject: a person.
-        sequence: `T1w`, `T2w`, `FLAIR`, … .
-        image: NIfTI, any axis order and spacing.
-        brain_mask: on the grid of `image`; None to take what is not background.
-        lesion_mask: on the grid of `image`; None when there is no label.
-        healthy: no lesion.
-        split: `train`, `val`, `test`, or empty to be drawn.
-        site: where it was acquired.
-        pathology: free text, for grouping the scores.
-    """
-
-    subject: str
-    sequence: str
-    image: Path
-    healthy: bool
-    brain_mask: Path | None = None
-    lesion_mask: Path | None = None
-    split: str = ""
-    site: str = ""
-    pathology: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse names that cannot name a file: a prepared scan's do."""
-        check_names(self)
-
-
-def file_stamp(scan: RawScan) -> str:
-    """A scan's row, and its files' sizes and times."""
-    row = {key: str(value) for key, value in asdict(scan).items() if key != "split"}
-    paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
-    return "\n".join([json.dumps(row, sort_keys=True), *sizes(paths)])
-
-
-def find_scans(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
-    """Lists the scans of a folder (by file names) or of a CSV file (by columns).
-
-    In a folder, `sub1_T1w.nii.gz` and `sub1/T1.nii.gz` are both subject `sub1`, sequence `T1w`;
-    `sub1_lesion.nii.gz` (or `_seg`) and `sub1_brain_mask.nii.gz` are its masks. A scan without a
-    lesion mask counts as healthy, unless a CSV says otherwise. A CSV has a column `image` and
-    optionally every other field of `RawScan`; its paths are relative to the CSV.
-
-    Args:
-        source: folder or `.csv` file.
-        sequence: what a scan is whose name or row does not tell.
-        every: in a folder, also several scans of one subject and sequence.
+def find_raw(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
+    """List the scans of a source; see `find_all`.
 
     Raises:
-        InputError: nothing there, or a row that cannot be understood.
+        InputError: as `find_all`, or a mask belongs to nobody.
     """
-    if source.is_dir():
-        scans = _from_folder(source, sequence, every)
-    elif source.is_file() and source.suffix.lower() == ".csv":
-        scans = _from_csv(source, sequence)
-    else:
-        raise InputError(f"{source}: neither a folder nor a .csv file; set data.source")
-    if not scans:
-        raise InputError(f"{source}: no .nii or .nii.gz scan found; check data.source")
-    return scans
+    found = find_all(source, sequence, every)
+    if not every:
+        refuse_unused(found)
+    return found.scans
 
 
-def named(stem: str, sequence: str) -> tuple[str, str]:
-    """Subject and sequence of a file's name; the subject may be empty, as in `T1.nii.gz`.
+def find_all(
+    source: Path,
+    sequence: str = "",
+    every: bool = False,
+    *,
+    also: Collection[str] = (),
+    extracted: bool = False,
+    out: Path | None = None,
+) -> Found:
+    """List the scans of a source, and account for every other file.
+
+    In a folder, `sub1_T1w.nii.gz` and `sub1/T1.nii.gz` are both subject `sub1`, sequence `T1w`;
+    `sub1_lesion.nii.gz` (or `_seg`) and `sub1_brain_mask.nii.gz` are its masks. Names of BIDS,
+    FSL, dcm2niix, BraTS, IXI, OASIS, ADNI and UK Biobank are read as their makers mean them. A
+    person is healthy who has no lesion label, and is no patient by `participants.tsv`, by a folder
+    or by a table. A table has a column `image` and optionally every other field of `RawScan`.
 
     Args:
-        stem: without its ending.
-        sequence: where the name tells none.
+        source: a NIfTI file, a folder, or a `.csv` or `.tsv` file.
+        sequence: what a scan is whose name or row does not tell.
+        every: list further visits, runs and scans of one sequence too.
+        also: sequences to list beside those that presets are made for, `DWI` say.
+        extracted: whether brains without a skull are wanted where both are there.
+        out: folder of the command's results, which are no input.
+
+    Raises:
+        InputError: nothing there, or names that allow two readings.
     """
-    match = _SEQUENCE.match(stem)
-    subject, told = (match[1], SEQUENCES[match[2].lower()]) if match else (stem, sequence)
-    return file_name(subject) if subject else "", told
-
-
-def _from_folder(source: Path, sequence: str, every: bool) -> list[RawScan]:
-    paths = sorted(
-        path
-        for path in (Path(*one) for one in below(source))
-        if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
-    )
-    images: dict[tuple[str, str], Path] = {}
-    more: list[tuple[tuple[str, str], Path]] = []
-    brains: dict[str, Path] = {}
-    lesions: dict[str, Path] = {}
-    for path in paths:
-        stem = stem_of(path)
-        if match := _LESION.search(stem):
-            lesions[_before(match) or _parent(path, source)] = path
-        elif match := _BRAIN.search(stem):
-            brains[_before(match) or _parent(path, source)] = path
-        else:
-            subject, found = named(stem, sequence)
-            key = subject or _parent(path, source), found
-            if key in images and not every:
-                raise InputError(
-                    f"{path}: a second {found} scan of subject {key[0]} beside {images[key]}; "
-                    "list the scans in a CSV instead"
-                )
-            if key in images:
-                more.append((key, path))
-            images.setdefault(key, path)
-    again = {key for key, _ in more}
-    return [
-        RawScan(
-            subject=subject,
-            sequence=found,
-            image=path,
-            healthy=subject not in lesions,
-            # Which of several it belongs to, nobody knows.
-            brain_mask=None if (subject, found) in again else brains.get(subject),
-            lesion_mask=lesions.get(subject),
-        )
-        for (subject, found), path in [*images.items(), *more]
-    ]
-
-
-def _from_csv(source: Path, sequence: str) -> list[RawScan]:
-    header, found = read_table(source)
-    known = list(RawScan.__dataclass_fields__)
-    unknown = [name for name in header if name not in known]
-    if "image" not in header or unknown:
+    if source.is_file() and is_image(source.name):
+        return _from_file(source, sequence)
+    if source.is_file() and source.name.lower().endswith(TABLES):
+        return from_table(source, sequence, every)
+    if not source.is_dir():
         raise InputError(
-            f"{source}: unknown columns {unknown}; a column 'image' is needed, known are "
-            f"{', '.join(known)}"
+            f"{source}: neither a folder nor a NIfTI or .csv file; check the path (data.source)"
         )
-    rows = [{key: text.strip() for key, text in row.items() if key in known} for row in found]
-    scans = []
-    for line, row in enumerate(rows, start=2):
-        if not row["image"]:
-            raise InputError(f"{source} line {line}: column image is empty; fill it in")
-        healthy = row.get("healthy", "").lower()
-        if healthy not in ("", "true", "false"):
-            raise InputError(f"{source} line {line}: healthy is '{healthy}'; write true or false")
-        image = source.parent / row["image"]
-        paths = {
-            name: source.parent / row[name] if row.get(name) else None
-            for name in ("brain_mask", "lesion_mask")
-        }
-        try:
-            scan = RawScan(
-                subject=row.get("subject") or file_name(stem_of(image)),
-                sequence=row.get("sequence") or sequence,
-                image=image,
-                healthy=healthy == "true" if healthy else paths["lesion_mask"] is None,
-                split=row.get("split", ""),
-                site=row.get("site", ""),
-                pathology=row.get("pathology", ""),
-                **paths,
-            )
-        except InputError as error:
-            raise InputError(f"{source} line {line}: {error}") from None
-        scans.append(scan)
-    return scans
+    tree = walk(source, out)
+    asked = {canonical(name) for name in (sequence, *also)} | _OURS
+    return _from_tree(tree, sequence, every, extracted, asked)
 
 
-def below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Parent and name of each file and folder below a folder; lists each folder once.
+def is_bids(source: Path) -> bool:
+    """Whether a folder is a BIDS dataset."""
+    return (source / "dataset_description.json").is_file() or any(source.glob("sub-*/"))
 
-    A link to a folder is among them, what lies behind it is not, nor what lies deeper than `DEPTH`.
+
+def refuse_unused(found: Found, option: str = "--allow-unused") -> None:
+    """Refuse files that their owner means to be used and that cannot be.
+
+    Args:
+        found: of a source.
+        option: by which the user goes on without them.
+
+    Raises:
+        InputError: there are any: the first, and how many more.
     """
-    depth = len(folder.parts)
-    for where, folders, files in os.walk(folder):
-        yield from ((where, name) for name in (*folders, *files))
-        if len(Path(where).parts) - depth >= DEPTH:
-            folders.clear()
+    wanted = [aside for aside in found.aside if aside.wanted]
+    if wanted:
+        first = wanted[0]
+        more = f" ({len(wanted) - 1} more; --dry-run lists them)" if len(wanted) > 1 else ""
+        raise InputError(f"{first.path}: {first.reason}{more}; {option} goes on without it")
 
 
-def stem_of(path: Path) -> str:
-    """A file's name without `.nii` or `.nii.gz`."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+def refuse_missing(found: Found) -> None:
+    """Refuse a list that names files which are not there; a dead link fails when its turn comes.
+
+    Raises:
+        InputError: the first, and how many more.
+    """
+    named = [p for s in found.scans for p in (s.image, s.brain_mask, s.lesion_mask) if p]
+    missing = [path for path in named if not path.exists() and not path.is_symlink()]
+    if missing:
+        more = f" ({len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise InputError(f"{missing[0]}: no such file{more}; mend the path in the table")
 
 
-def _before(match: re.Match[str]) -> str:
-    """The subject that a mask's name begins with; empty where it tells none."""
-    before = match.string[: match.start()]
-    return file_name(before) if before else ""
+def _from_file(source: Path, sequence: str) -> Found:
+    path = source.absolute()
+    record = read_record(path, path.parent.parent if path.parent.parent != path else path.parent)
+    subject = record.subject or "subject"
+    told = record.sequence or sequence
+    scan = RawScan(subject=subject, sequence=told, image=source, healthy=True, split="test")
+    return Found("a NIfTI file", [scan], assumed=set() if record.sequence else {source})
 
 
-def _parent(path: Path, source: Path) -> str:
-    return file_name(path.parent.name) if path.parent != source else "subject"
+def _from_tree(
+    tree: Tree, sequence: str, every: bool, extracted: bool, asked: Collection[str]
+) -> Found:
+    bids = is_bids(tree.root)
+    found = Found("a BIDS dataset" if bids else "NIfTI files", bids=bids, aside=list(tree.aside))
+    images, used = _images(tree, found)
+    scans, masks, left = sort_out(read_records(images, tree.root))
+    found.aside += left
+    series, slices, wrong = dicom_records(tree)
+    used |= slices
+    found.aside += wrong
+    scans = _known(scans, found, asked, bids)
+    series = _known(series, found, asked, False)
+    scans = [replace(scan, sequence=scan.sequence or sequence) for scan in scans]
+    series = [replace(scan, sequence=scan.sequence or sequence) for scan in series]
+    scans += _unconverted(series, scans, found)
+    if series and not images:
+        found.kind = "DICOM series"
+    names = name_people(scans, every)
+    taken, left = choose(scans, names, every, extracted)
+    found.aside += left
+    pairs = pair(scans, {scan.path for scan in taken}, masks)
+    found.aside += pairs.aside
+    table = tree.root / PARTICIPANTS
+    people = read_participants(table) if bids else {}
+    if people:
+        used.add(table)
+    ill = _ill(scans, pairs.ill, people)
+    again = _repeated(taken) if every else set()
+    for record in taken:
+        key = key_of(record)
+        found.scans.append(
+            RawScan(
+                subject=names[key],
+                sequence=record.sequence,
+                image=record.path,
+                healthy=key not in ill,
+                # Which of several it belongs to, nobody knows.
+                brain_mask=None if record.path in again else pairs.brain.get(record.path),
+                lesion_mask=pairs.lesion.get(record.path),
+                pathology=ill.get(key, ""),
+            )
+        )
+        if record.session:
+            found.visits[record.path] = record.session
+    found.assumed &= {scan.image for scan in found.scans}
+    _account(tree, used | set(images), found)
+    if not found.scans:
+        refuse_unused(found)
+        _nothing(tree, bids, found)
+    return found
+
+
+def _images(tree: Tree, found: Found) -> tuple[list[Path], set[Path]]:
+    """NIfTI files, of a pair the `.img`; and the `.hdr` files that belong to one."""
+    images, headers = [], set()
+    for files in tree.folders.values():
+        names = {path.name.lower() for path in files}
+        for path in files:
+            lower = path.name.lower()
+            if lower.endswith(".hdr"):
+                if lower[:-4] + ".img" in names:
+                    headers.add(path)
+                else:
+                    found.aside.append(Aside(path, "a header without its .img file"))
+                    headers.add(path)
+            elif lower.endswith(".img") and lower[:-4] + ".hdr" not in names:
+                found.aside.append(Aside(path, "voxels without their .hdr file", wanted=True))
+                headers.add(path)
+            elif is_image(lower):
+                images.append(path)
+    return images, headers
+
+
+def _known(
+    scans: Sequence[Record], found: Found, asked: Collection[str], bids: bool
+) -> list[Record]:
+    """Scans of sequences that are asked for; the others are put aside."""
+    kept = []
+    doubtful = {record.path for record in in_question(scans)}
+    for scan in scans:
+        part = scan.name.entities.get("part", "mag")
+        if scan.derived:
+            found.aside.append(Aside(scan.path, "a derivative, and no scan as it came"))
+        elif part != "mag":
+            found.aside.append(Aside(scan.path, f"a {part} image, not a magnitude (part-{part})"))
+        elif scan.sequence and scan.sequence not in asked:
+            reason = (
+                f"{scan.sequence}: not a sequence that is asked for; list it in a CSV to use it"
+            )
+            found.aside.append(Aside(scan.path, reason))
+        elif bids and not scan.sequence:
+            found.aside.append(Aside(scan.path, "its name tells no sequence in a BIDS dataset"))
+        elif scan.path in doubtful and content_of(scan.path).drawn:
+            reason = (
+                "a label map, and its name does not tell of what; call it _lesion or _brain_mask, "
+                "or take it away"
+            )
+            found.aside.append(Aside(scan.path, reason, wanted=True))
+        else:
+            if not scan.sequence:
+                found.assumed.add(scan.path)
+            kept.append(scan)
+    return kept
+
+
+def _unconverted(series: Sequence[Record], scans: Sequence[Record], found: Found) -> list[Record]:
+    """DICOM series of which there is no NIfTI file already."""
+    have = {(scan.person, scan.session, scan.sequence): scan for scan in scans}
+    kept = []
+    for record in series:
+        if other := have.get((record.person, record.session, record.sequence)):
+            found.aside.append(Aside(record.path, f"the DICOM series of {other.path.name}"))
+        else:
+            kept.append(record)
+    return kept
+
+
+def _ill(
+    scans: Sequence[Record],
+    labelled: Collection[Key],
+    people: dict[tuple[str, ...], tuple[bool, str]],
+) -> dict[Key, str]:
+    """People who are not healthy, with the name of what they have where one is told."""
+    ill: dict[Key, str] = dict.fromkeys(labelled, "")
+    controls = any(group_of(scan.group) == "control" for scan in scans)
+    for scan in scans:
+        key = key_of(scan)
+        words = {word.text for word in words_of(scan.group)}
+        if words & DISEASES or (controls and group_of(scan.group) == "patient"):
+            ill[key] = ill.get(key) or (scan.group if words & DISEASES else "")
+        told, name = people.get(scan.person, (False, ""))
+        if told:
+            disease = {word.text for word in words_of(name)} & DISEASES
+            ill[key] = ill.get(key) or (name if disease else "")
+    return ill
+
+
+def _repeated(taken: Sequence[Record]) -> set[Path]:
+    """Scans beside which there is another one of the same person, visit and sequence."""
+    groups: dict[tuple[Key, str, str], list[Path]] = {}
+    for record in taken:
+        groups.setdefault((key_of(record), record.session, record.sequence), []).append(record.path)
+    return {path for paths in groups.values() if len(paths) > 1 for path in paths}
+
+
+def _account(tree: Tree, used: set[Path], found: Found) -> None:
+    """Put every file aside that nothing has been said of, and sort."""
+    said = used | {aside.path for aside in found.aside}
+    for path in tree.files:
+        if path not in said:
+            found.aside.append(Aside(path, "no image"))
+    found.aside.sort(key=lambda aside: natural(str(aside.path)))
+
+
+def _nothing(tree: Tree, bids: bool, found: Found) -> None:
+    about = f" ({len(found.aside)} files left aside; --dry-run lists them)" if found.aside else ""
+    if bids:
+        raise InputError(
+            f"{tree.root}: no sub-*/[ses-*/]anat/*_{{T1w,T2w,FLAIR,PDw,T2starw}}.nii.gz in this "
+            f"BIDS dataset{about}; list the scans in a CSV instead"
+        )
+    raise InputError(
+        f"{tree.root}: no NIfTI scan (.nii, .nii.gz, .img with .hdr) and no DICOM series found"
+        f"{about}; check data.source"
+    )

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort
+from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 

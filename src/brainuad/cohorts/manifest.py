@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.names import check_names
+from brainuad.cohorts.people import PersonKey, person_key
+from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
 from brainuad.machine.read import read_json, read_table
@@ -138,7 +140,7 @@ class Cohort:
             scan
             for scan in self.scans
             if scan.split == split
-            and scan.sequence == sequence
+            and canonical(scan.sequence) == sequence
             and (healthy is None or scan.healthy == healthy)
         )
         if not found and not allow_empty:
@@ -168,7 +170,7 @@ class Cohort:
 
 def joined(sequence: str | Sequence[str]) -> str:
     """Return one name for the sequences of a scan: `T1w`, or `T1w+FLAIR` for two channels."""
-    return sequence if isinstance(sequence, str) else "+".join(sequence)
+    return canonical(sequence) if isinstance(sequence, str) else "+".join(map(canonical, sequence))
 
 
 def read_cohort(root: Path) -> Cohort:
@@ -218,7 +220,7 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
 
 def check_scans(scans: Sequence[Scan], where: Path) -> None:
     """Raises InputError when the rows break the rules of a split, or name the same files."""
-    splits: dict[str, str] = {}
+    splits: dict[PersonKey, tuple[str, str]] = {}
     files: dict[str, tuple[str, str]] = {}
     for scan in scans:
         own = scan.subject, scan.sequence
@@ -232,9 +234,11 @@ def check_scans(scans: Sequence[Scan], where: Path) -> None:
             raise InputError(
                 f"{where}: subject {scan.subject} has split '{scan.split}'; use {', '.join(SPLITS)}"
             )
-        if splits.setdefault(scan.subject, scan.split) != scan.split:
+        known, split = splits.setdefault(person_key(scan.subject), (scan.subject, scan.split))
+        if split != scan.split:
+            spelled = f" (as {known})" if known != scan.subject else ""
             raise InputError(
-                f"{where}: subject {scan.subject} is in two splits, {splits[scan.subject]} and "
+                f"{where}: subject {scan.subject} is in two splits, {split}{spelled} and "
                 f"{scan.split}; give each subject one split"
             )
         if scan.split == "train" and not scan.healthy:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 
 

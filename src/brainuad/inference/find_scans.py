@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.channels import by_subject, combined
-from brainuad.cohorts.find import SEQUENCES, RawScan, named, stem_of
+from brainuad.cohorts.filename import read_name, stem_of
+from brainuad.cohorts.find import find_all
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, joined, read_cohort
 from brainuad.cohorts.names import check_name, file_name
-from brainuad.cohorts.sources import bids_parts, find_raw, is_bids
+from brainuad.cohorts.scans import Found, RawScan
+from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 
 TAKEN = (
     *("records", "viewer", "prepared", "index.html", "subjects.csv", "findings.csv"),
-    "dataset_description.json",
+    *("dataset_description.json", "left_aside.csv"),
 )
 """What lies in OUT beside the folders of the scans."""
 
@@ -72,6 +74,7 @@ class Source:
         assumed: scans whose sequence nothing tells, taken for the model's.
         trained_on: scans left aside because the model was trained on them.
         cohort: when it is a prepared one.
+        found: of raw scans, with an account of every file; None for a cohort.
     """
 
     kind: str
@@ -80,6 +83,7 @@ class Source:
     assumed: int = 0
     trained_on: int = 0
     cohort: Cohort | None = None
+    found: Found | None = None
 
 
 def find_wanted(
@@ -93,7 +97,7 @@ def find_wanted(
     """Lists the scans that a model can be asked about.
 
     Args:
-        source: a cohort folder, or anything that `find_raw` takes.
+        source: a cohort folder, or anything that `find_all` takes.
         sequence: of the model; of a model of several channels, that of each.
         out: output folder; what lies in it is no input.
         unknown: sequence of scans whose name does not tell; None takes them for the model's.
@@ -145,26 +149,10 @@ def _whole(rows: tuple[Scan, ...]) -> Scan:
 
 
 def _from_raw(source: Path, sequences: tuple[str, ...], out: Path, unknown: str) -> Source:
-    kind, bids = "NIfTI files", False
-    if source.is_file() and source.name.endswith((".nii", ".nii.gz")):
-        kind = "a NIfTI file"
-        subject, told = named(stem_of(source), unknown)
-        subject = subject or file_name(source.absolute().parent.name)
-        raw = [RawScan(subject=subject, sequence=told, image=source, healthy=True)]
-    else:
-        raw = find_raw(source, unknown, every=True)
-        bids = source.is_dir() and is_bids(source)
-        if bids:
-            kind = "a BIDS dataset"
-        elif source.is_file():
-            kind = "a CSV"
-        elif raw[0].image.is_dir():
-            kind = "DICOM series"
-    inside = out.absolute()
-    raw = [scan for scan in raw if not scan.image.absolute().is_relative_to(inside)]
+    listed = find_all(source, unknown, every=True, also=sequences, out=out)
     # Lists and models may say t2 or T2w.
-    raw = [replace(scan, sequence=_called(scan.sequence)) for scan in raw]
-    called = [_called(sequence) for sequence in sequences]
+    raw = [replace(scan, sequence=canonical(scan.sequence)) for scan in listed.scans]
+    called = [canonical(sequence) for sequence in sequences]
     # A scan that may be any of several channels is none of them.
     ours = (*called, "") if len(called) == 1 else tuple(called)
     own = [scan for scan in raw if scan.sequence in ours]
@@ -175,10 +163,11 @@ def _from_raw(source: Path, sequences: tuple[str, ...], out: Path, unknown: str)
     first = [rows[0] for rows, _ in found]
     names = dict(zip(called, sequences, strict=True)) | {"": sequences[0]}
     wanted = tuple(
-        _wanted(rows, scan_id, names, bids, reason)
-        for (rows, reason), scan_id in zip(found, _ids(first, source, bids), strict=True)
+        _wanted(rows, scan_id, names, listed.bids, reason)
+        for (rows, reason), scan_id in zip(found, _ids(first, source, listed.bids), strict=True)
     )
-    return Source(kind, wanted, aside, assumed=sum(scan.sequence == "" for scan in own))
+    assumed = sum(scan.sequence == "" for scan in own)
+    return Source(listed.kind, wanted, aside, assumed=assumed, found=listed)
 
 
 def _wanted(
@@ -190,16 +179,17 @@ def _wanted(
         replace(scan, sequence=names[scan.sequence], split="test", **changes) for scan in rows
     )
     folder = scan_id
-    if bids and (parts := bids_parts(raw.image.name)):
-        folder = "/".join(part for part in (parts[0], parts[1], "anat") if part)
+    name = read_name(stem_of(raw.image))
+    if bids and name.subject.startswith("sub-"):
+        folder = "/".join(part for part in (name.subject, name.session, "anat") if part)
     return Wanted(scan_id, rows[0].subject, raw, folder, bids, tuple(others), lacking)
 
 
 def _ids(scans: Sequence[RawScan], source: Path, bids: bool) -> list[str]:
     """A name a scan that can name files, and is nobody else's."""
-    if bids:
-        return [stem_of(scan.image) for scan in scans]
     names = [_plain("_".join(filter(None, (s.subject, s.sequence)))) for s in scans]
+    if bids:
+        names = [file_name(stem_of(scan.image)) for scan in scans]
     count = Counter(names)
     found: dict[str, None] = {}
     # The number to try next, so that the scans of one name are not counted anew for each.
@@ -215,10 +205,6 @@ def _ids(scans: Sequence[RawScan], source: Path, bids: bool) -> list[str]:
         numbers[name] = number
         found[own] = None
     return list(found)
-
-
-def _called(sequence: str) -> str:
-    return SEQUENCES.get(sequence.lower(), sequence)
 
 
 def _plain(name: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.machine.read import read_json

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from brainuad.cohorts.find import RawScan, file_stamp
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.scans import RawScan, file_stamp
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.machine.files import sizes

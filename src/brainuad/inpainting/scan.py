@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.inpainting.detail import with_mirrored_detail
 from brainuad.inpainting.fill import blended, carried_hole, smooth_fill, with_rim
 from brainuad.methods.base import AnomalyDetector

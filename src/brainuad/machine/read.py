@@ -1,8 +1,10 @@
 """JSON and tables of unknown origin: read whole, or refused in one line with the remedy."""
 
+import codecs
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,14 @@ from brainuad.machine.limits import require_file
 
 MOST = 2**28
 """Bytes of a JSON file or a table; ours are a thousand times smaller."""
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte-order marks; that of UTF-32 begins as that of UTF-16 does."""
 
 
 def read_json(path: Path, remedy: str = "make it again", kind: type | None = dict) -> Any:
@@ -42,33 +52,54 @@ def parse_json(content: bytes, what: str, remedy: str, kind: type | None = dict)
 
 
 def read_table(
-    path: Path, remedy: str = "save it as CSV in UTF-8", delimiter: str = ","
+    path: Path, remedy: str = "save it as CSV in UTF-8", delimiter: str = ""
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """Read a CSV file in UTF-8, with or without a byte-order mark.
+    """Read a table as spreadsheets save it.
+
+    UTF-8, UTF-16 and Windows' Latin-1 are told apart, and commas, semicolons, tabs and bars.
 
     Args:
         path: a file.
         remedy: the last words of the message.
-        delimiter: between the cells.
+        delimiter: between the cells; empty to take the commonest of the first line.
 
     Returns:
         The names of the columns, and a row a line; cells that are missing are empty.
 
     Raises:
-        InputError: missing, too large, another encoding, or not a table.
+        InputError: missing, too large, or not a table.
     """
+    text = _decoded(_content(path, remedy))
     try:
-        text = _content(path, remedy).decode("utf-8-sig")
         if "\0" in text:
             raise csv.Error("it holds zero bytes")
+        if match := re.match(r"sep=(.)\r?\n", text):
+            # Excel's own first line.
+            delimiter, text = match[1], text[match.end() :]
+        delimiter = delimiter or _delimiter(text)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         header = list(reader.fieldnames or [])
         rows = [{k: v or "" for k, v in row.items() if k is not None} for row in reader]
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; {remedy}") from None
     except csv.Error as error:
         raise InputError(f"{path}: not a table ({error}); {remedy}") from None
     return header, rows
+
+
+def _decoded(content: bytes) -> str:
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        # What Windows writes where it does not write UTF-8; each byte is some letter.
+        return content.decode("cp1252", errors="replace")
+
+
+def _delimiter(text: str) -> str:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    bare = re.sub(r'"[^"]*"', "", first)
+    return max(",;\t|", key=bare.count)
 
 
 def _content(path: Path, remedy: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import nibabel as nib
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.model.detect import chosen_precision

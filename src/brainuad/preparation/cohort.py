@@ -15,8 +15,8 @@ from typing import Any
 import SimpleITK as sitk
 from rich.progress import track
 
-from brainuad.cohorts.find import RawScan, file_stamp
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
+from brainuad.cohorts.scans import RawScan, file_stamp
 from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
 from brainuad.machine.read import read_json

@@ -6,13 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.account import account
+from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
-from brainuad.cohorts.sources import find_raw
+from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.text import say
 from brainuad.settings.moved import as_before, retargeted
 
 PERCENTILES = (1.0, 99.9)
@@ -34,11 +36,12 @@ def folder_cohort(
     test_fraction: float = HELD_OUT,
     seed: int = 0,
     limit: int | None = None,
+    allow_unused: bool = False,
 ) -> Cohort:
     """A cohort folder as it is, or one made from a plain folder or CSV of brain-extracted scans.
 
     Args:
-        source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_scans`.
+        source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_raw`.
         cache_dir: where prepared cohorts are kept; found again by the source's content.
         sequence: what a scan is whose name or row does not tell.
         spacing_mm: edge length of the prepared voxels in mm.
@@ -48,6 +51,7 @@ def folder_cohort(
         test_fraction: share of the healthy subjects.
         seed: of the splits.
         limit: at most so many subjects a split, healthy and not; None for all.
+        allow_unused: go on where a mask belongs to nobody.
 
     Raises:
         InputError: nothing to read, a subject in two splits, or no scan could be prepared.
@@ -65,8 +69,12 @@ def folder_cohort(
     if (source / MANIFEST).is_file():
         cohort = read_cohort(source)
         return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
-    raw = find_raw(source, sequence)
-    raw = assign_splits(raw, seed, val_fraction, test_fraction)
+    found = find_all(source, sequence, extracted=True)
+    raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
+    say(account(found, raw, whole=False))
+    if not allow_unused:
+        refuse_unused(found, "data.cohort.allow_unused=true")
+    refuse_missing(found)
     check_scans([planned_scan(scan) for scan in raw], source)
     raw = _limited(raw, limit)
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)

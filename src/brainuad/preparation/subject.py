@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.preparation.pipeline import FAILURES, FIELD, POSTFIXES, Preparation
 from brainuad.volumes.native_space import write_way
 from brainuad.volumes.nifti import write_volume

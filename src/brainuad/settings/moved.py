@@ -51,7 +51,6 @@ MOVED = {
     "data.phantom.subject": "synthetic.phantom.subject",
     "data.slices": "tiles.cache",
     "data.slices.load_scan": "cohorts.load.load_scan",
-    "data.sources": "cohorts.sources",
     "data.template": "volumes.template",
     "data.tiling": "volumes.tiling",
     "detection": "inference.maps",

@@ -100,13 +100,17 @@ def first_dicom_file(folder: Path) -> Path | None:
     return Path(names[0]) if names else None
 
 
-def series_description(file: Path) -> str:
-    """The series description of a DICOM file; empty where it has none."""
+def dicom_tags(file: Path, *tags: str) -> list[str]:
+    """Texts of a DICOM file's header, such as `0008|103e`; empty where it has none."""
     reader = sitk.ImageFileReader()
-    with quiet_gdcm():
-        reader.SetFileName(str(file))
-        reader.ReadImageInformation()
-    return reader.GetMetaData("0008|103e").strip() if reader.HasMetaDataKey("0008|103e") else ""
+    try:
+        with quiet_gdcm():
+            reader.SetFileName(str(file))
+            reader.ReadImageInformation()
+    except RuntimeError:
+        # Its reading says what is the matter, when its turn comes.
+        return ["" for _ in tags]
+    return [reader.GetMetaData(t).strip() if reader.HasMetaDataKey(t) else "" for t in tags]
 
 
 def _read_dicom(folder: Path) -> tuple[Volume, list[str]]:

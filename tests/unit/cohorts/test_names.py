@@ -10,7 +10,7 @@ from tiny import AFFINE, brain, write_tiny_cohort, write_tiny_model
 
 from brainuad.cli.predict import main as predict
 from brainuad.cli.prepare import main as prepare
-from brainuad.cohorts.find import find_scans
+from brainuad.cohorts.find import find_raw
 from brainuad.cohorts.manifest import read_cohort, write_cohort
 from brainuad.cohorts.names import GROUPS, MAX_BYTES, file_name
 from brainuad.errors import InputError
@@ -86,7 +86,7 @@ def test_names_of_files_become_names_that_can_be_files(name):
 
 def test_a_file_with_a_line_break_in_its_name_is_listed_under_another(tmp_path):
     _scan(tmp_path / "one\ntwo_T2w.nii.gz")
-    (found,) = find_scans(tmp_path, "T1w")
+    (found,) = find_raw(tmp_path, "T1w")
     assert (found.subject, found.sequence) == ("one_two", "T2w")
 
 

@@ -2,18 +2,14 @@
 
 import csv
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from brainuad.cohorts.find import RawScan
-from brainuad.cohorts.sources import bids_parts, find_raw
+from brainuad.cohorts.find import find_all, find_raw
+from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.splits import assign_splits
-from brainuad.errors import InputError
 from brainuad.inference.find_scans import find_wanted
 from brainuad.volumes.read import dicom_series, first_dicom_file, quiet_gdcm
 
@@ -35,10 +31,10 @@ def touch(folder, *names):
         ("sub-1_ses-10_T1w", "sub-1_ses-1_label-lesion_mask", False),
         ("sub-1_ses-1_T1w", "sub-1_ses-2_label-lesion_mask", False),
         ("sub-1_ses-1_T1w", "sub-10_ses-1_label-lesion_mask", False),
-        ("sub-1_ses-1_T1w", "sub-1_label-lesion_mask", False),
-        ("sub-1_T1w", "sub-1_ses-2_label-lesion_mask", True),
+        ("sub-1_ses-1_T1w", "sub-1_label-lesion_mask", True),
+        ("sub-1_T1w", "sub-1_ses-2_label-lesion_mask", False),
         ("sub-1_T1w", "sub-1_lesion_mask", True),
-        ("sub-1_ses-1_T1w", "sub-1_acq-a+b_ses-1_lesion-old_mask", True),
+        ("sub-1_ses-1_T1w", "sub-1_ses-1_lesion-old_mask", True),
         ("sub-1_T1w", "sub-1_desc-brain_mask", False),
         ("sub-1_T1w", "sub-1_label-lesion_probseg", False),
     ],
@@ -46,68 +42,15 @@ def touch(folder, *names):
 def test_a_bids_mask_belongs_to_its_subject_and_session(tmp_path, image, mask, own):
     subject = image.partition("_")[0]
     touch(tmp_path, f"{subject}/anat/{image}.nii.gz", f"derivatives/x/anat/{mask}.nii.gz")
-    (scan,) = find_raw(tmp_path, "T1w")
-    assert scan.healthy is not own
-    assert scan.lesion_mask == (tmp_path / f"derivatives/x/anat/{mask}.nii.gz" if own else None)
-
-
-# Few names, so that many masks are nearly those of an image.
-SUBJECTS = st.sampled_from(["sub-1", "sub-10"])
-SESSIONS = st.sampled_from(["", "ses-1", "ses-10"])
-IMAGES = st.tuples(
-    *(SUBJECTS, SESSIONS, st.sampled_from(["", "run-1", "acq-a+b"])),
-    st.sampled_from(["T1w.nii.gz", "FLAIR.nii", "T1w.json"]),
-)
-MASKS = st.tuples(
-    *(SUBJECTS, SESSIONS, st.sampled_from(["label-lesion", "lesion", "desc-brain"])),
-    st.sampled_from(["mask.nii.gz", "mask.nii", "dseg.nii.gz"]),
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(IMAGES, min_size=1, max_size=8),
-    st.lists(st.tuples(st.sampled_from(["a", "b/c"]), MASKS), max_size=8),
-    st.booleans(),
-)
-def test_bids_is_listed_as_a_search_for_each_image_would(images, masks, every):
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        touch(root, "dataset_description.json")
-        for parts in images:
-            folder = "/".join(part for part in (*parts[:2], "anat") if part)
-            touch(root, f"{folder}/{'_'.join(filter(None, parts))}")
-        for where, parts in masks:
-            touch(root, f"derivatives/{where}/{parts[0]}/{'_'.join(filter(None, parts))}")
-        expected = searched(root, every)
-        if not expected:
-            with pytest.raises(InputError, match="in this BIDS dataset"):
-                find_raw(root, "T1w", every)
-            return
-        assert find_raw(root, "T1w", every) == expected
-
-
-def searched(root, every):
-    """What `find_raw` has to list, with a search of all derivatives for each image."""
-    found, sessions = {}, {}
-    for path in sorted(root.glob("sub-*/**/anat/*.nii*")):
-        parts = bids_parts(path.name)
-        if parts is None or parts[2] not in ("T1w", "FLAIR"):
-            continue
-        subject, session, sequence = parts
-        if sessions.setdefault(subject, session) != session and not every:
-            continue
-        masks = [
-            mask
-            for mask in sorted((root / "derivatives").glob("**/*_mask.nii*"))
-            if "lesion" in mask.name
-            and mask.name.split("_")[0] == subject
-            and (not session or session in mask.name.split("_"))
-        ]
-        mask = masks[0] if masks else None
-        scan = RawScan(subject, sequence, path, healthy=not masks, lesion_mask=mask)
-        found.setdefault((subject, sequence, path.name if every else ""), scan)
-    return list(found.values())
+    found = find_all(tmp_path, "T1w")
+    (scan,) = found.scans
+    path = tmp_path / f"derivatives/x/anat/{mask}.nii.gz"
+    assert scan.lesion_mask == (path if own else None)
+    used = path in (scan.lesion_mask, scan.brain_mask)
+    assert (path in [aside.path for aside in found.aside]) is not used
+    # A label of another visit is not this scan's, and its person is not healthy all the same.
+    theirs = mask.startswith(f"{subject}_") and "lesion" in mask and "probseg" not in mask
+    assert scan.healthy is not theirs
 
 
 def write_flat(folder, count):
@@ -186,14 +129,19 @@ def test_the_first_file_is_that_of_the_first_series(tmp_path):
     assert first_dicom_file(tmp_path / "empty") is None
 
 
-def test_a_link_to_a_folder_of_dicom_is_a_series_and_files_behind_it_are_not_nifti(tmp_path):
+def test_linked_folders_are_entered_once(tmp_path):
     write_dicom(tmp_path / "store", 1)
     touch(tmp_path, "store/p0/behind/x.nii.gz")
     touch(tmp_path, "scans/notes.txt")
-    (tmp_path / "scans" / "t2").symlink_to(tmp_path / "store" / "p0" / "series")
-    (tmp_path / "scans" / "all").symlink_to(tmp_path / "store" / "p0")
-    (scan,) = find_raw(tmp_path / "scans", "T1w")
-    assert (scan.subject, scan.sequence, scan.image.name) == ("t2", "T2w", "t2")
+    (tmp_path / "scans" / "p7").mkdir()
+    (tmp_path / "scans" / "p7" / "t2").symlink_to(tmp_path / "store" / "p0" / "series")
+    (tmp_path / "scans" / "p8").symlink_to(tmp_path / "store" / "p0")
+    (tmp_path / "store" / "p0" / "loop").symlink_to(tmp_path / "scans")
+    found = find_all(tmp_path / "scans", "T1w")
+    taken = {(scan.subject, scan.sequence) for scan in found.scans}
+    assert taken == {("p8", "T1w"), ("x", "T1w")}
+    again = {aside.path.name for aside in found.aside if "again" in aside.reason}
+    assert again == {"t2", "loop"}
 
 
 class Counted(list):

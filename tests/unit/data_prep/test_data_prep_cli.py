@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 from tiny import ROOT
 
-from brainuad.cohorts.find import find_scans
+from brainuad.cohorts.find import find_raw
 from data_prep import registry
 from data_prep.__main__ import main
 from data_prep.dataset import Download
@@ -45,7 +45,7 @@ def test_rows_are_written_and_unlabelled_patients_told(touch, tmp_path, capsys):
     assert "2 subjects" in said
     assert "1 scans with a lesion label" in said
     assert "2 scans of patients have no lesion label" in said
-    scans = find_scans(out, "")
+    scans = find_raw(out, "")
     assert scans == DATASETS["brats2021"].find(tmp_path / "download")
 
 
@@ -53,7 +53,7 @@ def test_rows_of_labelled_patients_only(touch, tmp_path, capsys):
     out = tmp_path / "rows.csv"
     assert main(["rows", "brats2021", str(touch(CASES)), str(out), "--labelled"]) == 0
     assert "cannot be scored" not in capsys.readouterr().out
-    assert [s.subject for s in find_scans(out, "")] == ["BraTS2021_00001"]
+    assert [s.subject for s in find_raw(out, "")] == ["BraTS2021_00001"]
     lone = str(tmp_path / "download")
     (tmp_path / "download/BraTS2021_00001/BraTS2021_00001_seg.nii.gz").unlink()
     assert main(["rows", "brats2021", lone, str(out), "--labelled"]) == 2
@@ -66,7 +66,7 @@ def test_options_and_splits_reach_the_rows(touch, tmp_path):
     (tmp_path / "splits.csv").write_text("subject,split\nsub-1,val\n")
     words = ["rows", "bids_healthy", str(root), str(tmp_path / "rows.csv"), "column=dx", "value=hc"]
     assert main([*words, "--splits", str(tmp_path / "splits.csv")]) == 0
-    (scan,) = find_scans(tmp_path / "rows.csv", "")
+    (scan,) = find_raw(tmp_path / "rows.csv", "")
     assert (scan.subject, scan.split, scan.healthy) == ("sub-1", "val", True)
 
 
@@ -112,7 +112,7 @@ def test_from_download_to_rows(tmp_path, capsys, monkeypatch):
     archive = tmp_path / "ixi" / "IXI-T1.tar"
     assert main(["unpack", str(archive), str(tmp_path / "ixi" / "IXI-T1")]) == 0
     assert main(["rows", "ixi", str(tmp_path / "ixi"), str(tmp_path / "ixi.csv")]) == 0
-    (found,) = find_scans(tmp_path / "ixi.csv", "")
+    (found,) = find_raw(tmp_path / "ixi.csv", "")
     assert (found.subject, found.image.read_bytes()) == ("IXI012", b"scan")
 
 
@@ -140,5 +140,5 @@ def test_flags_and_options_in_any_order(touch, tmp_path):
     root = touch(["brain_train/00000.nii.gz"])
     words = ["mood", "--labelled", str(root), str(tmp_path / "rows.csv"), "sequence=T2w"]
     assert main(["--debug", "rows", *words]) == 0
-    (scan,) = find_scans(tmp_path / "rows.csv", "")
+    (scan,) = find_raw(tmp_path / "rows.csv", "")
     assert (scan.sequence, scan.healthy) == ("T2w", True)

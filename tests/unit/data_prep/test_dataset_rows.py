@@ -8,7 +8,8 @@ import pytest
 from tiny import ROOT
 
 import data_prep
-from brainuad.cohorts.find import RawScan, find_scans
+from brainuad.cohorts.find import find_raw
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from data_prep import dataset, layout
 from data_prep.registry import DATASETS, get
@@ -36,7 +37,7 @@ def _scans(root: Path) -> list[RawScan]:
 def test_rows_come_back_as_they_were(tmp_path):
     scans = [*_scans(tmp_path), RawScan("far", "T1w", Path("/elsewhere/far.nii.gz"), healthy=True)]
     dataset.write_rows(scans, tmp_path / "rows.csv")
-    assert find_scans(tmp_path / "rows.csv", "T2w") == scans
+    assert find_raw(tmp_path / "rows.csv", "T2w") == scans
 
 
 def test_paths_below_the_csv_are_relative_and_the_others_absolute(tmp_path):
@@ -47,7 +48,7 @@ def test_paths_below_the_csv_are_relative_and_the_others_absolute(tmp_path):
     assert str(tmp_path) not in text
     dataset.write_rows(scans, tmp_path / "lists" / "rows.csv")
     assert str(tmp_path / "data" / "raw" / "b.nii") in (tmp_path / "lists/rows.csv").read_text()
-    assert find_scans(tmp_path / "lists" / "rows.csv", "T1w") == scans
+    assert find_raw(tmp_path / "lists" / "rows.csv", "T1w") == scans
 
 
 def test_relative_roots_work_from_any_folder(tmp_path, monkeypatch):
@@ -55,7 +56,7 @@ def test_relative_roots_work_from_any_folder(tmp_path, monkeypatch):
     scan = RawScan("a", "T1w", Path("data/a.nii"), healthy=True)
     dataset.write_rows([scan], Path("lists/rows.csv"))
     monkeypatch.chdir("/")
-    found = find_scans(tmp_path / "lists" / "rows.csv", "T1w")
+    found = find_raw(tmp_path / "lists" / "rows.csv", "T1w")
     assert found == [replace(scan, image=tmp_path / "data" / "a.nii")]
 
 

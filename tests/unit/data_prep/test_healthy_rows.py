@@ -53,11 +53,8 @@ def test_only_the_healthy_by_the_table(touch):
     _table(root, ("participant_id", "group", "site"), ("sub-01", "AD", "A"), ("02", "CN", "B"))
     scans = bids_healthy.find(root, column="group", value="CN")
     assert {(s.subject, s.site) for s in scans} == {("sub-02", "B")}
-    # Without the options the table is asked for the sites only.
-    assert {(s.subject, s.site) for s in bids_healthy.find(root)} == {
-        ("sub-01", "A"),
-        ("sub-02", "B"),
-    }
+    # Without the options too, nobody is healthy whom the table does not call a control.
+    assert {(s.subject, s.site) for s in bids_healthy.find(root)} == {("sub-02", "B")}
 
 
 def test_bad_choices_are_explained(touch):

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from brainuad.cohorts.find import find_scans
+from brainuad.cohorts.find import find_raw
 from brainuad.cohorts.manifest import read_cohort
-from brainuad.cohorts.sources import find_raw
 from brainuad.errors import InputError
 from brainuad.machine import limits
 from brainuad.machine.limits import available_bytes
@@ -190,8 +189,7 @@ def test_tiles_that_fit_no_memory_are_refused(tiling):
         tiling.split(torch.zeros(1, 4, 4, 4))
 
 
-@pytest.mark.parametrize("read", [find_raw, find_scans])
-def test_deep_folders_are_walked_so_far_and_no_further(tmp_path, read):
+def test_deep_folders_are_walked_so_far_and_no_further(tmp_path):
     (tmp_path / "a.nii.gz").touch()
     here = os.getcwd()
     try:
@@ -203,10 +201,10 @@ def test_deep_folders_are_walked_so_far_and_no_further(tmp_path, read):
     finally:
         os.chdir(here)
     try:
-        assert [scan.image.name for scan in read(tmp_path, "T1w")] == ["a.nii.gz"]
+        assert [scan.image.name for scan in find_raw(tmp_path, "T1w")] == ["a.nii.gz"]
         (tmp_path / "a.nii.gz").unlink()
         with pytest.raises(InputError):
-            read(tmp_path, "T1w")
+            find_raw(tmp_path, "T1w")
     finally:
         # Too deep for pytest's own way to remove it.
         subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
@@ -235,7 +233,7 @@ def test_damaged_tables_are_one_line(tmp_path, content, name):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        find_scans(path, "T1w") if name == "list.csv" else read_cohort(tmp_path)
+        find_raw(path, "T1w") if name == "list.csv" else read_cohort(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -8,8 +8,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 from test_steps import atlas_at, turned
 
-from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Scan, read_cohort, write_cohort
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
 from brainuad.postprocess.pipeline import Postprocess

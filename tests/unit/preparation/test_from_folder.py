@@ -8,7 +8,7 @@ import pytest
 from tiny import AFFINE, brain, lesion
 
 from brainuad.cli.prepare import main
-from brainuad.cohorts.find import find_scans
+from brainuad.cohorts.find import find_raw
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
@@ -90,7 +90,7 @@ def test_a_bad_scan_is_listed_and_the_rest_is_done(folder, tmp_path, capsys):
 
 
 def test_a_label_map_is_not_a_scan(folder, tmp_path):
-    write_volume(folder / "s7_tissue.nii.gz", brain(7)[1] * 3, AFFINE, np.uint8)
+    write_volume(folder / "s7_T2w.nii.gz", brain(7)[1] * 3, AFFINE, np.uint8)
     cohort = _cohort(folder, tmp_path)
     assert "s7" not in {s.subject for s in cohort.scans}
     assert "looks like a label map" in (cohort.root / "failures.csv").read_text()
@@ -128,11 +128,11 @@ def test_csv_with_every_column(folder, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("image,lesion\nx,y\n", "unknown columns .*lesion"),
+        ("image,lesion\ns0_T2w.nii.gz,y\n", "y: no such file; mend the path"),
         ("subject\nx\n", "a column 'image' is needed"),
-        ("image\n \n", "line 2: column image is empty"),
+        ("image,site\n ,A\n", "line 2: column image is empty"),
         ("image,healthy\ns0_T2w.nii.gz,maybe\n", "healthy is 'maybe'"),
-        ("image\n", "no .nii or .nii.gz scan found"),
+        ("image\n \n", "lists no scan"),
         (
             "subject,image,sequence,split\na,s0_T2w.nii.gz,T2w,train\na,s2_T2w.nii.gz,T1w,val\n",
             "subject a is in two splits",
@@ -156,7 +156,7 @@ def test_missing_source(tmp_path):
 def test_two_scans_of_one_name_are_refused(folder):
     os.link(folder / "s0_T2w.nii.gz", folder / "s0_T2.nii.gz")
     with pytest.raises(InputError, match="a second T2w scan of subject s0"):
-        find_scans(folder, "T1w")
+        find_raw(folder, "T1w")
 
 
 def test_limit_keeps_so_many_of_each_kind(folder, tmp_path):
@@ -172,7 +172,7 @@ def test_limit_keeps_so_many_of_each_kind(folder, tmp_path):
 
 
 def test_splits_are_of_subjects_and_reproducible(folder):
-    scans = find_scans(folder, "T1w")
+    scans = find_raw(folder, "T1w")
     first = assign_splits(scans, 0, 0.3, 0.3)
     assert first == assign_splits(list(reversed(scans)), 0, 0.3, 0.3)[::-1]
     assert [s.split for s in first] != [s.split for s in assign_splits(scans, 5, 0.3, 0.3)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_steps import atlas_at, head_of, turned
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.left_right import compare_with_mirror, lopsided, mirror_grid

@@ -23,7 +23,7 @@ from test_steps import atlas_at, turned
 
 import brainuad.preparation as public
 from brainuad.cli.prepare import main
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.preparation import (
     AffineToAtlasd,

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from test_steps import atlas_at, landmark_error, turned
 
-from brainuad.cohorts.find import RawScan
+from brainuad.cohorts.scans import RawScan
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.instantiate import PREPARATION, instantiate

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
 from brainuad.preparation.normalise.intensity import Normalise, Nyul

@@ -1,0 +1,80 @@
+"""What was taken for what, and what was left aside, for the user to look over before the work."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.scans import Found, RawScan
+from brainuad.machine.files import write_text
+from brainuad.machine.text import cell, one_line
+
+ASIDE = "left_aside.csv"
+"""The list beside a command's results."""
+
+FEW = 20
+"""Lines of a list that is long, unless all are asked for."""
+
+
+def account(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:
+    """A table of the scans, the files left aside by reason, and notes.
+
+    Args:
+        found: of a source.
+        scans: those of `found.scans` that will be used, with their splits where there are any.
+        whole: every scan and file; else the first ones, and how many there are.
+    """
+    said = [_table(found, scans, whole)] if scans else []
+    if aside := _aside(found, whole):
+        said.append(aside)
+    if assumed := sum(scan.image in found.assumed for scan in scans):
+        names = ", ".join(sorted({s.sequence for s in scans if s.image in found.assumed}))
+        said.append(f"note: of {assumed} scans nothing tells the sequence; taken for {names}")
+    said += [f"note: {one_line(note)}" for note in found.notes]
+    return "\n".join(said)
+
+
+def _table(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:
+    rows: list[tuple[str, ...]] = [
+        ("subject", "visit", "sequence", "split", "healthy", "image", "label", "brain mask")
+    ]
+    for scan in scans if whole else scans[:FEW]:
+        sequence = f"{scan.sequence} (assumed)" if scan.image in found.assumed else scan.sequence
+        masks = [path.name if path else "-" for path in (scan.lesion_mask, scan.brain_mask)]
+        visit = found.visits.get(scan.image, "-")
+        yes = "yes" if scan.healthy else "no"
+        row = (scan.subject, visit, sequence, scan.split or "-", yes, str(scan.image), *masks)
+        rows.append(tuple(map(one_line, row)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    if len(scans) > len(rows) - 1:
+        lines.append(f"… and {len(scans) - len(rows) + 1} more (--dry-run shows all)")
+    return "\n".join(lines)
+
+
+def _aside(found: Found, whole: bool) -> str:
+    """Reason after reason, those that need the owner's eye first."""
+    reasons: dict[tuple[bool, str], list[str]] = {}
+    for aside in found.aside:
+        reasons.setdefault((not aside.wanted, aside.reason), []).append(one_line(aside.path))
+    if not reasons:
+        return ""
+    lines = [f"left aside: {len(found.aside)} files or folders"]
+    for (_, reason), paths in sorted(reasons.items()):
+        shown = paths if whole else paths[: FEW // 4]
+        # Files that are no images are many, and few care.
+        if reason == "no image" and not whole:
+            shown = []
+        more = f"{len(paths) - len(shown)} files" if len(paths) > len(shown) else ""
+        lines.append(f"  {one_line(reason)}: {', '.join([*shown, more] if more else shown)}")
+    return "\n".join(lines)
+
+
+def write_aside(found: Found, out: Path) -> None:
+    """Write `left_aside.csv`: every file and folder that is not used, with the reason."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    writer.writerows([cell(str(a.path)), cell(a.reason)] for a in found.aside)
+    write_text(out / ASIDE, text.getvalue())

@@ -1,0 +1,88 @@
+"""What an image holds, where its name does not tell: a mask, a label map or a scan."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BRAIN_ML = 400.0
+"""A mask of more is one of the brain. The largest lesions are smaller, children's brains larger."""
+
+_CLASSES = 64
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an image holds.
+
+    Attributes:
+        kind: `mask` of one value, `labels` of several, `share` from 0 to 1 (or 100, or 255),
+            `empty`, `scan`, or `unreadable`.
+        millilitres: of what a mask marks; a share at half of its range.
+    """
+
+    kind: str
+    millilitres: float = 0.0
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is no scan."""
+        return self.kind in ("mask", "labels", "share", "empty")
+
+
+def content_of(path: Path) -> Content:
+    """Look into an image."""
+    import numpy as np
+
+    from brainuad.volumes.nifti import open_nifti
+
+    try:
+        image = open_nifti(path)
+        array = np.asarray(image.dataobj)
+        voxel_ml = float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000
+    except Exception:
+        # Its reading says what is the matter, when its turn comes.
+        return Content("unreadable")
+    if array.dtype.kind not in "biuf" or not array.size:
+        return Content("unreadable")
+    array = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+    kind = _kind(array)
+    least = array.max() / 2 if kind == "share" else 0
+    return Content(kind, float((array > least).sum()) * voxel_ml)
+
+
+def _kind(array: "np.ndarray") -> str:
+    import numpy as np
+
+    high, empty = float(array.max()), float((array == 0).mean())
+    # A look at some voxels is enough to know most scans.
+    some = array.reshape(-1)[:: max(1, array.size // 4096)]
+    if not _whole(some) or not _whole(array):
+        return "share" if array.min() >= 0 and high <= 1.0 + 1e-3 and empty > 0.2 else "scan"
+    values = np.unique(array[array != 0])
+    if len(values) < 2:
+        return "mask" if len(values) else "empty"
+    if len(values) <= _CLASSES and high < 2**16:
+        return "labels"
+    full = float((array == high).mean())
+    return "share" if high in (100.0, 255.0) and empty > 0.2 and full > 0.05 else "scan"
+
+
+def same_grid(first: Path, second: Path) -> bool:
+    """Whether two images have one grid, by their headers; True where one cannot be read."""
+    import numpy as np
+
+    from brainuad.volumes.nifti import open_nifti
+
+    try:
+        a, b = open_nifti(first), open_nifti(second)
+        close = np.allclose(a.affine, b.affine, atol=0.1)
+        return tuple(a.shape[:3]) == tuple(b.shape[:3]) and bool(close)
+    except Exception:
+        return True
+
+
+def _whole(array: "np.ndarray") -> bool:
+    return bool(array.dtype.kind in "biu" or (array == array.round()).all())

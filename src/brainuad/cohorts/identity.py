@@ -1,0 +1,74 @@
+"""Which records are one person's."""
+
+from collections.abc import Collection, Sequence
+
+from brainuad.cohorts.people import PersonKey
+from brainuad.cohorts.records import Record
+from brainuad.cohorts.words import group_of
+from brainuad.errors import InputError
+
+Key = tuple[PersonKey, tuple[str, tuple[PersonKey, ...]]]
+"""Of a person: the name and the folders around it."""
+
+
+def key_of(record: Record) -> Key:
+    """What tells one person's records from another's of the same name."""
+    return record.person, record.place
+
+
+def name_people(scans: Sequence[Record], every: bool) -> dict[Key, str]:
+    """Give each person one name.
+
+    People of one name in `controls` and in `patients` are two, and are called by the folder too.
+
+    Args:
+        scans: in natural order.
+        every: whether people of one name in folders of unknown meaning are no question.
+
+    Raises:
+        InputError: two folders hold scans of one name, and nothing tells whether it is one person.
+    """
+    people: dict[PersonKey, dict[Key, Record]] = {}
+    for record in scans:
+        people.setdefault(record.person, {}).setdefault(key_of(record), record)
+    names: dict[Key, str] = {}
+    for keys in people.values():
+        first, *others = keys.values()
+        subject = first.subject or "subject"
+        if not others:
+            names[key_of(first)] = subject
+            continue
+        if not every and not _told_apart(list(keys.values())):
+            raise InputError(
+                f"{others[0].path}: is this the person of {first.path}? Nothing tells; give two "
+                "people two names, or list the scans in a CSV"
+            )
+        for key, record in keys.items():
+            around = [part for part in (record.group, *record.context) if part]
+            names[key] = "_".join([*around, record.subject or "subject"])
+    return names
+
+
+def _told_apart(records: Collection[Record]) -> bool:
+    """Whether the folders say that these are different people: one a control, one a patient."""
+    groups = [record.group.casefold() for record in records]
+    kinds = {group_of(group) for group in groups}
+    return all(groups) and len(set(groups)) == len(groups) and "control" in kinds
+
+
+def owners(mask: Record, people: Collection[Key]) -> list[Key]:
+    """The people whose a mask may be: those of its name, and of its folders where there are more.
+
+    Args:
+        mask: of a lesion or a brain.
+        people: who have scans.
+    """
+    named = [key for key in people if key[0] == mask.person]
+    if len(named) < 2:
+        return named
+    group, context = mask.place
+    same = [key for key in named if key[1] == mask.place]
+    if not same:
+        # `masks/a/01` and `scans/a/01` share `a`.
+        same = [k for k in named if set(k[1][1]) <= set(context) and k[1][0] in ("", group)]
+    return same or named

@@ -1,0 +1,144 @@
+"""Each image file of a tree as a record: whose it is, which visit, which sequence, what it is."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from brainuad.cohorts.content import content_of
+from brainuad.cohorts.filename import Name, read_path
+from brainuad.cohorts.names import file_name
+from brainuad.cohorts.people import PersonKey, person_key
+from brainuad.cohorts.words import (
+    CONTAINER,
+    CONTROLS,
+    DISEASES,
+    PATIENTS,
+    ROLES,
+    group_of,
+    words_of,
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image, or a folder with a DICOM series.
+
+    Attributes:
+        path: of the file or the folder.
+        subject: as its name or a folder's tells; empty where none does.
+        session: the visit; empty where nothing tells.
+        sequence: `T1w`, …; empty where nothing tells.
+        role: see `brainuad.cohorts.words.role_of`; empty for a scan.
+        context: names of folders that may be a subject's, or a site's, around the subject's.
+        group: folder of healthy people or patients that it lies in, as it is called.
+        derived: whether it lies in a folder of derivatives.
+        name: what its own name says.
+        patient_id: of a DICOM series.
+    """
+
+    path: Path
+    subject: str
+    session: str
+    sequence: str
+    role: str
+    context: tuple[str, ...] = ()
+    group: str = ""
+    derived: bool = False
+    name: Name = field(default_factory=Name)
+    patient_id: str = ""
+
+    @property
+    def person(self) -> PersonKey:
+        """The subject, however it is spelled."""
+        return person_key(self.subject)
+
+    @property
+    def place(self) -> tuple[str, tuple[PersonKey, ...]]:
+        """The folders that tell people of one name apart."""
+        return self.group.casefold(), tuple(person_key(part) for part in self.context)
+
+
+def read_record(path: Path, root: Path) -> Record:
+    """Read what the names of a file and of its folders say, below `root`."""
+    *folders, own = read_path(path.relative_to(root))
+    parts = path.relative_to(root).parts[:-1]
+    around: list[str] = []
+    spare: list[str] = []
+    session, sequence, role, group = own.session, own.sequence, own.role, ""
+    inherited = ""
+    for name, part in reversed(list(zip(folders, parts, strict=True))):
+        session = session or name.session
+        sequence = sequence or name.sequence
+        if told := _group(part):
+            group = group or (part if told else "")
+        elif name.subject and not (name.sequence and _serial(name.subject)):
+            around.append(name.subject)
+        elif name.subject or name.spare:
+            spare.append(name.subject or name.spare)
+        elif name.role:
+            inherited = inherited or name.role
+    derived = any(part.casefold() == "derivatives" for part in parts)
+    if inherited and not role and not own.entities:
+        role = "" if content_of(path).kind == "scan" else inherited
+    elif own.whole and not content_of(path).drawn:
+        role, own = "", replace(own, subject=own.whole)
+    subject = own.subject
+    if subject and around and own.sequence and _serial(subject):
+        # `p1/4_t1_mprage`: the number of a series.
+        subject = ""
+    if subject:
+        context = [part for part in around if not _alike(person_key(part), person_key(subject))]
+    elif around:
+        subject, *context = around
+    else:
+        subject, context = own.spare or (spare[0] if spare else ""), []
+    context = [part for part in context if not _alike(person_key(part), person_key(subject))]
+    return Record(
+        path=path,
+        subject=file_name(subject) if subject else "",
+        session=session,
+        sequence=sequence,
+        role=role,
+        context=tuple(reversed(context)),
+        group=group,
+        derived=derived,
+        name=own,
+    )
+
+
+def read_records(paths: Iterable[Path], root: Path) -> list[Record]:
+    """Read the names of image files."""
+    return [read_record(path, root) for path in paths]
+
+
+def in_question(records: Collection[Record]) -> list[Record]:
+    """Scans whose name goes on after another's: `s1_lesionmap2` beside `s1_T1w`."""
+    subjects = {record.person for record in records if not record.role}
+    found = []
+    for record in records:
+        key = record.person
+        starts = {key[:n] for n in range(1, len(key))}
+        if not record.role and not record.sequence and starts & subjects:
+            found.append(record)
+    return found
+
+
+def _group(part: str) -> str:
+    """`control` or `patient` where a folder's name is a group's; empty for any other."""
+    words = {word.text for word in words_of(part)}
+    groups = CONTROLS | PATIENTS | DISEASES
+    drawn = words & (ROLES - DISEASES)
+    if not words & groups or drawn or words - groups - CONTAINER:
+        return ""
+    return group_of(part)
+
+
+def _serial(subject: str) -> bool:
+    """Whether a name is a series' number rather than a subject's: no leading zero."""
+    return subject.isascii() and subject.isdigit() and len(subject) < 5 and subject[0] != "0"
+
+
+def _alike(one: PersonKey, other: PersonKey) -> bool:
+    """Whether one name begins with the other, or ends with it: `p1` and `p1_visit`."""
+    short, long = sorted((one, other), key=len)
+    return long[: len(short)] == short or long[-len(short) :] == short

@@ -1,0 +1,266 @@
+"""The words of file names, folders and tables: sequences, roles, groups, sessions."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+def _named(**names: str) -> dict[str, str]:
+    return {word: name for name, words in names.items() for word in words.split()}
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+PLAIN = _named(
+    T1w="t1 t1w t1n t1wi t1weighted",
+    T1c="t1c t1ce t1gd t1post t1km t1ca t1wce t1cont t1contrast ce-t1w",
+    T2w="t2 t2w t2wi t2n t2weighted",
+    FLAIR="flair fla t2f t2flair flairw",
+    PDw="pd pdw",
+    T2star="t2s t2star t2starw",
+)
+"""Words (lower case) and the sequence that they name by themselves."""
+
+OTHERS = _named(
+    DWI="dwi dti dmri tracew bval",
+    ADC="adc",
+    SWI="swi swan",
+    BOLD="bold fmri func",
+    ASL="asl dsc perf perfusion",
+    MRA="mra tof angio",
+    localizer="localizer localiser scout survey aahead aahscout",
+    map="t1map t2map t2starmap t1rho qsm mtr r1map r2map pdmap",
+    MP2RAGE="uni unit1 inv1 inv2",
+    CT="ct cta",
+    PET="pet spect",
+    STIR="stir",
+    DIR="dir",
+)
+"""Words of images that no preset is made for."""
+
+_WEAK_T1 = _set("mprage mpr mp2rage bravo fspgr spgr")
+"""Techniques by which T1-weighted images are taken."""
+
+_CONTRAST = _set("post gd gad gadolinium contrast ce km c enhanced dotarem gadovist")
+_NONE = _set("no non not without wo pre nativ native")
+_TOWARDS = _set("to in on into")
+"""What follows names the target of a registration."""
+
+TECHNIQUE = _set(
+    "ax axial tra trans transverse sag sagittal cor coronal obl 2d 3d tse fse se gre tfe ffe "
+    "vista cube iso isotropic fs fatsat blade propeller tirm dark fluid darkfluid ir fl2d fl3d "
+    "n4 n3 bc biascorrected biascorr bfc unbiased corrected denoised norm normalized normalised "
+    "reg registered coreg coregistered warped resampled resliced reoriented aligned rigid "
+    "affine std mni mni152 sri sri24 1mm 2mm 3mm 1x1x1 07mm orig original defaced deface anon "
+    "anonymized anonymised raw preproc preprocessed processed final head whole cropped nd dis2d "
+    "dis3d nu weighted image img scan vol volume"
+).union(_WEAK_T1, _TOWARDS, _CONTRAST - {"c"}, _NONE)
+"""Words that describe how an image was made, and not whose it is."""
+
+CONTAINER = _set(
+    "anat anatomical anatomy structural struct scan scans image images img imgs mri mr nifti "
+    "niftis nii dicom dicoms data dataset raw rawdata source sourcedata derivatives derivative "
+    "volumes volume vol files input inputs study project sub subjects subject ses sessions "
+    "train training tr ts val valid validation test testing nii.gz imagestr imagests all "
+    "sequences series recon results head t1s t2s flairs"
+).union(TECHNIQUE)
+"""Names of folders that are nobody's."""
+
+CONTROLS = _set(
+    "control controls healthy hc hcs normal normals volunteer volunteers hv cn con ctrl ctl ctr "
+    "nc td healthycontrol healthycontrols"
+)
+PATIENTS = _set(
+    "patient patients pat pats case cases pathological pathologic abnormal diseased sick "
+    "affected yes"
+)
+DISEASES = _set(
+    "tumour tumours tumor tumors glioma gliomas glioblastoma gbm hgg lgg ms stroke strokes wmh "
+    "epilepsy fcd metastases meningioma ischemic infarct"
+)
+NOBODY = _set("n/a na nan none null unknown - .") | {""}
+"""How tables say nothing."""
+
+_LESION = _set(
+    "lesion lesions les lesionmask lesionmasks lesionseg lesionroi tumor tumors tumour tumours "
+    "stroke strokes infarct infarcts infarction wmh wmhs wml lacune lacunes metastasis "
+    "metastases edema oedema haemorrhage hemorrhage abnormality pathology msles"
+)
+_DRAWN = _set(
+    "seg segm segmentation segmentations label labels labelmap labelmaps gt groundtruth truth "
+    "gold goldstandard standard annotation annotations annot consensus manual roi rois voi mask "
+    "masks msk labelstr labelsts"
+)
+_BRAIN = _set(
+    "brain brains bet brainmask brainmasks skullstrip skullstripped stripped ss hdbet deepbet "
+    "synthstrip brainextracted extracted betted"
+)
+_BRAIN_MASK = frozenset({"brainmask", "brainmasks"})
+_MAP = _set(
+    "anomaly anomalies anomalymap residual residuals reconstruction uncertainty heatmap "
+    "saliency zmap prob probability probabilities probmap probseg pve warp field fieldmap "
+    "deformation displacement jacobian jac biasfield xfm transform"
+)
+_TISSUE = _set(
+    "dseg aparc aseg aparcaseg wmparc ribbon tissue tissues pveseg parc parcellation atlas gm "
+    "wm csf synthseg ventricle ventricles hippocampus cortex thalamus"
+)
+_REGIONS = _set(
+    "dseg aparc aseg aparcaseg wmparc ribbon pveseg synthseg tissue tissues parc parcellation"
+)
+"""Of these, the words that no scan has in its name."""
+
+_NO_LESION = _set("nonlesion nolesion nonlesional healthytissue skull skullmask head")
+ROLES = _LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
+
+_SESSION = re.compile(
+    r"(?:ses|session|visit|timepoint|time|tp|day|week|wk|month|year|yr|wave|exam|fu|mr|run|v)\d+"
+    r"|d\d{4}|(?:19|20)\d{6}(?:\d{6})?|baseline|bl|followup|preop|postop",
+)
+_SESSION_KEYS = _set("ses session visit timepoint tp day week month year wave exam run")
+
+_WORD = re.compile(r"[^\W_]+")
+# `sub1T1w` and `003FLAIR`, but not `pat1`: only forms that end no word of their own.
+_GLUED = re.compile(r"(?<=[a-z0-9])(?=(?:T1w|T2w|T1c|T1ce|FLAIR|PDw)(?![a-z]))")
+_SPECIAL = (
+    (re.compile(r"t2\s?\*", re.IGNORECASE), "t2star"),
+    (re.compile(r"\+\s?c\b", re.IGNORECASE), " ce"),
+    (re.compile(r"\b(t[12])[ _-]?(weighted|wtd)\b", re.IGNORECASE), r"\1w"),
+    (re.compile(r"dark[ _-]?fl(uid)?\b", re.IGNORECASE), "darkfluid"),
+)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a name.
+
+    Attributes:
+        text: lower case.
+        start: of its first letter in the name.
+        end: behind its last one.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+def words_of(text: str) -> list[Word]:
+    """The words of a name: what lies between characters that are no letter and no digit."""
+    found = []
+    for match in _WORD.finditer(text):
+        cuts = [match.start(), *(m.start() for m in _GLUED.finditer(text, *match.span()))]
+        for start, end in zip(cuts, [*cuts[1:], match.end()], strict=True):
+            if end > start:
+                found.append(Word(text[start:end].lower(), start, end))
+    return found
+
+
+def names_sequence(word: str) -> bool:
+    """Whether a word names a sequence that presets are made for."""
+    return word in PLAIN or word == "darkfluid"
+
+
+def sequence_of(text: str) -> str:
+    """The sequence that a text names: `AX T2 FLAIR` is `FLAIR`; empty where it names none.
+
+    Images of other kinds have their own names, such as `DWI`, so that nobody takes them for one of
+    ours.
+    """
+    for pattern, plain in _SPECIAL:
+        text = pattern.sub(plain, text)
+    words = [word.text for word in words_of(text)]
+    first = next((i for i, word in enumerate(words) if names_sequence(word)), None)
+    target = next((i for i, w in enumerate(words) if w in _TOWARDS and i > (first or 0)), None)
+    words = words[:target]
+    if other := next((OTHERS[word] for word in words if word in OTHERS), ""):
+        return other
+    if first is not None:
+        return _told(words, first)
+    if not _WEAK_T1.intersection(words):
+        return ""
+    return "T1c" if _enhanced(words, -1) else "T1w"
+
+
+def _told(words: Sequence[str], first: int) -> str:
+    """What the first word of a sequence means beside the others."""
+    found = PLAIN.get(words[first], "FLAIR")
+    rest = [PLAIN[word] for word in words[first + 1 :] if word in PLAIN]
+    if found in ("T1w", "T2w") and words[first + 1 : first + 2] == ["map"]:
+        found = "map"
+    elif found == "T1w":
+        # A T1 FLAIR is weighted by T1.
+        found = "T1c" if _enhanced(words, first) else "T1w"
+    elif found in ("T2w", "PDw") and {"flair", "darkfluid"}.intersection(words):
+        found = "FLAIR"
+    elif found == "PDw" and rest:
+        # `PD` may be Parkinson's disease.
+        found = rest[0]
+    elif found == "T2w" and "tirm" in words:
+        found = "STIR"
+    elif found == "T2w" and {"star", "gre"}.intersection(words):
+        found = "T2star"
+    return found
+
+
+def canonical(sequence: str) -> str:
+    """Our name of a sequence that a setting, a card or a table names; others as they are.
+
+    `t1` is `T1w`, `T1` of a table and `T1w` of a model are one.
+    """
+    text = sequence.strip()
+    return PLAIN.get(text.lower(), OTHERS.get(text.lower(), text))
+
+
+def is_session(words: Sequence[Word], i: int) -> int:
+    """How many words from `i` on name a visit: 0, 1 (`visit2`) or 2 (`ses-2`)."""
+    word = words[i].text
+    if word in _SESSION_KEYS and i + 1 < len(words):
+        return 2
+    return 1 if _SESSION.fullmatch(word) else 0
+
+
+def role_of(words: Iterable[str]) -> str:
+    """What the words say that a file is.
+
+    Returns:
+        `map`, `tissue`, `no lesion`, `lesion`, `brain mask`; `brain`, where the file is a mask or
+        a brain without its skull; `mask`, where the name does not tell of what; empty for a scan.
+    """
+    found = set(words)
+    drawn = found & _DRAWN
+    # The first that holds.
+    readings = {
+        "no lesion": found & _NO_LESION and drawn,
+        "map": found & _MAP,
+        "lesion": found & _LESION,
+        "tissue": found & _REGIONS or (found & _TISSUE and drawn),
+        "brain mask": found & _BRAIN_MASK or (found & _BRAIN and drawn),
+        "brain": found & _BRAIN,
+        "mask": drawn and drawn <= {"mask", "masks", "msk"},
+    }
+    other = "lesion" if drawn else ""
+    return next((role for role, holds in readings.items() if holds), other)
+
+
+def group_of(text: str) -> str:
+    """`control` or `patient` where words say so; empty where they say nothing or both."""
+    words = {word.text for word in words_of(text)}
+    ill = words & (PATIENTS | DISEASES)
+    healthy = words & CONTROLS
+    if "non" in words or "not" in words:
+        ill, healthy = healthy, set()
+    if bool(ill) == bool(healthy):
+        return ""
+    return "patient" if ill else "control"
+
+
+def _enhanced(words: Sequence[str], at: int) -> bool:
+    """Whether words around a T1 say that a contrast agent was given."""
+    for i, word in enumerate(words):
+        told = word in _CONTRAST and (word != "c" or i == at + 1)
+        if told and not (i and words[i - 1] in _NONE):
+            return True
+    return False

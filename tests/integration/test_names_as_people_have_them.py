@@ -1,0 +1,549 @@
+"""Trees and tables as people have them: who is who, what each file is, and what is left aside."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import AFFINE, brain, lesion, write_tiny_model
+
+from brainuad.cli.predict import main as predict
+from brainuad.cli.prepare import main as prepare
+from brainuad.cohorts.find import find_all, find_raw, refuse_missing, refuse_unused
+from brainuad.cohorts.manifest import check_scans, read_cohort
+from brainuad.cohorts.splits import assign_splits
+from brainuad.errors import InputError
+from brainuad.inference.find_scans import find_wanted
+from brainuad.preparation.from_folder import planned_scan
+from brainuad.volumes.nifti import write_volume
+
+
+def put(path, array=None, dtype=np.float32):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(path, 100 * brain(len(path.name))[0] if array is None else array, AFFINE, dtype)
+
+
+def label(path, mask=None):
+    put(path, lesion() if mask is None else mask, np.uint8)
+
+
+def scans(folder, *names):
+    for name in names:
+        put(folder / f"{name}.nii.gz")
+
+
+def taken(source, **options):
+    found = find_all(source, "T1w", **options)
+    return {(s.subject, s.sequence, s.image.name): s for s in found.scans}
+
+
+def rows(source, **options):
+    return sorted((s.subject, s.sequence) for s in find_all(source, "T1w", **options).scans)
+
+
+def reasons(source):
+    return {a.path.name: (a.reason, a.wanted) for a in find_all(source, "T1w").aside}
+
+
+@pytest.mark.parametrize(
+    "name", ["p1_T1w_lesion", "P1_lesion", "p-1_lesion", "p01_lesion_mask", "p1_T1_seg_manual",
+             "labels/p1", "truth/P1_T1w", "p1_tumour_mask", "p1-gold-standard"],
+)  # fmt: skip
+def test_a_label_finds_its_scan_however_it_is_spelled(tmp_path, name):
+    scans(tmp_path, "p0_T1w", "p1_T1w", "p10_T1w")
+    label(tmp_path / f"{name}.nii.gz")
+    found = {s.subject: s for s in find_raw(tmp_path, "T1w")}
+    assert {name: s.healthy for name, s in found.items()} == {"p0": True, "p1": False, "p10": True}
+    assert found["p1"].lesion_mask == tmp_path / f"{name}.nii.gz"
+    split = {s.subject: s.split for s in assign_splits(list(found.values()), 0, 0.3, 0.3)}
+    assert split["p1"] == "test"
+
+
+@pytest.mark.parametrize("name", ["p1_T1w_brain_mask", "p1_brainmask", "P1_brain", "p1_T1w_mask"])
+def test_a_brain_mask_finds_its_scan_and_is_told_by_its_size(tmp_path, name):
+    scans(tmp_path, "p0_T1w", "p1_T1w")
+    label(tmp_path / f"{name}.nii.gz", np.ones((24, 28, 20), bool) if "x" in name else _brain())
+    found = {s.subject: s for s in find_raw(tmp_path, "T1w")}
+    assert found["p1"].brain_mask == tmp_path / f"{name}.nii.gz"
+    assert found["p1"].healthy
+    assert found["p0"].brain_mask is None
+
+
+def _brain():
+    """A mask of some 1,300 ml on a grid of 3 mm."""
+    mask = np.zeros((40, 48, 40), bool)
+    mask[2:38, 2:46, 4:36] = True
+    return mask
+
+
+def test_a_mask_of_nobody_is_an_error_until_it_is_allowed(tmp_path, capsys):
+    scans(tmp_path / "in", "s1_T1w", "s2_T1w", "s3_T1w")
+    label(tmp_path / "in" / "s6_lesion.nii.gz")
+    words = [str(tmp_path / "in"), str(tmp_path / "out"), "--dry-run"]
+    assert prepare(words) == 2
+    said = capsys.readouterr()
+    assert "s6_lesion.nii.gz: a lesion label of nobody" in said.err
+    assert "s6_lesion.nii.gz" in said.out
+    assert prepare([*words, "--allow-unused"]) == 0
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["s0_T1w_mask", "s0_tumor_seg_manual", "s0_T1w_roi"])
+def test_a_small_mask_is_a_lesion_and_its_owner_a_patient(tmp_path, name):
+    scans(tmp_path, "s0_T1w", "s1_T1w")
+    label(tmp_path / f"{name}.nii.gz")
+    found = {s.subject: s for s in find_raw(tmp_path, "T1w")}
+    assert not found["s0"].healthy
+    assert found["s1"].healthy
+
+
+@pytest.mark.parametrize("name", ["s1_anomaly", "s1_T1w_residual", "s1_uncertainty", "s1_pve_1"])
+def test_maps_are_no_scans(tmp_path, name):
+    scans(tmp_path, "s0_T1w", "s1_T1w", name)
+    assert rows(tmp_path) == [("s0", "T1w"), ("s1", "T1w")]
+    assert reasons(tmp_path)[f"{name}.nii.gz"][0] == "a map, and no scan"
+
+
+def test_a_label_map_with_an_odd_name_is_no_scan_of_somebody_else(tmp_path):
+    scans(tmp_path, "s0_T1w", "s1_T1w")
+    label(tmp_path / "s1_wibble.nii.gz")
+    with pytest.raises(InputError, match=r"s1_wibble.*does not tell of what"):
+        find_raw(tmp_path, "T1w")
+
+
+def test_a_tissue_segmentation_and_a_word_in_a_subjects_name_make_no_patient(tmp_path):
+    scans(tmp_path, "tumor_01_T1w", "brain_study_T1w", "patient_tumor_T1w")
+    label(tmp_path / "tumor_01_T1w_dseg.nii.gz")
+    label(tmp_path / "tumor_01_aparc.nii.gz")
+    found = find_raw(tmp_path, "T1w")
+    names = ["brain_study", "patient_tumor", "tumor_01"]
+    assert sorted(s.subject for s in found) == names
+    assert all(s.healthy for s in found)
+
+
+def bids(root, *names):
+    for name in names:
+        put(root / f"{name}.nii.gz")
+
+
+def test_bids_labels_are_compared_by_entity(tmp_path):
+    bids(tmp_path, *(f"{s}/anat/{s}_T1w" for s in ("sub-1", "sub-10", "sub-2", "sub-3")))
+    masks = tmp_path / "derivatives" / "manual"
+    label(masks / "sub-10" / "anat" / "sub-10_label-lesion_mask.nii.gz")
+    label(masks / "sub-2" / "anat" / "sub-2_label-nonlesion_mask.nii.gz")
+    label(masks / "sub-3" / "anat" / "sub-3_space-FLAIR_label-lesion_mask.nii.gz")
+    own = masks / "sub-3" / "anat" / "sub-3_space-T1w_label-lesion_mask.nii.gz"
+    label(own)
+    found = {s.subject: s for s in find_raw(tmp_path, "T1w")}
+    assert list(found) == ["sub-1", "sub-2", "sub-3", "sub-10"]
+    healthy = {name for name, s in found.items() if s.healthy}
+    assert healthy == {"sub-1", "sub-2"}
+    assert found["sub-3"].lesion_mask == own
+    left = reasons(tmp_path)
+    assert "another space (FLAIR)" in left["sub-3_space-FLAIR_label-lesion_mask.nii.gz"][0]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    ["sub-1_T1w_label-lesion_roi", "sub-1_label-lesion_dseg", "sub-1_label-WMH_mask",
+     "sub-1_desc-tumor_mask", "sub-1_desc-T1lesion_mask"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["sub-1/anat", "derivatives/x/sub-1/anat"])
+def test_bids_labels_of_every_habit_are_seen(tmp_path, mask, place):
+    bids(tmp_path, "sub-1/anat/sub-1_T1w", "sub-2/anat/sub-2_T1w")
+    label(tmp_path / place / f"{mask}.nii.gz")
+    first, second = find_raw(tmp_path, "T1w")
+    assert (first.healthy, second.healthy) == (False, True)
+    assert first.lesion_mask == tmp_path / place / f"{mask}.nii.gz"
+
+
+def test_a_bids_brain_mask_on_the_scans_grid_is_used(tmp_path):
+    bids(tmp_path, "sub-1/anat/sub-1_T1w", "sub-2/anat/sub-2_T1w")
+    masks = tmp_path / "derivatives" / "fmriprep"
+    good = masks / "sub-1" / "anat" / "sub-1_desc-brain_mask.nii.gz"
+    label(good, np.ones((24, 28, 20), bool))
+    label(masks / "sub-2" / "anat" / "sub-2_desc-brain_mask.nii.gz", _brain())
+    first, second = find_raw(tmp_path, "T1w")
+    assert first.brain_mask == good
+    assert second.brain_mask is None
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [("group", ("patient", "control")), ("diagnosis", ("MS", "HC")), ("dx", ("glioma", "healthy")),
+     ("group", ("PD", "CN")), ("healthy", ("no", "yes")), ("patient", ("1", "0"))],
+)  # fmt: skip
+def test_people_whom_the_table_calls_patients_are_not_trained_on(tmp_path, column, words):
+    people = ("sub-01", "sub-02", "sub-03", "sub-04")
+    bids(tmp_path, *(f"{s}/ses-1/anat/{s}_ses-1_T1w" for s in people))
+    bids(tmp_path, "sub-01/ses-2/anat/sub-01_ses-2_T1w")
+    mask = "derivatives/manual/sub-01/ses-2/anat/sub-01_ses-2_label-lesion_mask.nii.gz"
+    label(tmp_path / mask)
+    ill, well = words
+    # Some tables leave out `sub-`, and zeros.
+    table = [f"participant_id\t{column}", f"sub-01\t{well}", f"2\t{ill}", f"sub-03\t{well}"]
+    (tmp_path / "participants.tsv").write_text("\n".join(table))
+    found = {s.subject: s for s in find_raw(tmp_path, "T1w")}
+    assert {name for name, s in found.items() if not s.healthy} == {"sub-01", "sub-02"}
+    assert found["sub-01"].lesion_mask is None
+    left = reasons(tmp_path)
+    assert "further visit (ses-2)" in left["sub-01_ses-2_T1w.nii.gz"][0]
+    assert Path(mask).name in left
+
+
+def test_runs_and_visits_are_counted_as_numbers_and_contrast_is_a_sequence(tmp_path):
+    bids(tmp_path, "sub-1/anat/sub-1_run-2_T1w", "sub-1/anat/sub-1_run-10_T1w",
+         "sub-2/ses-2/anat/sub-2_ses-2_T1w", "sub-2/ses-10/anat/sub-2_ses-10_T1w",
+         "sub-3/anat/sub-3_ce-gadolinium_T1w", "sub-3/anat/sub-3_run-1_T1w",
+         "sub-4/anat/sub-4_part-phase_T1w", "sub-5/anat/sub-5_acq-a+b_T1w",
+         "sub-6/anat/sub-6_rec-norm_T1w", "sub-6/anat/sub-6_T1w",
+         "sub-7/fmap/sub-7_magnitude1", "sub-7/dwi/sub-7_dwi")  # fmt: skip
+    assert set(taken(tmp_path)) == {
+        ("sub-1", "T1w", "sub-1_run-2_T1w.nii.gz"),
+        ("sub-2", "T1w", "sub-2_ses-2_T1w.nii.gz"),
+        ("sub-3", "T1c", "sub-3_ce-gadolinium_T1w.nii.gz"),
+        ("sub-3", "T1w", "sub-3_run-1_T1w.nii.gz"),
+        ("sub-5", "T1w", "sub-5_acq-a+b_T1w.nii.gz"),
+        ("sub-6", "T1w", "sub-6_T1w.nii.gz"),
+    }
+    left = reasons(tmp_path)
+    assert len(left) == 6
+    assert "sub-1_run-2_T1w.nii.gz is used" in left["sub-1_run-10_T1w.nii.gz"][0]
+    assert "phase" in left["sub-4_part-phase_T1w.nii.gz"][0]
+
+
+def test_people_are_told_by_the_folder_that_names_them(tmp_path):
+    scans(tmp_path / "a", "01/anat/T1", "02/anat/T2", "03/mri/orig/T1", "04/visit1/scan_T1w")
+    label(tmp_path / "a" / "01" / "anat" / "lesion.nii.gz")
+    found = {s.subject: s for s in find_raw(tmp_path / "a", "T1w")}
+    assert sorted(found) == ["01", "02", "03", "04"]
+    assert {name for name, s in found.items() if not s.healthy} == {"01"}
+    scans(tmp_path / "b", "controls/01/T1", "patients/01/FLAIR")
+    label(tmp_path / "b" / "patients" / "01" / "lesion.nii.gz")
+    found = {s.subject: s.healthy for s in find_raw(tmp_path / "b", "T1w")}
+    assert found == {"controls_01": True, "patients_01": False}
+
+
+@pytest.mark.parametrize("names", [("x/01/T1", "y/01/FLAIR"), ("x/s1_T1w", "y/s1_T1w"),
+                                   ("01/foo/T1", "02/foo/T1")])  # fmt: skip
+def test_one_name_in_two_folders_is_a_question_and_never_one_person(tmp_path, names):
+    scans(tmp_path, *names)
+    with pytest.raises(InputError, match="is this the person of"):
+        find_raw(tmp_path, "T1w")
+    # To predict, nobody has to know.
+    assert len({s.subject for s in find_raw(tmp_path, "T1w", every=True)}) == 2
+
+
+def test_patients_without_a_label_in_a_folder_of_theirs_are_not_healthy(tmp_path):
+    scans(tmp_path, "controls/c1_T1w", "controls/c2_T1w", "patients/p1_T1w", "MS/m1_T1w")
+    healthy = {s.subject for s in find_raw(tmp_path, "T1w") if s.healthy}
+    assert healthy == {"c1", "c2"}
+
+
+def test_the_end_of_a_word_is_no_sequence(tmp_path):
+    scans(tmp_path, "pat1", "pat2", "pat3", "flairless", "visit2_x")
+    label(tmp_path / "pat1_lesion.nii.gz")
+    found = find_all(tmp_path, "T1w")
+    assert {s.subject for s in found.scans} >= {"pat1", "pat2", "pat3", "flairless"}
+    assert {s.sequence for s in found.scans} == {"T1w"}
+    assert {s.subject for s in found.scans if not s.healthy} == {"pat1"}
+    assert found.assumed == {s.image for s in found.scans}
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "sequence"),
+    [
+        ("A_20240105_t1_mprage_sag_4", "A", "T1w"),
+        ("A_20240105_t2_flair_tra_6", "A", "FLAIR"),
+        ("B_flair_to_SRI", "B", "FLAIR"),
+        ("C_AX_T2_FLAIR", "C", "FLAIR"),
+        ("D_t2_tirm_tra_dark-fluid", "D", "FLAIR"),
+        ("E_t1_post_gd", "E", "T1c"),
+        ("F_Ax_T1_FLAIR", "F", "T1w"),
+        ("G_t2_star", "G", "T2star"),
+        ("H_mprage", "H", "T1w"),
+        ("IXI002-Guys-0828-T1", "IXI002-Guys-0828", "T1w"),
+        ("OAS30001_MR_d0129_T1w", "OAS30001", "T1w"),
+        ("OAS1_0001_MR1_mpr-1_anon", "OAS1_0001", "T1w"),
+        ("1000011_20253_2_0", "1000011", "FLAIR"),
+        ("BraTS-GLI-00005-001-t1n", "BraTS-GLI-00005", "T1w"),
+        ("BraTS2021_00001_t1ce", "BraTS2021_00001", "T1c"),
+        ("ADNI_002_S_0295_MR_MPR__GradWarp__N3_20060418193713091_S13408_I45107", "002_S_0295",
+         "T1w"),
+        ("T1w_sub03", "sub03", "T1w"),
+        ("001T1w", "001", "T1w"),
+        ("s #1 %d $x [a] 'q' übung_T2w", "s #1 %d $x [a] 'q' übung", "T2w"),
+    ],
+)  # fmt: skip
+def test_names_of_every_maker_are_read_as_meant(tmp_path, name, subject, sequence):
+    scans(tmp_path, name)
+    assert rows(tmp_path) == [(subject, sequence)]
+
+
+@pytest.mark.parametrize("kind", ["dwi", "ADC", "t1map", "localizer", "bold", "tof"])
+def test_images_of_another_kind_are_left_aside_and_said(tmp_path, kind):
+    scans(tmp_path, "p1_T1w", name := f"p1_{kind}")
+    assert rows(tmp_path) == [("p1", "T1w")]
+    assert "not a sequence that is asked for" in reasons(tmp_path)[f"{name}.nii.gz"][0]
+
+
+def test_a_sequence_that_is_asked_for_is_taken_whatever_it_is(tmp_path):
+    scans(tmp_path, "p1_T1w", "p1_dwi")
+    assert rows(tmp_path, also=["DWI"]) == [("p1", "DWI"), ("p1", "T1w")]
+
+
+def test_two_visits_of_one_person_are_never_in_two_splits(tmp_path):
+    scans(tmp_path, *(f"{name}_T1w" for name in (
+        "OAS30001_MR_d0129", "OAS30001_MR_d0757", "OAS30002_MR_d0010", "p3_ses-1", "p3_ses-2",
+        "p4_20200101", "p4_20210101", "BraTS-GLI-00005-000", "BraTS-GLI-00005-001")))  # fmt: skip
+    found = find_all(tmp_path, "T1w")
+    people = [s.subject for s in found.scans]
+    assert sorted(people) == ["BraTS-GLI-00005", "OAS30001", "OAS30002", "p3", "p4"]
+    assert len(found.aside) == 4
+    assert len(find_raw(tmp_path, "T1w", every=True)) == 9
+
+
+def write_table(path, header, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *lines]))
+    return path
+
+
+def test_without_a_column_subject_the_sequence_is_no_part_of_the_name(tmp_path):
+    scans(tmp_path, *(f"s{i}_{s}" for i in range(3) for s in ("T1w", "FLAIR")))
+    lines = [f"s{i}_{s}.nii.gz,{s}" for i in range(3) for s in ("T1w", "FLAIR")]
+    table = write_table(tmp_path / "a.csv", "image,sequence", *lines)
+    split = assign_splits(find_raw(table, "T1w"), 0, 0.3, 0.3)
+    assert {s.subject for s in split} == {"s0", "s1", "s2"}
+    assert len({(s.subject, s.split) for s in split}) == 3
+
+
+@pytest.mark.parametrize("other", ["01", "sub-01", "1.0", "S01", "s1", "sub-1"])
+def test_one_person_spelled_in_two_ways_is_a_question(tmp_path, other):
+    scans(tmp_path, "a", "b")
+    lines = ["a.nii.gz,1,T1w,train", f"b.nii.gz,{other},FLAIR,test"]
+    table = write_table(tmp_path / "a.csv", "image,subject,sequence,split", *lines)
+    with pytest.raises(InputError, match="one person"):
+        find_raw(table, "T1w")
+    found = find_raw(table, "T1w", every=True)
+    with pytest.raises(InputError, match="in two splits"):
+        check_scans([planned_scan(scan) for scan in found], table)
+
+
+def test_linked_folders_are_read_and_hidden_ones_are_not(tmp_path):
+    hidden = (".trash/sub9/T1", "@eaDir/sub8/T1", "__MACOSX/sub7_T1")
+    scans(tmp_path, "store/sub2/T1", "scans/sub1/T1", *(f"scans/{name}" for name in hidden))
+    os.symlink(tmp_path / "store" / "sub2", tmp_path / "scans" / "sub2")
+    os.symlink(tmp_path / "scans", tmp_path / "scans" / "loop")
+    assert rows(tmp_path / "scans") == [("sub1", "T1w"), ("sub2", "T1w")]
+    left = reasons(tmp_path / "scans")
+    assert set(left) == {".trash", "@eaDir", "__MACOSX", "loop"}
+
+
+def test_brains_pairs_and_capital_endings_are_read(tmp_path):
+    scans(tmp_path / "in", "s1_T1w", "s2_T1_brain", "s4_T1w")
+    (tmp_path / "in" / "s4_T1w.nii.gz").rename(tmp_path / "in" / "s4_T1w.NII.GZ")
+    scans(tmp_path / "fsl", "s1/T1_brain", "s2/T1", "s2/T1_brain", "s2/T1_orig_defaced")
+    label(tmp_path / "fsl" / "s1" / "T1_brain_mask.nii.gz", np.ones((24, 28, 20), bool))
+    assert rows(tmp_path / "in") == [("s1", "T1w"), ("s2", "T1w"), ("s4", "T1w")]
+    names = {name for *_, name in taken(tmp_path / "fsl")}
+    assert names == {"T1_brain.nii.gz", "T1.nii.gz"}
+    names = {name for *_, name in taken(tmp_path / "fsl", extracted=True)}
+    assert names == {"T1_brain.nii.gz"}
+    (first, _) = find_raw(tmp_path / "fsl", "T1w")
+    assert first.brain_mask is not None
+
+
+TABLES = {
+    "latin1": "image,site\ns1_T1w.nii.gz,Köln\n".encode("latin-1"),
+    "utf16": "image,site\ns1_T1w.nii.gz,A\n".encode("utf-16"),
+    "semicolon": b"image;healthy\ns1_T1w.nii.gz;true\n",
+    "tab": b"image\thealthy\ns1_T1w.nii.gz\ttrue\n",
+    "bar": b"image|healthy\ns1_T1w.nii.gz|true\n",
+    "excel": b"sep=;\r\nimage;healthy\r\ns1_T1w.nii.gz;WAHR\r\n".replace(b"WAHR", b"ja"),
+    "capital": b"Image,Healthy\ns1_T1w.nii.gz,TRUE\n",
+    "spaces": b" Image , Subject \ns1_T1w.nii.gz, s1 \n",
+    "more": b"image,age\ns1_T1w.nii.gz,44\n",
+    "empty_row": b"image,healthy\ns1_T1w.nii.gz,true\n,\n",
+    "one": b"image,healthy\ns1_T1w.nii.gz,1\n",
+    "control": b"image,healthy\ns1_T1w.nii.gz,control\n",
+    "na": b"image,subject,lesion_mask\ns1_T1w.nii.gz,s1,n/a\n",
+    "nan": b"image,subject,lesion_mask,split\ns1_T1w.nii.gz,s1,NaN,NA\n",
+    "t1": b"image,subject,sequence\ns1_T1w.nii.gz,s1,T1\n",
+    "pathology": b"image,pathology\ns1_T1w.nii.gz,none\n",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_spreadsheet_is_read_in_every_dialect(tmp_path, name, ending):
+    scans(tmp_path, "s1_T1w")
+    table = tmp_path / f"{name}.{ending}"
+    table.write_bytes(TABLES[name])
+    found = find_all(table, "T1w")
+    (scan,) = found.scans
+    assert (scan.subject, scan.sequence, scan.healthy) == ("s1", "T1w", True)
+    assert scan.lesion_mask is None
+    assert found.notes == (["columns left aside: age"] if name == "more" else [])
+    assert scan.site == {"latin1": "Köln", "utf16": "A"}.get(name, "")
+
+
+def test_patients_are_understood_in_a_table_and_guesses_are_refused(tmp_path):
+    scans(tmp_path, "s1", "s2", "s3")
+    lines = ["s1.nii.gz,patient", "s2.nii.gz,0", "s3.nii.gz,no"]
+    found = find_raw(write_table(tmp_path / "a.csv", "image,healthy", *lines), "T1w")
+    assert not any(s.healthy for s in found)
+    with pytest.raises(InputError, match="healthy is 'perhaps'; write true or false"):
+        find_raw(write_table(tmp_path / "b.csv", "image,healthy", "s1.nii.gz,perhaps"), "T1w")
+
+
+def test_a_path_that_is_not_there_is_said_before_the_work(tmp_path, capsys):
+    scans(tmp_path, "s1")
+    table = write_table(tmp_path / "a.csv", "image,subject", "s1.nii.gz,a", "s2.nii.gz,b")
+    with pytest.raises(InputError, match=r"s2\.nii\.gz: no such file; mend the path in the table"):
+        refuse_missing(find_all(table, "T1w"))
+    assert prepare([str(table), str(tmp_path / "out")]) == 2
+    assert "s2.nii.gz: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["s0.nii.gz,MS,,,train", "s0.nii.gz,,true,l1.nii.gz,train", "s0.nii.gz,,yes,l1.nii.gz,",
+     "s0.nii.gz,MS,1,,", "s0.nii.gz,,,l1.nii.gz,train", "s0.nii.gz,glioma,control,,test"],
+)  # fmt: skip
+def test_a_patient_is_never_called_healthy(tmp_path, line):
+    scans(tmp_path, "s0")
+    label(tmp_path / "l1.nii.gz")
+    header = "image,pathology,healthy,lesion_mask,split"
+    table = write_table(tmp_path / "a.csv", header, line)
+    with pytest.raises(InputError, match="line 2: ") as caught:
+        find_raw(table, "T1w")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_label_and_a_healthy_person_agree(tmp_path):
+    scans(tmp_path, "s0")
+    label(tmp_path / "l1.nii.gz", np.zeros((24, 28, 20), bool))
+    line = "s0.nii.gz,true,l1.nii.gz,train"
+    table = write_table(tmp_path / "a.csv", "image,healthy,lesion_mask,split", line)
+    (scan,) = find_raw(table, "T1w")
+    assert scan.healthy
+
+
+def test_our_own_results_are_no_scans(tmp_path, capsys):
+    folder = tmp_path / "scans"
+    scans(folder, "s0_T1w", "s1_T1w", "s2_T1w")
+    words = ["preparation=extracted", "preparation.steps.spacing_mm=3"]
+    out = folder / "cohort"
+    assert prepare([str(folder), str(out), *words]) == 0
+    first = read_cohort(out).scans
+    assert prepare([str(folder), str(out), *words]) == 0
+    assert read_cohort(out).scans == first
+    assert rows(folder) == [("s0", "T1w"), ("s1", "T1w"), ("s2", "T1w")]
+    assert reasons(folder) == {"cohort": ("a prepared cohort, made by brainuad", False)}
+    model = write_tiny_model(tmp_path / "m.ckpt", sequence="T1w")
+    assert predict([str(model), str(folder / "s0_T1w.nii.gz"), str(folder / "first")]) == 0
+    found = find_wanted(folder, "T1w", tmp_path / "second")
+    assert [item.scan_id for item in found.wanted] == ["s0_T1w", "s1_T1w", "s2_T1w"]
+    assert set(reasons(folder)) == {"cohort", "first"}
+    capsys.readouterr()
+    assert predict([str(model), str(folder), str(folder)]) == 2
+    assert "where the results go" in capsys.readouterr().err
+    assert predict([str(model), str(folder / "first"), str(tmp_path / "x")]) == 2
+    assert "is a folder of predictions" in capsys.readouterr().err
+
+
+def test_a_dry_run_shows_what_was_taken_for_what_and_what_was_not(tmp_path, capsys):
+    scans(tmp_path / "in", "p1_T1w", "p2_T1w", "p1_anomaly")
+    label(tmp_path / "in" / "p1_lesion.nii.gz")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    assert prepare([str(tmp_path / "in"), str(tmp_path / "out"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in said.splitlines() if line}
+    assert "p1_lesion.nii.gz" in lines["p1"]
+    assert lines["p1"].split()[4] == "no"
+    assert lines["p2"].split()[4] == "yes"
+    assert "a map, and no scan" in said
+    assert "notes.txt" in said
+    assert not (tmp_path / "out").exists()
+    model = write_tiny_model(tmp_path / "m.ckpt", sequence="T1w")
+    assert predict([str(model), str(tmp_path / "in"), str(tmp_path / "o"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "p1_anomaly.nii.gz" in said
+    assert "notes.txt" in said
+
+
+def test_every_file_left_aside_is_listed_beside_the_results(tmp_path):
+    scans(tmp_path / "in", "p1_T1w", "p2_T1w", "p1_anomaly")
+    words = ["preparation=extracted", "preparation.steps.spacing_mm=3"]
+    assert prepare([str(tmp_path / "in"), str(tmp_path / "out"), *words]) == 0
+    with (tmp_path / "out" / "left_aside.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"].endswith("p1_anomaly.nii.gz")
+
+
+def test_two_labels_of_one_scan_are_a_question(tmp_path):
+    scans(tmp_path, "p1_T1w")
+    label(tmp_path / "p1_lesion.nii.gz")
+    label(tmp_path / "p1_seg.nii.gz")
+    with pytest.raises(InputError, match="a second lesion label"):
+        find_raw(tmp_path, "T1w")
+    found = find_all(tmp_path, "T1w")
+    assert not found.scans[0].healthy
+    with pytest.raises(InputError):
+        refuse_unused(found)
+
+
+def test_a_label_of_one_sequence_is_not_anothers(tmp_path):
+    scans(tmp_path, "p1_T1w", "p1_FLAIR")
+    label(tmp_path / "p1_FLAIR_lesion.nii.gz")
+    found = {s.sequence: s for s in find_raw(tmp_path, "T1w")}
+    assert found["T1w"].lesion_mask is None
+    assert found["FLAIR"].lesion_mask is not None
+    assert not found["T1w"].healthy
+
+
+NAMES_BY = """
+import sys
+from brainuad.cohorts import records
+seen = []
+real = records.read_record
+def counted(path, root):
+    seen.append(path.name)
+    return real(path, root)
+records.read_record = counted
+import brainuad.cohorts.find as find
+find.read_record = counted
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["prepare", "predict", "train", "evaluate", "data_prep"])
+def test_every_command_reads_names_by_one_function(tmp_path, command):
+    bids(tmp_path / "in", *(f"sub-{i}/anat/sub-{i}_T1w" for i in range(3)))
+    source, out = str(tmp_path / "in"), str(tmp_path / "out")
+    model = write_tiny_model(tmp_path / "m.ckpt", sequence="T1w")
+    data = ["data=folder", f"data.source={source}", "data.sequence=T1w"]
+    calls = {
+        "prepare": ("brainuad.cli.prepare", [source, out, "--dry-run"]),
+        "predict": ("brainuad.cli.predict", [str(model), source, out, "--dry-run"]),
+        "train": ("brainuad.cli.train", ["experiment=intensity_raw", *data, "trainer=smoke",
+                                         f"paths.output_dir={out}", "report=false"]),
+        "evaluate": ("brainuad.cli.evaluate", [*data, f"maps={source}", f"paths.output_dir={out}"]),
+        "data_prep": ("data_prep.__main__", ["rows", "bids_healthy", source, f"{tmp_path}/r.csv"]),
+    }  # fmt: skip
+    module, words = calls[command]
+    call = f"import {module} as m\ntry:\n    m.main({words!r})\nexcept SystemExit:\n    pass\n"
+    if command in ("train", "evaluate"):
+        call = f"sys.argv = ['x', *{words!r}]\n" + call.replace(f"m.main({words!r})", "m.main()")
+    code = NAMES_BY + call + "print('READ', sorted(set(seen)))"
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(
+        words, check=False, capture_output=True, text=True, cwd=tmp_path, env=path
+    )
+    assert "READ ['sub-0_T1w.nii.gz', 'sub-1_T1w.nii.gz'" in done.stdout, done.stdout + done.stderr
