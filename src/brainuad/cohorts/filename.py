@@ -242,7 +242,11 @@ def _sequence_at(words: list[str]) -> int | None:
     places = [i for i, word in enumerate(words) if names_sequence(word)]
     places += [i for i, word in enumerate(words) if word in vocabulary.OTHERS and i]
     places.sort()
-    inner = [i for i in places if i]
+    # `t2_flair`: one group of words at the start.
+    group = 0
+    while group in places:
+        group += 1
+    inner = [i for i in places if i >= max(group, 1)]
     sure = [i for i in inner if words[i] not in ("pd", "map", "ct", "uni", "dir", "pet")]
     if sure or inner:
         # `t1 flair`, `ax t2 flair`: from the first word of the group.
