@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from tiny import AFFINE, brain, lesion, write_tiny_model
 
 from brainuad.cli.predict import main as predict
@@ -304,6 +305,55 @@ def test_two_visits_of_one_person_are_never_in_two_splits(tmp_path):
     assert sorted(people) == ["BraTS-GLI-00005", "OAS30001", "OAS30002", "p3", "p4"]
     assert len(found.aside) == 4
     assert len(find_raw(tmp_path, "T1w", every=True)) == 9
+
+
+def series(folder, description, patient=""):
+    """A DICOM series of four slices."""
+    folder.mkdir(parents=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    image = sitk.GetImageFromArray(np.ones((4, 5, 6), np.int16))
+    for i in range(4):
+        piece = image[:, :, i]
+        tags = {"0008|0060": "MR", "0008|103e": description, "0010|0020": patient}
+        tags |= {"0020|000e": f"1.2.3.{abs(hash(str(folder)))}", "0020|0013": str(i)}
+        tags |= {"0020|0032": f"0\\0\\{i}", "0008|0018": f"1.2.3.4.{i}"}
+        for key, value in tags.items():
+            piece.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{i}.dcm"))
+        writer.Execute(piece)
+
+
+@pytest.mark.parametrize(
+    ("description", "sequence"),
+    [("AX T2 FLAIR", "FLAIR"), ("t2_tirm_tra_dark-fluid", "FLAIR"), ("Ax T1 FLAIR", "T1w"),
+     ("t1_mprage_sag_p2_iso", "T1w"), ("SAG T1 +C", "T1c"), ("t2_tse_tra", "T2w"), ("", "T1w")],
+)  # fmt: skip
+def test_a_series_is_what_its_description_says(tmp_path, description, sequence):
+    series(tmp_path / "P0" / "000", description, "PAT")
+    assert rows(tmp_path) == [("P0", sequence)]
+
+
+def test_a_series_belongs_to_its_folder_or_else_to_the_patient_in_its_files(tmp_path):
+    series(tmp_path / "a" / "P0" / "003_AX_T2_FLAIR", "x", "PAT")
+    series(tmp_path / "a" / "P1" / "1.2.840.1" / "SE000001", "t1", "PAT")
+    assert rows(tmp_path / "a") == [("P0", "FLAIR"), ("P1", "T1w")]
+    series(tmp_path / "b" / "t1", "t1 mprage", "PAT7")
+    series(tmp_path / "b" / "flair", "flair", "PAT7")
+    assert rows(tmp_path / "b") == [("PAT7", "FLAIR"), ("PAT7", "T1w")]
+    series(tmp_path / "c" / "P0" / "t1", "t1", "PAT1")
+    series(tmp_path / "c" / "P0" / "flair", "flair", "PAT2")
+    with pytest.raises(InputError, match="of another patient"):
+        find_raw(tmp_path / "c", "T1w")
+
+
+def test_dicom_beside_nifti_counts_and_a_converted_series_does_not(tmp_path):
+    scans(tmp_path, "P1/T1w", "s2_T1w")
+    series(tmp_path / "P1" / "dicom", "t1 mprage")
+    series(tmp_path / "P3" / "T1w", "")
+    (tmp_path / "P3" / "T1w" / "report.txt").write_text("x")
+    assert rows(tmp_path) == [("P1", "T1w"), ("P3", "T1w"), ("s2", "T1w")]
+    assert reasons(tmp_path)["dicom"][0] == "the DICOM series of T1w.nii.gz"
 
 
 def write_table(path, header, *lines):

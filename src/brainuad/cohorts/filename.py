@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from brainuad.cohorts import words as vocabulary
@@ -74,6 +75,7 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGES)
 
 
+@lru_cache(maxsize=2**14)
 def read_name(text: str) -> Name:
     """Read a name: a file's without its ending, or a folder's."""
     text = "".join(c if c.isprintable() else "_" for c in text)

@@ -1,6 +1,6 @@
 """Which records are one person's."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from brainuad.cohorts.people import PersonKey
 from brainuad.cohorts.records import Record
@@ -56,14 +56,14 @@ def _told_apart(records: Collection[Record]) -> bool:
     return all(groups) and len(set(groups)) == len(groups) and "control" in kinds
 
 
-def owners(mask: Record, people: Collection[Key]) -> list[Key]:
+def owners(mask: Record, people: Mapping[PersonKey, Sequence[Key]]) -> list[Key]:
     """The people whose a mask may be: those of its name, and of its folders where there are more.
 
     Args:
         mask: of a lesion or a brain.
-        people: who have scans.
+        people: who have scans, by their names.
     """
-    named = [key for key in people if key[0] == mask.person]
+    named = list(people.get(mask.person, ()))
     if len(named) < 2:
         return named
     group, context = mask.place

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from brainuad.cohorts.content import BRAIN_ML, content_of, same_grid
 from brainuad.cohorts.identity import Key, key_of, owners
-from brainuad.cohorts.people import person_key
+from brainuad.cohorts.people import PersonKey, person_key
 from brainuad.cohorts.records import Record
 from brainuad.cohorts.tree import Aside
 
@@ -95,9 +95,12 @@ def pair(scans: Sequence[Record], taken: set[Path], masks: Sequence[tuple[Record
     people: dict[Key, list[Record]] = {}
     for scan in scans:
         people.setdefault(key_of(scan), []).append(scan)
+    named: dict[PersonKey, list[Key]] = {}
+    for key in people:
+        named.setdefault(key[0], []).append(key)
     claims: dict[tuple[Path, str], list[Record]] = {}
     for mask, role in masks:
-        own = owners(mask, people)
+        own = owners(mask, named)
         if role == "lesion":
             # Whose it is may be open; none of them is healthy then.
             found.ill.update(own)

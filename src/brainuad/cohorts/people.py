@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from brainuad.cohorts.words import CONTROLS, DISEASES, NOBODY, PATIENTS, group_of, words_of
@@ -19,6 +20,7 @@ _GROUPS = (
 PersonKey = tuple[str, ...]
 
 
+@lru_cache(maxsize=2**16)
 def person_key(subject: str) -> PersonKey:
     """A form of a subject's name that is equal for `1`, `01`, `sub-01`, `1.0`, `S01` and `s01`."""
     text = _FLOAT.sub(r"\1", subject.strip().casefold())

@@ -230,7 +230,9 @@ def test_no_tree_is_an_internal_error_and_no_file_is_forgotten(count):
 
 BROKEN = st.dictionaries(
     st.sampled_from(["zz1_T1w.nii.gz", "zz2_T1w.nii.gz", "zz3_T1w.nii.gz"]),
-    st.sampled_from(["negative", "offset", "nan", "zero", "label", "map", "4d", "text", "none", "page"]),
+    st.sampled_from(
+        ["negative", "offset", "nan", "zero", "label", "map", "4d", "text", "none", "page"]
+    ),
     min_size=1,
 )  # fmt: skip
 
