@@ -27,7 +27,7 @@ from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.build import build
 from brainuad.types import Detection, Volume
 from brainuad.volumes.native_space import prepared_points
-from brainuad.volumes.nifti import read_volume
+from brainuad.volumes.read import read_native
 
 PLAUSIBLE_SHARE = 0.4
 """Largest share of the brain that a mask may cover without a flag; the largest infarcts and tumours
@@ -83,7 +83,7 @@ class Predictor:
         score = self.postprocess.score(found.anomaly_map[0].numpy(), scan.brain_mask, spacing)
         single = anomaly_score(score[scan.brain_mask])
         clock("post-processing")
-        native = read_volume(scan.native)
+        native = read_native(scan.native)
         prepared = Volume(score, scan.image.affine)
         last = self.postprocess.masks_last
         carried = native_map(prepared, scan.brain_mask, scan.space, native, last)
