@@ -198,10 +198,10 @@ def _mend_orientation(header: Any, path: Path, notes: list[str]) -> bool:
     for name, matrix in (("sform", _sform(header)), ("qform", _qform(header))):
         if codes[name] and _is_usable(matrix):
             forms[name] = matrix
-        elif codes[name]:
+    for name in ("sform", "qform"):
+        if codes[name] and name not in forms:
             header[f"{name}_code"] = 0
-            other = "qform" if name == "sform" else "sform"
-            notes.append(f"its {name} is broken" + (f"; the {other} is used" * bool(codes[other])))
+            notes.append("; ".join([f"its {name} is broken", *(f"the {n} is used" for n in forms)]))
     size = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
     if forms:
         size = np.linalg.norm(next(iter(forms.values()))[:3, :3], axis=0)
