@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
+from brainuad.cohorts.copies import said_of_copies
 from brainuad.cohorts.manifest import MANIFEST, check_scans
 from brainuad.cohorts.sources import find_raw
 from brainuad.cohorts.splits import assign_splits
@@ -104,6 +105,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
         raw, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
     )
     check_scans([planned_scan(scan) for scan in raw], source)
+    for line in said_of_copies(raw):
+        say(line)
     steps = instantiate(cfg.preparation.steps, packages=PREPARATION)
     normalise = instantiate(cfg.preparation.normalise, packages=PREPARATION)
     # A step that cannot be made is said before any scan is read.

@@ -175,7 +175,7 @@ def measures_of(
         native_spacing: voxel size of the scan as it came, in mm.
         laid_on_mni: whether the prepared world is MNI's.
     """
-    found = {name: float(quality[name]) for name in MEASURES if name in quality}
+    found = {name: float(quality[name]) for name in MEASURES if quality.get(name) is not None}
     found["prepared_ml"] = float(np.count_nonzero(brain_mask) * np.prod(image.spacing_mm) / 1000)
     if native_spacing is not None:
         found["voxel_mm"] = float(max(native_spacing))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from brainuad.cohorts.copies import said_of_copies
 from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
 from brainuad.cohorts.sources import find_raw
@@ -13,6 +14,7 @@ from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.text import say
 from brainuad.settings.moved import as_before, retargeted
 
 PERCENTILES = (1.0, 99.9)
@@ -68,6 +70,8 @@ def folder_cohort(
     raw = find_raw(source, sequence)
     raw = assign_splits(raw, seed, val_fraction, test_fraction)
     check_scans([planned_scan(scan) for scan in raw], source)
+    for line in said_of_copies(raw):
+        say(line)
     raw = _limited(raw, limit)
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
