@@ -20,8 +20,8 @@ def assign_splits(
     """Draws the splits that are not given: pathological subjects to test, healthy ones by share.
 
     The unit is the subject, and subjects whose files have the same content are one
-    (`brainuad.cohorts.copies`); within each site and set of sequences the shares are kept as well as
-    whole subjects allow. With two healthy subjects or more, one at least is for validation.
+    (`brainuad.cohorts.copies`). Within each site and set of sequences the shares are kept as well
+    as whole subjects allow. With two healthy subjects or more, one at least is for validation.
 
     Args:
         scans: as found.

@@ -110,6 +110,8 @@ class Predictor:
         if scan.in_mni:
             to_mni = partial(prepared_points, way=scan.space.way)
         findings = find(mask, *carried, to_mni, uncertainty, members)
+        if not scan.sides_known:
+            findings["side"] = ""
         clock("findings")
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
         clock("suitability")
@@ -127,6 +129,7 @@ class Predictor:
             raw=_raw(found, scan, None if self.input is None else seen[0]),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
+            notes=scan.notes,
         )
 
     def seen(self, scan: PreparedScan) -> np.ndarray:

@@ -152,11 +152,16 @@ def quality_of(
     cohort: Cohort, scan: Scan
 ) -> tuple[dict[str, float], tuple[float, float, float] | None]:
     """What the preparation measured of a scan and its native voxel size, where that is known."""
-    first = scan.rows[0]
-    if not record_path(first, cohort.root).is_file():
+    record = record_of(cohort, scan)
+    if not record:
         return {}, None
-    record = read_record(cohort, first)
     return record["quality"], tuple(record["native_spacing_mm"])
+
+
+def record_of(cohort: Cohort, scan: Scan) -> dict[str, Any]:
+    """What was done to a scan, its first channel; empty where the cohort keeps no record."""
+    first = scan.rows[0]
+    return read_record(cohort, first) if record_path(first, cohort.root).is_file() else {}
 
 
 def measures_of(

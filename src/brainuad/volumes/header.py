@@ -211,7 +211,7 @@ def _mend_orientation(header: Any, path: Path, notes: list[str]) -> bool:
     if not forms:
         notes.append("no orientation in the header: left and right are a guess, check the picture")
         return False
-    return len(forms) < 2 or _agree(*forms.values(), _unit(header), header, notes)
+    return len(forms) < 2 or _agree(forms["sform"], forms["qform"], header, notes)
 
 
 def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
@@ -241,14 +241,12 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
 
 
-def _agree(
-    sform: np.ndarray, qform: np.ndarray, factor: float, header: Any, notes: list[str]
-) -> bool:
+def _agree(sform: np.ndarray, qform: np.ndarray, header: Any, notes: list[str]) -> bool:
     """Compare the two forms; False where they disagree about left and right."""
     shape = np.array(header["dim"][1:4]) - 1
     corners = np.array(np.meshgrid(*[(0, n) for n in shape])).reshape(3, -1)
     both = np.vstack([corners, np.ones(8)])
-    apart = factor * np.linalg.norm(((sform - qform) @ both)[:3], axis=0).max()
+    apart = _unit(header) * np.linalg.norm(((sform - qform) @ both)[:3], axis=0).max()
     if apart > CONFLICT_MM:
         notes.append(f"sform and qform differ by {apart:.1f} mm; the sform is used")
     if (sform[0, :3] * qform[0, :3]).sum() >= 0:

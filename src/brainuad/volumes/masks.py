@@ -134,8 +134,8 @@ def _is_graded(array: np.ndarray, top: float) -> bool:
         near = np.moveaxis(between, axis, 0)
         pairs = near[:-1] & near[1:]
         rise = np.abs(np.diff(np.moveaxis(array, axis, 0), axis=0))
-        both += np.count_nonzero(pairs)
-        steps += np.count_nonzero(rise[pairs] > 1e-3 * top)
+        both += int(np.count_nonzero(pairs))
+        steps += int(np.count_nonzero(rise[pairs] > 1e-3 * top))
     # A coarse map may have no two such neighbours; its values are shares all the same.
     alone = both == 0 and between.any() and np.abs(array - np.rint(array)).max() > 1e-3
     return bool(alone or steps > both / 2)

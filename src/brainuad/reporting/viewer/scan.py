@@ -110,7 +110,7 @@ def _content(row: ScanRow, out: Path) -> tuple[dict[str, Any], bytes]:
         "subject": row.subject,
         "sequence": row.sequence,
         "status": row.status,
-        "reason": without_home(row.reason),
+        "reason": without_home(row.said),
         "image": without_home(row.image),
         **row.numbers,
         "findings": row.findings,
