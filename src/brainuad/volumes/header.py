@@ -19,6 +19,9 @@ VOXEL_MM = 1e-3
 HEAD_MM = (5.0, 2000.0)
 """Longest edge of what a scanner takes in, of a mouse or of a whole person."""
 
+SHEARED = 0.5
+"""Cosine of two axes of a voxel up to which an sform is believed beside a good qform."""
+
 _MAX_OFFSET = 2**26  # bytes before the voxels: what header extensions may take
 _WORKING = 8  # bytes a voxel beside those of the file: float32, and one copy
 _LONGEST = 544  # bytes; as many as the longer header, of NIfTI-2, has with its extension flag
@@ -198,6 +201,9 @@ def _mend_orientation(header: Any, path: Path, notes: list[str]) -> bool:
     for name, matrix in (("sform", _sform(header)), ("qform", _qform(header))):
         if codes[name] and _is_usable(matrix):
             forms[name] = matrix
+    if len(forms) == 2 and _sheared(forms["sform"]) > SHEARED:
+        # One broken number does that, no registration.
+        del forms["sform"]
     for name in ("sform", "qform"):
         if codes[name] and name not in forms:
             header[f"{name}_code"] = 0
@@ -286,6 +292,12 @@ def _is_usable(matrix: np.ndarray) -> bool:
     if size.min() < VOXEL_MM / 1e3 or size.max() > 1e6:
         return False
     return abs(np.linalg.det(matrix[:3, :3] / size)) > 1e-3
+
+
+def _sheared(matrix: np.ndarray) -> float:
+    """The largest cosine between two of an affine's axes."""
+    axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
 
 def _unit(header: Any) -> float:
