@@ -14,6 +14,9 @@ CONSTANT = 0.5
 NEAR = 0.01
 """Share of the range that interpolation leaves beside a background that is not 0."""
 
+CLEAR = 0.02
+"""Share of the range that the darkest voxel is lifted above a background of 0."""
+
 BELOW = 0.1
 """Of the 99th percentile: negative values up to it come from interpolation, and are no signal."""
 
@@ -50,7 +53,11 @@ def cleared(array: np.ndarray) -> tuple[np.ndarray, str]:
     said = []
     shift = 0.0
     if np.percentile(inside, 1) < -BELOW * np.percentile(np.abs(inside), 99):
-        shift = -min(float(inside.min()), value if constant else np.inf)
+        lowest = float(inside.min())
+        # The darkest voxels of a brain are to stay apart from the background.
+        shift = -lowest + CLEAR * (float(np.percentile(inside, 99)) - lowest)
+        if not constant or value < lowest:
+            shift = -min(lowest, value)
         said.append(f"intensities below 0: all are shifted by {shift:.4g}")
     if constant and not is_zero:
         said.append(f"its background of {value:.4g} is taken for 0")

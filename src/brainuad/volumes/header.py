@@ -88,7 +88,10 @@ def read_header(path: Path) -> Header:
     kind = nib.nifti2.Nifti2Image if header.sizeof_hdr == 540 else nib.nifti1.Nifti1Image
     image = kind(nib.arrayproxy.ArrayProxy(str(voxels), spec), header.get_best_affine(), header)
     factor = _millimetres(header, shape, notes)
-    affine = np.diag([factor, factor, factor, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if factor != 1:
+        # The file rounds metres to seven digits; no scanner is better than 10 nm.
+        affine = np.round(np.diag([factor, factor, factor, 1.0]) @ affine, 5)
     return Header(image, affine, tuple(notes), sides_known, pair)
 
 
