@@ -118,8 +118,9 @@ def _read(record: dict[str, Any], out: Path, grid: Volume, failures: Failures) -
         volume = read_volume(out / record["image"])
         part = lopsided(volume, read_mask(out / record["brain_mask"], like=volume), grid)
     if part is None:
-        # It is prepared anew the next time.
+        # It is normalised anew the next time.
         record.pop("scan", None)
+        record.pop("normalised", None)
     return part
 
 
