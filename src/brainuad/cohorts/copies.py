@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from brainuad.cohorts.find import RawScan
@@ -16,10 +17,10 @@ def same_content(scans: Iterable[RawScan]) -> list[list[RawScan]]:
     """Scans whose images have the same content, in groups of two or more, in the order given.
 
     Files of one size are compared by a hash of three samples, and those that are alike still by a
-    hash of all, so that uncompressed scans of one protocol are not read whole. What is not there
-    is passed over: it fails by itself.
+    hash of all, so that uncompressed scans of one protocol are not read whole. What is empty, not
+    there or cannot be read is passed over: it fails by itself.
     """
-    groups = [[scan for scan in scans if scan.image.exists()]]
+    groups = [[scan for scan in scans if scan.image]]
     for tell in (_size, _sample, _content):
         groups = [part for group in groups for part in _parted(group, tell) if len(part) > 1]
     return groups
@@ -65,19 +66,24 @@ def _name(scan: RawScan) -> str:
 
 
 def _parted(scans: Sequence[RawScan], tell: Callable[[Path], Hashable]) -> Iterable[list[RawScan]]:
-    """Scans by what tells them apart."""
+    """Scans by what tells them apart; those of which it tells nothing are left out."""
     found: dict[Hashable, list[RawScan]] = {}
     for scan in scans:
-        found.setdefault(tell(scan.image), []).append(scan)
+        with suppress(OSError):
+            if told := tell(scan.image):
+                found.setdefault(told, []).append(scan)
     return found.values()
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
+    """The file, or those of a series; pipes and devices, which have no end, are none."""
+    own = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [one for one in own if one.is_file()]
 
 
 def _size(path: Path) -> Hashable:
-    return tuple(one.stat().st_size for one in _files(path))
+    sizes = tuple(one.stat().st_size for one in _files(path))
+    return sizes if any(sizes) else ()
 
 
 def _sample(path: Path) -> Hashable:
