@@ -14,6 +14,9 @@ CONSTANT = 0.5
 NEAR = 0.01
 """Share of the range that interpolation leaves beside a background that is not 0."""
 
+DARK = 0.02
+"""Share of the range up to which a background is as good as 0, and clearing it needs no word."""
+
 CLEAR = 0.02
 """Share of the range that the darkest voxel is lifted above a background of 0."""
 
@@ -60,8 +63,9 @@ def cleared(array: np.ndarray) -> tuple[np.ndarray, str]:
             shift = -min(lowest, value)
         said.append(f"intensities below 0: all are shifted by {shift:.4g}")
     if constant and not is_zero:
-        said.append(f"its background of {value:.4g} is taken for 0")
-    if not said:
+        if abs(value) > DARK * spread:
+            said.append(f"its background of {value:.4g} is taken for 0")
+    elif not shift:
         return array, ""
     moved = np.where(outside, 0, array.astype(np.float64) + shift)
     return moved.astype(np.float32), "; ".join(said)

@@ -234,11 +234,13 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
     quaternion = [f"quatern_{axis}" for axis in "bcd"]
     place = [*quaternion, *(f"qoffset_{axis}" for axis in "xyz")]
     length = math.sqrt(sum(float(header[name]) ** 2 for name in quaternion))
-    if "qform" not in forms and not (length <= 1 and np.isfinite([header[n] for n in place]).all()):
+    # Not `length > most`: NaN is too long as well.
+    fits = length**2 <= 1 + abs(header.quaternion_threshold)
+    if "qform" not in forms and not (fits and np.isfinite([header[n] for n in place]).all()):
         for name in place:
             header[name] = 0
-    elif length > 1:
-        # By rounding; nibabel refuses it.
+    elif not fits:
+        # By rounding, and more than nibabel takes.
         for name in quaternion:
             header[name] = float(header[name]) / (length * (1 + 1e-7))
     if "sform" not in forms and not np.isfinite(_sform(header)).all():
