@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_cli
-from brainuad.errors import CannotWrite, InputError, PartialFailure
+from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.text import one_line, say
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
@@ -155,6 +155,7 @@ def _predict(
     from brainuad.inference.outputs import write_failure, write_maps, write_prediction
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.machine.files import write_json
+    from brainuad.machine.guard import Failures, guarded
     from brainuad.model.card import preparation_of
 
     out: Path = arguments.out
@@ -167,22 +168,19 @@ def _predict(
         # Beside the raw maps, who must not be scored with them.
         about = {"stamp": "", "trained_on": model.trained_on}
         write_json(out / "prepared" / "maps.json", about)
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     for item, found in track(ready, description="predicting", total=len(todo)):
-        try:
+        own = Failures()
+        with guarded(own, item.scan_id, item.scan.image):
             if isinstance(found, str):
                 raise InputError(found)
             prediction = model.predictor(found)
             if arguments.keep_maps:
                 write_maps(out / "prepared", item, prediction)
             write_prediction(out, item, model.sequence, prediction, stamps[item.scan_id])
-        except CannotWrite:
-            raise
-        except Exception as error:
-            # Whatever one scan does to us, the others are done.
-            reason = str(error) if isinstance(error, InputError) else _reported(item, error)
-            failures.append((item.scan_id, reason))
+        for _, reason in own:
             write_failure(out, item, model.sequence, reason)
+        failures += own
     return failures
 
 
@@ -212,8 +210,3 @@ def _plan(known: "Known", source: "Source", todo: int, out: Path) -> str:
     )
     # A card's text could forge lines.
     return "\n".join(map(one_line, said))
-
-
-def _reported(item: "Wanted", error: Exception) -> str:
-    line = " ".join(str(error).split())
-    return f"{item.scan.image}: {type(error).__name__}: {line}; please report this"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
 from brainuad.cohorts.account import account, write_aside
+from brainuad.cohorts.copies import said_of_copies
 from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
 from brainuad.cohorts.manifest import MANIFEST, check_scans
 from brainuad.cohorts.splits import assign_splits
@@ -115,6 +116,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     raw = assign_splits(
         found.scans, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
     )
+    found.notes += said_of_copies(raw)
     say(account(found, raw, arguments.dry_run))
     if not arguments.allow_unused:
         refuse_unused(found)

@@ -8,7 +8,8 @@ import torch
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.types import Volume
-from brainuad.volumes.nifti import read_mask, read_volume, require_same_grid
+from brainuad.volumes.grids import require_same_grid
+from brainuad.volumes.nifti import read_mask, read_volume
 
 
 def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:

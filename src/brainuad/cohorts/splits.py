@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from brainuad.cohorts.copies import one_person
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 
@@ -18,8 +19,9 @@ def assign_splits(
 ) -> list[RawScan]:
     """Draws the splits that are not given: pathological subjects to test, healthy ones by share.
 
-    The unit is the subject; within each site and set of sequences the shares are kept as well as
-    whole subjects allow. With two healthy subjects or more, one at least is for validation.
+    The unit is the subject, and subjects whose files have the same content are one
+    (`brainuad.cohorts.copies`). Within each site and set of sequences the shares are kept as well
+    as whole subjects allow. With two healthy subjects or more, one at least is for validation.
 
     Args:
         scans: as found.
@@ -31,19 +33,21 @@ def assign_splits(
         fold: which part is `val`, 0 to k - 1.
 
     Raises:
-        InputError: `fold` is not below `folds`, or there are fewer healthy subjects than folds.
+        InputError: `fold` is not below `folds`, there are fewer healthy subjects than folds, or
+            files of the same content are given two splits.
     """
     if folds > 1 and not 0 <= fold < folds:
         raise InputError(f"fold is {fold}; with folds={folds} use 0 to {folds - 1}")
-    given = {scan.subject: scan.split for scan in scans if scan.split}
-    sick = {scan.subject for scan in scans if not scan.healthy}
-    drawn = sorted({s.subject for s in scans} - set(given) - sick)
+    unit = one_person(scans)
+    sick = {unit[scan.subject] for scan in scans if not scan.healthy}
+    given = _given(scans, unit)
+    drawn = sorted(set(unit.values()) - set(given) - sick)
     random.Random(seed).shuffle(drawn)
     # Dealing subjects of a kind one after the other gives every part its share of each.
     kinds: dict[str, tuple[str, ...]] = {}
     of_subject: dict[str, list[RawScan]] = {}
     for scan in scans:
-        of_subject.setdefault(scan.subject, []).append(scan)
+        of_subject.setdefault(unit[scan.subject], []).append(scan)
     for subject in drawn:
         own = of_subject[subject]
         kinds[subject] = (own[0].site, *sorted(scan.sequence for scan in own))
@@ -62,7 +66,27 @@ def assign_splits(
         splits |= dict.fromkeys(drawn[:val], "val") | dict.fromkeys(drawn[val : val + test], "test")
     splits |= dict.fromkeys(sick, "test") | given
     # A row's own split stays, so that the manifest's check sees a subject in two of them.
-    return [replace(scan, split=scan.split or splits[scan.subject]) for scan in scans]
+    return [replace(scan, split=scan.split or splits[unit[scan.subject]]) for scan in scans]
+
+
+def _given(scans: Sequence[RawScan], unit: dict[str, str]) -> dict[str, str]:
+    """The splits that rows give, by the first subject of those with the same files.
+
+    Raises:
+        InputError: two subjects with the same file are given two splits.
+    """
+    found: dict[str, RawScan] = {}
+    for scan in scans:
+        if not scan.split:
+            continue
+        other = found.setdefault(unit[scan.subject], scan)
+        if other.subject != scan.subject and other.split != scan.split:
+            raise InputError(
+                f"{scan.image}: has the same content as {other.image}, but {scan.subject} is in "
+                f"split '{scan.split}' and {other.subject} in '{other.split}'; give both one "
+                "split, or leave one out"
+            )
+    return {subject: scan.split for subject, scan in found.items()}
 
 
 def _interleaved(subjects: list[str], kinds: dict[str, tuple[str, ...]]) -> list[str]:

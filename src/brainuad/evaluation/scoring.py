@@ -18,8 +18,10 @@ from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute
 from brainuad.postprocess.native import native_map
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Volume
+from brainuad.volumes.grids import require_same_grid
 from brainuad.volumes.native_space import native_points
-from brainuad.volumes.nifti import read_label, read_mask, read_volume, require_same_grid
+from brainuad.volumes.nifti import read_label, read_mask, read_volume
+from brainuad.volumes.read import read_native
 
 NO_LESION = "no lesion"
 """The group of pathological subjects whose label is empty."""
@@ -205,7 +207,8 @@ def score_subject(
         rows.append(Row("none", NAN, "lesion_ml", lesion_ml))
         rows.append(Row("oracle_subject", voxel.just_below(where), "dice", best))
     if truth.any() and variants:
-        image = read_volume(scan.native_image if native and scan.native_image else scan.image).array
+        native_image = scan.native_image if native else None
+        image = (read_native(native_image) if native_image else read_volume(scan.image)).array
         about = (truth, image, brain_mask, score.spacing_mm)
         subject.lesions = trust_checks.lesion_rows(headline, *about)
         if scan.contrast is None:

@@ -23,7 +23,7 @@ SUBJECTS, FINDINGS = "subjects.csv", "findings.csv"
 
 SUBJECT_COLUMNS = (
     *("scan_id", "subject", "sequence", "image", "status", "reason", "score", "percentile"),
-    *("n_findings", "volume_mm3", "threshold", *FILES),
+    *("n_findings", "volume_mm3", "threshold", *FILES, "notes"),
 )
 
 Record = dict[str, Any]
@@ -63,6 +63,8 @@ def write_prediction(
         image = out / wanted.file("scan")
         with atomic_path(image) as temporary:
             shutil.copyfile(found.native, temporary)
+    notes = "; ".join(found.notes)
+    findings = json.loads(found.findings.to_json(orient="records", double_precision=6))
     record = {
         "stamp": stamp,
         "subject": {
@@ -78,8 +80,9 @@ def write_prediction(
             "volume_mm3": float(found.findings["volume_mm3"].sum()),
             "threshold": found.threshold,
             **paths,
+            "notes": notes,
         },
-        "findings": json.loads(found.findings.to_json(orient="records", double_precision=6)),
+        "findings": [{**row, "notes": notes} for row in findings],
         "seconds": found.seconds,
     }
     write_json(record_path(out, wanted), record)
@@ -124,7 +127,7 @@ def write_tables(out: Path, wanted: Sequence[Wanted]) -> pd.DataFrame:
             findings += [{"scan_id": item.scan_id, **row} for row in record["findings"]]
     table = pd.DataFrame(subjects, columns=SUBJECT_COLUMNS).astype({"n_findings": "Int64"})
     _write_csv(out / SUBJECTS, table)
-    columns = ["scan_id", *FINDING_COLUMNS]
+    columns = ["scan_id", *FINDING_COLUMNS, "notes"]
     _write_csv(out / FINDINGS, pd.DataFrame(findings, columns=columns))
     return table
 

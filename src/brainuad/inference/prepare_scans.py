@@ -7,8 +7,8 @@ from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.scans import RawScan
-from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
+from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.read import read_json
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
 from brainuad.preparation.cohort import Task, run_tasks
@@ -43,16 +43,12 @@ def prepare_wanted(
         task: Task = (raw, steps, {scan.sequence: "" for scan in raw}, work / item.scan_id)
         tasks.append(task)
     for (scans, *_, folder), failures in run_tasks(tasks, jobs):
-        found: PreparedScan | str
-        try:
-            if failures:
-                raise InputError(failures[0][1])
-            paths = [record_path(scan, folder) for scan in scans]
-            records = [read_json(path) for path in paths]
-            found = from_records(records, folder, recipe)
-        except InputError as error:
-            found = str(error)
-        yield items[folder.name], found
+        found: PreparedScan | None = None
+        if not failures:
+            with guarded(failures, folder.name, scans[0].image):
+                records = [read_json(record_path(scan, folder)) for scan in scans]
+                found = from_records(records, folder, recipe)
+        yield items[folder.name], found or failures[0][1]
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -69,7 +65,7 @@ def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) 
         if item.lacking:
             yield item, item.lacking
             continue
-        try:
-            yield item, from_cohort(item.scan, cohort, recipe)
-        except InputError as error:
-            yield item, str(error)
+        found, failures = None, Failures()
+        with guarded(failures, item.scan_id, item.scan.image):
+            found = from_cohort(item.scan, cohort, recipe)
+        yield item, found or failures[0][1]

@@ -13,7 +13,7 @@ from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.random_draws import averaged
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.types import Detection
-from brainuad.volumes.nifti import open_nifti
+from brainuad.volumes.header import read_header
 from brainuad.volumes.tiling import Tiling
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -125,7 +125,7 @@ def model_score(
 
     def score(scan: Scan) -> Detection:
         image, brain_mask = load_scan(scan)
-        affine = None if detector.relative is None else open_nifti(scan.image).affine
+        affine = None if detector.relative is None else read_header(scan.image).affine
         with torch.autocast(detector.device.type, half, enabled=half is not None):
             return detect_volume(detector, tiling, image, brain_mask, batch_size, affine)
 

@@ -53,7 +53,8 @@ def find(
         members: of two or more draws or models; fewer support nothing.
 
     Returns:
-        `COLUMNS`: volumes in mm³, points in mm, RAS; `side` is the subject's own; `region` is the
+        `COLUMNS`: volumes in mm³, points in mm, RAS; `side` is the subject's own, empty where
+        the scan's header does not tell; `region` is the
         tissue that the MNI152 maps hold at most of its voxels; `support` is the share of the
         members in which the finding's mean is above the threshold.
     """

@@ -33,6 +33,7 @@ class Prediction:
             post-processing, and where there are any `reconstruction`, `uncertainty` and `input`.
         native: the file that the scan was read from.
         seconds: that each stage took.
+        notes: what was odd about its files, in words; nothing speaks against its results.
     """
 
     anomaly_map: np.ndarray
@@ -48,6 +49,7 @@ class Prediction:
     raw: dict[str, Volume]
     native: Path
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def as_bright(

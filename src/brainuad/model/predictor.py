@@ -27,7 +27,7 @@ from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.build import build
 from brainuad.types import Detection, Volume
 from brainuad.volumes.native_space import prepared_points
-from brainuad.volumes.nifti import read_volume
+from brainuad.volumes.read import read_native
 
 PLAUSIBLE_SHARE = 0.4
 """Largest share of the brain that a mask may cover without a flag; the largest infarcts and tumours
@@ -83,7 +83,7 @@ class Predictor:
         score = self.postprocess.score(found.anomaly_map[0].numpy(), scan.brain_mask, spacing)
         single = anomaly_score(score[scan.brain_mask])
         clock("post-processing")
-        native = read_volume(scan.native)
+        native = read_native(scan.native)
         prepared = Volume(score, scan.image.affine)
         last = self.postprocess.masks_last
         carried = native_map(prepared, scan.brain_mask, scan.space, native, last)
@@ -110,6 +110,8 @@ class Predictor:
         if scan.in_mni:
             to_mni = partial(prepared_points, way=scan.space.way)
         findings = find(mask, *carried, to_mni, uncertainty, members)
+        if not scan.sides_known:
+            findings["side"] = ""
         clock("findings")
         doubts = unsuitable(self.statistics, scan.image.array, scan.brain_mask, scan.measures)
         clock("suitability")
@@ -127,6 +129,7 @@ class Predictor:
             raw=_raw(found, scan, None if self.input is None else seen[0]),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
+            notes=scan.notes,
         )
 
     def seen(self, scan: PreparedScan) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.model.suitability import in_mni, measures_of, quality_of
+from brainuad.model.suitability import in_mni, measures_of, quality_of, record_of
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
 from brainuad.types import Space, Volume
@@ -29,6 +29,8 @@ class PreparedScan:
         in_mni: whether the prepared world is MNI's.
         measures: see `suitability.measures_of`.
         flags: what the preparation found odd, in words.
+        notes: what was odd about its files, in words; nothing speaks against its results.
+        sides_known: whether its header tells the left from the right.
         seconds: that its steps took, 0 where it was prepared before.
         others: `(D, H, W)` further channels, on the grid of `image`.
         files: prepared image and brain mask of every channel, for models that see other
@@ -42,6 +44,8 @@ class PreparedScan:
     in_mni: bool = False
     measures: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    sides_known: bool = True
     seconds: float = 0.0
     others: tuple[np.ndarray, ...] = ()
     files: tuple[tuple[Path, Path], ...] = ()
@@ -84,6 +88,7 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
             seen, brain_mask, record["quality"], record["native_spacing_mm"], laid
         ),
         flags=tuple(limits.flags(record["quality"])),
+        **_read_as(record),
         seconds=sum(
             step["seconds"]
             for step in record.values()
@@ -110,12 +115,13 @@ def from_records(
     for other in others:
         require_one_grid(other.native, other.image, first.native, first.image)
     names = [record["sequence"] for record in records[1:]]
-    flags = [
-        f"{name}: {flag}" for name, other in zip(names, others, strict=True) for flag in other.flags
-    ]
+    further = list(zip(names, others, strict=True))
+    flags = [f"{name}: {flag}" for name, other in further for flag in other.flags]
+    notes = [f"{name}: {note}" for name, other in further for note in other.notes]
     return replace(
         first,
         flags=(*first.flags, *flags),
+        notes=(*first.notes, *notes),
         seconds=first.seconds + sum(other.seconds for other in others),
         others=tuple(np.where(first.brain_mask, other.image.array, 0) for other in others),
         files=(*first.files, *(file for other in others for file in other.files)),
@@ -142,6 +148,13 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
         in_mni=laid,
         measures=measures_of(volume, brain_mask, quality, native_spacing, laid),
         flags=tuple(limits.flags(quality)) if quality else (),
+        **_read_as(record_of(cohort, scan)),
         others=tuple(other.numpy() for other in images[1:]),
         files=tuple((row.image, row.brain_mask) for row in scan.rows),
     )
+
+
+def _read_as(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was noted while the scan was read; older records say nothing of sides."""
+    notes, sides = record.get("notes", ()), record.get("sides_known", True)
+    return {"notes": tuple(notes), "sides_known": bool(sides)}

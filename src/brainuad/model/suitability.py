@@ -152,11 +152,16 @@ def quality_of(
     cohort: Cohort, scan: Scan
 ) -> tuple[dict[str, float], tuple[float, float, float] | None]:
     """What the preparation measured of a scan and its native voxel size, where that is known."""
-    first = scan.rows[0]
-    if not record_path(first, cohort.root).is_file():
+    record = record_of(cohort, scan)
+    if not record:
         return {}, None
-    record = read_record(cohort, first)
     return record["quality"], tuple(record["native_spacing_mm"])
+
+
+def record_of(cohort: Cohort, scan: Scan) -> dict[str, Any]:
+    """What was done to a scan, its first channel; empty where the cohort keeps no record."""
+    first = scan.rows[0]
+    return read_record(cohort, first) if record_path(first, cohort.root).is_file() else {}
 
 
 def measures_of(
@@ -175,7 +180,7 @@ def measures_of(
         native_spacing: voxel size of the scan as it came, in mm.
         laid_on_mni: whether the prepared world is MNI's.
     """
-    found = {name: float(quality[name]) for name in MEASURES if name in quality}
+    found = {name: float(quality[name]) for name in MEASURES if quality.get(name) is not None}
     found["prepared_ml"] = float(np.count_nonzero(brain_mask) * np.prod(image.spacing_mm) / 1000)
     if native_spacing is not None:
         found["voxel_mm"] = float(max(native_spacing))

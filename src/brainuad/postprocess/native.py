@@ -12,7 +12,7 @@ from brainuad.errors import InputError
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import to_native
-from brainuad.volumes.nifti import read_volume
+from brainuad.volumes.read import read_native
 
 LEAST_SHARE = 0.5
 """Smallest share of brain that an image is divided by. A voxel below it is not brain."""
@@ -58,7 +58,7 @@ def native_map(
     """
     if space.native is None:
         return NativeMap(score, brain_mask)
-    native = read_volume(space.native) if native is None else native
+    native = read_native(space.native) if native is None else native
     carried = native_array(score, native, space)
     inside = native_array(Volume(brain_mask, score.affine), native, space, order=0) > 0.5
     if not inside.any():

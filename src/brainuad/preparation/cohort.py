@@ -15,10 +15,12 @@ from typing import Any
 import SimpleITK as sitk
 from rich.progress import track
 
+from brainuad.cohorts.copies import copies_of
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.cohorts.scans import RawScan, file_stamp
-from brainuad.errors import CannotWrite, InputError
+from brainuad.errors import InputError
 from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
+from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.read import read_json
 from brainuad.machine.text import cell
 from brainuad.machine.threads import one_thread
@@ -30,7 +32,6 @@ from brainuad.preparation.quality.measures import Limits
 from brainuad.preparation.subject import prepare_subject, reference_of
 from brainuad.settings.describe import recipe_of
 
-Failures = list[tuple[str, str]]
 Records = dict[tuple[str, str], dict[str, Any]]
 """(subject, sequence) to what was done."""
 
@@ -79,25 +80,35 @@ def prepare_cohort(
     # In the order of the list, whichever process was done first.
     order = {name: i for i, name in enumerate(subjects)}
     failures.sort(key=lambda failure: order[failure[0]])
-    records = {}
+    records: Records = {}
     for scan in raw:
         # A record of other files or parameters is of a scan that failed this time.
         if _is_done(scan, stamps[_key(scan)], out):
             records[_key(scan)] = _read(scan, out)
     levels, bad = fitted(raw, records, normalise, out)
     failures += bad + write_normalised(raw, records, levels, out)
-    done = [scan for scan in raw if "scan" in records.get((scan.subject, scan.sequence), {})]
-    _write_failures(failures, out)
+    normalised = [scan for scan in raw if "scan" in records.get(_key(scan), {})]
     if atlas := preparation.load_atlas():
-        compared = [records[_key(scan)] for scan in done]
-        compare_with_mirror(compared, atlas, out, limits.cohort_subjects)
+        compared = [records[_key(scan)] for scan in normalised]
+        failures += compare_with_mirror(compared, atlas, out, limits.cohort_subjects)
+    copies = copies_of(normalised)
+    done: list[RawScan] = []
+    scans: list[Scan] = []
+    flags: dict[str, list[str]] = {}
+    for scan in normalised:
+        record = records[_key(scan)]
+        if "scan" not in record:
+            continue
+        with guarded(failures, scan.subject, scan.image):
+            said = [*limits.flags(record["quality"]), *copies.get(_key(scan), ())]
+            scans.append(_scan(scan, record, out))
+            done.append(scan)
+            if said:
+                flags["_".join(_key(scan))] = said
+    _write_failures(failures, out)
     if not done:
         reason = failures[0][1] if failures else "no scan"
         raise InputError(f"{source}: no scan could be prepared; the first: {reason}")
-    flags = {}
-    for scan in done:
-        record = records[scan.subject, scan.sequence]
-        flags[f"{scan.subject}_{scan.sequence}"] = limits.flags(record["quality"])
     info = {
         "name": source.stem,
         "source": str(source),
@@ -106,10 +117,9 @@ def prepare_cohort(
             "normalise": {name: recipe_of(how) for name, how in levels.items()},
             "limits": recipe_of(limits),
         },
-        "flags": {name: said for name, said in flags.items() if said},
+        "flags": flags,
         "failures": failures,
     }
-    scans = [_scan(scan, records[scan.subject, scan.sequence], out) for scan in done]
     return write_cohort(out, scans, info)
 
 
@@ -122,19 +132,13 @@ def _task(
     """
     # One thread a process: the sums of a registration then come in one order, every time.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        records, failures = prepare_subject(scans, preparation, out, wanted)
+    failures: Failures = []
+    with guarded(failures, scans[0].subject, scans[0].image):
+        records, failed = prepare_subject(scans, preparation, out, wanted)
+        failures += failed
         for record in records:
             path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
             write_json(path, {**record, "stamp": wanted[record["sequence"]]})
-    except CannotWrite:
-        raise
-    except InputError as error:
-        return [(scans[0].subject, str(error))]
-    except Exception as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        where = scans[0].image
-        return [(scans[0].subject, f"{where}: {type(error).__name__}: {line}; please report this")]
     return failures
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.account import account
+from brainuad.cohorts.copies import said_of_copies
 from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
 from brainuad.cohorts.scans import RawScan
@@ -71,6 +72,7 @@ def folder_cohort(
         return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
     found = find_all(source, sequence, extracted=True)
     raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
+    found.notes += said_of_copies(raw)
     say(account(found, raw, whole=False))
     if not allow_unused:
         refuse_unused(found, "data.cohort.allow_unused=true")

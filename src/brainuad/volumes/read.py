@@ -4,46 +4,81 @@ import locale
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
 from brainuad.errors import InputError
 from brainuad.types import Volume
 from brainuad.volumes.itk import from_sitk
-from brainuad.volumes.nifti import open_nifti, read_volume
-
-CONFLICT_MM = 1.0
-"""Corners that sform and qform put further apart than this are a conflict."""
+from brainuad.volumes.lost import head_of, require_outside, without_lost
+from brainuad.volumes.nifti import read_with_header
 
 OBLIQUE_DEGREES = 2.0
 """Voxel axes that lie further off the world's than this are said to be oblique."""
+
+
+class RawVolume(NamedTuple):
+    """A scan as it came.
+
+    Attributes:
+        volume: in its own axes; finite, background in place of what was not.
+        notes: what was odd.
+        sides_known: whether its header tells the left from the right.
+        lost: `(D, H, W)` bool, voxels that were NaN or infinite; None where there are none.
+    """
+
+    volume: Volume
+    notes: tuple[str, ...] = ()
+    sides_known: bool = True
+    lost: np.ndarray | None = None
 
 
 def read_scan(path: Path) -> tuple[Volume, list[str]]:
     """Reads one 3D scan in its own axes, with notes on what was odd.
 
     Args:
-        path: `.nii`, `.nii.gz`, or a folder that holds one DICOM series.
+        path: a NIfTI file as `read_volume` takes it, or a folder that holds one DICOM series.
 
     Raises:
-        InputError: as `read_volume`; a folder with no series or several; an image that is all
-            zero.
+        InputError: as `read_volume`, but that NaN outside the head is background; a folder with
+            no series or several; an image that is all zero.
     """
-    volume, notes = _read_dicom(path) if path.is_dir() else (read_volume(path), [])
-    if not path.is_dir():
-        notes = _header_notes(path)
+    found = read_raw(path)
+    if found.lost is not None:
+        require_outside(path, found.lost, head_of(found.volume.array, found.lost))
+    return found.volume, list(found.notes)
+
+
+def read_native(path: Path) -> Volume:
+    """Reads the file that a scan was prepared from, NaN outside the head as background."""
+    volume, _ = read_with_header(path)
+    filled, _ = without_lost(path, volume.array)
+    return Volume(filled, volume.affine)
+
+
+def read_raw(path: Path) -> RawVolume:
+    """Reads one 3D scan wherever its NaN lie; see `read_scan`."""
+    sides_known = True
+    if path.is_dir():
+        volume, notes = _read_dicom(path)
+    else:
+        volume, header = read_with_header(path)
+        notes, sides_known = list(header.notes), header.sides_known
     if (degrees := obliqueness(volume.affine)) > OBLIQUE_DEGREES:
         notes.append(f"oblique by {degrees:.0f} degrees; its affine is followed")
-    if not volume.array.any():
+    array, lost = without_lost(path, volume.array)
+    if lost is not None:
+        notes.append(f"{np.count_nonzero(lost)} NaN or infinite voxels are taken for background")
+    if not array.any():
         raise InputError(f"{path}: all voxels are 0; export the scan again")
-    if volume.spacing_mm[0] * volume.array.shape[0] < 1 or min(volume.array.shape) < 4:
+    if volume.spacing_mm[0] * array.shape[0] < 1 or min(array.shape) < 4:
         raise InputError(
-            f"{path}: found {volume.array.shape} voxels of {np.round(volume.spacing_mm, 3)} mm, "
+            f"{path}: found {array.shape} voxels of {np.round(volume.spacing_mm, 3)} mm, "
             "which is no volume of a head; check the header"
         )
-    return volume, notes
+    return RawVolume(Volume(array, volume.affine), tuple(notes), sides_known, lost)
 
 
 def is_label_map(array: np.ndarray, most: int = 16) -> bool:
@@ -136,23 +171,3 @@ def _read_dicom(folder: Path) -> tuple[Volume, list[str]]:
             f"{image.GetNumberOfComponentsPerPixel()} channels, expected one grey 3D series"
         )
     return from_sitk(image), ["DICOM series"]
-
-
-def _header_notes(path: Path) -> list[str]:
-    header = open_nifti(path).header
-    with nib.openers.ImageOpener(str(path)) as file:
-        # As it is on disk: nibabel takes a voxel size of 0 for 1 mm.
-        size = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
-    if int(header["sform_code"]) == 0 and not (np.abs(size) > 0).all():
-        raise InputError(f"{path}: voxel size {size} mm is degenerate; mend the header")
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if sform == 0 and qform == 0:
-        return ["no orientation in the header: left and right are a guess, check the picture"]
-    if sform and qform:
-        shape = np.array(header.get_data_shape()[:3]) - 1
-        corners = np.array(np.meshgrid(*[(0, n) for n in shape])).reshape(3, -1)
-        both = np.vstack([corners, np.ones(8)])
-        apart = np.linalg.norm(((header.get_sform() - header.get_qform()) @ both)[:3], axis=0).max()
-        if apart > CONFLICT_MM:
-            return [f"sform and qform differ by {apart:.1f} mm; the sform is used"]
-    return []

@@ -321,6 +321,19 @@ def test_the_command(files, capsys):
     assert (files / "out.nii.gz").read_bytes() == first
 
 
+def test_a_fourth_axis_stays_and_the_folder_of_the_result_is_made(files):
+    flat = nib.load(files / "scan.nii.gz")
+    array = np.asarray(flat.dataobj, np.float32)[..., None]
+    nib.save(nib.Nifti1Image(array, flat.affine), files / "four.nii.gz")
+    out = "deep/er/out.nii.gz"
+    assert _run(files, "preparation=extracted", scan="four.nii.gz", out=out) == 0
+    found = nib.load(files / out)
+    assert found.shape == array.shape
+    hole = read_volume(files / "mask.nii.gz").array > 0
+    np.testing.assert_array_equal(found.get_fdata()[~hole, 0], array[~hole, 0])
+    assert found.get_fdata()[hole].min() > 100
+
+
 def test_the_spacing_is_the_models_unless_given(files, monkeypatch):
     detector = Fake()
     monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)

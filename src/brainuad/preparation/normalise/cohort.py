@@ -12,10 +12,10 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.machine.guard import Failures, guarded
 from brainuad.preparation.normalise.intensity import Normalise, Nyul
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
-Failures = list[tuple[str, str]]
 Records = dict[tuple[str, str], dict[str, Any]]
 """(subject, sequence) to what was done."""
 
@@ -32,11 +32,13 @@ def fitted(
     for sequence in sorted({scan.sequence for scan in raw}):
         found[sequence] = normalise
         if isinstance(normalise, Nyul) and not normalise.standard:
-            try:
-                found[sequence] = normalise.fitted(_training(raw, records, sequence, out))
-            except ValueError as error:
-                del found[sequence]
-                failures.append((f"({sequence})", f"{out}: {error}"))
+            del found[sequence]
+            with guarded(failures, f"({sequence})", out):
+                training = _training(raw, records, sequence, out, failures)
+                try:
+                    found[sequence] = normalise.fitted(training)
+                except ValueError as error:
+                    raise InputError(f"{out}: {error}") from None
     return found, failures
 
 
@@ -54,16 +56,19 @@ def write_normalised(
         stamp = hashlib.sha256(f"{record['stamp']}{how!r}".encode()).hexdigest()
         if record.get("normalised") == stamp and (out / path).is_file():
             continue
-        try:
+        # Put back last: what fails on the way has no prepared scan.
+        record.pop("scan", None)
+        with guarded(failures, scan.subject, scan.image):
             volume = read_volume(out / record["image"])
-            image = how(volume.array, read_mask(out / record["brain_mask"], like=volume))
-        except (InputError, ValueError) as error:
-            record.pop("scan", None)
-            failures.append((scan.subject, f"{scan.image}: {error}"))
-            continue
-        write_volume(out / path, image, volume.affine)
-        record |= {"scan": path, "normalised": stamp, "normalise": repr(how)}
-        write_json(record_path(scan, out), record)
+            inside = read_mask(out / record["brain_mask"], like=volume)
+            try:
+                image = how(volume.array, inside)
+            except ValueError as error:
+                raise InputError(f"{scan.image}: {error}") from None
+            write_volume(out / path, image, volume.affine)
+            new = {"scan": path, "normalised": stamp, "normalise": repr(how)}
+            write_json(record_path(scan, out), record | new)
+            record |= new
     return failures
 
 
@@ -73,10 +78,18 @@ def record_path(scan: RawScan | Scan, out: Path) -> Path:
 
 
 def _training(
-    raw: Sequence[RawScan], records: Records, sequence: str, out: Path
+    raw: Sequence[RawScan], records: Records, sequence: str, out: Path, failures: Failures
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The scans to fit to; one that cannot be read is listed and loses its record."""
     for scan in raw:
-        record = records.get((scan.subject, scan.sequence))
-        if record and scan.split == "train" and scan.healthy and scan.sequence == sequence:
-            volume = read_volume(out / record["image"])
-            yield volume.array, read_mask(out / record["brain_mask"], like=volume)
+        key = scan.subject, scan.sequence
+        if scan.split != "train" or not scan.healthy or scan.sequence != sequence:
+            continue
+        found = []
+        if record := records.get(key):
+            with guarded(failures, scan.subject, scan.image):
+                volume = read_volume(out / record["image"])
+                found = [(volume.array, read_mask(out / record["brain_mask"], like=volume))]
+            if not found:
+                del records[key]
+        yield from found

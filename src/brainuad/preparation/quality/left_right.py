@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from brainuad.errors import InputError
 from brainuad.machine.files import write_json
+from brainuad.machine.guard import Failures, guarded
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume
@@ -27,7 +27,7 @@ SMOOTH_MM = 6.0
 
 def compare_with_mirror(
     records: Sequence[dict[str, Any]], atlas: BrainAtlas, out: Path, least: int
-) -> None:
+) -> Failures:
     """Compares every prepared brain with the average of the other subjects', sequence by sequence.
 
     The correlation with the average's mirror image less that with the average is, but for its
@@ -44,8 +44,12 @@ def compare_with_mirror(
         atlas: whose brain's middle is the plane of the mirror.
         out: cohort folder.
         least: subjects of a sequence; of fewer nothing is said.
+
+    Returns:
+        (subject, reason) of those that could not be compared; their records lose `scan`.
     """
     grid = mirror_grid(atlas)
+    failures: Failures = []
     for sequence in sorted({record["sequence"] for record in records}):
         own = sorted((r for r in records if r["sequence"] == sequence), key=_subject)
         said = [f"{r['subject']} {r['stamp']}" for r in own] + [f"{least} {SPACING_MM} {SMOOTH_MM}"]
@@ -54,17 +58,18 @@ def compare_with_mirror(
             continue
         total, count = np.zeros(grid.array.shape), 0
         for record in own if len(own) >= least else ():
-            part = _read(record, out, grid)
+            part = _read(record, out, grid, failures)
             if part is not None:
                 total, count = total + part, count + 1
         for record in own:
-            part = _read(record, out, grid) if count >= least else None
+            part = _read(record, out, grid, []) if count >= least else None
             record["compared"] = stamp
             record["quality"].pop("cohort_mirrored_gain", None)
             if part is not None:
                 gain = -_correlation(part, total - part)
                 record["quality"]["cohort_mirrored_gain"] = gain
             write_json(out / "scans" / f"{record['subject']}_{sequence}.json", record)
+    return failures
 
 
 def mirror_grid(atlas: BrainAtlas) -> Volume:
@@ -107,12 +112,16 @@ def lopsided(volume: Volume, brain_mask: np.ndarray, grid: Volume) -> np.ndarray
     return part / size if size > 1e-5 * np.linalg.norm(coarse) else np.zeros_like(part)
 
 
-def _read(record: Mapping[str, Any], out: Path, grid: Volume) -> np.ndarray | None:
-    try:
+def _read(record: dict[str, Any], out: Path, grid: Volume, failures: Failures) -> np.ndarray | None:
+    part = None
+    with guarded(failures, str(record["subject"]), out / str(record["image"])):
         volume = read_volume(out / record["image"])
-        return lopsided(volume, read_mask(out / record["brain_mask"], like=volume), grid)
-    except InputError:
-        return None
+        part = lopsided(volume, read_mask(out / record["brain_mask"], like=volume), grid)
+    if part is None:
+        # It is normalised anew the next time.
+        record.pop("scan", None)
+        record.pop("normalised", None)
+    return part
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -41,6 +41,8 @@ class Limits:
 
     def flags(self, found: Mapping[str, Any]) -> list[str]:
         """What to look at, in words; measures that are absent raise nothing."""
+        # Older records have null where nothing could be measured.
+        found = {name: value for name, value in found.items() if value is not None}
         said = []
         volume = found.get("brain_ml", float("nan"))
         if not self.brain_ml[0] <= volume <= self.brain_ml[1]:
@@ -65,7 +67,8 @@ def measure(volume: Volume, corrected: np.ndarray, brain_mask: np.ndarray) -> di
     """Brain volume, mask at the border, and noise, on the scan's own grid.
 
     Noise is the median absolute Laplacian along each axis over the brain (robust to edges),
-    in standard deviations of white noise, as a share of the median intensity.
+    in standard deviations of white noise, as a share of the median intensity; it is absent where
+    that is not above 0.
     """
     faces = [np.take(brain_mask, (0, -1), axis) for axis in range(3)]
     inside = corrected[brain_mask]
@@ -75,10 +78,12 @@ def measure(volume: Volume, corrected: np.ndarray, brain_mask: np.ndarray) -> di
         bend = ndimage.convolve1d(corrected.astype(np.float32), [1, -2, 1], axis=axis)
         # The kernel's norm is sqrt(6); 0.6745 turns a median deviation into a standard one.
         along.append(float(np.median(np.abs(bend[brain_mask]))) / 0.6745 / np.sqrt(6))
+    # Against a median of 0 there is no share to speak of.
+    noise = {"noise": min(along) / median} if median > 0 else {}
     return {
         "brain_ml": float(np.count_nonzero(brain_mask) * np.prod(volume.spacing_mm) / 1000),
         "border_share": float(max(face.mean() for face in faces)),
-        "noise": min(along) / median if median > 0 else float("inf"),
+        **noise,
     }
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from brainuad.preparation.skullstrip.auto import Auto
 from brainuad.preparation.skullstrip.contract import SkullStrip
 from brainuad.preparation.skullstrip.given import Given
 from brainuad.preparation.transforms.base import Data, ScanTransform, own_world, reported
+from brainuad.preparation.transforms.load import FILE
+from brainuad.volumes.masks import require_lesion_of
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 from brainuad.volumes.orient import turned_back, upright
 
@@ -22,6 +25,8 @@ TURNS = ".turns"
 
 class SkullStripd(ScanTransform):
     """Find the brain: adds the mask of each scan that has none, and changes no voxel of the scan.
+
+    A lesion label is compared with the brain (`brainuad.volumes.masks.require_lesion_of`).
 
     It has no inverse, because a mask is taken back by the steps that moved it.
 
@@ -41,7 +46,7 @@ class SkullStripd(ScanTransform):
         """Add the brain masks.
 
         Raises:
-            InputError: no brain found.
+            InputError: no brain found, or a lesion label that is none of it.
         """
         found = dict(data)
         for key in self.key_iterator(found):
@@ -58,6 +63,11 @@ class SkullStripd(ScanTransform):
                     found[self.mask_key(key)] = meta_tensor(mask.astype(np.uint8), found[key])
                 if not found[self.mask_key(key)].any():
                     raise ValueError("no brain found")
+                label = found.get(f"{key}{self.label_postfix}")
+                if label is not None:
+                    inside = self.brain_mask(found, key)
+                    file = Path(label.meta.get(FILE, str(key)))
+                    require_lesion_of(file, volume_of(label).array > 0.5, inside)
                 seconds = round(time.perf_counter() - started, 1)
                 said = {"by": repr(by), "seconds": seconds}
                 found[key] = reported(found[key], skullstrip=said)

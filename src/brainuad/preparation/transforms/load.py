@@ -9,46 +9,64 @@ from monai.data.image_reader import ImageReader
 from monai.transforms.io.array import LoadImage
 
 from brainuad.errors import InputError
+from brainuad.preparation.background import cleared
 from brainuad.preparation.transforms.base import Data, ScanTransform, reported
-from brainuad.types import Volume
-from brainuad.volumes.meta_tensor import meta_tensor, volume_of
-from brainuad.volumes.nifti import read_label, read_mask
-from brainuad.volumes.read import is_label_map, read_scan
+from brainuad.volumes.lost import head_of, require_outside
+from brainuad.volumes.masks import read_brain_mask
+from brainuad.volumes.meta_tensor import meta_tensor
+from brainuad.volumes.nifti import read_label
+from brainuad.volumes.read import RawVolume, is_label_map, read_raw
+
+ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+"""Of NIfTI files, in lower case."""
+
+FILE = "label_file"
+"""Key in a label's metadata: the file that it was read from."""
+
+EMPTY = 0.5
+"""Share of a brain mask that may lie where its scan is 0."""
 
 
 class ScanReader(ImageReader):
     """MONAI's reader for scans as people have them: odd NIfTI headers, folders of a DICOM series.
 
     What is odd is noted in the metadata, what cannot be read is one line that names the file.
+
+    Attributes:
+        raw: what was read last; MONAI's metadata takes plain values alone.
     """
+
+    raw: RawVolume
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
         """Whether it is a folder or a NIfTI file."""
         path = Path(_one(filename))
-        return path.is_dir() or path.name.endswith((".nii", ".nii.gz"))
+        return path.is_dir() or path.name.lower().endswith(ENDINGS)
 
-    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> tuple[Volume, list[str]]:
-        """The scan, and notes on what was odd; see `brainuad.volumes.read.read_scan`."""
-        return read_scan(Path(_one(data)))
+    def read(self, data: Sequence[Any] | Any, **kwargs: Any) -> RawVolume:
+        """The scan; see `brainuad.volumes.read.read_raw`."""
+        self.raw = read_raw(Path(_one(data)))
+        return self.raw
 
-    def get_data(self, img: tuple[Volume, list[str]]) -> tuple[np.ndarray, dict[str, Any]]:
+    def get_data(self, img: RawVolume) -> tuple[np.ndarray, dict[str, Any]]:
         """`(D, H, W)` float32, and its metadata."""
-        volume, notes = img
+        affine = img.volume.affine
         meta = {
-            "affine": volume.affine,
-            "original_affine": volume.affine.copy(),
-            "spatial_shape": np.array(volume.array.shape),
+            "affine": affine,
+            "original_affine": affine.copy(),
+            "spatial_shape": np.array(img.volume.array.shape),
             "original_channel_dim": "no_channel",
             "space": "RAS",
-            "notes": notes,
+            "notes": list(img.notes),
         }
-        return volume.array, meta
+        return img.volume.array, meta
 
 
 class LoadScand(ScanTransform):
     """MONAI's `LoadImaged` by `ScanReader`, with the brain masks and lesion labels of the scans.
 
-    A mask on another grid than its scan is refused, and a label map in place of a scan.
+    Its intensities get a background of 0 (`brainuad.preparation.background`). A mask on another
+    grid than its scan is refused, one that is no brain, and a label map in place of a scan.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -59,7 +77,8 @@ class LoadScand(ScanTransform):
         """Replace each path by its image.
 
         Raises:
-            InputError: unreadable, not a scan, or a mask on another grid.
+            InputError: unreadable, not a scan, NaN in its head or brain, or a mask that is none or
+                on another grid.
         """
         found = dict(data)
         reader = ScanReader()
@@ -67,22 +86,54 @@ class LoadScand(ScanTransform):
             with self.scan(found, key):
                 path = Path(found[key])
                 image = self._load(path, reader=reader)
-                volume = volume_of(image)
-                if is_label_map(volume.array):
+                raw, notes = reader.raw, image.meta.pop("notes")
+                if is_label_map(raw.volume.array):
                     raise InputError(
                         f"{path}: looks like a label map, not a scan; name a lesion mask "
                         "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in "
                         "a CSV"
                     )
-                notes = image.meta.pop("notes")
-                image = reported(image, notes=notes, native_spacing_mm=volume.spacing_mm)
-                own = {self.mask_key(key): read_mask, f"{key}{self.label_postfix}": read_label}
-                for name, read in own.items():
-                    if name in found:
-                        mask = read(Path(found[name]), like=volume)
-                        found[name] = meta_tensor(mask.astype(np.uint8), image)
-                found[key] = image
+                clear, note = cleared(raw.volume.array)
+                notes += [note] if note else []
+                image = meta_tensor(clear, image)
+                brain = self._brain(found, key, raw, clear, notes)
+                if brain is not None:
+                    found[self.mask_key(key)] = meta_tensor(brain.astype(np.uint8), image)
+                label = f"{key}{self.label_postfix}"
+                if label in found:
+                    lesion = read_label(Path(found[label]), raw.volume, notes)
+                    found[label] = meta_tensor(lesion.astype(np.uint8), image)
+                    found[label].meta[FILE] = str(data[label])
+                said = {} if raw.sides_known else {"sides_known": False}
+                spacing = raw.volume.spacing_mm
+                found[key] = reported(image, notes=notes, native_spacing_mm=spacing, **said)
         return found
+
+    def _brain(
+        self, data: Data, key: Hashable, raw: RawVolume, clear: np.ndarray, notes: list[str]
+    ) -> np.ndarray | None:
+        """The brain mask that the source gives; None where it gives none.
+
+        Raises:
+            InputError: it is no mask of this scan's brain, or the scan has lost a part of it.
+        """
+        path, name = Path(data[key]), self.mask_key(key)
+        if name not in data:
+            if raw.lost is not None:
+                require_outside(path, raw.lost, head_of(raw.volume.array, raw.lost))
+            return None
+        brain = read_brain_mask(Path(data[name]), raw.volume, notes)
+        if raw.lost is not None:
+            require_outside(path, raw.lost, brain)
+            # What was never scanned is no brain to look for lesions in.
+            brain &= ~raw.lost
+        empty = (clear[brain] == 0).mean()
+        if empty > EMPTY:
+            raise InputError(
+                f"{data[name]}: {empty:.0%} of it lies where its scan is empty; check whose mask "
+                "it is, and its header"
+            )
+        return brain
 
 
 def _one(filename: Sequence[Any] | Any) -> Any:

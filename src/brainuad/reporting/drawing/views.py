@@ -8,7 +8,8 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.types import Volume
-from brainuad.volumes.nifti import read_volume, require_same_grid
+from brainuad.volumes.grids import require_same_grid
+from brainuad.volumes.nifti import read_volume
 
 Slices = dict[str, np.ndarray]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.errors import InputError
 from brainuad.machine.files import write_text
+from brainuad.machine.guard import Failures, guarded
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.explain import Said
 from brainuad.reporting.drawing.subject import Picture
@@ -49,7 +49,7 @@ def write_quality(
                 str(len(flags.get(name, []))),
                 f"{found['brain_ml']:.0f}",
                 *(
-                    f"{found[key]:.3f}" if key in found else "–"
+                    f"{found[key]:.3f}" if found.get(key) is not None else "–"
                     for key in (
                         "overlap",
                         "similarity",
@@ -62,11 +62,11 @@ def write_quality(
                 "; ".join(said),
             ]
         )
-        try:
+        problems, body = Failures(), ""
+        with guarded(problems, name, scan.image):
             picture = draw_scan(scan, atlas)
-            body: str = html.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
-        except InputError as error:
-            body = html.paragraph(str(error), "alert")
+            body = html.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
+        body += "".join(html.paragraph(why, "alert") for _, why in problems)
         chips = "".join(f'<span class="chip">{html.escape(text)}</span> ' for text in said)
         title = html.Markup(f"<h3>{html.escape(name)}</h3> {chips}")
         items.append(html.details(title, body, "subject", anchor, shown=True))

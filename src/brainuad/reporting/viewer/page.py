@@ -66,7 +66,7 @@ def write_page(out: Path) -> Path:
 def _card(row: ScanRow, problem: str) -> Markup:
     """An entry of the list; a link where there is something to open."""
     opens = row.can_be_opened and not problem
-    reason = " · ".join(without_home(text) for text in (row.reason, problem) if text)
+    reason = " · ".join(without_home(text) for text in (row.said, problem) if text)
     keys = {"score": row.numbers["score"], "percentile": row.numbers["percentile"],
             "volume": row.numbers["volume_mm3"], "findings": row.numbers["n_findings"],
             "name": row.scan_id, "status": row.status}  # fmt: skip

@@ -34,6 +34,7 @@ class ScanRow:
         image: the scan as it came; None where the table names none.
         status: one of `STATES`.
         reason: why a scan is flagged or failed.
+        notes: what was odd about its files.
         numbers: `score`, `percentile`, `n_findings`, `volume_mm3`, `threshold`; None if empty.
         files: `anomaly`, `mask`, `reconstruction`, `uncertainty` that the table names.
         findings: by `findings.csv`'s columns; mm, mm³.
@@ -48,6 +49,12 @@ class ScanRow:
     numbers: dict[str, float | None]
     files: dict[str, Path]
     findings: tuple[Finding, ...]
+    notes: str = ""
+
+    @property
+    def said(self) -> str:
+        """Reason and notes."""
+        return " · ".join(text for text in (self.reason, self.notes) if text)
 
     @property
     def can_be_opened(self) -> bool:
@@ -99,6 +106,8 @@ def _scan(line: dict[str, str], out: Path, findings: dict[str, list[Finding]]) -
         numbers={name: _number(line[name]) for name in _NUMBERS},
         files={name: out / line[name] for name in _FILES if line[name]},
         findings=tuple(findings.get(line["scan_id"], ())),
+        # Tables of before have none.
+        notes=line.get("notes", ""),
     )
 
 

@@ -18,8 +18,10 @@ from brainuad.reporting.drawing.views import radiological
 from brainuad.reporting.viewer import copies
 from brainuad.reporting.viewer.copies import Frame
 from brainuad.reporting.viewer.rows import ScanRow
-from brainuad.volumes.nifti import read_volume, require_same_grid
+from brainuad.volumes.grids import require_same_grid
+from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.orient import to_ras
+from brainuad.volumes.read import read_native
 
 FORMAT = 1  # of the script; raised when the page needs other ones
 OUTLINE = (0, 229, 255)  # also the page's; seen on grey and on warm colours
@@ -72,7 +74,7 @@ def _first_line(path: Path) -> str:
 
 def _content(row: ScanRow, out: Path) -> tuple[dict[str, Any], bytes]:
     assert row.image is not None
-    native = read_volume(row.image)
+    native = read_native(row.image)
 
     def load(path: Path) -> np.ndarray:
         volume = read_volume(path)
@@ -108,7 +110,7 @@ def _content(row: ScanRow, out: Path) -> tuple[dict[str, Any], bytes]:
         "subject": row.subject,
         "sequence": row.sequence,
         "status": row.status,
-        "reason": without_home(row.reason),
+        "reason": without_home(row.said),
         "image": without_home(row.image),
         **row.numbers,
         "findings": row.findings,
