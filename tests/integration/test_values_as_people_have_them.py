@@ -92,7 +92,7 @@ VALUES = {
     "minus": (np.where(MASK, A, -1024), "its background of -1024 is taken for 0"),
     "plus": (np.where(MASK, A, 100), "its background of 100 is taken for 0"),
     "white": (np.where(MASK, A, 4095), "its background of 4095 is taken for 0"),
-    "minus_nan": (_lost(np.s_[:3], array=np.where(MASK, A, -1)), "its background of -1 is"),
+    "minus_nan": (_lost(np.s_[:3], array=np.where(MASK, A, -99)), "its background of -99 is"),
     "huge": (A * 1e30, ""),
     "small": (A * 1e-30, ""),
 }
