@@ -26,7 +26,6 @@ _MAX_OFFSET = 2**26  # bytes before the voxels: what header extensions may take
 _WORKING = 8  # bytes a voxel beside those of the file: float32, and one copy
 _LONGEST = 544  # bytes; as many as the longer header, of NIfTI-2, has with its extension flag
 _KINDS = {348: nib.nifti1.Nifti1Header, 540: nib.nifti2.Nifti2Header}
-_ORDERS = {"little": "<", "big": ">"}
 _IN_MM = {1: (1e3, "metres"), 3: (1e-3, "micrometres")}
 
 
@@ -121,7 +120,7 @@ def _parsed(first: bytes, pair: bool) -> Any:
     Raises:
         ImageFileError: it is none.
     """
-    number = {int.from_bytes(first[:4], order): code for order, code in _ORDERS.items()}
+    number = {int.from_bytes(first[:4], "little"): "<", int.from_bytes(first[:4], "big"): ">"}
     kinds = [kind for size, kind in _KINDS.items() if size in number]
     if first[344:347] in (b"n+1", b"ni1"):
         kinds = [nib.nifti1.Nifti1Header]
