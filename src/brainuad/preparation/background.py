@@ -44,7 +44,8 @@ def cleared(array: np.ndarray) -> tuple[np.ndarray, str]:
     if spread == 0:
         return array, ""
     constant = (np.abs(border - value) <= SAME * spread).mean() >= CONSTANT
-    is_zero = abs(value) <= SAME * spread
+    # Everything that looks for a background takes so much for 0.
+    is_zero = abs(value) <= NEAR * spread
     low = float(array.min())
     if not (constant and not is_zero) and low >= 0:
         return array, ""
