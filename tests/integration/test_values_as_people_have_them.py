@@ -92,7 +92,7 @@ VALUES = {
     "minus": (np.where(MASK, A, -1024), "its background of -1024 is taken for 0"),
     "plus": (np.where(MASK, A, 100), "its background of 100 is taken for 0"),
     "white": (np.where(MASK, A, 4095), "its background of 4095 is taken for 0"),
-    "minus_nan": (_lost(np.s_[:3], array=np.where(MASK, A, -1)), "its background of -1 is"),
+    "minus_nan": (_lost(np.s_[:3], array=np.where(MASK, A, -99)), "its background of -99 is"),
     "huge": (A * 1e30, ""),
     "small": (A * 1e-30, ""),
 }
@@ -143,6 +143,7 @@ SEGMENTED = MASK * (1 + (A > 450) + (A > 550)).astype("uint8")
 PARCELS = MASK * (1 + np.indices(SHAPE).sum(0) // 5).astype("uint8")
 MASKS = {
     "good": (MASK.astype("uint8"), ""),
+    "turned": (np.ascontiguousarray(MASK[::-1].transpose(2, 0, 1)).astype("uint8"), ""),
     "byte": (MASK.astype("uint8") * 255, ""),
     "words": (MASK.astype("uint16") * 4000, ""),
     "rounded": (MASK * np.float32(1.0000001), ""),
@@ -174,7 +175,10 @@ def masks(tmp_path_factory):
     for name, (array, _) in (MASKS | NO_MASKS).items():
         put(folder / f"scans/{name}_T1w.nii.gz", A if name == "elsewhere" else HEAD)
         stored = array.astype("float32") if array.dtype == float else array
-        put(folder / f"scans/{name}_brain_mask.nii.gz", stored)
+        # Last axis first, the first one from left to right: the same voxels in the same places.
+        affine = AFFINE * [[-1], [1], [1], [1]] if name == "turned" else AFFINE
+        order = [2, 0, 1, 3] if name == "turned" else [0, 1, 2, 3]
+        put(folder / f"scans/{name}_brain_mask.nii.gz", stored, affine[:, order])
     words = ("preparation=extracted", "preparation/skullstrip=given", WORDS[1])
     return folder / "out", *prepared(folder / "scans", folder / "out", *words)
 
@@ -199,6 +203,30 @@ def test_a_mask_that_is_no_brain_is_refused_with_the_reason(masks, name):
     assert name not in manifest
     assert NO_MASKS[name][1] in failures[name]
     assert f"{name}_brain_mask.nii.gz: " in failures[name]
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        # Cut off by the field of view, brain and all: no brain is looked at where none was seen.
+        (np.s_[:12], np.count_nonzero(MASK[12:])),
+        # In the head, outside the brain.
+        (np.s_[3:5, 3:5, 20:22], np.count_nonzero(MASK)),
+        (np.s_[18:22, 20:24, 18:22], None),
+    ],
+)
+def test_a_given_brain_tells_what_was_lost_in_it(tmp_path, where, left):
+    from brainuad.preparation.transforms.load import LoadScand
+
+    put(tmp_path / "a.nii.gz", _lost(where, array=HEAD))
+    put(tmp_path / "mask.nii.gz", MASK.astype("uint8"))
+    data = {"T1w": tmp_path / "a.nii.gz", "T1w.brain": tmp_path / "mask.nii.gz"}
+    found = LoadScand("T1w", failures_key="failed")(data)
+    if left is None:
+        assert "64 NaN or infinite voxels in its head" in found["failed"]["T1w"]
+    else:
+        assert int(found["T1w.brain"].sum()) == left
+        assert bool(np.isfinite(found["T1w"].numpy()).all())
 
 
 def _moved(mm):

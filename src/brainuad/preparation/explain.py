@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from brainuad.preparation.pipeline import Preparation
 
 EFFECTS = {
-    "LoadScand": ("the scan's own", "as in the file"),
+    "LoadScand": ("the scan's own", "as in the file, with a background of 0"),
     "Orientationd": ("axes permuted and flipped, no interpolation", "kept"),
     "SkullStripd": ("kept", "kept; adds the brain mask"),
     "N4BiasFieldCorrectiond": ("kept", "divided by the bias field"),

@@ -120,7 +120,7 @@ def _parsed(first: bytes, pair: bool) -> Any:
     Raises:
         ImageFileError: it is none.
     """
-    number = {int.from_bytes(first[:4], order) for order in ("little", "big")}
+    number = {int.from_bytes(first[:4], "little"): "<", int.from_bytes(first[:4], "big"): ">"}
     kinds = [kind for size, kind in _KINDS.items() if size in number]
     if first[344:347] in (b"n+1", b"ni1"):
         kinds = [nib.nifti1.Nifti1Header]
@@ -131,21 +131,24 @@ def _parsed(first: bytes, pair: bool) -> Any:
         raise nib.filebasedimages.ImageFileError(what)
     if not kinds or len(first) < kinds[0].sizeof_hdr:
         raise nib.filebasedimages.ImageFileError("its first bytes are no header")
-    header = kinds[0](first[: kinds[0].sizeof_hdr], check=False)
-    header["sizeof_hdr"] = kinds[0].sizeof_hdr
+    size = kinds[0].sizeof_hdr
+    # Where its size tells no byte order, nibabel goes by the number of axes.
+    header = kinds[0](first[:size], endianness=number.get(size), check=False)
+    header["sizeof_hdr"] = size
     return header
 
 
 def _mend_shape(header: Any, path: Path, notes: list[str]) -> tuple[int, ...]:
     """Take off trailing axes of length one, however many, and those that were left at 0."""
     axes, *lengths = (int(n) for n in header["dim"])
-    shape = lengths[:axes]
-    if 1 <= axes <= 7:
-        while len(shape) > 3 and shape[-1] in (0, 1):
-            shape.pop()
-    if not 1 <= axes <= 7 or min(shape) < 1:
+    shape = lengths[:axes] if 1 <= axes <= 7 else list(lengths)
+    while len(shape) > 3 and shape[-1] in (0, 1):
+        shape.pop()
+    if min(shape) < 1:
         raise InputError(f"{path}: its header claims {axes} axes of {shape} voxels; mend it")
-    if len(shape) < axes:
+    if not 1 <= axes <= 7:
+        notes.append(f"its header claims {axes} axes; {len(shape)} are told by their lengths")
+    elif len(shape) < axes:
         notes.append(f"{axes - len(shape)} further axes of length one are left out")
     header["dim"] = [len(shape), *shape, *[1] * (7 - len(shape))]
     return tuple(shape)

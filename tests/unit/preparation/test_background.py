@@ -29,6 +29,7 @@ UNCHANGED = {
     "a head in noise": brain(NOISE),
     "a head in whole noise": brain(NOISE.round()),
     "a head in noise around 30": brain(30 + NOISE),
+    "air of one grey level": brain(4),
     "a tight box of tissue": SIGNAL[8:16, 8:16, 8:16].astype(np.float32),
     "splines": _undershot(),
     "one value": np.full(SHAPE, 7, np.float32),

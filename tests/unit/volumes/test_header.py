@@ -65,6 +65,11 @@ BROKEN = {
     "5 axes": ([(40, "<h", 5)], "2 further axes of length one"),
     "7 axes": ([(40, "<h", 7)], "4 further axes of length one"),
     "axes of 0": ([(40, "<h", 5), (48, "<2h", 0, 0)], "2 further axes of length one"),
+    "no axes": ([(40, "<h", 0)], "claims 0 axes; 3 are told by their lengths"),
+    "many axes": ([(40, "<h", 99)], "claims 99 axes; 3 are told by their lengths"),
+    "negative axes": ([(40, "<h", -1)], "claims -1 axes; 3 are told by their lengths"),
+    "offset 348": ([(108, "<f", 348)], "at byte 348; they are read from 352"),
+    "code": ([(252, "<2h", 300, -7)], ""),
     "pixdim 0": ([(80, "<3f", 0, 0, 0)], "its qform is broken; the sform is used"),
     "pixdim NaN": ([(80, "<3f", NAN, NAN, NAN)], "its qform is broken; the sform is used"),
     "pixdim negative": ([(80, "<3f", -3, -3, -3)], ""),
@@ -97,6 +102,16 @@ def test_a_broken_field_that_nobody_needs_stops_no_scan(tmp_path, name, ending):
     header = nib.load(tmp_path / "map.nii.gz").header
     assert np.isfinite(header.get_sform()).all()
     assert np.isfinite(header.get_qform()).all()
+
+
+@pytest.mark.parametrize("codes", [(0, 1), (0, 0)])
+@pytest.mark.parametrize("change", [(76, "<4f", 0, -3, -3, -3), (76, "<f", 5), (76, "<f", NAN)])
+def test_sizes_of_voxels_have_no_sign(tmp_path, codes, change):
+    right_handed = AFFINE * [[-1], [1], [1], [1]]
+    good = read_volume(write(tmp_path / "a.nii", affine=right_handed, codes=codes))
+    path = write(tmp_path / "b.nii", affine=right_handed, codes=codes)
+    found = read_volume(broken(path, change))
+    np.testing.assert_allclose(found.affine, good.affine, atol=1e-4)
 
 
 def test_an_offset_beyond_the_file_is_where_the_voxels_end_with_it(tmp_path):
