@@ -20,6 +20,7 @@ from brainuad.errors import InputError
 from brainuad.inference.find_scans import find_wanted
 from brainuad.preparation.from_folder import planned_scan
 from brainuad.volumes.nifti import write_volume
+from brainuad.volumes.read import quiet_gdcm
 
 
 def put(path, array=None, dtype=np.float32):
@@ -321,7 +322,8 @@ def series(folder, description, patient=""):
         for key, value in tags.items():
             piece.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{i}.dcm"))
-        writer.Execute(piece)
+        with quiet_gdcm():
+            writer.Execute(piece)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def choose(
     taken: set[int] = set()
     aside: list[Aside] = []
     for key, visits in groups.items():
-        first = min(visits, key=natural)
+        first = min(visits, key=_in_time)
         for visit, sequences in visits.items():
             if visit != first and not every:
                 reason = f"a further visit ({visit}) of {names[key]}"
@@ -70,9 +70,8 @@ def _of_one_kind(
         pool = brains
     plainest = min(pool, key=lambda record: len(record.name.version))
     version = set(plainest.name.version)
-    same = [record for record in records if record.path.parent == plainest.path.parent]
-    if len(same) == len(records) and all(
-        record is plainest or (version < set(record.name.version)) or record not in pool
+    if all(
+        record is plainest or _is_version(record, version, plainest) or record not in pool
         for record in records
     ):
         reason = f"another version of {plainest.path.name}, which is used"
@@ -84,3 +83,18 @@ def _plainness(record: Record) -> tuple[int, list[object], str]:
     """The order of BIDS names: those with the fewest entities, then run 2 before run 10."""
     own = {key: value for key, value in record.name.entities.items() if key not in ("ses", "run")}
     return len(own), list(natural(record.name.entities.get("run", ""))), record.path.name
+
+
+def _is_version(record: Record, version: set[str], plainest: Record) -> bool:
+    """Whether a name says more of the same image, in one folder or of the brain alone."""
+    more = set(record.name.version) - version
+    near = record.path.parent == plainest.path.parent or role_of(more) == "brain"
+    return bool(more) and version <= set(record.name.version) and near
+
+
+_FIRST = ("baseline", "bl", "initial", "screening", "preop", "acute", "t0", "m00", "y0", "w0")
+
+
+def _in_time(visit: str) -> tuple[bool, list[tuple[bool, int, str]]]:
+    """The order of visits: none, the first by its name, then by numbers."""
+    return bool(visit) and visit.casefold() not in _FIRST, natural(visit)

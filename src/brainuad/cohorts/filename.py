@@ -22,6 +22,7 @@ class Name:
         session: of a subject.
         sequence: `T1w`, …, or the kind of another image, `DWI` say.
         role: see `brainuad.cohorts.words.role_of`; empty for a scan.
+        told: words after the subject, of a name that is no BIDS one.
         whole: the subject, where a word before the sequence is part of it and tells no role:
             `patient_tumor_T1w`. Empty where there is no such word.
         entities: of a BIDS name.
@@ -34,6 +35,7 @@ class Name:
     session: str = ""
     sequence: str = ""
     role: str = ""
+    told: tuple[str, ...] = ()
     whole: str = ""
     entities: dict[str, str] = field(default_factory=dict)
     version: tuple[str, ...] = ()
@@ -54,6 +56,9 @@ _HABITS = (
 _FIELDS = {"20252": "T1w", "20253": "FLAIR", "20251": "SWI", "20250": "DWI"}
 _FIELDS |= {"20227": "BOLD", "20249": "BOLD"}
 """Data fields of UK Biobank."""
+
+_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-._]([01]\d)[-._]([0-3]\d)(?!\d)")
+"""`2020-01-31`, which becomes one word."""
 
 _BIDS = re.compile(r"^sub-[A-Za-z0-9+]+(?=_|$)")
 _ENTITY = re.compile(r"^([a-z]+)-([A-Za-z0-9+.-]+)$")
@@ -78,7 +83,8 @@ def is_image(name: str) -> bool:
 @lru_cache(maxsize=2**14)
 def read_name(text: str) -> Name:
     """Read a name: a file's without its ending, or a folder's."""
-    text = "".join(c if c.isprintable() else "_" for c in text)
+    text = "".join(c if c.isprintable() else "_" for c in text).removesuffix(".anat")
+    text = _DATE.sub(r"\1\2\3", text)
     if _BIDS.match(text):
         return _read_bids(text)
     for habit in _HABITS:
@@ -115,6 +121,8 @@ def _read_bids(text: str) -> Name:
         else:
             loose.append(part)
     suffix = loose[-1] if loose else ""
+    # `sub-A_1_T1w` is not BIDS, and `A_1` and `A_2` are two people.
+    subject = "_".join([parts[0], *(part for part in loose[:-1] if part.isdigit())])
     sequence = next((_SUFFIXES[part] for part in loose if part in _SUFFIXES), "")
     if not sequence and suffix not in _DRAWN:
         sequence = sequence_of(" ".join(loose))
@@ -135,7 +143,8 @@ def _read_bids(text: str) -> Name:
     if suffix in _DRAWN and role in ("", "mask", "brain", "lesion") and not _of_lesions(said):
         role = "brain mask" if "brain" in said and suffix == "mask" else "mask"
         if suffix in ("dseg", "seg"):
-            role = "tissue"
+            # `_dseg` is BIDS for tissues; `_seg` is what people call a lesion's.
+            role = "tissue" if suffix == "dseg" and "manual" not in said else "lesion"
         if suffix == "mask" and "label" in entities and "brain" not in said:
             role = "no lesion"
     if suffix == "probseg":
@@ -144,7 +153,7 @@ def _read_bids(text: str) -> Name:
     if sequence and suffix in _SUFFIXES and role in ("brain", "mask", "tissue"):
         role = ""
     return Name(
-        subject=parts[0],
+        subject=subject,
         session=f"ses-{entities['ses']}" if "ses" in entities else "",
         sequence=sequence,
         role=role,
@@ -176,7 +185,13 @@ def _read_plain(text: str) -> Name:
     else:
         tail = words[at + 1 :]
         role = role_of(tail)
-    sequence = sequence_of(text[found[at].start :]) if at < len(found) else ""
+    sequence = ""
+    if at < len(found):
+        # What describes before the sequence counts too: `gad_t1`.
+        start = at
+        while start and words[start - 1] in vocabulary.TECHNIQUE:
+            start -= 1
+        sequence = sequence_of(text[found[start].start :])
     # A map's or a region's word is in nobody's name.
     head, unsure = at, counted and role not in ("map", "tissue")
     # What describes may stand before the sequence too, and so may a subject's name.
@@ -202,6 +217,7 @@ def _read_plain(text: str) -> Name:
         role=role,
         whole=_cut(text, found, first, len(found) if counted else at) if unsure else "",
         version=_version(tail),
+        told=tuple(words[own:]),
         spare=spare,
     )
 
@@ -242,7 +258,11 @@ def _visit(found: list[Word], head: int) -> tuple[int, int]:
 def _sequence_at(words: list[str]) -> int | None:
     """Where the sequence's word is: the first that is not at the start, or else the start."""
     places = [i for i, word in enumerate(words) if names_sequence(word)]
-    places += [i for i, word in enumerate(words) if word in vocabulary.OTHERS and i]
+    others = [i for i, word in enumerate(words) if word in vocabulary.OTHERS]
+    # `ADC.nii.gz` alone; `ct_01` may be a person.
+    places += [
+        i for i in others if i or all(w in vocabulary.OTHERS or _describes(w) for w in words)
+    ]
     places.sort()
     # `t2_flair`: one group of words at the start.
     group = 0

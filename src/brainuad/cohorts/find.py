@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from brainuad.cohorts.choose import choose
-from brainuad.cohorts.content import content_of
 from brainuad.cohorts.dicom import dicom_records
+from brainuad.cohorts.doubt import settle
 from brainuad.cohorts.filename import is_image
 from brainuad.cohorts.identity import Key, key_of, name_people
 from brainuad.cohorts.pairing import pair, sort_out
 from brainuad.cohorts.people import read_participants
-from brainuad.cohorts.records import Record, in_question, read_record, read_records
+from brainuad.cohorts.records import Record, read_record, read_records
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.table import TABLES, from_table
 from brainuad.cohorts.tree import Aside, Tree, natural, walk
@@ -128,7 +128,7 @@ def _from_tree(
     bids = is_bids(tree.root)
     found = Found("a BIDS dataset" if bids else "NIfTI files", bids=bids, aside=list(tree.aside))
     images, used = _images(tree, found)
-    scans, masks, left = sort_out(read_records(images, tree.root))
+    scans, masks, left = sort_out(settle(read_records(images, tree.root)))
     found.aside += left
     series, slices, wrong = dicom_records(tree)
     used |= slices
@@ -201,7 +201,6 @@ def _known(
 ) -> list[Record]:
     """Scans of sequences that are asked for; the others are put aside."""
     kept = []
-    doubtful = {record.path for record in in_question(scans)}
     for scan in scans:
         part = scan.name.entities.get("part", "mag")
         if scan.derived:
@@ -215,12 +214,6 @@ def _known(
             found.aside.append(Aside(scan.path, reason))
         elif bids and not scan.sequence:
             found.aside.append(Aside(scan.path, "its name tells no sequence in a BIDS dataset"))
-        elif scan.path in doubtful and content_of(scan.path).drawn:
-            reason = (
-                "a label map, and its name does not tell of what; call it _lesion or _brain_mask, "
-                "or take it away"
-            )
-            found.aside.append(Aside(scan.path, reason, wanted=True))
         else:
             if not scan.sequence:
                 found.assumed.add(scan.path)

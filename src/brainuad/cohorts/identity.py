@@ -32,6 +32,8 @@ def name_people(scans: Sequence[Record], every: bool) -> dict[Key, str]:
     for record in scans:
         people.setdefault(record.person, {}).setdefault(key_of(record), record)
     names: dict[Key, str] = {}
+    if not every:
+        _refuse_two_numbers(scans)
     for keys in people.values():
         first, *others = keys.values()
         subject = first.subject or "subject"
@@ -72,3 +74,23 @@ def owners(mask: Record, people: Mapping[PersonKey, Sequence[Key]]) -> list[Key]
         # `masks/a/01` and `scans/a/01` share `a`.
         same = [k for k in named if set(k[1][1]) <= set(context) and k[1][0] in ("", group)]
     return same or named
+
+
+def _refuse_two_numbers(scans: Sequence[Record]) -> None:
+    """Refuse `1` beside `01`; `P1` beside `p-1` is one person.
+
+    Raises:
+        InputError: as said.
+    """
+    first: dict[tuple[PersonKey, object], Record] = {}
+    for record in scans:
+        other = first.setdefault((record.person, record.place), record)
+        if _letters(other.subject) != _letters(record.subject):
+            raise InputError(
+                f"{record.path}: is subject '{record.subject}' the '{other.subject}' of "
+                f"{other.path}? Spell one person's name in one way, or list the scans in a CSV"
+            )
+
+
+def _letters(subject: str) -> str:
+    return "".join(c for c in subject.casefold() if c.isalnum())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from brainuad.cohorts.content import BRAIN_ML, content_of, same_grid
+from brainuad.cohorts.doubt import UNKNOWN
 from brainuad.cohorts.identity import Key, key_of, owners
 from brainuad.cohorts.people import PersonKey, person_key
 from brainuad.cohorts.records import Record
@@ -18,6 +19,9 @@ _LEFT = {
     "tissue": "a segmentation of tissues or regions",
     "no lesion": "a mask of something else than a lesion or a brain",
 }
+
+
+_UNKNOWN = "a label map, and its name does not tell of what; call it _lesion or _brain_mask"
 
 
 @dataclass
@@ -55,7 +59,9 @@ def sort_out(
             if reason:
                 aside.append(Aside(record.path, reason, wanted=True))
                 continue
-        if role in _LEFT:
+        if role == UNKNOWN:
+            aside.append(Aside(record.path, _UNKNOWN, wanted=True))
+        elif role in _LEFT:
             aside.append(Aside(record.path, _LEFT[role]))
         elif role:
             masks.append((record, role))
@@ -77,6 +83,8 @@ def _looked_at(record: Record) -> tuple[str, str]:
         )
     if content.kind == "scan":
         return "", ""
+    if content.kind == "unreadable":
+        return "", "cannot be read; copy or export it again"
     return ("brain mask" if content.millilitres >= BRAIN_ML else "lesion"), ""
 
 
@@ -162,7 +170,9 @@ def _unlike(mask: Record, scan: Record, own: Sequence[Record]) -> str:
     """Why a mask is not of a scan of the same person; empty where it is."""
     visits = {person_key(one.session) if one.session else () for one in own}
     if mask.session:
-        if not scan.session or person_key(mask.session) != person_key(scan.session):
+        # Where no scan's name tells a visit, there is one.
+        told = bool(mask.name.entities.get("ses")) or visits != {()}
+        if told and person_key(mask.session) != (person_key(scan.session) if scan.session else ()):
             return f"another visit ({mask.session})"
     elif scan.session and len(visits) > 1:
         return "a visit that its name does not tell"
@@ -176,8 +186,9 @@ def _unlike(mask: Record, scan: Record, own: Sequence[Record]) -> str:
     ):
         return f"another space ({space})"
     for key in ("run", "acq", "rec", "ce"):
-        one, other = (record.name.entities.get(key) for record in (mask, scan))
-        if one and person_key(one) != person_key(other or ""):
+        one, two = (record.name.entities.get(key) for record in (mask, scan))
+        alone = two is None and not any(key in record.name.entities for record in own)
+        if one and not alone and person_key(one) != person_key(two or ""):
             return f"another {key} ({one})"
     return ""
 

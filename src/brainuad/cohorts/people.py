@@ -1,6 +1,7 @@
 """Who a subject is, however the name is spelled, and what a table says of people."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,8 @@ PersonKey = tuple[str, ...]
 @lru_cache(maxsize=2**16)
 def person_key(subject: str) -> PersonKey:
     """A form of a subject's name that is equal for `1`, `01`, `sub-01`, `1.0`, `S01` and `s01`."""
-    text = _FLOAT.sub(r"\1", subject.strip().casefold())
+    text = unicodedata.normalize("NFC", subject).strip().casefold()
+    text = _FLOAT.sub(r"\1", text)
     pieces = re.findall(r"[^\W\d_]+|\d+", text)
     if (len(pieces) > 1 and pieces[0] in _PREFIXES and pieces[1].isdigit()) or (
         len(pieces) > 1 and pieces[0] in _PREFIXES[:3]

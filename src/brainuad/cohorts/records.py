@@ -78,13 +78,17 @@ def read_record(path: Path, root: Path) -> Record:
         elif name.role:
             inherited = inherited or name.role
     derived = any(part.casefold() == "derivatives" for part in parts)
-    if inherited and not role and not own.entities:
-        role = "" if content_of(path).kind == "scan" else inherited
+    if inherited and not role:
+        content = content_of(path)
+        # Where BIDS names are, the folder is believed only if the content agrees.
+        agrees = content.drawn if own.entities else content.kind != "scan"
+        role = inherited if agrees else ""
     elif own.whole and not content_of(path).drawn:
         role, own = "", replace(own, subject=own.whole)
     subject = own.subject
-    if subject and around and own.sequence and _serial(subject):
-        # `p1/4_t1_mprage`: the number of a series.
+    described = bool(own.version) and subject.isdigit()
+    if subject and around and own.sequence and (_serial(subject) or described):
+        # `p1/4_t1`, `p1/002_t1_mprage`: the number of a series.
         subject = ""
     if subject:
         context = [part for part in around if not _alike(person_key(part), person_key(subject))]

@@ -14,24 +14,24 @@ def _set(words: str) -> frozenset[str]:
 
 
 PLAIN = _named(
-    T1w="t1 t1w t1n t1wi t1weighted",
-    T1c="t1c t1ce t1gd t1post t1km t1ca t1wce t1cont t1contrast ce-t1w",
-    T2w="t2 t2w t2wi t2n t2weighted",
-    FLAIR="flair fla t2f t2flair flairw",
+    T1w="t1 t1w t1n t1wi t1weighted 3dt1 3dt1w 2dt1",
+    T1c="t1c t1ce t1gd t1post t1km t1ca t1wce t1cont t1contrast t1gad t1postgd ct1 cet1 cet1w gdt1",
+    T2w="t2 t2w t2wi t2n t2weighted 3dt2 3dt2w 2dt2 st2w et2w",
+    FLAIR="flair fla t2f t2flair flairw 3dflair 2dflair flair3d sflair darkfluid",
     PDw="pd pdw",
     T2star="t2s t2star t2starw",
 )
 """Words (lower case) and the sequence that they name by themselves."""
 
 OTHERS = _named(
-    DWI="dwi dti dmri tracew bval",
-    ADC="adc",
+    DWI="dwi dti dmri tracew bval trace diff diffusion tensor fa md b1000",
+    ADC="adc eadc dadc",
     SWI="swi swan",
-    BOLD="bold fmri func",
-    ASL="asl dsc perf perfusion",
-    MRA="mra tof angio",
-    localizer="localizer localiser scout survey aahead aahscout",
-    map="t1map t2map t2starmap t1rho qsm mtr r1map r2map pdmap",
+    BOLD="bold fmri func rest rsfmri restingstate task",
+    ASL="asl dsc perf perfusion pwi dce cbf cbv mtt ttp",
+    MRA="mra tof angio mrv mip",
+    localizer="localizer localiser scout survey aahead aahscout loc phoenix",
+    map="t1map t2map t2starmap t1rho qsm mtr r1map r2map pdmap b0map b1map",
     MP2RAGE="uni unit1 inv1 inv2",
     CT="ct cta",
     PET="pet spect",
@@ -40,11 +40,15 @@ OTHERS = _named(
 )
 """Words of images that no preset is made for."""
 
-_WEAK_T1 = _set("mprage mpr mp2rage bravo fspgr spgr")
+_WEAK_T1 = _set("mprage mpr mp2rage bravo fspgr spgr memprage mpr1 mpr2")
 """Techniques by which T1-weighted images are taken."""
 
-_CONTRAST = _set("post gd gad gadolinium contrast ce km c enhanced dotarem gadovist")
-_NONE = _set("no non not without wo pre nativ native")
+_CONTRAST = _set(
+    "post gd gad gadolinium contrast ce km c enhanced dotarem gadovist postgd postgad "
+    "postcontrast gado contraste kontrastmittel civ mdc injection gadavist prohance magnevist "
+    "multihance"
+)
+_NONE = _set("no non not without wo pre nativ native ohne vor before sans sin")
 _TOWARDS = _set("to in on into")
 """What follows names the target of a registration."""
 
@@ -55,7 +59,7 @@ TECHNIQUE = _set(
     "reg registered coreg coregistered warped resampled resliced reoriented aligned rigid "
     "affine std mni mni152 sri sri24 1mm 2mm 3mm 1x1x1 07mm orig original defaced deface anon "
     "anonymized anonymised raw preproc preprocessed processed final head whole cropped nd dis2d "
-    "dis3d nu weighted image img scan vol volume"
+    "dis3d nu weighted image img scan vol volume 3t 7t 1t5 15t"
 ).union(_WEAK_T1, _TOWARDS, _CONTRAST - {"c"}, _NONE)
 """Words that describe how an image was made, and not whose it is."""
 
@@ -70,15 +74,18 @@ CONTAINER = _set(
 
 CONTROLS = _set(
     "control controls healthy hc hcs normal normals volunteer volunteers hv cn con ctrl ctl ctr "
-    "nc td healthycontrol healthycontrols"
+    "nc td healthycontrol healthycontrols kontrolle kontrollen gesund ctrls typical "
+    "neurotypical nondemented unaffected unremarkable temoin témoin témoins temoins sain sano "
+    "good negative"
 )
 PATIENTS = _set(
     "patient patients pat pats case cases pathological pathologic abnormal diseased sick "
-    "affected yes"
+    "affected yes patienten malades pacientes ill unhealthy krank bad anomaly positive ungood"
 )
 DISEASES = _set(
     "tumour tumours tumor tumors glioma gliomas glioblastoma gbm hgg lgg ms stroke strokes wmh "
-    "epilepsy fcd metastases meningioma ischemic infarct"
+    "epilepsy fcd metastases meningioma ischemic infarct rrms ppms spms pwms alzheimer ad mci "
+    "mdd dementia demented scz schz schizophrenia asd adhd tbi parkinson sclerosis"
 )
 NOBODY = _set("n/a na nan none null unknown - .") | {""}
 """How tables say nothing."""
@@ -105,10 +112,12 @@ _MAP = _set(
 )
 _TISSUE = _set(
     "dseg aparc aseg aparcaseg wmparc ribbon tissue tissues pveseg parc parcellation atlas gm "
-    "wm csf synthseg ventricle ventricles hippocampus cortex thalamus"
+    "wm csf synthseg ventricle ventricles hippocampus cortex thalamus fast subcort first "
+    "mixeltype parenchyma filled thickness"
 )
 _REGIONS = _set(
-    "dseg aparc aseg aparcaseg wmparc ribbon pveseg synthseg tissue tissues parc parcellation"
+    "dseg aparc aseg aparcaseg wmparc ribbon pveseg synthseg tissue tissues parc parcellation "
+    "mixeltype parenchyma"
 )
 """Of these, the words that no scan has in its name."""
 
@@ -117,7 +126,9 @@ ROLES = _LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
 
 _SESSION = re.compile(
     r"(?:ses|session|visit|timepoint|time|tp|day|week|wk|month|year|yr|wave|exam|fu|mr|run|v)\d+"
-    r"|d\d{4}|(?:19|20)\d{6}(?:\d{6})?|baseline|bl|followup|preop|postop",
+    r"|d\d{4}|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{6})?"
+    r"|baseline|bl|followup|fu|preop|postop|initial|screening|acute|chronic|zeitpunkt\d+"
+    r"|[tyw]0|m(?:0[036]|12|18|24|36|48|60)|\d{1,2}(?:m|mo|months?)",
 )
 _SESSION_KEYS = _set("ses session visit timepoint tp day week month year wave exam run")
 
@@ -125,10 +136,13 @@ _WORD = re.compile(r"[^\W_]+")
 # `sub1T1w` and `003FLAIR`, but not `pat1`: only forms that end no word of their own.
 _GLUED = re.compile(r"(?<=[a-z0-9])(?=(?:T1w|T2w|T1c|T1ce|FLAIR|PDw)(?![a-z]))")
 _SPECIAL = (
-    (re.compile(r"t2\s?\*", re.IGNORECASE), "t2star"),
-    (re.compile(r"\+\s?c\b", re.IGNORECASE), " ce"),
+    (re.compile(r"t2w?\s?\*", re.IGNORECASE), "t2star"),
+    (re.compile(r"mp[ _-]rage", re.IGNORECASE), "mprage"),
+    (re.compile(r"\bw/o\b", re.IGNORECASE), "without"),
+    (re.compile(r"(t1\w?)(?: -c\b|[ _-]c-)", re.IGNORECASE), r"\1 "),
+    (re.compile(r"\+\s?c\b|\bc\s?\+", re.IGNORECASE), " ce "),
     (re.compile(r"\b(t[12])[ _-]?(weighted|wtd)\b", re.IGNORECASE), r"\1w"),
-    (re.compile(r"dark[ _-]?fl(uid)?\b", re.IGNORECASE), "darkfluid"),
+    (re.compile(r"(dark|da)[ _-]?fl(uid)?(?![a-z])", re.IGNORECASE), "darkfluid"),
 )
 
 
@@ -158,9 +172,43 @@ def words_of(text: str) -> list[Word]:
     return found
 
 
+_LOOSE = {
+    "lesion": (
+        *(
+            "lesion",
+            "läsion",
+            "laesion",
+            "lésion",
+            "lesión",
+            "tumor",
+            "tumour",
+            "tumeur",
+            "infarct",
+        ),
+        *("stroke", "wmh", "metast", "edema", "ödem", "resection", "cavity", "fcd", "hemorr"),
+    ),
+    "mask": ("mask", "masque", "mascara", "máscara"),
+    "seg": (
+        *("seg", "label", "roi", "annot", "drawn", "outline", "contour", "tracing", "truth"),
+        *("consensus", "rater", "expert", "core", "scar", "bianca"),
+    ),
+    "brain": ("brain", "hirn", "cerveau", "cerebro", "icv", "tiv"),
+}
+"""Pieces of words, in several languages, and the word that they stand for."""
+
+
+def loosened(words: Iterable[str]) -> list[str]:
+    """Words and what is within them: `lesionmask2` is `lesion` and `mask`, too."""
+    found = []
+    for word in words:
+        found += [plain for plain, pieces in _LOOSE.items() if any(p in word for p in pieces)]
+        found.append(word)
+    return found
+
+
 def names_sequence(word: str) -> bool:
     """Whether a word names a sequence that presets are made for."""
-    return word in PLAIN or word == "darkfluid"
+    return word in PLAIN
 
 
 def sequence_of(text: str) -> str:
@@ -248,6 +296,9 @@ def role_of(words: Iterable[str]) -> str:
 def group_of(text: str) -> str:
     """`control` or `patient` where words say so; empty where they say nothing or both."""
     words = {word.text for word in words_of(text)}
+    if words & _NONE and words & DISEASES:
+        # `no_tumor`
+        return "control"
     ill = words & (PATIENTS | DISEASES)
     healthy = words & CONTROLS
     if "non" in words or "not" in words:

@@ -1,0 +1,113 @@
+"""Files whose names leave open what they are: told by the owner's name and by their content."""
+
+import gzip
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from brainuad.cohorts.content import Content, content_of
+from brainuad.cohorts.filename import stem_of
+from brainuad.cohorts.names import file_name
+from brainuad.cohorts.records import Record, in_question
+from brainuad.cohorts.words import ROLES, TECHNIQUE, loosened, role_of, sequence_of, words_of
+
+UNKNOWN = "unknown"
+"""Role of a label map whose name does not tell of what."""
+
+THIN = 0.1
+"""Bytes a voxel of a packed file: masks take less, scans with their noise more."""
+
+
+def settle(records: Sequence[Record]) -> list[Record]:
+    """The records with the roles that their content and their owners' names give them.
+
+    A scan's name that says too much, or a file that is too small for a scan, is looked into; so is
+    a mask that is too large for one.
+    """
+    owners = _owners(records)
+    extends = {id(record) for record in in_question(records)}
+    found = []
+    for read in records:
+        record = _after_owner(read, owners)
+        role = record.role
+        if role in ("", "lesion", "brain mask") and not record.path.is_dir():
+            thin = is_thin(record.path)
+            if role and not thin and content_of(record.path).kind == "scan":
+                role = ""
+            elif not role and (thin or id(record) in extends or _says_more(record)):
+                content = content_of(record.path)
+                role = _role(record, content) if content.drawn else ""
+        found.append(record if role == record.role else replace(record, role=role))
+    return found
+
+
+def is_thin(path: Path) -> bool:
+    """Whether a file is so small that it may hold a mask, by its size and its header.
+
+    Files that are not packed are thin where a voxel is a byte.
+    """
+    try:
+        packed = path.name.lower().endswith(".gz")
+        with gzip.open(path) if packed else path.open("rb") as file:
+            header = file.read(352)
+        order = "<" if header[:4] == b"\x5c\x01\x00\x00" else ">"
+        shape = struct.unpack(f"{order}8h", header[40:56])[1:4]
+        bits = struct.unpack(f"{order}h", header[72:74])[0]
+        voxels = abs(shape[0] * shape[1] * shape[2])
+        return bits == 8 if not packed else path.stat().st_size < THIN * voxels
+    except (OSError, EOFError, struct.error, zlib.error):
+        return False
+
+
+def _owners(records: Sequence[Record]) -> dict[str, str]:
+    """Subjects of scans whose names tell a sequence, by their small letters."""
+    named = [r for r in records if not r.role and r.sequence and not r.name.entities]
+    return {r.name.subject.casefold(): r.name.subject for r in named if r.name.subject}
+
+
+def _after_owner(record: Record, owners: dict[str, str]) -> Record:
+    """Read a name again that begins with a known subject's: `head_brain_mask` beside `head_T1w`."""
+    text = stem_of(record.path)
+    if record.name.entities or record.name.subject.casefold() in owners:
+        return record
+    words = words_of(text)
+    for word in reversed(words[:-1]):
+        owner = owners.get(text[: word.end].strip("._- ").casefold())
+        if owner:
+            rest = text[word.end :]
+            said = [one.text for one in words_of(rest)]
+            role = role_of(said) or role_of(loosened(said))
+            drawn = role or content_of(record.path).drawn
+            if not drawn:
+                return record
+            return replace(
+                record,
+                subject=file_name(owner),
+                role=role or _role(record, content_of(record.path)),
+                sequence=sequence_of(rest),
+                context=(),
+            )
+    return record
+
+
+def _says_more(record: Record) -> bool:
+    """Whether a scan's name holds words that name no sequence and no way of making it."""
+    words = [word.text for word in words_of(stem_of(record.path))]
+    if record.name.entities:
+        return record.derived or bool(record.name.version)
+    odd = [w for w in record.name.version if w not in TECHNIQUE]
+    front = words[:1] if len(words) > 1 else []
+    return bool(odd) or any(word in ROLES for word in front)
+
+
+def _role(record: Record, content: Content) -> str:
+    """What a drawn image is, by whatever its name and its folders hold."""
+    words = [word.text for word in words_of(stem_of(record.path))]
+    told = role_of(loosened(words))
+    if content.kind == "share" and told not in ("brain mask", "brain", "mask"):
+        return "map"
+    if told in ("lesion", "brain mask", "brain", "mask", "tissue", "map", "no lesion"):
+        return told
+    return UNKNOWN
