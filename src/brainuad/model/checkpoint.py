@@ -51,8 +51,10 @@ def save_model(detector: AnomalyDetector, path: Path) -> None:
         "state_dict": {name: value.cpu() for name, value in detector.state_dict().items()},
         "brainuad": {**detector.card, "version": __version__, "format": FORMAT},
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # Into an open file: by its name torch would write the temporary name into the archive, and the
+    # same weights would give other bytes every time.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def load_model(path: Path) -> AnomalyDetector:

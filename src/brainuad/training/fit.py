@@ -33,8 +33,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Writes beside `path`, then renames."""
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # Into an open file, as `save_model` says.
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path | None:
