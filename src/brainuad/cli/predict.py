@@ -110,7 +110,9 @@ def _main(arguments: argparse.Namespace) -> int:
         return 0
     from brainuad.inference.outputs import write_dataset_description, write_tables
     from brainuad.machine.files import own_folder, remove_leftovers
+    from brainuad.machine.links import follow_no_links
 
+    follow_no_links(out)
     stamps = {item.scan_id: stamp(item) for item in todo}
     if source.wanted[0].bids:
         write_dataset_description(out, arguments.scans)

@@ -1,6 +1,5 @@
 """Wanted scans as the model sees them, one after the other."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from brainuad.cohorts.find import RawScan
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
+from brainuad.machine.files import remove
 from brainuad.machine.read import read_json
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
 from brainuad.preparation.cohort import Task, run_tasks
@@ -53,7 +53,7 @@ def prepare_wanted(
         except InputError as error:
             found = str(error)
         yield items[folder.name], found
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) -> Ready:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from rich.progress import track
 
 from brainuad.errors import InputError
-from brainuad.machine.files import write_text
+from brainuad.machine.files import remove, write_text
 from brainuad.machine.text import without_home
 from brainuad.reporting.pages.html import Markup, escape
 from brainuad.reporting.viewer.rows import STATES, ScanRow, read_rows
@@ -133,4 +133,4 @@ def _remove_others(folder: Path, keys: set[str]) -> None:
         # Named as `key_of` does.
         ours = re.fullmatch(r"[0-9a-f]{16}\.(js|jpg)", path.name)
         if ours and path.stem not in keys:
-            path.unlink()
+            remove(path)
