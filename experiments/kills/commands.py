@@ -5,9 +5,10 @@
 The commands are prepare, train, predict, export and report, of a tiny cohort, one after the other
 and left alone. Then, as often as asked, the folder is put back to where it was before one of them
 (in turn), the command is started and killed by SIGKILL: at a random moment between just before its
-first write and its end, since most of its life goes into imports. What lies there must be whole. The same command is given again, and must leave what the one left alone did,
-byte by byte but for times. Every fifth trial starts the command twice at once and kills one of the
-two. Writes `commands.md` beside this file.
+first write and its end, since most of its life goes into imports. What lies there must be whole.
+The same command is given again, and must leave what the one left alone did, byte by byte but for
+times. Every fifth round starts the command twice at once and kills one of the two. Writes
+`commands.md` beside this file.
 """
 
 import argparse
@@ -51,7 +52,7 @@ COMMANDS = {
     ],
     "train": [
         *("train", "experiment=strega", "data=folder", "data.source=cohort", "data.sequence=T2w"),
-        *("data.spacing_mm=3", "data.slice_size=[32,32]", "input=intensity", "max_epochs=6"),
+        *("data.spacing_mm=3", "data.slice_size=[32,32]", "input=intensity", "max_epochs=4"),
         *("callbacks.preemption.every=1", "ckpt=last", "paths.output_dir=run"),
         *("postprocess=default", "datamodule.num_workers=0", "jobs=1", "report=false", *NETWORK),
     ],
@@ -77,7 +78,7 @@ PATIENCE_S = 300
 
 @dataclass
 class Trial:
-    """A kill: of one of two at once or not, at which CPU second, what lay there, and what came of it."""
+    """A kill: of one of two at once or not, at which CPU second, what was there, what came of it."""
 
     command: str
     twice: bool
@@ -154,8 +155,13 @@ def write_scans(folder: Path) -> None:
 
 
 def left_alone(name: str, folder: Path) -> Alone:
-    """Runs a command to its end; keeps the folder as it was before."""
+    """Runs a command to its end; keeps the folder as it was before.
+
+    Once before it counts, for what the user's cache then holds.
+    """
     shutil.copytree(folder, kept(name, folder))
+    start(name, folder).wait(PATIENCE_S)
+    put_back(name, folder)
     before = {path: path.stat().st_mtime_ns for path in below(folder)}
     process, used = start(name, folder), [(time.time(), 0.0)]
     while process.poll() is None:
@@ -175,6 +181,12 @@ def left_alone(name: str, folder: Path) -> Alone:
 def kept(name: str, folder: Path) -> Path:
     """Where the folder as it was before a command lies."""
     return folder.with_name(f"before_{name}")
+
+
+def put_back(name: str, folder: Path) -> None:
+    """The folder as it was before a command, with its times: by them commands tell what is done."""
+    shutil.rmtree(folder)
+    shutil.copytree(kept(name, folder), folder)
 
 
 def start(name: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -203,9 +215,7 @@ def cpu_s(pid: int) -> float:
 
 def kill(name: str, folder: Path, alone: Alone, rng: random.Random, twice: bool) -> Trial | None:
     """One trial; None where the command ended by itself before its moment."""
-    shutil.rmtree(folder)
-    # With its times: the commands tell by them what is done.
-    shutil.copytree(kept(name, folder), folder)
+    put_back(name, folder)
     after_s = rng.uniform(0.9 * alone.first_s, alone.life_s)
     processes = [start(name, folder) for _ in range(2 if twice else 1)]
     at_s = 0.0
