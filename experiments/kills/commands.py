@@ -4,26 +4,32 @@
 
 The commands are prepare, train, predict, export and report, of a tiny cohort, one after the other
 and left alone. Then, as often as asked, the folder is put back to where it was before one of them
-(in turn), the command is started and killed by SIGKILL: at a random moment between just before its
-first write and its end, since most of its life goes into imports. What lies there must be whole.
+(in turn), the command is started and killed by SIGKILL at a random moment of its CPU time. Its
+process begins as a copy of one that has imported everything, which would take most of its life.
+What lies there must be whole.
 The same command is given again, and must leave what the one left alone did, byte by byte but for
 times. Every fifth round starts the command twice at once and kills one of the two. Writes
 `commands.md` beside this file.
 """
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
 import random
 import re
+import secrets
 import shutil
-import subprocess
 import sys
 import time
 import zipfile
 from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
+from pkgutil import walk_packages
 
 import nibabel as nib
 import numpy as np
@@ -31,6 +37,8 @@ import pandas as pd
 import torch
 from safetensors.numpy import load
 
+import brainuad
+from brainuad.machine import ranks
 from brainuad.machine.files import MARK
 from brainuad.model.bundle import HASHES
 from brainuad.reporting.tables import to_markdown
@@ -78,7 +86,7 @@ PATIENCE_S = 300
 
 @dataclass
 class Trial:
-    """A kill: of one of two at once or not, at which CPU second, what was there, what came of it."""
+    """A kill: of one of two at once or not, at which CPU second, and what came of it."""
 
     command: str
     twice: bool
@@ -86,7 +94,7 @@ class Trial:
     written: int
     damaged: list[str]
     other: list[str]
-    status: int
+    status: int | None
 
     @property
     def good(self) -> bool:
@@ -110,6 +118,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "kills_commands")
     arguments = parser.parse_args()
+    os.environ["BRAINUAD_CACHE"] = str(arguments.runs.absolute() / "cache")
+    import_all()
     rng = random.Random(arguments.seed)
     folder = arguments.runs.absolute() / "work"
     shutil.rmtree(arguments.runs, ignore_errors=True)
@@ -160,15 +170,15 @@ def left_alone(name: str, folder: Path) -> Alone:
     Once before it counts, for what the user's cache then holds.
     """
     shutil.copytree(folder, kept(name, folder))
-    start(name, folder).wait(PATIENCE_S)
+    start(name, folder).join(PATIENCE_S)
     put_back(name, folder)
     before = {path: path.stat().st_mtime_ns for path in below(folder)}
     process, used = start(name, folder), [(time.time(), 0.0)]
-    while process.poll() is None:
+    while process.is_alive():
         used.append((time.time(), max(used[-1][1], cpu_s(process.pid))))
-        time.sleep(0.02)
-    if process.returncode != 0:
-        raise SystemExit(f"{name}: status {process.returncode}; see the log")
+        time.sleep(0.005)
+    if process.exitcode != 0:
+        raise SystemExit(f"{name}: status {process.exitcode}; see the log")
     written = min(
         path.stat().st_mtime
         for path in below(folder)
@@ -189,19 +199,35 @@ def put_back(name: str, folder: Path) -> None:
     shutil.copytree(kept(name, folder), folder)
 
 
-def start(name: str, folder: Path) -> subprocess.Popen[bytes]:
-    """The command, in a process group of its own."""
-    module, *words = COMMANDS[name]
-    code = f"import sys; from brainuad.cli.{module} import main; sys.exit(main())"
+def start(name: str, folder: Path) -> Process:
+    """The command, in a process that begins as a copy of this one: all is imported already."""
+    # Nothing here computes, so there are no threads that a copy would lack.
+    process = get_context("fork").Process(target=run, args=(name, folder))
+    process.start()
+    return process
+
+
+def run(name: str, folder: Path) -> None:
+    """What the process of a command does."""
+    atexit._clear()
+    ranks._OWN = secrets.token_hex(8)
+    os.chdir(folder)
     log = folder.with_name(f"{name}.log").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "BRAINUAD_CACHE": str(folder.with_name("cache"))},
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    for stream in (1, 2):
+        os.dup2(log.fileno(), stream)
+    module, *words = COMMANDS[name]
+    sys.argv = [module, *words]
+    status = import_module(f"brainuad.cli.{module}").main()
+    atexit._run_exitfuncs()
+    os._exit(status)
+
+
+def import_all() -> None:
+    """Imports what the commands need, which would take most of their lives."""
+    for module in walk_packages(brainuad.__path__, "brainuad."):
+        import_module(module.name)
+    for name in ("monai.transforms", "lightning.pytorch.callbacks", "skimage.measure"):
+        import_module(name)
 
 
 def cpu_s(pid: int) -> float:
@@ -216,27 +242,27 @@ def cpu_s(pid: int) -> float:
 def kill(name: str, folder: Path, alone: Alone, rng: random.Random, twice: bool) -> Trial | None:
     """One trial; None where the command ended by itself before its moment."""
     put_back(name, folder)
-    after_s = rng.uniform(0.9 * alone.first_s, alone.life_s)
+    after_s = rng.uniform(0, alone.life_s)
     processes = [start(name, folder) for _ in range(2 if twice else 1)]
     at_s = 0.0
-    while at_s < after_s and processes[0].poll() is None:
-        time.sleep(0.01)
+    while at_s < after_s and processes[0].is_alive():
+        time.sleep(0.005)
         at_s = max(at_s, cpu_s(processes[0].pid))
-    if processes[0].poll() is not None:
+    if not processes[0].is_alive():
         for process in processes:
-            process.wait(PATIENCE_S)
+            process.join(PATIENCE_S)
         return None
     processes[0].kill()
     for process in processes:
-        process.wait(PATIENCE_S)
+        process.join(PATIENCE_S)
     written, damaged = len(below(folder)) - len(below(kept(name, folder))), corrupt(folder)
-    if twice and processes[1].returncode != 0:
-        damaged.append(f"the other command ended with {processes[1].returncode}")
+    if twice and processes[1].exitcode != 0:
+        damaged.append(f"the other command ended with {processes[1].exitcode}")
     again = start(name, folder)
-    status = again.wait(PATIENCE_S)
+    again.join(PATIENCE_S)
     now, left = hashes(folder), alone.files
     other = sorted(path for path in now.keys() | left.keys() if now.get(path) != left.get(path))
-    return Trial(name, twice, at_s, written, damaged, other, status)
+    return Trial(name, twice, at_s, written, damaged, other, again.exitcode)
 
 
 def below(folder: Path) -> list[Path]:

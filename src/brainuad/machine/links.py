@@ -12,6 +12,9 @@ from brainuad.errors import CannotWrite
 GUARDED = "BRAINUAD_NO_LINKS"
 """Variable with the folders of `follow_no_links`, as JSON."""
 
+MOST = 100
+"""Folders that are kept, the newest: a variable takes 128 KiB."""
+
 
 def follow_no_links(folder: Path) -> None:
     """Refuse, from now on, to write or remove anything below a folder through a link in it.
@@ -19,8 +22,9 @@ def follow_no_links(folder: Path) -> None:
     The folder itself may be a link, or lie behind one: that is how the user named it. Processes
     that are started later inherit this.
     """
-    known = [*_guarded(), str(folder.absolute())]
-    os.environ[GUARDED] = json.dumps(list(dict.fromkeys(known)))
+    whole = str(folder.absolute())
+    known = [*(path for path in _guarded() if path != whole), whole]
+    os.environ[GUARDED] = json.dumps(known[-MOST:])
 
 
 def _guarded() -> list[str]:

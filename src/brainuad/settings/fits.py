@@ -7,10 +7,8 @@ that fails when it is used. Lists stand for tuples, as JSON has no others, and i
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
-
-PLAIN = (NoneType, bool, int, float, str, list, dict)
 
 
 def misfits(make: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[str]:
@@ -37,9 +35,15 @@ def fits(value: Any, known: Any) -> bool:
         # A name that is imported for type checkers alone, say.
         return True
     if getattr(kind, "_is_protocol", False):
-        # Which methods an object needs is said by its use; a plain value has none of them.
-        return not isinstance(value, PLAIN)
+        return all(hasattr(value, name) for name in _members(kind))
     return isinstance(value, kind)
+
+
+def _members(protocol: type) -> list[str]:
+    """Names of what an object of a protocol has."""
+    own = [one for one in protocol.__mro__ if getattr(one, "_is_protocol", False)]
+    names = [name for one in own for name in (*vars(one), *vars(one).get("__annotations__", ()))]
+    return [name for name in names if name == "__call__" or not name.startswith("_")]
 
 
 def _is_tuple(value: Any, kinds: tuple[Any, ...]) -> bool:
