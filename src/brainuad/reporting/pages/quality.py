@@ -87,10 +87,10 @@ def write_quality(
         "Left and right: radiological convention."
     )
     failed = cohort.info.get("failures", [])
-    lost: str = "".join(f"<li><b>{html.escape(a)}</b>: {html.escape(b)}</li>" for a, b in failed)
+    lost = "".join(f"<li><b>{html.escape(a)}</b>: {html.escape(b)}</li>" for a, b in failed)
     if nameless:
         words = "This page is anonymous: it leaves out pictures, names and places."
-        lost = f"<li>{len(failed)} scans</li>"
+        lost = html.Markup(f"<li>{len(failed)} scans</li>")
     alert = f'<div class="alert" role="alert"><h2>Not prepared</h2><ul>{lost}</ul></div>'
     content = "".join(
         (
@@ -110,8 +110,8 @@ def write_quality(
     count = sum(bool(flags.get(_name(scan))) for scan in scans)
     subtitle = f"{len(scans)} scans, {count} flagged, {len(failed)} failed"
     path = cohort.root / "qc.html"
-    title = f"Quality of {'an unnamed cohort' if nameless else cohort.name}"
-    write_text(path, html.page(title, subtitle, parts, content))
+    whose = "an unnamed cohort" if nameless else cohort.name
+    write_text(path, html.page(f"Quality of {whose}", subtitle, parts, content))
     return path
 
 
