@@ -170,13 +170,13 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     "split_hash": (lambda v: v is None or isinstance(v, str), "a hash"),
     "subjects": (_are_subjects, "lists of names"),
     "preparation": (
-        lambda v: not v or (isinstance(v, dict) and _is_recipe(v)),
+        lambda v: v is None or v == {} or (isinstance(v, dict) and _is_recipe(v)),
         "a recipe",
     ),
     "run": (lambda v: _is_table(v) and _are_settings_of_data(v.get("data", {})), "a run"),
     "threshold": (lambda v: v is None or _is_number(v), "a number"),
     "statistics": (
-        lambda v: not v or (isinstance(v, dict) and _are_statistics(v)),
+        lambda v: v is None or (isinstance(v, dict) and _are_statistics(v)),
         "statistics of a training cohort, or null",
     ),
 }

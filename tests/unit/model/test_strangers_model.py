@@ -198,7 +198,7 @@ def test_an_object_of_another_kind_is_refused(tmp_path, honest, place):
 @pytest.mark.parametrize(
     "value",
     [
-        {"measures": {}},
+        *(0, "", [], {}, {"measures": {}}),
         {"measures": {"noise": ["x"]}, "percentiles": [], "quantiles": [], "scores": []},
         {"measures": {}, "percentiles": [0, 300], "quantiles": [0, 1], "scores": []},
         {"measures": {}, "percentiles": [0, 50], "quantiles": [0], "scores": []},
