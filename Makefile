@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
+# Keeps torch a CPU build; CI hands in .ci/lock.txt, which pins all.
+CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types clean
@@ -12,11 +14,11 @@ help: ## Show this list
 
 install: $(VENV)/installed ## Make the virtual environment and install brainuad in it
 
-# constraints.txt keeps torch a CPU build; install it yourself first for another one.
-$(VENV)/installed: setup.cfg constraints.txt
+# For another build of torch install it yourself first.
+$(VENV)/installed: setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 demo: install ## Run the whole pipe on the embedded cohort: train, detect, score, report

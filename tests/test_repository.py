@@ -11,14 +11,21 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 
+from brainuad.methods.base import AnomalyDetector
+from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.model_input import input_of
-from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
+from brainuad.settings.build import build
+from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate, resolve
 from brainuad.settings.moved import RENAMED_OPTIONS
+from brainuad.settings.plain import plain
+from brainuad.volumes.tiling import Tiling
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "brainuad"
 MODULES = sorted(SOURCE.rglob("*.py"))
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+
+BUILT = {"model": AnomalyDetector, "tiling": Tiling, "postprocess": Postprocess}
 
 FLOOR = {
     "types": 0,
@@ -154,6 +161,9 @@ def test_every_experiment_composes_and_instantiates(experiment):
     with torch.device("meta"):
         for key in ("model", "tiling", "postprocess", "painted"):
             instantiate(cfg[key])
+        # From a file, where annotations are compared too.
+        for key, kind in BUILT.items():
+            build(plain(resolve(cfg[key])), kind=kind)
     input_of(cfg.input)
     for key in ("callbacks", "trainer"):
         instantiate(cfg[key], packages=RUN_PACKAGES)

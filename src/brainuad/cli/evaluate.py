@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from brainuad.cli.error_line import run_hydra
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
+from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import say
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 
@@ -46,6 +47,7 @@ def evaluate(cfg: "DictConfig") -> None:
     folder = Path(cfg.maps)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
+    follow_no_links(Path(cfg.paths.cache_dir))
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
     cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
     cohort = with_channels(cohort, cfg.data.sequence)
@@ -55,6 +57,7 @@ def evaluate(cfg: "DictConfig") -> None:
         *cohort.select("test", sequence),
     ]
     out = Path(cfg.paths.output_dir)
+    follow_no_links(out)
     maps = {name: folder} | write_controls(cfg.controls, scans, out / "controls", name)
     postprocess, trained_on = instantiate(cfg.postprocess), read_trained_on(folder)
     if cfg.protocol.slices is None:

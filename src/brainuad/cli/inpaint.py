@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.machine.text import say
-from brainuad.preparation.recipes import changed, of_model
+from brainuad.preparation.recipes import changed, check, of_model
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
 
@@ -88,6 +88,7 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.networks.memory_layout import fastest_layout
     from brainuad.reporting.drawing.inpainted import write_picture
     from brainuad.volumes.nifti import write_changed
+    from brainuad.volumes.tiling import Tiling
 
     scan, out = arguments.scan, arguments.out
     if not out.name.endswith((".nii", ".nii.gz")):
@@ -101,7 +102,7 @@ def _main(arguments: argparse.Namespace) -> int:
     detector.to(device(arguments.device))
     fastest_layout(detector, str(detector.device))
     torch.manual_seed(arguments.seed)
-    tiling = build(detector.card["tiling"])
+    tiling = build(detector.card["tiling"], kind=Tiling)
     if arguments.detail_mm < 0:
         raise InputError(f"--detail-mm {arguments.detail_mm}: use 0 or more")
     try:
@@ -181,6 +182,7 @@ def _preparation(
         InputError: as `brainuad.preparation.recipes.changed`.
     """
     recipe = changed(of_model(card), overrides)
+    check(recipe)
     return (
         build(recipe["steps"], RECIPE),
         build(recipe["normalise"], RECIPE),

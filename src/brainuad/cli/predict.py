@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
     add("--no-page", action="store_true", help="leave out OUT/index.html, the page to look at them")
+    hidden = "the page without pictures, names, reasons and folders: numbers of scans"
+    add("--anonymous", action="store_true", help=hidden)
     changes = "changes the model's preparation: preparation=NAME, preparation.steps.KEY=VALUE"
     add("overrides", nargs="*", metavar="key=value", help=changes)
     return run_cli(_main, parser, argv)
@@ -114,7 +116,9 @@ def _main(arguments: argparse.Namespace) -> int:
         return 0
     from brainuad.inference.outputs import write_dataset_description, write_tables
     from brainuad.machine.files import own_folder, remove_leftovers
+    from brainuad.machine.links import follow_no_links
 
+    follow_no_links(out)
     stamps = {item.scan_id: stamp(item) for item in todo}
     if source.found is not None and source.found.aside:
         write_aside(source.found, out)
@@ -133,9 +137,10 @@ def _main(arguments: argparse.Namespace) -> int:
           f"{counts.get('failed', 0)} failed; see subjects.csv and findings.csv")  # fmt: skip
     if not arguments.no_page:
         from brainuad.reporting.attempt import attempt
-        from brainuad.reporting.viewer import write_page
+        from brainuad.reporting.viewer import write_anonymous_page, write_page
 
-        attempt(lambda: write_page(out), "look at")
+        make = write_anonymous_page if arguments.anonymous else write_page
+        attempt(lambda: make(out), "look at")
     if failures:
         raise PartialFailure(failures)
     return 0

@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("out", type=Path, help="cohort folder to make, or to go on with")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
+    hidden = "qc.html without pictures, names, notes and steps: flags and numbers of scans"
+    parser.add_argument("--anonymous", action="store_true", help=hidden)
     parser.add_argument(
         "--dry-run", action="store_true", help="say what each file is taken for, and stop"
     )
@@ -138,7 +140,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if found.aside:
         write_aside(found, out)
     records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
-    attempt(lambda: write_quality(cohort, records, steps.load_atlas(), said), "look at")
+    nameless = arguments.anonymous
+    attempt(lambda: write_quality(cohort, records, steps.load_atlas(), said, nameless), "look at")
     flags = cohort.info["flags"]
     say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
     if failures := cohort_failures(cohort):

@@ -32,13 +32,16 @@ def train(cfg: "DictConfig") -> float | None:
         PartialFailure: some subjects failed, everything else is done.
     """
     from brainuad.machine import ranks
+    from brainuad.machine.links import follow_no_links
     from brainuad.tracking.tracker import ending
     from brainuad.training.preemption import stoppable
     from brainuad.training.run import run
 
     ranks.behave()
     _quieten()
+    follow_no_links(Path(cfg.paths.cache_dir))
     cfg.paths.output_dir = ranks.decide(Path(cfg.paths.cache_dir), "folder", _output_dir(cfg))
+    follow_no_links(Path(cfg.paths.output_dir))
     with ending(), stoppable():
         found = run(cfg)
         ranks.part()

@@ -19,7 +19,7 @@ from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine import ranks
-from brainuad.machine.files import write_json
+from brainuad.machine.files import remove, write_json
 from brainuad.machine.read import read_json
 from brainuad.model.detect import KINDS
 from brainuad.types import Detection
@@ -102,8 +102,8 @@ def remove_maps(folder: Path, scans: Sequence[Scan]) -> None:
     for kind in KINDS:
         own = [folder / f"{scan.subject}_{kind}.nii.gz" for scan in scans]
         for path in folder.glob(f"*_{kind}.nii.gz") if record.is_file() else own:
-            path.unlink(missing_ok=True)
-    record.unlink(missing_ok=True)
+            remove(path)
+    remove(record)
     # A folder that holds something else stays.
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -12,7 +12,7 @@ import pandas as pd
 from brainuad import __version__
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.records import FILES, record_path
-from brainuad.machine.files import atomic_path, write_json, write_text
+from brainuad.machine.files import atomic_path, remove, write_json, write_text
 from brainuad.machine.read import read_json
 from brainuad.machine.text import csv_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
@@ -52,7 +52,7 @@ def write_prediction(
     for kind, array in arrays.items():
         path = out / wanted.file(kind)
         if array is None:
-            path.unlink(missing_ok=True)
+            remove(path)
             continue
         dtype = np.uint8 if kind == "mask" else np.float32
         write_like(path, array, found.native, dtype)
@@ -98,7 +98,7 @@ def write_maps(folder: Path, wanted: Wanted, found: Prediction) -> None:
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Record:
     """Writes the record of a scan of which nothing can be said, and removes what was there."""
     for kind in (*FILES, "scan"):
-        (out / wanted.file(kind)).unlink(missing_ok=True)
+        remove(out / wanted.file(kind))
     row = {
         "scan_id": wanted.scan_id,
         "subject": wanted.subject,

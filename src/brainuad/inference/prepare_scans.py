@@ -1,6 +1,5 @@
 """Wanted scans as the model sees them, one after the other."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.scans import RawScan
 from brainuad.inference.find_scans import Wanted
+from brainuad.machine.files import remove
 from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.read import read_json
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
@@ -49,7 +49,7 @@ def prepare_wanted(
                 records = [read_json(record_path(scan, folder)) for scan in scans]
                 found = from_records(records, folder, recipe)
         yield items[folder.name], found or failures[0][1]
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) -> Ready:

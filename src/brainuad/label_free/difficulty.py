@@ -17,6 +17,7 @@ from brainuad.errors import InputError
 from brainuad.inference.maps import remove_maps, write_maps
 from brainuad.machine.cache import cache_folder
 from brainuad.machine.files import write_text
+from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import csv_text, one_line
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import load_model, weights_hash
@@ -30,6 +31,7 @@ from brainuad.synthetic.lesions.fillings import IntensityShift
 from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.synthetic.painted import painted_copy
 from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.tiling import Tiling
 
 RADII_MM = (4.0, 8.0, 16.0)
 CONTRASTS = (-0.4, -0.2, 0.2, 0.4)
@@ -86,6 +88,7 @@ def measure_difficulty(
     """
     from brainuad.reporting.run_folder import read_run
 
+    follow_no_links(run)
     folder = read_run(run)
     if folder.cohort is None or not folder.config:
         raise InputError(f"{run}: its cohort or its config.yaml is gone, so nothing can be painted")
@@ -103,12 +106,16 @@ def measure_difficulty(
     copies = [scan for _, _, scan in made]
     seen, bad = as_input(copies, input_of(card["input"]), cache, how.jobs)
     score = model_score(
-        detector, build(card["tiling"]), how.batch_size, device(device_name), how.precision
+        detector,
+        build(card["tiling"], kind=Tiling),
+        how.batch_size,
+        device(device_name),
+        how.precision,
     )
     maps = run / "difficulty"
     stamp = f"{weights_hash(detector)} {how.precision}"
     written = write_maps(seen, maps, score, stamp, "difficulty")
-    postprocess, rows = build(card["postprocess"]), []
+    postprocess, rows = build(card["postprocess"], kind=Postprocess), []
     for name, (cell, draw, scan) in about.items():
         path = maps / f"{name}_anomaly.nii.gz"
         if path.is_file():

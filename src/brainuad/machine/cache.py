@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from brainuad.machine.files import atomic_path
+from brainuad.machine.links import follow_no_links
 
 
 def cache_folder() -> Path:
     """Return the user's cache folder: `BRAINUAD_CACHE`, or `brainuad` where caches belong."""
     own = os.environ.get("BRAINUAD_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainuad"
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brainuad"
+    folder = Path(own) if own else usual
+    follow_no_links(folder)
+    return folder
 
 
 def kept_arrays(

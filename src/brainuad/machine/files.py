@@ -3,6 +3,7 @@
 What is half written lies beside its place under a name of ours, `.brainuad-HOST-RANDOM.NAME`, and
 is locked by its writer. So a link or a file of somebody else is never written to or removed, and
 the leftovers of a process that was killed are known by the lock that nobody holds.
+Nor is a link to a folder followed on the way, see `brainuad.machine.links`.
 """
 
 import ctypes
@@ -25,6 +26,7 @@ from typing import Any
 from filelock import FileLock
 
 from brainuad.errors import CannotWrite
+from brainuad.machine.links import require_no_link
 
 MARK = ".brainuad-"
 _OURS = re.compile(r"\.brainuad-([0-9a-f]{8})-[0-9a-f]{16}\.")
@@ -36,17 +38,45 @@ def temporary_name(path: Path) -> Path:
     """A name beside `path` that no other process takes, and that ends as `path` does."""
     # A file system takes 255 bytes.
     end = path.name.encode()[-200:].decode(errors="ignore")
-    return path.with_name(f"{MARK}{_host()}-{secrets.token_hex(8)}.{end}")
+    return path.with_name(our_name(secrets.token_hex(8), end))
+
+
+def our_name(digits: str, end: str, shared: bool = False) -> str:
+    """A name by which `remove_leftovers` knows a file or folder of a process that was killed.
+
+    Args:
+        digits: 16 hexadecimal ones, that no other process has.
+        end: of the name.
+        shared: the same on every machine.
+    """
+    return f"{MARK}{'0' * 8 if shared else _host()}-{digits}.{end}"
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what is behind it) or a folder with all that is in it.
+
+    Raises:
+        CannotWrite: as `require_no_link`.
+    """
+    require_no_link(path)
+    _remove(path)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, hold: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block succeeds.
 
+    Args:
+        path: of the file.
+        hold: keep the file locked as long as this process lives, so that `remove_leftovers` knows
+            it, if it is named as ours are.
+
     Raises:
-        CannotWrite: the disk is full or read-only, a quota or a permission is in the way.
+        CannotWrite: the disk is full or read-only, a quota or a permission is in the way; or as
+            `require_no_link`.
     """
     temporary = temporary_name(path)
+    require_no_link(path)
     with _said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # No link that somebody put there is followed: the file is new, or this fails.
@@ -57,7 +87,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-            os.close(held)
+            if not hold:
+                os.close(held)
 
 
 @contextmanager
@@ -82,6 +113,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def own_folder(path: Path) -> Iterator[Path]:
     """Yields a new folder beside `path` that is this process's own, and removes it after."""
     temporary = temporary_name(path)
+    require_no_link(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir()
     held = os.open(temporary, os.O_RDONLY)
@@ -97,7 +129,8 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes of ours left half written in a folder and one folder deep."""
     for path in [*folder.glob(f"{MARK}*"), *folder.glob(f"*/{MARK}*")]:
         match = _OURS.match(path.name)
-        if match is None or path.is_symlink():
+        through = path.parent.is_symlink() and path.parent != folder
+        if match is None or path.is_symlink() or through:
             continue
         with suppress(OSError):
             here = match[1] == _host()
@@ -118,9 +151,11 @@ def lock(path: Path) -> Iterator[None]:
     Processes of one run, and runs of one sweep, want the same cached things at the same time.
 
     Raises:
-        CannotWrite: the folder cannot be written, or its file system knows no locks.
+        CannotWrite: the folder cannot be written, or its file system knows no locks; or as
+            `require_no_link`, and the lock itself must be none.
     """
     name = path.with_name(f".{path.name}.lock")
+    require_no_link(name / "lock")
     held = FileLock(name)
     with _said(name):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,15 +254,15 @@ def sizes(paths: Sequence[Path]) -> list[str]:
     return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
-    with atomic_path(path) as temporary:
+def write_text(path: Path, text: str, hold: bool = False) -> None:
+    """Writes UTF-8 text atomically; `hold` is that of `atomic_path`."""
+    with atomic_path(path, hold) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, hold: bool = False) -> None:
     """Writes JSON atomically, indented, keys in the order given; NaN becomes null."""
-    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n", hold)
 
 
 def _finite(value: Any) -> Any:

@@ -5,8 +5,10 @@ one tells the others by a file what it decided.
 """
 
 import atexit
+import hashlib
 import json
 import os
+import secrets
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from brainuad.machine.files import write_json
+from brainuad.machine.files import our_name, remove, remove_leftovers, write_json
 
 Item = TypeVar("Item")
 
@@ -26,6 +28,11 @@ LAUNCHERS = {
     "TORCHELASTIC_RUN_ID": ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"),
 }
 """Variables that tell the start of a job from any other one, by the one that tells a launcher."""
+
+JOB = "BRAINUAD_JOB"
+"""Variable by which the first rank tells its children which start they belong to."""
+
+_OWN = secrets.token_hex(8)
 
 NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Variables that tell a process its rank; the first that is set counts, as for Lightning."""
@@ -92,10 +99,11 @@ def decide(folder: Path, key: str, value: Any) -> Any:
         key: of the decision, once a job.
         value: plain; the first rank's counts.
     """
-    path = folder / f".{_job()}-{key}.json"
+    path = folder / our_name(_job(), f"{key}.json", _launched_from_outside())
     if rank() == 0:
-        write_json(path, value)
-        atexit.register(path.unlink, missing_ok=True)
+        remove_leftovers(folder)
+        write_json(path, value, hold=True)
+        atexit.register(remove, path)
         return value
     while not path.is_file():
         time.sleep(0.2)
@@ -136,11 +144,16 @@ def _launched_from_outside() -> bool:
 
 
 def _job() -> str:
+    """16 digits that the ranks of one start share, and no other start has."""
     for launcher, names in LAUNCHERS.items():
         if launcher in os.environ:
-            return "-".join(os.environ.get(name, "") for name in names)
-    # Lightning's launcher is the first rank itself.
-    return str(os.getpid() if rank() == 0 else os.getppid())
+            words = "-".join(os.environ.get(name, "") for name in names)
+            return hashlib.sha256(words.encode()).hexdigest()[:16]
+    # Lightning's launcher is the first rank itself, and its children have its environment. The
+    # number of a process would be that of another one later, in a container soon.
+    if rank() == 0:
+        os.environ[JOB] = _OWN
+    return os.environ[JOB]
 
 
 def _met() -> bool:

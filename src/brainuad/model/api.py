@@ -18,6 +18,7 @@ from brainuad.model.prediction import Prediction
 from brainuad.model.predictor import Predictor
 from brainuad.model.prepared_scan import from_records
 from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.recipes import check
 from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
@@ -39,6 +40,7 @@ class Model:
         self.predictor = predictor
         self.known = predictor.known
         self.recipe = self.known.recipe
+        check(self.recipe)
         self.steps: Preparation = build(self.recipe["steps"], RECIPE)
 
     @property

@@ -121,6 +121,39 @@ def _are_subjects(value: Any) -> bool:
     )
 
 
+def _is_recipe(value: dict[str, Any]) -> bool:
+    """Whether all parts are there; channels may be normalised each in its way."""
+    normalise: Any = value.get("normalise")
+    channels = isinstance(normalise, dict) and not _is_made(normalise)
+    ways = list(normalise.values()) if channels else [normalise]
+    return all(map(_is_made, [value.get("steps"), value.get("limits"), *ways]))
+
+
+def _are_settings_of_data(value: Any) -> bool:
+    """Whether the settings of a run's data are a table, with a name of each channel."""
+    names = value.get("sequence", "T1w") if isinstance(value, dict) else None
+    names = names if isinstance(names, list) and names else [names]
+    return all(_is_name(name) and SEQUENCE.fullmatch(name) is not None for name in names)
+
+
+def _are_statistics(value: dict[str, Any]) -> bool:
+    """Whether they are as `brainuad.model.suitability.training_statistics` gives them."""
+    measures, spacing = value.get("measures"), value.get("spacing_mm")
+    if not isinstance(measures, dict) or not (spacing is None or _is_number(spacing)):
+        return False
+    percentiles: Any = value.get("percentiles")
+    quantiles: Any = value.get("quantiles")
+    return (
+        all(map(_are_numbers, [percentiles, quantiles, value.get("scores"), *measures.values()]))
+        and len(quantiles) in (0, len(percentiles))
+        and all(0 <= percentile <= 100 for percentile in percentiles)
+    )
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
 SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (_is_name, "a version"),
     "model": (_is_made, "a model"),
@@ -137,12 +170,15 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     "split_hash": (lambda v: v is None or isinstance(v, str), "a hash"),
     "subjects": (_are_subjects, "lists of names"),
     "preparation": (
-        lambda v: not v or (isinstance(v, dict) and {"steps", "normalise", "limits"} <= set(v)),
+        lambda v: v is None or v == {} or (isinstance(v, dict) and _is_recipe(v)),
         "a recipe",
     ),
-    "run": (_is_table, "a table"),
+    "run": (lambda v: _is_table(v) and _are_settings_of_data(v.get("data", {})), "a run"),
     "threshold": (lambda v: v is None or _is_number(v), "a number"),
-    "statistics": (lambda v: v is None or _is_table(v), "a table, or null"),
+    "statistics": (
+        lambda v: v is None or (isinstance(v, dict) and _are_statistics(v)),
+        "statistics of a training cohort, or null",
+    ),
 }
 """Key of a card: whether its value is right, and what it should be."""
 

@@ -15,6 +15,7 @@ from brainuad.machine.fingerprint import hash_weights
 from brainuad.machine.limits import available_bytes, require_file, require_honest, require_memory
 from brainuad.machine.text import one_line
 from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import FORMAT, checked
 from brainuad.settings.build import build
@@ -51,8 +52,10 @@ def save_model(detector: AnomalyDetector, path: Path) -> None:
         "state_dict": {name: value.cpu() for name, value in detector.state_dict().items()},
         "brainuad": {**detector.card, "version": __version__, "format": FORMAT},
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # Into an open file: by its name torch would write the temporary name into the archive, and the
+    # same weights would give other bytes every time.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def load_model(path: Path) -> AnomalyDetector:
@@ -85,9 +88,7 @@ def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     try:
         # Without memory: a card may ask for any size.
         with torch.device("meta"):
-            planned = build(card["model"])
-        if not isinstance(planned, AnomalyDetector):
-            raise InputError("its card describes no method")
+            planned: AnomalyDetector = build(card["model"], kind=AnomalyDetector)
         # Buffers may grow with what was measured, such as an atlas; parameters never do.
         for name, value in planned.named_parameters():
             if not isinstance(weights.get(name), Tensor) or weights[name].shape != value.shape:
@@ -98,7 +99,7 @@ def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -
         buffers = sum(value.numel() * value.element_size() for value in planned.buffers())
         require_memory(buffers, path, "do not trust this file")
         detector = build(card["model"])
-        detector.relative = build(card["relative"])
+        detector.relative = build(card["relative"], kind=RelativeToHealthy | None)
     except InputError as error:
         raise InputError(f"{path}: {error}; do not use it, or get it again") from None
     return detector

@@ -22,12 +22,14 @@ from brainuad.model.prepared_scan import PreparedScan
 from brainuad.model.suitability import percentile_of, pooled, unsuitable
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.native import native_array, native_map, native_mask
+from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.model_input import NormalisedInput, input_of, made
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.build import build
 from brainuad.types import Detection, Volume
 from brainuad.volumes.native_space import prepared_points
 from brainuad.volumes.read import read_native
+from brainuad.volumes.tiling import Tiling
 
 PLAUSIBLE_SHARE = 0.4
 """Largest share of the brain that a mask may cover without a flag; the largest infarcts and tumours
@@ -61,8 +63,8 @@ class Predictor:
         for detector, path in zip(detectors, known.paths, strict=True):
             _set_up(detector, path, device(device_name), known.samples)
         self.detectors = list(detectors)
-        self.tilings = [build(detector.card["tiling"]) for detector in detectors]
-        self.postprocess = build(known.card["postprocess"])
+        self.tilings = [build(detector.card["tiling"], kind=Tiling) for detector in detectors]
+        self.postprocess = build(known.card["postprocess"], kind=Postprocess)
         self.input = input_of(known.card["input"])
         self.batch_sizes = [batch_size] * len(self.detectors)
 

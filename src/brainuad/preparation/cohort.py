@@ -21,6 +21,7 @@ from brainuad.cohorts.scans import RawScan, file_stamp
 from brainuad.errors import InputError
 from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
 from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.links import follow_no_links
 from brainuad.machine.read import read_json
 from brainuad.machine.text import cell
 from brainuad.machine.threads import one_thread
@@ -61,6 +62,7 @@ def prepare_cohort(
     Raises:
         InputError: not one scan could be prepared.
     """
+    follow_no_links(out)
     subjects: dict[str, list[RawScan]] = {}
     for scan in raw:
         subjects.setdefault(scan.subject, []).append(scan)

@@ -71,8 +71,10 @@ def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
     if tissue is not None and normalise is not None:
         raise InputError("input: tissue maps have no intensities; set input.normalise=null")
     # Plain values are a card's, which a stranger may have written.
-    make = build if isinstance(settings, dict) else instantiate
-    return make(tissue) if normalise is None else NormalisedInput(make(normalise))
+    plain = isinstance(settings, dict)
+    if normalise is None:
+        return build(tissue, kind=TissueInput | None) if plain else instantiate(tissue)
+    return NormalisedInput(build(normalise, kind=Normalise) if plain else instantiate(normalise))
 
 
 def made(how: ModelInput, image: Path, brain_mask: Path) -> Volume:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
+from brainuad.settings.allowed import RECIPE
+from brainuad.settings.build import TARGET, build
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import resolve
 from brainuad.settings.moved import moved
@@ -38,6 +40,23 @@ def default(spacing_mm: float | None = None) -> Recipe:
     """Whole heads to the atlas, as `configs/prepare.yaml` says it."""
     own = [f"preparation.steps.spacing_mm={_number(spacing_mm)}"] if spacing_mm else []
     return resolve(compose_preparation(own).preparation)
+
+
+def check(recipe: Recipe) -> None:
+    """Make each part of a recipe, so that one that is of no use is said before a scan is read.
+
+    Raises:
+        InputError: values that a part refuses, or another thing in its place.
+    """
+    from brainuad.preparation.normalise.intensity import Normalise
+    from brainuad.preparation.pipeline import Preparation
+    from brainuad.preparation.quality.measures import Limits
+
+    build(recipe["steps"], RECIPE, Preparation)
+    build(recipe["limits"], RECIPE, Limits)
+    normalise = recipe["normalise"]
+    for own in [normalise] if TARGET in normalise else normalise.values():
+        build(own, RECIPE, Normalise)
 
 
 def of_model(card: dict[str, Any]) -> Recipe:

@@ -6,6 +6,7 @@ a file cannot name anything that reads, writes or connects. A user's own configu
 `brainuad.settings.instantiate` instead.
 """
 
+import inspect
 from collections.abc import Collection
 from functools import partial
 from importlib import import_module
@@ -13,6 +14,7 @@ from typing import Any
 
 from brainuad.errors import InputError
 from brainuad.settings.allowed import MODEL, MONAI_TRANSFORM_MODULES
+from brainuad.settings.fits import fits, misfits
 from brainuad.settings.moved import moved
 
 OWN = ("brainuad.methods.", "brainuad.networks.")
@@ -24,31 +26,44 @@ IGNORED = ("optimizer", "scheduler")
 """Arguments of a method that training alone needs; a file's are left out."""
 
 
-def build(config: Any, allowed: Collection[str] = MODEL) -> Any:
+def build(config: Any, allowed: Collection[str] = MODEL, kind: Any = Any) -> Any:
     """Make the object that plain values describe; without a `_target_` they stay as they are.
 
     Args:
         config: from `brainuad.settings.plain.plain`.
         allowed: names that a `_target_` may have.
+        kind: what the object has to be, as an annotation says it.
 
     Raises:
-        InputError: another name, or values that the object refuses.
+        InputError: another name or kind, or values that the object refuses.
     """
+    made = _made(config, allowed)
+    if not fits(made, kind):
+        said = inspect.formatannotation(kind)
+        raise InputError(f"a {type(made).__name__} stands in place of {said}; do not use the file")
+    return made
+
+
+def _made(config: Any, allowed: Collection[str]) -> Any:
     if isinstance(config, list | tuple):
-        return [build(item, allowed) for item in config]
+        return [_made(item, allowed) for item in config]
     if not isinstance(config, dict):
         return config
     if TARGET not in config:
-        return {key: build(item, allowed) for key, item in config.items()}
+        return {key: _made(item, allowed) for key, item in config.items()}
     name = moved(str(config[TARGET]))
     given = {key: item for key, item in config.items() if key not in (TARGET, PARTIAL)}
     if strange := [key for key in given if not key.isidentifier() or key.startswith("_")]:
         raise InputError(f"{name} is given {strange}, which no argument is called")
     make = _found(name, allowed)
-    given = {key: build(item, allowed) for key, item in given.items() if key not in IGNORED}
-    if config.get(PARTIAL) is True:
-        return partial(make, **given)
+    given = {key: _made(item, allowed) for key, item in given.items() if key not in IGNORED}
+    # Others' annotations may be looser or stricter than what they take.
+    if make.__module__.startswith("brainuad.") and (wrong := "; ".join(misfits(make, given))):
+        raise InputError(f"{name.rpartition('.')[2]} cannot be made of its values: {wrong}")
     try:
+        if config.get(PARTIAL) is True:
+            inspect.signature(make).bind_partial(**given)
+            return partial(make, **given)
         return make(**given)
     except InputError:
         raise

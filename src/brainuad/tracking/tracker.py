@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
 from brainuad.machine.files import write_text
+from brainuad.machine.links import require_no_link
 from brainuad.machine.text import say
 from brainuad.tracking.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
 from brainuad.tracking.wandb_run import one_line, open_run
@@ -187,6 +188,7 @@ class Tracker(WandbLogger):
     def _staged(self, name: str) -> Path:
         """Where a file lies until it is sent, which may be much later."""
         path = self.folder / "wandb" / "sent" / name
+        require_no_link(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

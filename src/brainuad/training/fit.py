@@ -1,5 +1,6 @@
 """The training itself: where it goes on, on how many devices, and which weights it leaves."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,24 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Writes beside `path`, then renames."""
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # Into an open file, as `save_model` says.
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(_unshared(checkpoint), file)
+
+
+def _unshared(value: Any) -> Any:
+    """A copy whose bytes depend on its content alone.
+
+    Where an object occurs again, pickle writes a reference. After a resumption what was read from
+    the checkpoint is no longer the same object as what is equal to it.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_unshared(key): _unshared(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_unshared(item) for item in value)
+    return value
 
 
 def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path | None:

@@ -5,10 +5,12 @@ import gzip
 import io
 import json
 import os
+import resource
 import struct
 import subprocess
 import tracemalloc
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 
 import nibabel as nib
@@ -27,6 +29,7 @@ from brainuad.model.model_file import read_card
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.skullstrip.extracted import Extracted
 from brainuad.preparation.transforms.grid import PreparedGridd
+from brainuad.reporting.run_files import read_arrays
 from brainuad.reporting.run_folder import read_run
 from brainuad.types import Volume
 from brainuad.volumes.nifti import open_nifti, read_volume
@@ -115,6 +118,24 @@ def test_a_bundle_does_not_unpack_a_bomb(tmp_path, name):
                 file.writestr(member, content)
     with pytest.raises(InputError, match="unpacks to 0.105 GB"):
         read_bundle(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        *(("a.json", read_json), ("a.csv", lambda path: read_table(path, "x"))),
+        *(("a.ckpt", read_card), ("a.zip", read_card), ("a.nii.gz", read_volume)),
+        *(("a.nii", read_volume), ("a.npz", read_arrays)),
+    ],
+)
+def test_an_endless_device_is_not_read(tmp_path, name, read):
+    """It stands in place of a file, by a link."""
+    (tmp_path / name).symlink_to("/dev/zero")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # What is no file is not there, or refused.
+    with suppress(InputError):
+        assert read(tmp_path / name) == {}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.ckpt", "folder/card.json"])

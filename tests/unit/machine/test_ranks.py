@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -34,6 +35,30 @@ def test_what_the_first_decides_is_what_the_others_hear(tmp_path):
         check=True,
     )
     assert (other.stdout, other.stderr) == ("", "runs/a")
+
+
+def test_what_a_killed_process_decided_is_not_heard_by_a_later_one_and_goes(tmp_path):
+    """In a container every first process has the same number."""
+    program = (
+        "import os, signal, sys; from pathlib import Path; from brainuad.machine import ranks\n"
+        "number = os.getpid()\n"
+        "os.getpid = lambda: 1\n"
+        "ranks.decide(Path(sys.argv[1]), 'folder', sys.argv[2])\n"
+        "print(*os.listdir(sys.argv[1]), flush=True)\n"
+        "os.kill(number, signal.SIGKILL)"
+    )
+    left = []
+    for word in ("first", "second"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path, word],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        left.append(done.stdout.split())
+    assert [len(names) for names in left] == [1, 1]
+    assert left[0] != left[1]
 
 
 def test_two_ranks_weigh_their_samples_and_share_the_work(tmp_path):

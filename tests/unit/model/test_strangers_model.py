@@ -1,6 +1,7 @@
 """Models that somebody else made: nothing in them is executed, and no nonsense is believed."""
 
 import copy
+import importlib
 import json
 import math
 import random
@@ -18,6 +19,7 @@ from brainuad.errors import InputError
 from brainuad.model.bundle import write_bundle
 from brainuad.model.checkpoint import load_model, read_checkpoint
 from brainuad.model.known import know
+from brainuad.settings.allowed import MODEL
 from brainuad.training.first_stage import read_first_stage
 
 CANARY = "BRAINUAD_CANARY"
@@ -162,6 +164,52 @@ def test_what_a_card_should_have_is_named(tmp_path, honest, key, value):
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("model", "kl_weight"), "much", "kl_weight is 'much', not float"),
+        (("tiling", "size"), [24], r"size is \[24\], not tuple"),
+        (("postprocess", "map_steps"), [3], r"map_steps is \[3\]"),
+        (("postprocess", "mask_steps", 0, "min_volume_mm3"), None, "min_volume_mm3 is None"),
+        (("preparation", "limits", "noise"), "loud", "noise is 'loud', not float"),
+        (("preparation", "steps", "reference"), 3, "reference is 3"),
+        (("preparation", "steps", "skullstrip"), True, "skullstrip is True"),
+        (("preparation", "normalise", "low"), {}, "low is {}"),
+        (("tiling", "_target_"), "brainuad.postprocess.scale.Clip", "cannot be made|in place of"),
+        (("postprocess", "threshold"), {"_target_": "brainuad.postprocess.scale.Sign"}, "."),
+    ],
+)
+def test_a_value_of_another_kind_is_said_before_any_scan(tmp_path, honest, place, value, words):
+    path = _bundle(tmp_path / "b", honest, _put(*place)(value))
+    with pytest.raises(InputError, match=words) as caught:
+        brainuad.load(path)
+    assert_one_line(caught.value)
+
+
+@pytest.mark.parametrize("place", [("postprocess",), ("tiling",), ("preparation", "limits")])
+def test_an_object_of_another_kind_is_refused(tmp_path, honest, place):
+    """Each is allowed somewhere, but not here."""
+    other = {"_target_": "brainuad.preparation.normalise.intensity.Percentile"}
+    path = _bundle(tmp_path / "b", honest, _put(*place)(other))
+    with pytest.raises(InputError, match=r"stands in place of|not allowed"):
+        brainuad.load(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, "", [], {}, {"measures": {}}),
+        {"measures": {"noise": ["x"]}, "percentiles": [], "quantiles": [], "scores": []},
+        {"measures": {}, "percentiles": [0, 300], "quantiles": [0, 1], "scores": []},
+        {"measures": {}, "percentiles": [0, 50], "quantiles": [0], "scores": []},
+    ],
+)
+def test_statistics_are_lists_of_numbers(tmp_path, honest, value):
+    path = _bundle(tmp_path / "b", honest, _put("statistics")(value))
+    with pytest.raises(InputError, match="statistics is not statistics of a training cohort"):
+        know(path)
+
+
 def test_every_violation_is_named_at_once(tmp_path, honest):
     def change(card):
         card |= {"flips": 1, "sequence": "/", "threshold": "x"}
@@ -294,7 +342,10 @@ def _mutated(card, draw):
 def _fuzz(tmp_path, honest, cases):
     weights, card = honest
     refused = 0
-    brainuad.load(_bundle(tmp_path / "first", honest, lambda card: None))  # all is imported
+    brainuad.load(_bundle(tmp_path / "first", honest, lambda card: None))
+    # All that a card may name is imported: libraries make folders of their own, the first time.
+    for name in MODEL:
+        importlib.import_module(name.rpartition(".")[0])
     for case in range(cases):
         draw = random.Random(case)
         path = tmp_path / "b"

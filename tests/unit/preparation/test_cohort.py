@@ -303,6 +303,29 @@ def _in_session(leader):
     return found
 
 
+def test_two_commands_at_once_make_one_cohort(tmp_path):
+    """And leave what somebody else keeps there."""
+    write_scans(tmp_path / "raw")
+    once = prepare(tmp_path / "raw", tmp_path / "once")
+    mine = tmp_path / "out" / "work" / ".2024.budget.xlsx"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    code = "import sys; from brainuad.cli.prepare import main; sys.exit(main(sys.argv[1:]))"
+    words = [str(tmp_path / "raw"), str(tmp_path / "out"), "preparation=extracted"]
+    words += ["preparation.steps.spacing_mm=3", "val_fraction=0.3", "test_fraction=0"]
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait(300) for process in both] == [0, 0]
+    found = read_cohort(tmp_path / "out")
+    assert len(found.scans) == len(once.scans) == 3
+    for ours, theirs in zip(found.scans, once.scans, strict=True):
+        assert ours.image.read_bytes() == theirs.image.read_bytes()
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [".2024.budget.xlsx"]
+    assert mine.read_text() == "mine"
+
+
 def test_nyul_learns_from_the_training_split_alone(tmp_path):
     folder = write_scans(tmp_path / "raw", 4)
     first = prepare(folder, tmp_path / "a", normalise=Nyul())

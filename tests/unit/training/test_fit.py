@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -13,7 +15,7 @@ from brainuad.model.checkpoint import load_model
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.random import ShapeHoles
 from brainuad.training.datamodule import HealthyDataModule
-from brainuad.training.fit import fit, measure, resume_point
+from brainuad.training.fit import AtomicCheckpoints, fit, measure, resume_point
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 
@@ -23,6 +25,25 @@ def test_a_trainer_for_gpus_without_one_is_refused_in_a_line(tmp_path):
     cfg = {"trainer": trainer, "callbacks": {}, "paths": {"output_dir": str(tmp_path)}}
     with pytest.raises(InputError, match="trainer: No supported gpu .* see configs/trainer"):
         fit(OmegaConf.create(cfg), None, None, None)
+
+
+def test_equal_checkpoints_have_equal_bytes(tmp_path):
+    """Whatever their parts share: what was read again shares less."""
+    word, pair = "wor" + "d", ("a", 1)
+    weights = {"w": torch.arange(3.0)}
+    shared = {"state_dict": weights, "one": [word, word, pair], "two": {"key": word, "pair": pair}}
+    alone = json.loads(json.dumps({"one": [word, word], "two": {"key": word}}))
+    alone["one"].append(("a", 1))
+    alone["two"]["pair"] = ("a", 1)
+    for name, content in (("a.ckpt", shared), ("b.ckpt", {"state_dict": weights, **alone})):
+        AtomicCheckpoints().save_checkpoint(content, tmp_path / name)
+    assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
+    assert torch.load(tmp_path / "a.ckpt", weights_only=True)["two"]["pair"] == ("a", 1)
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path):
+    files = [write_tiny_model(tmp_path / name / "model.ckpt", "strega") for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_an_atlas_is_measured_not_trained(tiny_cohort, tmp_path):

@@ -27,6 +27,7 @@ def write_quality(
     records: dict[str, dict[str, Any]],
     atlas: BrainAtlas | None,
     steps: Sequence[Said] = (),
+    nameless: bool = False,
 ) -> Path:
     """Writes `qc.html` into the cohort folder.
 
@@ -35,6 +36,8 @@ def write_quality(
         records: `<subject>_<sequence>` to the scan's record.
         atlas: whose outline is drawn, None where nothing was registered to one.
         steps: of the preparation, in words.
+        nameless: leave out pictures, names, notes, reasons and steps, which may hold paths; scans
+            become numbers.
     """
     flags: dict[str, list[str]] = cohort.info.get("flags", {})
     scans = sorted(cohort.scans, key=lambda s: (-len(flags.get(_name(s), [])), s.subject))
@@ -42,10 +45,11 @@ def write_quality(
     for index, scan in enumerate(scans):
         anchor = f"scan-{index}"
         name, found = _name(scan), records[_name(scan)]["quality"]
-        said = [*flags.get(name, []), *records[name].get("notes", [])]
+        shown = f"scan {index + 1}" if nameless else name
+        said = [*flags.get(name, []), *([] if nameless else records[name].get("notes", []))]
         rows.append(
             [
-                html.Markup(f'<a href="#{anchor}">{html.escape(name)}</a>'),
+                shown if nameless else html.Markup(f'<a href="#{anchor}">{html.escape(name)}</a>'),
                 str(len(flags.get(name, []))),
                 f"{found['brain_ml']:.0f}",
                 *(
@@ -62,6 +66,8 @@ def write_quality(
                 "; ".join(said),
             ]
         )
+        if nameless:
+            continue
         problems, body = Failures(), ""
         with guarded(problems, name, scan.image):
             picture = draw_scan(scan, atlas)
@@ -82,16 +88,19 @@ def write_quality(
     )
     failed = cohort.info.get("failures", [])
     lost = "".join(f"<li><b>{html.escape(a)}</b>: {html.escape(b)}</li>" for a, b in failed)
+    if nameless:
+        words = "This page is anonymous: it leaves out pictures, names and places."
+        lost = html.Markup(f"<li>{len(failed)} scans</li>")
     alert = f'<div class="alert" role="alert"><h2>Not prepared</h2><ul>{lost}</ul></div>'
     content = "".join(
         (
             alert if failed else "",
             html.section("Scans", html.paragraph(words, "soft"), table, anchor="scans"),
-            html.section("Pictures", *items, anchor="pictures"),
+            "" if nameless else html.section("Pictures", *items, anchor="pictures"),
         )
     )
-    parts = {"scans": "Scans", "pictures": "Pictures"}
-    if steps:
+    parts = {"scans": "Scans"} | ({} if nameless else {"pictures": "Pictures"})
+    if steps and not nameless:
         words = "In this order; brainuad-prepare --explain prints the same."
         titles = ("step", "grid", "intensities", "transform")
         lines = [(one.step, one.grid, one.intensities, one.transform) for one in steps]
@@ -101,7 +110,8 @@ def write_quality(
     count = sum(bool(flags.get(_name(scan))) for scan in scans)
     subtitle = f"{len(scans)} scans, {count} flagged, {len(failed)} failed"
     path = cohort.root / "qc.html"
-    write_text(path, html.page(f"Quality of {cohort.name}", subtitle, parts, content))
+    whose = "an unnamed cohort" if nameless else cohort.name
+    write_text(path, html.page(f"Quality of {whose}", subtitle, parts, content))
     return path
 
 

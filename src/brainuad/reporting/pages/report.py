@@ -29,6 +29,7 @@ def make_report(run: Path, subjects: int = SUBJECTS, nameless: bool = False) -> 
         InputError: `run` is not a run folder, or a file of it is damaged.
     """
     from brainuad.machine.files import write_text
+    from brainuad.machine.links import follow_no_links
     from brainuad.reporting.anonymous import anonymous
     from brainuad.reporting.drawing.subject import draw_subject
     from brainuad.reporting.drawing.views import SubjectView, lesion_share, load_view, shared_limit
@@ -39,6 +40,7 @@ def make_report(run: Path, subjects: int = SUBJECTS, nameless: bool = False) -> 
     from brainuad.reporting.pages.trust import trust
     from brainuad.reporting.run_folder import read_run
 
+    follow_no_links(run)
     if subjects < 0:
         raise InputError(f"--subjects {subjects}: give a number of subjects, 0 or more")
     folder = anonymous(read_run(run)) if nameless else read_run(run)

@@ -13,14 +13,14 @@ from urllib.parse import quote
 from rich.progress import track
 
 from brainuad.errors import InputError
-from brainuad.machine.files import write_text
+from brainuad.machine.files import remove, write_text
 from brainuad.machine.text import without_home
 from brainuad.reporting.pages.html import Markup, escape
 from brainuad.reporting.viewer.rows import STATES, ScanRow, read_rows
 from brainuad.reporting.viewer.scan import key_of, write_scan
 
 FOLDER = "viewer"
-_STATIC = ("page.css", "viewer.js", "page.js", "niivue.LICENSE.txt")
+_STATIC = ("page.css", "viewer.js", "page.js", "niivue.js", "niivue.LICENSE.txt")
 
 
 def write_page(out: Path) -> Path:
@@ -37,7 +37,7 @@ def write_page(out: Path) -> Path:
         Path of the page.
 
     Raises:
-        InputError: a table is missing or lacks a column, or nilearn brings no viewer.
+        InputError: a table is missing or lacks a column.
     """
     rows = read_rows(out)
     folder = out / FOLDER
@@ -110,12 +110,6 @@ def _facts(row: ScanRow) -> str:
 def _write_static(folder: Path) -> None:
     for name in _STATIC:
         _write_if_other(folder / name, _read(name))
-    niivue = resources.files("nilearn") / "_assets" / "js" / "niivue.umd.js"
-    if not niivue.is_file():
-        raise InputError(
-            "nilearn: this version does not bring the viewer NiiVue; pip install 'nilearn>=0.14'"
-        )
-    _write_if_other(folder / "niivue.js", niivue.read_text(encoding="utf-8"))
 
 
 def _write_if_other(path: Path, text: str) -> None:
@@ -133,4 +127,4 @@ def _remove_others(folder: Path, keys: set[str]) -> None:
         # Named as `key_of` does.
         ours = re.fullmatch(r"[0-9a-f]{16}\.(js|jpg)", path.name)
         if ours and path.stem not in keys:
-            path.unlink()
+            remove(path)

@@ -13,6 +13,7 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.machine.files import write_json
+from brainuad.machine.links import follow_no_links
 from brainuad.machine.read import read_json
 from brainuad.machine.threads import one_thread
 from brainuad.synthetic.phantom.contrast import SEQUENCES
@@ -62,6 +63,7 @@ def write_phantom_cohort(
     """
     from rich.progress import track
 
+    follow_no_links(Path(out))
     counts = {
         "train": train,
         "val": val,
