@@ -1,5 +1,7 @@
 """Resampling between grids that share their world space."""
 
+from collections.abc import Sequence
+
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
@@ -98,12 +100,22 @@ def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 2) -> tuple[Vol
     Raises:
         ValueError: the mask is empty.
     """
+    window = box_of(mask, (margin,) * 3)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [edge.start for edge in window]
+    return Volume(np.ascontiguousarray(volume.array[window]), affine), mask[window].copy()
+
+
+def box_of(mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
+    """The bounding box of a mask with `margin` voxels on both sides of each axis, cut to the array.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
     if not mask.any():
         raise ValueError("the brain mask is empty")
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    start = np.maximum([edge.start - margin for edge in box], 0)
-    stop = np.minimum([edge.stop + margin for edge in box], mask.shape)
-    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ start
-    return Volume(np.ascontiguousarray(volume.array[window]), affine), mask[window].copy()
+    return tuple(
+        slice(max(edge.start - room, 0), min(edge.stop + room, size))
+        for edge, room, size in zip(box, margin, mask.shape, strict=True)
+    )
