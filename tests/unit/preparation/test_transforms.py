@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -238,6 +239,34 @@ def test_our_steps_feed_monais_datasets(brains, tmp_path):
     SaveImaged("T1w", output_dir=tmp_path / "saved", print_log=False)(item)
     (saved,) = (tmp_path / "saved").rglob("*.nii.gz")
     assert np.allclose(nib.load(saved).affine, item["T1w"].affine, atol=1e-3)
+
+
+@pytest.mark.parametrize("library", ["plain", "torchio"])
+def test_images_of_torchio_go_in_and_come_out(brains, library):
+    """By tensor and affine alone, so that any object with these two will do."""
+    found = pipeline(PreparedGridd("T1w", spacing_mm=4.0), keys=("T1w",))(dict(brains))
+    image, mask = found["T1w"], found["T1w.brain"]
+    if library == "torchio":
+        torchio = pytest.importorskip("torchio")
+        subject = torchio.Subject(
+            T1w=torchio.ScalarImage(tensor=image.as_tensor(), affine=image.affine.numpy()),
+            brain=torchio.LabelMap(tensor=mask.as_tensor(), affine=mask.affine.numpy()),
+        )
+        subject = torchio.CropOrPad((40, 48, 40))(subject)
+    else:
+        subject = SimpleNamespace(
+            T1w=SimpleNamespace(data=image.as_tensor(), affine=image.affine.numpy()),
+            brain=SimpleNamespace(data=mask.as_tensor(), affine=mask.affine.numpy()),
+        )
+    names = {"T1w": subject.T1w, "T1w.brain": subject.brain}
+    data = {key: MetaTensor(one.data, affine=one.affine) for key, one in names.items()}
+    steps = Compose([N4BiasFieldCorrectiond("T1w", N4(iterations=(5,))), ExtractBraind("T1w")])
+    corrected = steps(data)["T1w"]
+    assert on_the_atlas(corrected) > 0.9
+    assert torch.allclose(corrected.affine, torch.as_tensor(np.array(subject.T1w.affine)))
+    inside = subject.brain.data > 0
+    assert torch.equal(corrected.as_tensor() > 0, inside & (subject.T1w.data > 0))
+    assert np.corrcoef(corrected[inside], subject.T1w.data[inside])[0, 1] > 0.95
 
 
 def test_a_foreign_transform_joins_by_configuration(brains, tmp_path, capsys):
