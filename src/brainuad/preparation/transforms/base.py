@@ -26,6 +26,10 @@ WAY = "way_back"
 """Key in an image's metadata: records of `brainuad.volumes.native_space`, as JSON."""
 
 
+KNOWN = ".known"
+"""Key of `{reference: Registration}`, to the atlas, of a subject that is prepared there already."""
+
+
 class ScanTransform(MapTransform):
     """A step on scans of one subject.
 

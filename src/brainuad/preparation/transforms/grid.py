@@ -16,6 +16,7 @@ from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
 from brainuad.preparation.transforms.base import (
+    KNOWN,
     Data,
     ScanTransform,
     copied,
@@ -208,11 +209,12 @@ class DeformToAtlasd(PreparedGridd):
                 started = time.perf_counter()
                 atlas = self._atlas()
                 moving = found[reference]
-                warp, said = self.by(atlas.image, own_world(moving), to_file(moving))
                 path = Path(f"{found[self.field_key]}_{reference}_warp.nii.gz")
-                write_warp(path, warp)
-                said["seconds"] = round(time.perf_counter() - started, 1)
-                found[reference] = reported(found[reference], deform=said)
+                if reference not in found.get(KNOWN, {}):
+                    warp, said = self.by(atlas.image, own_world(moving), to_file(moving))
+                    write_warp(path, warp)
+                    said["seconds"] = round(time.perf_counter() - started, 1)
+                    found[reference] = reported(moving, deform=said)
                 grid = self.grid_of(atlas.image, atlas.brain_mask)
                 for key in present:
                     self.carry(found, key, grid, path)
