@@ -94,19 +94,7 @@ def _resample_warped(
     return np.ascontiguousarray(sitk.GetArrayFromImage(found).T)
 
 
-def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 2) -> tuple[Volume, np.ndarray]:
-    """Crops both to the mask's bounding box and `margin` voxels around it.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    window = box_of(mask, (margin,) * 3)
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [edge.start for edge in window]
-    return Volume(np.ascontiguousarray(volume.array[window]), affine), mask[window].copy()
-
-
-def box_of(mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
+def box_of(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
     """The bounding box of a mask with `margin` voxels on both sides of each axis, cut to the array.
 
     Raises:

@@ -35,7 +35,7 @@ from brainuad.volumes.native_space import (
     warp_record,
     way_of,
 )
-from brainuad.volumes.resample import crop_to_mask, resample_spacing, smoothed
+from brainuad.volumes.resample import box_of, resample_spacing, smoothed
 
 
 class PreparedGridd(ScanTransform, InvertibleTransform):
@@ -116,12 +116,13 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
             Volume(brain_mask.astype(np.float32), image.affine), self.spacing_mm
         )
         margin = int(np.ceil(self.margin_mm / self.spacing_mm))
+        box = box_of(share.array >= 0.5)
         # A template may be cut close to its brain; another brain still needs the room.
         affine = share.affine.copy()
         affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
-        share = Volume(np.pad(share.array, margin), affine)
-        cropped, _ = crop_to_mask(share, share.array >= 0.5, margin)
-        return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
+        affine[:3, 3] += affine[:3, :3] @ [edge.start for edge in box]
+        shape = [edge.stop - edge.start + 2 * margin for edge in box]
+        return Volume(np.zeros(shape, np.float32), affine)
 
     def carry(self, data: Data, key: Hashable, grid: Volume, field: Path | None) -> None:
         """Resample a scan, its mask and its label, through the warp in `field` if there is one."""
