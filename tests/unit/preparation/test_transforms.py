@@ -1,6 +1,7 @@
 """The steps as MONAI transforms: in a foreign pipeline, foreign ones in ours, and back."""
 
 import json
+import pickle
 from functools import partial
 from types import SimpleNamespace
 
@@ -224,6 +225,9 @@ def test_our_steps_feed_monais_datasets(brains, tmp_path):
     files = [{"T1w": brains["T1w"], "T1w.lesion": brains["T1w.lesion"]}] * 2
     cached = CacheDataset(files, steps, progress=False)
     kept = PersistentDataset(files, steps, cache_dir=tmp_path / "cache")
+    # As a worker that is spawned gets them.
+    sent = pickle.loads(pickle.dumps(steps))
+    assert torch.equal(cached[0]["T1w"], sent(dict(files[0]))["T1w"])
     assert torch.equal(cached[0]["T1w"], kept[0]["T1w"])
     assert torch.equal(cached[0]["T1w"], kept[1]["T1w"])
     batch = next(iter(DataLoader(cached, batch_size=2)))
@@ -287,6 +291,7 @@ def test_a_foreign_transform_joins_by_configuration(brains, tmp_path, capsys):
     recipe = json.loads((tmp_path / "smooth/cohort.json").read_text())["recipe"]["steps"]
     assert recipe["after"]["skullstrip"][0]["sigma"] == 3.0
     again = instantiate(recipe, packages=PREPARATION)
+    assert "GaussianSmoothd(sigma=3.0)" in (tmp_path / "smooth/qc.html").read_text()
     assert recipe_of(again) == recipe
     capsys.readouterr()
     assert main(["--explain", *words, own]) == 0
