@@ -12,8 +12,8 @@ from brainuad.types import Volume
 from brainuad.volumes.itk import FLIP, transform_of
 
 
-def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volume:
-    """Resamples to isotropic voxels along the world's RAS axes.
+def resample_spacing(volume: Volume, spacing_mm: float) -> Volume:
+    """Resamples to isotropic voxels along the world's RAS axes, linearly.
 
     Axes that get coarser are smoothed before, with the Gaussian that turns the old voxel's
     width into the new one's (no aliasing, no loss where the grid stays).
@@ -21,16 +21,13 @@ def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volum
     Args:
         volume: RAS axes.
         spacing_mm: edge length of the new voxels in mm.
-        order: 1 linear, 0 nearest neighbour (then nothing is smoothed).
     """
     spacing = np.asarray(volume.spacing_mm)
     diagonal = np.allclose(np.abs(volume.affine[:3, :3]), np.diag(spacing), atol=1e-4)
     if diagonal and np.allclose(spacing, spacing_mm, atol=1e-4):
         return volume
-    array = smoothed(volume, spacing_mm) if order > 0 else volume.array
-    image = resample_to_output(
-        nib.nifti1.Nifti1Image(array, volume.affine), (spacing_mm,) * 3, order=order
-    )
+    smooth = nib.nifti1.Nifti1Image(smoothed(volume, spacing_mm), volume.affine)
+    image = resample_to_output(smooth, (spacing_mm,) * 3, order=1)
     return Volume(image.get_fdata(dtype=np.float32), image.affine)
 
 

@@ -94,7 +94,6 @@ class Register:
         fixed: Volume,
         moving: Volume,
         fixed_mask: np.ndarray | None = None,
-        start: np.ndarray | None = None,
     ) -> Registration:
         """Registers `moving` to `fixed`.
 
@@ -102,8 +101,6 @@ class Register:
             fixed: RAS axes, the atlas or the reference sequence.
             moving: RAS axes.
             fixed_mask: `(D, H, W)` bool on the grid of `fixed` where the images are compared.
-            start: `(4, 4)`, fixed world to moving world; None lays the centres of mass on one
-                another.
 
         Raises:
             ValueError: an image is empty, or the two could not be made to overlap.
@@ -119,10 +116,7 @@ class Register:
                 Volume(fixed_mask.astype(np.float32), fixed.affine), self.spacing_mm
             )
             mask = to_sitk(Volume(share.array > 0.5, share.affine))
-        if start is None:
-            matrix = self._search(still, moved, mask)
-        else:
-            matrix = np.linalg.inv(to_moving) @ start @ to_fixed
+        matrix = self._search(still, moved, mask)
         stages = ("rigid",) if self.kind == "rigid" else ("similarity", "affine")
         value = 0.0
         for stage in stages:
