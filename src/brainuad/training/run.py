@@ -109,8 +109,9 @@ def _learn(
     from brainuad.cohorts.manifest import Cohort
     from brainuad.model.detect import device
     from brainuad.preparation.model_input import as_input, input_of
+    from brainuad.training.channels import channels_compared
     from brainuad.training.first_stage import build_on
-    from brainuad.training.fit import channels_compared, fit
+    from brainuad.training.fit import fit
 
     out = Path(cfg.paths.output_dir)
     sequence = joined(cfg.data.sequence)
