@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad.machine.files import write_text
-from brainuad.preparation.tissue.segment import BACKENDS, segment_tissues
+from brainuad.preparation.tissue.segment import BACKENDS, TissueInput
 from brainuad.reporting.tables import to_markdown
 
 mpl.use("Agg")
@@ -55,7 +55,7 @@ def score(root: Path) -> pd.DataFrame:
         part = "tuning" if number % 3 == 0 else "held out"
         for run, options in RUNS.items():
             start = time.perf_counter()
-            labels = segment_tissues(image, brain, edges, **options).labels
+            labels = TissueInput(**options).segment(image, brain, edges).labels
             row = {"subject": folder.name, "part": part, "run": run}
             row["seconds"] = time.perf_counter() - start
             for name, label in TISSUES.items():
@@ -101,7 +101,7 @@ def draw(root: Path, path: Path) -> str:
         lesion = load(outline)[0] > 0
         brain = image > 0.02 * np.percentile(image, 99.5)
         start = time.perf_counter()
-        found = segment_tissues(image, brain, edges)
+        found = TissueInput().segment(image, brain, edges)
         seconds = time.perf_counter() - start
         shares = [f"{np.mean(found.labels[lesion & brain] == k):.2f}" for k in (1, 2, 3)]
         rows.append([title, *shares, f"{seconds:.1f}"])

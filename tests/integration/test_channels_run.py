@@ -95,7 +95,12 @@ def test_what_stands_beside_a_run_knows_its_channels(place: Path, capsys) -> Non
     ("name", "words", "reason"),
     [
         ("strega", ["input=tissue"], "tissue maps are made of one sequence; set data.sequence"),
-        ("vae", ["model.network.channels=1"], "does not take the 2 channels of data.sequence"),
+        ("vae", ["model.network.channels=1"], "takes 1 channels and got 2; data.sequence has 2"),
+        (
+            "vae",
+            ["data.sequence=T1w", "model.network.channels=2"],
+            "takes 2 channels and got 1; data.sequence has",
+        ),
         ("madad", ["model.autoencoder=ONE"], "takes 1 channels, data.sequence names 2; leave"),
     ],
 )

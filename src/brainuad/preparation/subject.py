@@ -13,7 +13,8 @@ import numpy as np
 
 from brainuad.cohorts.scans import RawScan
 from brainuad.preparation.pipeline import FAILURES, FIELD, POSTFIXES, Preparation
-from brainuad.volumes.native_space import write_way
+from brainuad.preparation.register.linear import Registration
+from brainuad.volumes.native_space import parts, read_way, write_way
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.read import read_scan
 
@@ -65,6 +66,8 @@ def prepare_subject(
         for postfix, path in zip(POSTFIXES, files, strict=True):
             if path is not None:
                 data[scan.sequence + postfix] = path
+    if preparation.atlas and chosen is not None and chosen.sequence not in names:
+        data |= _known(chosen, out)
     found = upright_run(preparation, [scan.sequence for scan in used], data)
     failed = found.get(FAILURES, {})
     failures = [(scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed]
@@ -74,8 +77,22 @@ def prepare_subject(
     return records, failures
 
 
+def _known(reference: RawScan, out: Path) -> "Data":
+    """Where a reference lies that was prepared before: it is not registered to the atlas again."""
+    from brainuad.preparation.transforms.base import KNOWN
+
+    path = out / "transforms" / f"{reference.subject}_{reference.sequence}.json"
+    if not path.is_file():
+        return {}
+    _, _, matrix = parts(read_way(path))
+    return {KNOWN: {reference.sequence: Registration(matrix, float("nan"))}}
+
+
 def upright_run(preparation: Preparation, sequences: Sequence[str], data: "Data") -> "Data":
-    """Run the steps, again where a head lies turned: brains are found in upright heads alone."""
+    """Run the steps, again where a head lies turned: brains are found in upright heads alone.
+
+    All steps are run again: each after the first two needs the brain mask.
+    """
     from brainuad.preparation.transforms.base import report, reported
     from brainuad.preparation.transforms.brain import TURNS
     from brainuad.preparation.transforms.register import HeadTurned

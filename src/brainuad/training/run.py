@@ -109,6 +109,7 @@ def _learn(
     from brainuad.cohorts.manifest import Cohort
     from brainuad.model.detect import device
     from brainuad.preparation.model_input import as_input, input_of
+    from brainuad.training.channels import channels_compared
     from brainuad.training.first_stage import build_on
     from brainuad.training.fit import fit
 
@@ -127,17 +128,8 @@ def _learn(
         build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
     datamodule.training_set = detector.training_set
     datamodule.pairs = detector.takes_pairs
-    try:
+    with channels_compared(cfg.data.sequence):
         fit(cfg, detector, datamodule, resume, logger)
-    except RuntimeError as error:
-        # torch's own words for a network whose setting of channels is a plain number.
-        if isinstance(cfg.data.sequence, str) or "channels" not in str(error):
-            raise
-        raise InputError(
-            f"model: its network does not take the {len(cfg.data.sequence)} channels of "
-            "data.sequence; set its channels to ${channels:1}, as configs/model/network does, or "
-            "name one sequence"
-        ) from None
     # Lightning leaves it on the CPU, where a large autoencoder would take hours.
     detector.to(device(cfg.device))
     detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)

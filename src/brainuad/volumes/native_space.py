@@ -56,13 +56,13 @@ def to_native(
 
 
 def to_prepared(
-    array: np.ndarray, native_affine: np.ndarray, grid: Volume, way: Way = (), order: int = 1
+    array: np.ndarray, native_affine: np.ndarray, grid: Volume, way: Way = ()
 ) -> np.ndarray:
-    """Resample a native array to a prepared grid, in one interpolation; see `to_native`."""
+    """Resample a native array to a prepared grid, in one linear interpolation; see `to_native`."""
     before, warp, after = parts(way)
     laid = Volume(grid.array, before @ grid.affine)
     field = None if warp is None else read_field(warp.field)
-    return resample_like(array, np.linalg.inv(after) @ native_affine, laid, order, field)
+    return resample_like(array, np.linalg.inv(after) @ native_affine, laid, field=field)
 
 
 def native_points(points: np.ndarray, way: Way = ()) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Resampling between grids that share their world space."""
 
+from collections.abc import Sequence
+
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
@@ -10,8 +12,8 @@ from brainuad.types import Volume
 from brainuad.volumes.itk import FLIP, transform_of
 
 
-def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volume:
-    """Resamples to isotropic voxels along the world's RAS axes.
+def resample_spacing(volume: Volume, spacing_mm: float) -> Volume:
+    """Resamples to isotropic voxels along the world's RAS axes, linearly.
 
     Axes that get coarser are smoothed before, with the Gaussian that turns the old voxel's
     width into the new one's (no aliasing, no loss where the grid stays).
@@ -19,16 +21,13 @@ def resample_spacing(volume: Volume, spacing_mm: float, order: int = 1) -> Volum
     Args:
         volume: RAS axes.
         spacing_mm: edge length of the new voxels in mm.
-        order: 1 linear, 0 nearest neighbour (then nothing is smoothed).
     """
     spacing = np.asarray(volume.spacing_mm)
     diagonal = np.allclose(np.abs(volume.affine[:3, :3]), np.diag(spacing), atol=1e-4)
     if diagonal and np.allclose(spacing, spacing_mm, atol=1e-4):
         return volume
-    array = smoothed(volume, spacing_mm) if order > 0 else volume.array
-    image = resample_to_output(
-        nib.nifti1.Nifti1Image(array, volume.affine), (spacing_mm,) * 3, order=order
-    )
+    smooth = nib.nifti1.Nifti1Image(smoothed(volume, spacing_mm), volume.affine)
+    image = resample_to_output(smooth, (spacing_mm,) * 3, order=1)
     return Volume(image.get_fdata(dtype=np.float32), image.affine)
 
 
@@ -92,8 +91,8 @@ def _resample_warped(
     return np.ascontiguousarray(sitk.GetArrayFromImage(found).T)
 
 
-def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 2) -> tuple[Volume, np.ndarray]:
-    """Crops both to the mask's bounding box and `margin` voxels around it.
+def box_of(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
+    """The bounding box of a mask with `margin` voxels on both sides of each axis, cut to the array.
 
     Raises:
         ValueError: the mask is empty.
@@ -101,9 +100,7 @@ def crop_to_mask(volume: Volume, mask: np.ndarray, margin: int = 2) -> tuple[Vol
     if not mask.any():
         raise ValueError("the brain mask is empty")
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    start = np.maximum([edge.start - margin for edge in box], 0)
-    stop = np.minimum([edge.stop + margin for edge in box], mask.shape)
-    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ start
-    return Volume(np.ascontiguousarray(volume.array[window]), affine), mask[window].copy()
+    return tuple(
+        slice(max(edge.start - room, 0), min(edge.stop + room, size))
+        for edge, room, size in zip(box, margin, mask.shape, strict=True)
+    )

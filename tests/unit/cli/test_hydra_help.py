@@ -10,7 +10,7 @@ from brainuad import __version__
 from brainuad.cli.hydra_help import help_page
 
 COMMANDS = ("train", "predict", "evaluate", "prepare", "inpaint", "report", "export")
-HEAVY = ("torch", "hydra", "omegaconf", "numpy", "lightning", "SimpleITK", "nibabel")
+HEAVY = ("torch", "monai", "hydra", "omegaconf", "numpy", "lightning", "SimpleITK", "nibabel")
 CODE = """
 import sys
 from brainuad.cli.{command} import main

@@ -1,6 +1,7 @@
 """Deformable registration, its inverse, and the way back through both."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -208,3 +209,25 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     assert score.to_voxel(middle[None, :3])[0] == pytest.approx(
         ndimage.center_of_mass(lesion), abs=0.3
     )
+
+
+def test_a_sequence_that_joins_later_does_not_register_the_reference_again(tmp_path):
+    image, mask = atlas_at(4.0)
+    scans = []
+    for sequence, angle in (("T1w", 5), ("FLAIR", -4)):
+        array = image.array if sequence == "T1w" else np.where(mask, 1.2 - image.array, 0)
+        path = tmp_path / f"{sequence}.nii.gz"
+        write_volume(path, 400 * array, turned((angle, 0, 3)) @ image.affine)
+        scans.append(RawScan("p", sequence, path, healthy=True))
+    registers = Register("rigid", spacing_mm=4.0), Register("affine", spacing_mm=4.0)
+    chain = Preparation(Extracted(), None, *registers, ("T1w",), 4.0, deform=QUICK)
+    out = tmp_path / "out"
+    (first,), _ = prepare_subject(scans[:1], chain, out)
+    warps = {path: path.stat().st_mtime_ns for path in out.glob("transforms/*_warp*")}
+    # Steps that would lay the T1w elsewhere: they are not asked.
+    idle = replace(registers[1], iterations=1)
+    chain = replace(chain, atlas=idle, deform=replace(QUICK, smooth_mm=20.0))
+    (joined,), _ = prepare_subject(scans, chain, out, {"FLAIR"})
+    assert {path: path.stat().st_mtime_ns for path in out.glob("transforms/*_warp*")} == warps
+    way, longer = (read_way(out / record["transform"]) for record in (first, joined))
+    assert longer[:-1] == way

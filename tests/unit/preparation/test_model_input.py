@@ -14,7 +14,7 @@ from brainuad.model.detect import model_score
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.preparation import model_input
 from brainuad.preparation.model_input import as_input
-from brainuad.preparation.tissue.segment import TissueInput, segment_tissues
+from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.tiling import SliceTiling
 
@@ -33,7 +33,7 @@ def test_tissue_maps_are_those_of_the_segmentation(tiny_cohort, tmp_path):
         assert replace(shown, image=scan.image) == scan
         volume, found = read_volume(scan.image), read_volume(shown.image)
         mask = read_mask(scan.brain_mask)
-        expected = segment_tissues(volume.array, mask, (3.0, 3.0, 3.0)).labels / 3
+        expected = TissueInput().segment(volume.array, mask, (3.0, 3.0, 3.0)).labels / 3
         np.testing.assert_allclose(found.array, expected, atol=1e-6)
         np.testing.assert_allclose(found.affine, volume.affine)
 

@@ -1,5 +1,7 @@
 """A template of the user's own in place of MNI152."""
 
+import tracemalloc
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from test_steps import atlas_at, turned
 
 from brainuad.cli.prepare import main
 from brainuad.cohorts.manifest import read_cohort
+from brainuad.preparation.register.linear import Registration
+from brainuad.preparation.skullstrip.template import TemplateBrain
 from brainuad.types import Volume
 from brainuad.volumes.native_space import native_points, prepared_points, to_native
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
@@ -75,6 +79,24 @@ def test_and_finds_back(prepared):
     there = prepared_points(points, scan.space.way)
     assert np.abs(there - points).max() > 100
     assert native_points(there, scan.space.way) == pytest.approx(points, abs=0.1)
+
+
+def test_a_brain_is_sought_where_it_lies_and_not_in_the_whole_array():
+    image, mask = atlas_at(4.0)
+    room = [(60, 60)] * 3
+    affine = image.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ [60, 60, 60]
+    head = Volume(np.pad(image.array, room), affine)
+    skullstrip = TemplateBrain(register=lambda *_, **__: Registration(np.eye(4), 1.0))
+    small = skullstrip(image)
+    tracemalloc.start()
+    found = skullstrip(head)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(found, np.pad(small, room))
+    assert _dice(small, mask) > 0.9
+    # A distance transform of the whole array takes some 50 bytes a voxel.
+    assert most < 20 * head.array.size
 
 
 def test_a_template_that_cannot_be_read_is_one_line(tmp_path, capsys):

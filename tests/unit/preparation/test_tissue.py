@@ -17,7 +17,7 @@ from brainuad.preparation.tissue.hmrf import (
     maximisation,
     typicality,
 )
-from brainuad.preparation.tissue.segment import BACKENDS, TissueInput, segment_tissues
+from brainuad.preparation.tissue.segment import BACKENDS, TissueInput
 
 SPACING = (2.0, 2.0, 2.0)
 MEANS = np.array([0.3, 0.6, 0.9])
@@ -46,7 +46,7 @@ def phantom():
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gaussian_classes_with_noise_are_recovered(phantom, backend):
     truth, image = phantom
-    found = segment_tissues(image, truth > 0, SPACING, backend=backend)
+    found = TissueInput(backend=backend).segment(image, truth > 0, SPACING)
     assert min(dices(found.labels, truth)) > 0.95
     assert found.labels.dtype == np.uint8
     assert found.partial_volume.dtype == found.bias.dtype == np.float32
@@ -57,8 +57,8 @@ def test_gaussian_classes_with_noise_are_recovered(phantom, backend):
 def test_a_smooth_field_is_estimated_and_divided_out(phantom):
     truth, image = phantom
     ramp = np.linspace(0.7, 1.3, 40, dtype=np.float32)[:, None, None]
-    with_field = segment_tissues(image * ramp, truth > 0, SPACING)
-    without = segment_tissues(image * ramp, truth > 0, SPACING, bias_sigma_mm=None)
+    with_field = TissueInput().segment(image * ramp, truth > 0, SPACING)
+    without = TissueInput(bias_sigma_mm=None).segment(image * ramp, truth > 0, SPACING)
     assert min(dices(with_field.labels, truth)) > 0.93
     assert np.mean(dices(with_field.labels, truth)) > np.mean(dices(without.labels, truth)) + 0.03
     assert (without.bias == 1).all()
@@ -76,19 +76,17 @@ def test_neighbours_overrule_isolated_voxels(phantom):
     halves = np.where(np.arange(40) < 20, 1, 2)[:, None, None] * brain
     image = np.where(brain, halves + rng.normal(0, 0.35, brain.shape), 0)
     options = {"classes": 2, "bias_sigma_mm": None}
-    wrong = [
-        np.mean(
-            segment_tissues(image, brain, SPACING, beta=b, **options).labels[brain] != halves[brain]
-        )
-        for b in (0.0, 0.3)
+    found = [
+        TissueInput(beta=b, **options).segment(image, brain, SPACING).labels for b in (0.0, 0.3)
     ]
+    wrong = [np.mean(labels[brain] != halves[brain]) for labels in found]
     assert wrong[1] < 0.5 * wrong[0]
 
 
 def test_classes_rise_with_intensity_when_contrast_is_inverted(phantom):
     truth, image = phantom
     inverted = np.where(truth > 0, 1.2 - image, 0)
-    found = segment_tissues(inverted, truth > 0, SPACING)
+    found = TissueInput().segment(inverted, truth > 0, SPACING)
     assert min(dices(np.where(truth > 0, 4 - found.labels, 0), truth)) > 0.95
 
 
@@ -96,7 +94,7 @@ def test_partial_volume_lies_between_the_labels_of_a_mixed_voxel(phantom):
     truth, image = phantom
     mixed = image.copy()
     mixed[18:22, 18:22, 18:22] = 0.75
-    found = segment_tissues(mixed, truth > 0, SPACING, backend="gmm", bias_sigma_mm=None)
+    found = TissueInput(backend="gmm", bias_sigma_mm=None).segment(mixed, truth > 0, SPACING)
     inside = found.partial_volume[truth > 0]
     assert inside.min() >= 1
     assert inside.max() <= 3
@@ -106,9 +104,9 @@ def test_partial_volume_lies_between_the_labels_of_a_mixed_voxel(phantom):
 
 def test_same_result_twice_and_at_any_scale(phantom):
     truth, image = phantom
-    first = segment_tissues(image, truth > 0, SPACING)
-    again = segment_tissues(image, truth > 0, SPACING)
-    scaled = segment_tissues(image * 1024, truth > 0, SPACING)
+    first = TissueInput().segment(image, truth > 0, SPACING)
+    again = TissueInput().segment(image, truth > 0, SPACING)
+    scaled = TissueInput().segment(image * 1024, truth > 0, SPACING)
     for other in (again, scaled):
         np.testing.assert_array_equal(first.labels, other.labels)
         np.testing.assert_array_equal(first.partial_volume, other.partial_volume)
@@ -120,8 +118,8 @@ def test_a_lesion_leaves_the_other_tissue_alone(phantom, value):
     grid = np.indices(truth.shape) - np.array([20, 20, 27])[:, None, None, None]
     lesion = (grid**2).sum(0) < 6.6**2
     assert 0.045 < lesion.sum() / np.sum(truth > 0) < 0.055
-    sick = segment_tissues(np.where(lesion, value, image), truth > 0, SPACING)
-    well = segment_tissues(image, truth > 0, SPACING)
+    sick = TissueInput().segment(np.where(lesion, value, image), truth > 0, SPACING)
+    well = TissueInput().segment(image, truth > 0, SPACING)
     rest = (truth > 0) & ~lesion
     assert np.mean(sick.labels[rest] != well.labels[rest]) < 0.03
     # As bright as no tissue, it counts as the nearest one in intensity.
@@ -257,9 +255,11 @@ def test_errors_name_the_cause(change, message):
         "image": np.arange(64.0).reshape(4, 4, 4),
         "brain_mask": np.ones((4, 4, 4), bool),
         "spacing_mm": (1.0, 1.0, 1.0),
-    } | change
+    }
+    given |= {name: value for name, value in change.items() if name in given}
+    options = {name: value for name, value in change.items() if name not in given}
     with pytest.raises(ValueError, match=message):
-        segment_tissues(**given)
+        TissueInput(**options).segment(**given)
 
 
 def test_a_real_slab(real_data):
@@ -268,7 +268,7 @@ def test_a_real_slab(real_data):
     image = np.asarray(nib.load(folder / "T1.nii.gz").dataobj)
     brain = truth > 0
     truth[truth == 4] = 2
-    found = segment_tissues(image, brain, (1.0, 1.0, 1.0))
+    found = TissueInput().segment(image, brain, (1.0, 1.0, 1.0))
     assert np.mean(dices(found.labels, truth)[1:]) > 0.8
 
 

@@ -1,7 +1,9 @@
 """The steps as MONAI transforms: in a foreign pipeline, foreign ones in ours, and back."""
 
 import json
+import pickle
 from functools import partial
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -223,6 +225,9 @@ def test_our_steps_feed_monais_datasets(brains, tmp_path):
     files = [{"T1w": brains["T1w"], "T1w.lesion": brains["T1w.lesion"]}] * 2
     cached = CacheDataset(files, steps, progress=False)
     kept = PersistentDataset(files, steps, cache_dir=tmp_path / "cache")
+    # As a worker that is spawned gets them.
+    sent = pickle.loads(pickle.dumps(steps))
+    assert torch.equal(cached[0]["T1w"], sent(dict(files[0]))["T1w"])
     assert torch.equal(cached[0]["T1w"], kept[0]["T1w"])
     assert torch.equal(cached[0]["T1w"], kept[1]["T1w"])
     batch = next(iter(DataLoader(cached, batch_size=2)))
@@ -238,6 +243,34 @@ def test_our_steps_feed_monais_datasets(brains, tmp_path):
     SaveImaged("T1w", output_dir=tmp_path / "saved", print_log=False)(item)
     (saved,) = (tmp_path / "saved").rglob("*.nii.gz")
     assert np.allclose(nib.load(saved).affine, item["T1w"].affine, atol=1e-3)
+
+
+@pytest.mark.parametrize("library", ["plain", "torchio"])
+def test_images_of_torchio_go_in_and_come_out(brains, library):
+    """By tensor and affine alone, so that any object with these two will do."""
+    found = pipeline(PreparedGridd("T1w", spacing_mm=4.0), keys=("T1w",))(dict(brains))
+    image, mask = found["T1w"], found["T1w.brain"]
+    if library == "torchio":
+        torchio = pytest.importorskip("torchio")
+        subject = torchio.Subject(
+            T1w=torchio.ScalarImage(tensor=image.as_tensor(), affine=image.affine.numpy()),
+            brain=torchio.LabelMap(tensor=mask.as_tensor(), affine=mask.affine.numpy()),
+        )
+        subject = torchio.CropOrPad((40, 48, 40))(subject)
+    else:
+        subject = SimpleNamespace(
+            T1w=SimpleNamespace(data=image.as_tensor(), affine=image.affine.numpy()),
+            brain=SimpleNamespace(data=mask.as_tensor(), affine=mask.affine.numpy()),
+        )
+    names = {"T1w": subject.T1w, "T1w.brain": subject.brain}
+    data = {key: MetaTensor(one.data, affine=one.affine) for key, one in names.items()}
+    steps = Compose([N4BiasFieldCorrectiond("T1w", N4(iterations=(5,))), ExtractBraind("T1w")])
+    corrected = steps(data)["T1w"]
+    assert on_the_atlas(corrected) > 0.9
+    assert torch.allclose(corrected.affine, torch.as_tensor(np.array(subject.T1w.affine)))
+    inside = subject.brain.data > 0
+    assert torch.equal(corrected.as_tensor() > 0, inside & (subject.T1w.data > 0))
+    assert np.corrcoef(corrected[inside], subject.T1w.data[inside])[0, 1] > 0.95
 
 
 def test_a_foreign_transform_joins_by_configuration(brains, tmp_path, capsys):
@@ -258,6 +291,7 @@ def test_a_foreign_transform_joins_by_configuration(brains, tmp_path, capsys):
     recipe = json.loads((tmp_path / "smooth/cohort.json").read_text())["recipe"]["steps"]
     assert recipe["after"]["skullstrip"][0]["sigma"] == 3.0
     again = instantiate(recipe, packages=PREPARATION)
+    assert "GaussianSmoothd(sigma=3.0)" in (tmp_path / "smooth/qc.html").read_text()
     assert recipe_of(again) == recipe
     capsys.readouterr()
     assert main(["--explain", *words, own]) == 0

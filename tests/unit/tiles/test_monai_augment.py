@@ -182,5 +182,6 @@ def test_workers_and_an_interruption_change_nothing_but_seed_and_epoch_do(tiny_c
 
 
 def test_monai_is_imported_late():
-    words = "import sys, brainuad.tiles.augment; assert 'monai' not in sys.modules"
+    words = "import sys, brainuad.tiles.augment, brainuad.preparation.cohort as _; "
+    words += "assert 'monai' not in sys.modules"
     subprocess.run([sys.executable, "-c", words], check=True)

@@ -1,7 +1,8 @@
 """Intensity normalisation to [0, 1]; it has no inverse because maps and masks never need one.
 
-A normaliser is a callable `(image, brain_mask) -> image` with values in [0, 1] and zero outside the
-brain. Only `Nyul` learns from other scans, through `fitted`, on training scans alone.
+A normaliser is a callable `(image, brain_mask) -> image` of `(D, H, W)` arrays: any unit in,
+float32 in [0, 1] and zero outside the brain out. It raises a ValueError where the brain is empty
+or constant. Only `Nyul` learns from other scans, through `fitted`, on training scans alone.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,34 +17,13 @@ Pair = tuple[np.ndarray, np.ndarray]
 Normalise = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def percentile_normalise(
-    array: np.ndarray, brain_mask: np.ndarray, low: float = 1.0, high: float = 99.9
-) -> np.ndarray:
-    """Maps the `low` and `high` percentiles of the brain to 0 and 1, clips, clears the background.
-
-    Args:
-        array: `(D, H, W)`, any unit.
-        brain_mask: `(D, H, W)` bool.
-        low: percentile in [0, 100].
-        high: percentile in [0, 100], above `low`.
-
-    Returns:
-        float32 in [0, 1], zero outside the brain.
-
-    Raises:
-        ValueError: the brain is constant, or empty.
-    """
-    bottom, top = np.percentile(_inside(array, brain_mask), [low, high])
-    return _scaled(array, brain_mask, float(bottom), float(top))
-
-
 @dataclass(frozen=True)
 class Percentile:
-    """`percentile_normalise`.
+    """Two percentiles of the brain become 0 and 1, what lies beyond is clipped.
 
     Args:
-        low: percentile of the brain that becomes 0.
-        high: percentile that becomes 1; a lower one would tie the brightest lesions.
+        low: becomes 0.
+        high: becomes 1; a lower one would tie the brightest lesions.
     """
 
     low: float = 1.0
@@ -51,7 +31,8 @@ class Percentile:
 
     def __call__(self, image: np.ndarray, brain_mask: np.ndarray) -> np.ndarray:
         """See the module."""
-        return percentile_normalise(image, brain_mask, self.low, self.high)
+        bottom, top = np.percentile(_inside(image, brain_mask), [self.low, self.high])
+        return _scaled(image, brain_mask, float(bottom), float(top))
 
 
 @dataclass(frozen=True)

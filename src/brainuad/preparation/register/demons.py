@@ -16,9 +16,9 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from brainuad.machine.files import atomic_path
+from brainuad.preparation.register.linear import scaled_image
 from brainuad.types import Volume
-from brainuad.volumes.itk import from_sitk, to_sitk, transform_of
-from brainuad.volumes.resample import resample_spacing
+from brainuad.volumes.itk import from_sitk, transform_of
 from brainuad.volumes.warp import displaced, inverse_path
 
 _BINS = 64
@@ -71,8 +71,8 @@ class Deform:
         """
         # Room for the field to fade out in: the atlas's brain reaches the edge of its image.
         room = [int(np.ceil(1.5 * self.smooth_mm / self.spacing_mm))] * 3
-        still = sitk.ConstantPad(_scaled(resample_spacing(fixed, self.spacing_mm)), room, room)
-        moved = _scaled(resample_spacing(moving, self.spacing_mm))
+        still = sitk.ConstantPad(scaled_image(fixed, self.spacing_mm), room, room)
+        moved = scaled_image(moving, self.spacing_mm)
         laid = sitk.Resample(moved, still, transform_of(matrix), sitk.sitkLinear, 0.0)
         coarse, fine = self.iterations
         field = self._level(still, laid, None, 2, coarse)
@@ -148,14 +148,6 @@ def write_warp(path: Path, warp: Warp) -> None:
             except RuntimeError as error:
                 line = str(error).strip().splitlines()[-1]
                 raise OSError(f"{target}: could not be written ({line})") from None
-
-
-def _scaled(volume: Volume) -> sitk.Image:
-    inside = volume.array[volume.array > 0]
-    if not inside.size:
-        raise ValueError("nothing above 0 to register")
-    top = float(np.percentile(inside, 99.5))
-    return to_sitk(Volume(np.clip(volume.array / top, 0, 1).astype(np.float32), volume.affine))
 
 
 def _rounded(field: sitk.Image) -> sitk.Image:

@@ -94,7 +94,6 @@ class Register:
         fixed: Volume,
         moving: Volume,
         fixed_mask: np.ndarray | None = None,
-        start: np.ndarray | None = None,
     ) -> Registration:
         """Registers `moving` to `fixed`.
 
@@ -102,8 +101,6 @@ class Register:
             fixed: RAS axes, the atlas or the reference sequence.
             moving: RAS axes.
             fixed_mask: `(D, H, W)` bool on the grid of `fixed` where the images are compared.
-            start: `(4, 4)`, fixed world to moving world; None lays the centres of mass on one
-                another.
 
         Raises:
             ValueError: an image is empty, or the two could not be made to overlap.
@@ -112,17 +109,14 @@ class Register:
         to_fixed, to_moving = _middle(fixed), _middle(moving)
         fixed = Volume(fixed.array, np.linalg.inv(to_fixed) @ fixed.affine)
         moving = Volume(moving.array, np.linalg.inv(to_moving) @ moving.affine)
-        still, moved = (self._image(volume) for volume in (fixed, moving))
+        still, moved = (scaled_image(volume, self.spacing_mm) for volume in (fixed, moving))
         mask = None
         if fixed_mask is not None:
             share = resample_spacing(
                 Volume(fixed_mask.astype(np.float32), fixed.affine), self.spacing_mm
             )
             mask = to_sitk(Volume(share.array > 0.5, share.affine))
-        if start is None:
-            matrix = self._search(still, moved, mask)
-        else:
-            matrix = np.linalg.inv(to_moving) @ start @ to_fixed
+        matrix = self._search(still, moved, mask)
         stages = ("rigid",) if self.kind == "rigid" else ("similarity", "affine")
         value = 0.0
         for stage in stages:
@@ -169,12 +163,19 @@ class Register:
         # So coarse, a head back to front looks much like one upright: the next level tells.
         return tried((still, moved), close[:CLOSE], LEVELS[1], COARSE)[0].matrix
 
-    def _image(self, volume: Volume) -> sitk.Image:
-        small = resample_spacing(volume, self.spacing_mm)
-        top = float(np.percentile(small.array[small.array > 0], 99.5)) if small.array.any() else 0
-        if not top > 0:
-            raise ValueError("nothing above 0 to register")
-        return to_sitk(Volume(np.clip(small.array / top, 0, 1).astype(np.float32), small.affine))
+
+def scaled_image(volume: Volume, spacing_mm: float) -> sitk.Image:
+    """The volume on isotropic voxels, from 0 to the 99.5th percentile of what is above 0.
+
+    Raises:
+        ValueError: nothing is above 0.
+    """
+    small = resample_spacing(volume, spacing_mm)
+    above = small.array[small.array > 0]
+    if not above.size:
+        raise ValueError("nothing above 0 to register")
+    top = float(np.percentile(above, 99.5))
+    return to_sitk(Volume(np.clip(small.array / top, 0, 1).astype(np.float32), small.affine))
 
 
 def _middle(volume: Volume) -> np.ndarray:

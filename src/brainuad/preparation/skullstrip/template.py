@@ -8,7 +8,7 @@ from skimage.filters import threshold_otsu
 
 from brainuad.preparation.register.linear import Register
 from brainuad.types import Volume
-from brainuad.volumes.resample import resample_like
+from brainuad.volumes.resample import box_of, resample_like
 
 PLAUSIBLE_ML = (900.0, 2000.0)
 """Volumes that a brain's outline may have, adults and older children."""
@@ -57,21 +57,30 @@ class TemplateBrain:
         laid = share > 0.5
         if not laid.any():
             raise ValueError("the template's brain lies outside the scan")
-        inward = ndimage.distance_transform_edt(laid, sampling=volume.spacing_mm)
-        outward = ndimage.distance_transform_edt(~laid, sampling=volume.spacing_mm)
+        # Distances take a dozen times the memory of their array: within the brain's box alone.
+        room = np.ceil(self.margin_mm / np.array(volume.spacing_mm)).astype(int) + 1
+        box = box_of(laid, room.tolist())
+        found = np.zeros_like(laid)
+        found[box] = self._fitted(laid[box], volume.array[box], volume.spacing_mm)
+        return found
+
+    def _fitted(
+        self, laid: np.ndarray, array: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> np.ndarray:
+        """The brain in and around the template's mask."""
+        inward = ndimage.distance_transform_edt(laid, sampling=spacing_mm)
         core = inward > 2 * self.margin_mm
+        near = ndimage.distance_transform_edt(~laid, sampling=spacing_mm) <= self.margin_mm
         # Tissue is what is as bright as the core's darker voxels; CSF at the rim stays out.
-        level = np.percentile(volume.array[core], 5) if core.any() else 0.0
-        tissue = (volume.array > level) & (outward <= self.margin_mm)
-        radius = np.maximum(np.rint(2.0 / np.array(volume.spacing_mm)).astype(int), 0)
-        ball = _ellipsoid(radius)
-        opened = ndimage.binary_opening(tissue, ball) | core
+        level = np.percentile(array[core], 5) if core.any() else 0.0
+        ball = _ellipsoid(np.rint(2.0 / np.array(spacing_mm)).astype(int))
+        opened = ndimage.binary_opening((array > level) & near, ball) | core
         labels, count = ndimage.label(opened)
         if count == 0:
             return laid
         kept = labels == np.bincount(labels[core]).argmax() if core.any() else opened
         closed = ndimage.binary_closing(np.pad(kept, 8), ball, iterations=2)[8:-8, 8:-8, 8:-8]
-        return ndimage.binary_fill_holes(closed) & (outward <= self.margin_mm)
+        return ndimage.binary_fill_holes(closed) & near
 
 
 def upper_head(volume: Volume, height_mm: float) -> Volume:

@@ -27,6 +27,9 @@ BACKENDS = ("hmrf", "gmm", "kmeans")
 FLOOR = 0.02
 """Least standard deviation of a class, of the brain's median: no class shrinks to one value."""
 
+ITERATIONS = 20
+"""Of the whole; they also bound how fine the field gets."""
+
 LEAST_SHARE = 0.2
 """A class's share of the brain counts as at least this in its prior."""
 
@@ -58,10 +61,13 @@ class TissueInput:
 
     Args:
         spacing_mm: edge length of isotropic prepared voxels in mm, for use as a normaliser.
-        backend: of `segment_tissues`.
-        classes: of `segment_tissues`.
-        beta: of `segment_tissues`.
-        bias_sigma_mm: of `segment_tissues`.
+        backend: `hmrf`, Gaussians with neighbours as in FAST; `gmm`, the same without them;
+            `kmeans`, the nearest mean, all classes equally wide.
+        classes: K, at least 2.
+        beta: how much a neighbour's posterior adds to a class's log prior (`hmrf` only); FAST's
+            default is 0.1.
+        bias_sigma_mm: width of the Gaussian of one pass of the field; None estimates no field.
+            Passes multiply, so that the field is finer than one pass of this width.
         soft: the partial-volume map; False gives the labels.
     """
 
@@ -82,91 +88,101 @@ class TissueInput:
         """`(D, H, W)` image and mask to float32: class number over K, 0 outside the brain.
 
         Raises:
-            ValueError: as `segment_tissues`.
+            ValueError: as `segment`.
         """
-        found = segment_tissues(
-            image,
-            brain_mask,
-            spacing_mm,
-            backend=self.backend,
-            classes=self.classes,
-            beta=self.beta,
-            bias_sigma_mm=self.bias_sigma_mm,
-        )
+        found = self.segment(image, brain_mask, spacing_mm)
         chosen = found.partial_volume if self.soft else found.labels
         return (chosen / self.classes).astype(np.float32)
 
+    def segment(
+        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> Tissues:
+        """Classes of intensity and a bias field at once, from one sequence alone.
 
-def segment_tissues(
-    image: np.ndarray,
-    brain_mask: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    *,
-    backend: Backend = "hmrf",
-    classes: int = 3,
-    beta: float = 0.1,
-    bias_sigma_mm: float | None = 20.0,
-    iterations: int = 20,
-) -> Tissues:
-    """Classes of intensity and a bias field at once, from one sequence alone.
+        Starts at the thresholds of multi-level Otsu, then alternates posterior, class statistics
+        and field. Nothing is drawn at random; scaling the image changes nothing. Lesions get the
+        label of the tissue they are as bright as, and count little in the statistics.
 
-    Starts at the thresholds of multi-level Otsu, then alternates posterior, class statistics and
-    field. Nothing is drawn at random; scaling the image changes nothing. Lesions get the label of
-    the tissue they are as bright as, and count little in the statistics.
+        Args:
+            image: `(D, H, W)`, any unit; not below 0 while a field is estimated, as in magnitude
+                images (up to a twentieth of the brain may be, which then counts as 0).
+            brain_mask: `(D, H, W)`, bool or 0 and 1.
+            spacing_mm: edge lengths of a voxel along D, H, W.
 
-    Args:
-        image: `(D, H, W)`, any unit; not below 0 while a field is estimated, as in magnitude
-            images (up to a twentieth of the brain may be, which then counts as 0).
-        brain_mask: `(D, H, W)`, bool or 0 and 1.
-        spacing_mm: edge lengths of a voxel along D, H, W.
-        backend: `hmrf`, Gaussians with neighbours as in FAST; `gmm`, the same without them;
-            `kmeans`, the nearest mean, all classes equally wide.
-        classes: K, at least 2.
-        beta: how much a neighbour's posterior adds to a class's log prior (`hmrf` only); FAST's
-            default is 0.1.
-        bias_sigma_mm: width of the Gaussian of one pass of the field; None estimates no field.
-            Passes multiply, so that the field is finer than one pass of this width.
-        iterations: of the whole; they also bound how fine the field gets.
+        Raises:
+            ValueError: shapes differ, the mask is empty, the image is not finite in the brain or
+                has fewer values there than classes, or a parameter is out of its range.
+        """
+        brain = np.asarray(brain_mask) > 0
+        self._check(image, brain, spacing_mm)
+        values = image[brain].astype(np.float64)
+        sigma_mm = self.bias_sigma_mm
+        if sigma_mm is not None:
+            values = np.maximum(values, 0)
+        spread = np.abs(values)
+        values = (values / (np.median(spread) or spread.mean())).astype(np.float32)
 
-    Raises:
-        ValueError: shapes differ, the mask is empty, the image is not finite in the brain or has
-            fewer values there than classes, or a parameter is out of its range.
-    """
-    brain = np.asarray(brain_mask) > 0
-    _check(image, brain, spacing_mm, backend, classes, beta, bias_sigma_mm, iterations)
-    values = image[brain].astype(np.float64)
-    if bias_sigma_mm is not None:
-        values = np.maximum(values, 0)
-    spread = np.abs(values)
-    values = (values / (np.median(spread) or spread.mean())).astype(np.float32)
-
-    smooth = SmoothField(brain, spacing_mm, bias_sigma_mm) if bias_sigma_mm else None
-    neighbour_sum = NeighbourSum(brain, spacing_mm) if backend == "hmrf" and beta > 0 else None
-    field = np.ones_like(values)
-    corrected = values
-    posterior, fitted = _start(values, classes)
-    for _ in range(iterations):
-        if smooth is not None:
+        smooth = SmoothField(brain, spacing_mm, sigma_mm) if sigma_mm else None
+        coupled = self.backend == "hmrf" and self.beta > 0
+        neighbour_sum = NeighbourSum(brain, spacing_mm) if coupled else None
+        field, zero = np.ones_like(values), np.float32(0)
+        corrected = values
+        posterior, fitted = _start(values, self.classes)
+        for _ in range(ITERATIONS):
+            if smooth is not None:
+                weights = typicality(corrected, fitted)
+                weights *= posterior
+                field *= smooth(corrected, weights, fitted)
+                field /= field.mean()
+                corrected = values / field
+            said = np.float32(self.beta) * neighbour_sum(posterior) if neighbour_sum else zero
+            posterior = _posterior(corrected, fitted, self.backend, said)
             weights = typicality(corrected, fitted)
             weights *= posterior
-            field *= smooth(corrected, weights, fitted)
-            field /= field.mean()
-            corrected = values / field
-        said = np.float32(beta) * neighbour_sum(posterior) if neighbour_sum else np.float32(0)
-        posterior = _posterior(corrected, fitted, backend, said)
-        weights = typicality(corrected, fitted)
-        weights *= posterior
-        fitted = maximisation(corrected, weights, FLOOR)
+            fitted = maximisation(corrected, weights, FLOOR)
 
-    posterior = posterior[np.argsort(fitted.means, kind="stable")]
-    numbers = np.arange(1, classes + 1, dtype=np.float32)
-    labels = np.zeros(brain.shape, np.uint8)
-    labels[brain] = posterior.argmax(0) + 1
-    partial = np.zeros(brain.shape, np.float32)
-    partial[brain] = np.clip(np.tensordot(numbers, posterior, 1), 1, classes)
-    bias = np.ones(brain.shape, np.float32)
-    bias[brain] = field
-    return Tissues(labels, partial, bias)
+        posterior = posterior[np.argsort(fitted.means, kind="stable")]
+        numbers = np.arange(1, self.classes + 1, dtype=np.float32)
+        labels = np.zeros(brain.shape, np.uint8)
+        labels[brain] = posterior.argmax(0) + 1
+        partial = np.zeros(brain.shape, np.float32)
+        partial[brain] = np.clip(np.tensordot(numbers, posterior, 1), 1, self.classes)
+        bias = np.ones(brain.shape, np.float32)
+        bias[brain] = field
+        return Tissues(labels, partial, bias)
+
+    def _check(
+        self, image: np.ndarray, brain: np.ndarray, spacing_mm: tuple[float, float, float]
+    ) -> None:
+        """Says what is wrong before anything is computed."""
+        if image.ndim != 3 or image.shape != brain.shape:
+            raise ValueError(
+                f"image {image.shape} and brain mask {brain.shape} must be one 3D grid"
+            )
+        if len(spacing_mm) != 3 or min(spacing_mm) <= 0:
+            raise ValueError(f"spacing_mm {spacing_mm}: expected three lengths above 0")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend {self.backend!r}: expected one of {', '.join(BACKENDS)}")
+        if self.classes < 2 or self.beta < 0:
+            raise ValueError(f"classes {self.classes}, beta {self.beta}: at least 2 and 0 expected")
+        if self.bias_sigma_mm is not None and self.bias_sigma_mm <= 0:
+            raise ValueError(
+                f"bias_sigma_mm {self.bias_sigma_mm}: expected above 0, or None for no field"
+            )
+        if not brain.any():
+            raise ValueError("the brain mask is empty: nothing to segment")
+        values = image[brain]
+        if not np.isfinite(values).all():
+            raise ValueError("the image holds values in the brain that are not finite")
+        if (found := len(np.unique(values))) < self.classes:
+            raise ValueError(
+                f"the brain holds {found} distinct values, too few for {self.classes} classes"
+            )
+        if self.bias_sigma_mm is not None and (values < 0).mean() > 0.05:
+            raise ValueError(
+                "a bias field is a factor, and over a twentieth of the brain is below 0: give the "
+                "image before it is standardised, or bias_sigma_mm=None"
+            )
 
 
 def _start(values: np.ndarray, classes: int) -> tuple[np.ndarray, Classes]:
@@ -202,40 +218,3 @@ def _posterior(
     # The floor keeps a small class alive: a tumour on FLAIR would otherwise share grey's label.
     shares = np.log(np.maximum(fitted.weights, LEAST_SHARE)).astype(np.float32)
     return expectation(log_likelihood(corrected, fitted), shares[:, None] + said)
-
-
-def _check(
-    image: np.ndarray,
-    brain: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    backend: str,
-    classes: int,
-    beta: float,
-    bias_sigma_mm: float | None,
-    iterations: int,
-) -> None:
-    """Says what is wrong before anything is computed."""
-    if image.ndim != 3 or image.shape != brain.shape:
-        raise ValueError(f"image {image.shape} and brain mask {brain.shape} must be one 3D grid")
-    if len(spacing_mm) != 3 or min(spacing_mm) <= 0:
-        raise ValueError(f"spacing_mm {spacing_mm}: expected three lengths above 0")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend {backend!r}: expected one of {', '.join(BACKENDS)}")
-    if classes < 2 or iterations < 1 or beta < 0:
-        raise ValueError(
-            f"classes {classes}, iterations {iterations}, beta {beta}: at least 2, 1 and 0 expected"
-        )
-    if bias_sigma_mm is not None and bias_sigma_mm <= 0:
-        raise ValueError(f"bias_sigma_mm {bias_sigma_mm}: expected above 0, or None for no field")
-    if not brain.any():
-        raise ValueError("the brain mask is empty: nothing to segment")
-    values = image[brain]
-    if not np.isfinite(values).all():
-        raise ValueError("the image holds values in the brain that are not finite")
-    if (found := len(np.unique(values))) < classes:
-        raise ValueError(f"the brain holds {found} distinct values, too few for {classes} classes")
-    if bias_sigma_mm is not None and (values < 0).mean() > 0.05:
-        raise ValueError(
-            "a bias field is a factor, and over a twentieth of the brain is below 0: give the "
-            "image before it is standardised, or bias_sigma_mm=None"
-        )

@@ -26,21 +26,24 @@ WAY = "way_back"
 """Key in an image's metadata: records of `brainuad.volumes.native_space`, as JSON."""
 
 
+KNOWN = ".known"
+"""Key of `{reference: Registration}`, to the atlas, of a subject that is prepared there already."""
+
+
 class ScanTransform(MapTransform):
     """A step on scans of one subject.
 
     A scan `T1w` may come with its brain mask `T1w.brain` and its lesion label `T1w.lesion`. All
-    are `(1, D, H, W)`.
+    are `(1, D, H, W)`. No `_` starts a postfix: MONAI's `Spacingd` takes such keys for metadata.
 
     Args:
         keys: scans, in order of preference: the first that is there is the reference.
         allow_missing_keys: whether a scan may be missing.
-        mask_postfix: of the key of a brain mask. It starts with no `_`: MONAI's `Spacingd` takes
-            such keys for metadata.
-        label_postfix: of the key of a lesion label.
         failures_key: of the dictionary that lists scans that failed, `{key: reason}`; such a scan
             leaves the data. None raises the error.
     """
+
+    mask_postfix, label_postfix = ".brain", ".lesion"
 
     REMEDY = ""
     """What to do about a scan that fails, after its reason."""
@@ -49,13 +52,9 @@ class ScanTransform(MapTransform):
         self,
         keys: KeysCollection,
         allow_missing_keys: bool = False,
-        mask_postfix: str = ".brain",
-        label_postfix: str = ".lesion",
         failures_key: str | None = None,
     ):
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.mask_postfix = mask_postfix
-        self.label_postfix = label_postfix
         self.failures_key = failures_key
 
     def mask_key(self, key: Hashable) -> str:

@@ -16,6 +16,7 @@ from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
 from brainuad.preparation.transforms.base import (
+    KNOWN,
     Data,
     ScanTransform,
     copied,
@@ -34,7 +35,7 @@ from brainuad.volumes.native_space import (
     warp_record,
     way_of,
 )
-from brainuad.volumes.resample import crop_to_mask, resample_spacing, smoothed
+from brainuad.volumes.resample import box_of, resample_spacing, smoothed
 
 
 class PreparedGridd(ScanTransform, InvertibleTransform):
@@ -115,12 +116,13 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
             Volume(brain_mask.astype(np.float32), image.affine), self.spacing_mm
         )
         margin = int(np.ceil(self.margin_mm / self.spacing_mm))
+        box = box_of(share.array >= 0.5)
         # A template may be cut close to its brain; another brain still needs the room.
         affine = share.affine.copy()
         affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
-        share = Volume(np.pad(share.array, margin), affine)
-        cropped, _ = crop_to_mask(share, share.array >= 0.5, margin)
-        return Volume(np.zeros(cropped.array.shape, np.float32), cropped.affine)
+        affine[:3, 3] += affine[:3, :3] @ [edge.start for edge in box]
+        shape = [edge.stop - edge.start + 2 * margin for edge in box]
+        return Volume(np.zeros(shape, np.float32), affine)
 
     def carry(self, data: Data, key: Hashable, grid: Volume, field: Path | None) -> None:
         """Resample a scan, its mask and its label, through the warp in `field` if there is one."""
@@ -208,11 +210,12 @@ class DeformToAtlasd(PreparedGridd):
                 started = time.perf_counter()
                 atlas = self._atlas()
                 moving = found[reference]
-                warp, said = self.by(atlas.image, own_world(moving), to_file(moving))
                 path = Path(f"{found[self.field_key]}_{reference}_warp.nii.gz")
-                write_warp(path, warp)
-                said["seconds"] = round(time.perf_counter() - started, 1)
-                found[reference] = reported(found[reference], deform=said)
+                if reference not in found.get(KNOWN, {}):
+                    warp, said = self.by(atlas.image, own_world(moving), to_file(moving))
+                    write_warp(path, warp)
+                    said["seconds"] = round(time.perf_counter() - started, 1)
+                    found[reference] = reported(moving, deform=said)
                 grid = self.grid_of(atlas.image, atlas.brain_mask)
                 for key in present:
                     self.carry(found, key, grid, path)

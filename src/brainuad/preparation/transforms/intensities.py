@@ -15,16 +15,15 @@ from scipy import ndimage
 from brainuad.preparation.normalise.intensity import Nyul
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.preparation.transforms.base import Data, ScanTransform
+from brainuad.types import Volume
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 
 
 class _WithinBrain(ScanTransform):
     """A step that computes an image from an image and its brain mask."""
 
-    def image(
-        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
-    ) -> np.ndarray:
-        """`(D, H, W)` to `(D, H, W)`."""
+    def image(self, volume: Volume, brain_mask: np.ndarray) -> np.ndarray:
+        """The intensities that take the place of the volume's, `(D, H, W)`."""
         raise NotImplementedError
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
@@ -38,8 +37,8 @@ class _WithinBrain(ScanTransform):
             with self.scan(found, key):
                 volume = volume_of(found[key])
                 inside = self.brain_mask(found, key)
-                array = self.image(volume.array, inside, volume.spacing_mm)
-                found[key] = meta_tensor(array.astype(np.float32), found[key])
+                array = self.image(volume, inside).astype(np.float32)
+                found[key] = meta_tensor(array, found[key])
         return found
 
 
@@ -63,11 +62,9 @@ class NyulNormalized(_WithinBrain):
         super().__init__(keys, **kwargs)
         self.by = Nyul(tuple(percentiles), tuple(standard))
 
-    def image(
-        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
-    ) -> np.ndarray:
+    def image(self, volume: Volume, brain_mask: np.ndarray) -> np.ndarray:
         """See the base class."""
-        return self.by(image, brain_mask)
+        return self.by(volume.array, brain_mask)
 
 
 class WhiteStriped(_WithinBrain):
@@ -98,11 +95,9 @@ class WhiteStriped(_WithinBrain):
             raise ValueError(f"peak is '{peak}'; use last or largest")
         self.peak, self.width, self.bins = peak, width, bins
 
-    def image(
-        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
-    ) -> np.ndarray:
+    def image(self, volume: Volume, brain_mask: np.ndarray) -> np.ndarray:
         """See the base class."""
-        inside = image[brain_mask]
+        inside = volume.array[brain_mask]
         if inside.size == 0 or inside.min() == inside.max():
             raise ValueError("the image is constant inside the brain")
         mode = self._mode(inside)
@@ -111,7 +106,7 @@ class WhiteStriped(_WithinBrain):
         stripe = inside[(inside >= low) & (inside <= high)]
         if stripe.std() == 0:
             raise ValueError("the white stripe is constant")
-        return np.where(brain_mask, (image - stripe.mean()) / stripe.std(), 0)
+        return np.where(brain_mask, (volume.array - stripe.mean()) / stripe.std(), 0)
 
     def _mode(self, inside: np.ndarray) -> float:
         top = float(np.percentile(inside, 99.5))
@@ -138,11 +133,9 @@ class TissueMapd(_WithinBrain):
         super().__init__(keys, **kwargs)
         self.by = by or TissueInput()
 
-    def image(
-        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
-    ) -> np.ndarray:
+    def image(self, volume: Volume, brain_mask: np.ndarray) -> np.ndarray:
         """See the base class."""
-        return self.by.of(image, brain_mask, spacing_mm)
+        return self.by.of(volume.array, brain_mask, volume.spacing_mm)
 
 
 class CurvatureFlowd(_WithinBrain):
@@ -164,12 +157,10 @@ class CurvatureFlowd(_WithinBrain):
         super().__init__(keys, **kwargs)
         self.iterations, self.time_step = iterations, time_step
 
-    def image(
-        self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
-    ) -> np.ndarray:
+    def image(self, volume: Volume, brain_mask: np.ndarray) -> np.ndarray:
         """See the base class."""
         # SimpleITK names the last axis first.
-        scan = sitk.GetImageFromArray(image.astype(np.float32).transpose())
-        scan.SetSpacing(spacing_mm)
+        scan = sitk.GetImageFromArray(volume.array.astype(np.float32).transpose())
+        scan.SetSpacing(volume.spacing_mm)
         smooth = sitk.CurvatureFlow(scan, self.time_step, self.iterations)
         return np.where(brain_mask, sitk.GetArrayFromImage(smooth).transpose(), 0)

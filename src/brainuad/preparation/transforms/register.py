@@ -13,6 +13,7 @@ from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.given import Given
 from brainuad.preparation.transforms.base import (
+    KNOWN,
     Data,
     WorldTransform,
     report,
@@ -120,7 +121,8 @@ class AffineToAtlasd(WorldTransform):
                 started = time.perf_counter()
                 atlas = load_brain_atlas(self.atlas_image, self.atlas_mask)
                 moving = volume_of(found[reference])
-                matrix, similarity = self.by(atlas.image, moving, atlas.brain_mask)
+                known = found.get(KNOWN, {}).get(reference)
+                matrix, similarity = known or self.by(atlas.image, moving, atlas.brain_mask)
                 for key in present:
                     self.move(found, key, matrix, lazy)
                 if self.stop_if_turned:

@@ -1,0 +1,34 @@
+"""Channels of the images against those of a network, before torch stumbles over them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from brainuad.errors import InputError
+
+
+@contextmanager
+def channels_compared(sequence: str | Sequence[str]) -> Iterator[None]:
+    """Compare the channels that reach each convolution with those that it was built for.
+
+    Raises:
+        InputError: they differ, because a network's setting does not follow `data.sequence`.
+    """
+
+    def compare(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if isinstance(module, nn.modules.conv._ConvNd) and given:
+            got = given[0].shape[-len(module.kernel_size) - 1]
+            if got != module.in_channels:
+                count = 1 if isinstance(sequence, str) else len(sequence)
+                raise InputError(
+                    f"model: a layer of its network takes {module.in_channels} channels and got "
+                    f"{got}; data.sequence has {count}. Set the network's channels to "
+                    "${channels:1}, as configs/model/network does, or name other sequences"
+                )
+
+    handle = nn.modules.module.register_module_forward_pre_hook(compare)
+    try:
+        yield
+    finally:
+        handle.remove()
