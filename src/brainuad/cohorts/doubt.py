@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ def settle(records: Sequence[Record]) -> list[Record]:
     """
     owners = _owners(records)
     extends = {id(record) for record in in_question(records)}
+    alike = Counter((record.person, record.sequence) for record in records if not record.role)
     found = []
     for read in records:
         record = _after_owner(read, owners)
@@ -39,6 +41,10 @@ def settle(records: Sequence[Record]) -> list[Record]:
             elif not role and (thin or id(record) in extends or _says_more(record)):
                 content = content_of(record.path)
                 role = _role(record, content) if content.drawn else ""
+                alone = alike[record.person, record.sequence] == 1
+                if role == UNKNOWN and record.sequence and alone and not _says_more(record):
+                    # By its name it is the person's scan, and fails when its turn comes.
+                    role = ""
         found.append(record if role == record.role else replace(record, role=role))
     return found
 

@@ -13,8 +13,8 @@ from brainuad.cohorts.doubt import settle
 from brainuad.cohorts.filename import is_image
 from brainuad.cohorts.identity import Key, key_of, name_people
 from brainuad.cohorts.pairing import pair, sort_out
-from brainuad.cohorts.people import read_participants
-from brainuad.cohorts.records import Record, read_record, read_records
+from brainuad.cohorts.people import PersonKey, read_participants
+from brainuad.cohorts.records import Record, read_alone, read_records
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.table import TABLES, from_table
 from brainuad.cohorts.tree import Aside, Tree, natural, walk
@@ -114,8 +114,7 @@ def refuse_missing(found: Found) -> None:
 
 
 def _from_file(source: Path, sequence: str) -> Found:
-    path = source.absolute()
-    record = read_record(path, path.parent.parent if path.parent.parent != path else path.parent)
+    record = read_alone(source)
     subject = record.subject or "subject"
     told = record.sequence or sequence
     scan = RawScan(subject=subject, sequence=told, image=source, healthy=True, split="test")
@@ -145,11 +144,8 @@ def _from_tree(
     found.aside += left
     pairs = pair(scans, {scan.path for scan in taken}, masks)
     found.aside += pairs.aside
-    table = tree.root / PARTICIPANTS
-    people = read_participants(table) if bids else {}
-    if people:
-        used.add(table)
-    ill = _ill(scans, pairs.ill, people)
+    people = _participants(tree, used, found)
+    ill = _ill(scans, pairs.ill, people, tree.root)
     again = _repeated(taken) if every else set()
     for record in taken:
         key = key_of(record)
@@ -236,21 +232,44 @@ def _unconverted(series: Sequence[Record], scans: Sequence[Record], found: Found
 def _ill(
     scans: Sequence[Record],
     labelled: Collection[Key],
-    people: dict[tuple[str, ...], tuple[bool, str]],
+    people: dict[PersonKey, tuple[bool, str]],
+    root: Path,
 ) -> dict[Key, str]:
     """People who are not healthy, with the name of what they have where one is told."""
     ill: dict[Key, str] = dict.fromkeys(labelled, "")
-    controls = any(group_of(scan.group) == "control" for scan in scans)
+    inside = {scan.path: list(scan.path.relative_to(root).parents)[:-1] for scan in scans}
+    # Beside `controls` lie those who are none.
+    beside = {
+        folder.parent
+        for folders in inside.values()
+        for folder in folders
+        if group_of(folder.name) == "control"
+    }
     for scan in scans:
         key = key_of(scan)
-        words = {word.text for word in words_of(scan.group)}
-        if words & DISEASES or (controls and group_of(scan.group) == "patient"):
+        folder = next((one for one in inside[scan.path] if one.parent in beside), None)
+        other = folder is not None and group_of(folder.name) != "control"
+        if other or group_of(scan.group) == "patient":
+            words = {word.text for word in words_of(scan.group)}
             ill[key] = ill.get(key) or (scan.group if words & DISEASES else "")
         told, name = people.get(scan.person, (False, ""))
         if told:
             disease = {word.text for word in words_of(name)} & DISEASES
             ill[key] = ill.get(key) or (name if disease else "")
     return ill
+
+
+def _participants(tree: Tree, used: set[Path], found: Found) -> dict[PersonKey, tuple[bool, str]]:
+    """Who is ill by the tables at the top of the tree and of the dataset in it."""
+    people: dict[PersonKey, tuple[bool, str]] = {}
+    for table in (path for path in tree.files if path.name.casefold() == PARTICIPANTS):
+        if len(table.relative_to(tree.root).parts) <= 2:
+            told, notes = read_participants(table)
+            people |= told
+            found.notes += notes
+            if told:
+                used.add(table)
+    return people
 
 
 def _repeated(taken: Sequence[Record]) -> set[Path]:

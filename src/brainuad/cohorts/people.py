@@ -2,21 +2,39 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from brainuad.cohorts.words import CONTROLS, DISEASES, NOBODY, PATIENTS, group_of, words_of
+from brainuad.cohorts.words import (
+    CONTROLS,
+    DISEASES,
+    NOBODY,
+    PATIENTS,
+    group_of,
+    word_set,
+    words_of,
+)
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 
 _FLOAT = re.compile(r"^(\d+)[.,]0+$")
 _PREFIXES = ("subject", "subj", "sub", "s")
-_GROUPS = (
-    *("group", "diagnosis", "dx", "diag", "pathology", "disease", "patient", "status", "healthy"),
-    *("participant_group", "group_id", "cohort", "clinical_group", "condition"),
+_GROUPS = word_set(
+    "group groups gruppe grupo groupe arm cohort diagnosis diagnose diagnostic diag dx pathology "
+    "disease patient patients status condition healthy health gesund control controls lesion "
+    "stroke tumor tumour ill illness demented"
 )
-"""Columns of `participants.tsv` that tell who is ill."""
+"""Words of columns that tell who is ill."""
+
+_PEOPLE = word_set(
+    "subject subjects participant patient sub subj case proband person rid eid pid id"
+)
+_NUMBERS = word_set("id ids name nr no number code label")
+"""Words of columns that hold the names of people."""
+
+_OF_HEALTH = word_set("healthy health gesund control controls")
+"""Words of columns in which yes is good news."""
 
 PersonKey = tuple[str, ...]
 
@@ -70,51 +88,90 @@ def is_ill(text: str) -> bool | None:
     return None
 
 
-def read_participants(path: Path) -> dict[PersonKey, tuple[bool, str]]:
+def column_words(name: str) -> list[str]:
+    """The words of a column's name: `is_patient`, `SubjectID` and `lesion-mask` are two each."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    return [word.text for word in words_of(parted)]
+
+
+def tells_health(name: str, values: Sequence[str]) -> bool:
+    """Whether a column tells who is ill: by its name, or by patients and controls side by side."""
+    if _GROUPS.intersection(column_words(name)):
+        return True
+    told = {is_ill(value) for value in dict.fromkeys(values)}
+    return {True, False} <= told
+
+
+def health_by(name: str, values: Sequence[str]) -> dict[str, bool | None]:
+    """What each value of such a column says: ill, healthy, or None.
+
+    Where a column names controls, everybody else in it is a patient.
+    """
+    words = set(column_words(name))
+    told: dict[str, bool | None] = {}
+    for text in dict.fromkeys(value.strip() for value in values):
+        yes = truth(text)
+        if yes is not None and words & _OF_HEALTH and not words & {"group", "groups"}:
+            told[text] = not yes
+        elif yes is not None and words & (DISEASES | PATIENTS | {"lesion", "ill", "disease"}):
+            told[text] = yes
+        else:
+            told[text] = is_ill(text)
+    if any(ill is False for ill in told.values()):
+        for text, ill in told.items():
+            if ill is None and text.casefold() not in NOBODY:
+                told[text] = True
+    return told
+
+
+def read_participants(path: Path) -> tuple[dict[PersonKey, tuple[bool, str]], list[str]]:
     """Who of a BIDS dataset is ill, by `participants.tsv`.
 
-    In a column such as `group` or `diagnosis` that names controls, everybody else is a patient.
-
     Returns:
-        A person to whether they are ill, and what the table calls it.
+        A person to whether they are ill, and what the table calls it; and notes on columns that
+        were not understood.
 
     Raises:
         InputError: the table cannot be read.
     """
     if not path.is_file():
-        return {}
+        return {}, []
     header, rows = read_table(path, "save it as tab-separated values in UTF-8")
-    names = {name.strip().casefold(): name for name in header}
-    who = next(
-        (names[n] for n in ("participant_id", "subject", "subject_id", "id") if n in names), None
-    )
+    who = next((name for name in header if names_person(name)), None)
     if who is None:
-        return {}
+        return {}, [f"{path.name}: no column participant_id; nothing of it is used"]
     found: dict[PersonKey, tuple[bool, str]] = {}
-    for column in (names[name] for name in _GROUPS if name in names):
-        told = {row[column].strip(): is_ill(row[column]) for row in rows}
-        if column.casefold() == "healthy":
-            told = {text: None if (yes := truth(text)) is None else not yes for text in told}
-        elif column.casefold() == "patient":
-            told = {
-                text: truth(text) if truth(text) is not None else ill for text, ill in told.items()
-            }
-        controls = any(ill is False for ill in told.values())
+    notes = []
+    for column in (name for name in header if name and name != who):
+        values = [row[column] for row in rows]
+        if not tells_health(column, values):
+            continue
+        told = health_by(column, values)
+        if not any(ill is not None for ill in told.values()) and set(told) - {""}:
+            said = ", ".join(list(told)[:5])
+            notes.append(f"{path.name}: who is ill is not told by column {column} ({said})")
         for row in rows:
             text = row[column].strip()
-            ill = told[text]
-            if ill is None and controls and text.casefold() not in NOBODY:
-                ill = True
-            if ill is not None:
+            if (ill := told[text]) is not None:
                 key = person_key(row[who])
                 before = found.get(key, (False, ""))
                 found[key] = (before[0] or ill, before[1] or (text if ill else ""))
-    return found
+    return found, notes
+
+
+def names_person(column: str) -> bool:
+    """Whether a column holds the names of people."""
+    words = set(column_words(column))
+    return bool(words & _PEOPLE) and not words - _PEOPLE - _NUMBERS
 
 
 def truth(text: str) -> bool | None:
     """Yes or no as tables write it; None for anything else."""
     plain = text.strip().casefold()
-    if plain in ("true", "yes", "y", "1", "1.0", "t", "ja", "x"):
+    if plain in _YES:
         return True
-    return False if plain in ("false", "no", "n", "0", "0.0", "f", "nein") else None
+    return False if plain in _NO else None
+
+
+_YES = word_set("true yes y 1 1.0 1,0 t ja x wahr vrai verdadero vero oui si sí")
+_NO = word_set("false no n 0 0.0 0,0 f nein falsch faux falso non")

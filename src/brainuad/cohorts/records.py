@@ -110,6 +110,12 @@ def read_record(path: Path, root: Path) -> Record:
     )
 
 
+def read_alone(path: Path, depth: int = 3) -> Record:
+    """Read the names of one file and of the folders around it, `depth` of them."""
+    path = path.absolute()
+    return read_record(path, path.parents[min(depth, len(path.parents) - 1)])
+
+
 def read_records(paths: Iterable[Path], root: Path) -> list[Record]:
     """Read the names of image files."""
     return [read_record(path, root) for path in paths]

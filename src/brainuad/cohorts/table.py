@@ -1,31 +1,30 @@
 """A list of scans in a table: a row a scan, in whatever dialect the spreadsheet wrote."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from brainuad.cohorts.content import content_of
-from brainuad.cohorts.filename import read_name, stem_of
+from brainuad.cohorts.columns import columns_of
+from brainuad.cohorts.content import BRAIN_ML, content_of
+from brainuad.cohorts.filename import stem_of
 from brainuad.cohorts.names import file_name
-from brainuad.cohorts.people import is_ill, refuse_two_spellings, truth
+from brainuad.cohorts.people import is_ill, person_key, refuse_two_spellings, truth
+from brainuad.cohorts.records import read_alone
 from brainuad.cohorts.scans import Found, RawScan
-from brainuad.cohorts.words import NOBODY, canonical
+from brainuad.cohorts.words import DISEASES, NOBODY, PLAIN, canonical, sequence_of, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 
 TABLES = (".csv", ".tsv", ".txt")
-COLUMNS = tuple(RawScan.__dataclass_fields__)
-_ALSO = {"participant_id": "subject", "subject_id": "subject", "scan": "image", "path": "image",
-         "file": "image", "modality": "sequence", "mask": "lesion_mask", "label": "lesion_mask",
-         "lesion": "lesion_mask", "brain": "brain_mask"}  # fmt: skip
-"""Other names of our columns."""
-
 SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
 
 
 def from_table(source: Path, sequence: str, every: bool = False) -> Found:
     """List the scans of a table.
 
-    A column `image` is needed; every other field of `RawScan` may be one. Paths are relative to
-    the table. Columns that nobody knows are left aside and named.
+    A column `image` is needed; every other field of `RawScan` may be one, under other names too
+    (`brainuad.cohorts.columns`). Paths are relative to the table. Columns that nobody knows are
+    left aside and named.
 
     Args:
         source: `.csv` or `.tsv`.
@@ -33,97 +32,117 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
         every: whether several scans of a subject are no question, and a name may be spelled twice.
 
     Raises:
-        InputError: no column `image`, a value that cannot be understood,
-            or two that contradict one another.
+        InputError: no column `image`, a value that cannot be understood, or two that contradict
+            one another.
     """
     header, rows = read_table(source)
-    names = {name: _column(name) for name in header if name}
-    # A column of ours by its own name goes before another's.
-    own = {name for name, known in names.items() if name.strip().casefold() == known}
-    taken = {known: name for name, known in names.items() if name not in own}
-    taken |= {known: name for name, known in names.items() if name in own}
-    taken = {known: name for known, name in taken.items() if known in COLUMNS}
-    unknown = [name for name in header if name and name not in taken.values()]
-    if "image" not in taken:
-        raise InputError(
-            f"{source}: unknown columns {unknown}; a column 'image' is needed, known are "
-            f"{', '.join(COLUMNS)}"
-        )
+    columns = columns_of(source, header, rows)
     found = Found("a table of scans")
-    if unknown:
-        found.notes.append(f"columns left aside: {', '.join(unknown)}")
+    if columns.unknown:
+        found.notes.append(f"columns left aside: {', '.join(columns.unknown)}")
+    said_healthy: set[tuple[str, ...]] = set()
     for line, row in enumerate(rows, start=2):
-        cells = {known: _cell(row.get(name, "")) for known, name in taken.items()}
         if not any(value.strip() for value in row.values()):
             continue
         where = f"{source} line {line}"
+        cells = {known: _cell(known, row[name]) for known, name in columns.taken.items()}
+        told = [(ill[row[name].strip()], row[name].strip()) for name, ill in columns.health.items()]
         try:
-            scan, assumed = _scan(cells, source.parent, sequence, where)
+            scan = _scan(cells, told, source.parent, where, found)
         except InputError as error:
             said = str(error)
             raise InputError(said if said.startswith(where) else f"{where}: {said}") from None
-        found.scans.append(scan)
-        if assumed:
+        if truth(cells.get("healthy", "")):
+            said_healthy.add(person_key(scan.subject))
+        if not scan.sequence:
+            scan = replace(scan, sequence=sequence)
             found.assumed.add(scan.image)
+        found.scans.append(scan)
     if not found.scans:
         raise InputError(f"{source}: lists no scan; add a row a scan, with its file in 'image'")
     if not every:
         refuse_two_spellings([scan.subject for scan in found.scans], source)
+        _refuse_shared(found.scans, source)
+    found.scans = _by_person(found.scans, said_healthy, source)
     return found
 
 
-def _scan(cells: dict[str, str], folder: Path, sequence: str, where: str) -> tuple[RawScan, bool]:
+def _scan(
+    cells: dict[str, str],
+    told: Sequence[tuple[bool | None, str]],
+    folder: Path,
+    where: str,
+    found: Found,
+) -> RawScan:
+    """The scan of a row; its sequence is empty where nothing tells it."""
     if not cells["image"]:
         raise InputError(f"{where}: column image is empty; fill it in")
-    paths = {
-        key: folder / cells[key] if cells.get(key) else None
-        for key in ("image", "brain_mask", "lesion_mask")
-    }
-    image = paths.pop("image")
-    assert image is not None
-    name = read_name(stem_of(image))
-    told = canonical(cells.get("sequence", "")) or name.sequence
-    subject = cells.get("subject") or file_name(name.subject or name.spare or stem_of(image))
-    pathology, split = cells.get("pathology", ""), cells.get("split", "").casefold()
-    healthy, pathology = _health(cells.get("healthy", ""), pathology, paths["lesion_mask"], where)
+    image = _path(folder, cells["image"])
+    brain = _path(folder, cells["brain_mask"]) if cells.get("brain_mask") else None
+    label = _path(folder, cells["lesion_mask"]) if cells.get("lesion_mask") else None
+    if label is not None and brain is None and "lesion" not in label.name.casefold():
+        # A column `mask` may hold the brain's.
+        is_brain = content_of(label).millilitres >= BRAIN_ML
+        brain, label = (label, None) if is_brain else (None, label)
+    record = read_alone(image)
+    sequence = _sequence(cells.get("sequence", "")) or record.sequence
+    if record.sequence and sequence != record.sequence and record.sequence in PLAIN.values():
+        found.notes.append(f"{where}: {image.name} is listed as {sequence}")
+    subject = cells.get("subject") or record.subject or file_name(stem_of(image))
+    split = cells.get("split", "").casefold()
+    healthy, pathology = _health(cells, told, label, where)
+    if is_ill(record.group) and not cells.get("healthy"):
+        healthy = False
     if split in ("train", "training") and not healthy:
         raise InputError(
             f"{where}: {subject} is not healthy (by its pathology or label) but in split 'train'; "
             "move it to test"
         )
-    scan = RawScan(
+    return RawScan(
         subject=subject,
-        sequence=told or sequence,
+        sequence=sequence,
         image=image,
         healthy=healthy,
+        brain_mask=brain,
+        lesion_mask=label,
         split=SPLITS.get(split, split),
         site=cells.get("site", ""),
         pathology=pathology,
-        **paths,
     )
-    return scan, not told
 
 
-def _health(said: str, pathology: str, label: Path | None, where: str) -> tuple[bool, str]:
+def _health(
+    cells: dict[str, str],
+    told: Sequence[tuple[bool | None, str]],
+    label: Path | None,
+    where: str,
+) -> tuple[bool, str]:
     """Whether the row's person is healthy, and the pathology without words such as `control`."""
+    said, pathology = cells.get("healthy", ""), cells.get("pathology", "")
     pathology = "" if pathology.casefold() in NOBODY else pathology
     ill = is_ill(pathology)
     if pathology and ill is not False:
         ill = True
     elif ill is False:
         pathology = ""
+    for other, name in told:
+        if other is not None:
+            ill = other if ill is None else ill or other
+            words = {word.text for word in words_of(name)}
+            pathology = pathology or (name if other and words & DISEASES else "")
     healthy = truth(said)
     if healthy is None and said:
-        told = is_ill(said)
-        if told is None:
+        meant = is_ill(said)
+        if meant is None:
             raise InputError(
                 f"{where}: healthy is '{said}'; write true or false (yes, no, 1, 0, patient and "
                 "control are understood too)"
             )
-        healthy = not told
+        healthy = not meant
     if healthy and ill:
         raise InputError(
-            f"{where}: healthy is '{said}' and the pathology '{pathology}'; one of them is wrong"
+            f"{where}: healthy is '{said}', but the row calls the person "
+            f"'{pathology or 'a patient'}'; one of them is wrong"
         )
     if healthy and label is not None and content_of(label).kind in ("mask", "labels", "share"):
         raise InputError(
@@ -134,11 +153,65 @@ def _health(said: str, pathology: str, label: Path | None, where: str) -> tuple[
     return healthy, pathology
 
 
-def _column(name: str) -> str:
-    plain = name.strip().casefold().replace(" ", "_")
-    return _ALSO.get(plain, plain)
+def _by_person(
+    scans: Sequence[RawScan], said_healthy: set[tuple[str, ...]], source: Path
+) -> list[RawScan]:
+    """The scans with one health a person: who is ill in one row is so in all."""
+    ill = {person_key(scan.subject): scan for scan in scans if not scan.healthy}
+    for key in said_healthy & set(ill):
+        raise InputError(
+            f"{source}: subject {ill[key].subject} is healthy in one row and not in another; "
+            "mend the rows"
+        )
+    for scan in scans:
+        if scan.split == "train" and person_key(scan.subject) in ill:
+            raise InputError(
+                f"{source}: subject {scan.subject} is not healthy in another row but in split "
+                "'train'; move it to test"
+            )
+    return [
+        replace(scan, healthy=scan.healthy and person_key(scan.subject) not in ill)
+        for scan in scans
+    ]
 
 
-def _cell(text: str) -> str:
+def _refuse_shared(scans: Sequence[RawScan], source: Path) -> None:
+    """Refuse a file that is listed for two people."""
+    owner: dict[Path, RawScan] = {}
+    for scan in scans:
+        for path in (scan.image, scan.lesion_mask):
+            if path is None:
+                continue
+            other = owner.setdefault(path, scan)
+            if person_key(other.subject) != person_key(scan.subject):
+                raise InputError(
+                    f"{source}: {path.name} is listed for subjects {other.subject} and "
+                    f"{scan.subject}; mend one of the rows"
+                )
+
+
+def _sequence(text: str) -> str:
+    """Our name of what a row calls a sequence; other names stay as they are."""
+    if text.casefold() in ("mr", "mri", "mrt", "irm"):
+        return ""
+    plain = canonical(text)
+    # `AX T2 FLAIR` is a text, and `MySequence` a name.
+    several = " " in text or "-" in text
+    return (sequence_of(text) or text) if several and plain == text else plain
+
+
+def _path(folder: Path, text: str) -> Path:
+    """A file of the table's; one that Windows wrote has other strokes."""
+    path = folder / text
+    turned = folder / text.replace("\\", "/")
+    return turned if "\\" in text and not path.exists() else path
+
+
+def _cell(column: str, text: str) -> str:
     plain = text.strip()
-    return "" if plain.casefold() in NOBODY - {"-", ".", "none", "unknown"} else plain
+    words = NOBODY if column in ("lesion_mask", "brain_mask", "split") else NOBODY - _SAID
+    return "" if plain.casefold() in words else plain
+
+
+_SAID = frozenset(["-", ".", "none", "unknown", "no", "nein", "non", "kein", "0", "?", "/", "--"])
+"""What may be a value of some columns."""

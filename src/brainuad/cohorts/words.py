@@ -9,7 +9,8 @@ def _named(**names: str) -> dict[str, str]:
     return {word: name for name, words in names.items() for word in words.split()}
 
 
-def _set(words: str) -> frozenset[str]:
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text as a set."""
     return frozenset(words.split())
 
 
@@ -40,19 +41,19 @@ OTHERS = _named(
 )
 """Words of images that no preset is made for."""
 
-_WEAK_T1 = _set("mprage mpr mp2rage bravo fspgr spgr memprage mpr1 mpr2")
+_WEAK_T1 = word_set("mprage mpr mp2rage bravo fspgr spgr memprage mpr1 mpr2")
 """Techniques by which T1-weighted images are taken."""
 
-_CONTRAST = _set(
+_CONTRAST = word_set(
     "post gd gad gadolinium contrast ce km c enhanced dotarem gadovist postgd postgad "
     "postcontrast gado contraste kontrastmittel civ mdc injection gadavist prohance magnevist "
     "multihance"
 )
-_NONE = _set("no non not without wo pre nativ native ohne vor before sans sin")
-_TOWARDS = _set("to in on into")
+_NONE = word_set("no non not without wo pre nativ native ohne vor before sans sin")
+_TOWARDS = word_set("to in on into")
 """What follows names the target of a registration."""
 
-TECHNIQUE = _set(
+TECHNIQUE = word_set(
     "ax axial tra trans transverse sag sagittal cor coronal obl 2d 3d tse fse se gre tfe ffe "
     "vista cube iso isotropic fs fatsat blade propeller tirm dark fluid darkfluid ir fl2d fl3d "
     "n4 n3 bc biascorrected biascorr bfc unbiased corrected denoised norm normalized normalised "
@@ -63,7 +64,7 @@ TECHNIQUE = _set(
 ).union(_WEAK_T1, _TOWARDS, _CONTRAST - {"c"}, _NONE)
 """Words that describe how an image was made, and not whose it is."""
 
-CONTAINER = _set(
+CONTAINER = word_set(
     "anat anatomical anatomy structural struct scan scans image images img imgs mri mr nifti "
     "niftis nii dicom dicoms data dataset raw rawdata source sourcedata derivatives derivative "
     "volumes volume vol files input inputs study project sub subjects subject ses sessions "
@@ -72,56 +73,56 @@ CONTAINER = _set(
 ).union(TECHNIQUE)
 """Names of folders that are nobody's."""
 
-CONTROLS = _set(
+CONTROLS = word_set(
     "control controls healthy hc hcs normal normals volunteer volunteers hv cn con ctrl ctl ctr "
     "nc td healthycontrol healthycontrols kontrolle kontrollen gesund ctrls typical "
     "neurotypical nondemented unaffected unremarkable temoin témoin témoins temoins sain sano "
     "good negative"
 )
-PATIENTS = _set(
+PATIENTS = word_set(
     "patient patients pat pats case cases pathological pathologic abnormal diseased sick "
     "affected yes patienten malades pacientes ill unhealthy krank bad anomaly positive ungood"
 )
-DISEASES = _set(
+DISEASES = word_set(
     "tumour tumours tumor tumors glioma gliomas glioblastoma gbm hgg lgg ms stroke strokes wmh "
     "epilepsy fcd metastases meningioma ischemic infarct rrms ppms spms pwms alzheimer ad mci "
     "mdd dementia demented scz schz schizophrenia asd adhd tbi parkinson sclerosis"
 )
-NOBODY = _set("n/a na nan none null unknown - .") | {""}
+NOBODY = word_set("n/a #n/a na nan none null unknown - -- . ? / no nein non kein 0") | {""}
 """How tables say nothing."""
 
-_LESION = _set(
+_LESION = word_set(
     "lesion lesions les lesionmask lesionmasks lesionseg lesionroi tumor tumors tumour tumours "
     "stroke strokes infarct infarcts infarction wmh wmhs wml lacune lacunes metastasis "
     "metastases edema oedema haemorrhage hemorrhage abnormality pathology msles"
 )
-_DRAWN = _set(
+_DRAWN = word_set(
     "seg segm segmentation segmentations label labels labelmap labelmaps gt groundtruth truth "
     "gold goldstandard standard annotation annotations annot consensus manual roi rois voi mask "
     "masks msk labelstr labelsts"
 )
-_BRAIN = _set(
+_BRAIN = word_set(
     "brain brains bet brainmask brainmasks skullstrip skullstripped stripped ss hdbet deepbet "
     "synthstrip brainextracted extracted betted"
 )
 _BRAIN_MASK = frozenset({"brainmask", "brainmasks"})
-_MAP = _set(
+_MAP = word_set(
     "anomaly anomalies anomalymap residual residuals reconstruction uncertainty heatmap "
     "saliency zmap prob probability probabilities probmap probseg pve warp field fieldmap "
     "deformation displacement jacobian jac biasfield xfm transform"
 )
-_TISSUE = _set(
+_TISSUE = word_set(
     "dseg aparc aseg aparcaseg wmparc ribbon tissue tissues pveseg parc parcellation atlas gm "
     "wm csf synthseg ventricle ventricles hippocampus cortex thalamus fast subcort first "
     "mixeltype parenchyma filled thickness"
 )
-_REGIONS = _set(
+_REGIONS = word_set(
     "dseg aparc aseg aparcaseg wmparc ribbon pveseg synthseg tissue tissues parc parcellation "
     "mixeltype parenchyma"
 )
 """Of these, the words that no scan has in its name."""
 
-_NO_LESION = _set("nonlesion nolesion nonlesional healthytissue skull skullmask head")
+_NO_LESION = word_set("nonlesion nolesion nonlesional healthytissue skull skullmask head")
 ROLES = _LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
 
 _SESSION = re.compile(
@@ -130,7 +131,7 @@ _SESSION = re.compile(
     r"|baseline|bl|followup|fu|preop|postop|initial|screening|acute|chronic|zeitpunkt\d+"
     r"|[tyw]0|m(?:0[036]|12|18|24|36|48|60)|\d{1,2}(?:m|mo|months?)",
 )
-_SESSION_KEYS = _set("ses session visit timepoint tp day week month year wave exam run")
+_SESSION_KEYS = word_set("ses session visit timepoint tp day week month year wave exam run")
 
 _WORD = re.compile(r"[^\W_]+")
 # `sub1T1w` and `003FLAIR`, but not `pat1`: only forms that end no word of their own.

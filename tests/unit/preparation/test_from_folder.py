@@ -128,7 +128,7 @@ def test_csv_with_every_column(folder, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("image,lesion\ns0_T2w.nii.gz,y\n", "y: no such file; mend the path"),
+        ("image,lesion\ns0_T2w.nii.gz,y.nii\n", "y.nii: no such file; mend the path"),
         ("subject\nx\n", "a column 'image' is needed"),
         ("image,site\n ,A\n", "line 2: column image is empty"),
         ("image,healthy\ns0_T2w.nii.gz,maybe\n", "healthy is 'maybe'"),
