@@ -38,7 +38,9 @@ def choose(
                 reason = f"a further visit ({visit}) of {names[key]}"
                 if not first:
                     reason = f"a visit ({visit}) of {names[key]} beside a scan without one"
-                aside += [Aside(r.path, reason) for records in sequences.values() for r in records]
+                question = _may_be_people(names[key], visit)
+                further = [record for records in sequences.values() for record in records]
+                aside += [Aside(record.path, reason, wanted=question) for record in further]
                 continue
             for sequence, records in sequences.items():
                 used, left = _of_one_kind(records, every, extracted)
@@ -97,4 +99,11 @@ _FIRST = ("baseline", "bl", "initial", "screening", "preop", "acute", "t0", "m00
 
 def _in_time(visit: str) -> tuple[bool, list[tuple[bool, int, str]]]:
     """The order of visits: none, the first by its name, then by numbers."""
-    return bool(visit) and visit.casefold() not in _FIRST, natural(visit)
+    plain = visit.casefold().removeprefix("ses-")
+    return bool(visit) and plain not in _FIRST, natural(visit)
+
+
+def _may_be_people(name: str, visit: str) -> bool:
+    """Whether `MS_19800101` and `MS_19800102` may be two people: the name is a group's or short."""
+    told = ("ses", "visit", "time", "baseline", "bl", "follow", "pre", "post", "initial", "t0")
+    return name.isalpha() and len(name) <= 5 and not visit.casefold().startswith(told)

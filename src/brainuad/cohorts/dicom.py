@@ -17,6 +17,9 @@ _OTHERS = (
 )
 """Endings that no DICOM file has."""
 
+_NOT_MR = frozenset({"CT", "PT", "NM", "US", "CR", "DX", "MG", "XA", "SEG", "SR", "PR", "RTSTRUCT"})
+"""Modalities of files that are no magnetic resonance images."""
+
 
 def dicom_records(tree: Tree) -> tuple[list[Record], set[Path], list[Aside]]:
     """The series of a tree, a folder each.
@@ -38,18 +41,21 @@ def dicom_records(tree: Tree) -> tuple[list[Record], set[Path], list[Aside]]:
         first = first_dicom_file(folder)
         if first is None:
             continue
-        description, patient = dicom_tags(first, "0008|103e", "0010|0020")
-        records.append(_record(folder, tree.root, description, patient))
+        said = dicom_tags(first, "0008|103e", "0010|0020", "0008|0060")
+        records.append(_record(folder, tree.root, *said))
         used |= {path for path in mine if path.name.upper() != "DICOMDIR"}
     return records, used, _two_patients(records)
 
 
-def _record(folder: Path, root: Path, description: str, patient: str) -> Record:
+def _record(folder: Path, root: Path, description: str, patient: str, modality: str) -> Record:
     parts = folder.relative_to(root).parts
     # Read as if the series were a file in its folder.
     record = read_record(folder / "series", root)
     own = read_name(folder.name)
     sequence = (own.sequence if parts else "") or sequence_of(description) or record.sequence
+    if modality in _NOT_MR:
+        # A name may say anything of it.
+        sequence = "PET" if modality == "PT" else modality
     subject = next((name for part in parts if (name := _person(part))), "")
     return replace(
         record,

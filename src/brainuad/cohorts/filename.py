@@ -84,6 +84,7 @@ def is_image(name: str) -> bool:
 def read_name(text: str) -> Name:
     """Read a name: a file's without its ending, or a folder's."""
     text = "".join(c if c.isprintable() else "_" for c in text).removesuffix(".anat")
+    text = re.sub(r"mp[ _-]rage", "mprage", text, flags=re.IGNORECASE)
     text = _DATE.sub(r"\1\2\3", text)
     if _BIDS.match(text):
         return _read_bids(text)
@@ -140,11 +141,15 @@ def _read_bids(text: str) -> Name:
         for word in re.findall(r"[A-Z]?[a-z]+|\d+|[A-Z]+(?![a-z])", entities.get(key, ""))
     ]
     role = role_of(said)
+    if role == "tissue" and "manual" in said:
+        # By hand people draw lesions, and tissues too.
+        role = "mask"
     if suffix in _DRAWN and role in ("", "mask", "brain", "lesion") and not _of_lesions(said):
         role = "brain mask" if "brain" in said and suffix == "mask" else "mask"
         if suffix in ("dseg", "seg"):
             # `_dseg` is BIDS for tissues; `_seg` is what people call a lesion's.
-            role = "tissue" if suffix == "dseg" and "manual" not in said else "lesion"
+            role = "tissue" if suffix == "dseg" and "manual" not in said else role
+            role = "lesion" if suffix == "seg" and role != "tissue" else role
         if suffix == "mask" and "label" in entities and "brain" not in said:
             role = "no lesion"
     if suffix == "probseg":
@@ -157,6 +162,7 @@ def _read_bids(text: str) -> Name:
         session=f"ses-{entities['ses']}" if "ses" in entities else "",
         sequence=sequence,
         role=role,
+        told=tuple(said),
         entities={key: value for key, value in entities.items() if key != "sub"},
         version=_version([part.lower() for part in loose[:-1]]),
     )

@@ -3,6 +3,7 @@
 Every command that takes scans calls `find_all`. Names are read by `brainuad.cohorts.records` alone.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from brainuad.cohorts.choose import choose
 from brainuad.cohorts.dicom import dicom_records
 from brainuad.cohorts.doubt import settle
-from brainuad.cohorts.filename import is_image
+from brainuad.cohorts.filename import is_image, stem_of
 from brainuad.cohorts.identity import Key, key_of, name_people
 from brainuad.cohorts.pairing import pair, sort_out
 from brainuad.cohorts.people import PersonKey, read_participants
@@ -23,6 +24,9 @@ from brainuad.errors import InputError
 
 PARTICIPANTS = "participants.tsv"
 _OURS = frozenset(PLAIN.values())
+_NOT_RAW = frozenset({"code", "sourcedata", "stimuli", "phenotype"})
+_MADE = re.compile(r"(?:i?y_|m?w?r?[cp]?[0-6]?|s\d?w?m?|ples_[a-z]+_m?)(?=[^_])")
+"""Prefixes that SPM, CAT and LST put before a name."""
 
 
 def find_raw(source: Path, sequence: str, every: bool = False) -> list[RawScan]:
@@ -197,10 +201,17 @@ def _known(
 ) -> list[Record]:
     """Scans of sequences that are asked for; the others are put aside."""
     kept = []
+    stems: dict[Path, set[str]] = {}
+    for scan in scans:
+        stems.setdefault(scan.path.parent, set()).add(stem_of(scan.path))
     for scan in scans:
         part = scan.name.entities.get("part", "mag")
         if scan.derived:
             found.aside.append(Aside(scan.path, "a derivative, and no scan as it came"))
+        elif bids and _NOT_RAW.intersection(scan.path.parts):
+            found.aside.append(Aside(scan.path, "no raw scan of the BIDS dataset"))
+        elif _is_made_of_another(scan.path, stems):
+            found.aside.append(Aside(scan.path, "made of another scan by SPM or CAT, by its name"))
         elif part != "mag":
             found.aside.append(Aside(scan.path, f"a {part} image, not a magnitude (part-{part})"))
         elif scan.sequence and scan.sequence not in asked:
@@ -215,6 +226,15 @@ def _known(
                 found.assumed.add(scan.path)
             kept.append(scan)
     return kept
+
+
+def _is_made_of_another(path: Path, stems: dict[Path, set[str]]) -> bool:
+    """Whether a name is another scan's with a prefix of SPM's: `c1`, `wm`, `mwp1`, `r`, …."""
+    near = stems.get(path.parent, set()) | stems.get(path.parent.parent, set())
+    match = _MADE.match(stem_of(path))
+    return match is not None and any(
+        stem_of(path)[end:] in near for end in range(1, match.end() + 1)
+    )
 
 
 def _unconverted(series: Sequence[Record], scans: Sequence[Record], found: Found) -> list[Record]:
@@ -249,7 +269,7 @@ def _ill(
         key = key_of(scan)
         folder = next((one for one in inside[scan.path] if one.parent in beside), None)
         other = folder is not None and group_of(folder.name) != "control"
-        if other or group_of(scan.group) == "patient":
+        if other or group_of(scan.group) == "patient" or scan.group == "lesion":
             words = {word.text for word in words_of(scan.group)}
             ill[key] = ill.get(key) or (scan.group if words & DISEASES else "")
         told, name = people.get(scan.person, (False, ""))

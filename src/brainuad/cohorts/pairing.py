@@ -10,6 +10,7 @@ from brainuad.cohorts.identity import Key, key_of, owners
 from brainuad.cohorts.people import PersonKey, person_key
 from brainuad.cohorts.records import Record
 from brainuad.cohorts.tree import Aside
+from brainuad.cohorts.words import loosened, role_of
 
 _NATIVE = ("", "orig", "native", "individual", "scanner", "raw")
 """Spaces of BIDS names that are a scan's own."""
@@ -61,6 +62,8 @@ def sort_out(
                 continue
         if role == UNKNOWN:
             aside.append(Aside(record.path, _UNKNOWN, wanted=True))
+        elif role == "map" and role_of(loosened(record.name.told)) == "lesion":
+            masks.append((record, "lesion map"))
         elif role in _LEFT:
             aside.append(Aside(record.path, _LEFT[role]))
         elif role:
@@ -85,7 +88,9 @@ def _looked_at(record: Record) -> tuple[str, str]:
         return "", ""
     if content.kind == "unreadable":
         return "", "cannot be read; copy or export it again"
-    return ("brain mask" if content.millilitres >= BRAIN_ML else "lesion"), ""
+    if content.millilitres < BRAIN_ML:
+        return "lesion", ""
+    return ("tissue" if content.kind == "labels" else "brain mask"), ""
 
 
 def pair(scans: Sequence[Record], taken: set[Path], masks: Sequence[tuple[Record, str]]) -> Pairs:
@@ -109,7 +114,7 @@ def pair(scans: Sequence[Record], taken: set[Path], masks: Sequence[tuple[Record
     claims: dict[tuple[Path, str], list[Record]] = {}
     for mask, role in masks:
         own = owners(mask, named)
-        if role == "lesion":
+        if role.startswith("lesion"):
             # Whose it is may be open; none of them is healthy then.
             found.ill.update(own)
         fits, aside = _fitting(mask, role, own, people, taken)
@@ -132,7 +137,9 @@ def _fitting(
     mask: Record, role: str, own: Sequence[Key], people: dict[Key, list[Record]], taken: set[Path]
 ) -> tuple[list[Record], list[Aside]]:
     """The scans in use that a mask fits, or the reason why there are none."""
-    what = "lesion label" if role == "lesion" else "brain mask"
+    what = "lesion label" if role == "lesion" else role
+    if role == "lesion map":
+        return [], [Aside(mask.path, "a map of lesions, and no label")]
     if len(own) != 1:
         whose = "several people, and nothing tells which" if own else "nobody"
         reason = f"a {what} of {whose}; name it as its scan is named, or take it away"

@@ -1,5 +1,6 @@
 """Each image file of a tree as a record: whose it is, which visit, which sequence, what it is."""
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,6 +84,9 @@ def read_record(path: Path, root: Path) -> Record:
         # Where BIDS names are, the folder is believed only if the content agrees.
         agrees = content.drawn if own.entities else content.kind != "scan"
         role = inherited if agrees else ""
+        if inherited == "lesion" and not role:
+            # Scans in a folder `lesion` are of people who have one.
+            group = group or "lesion"
     elif own.whole and not content_of(path).drawn:
         role, own = "", replace(own, subject=own.whole)
     subject = own.subject
@@ -135,7 +139,8 @@ def in_question(records: Collection[Record]) -> list[Record]:
 
 def _group(part: str) -> str:
     """`control` or `patient` where a folder's name is a group's; empty for any other."""
-    words = {word.text for word in words_of(part)}
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", part)
+    words = {w.text for w in words_of(parted) if not w.text.isdigit()} - {"group", "grp", "cohort"}
     groups = CONTROLS | PATIENTS | DISEASES
     drawn = words & (ROLES - DISEASES)
     if not words & groups or drawn or words - groups - CONTAINER:

@@ -16,7 +16,10 @@ from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 
 TABLES = (".csv", ".tsv", ".txt")
-SPLITS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
+SPLITS = {
+    **{"tr": "train", "training": "train", "ts": "test", "testing": "test"},
+    **{"validation": "val", "valid": "val", "dev": "val"},
+}
 
 
 def from_table(source: Path, sequence: str, every: bool = False) -> Found:
@@ -195,9 +198,7 @@ def _sequence(text: str) -> str:
     if text.casefold() in ("mr", "mri", "mrt", "irm"):
         return ""
     plain = canonical(text)
-    # `AX T2 FLAIR` is a text, and `MySequence` a name.
-    several = " " in text or "-" in text
-    return (sequence_of(text) or text) if several and plain == text else plain
+    return plain if plain in PLAIN.values() else sequence_of(text) or plain
 
 
 def _path(folder: Path, text: str) -> Path:

@@ -15,7 +15,7 @@ def word_set(words: str) -> frozenset[str]:
 
 
 PLAIN = _named(
-    T1w="t1 t1w t1n t1wi t1weighted 3dt1 3dt1w 2dt1",
+    T1w="t1 t1w t1n t1wi t1weighted 3dt1 3dt1w 2dt1 t1pre",
     T1c="t1c t1ce t1gd t1post t1km t1ca t1wce t1cont t1contrast t1gad t1postgd ct1 cet1 cet1w gdt1",
     T2w="t2 t2w t2wi t2n t2weighted 3dt2 3dt2w 2dt2 st2w et2w",
     FLAIR="flair fla t2f t2flair flairw 3dflair 2dflair flair3d sflair darkfluid",
@@ -28,14 +28,15 @@ OTHERS = _named(
     DWI="dwi dti dmri tracew bval trace diff diffusion tensor fa md b1000",
     ADC="adc eadc dadc",
     SWI="swi swan",
-    BOLD="bold fmri func rest rsfmri restingstate task",
-    ASL="asl dsc perf perfusion pwi dce cbf cbv mtt ttp",
-    MRA="mra tof angio mrv mip",
+    BOLD="bold fmri func rest rsfmri restingstate task resting epi",
+    ASL="asl dsc perf perfusion pwi dce cbf cbv mtt ttp rcbv rcbf tmax",
+    MRA="mra tof angio mrv mip venography",
     localizer="localizer localiser scout survey aahead aahscout loc phoenix",
-    map="t1map t2map t2starmap t1rho qsm mtr r1map r2map pdmap b0map b1map",
+    map="t1map t2map t2starmap t1rho qsm mtr r1map r2map pdmap b0map b1map fieldmap",
+    part="mag magnitude pha phase",
     MP2RAGE="uni unit1 inv1 inv2",
     CT="ct cta",
-    PET="pet spect",
+    PET="pet spect spectroscopy mrs",
     STIR="stir",
     DIR="dir",
 )
@@ -60,7 +61,7 @@ TECHNIQUE = word_set(
     "reg registered coreg coregistered warped resampled resliced reoriented aligned rigid "
     "affine std mni mni152 sri sri24 1mm 2mm 3mm 1x1x1 07mm orig original defaced deface anon "
     "anonymized anonymised raw preproc preprocessed processed final head whole cropped nd dis2d "
-    "dis3d nu weighted image img scan vol volume 3t 7t 1t5 15t"
+    "dis3d nu weighted image img scan vol volume 3t 7t 1t5 15t wip cs"
 ).union(_WEAK_T1, _TOWARDS, _CONTRAST - {"c"}, _NONE)
 """Words that describe how an image was made, and not whose it is."""
 
@@ -99,7 +100,7 @@ _LESION = word_set(
 _DRAWN = word_set(
     "seg segm segmentation segmentations label labels labelmap labelmaps gt groundtruth truth "
     "gold goldstandard standard annotation annotations annot consensus manual roi rois voi mask "
-    "masks msk labelstr labelsts"
+    "masks msk labelstr labelsts defacemask"
 )
 _BRAIN = word_set(
     "brain brains bet brainmask brainmasks skullstrip skullstripped stripped ss hdbet deepbet "
@@ -122,14 +123,16 @@ _REGIONS = word_set(
 )
 """Of these, the words that no scan has in its name."""
 
-_NO_LESION = word_set("nonlesion nolesion nonlesional healthytissue skull skullmask head")
+_NO_LESION = word_set(
+    "nonlesion nolesion nonlesional healthytissue skull skullmask head defacemask"
+)
 ROLES = _LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
 
 _SESSION = re.compile(
-    r"(?:ses|session|visit|timepoint|time|tp|day|week|wk|month|year|yr|wave|exam|fu|mr|run|v)\d+"
+    r"(?:ses|session|visit|timepoint|time|tp|day|week|wk|month|year|yr|wave|exam|fu|mr|run|scan|v)\d+"
     r"|d\d{4}|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{6})?"
     r"|baseline|bl|followup|fu|preop|postop|initial|screening|acute|chronic|zeitpunkt\d+"
-    r"|[tyw]0|m(?:0[036]|12|18|24|36|48|60)|\d{1,2}(?:m|mo|months?)",
+    r"|t0|[yw]\d{1,2}|m(?:0[036]|12|18|24|36|48|60)|\d{1,2}(?:m|mo|months?)",
 )
 _SESSION_KEYS = word_set("ses session visit timepoint tp day week month year wave exam run")
 
@@ -296,14 +299,15 @@ def role_of(words: Iterable[str]) -> str:
 
 def group_of(text: str) -> str:
     """`control` or `patient` where words say so; empty where they say nothing or both."""
-    words = {word.text for word in words_of(text)}
-    if words & _NONE and words & DISEASES:
-        # `no_tumor`
-        return "control"
-    ill = words & (PATIENTS | DISEASES)
-    healthy = words & CONTROLS
-    if "non" in words or "not" in words:
-        ill, healthy = healthy, set()
+    # `ControlGroup`, `Patients2020`
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", text)
+    words = {word.text for word in words_of(parted)}
+    healthy, ill = words & CONTROLS, words & (PATIENTS | DISEASES)
+    if words & _NONE and words & (PATIENTS | DISEASES | _LESION):
+        # `non-patient`, `no_tumor`
+        healthy, ill = words, set()
+    elif words & _NONE and healthy:
+        healthy, ill = set(), words
     if bool(ill) == bool(healthy):
         return ""
     return "patient" if ill else "control"
