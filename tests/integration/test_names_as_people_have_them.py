@@ -599,3 +599,138 @@ def test_every_command_reads_names_by_one_function(tmp_path, command):
         words, check=False, capture_output=True, text=True, cwd=tmp_path, env=path
     )
     assert "READ ['sub-0_T1w.nii.gz', 'sub-1_T1w.nii.gz'" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["s1_T1w_lesionmask2", "s1_LesionSmooth", "s1_T1w_Läsion", "s1_tumorseg", "s1_T1w_ROI1",
+             "labels/s1_T1w", "lesion_masks/s1", "s1_lesion_1"],
+)  # fmt: skip
+def test_a_label_in_glued_or_foreign_words_is_its_persons(tmp_path, name):
+    scans(tmp_path, "s1_T1w", "s2_T1w")
+    label(tmp_path / f"{name}.nii.gz")
+    found = {s.subject: s for s in find_raw(tmp_path, "T1w")}
+    assert found["s1"].lesion_mask == tmp_path / f"{name}.nii.gz"
+    assert {s.subject for s in found.values() if s.healthy} == {"s2"}
+
+
+@pytest.mark.parametrize(
+    "name", ["s1_T1w_xyz", "s1_wibble", "mask_s1", "s1_T1w_final2", "q/s1_T1w"]
+)
+def test_a_drawing_whose_name_does_not_tell_of_what_stops_the_command(tmp_path, name):
+    scans(tmp_path, "s1_T1w", "s2_T1w")
+    label(tmp_path / f"{name}.nii.gz")
+    with pytest.raises(InputError):
+        find_raw(tmp_path, "T1w")
+
+
+@pytest.mark.parametrize("name", ["s1_T1w_roi", "s1_T1w_standard", "s1_T1w_lesion_filled"])
+def test_a_scan_with_a_masks_word_is_a_scan(tmp_path, name):
+    scans(tmp_path, name, "s2_T1w")
+    assert rows(tmp_path) == [("s1", "T1w"), ("s2", "T1w")]
+
+
+@pytest.mark.parametrize("word", ["head", "probability", "all", "resampled", "label"])
+def test_a_mask_follows_its_scans_own_name_whatever_that_means(tmp_path, word):
+    scans(tmp_path, f"{word}_T1w", "s2_T1w")
+    label(tmp_path / f"{word}_brain_mask.nii.gz", _brain())
+    found = {s.subject: s for s in find_raw(tmp_path, "T1w")}
+    assert found[word].brain_mask == tmp_path / f"{word}_brain_mask.nii.gz"
+
+
+def test_images_that_spm_made_of_another_are_no_people(tmp_path):
+    scans(tmp_path, "sub01_T1w", "c1sub01_T1w", "mwp1sub01_T1w", "wmsub01_T1w", "mri/rsub01_T1w")
+    assert rows(tmp_path) == [("sub01", "T1w")]
+
+
+@pytest.mark.parametrize("name", ["ADC", "DWI", "SWI", "TOF_3D", "localizer", "CT", "STIR"])
+def test_a_file_that_is_called_like_another_image_is_no_t1w(tmp_path, name):
+    scans(tmp_path, "p1/T1", f"p1/{name}", "p2/T1", f"p2/{name}")
+    assert rows(tmp_path) == [("p1", "T1w"), ("p2", "T1w")]
+
+
+@pytest.mark.parametrize("folders", [("HC", "Patienten"), ("controls", "SCZ"), ("healthy", "xyz"),
+                                     ("ControlGroup", "PatientGroup"), ("non_lesion", "lesion"),
+                                     ("Controls2020", "Patients2020")])  # fmt: skip
+def test_who_lies_beside_the_controls_is_no_control(tmp_path, folders):
+    well, ill = folders
+    scans(tmp_path, f"{well}/a1_T1w", f"{ill}/b1_T1w")
+    assert {s.subject: s.healthy for s in find_raw(tmp_path, "T1w")} == {"a1": True, "b1": False}
+
+
+@pytest.mark.parametrize(
+    ("column", "ill", "well"),
+    [("group", "MDD", "HC"), ("Diagnose", "krank", "gesund"), ("is_patient", "1", "0"),
+     ("status", "Demented", "Nondemented"), ("dx", "ASD", "typical"), ("has_lesion", "yes", "no"),
+     ("Gesund", "nein", "ja"), ("type", "patient", "control")],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["table", "participants"])
+def test_a_column_that_tells_who_is_ill_is_read_in_its_own_words(tmp_path, kind, column, ill, well):
+    if kind == "table":
+        scans(tmp_path, "s1", "s2")
+        lines = [f"s1.nii.gz,{ill}", f"s2.nii.gz,{well}"]
+        source = write_table(tmp_path / "a.csv", f"image,{column}", *lines)
+    else:
+        bids(tmp_path, "sub-1/anat/sub-1_T1w", "sub-2/anat/sub-2_T1w")
+        lines = [f"sub-1\t{ill}", f"sub-2\t{well}"]
+        write_table(tmp_path / "participants.tsv", f"participant_id\t{column}", *lines)
+        source = tmp_path
+    assert [s.healthy for s in find_raw(source, "T1w")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "column", ["ID", "SubjectID", "patient_id", "participant", "sub", "Proband"]
+)
+def test_the_column_of_people_is_found_by_its_names(tmp_path, column):
+    scans(tmp_path, "x_T1w", "y_FLAIR")
+    table = write_table(tmp_path / "a.csv", f"image,{column}", "x_T1w.nii.gz,a", "y_FLAIR.nii.gz,a")
+    assert rows(table) == [("a", "FLAIR"), ("a", "T1w")]
+
+
+@pytest.mark.parametrize(
+    "column", ["seg", "segmentation", "ground_truth", "LesionMask", "roi", "label"]
+)
+def test_the_column_of_labels_is_found_by_its_names(tmp_path, column):
+    scans(tmp_path, "x_T1w")
+    label(tmp_path / "l.nii.gz")
+    table = write_table(tmp_path / "a.csv", f"image,{column}", "x_T1w.nii.gz,l.nii.gz")
+    (scan,) = find_raw(table, "T1w")
+    assert scan.lesion_mask == tmp_path / "l.nii.gz"
+    assert not scan.healthy
+
+
+def test_one_person_has_one_health_in_a_table(tmp_path):
+    scans(tmp_path, "x_T1w", "x_FLAIR", "p1/T1", "p1/FLAIR", "p2/T1")
+    label(tmp_path / "l.nii.gz")
+    header = "image,subject,lesion_mask"
+    table = write_table(tmp_path / "a.csv", header, "x_T1w.nii.gz,a,l.nii.gz", "x_FLAIR.nii.gz,a,")
+    assert not any(s.healthy for s in find_raw(table, "T1w"))
+    # Folders tell people in a table too.
+    lines = ["p1/T1.nii.gz", "p1/FLAIR.nii.gz", "p2/T1.nii.gz"]
+    assert rows(write_table(tmp_path / "b.csv", "image", *lines)) == [
+        ("p1", "FLAIR"), ("p1", "T1w"), ("p2", "T1w")]  # fmt: skip
+    header = "image,subject"
+    table = write_table(tmp_path / "c.csv", header, "x_T1w.nii.gz,a", "x_T1w.nii.gz,b")
+    with pytest.raises(InputError, match="listed for subjects a and b"):
+        find_raw(table, "T1w")
+
+
+@pytest.mark.parametrize("names", [("sub-A_1", "sub-A_2"), ("MS_19800101", "MS_19800102"),
+                                   ("sub-1", "sub-01")])  # fmt: skip
+def test_two_people_are_never_one_without_a_word(tmp_path, names):
+    scans(tmp_path, *(f"{name}_T1w" for name in names))
+    found = find_all(tmp_path, "T1w", every=True)
+    assert len(found.scans) == 2
+    try:
+        people = {s.subject for s in find_raw(tmp_path, "T1w")}
+    except InputError:
+        return
+    assert len(people) == 2
+
+
+@pytest.mark.parametrize("names", [("ses-preop", "ses-postop"), ("ses-baseline", "ses-12m")])
+def test_the_first_visit_is_the_first_in_time(tmp_path, names):
+    first, later = names
+    bids(tmp_path, *(f"sub-1/{v}/anat/sub-1_{v}_T1w" for v in names))
+    (scan,) = find_raw(tmp_path, "T1w")
+    assert first in scan.image.name
+    assert later not in scan.image.name

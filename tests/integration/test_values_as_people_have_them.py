@@ -353,7 +353,7 @@ def test_one_file_listed_for_two_subjects_of_two_splits_is_refused(tmp_path, cap
     (tmp_path / "a.csv").write_text("\n".join([*lines, "b.nii.gz,p3,T1w,val"]))
     assert prepare.main([str(tmp_path / "a.csv"), str(tmp_path / "out"), *WORDS]) == 2
     said = capsys.readouterr().err
-    assert "p2 is in split 'test' and p1 in 'train'; give both one split" in said
+    assert "a.nii.gz is listed for subjects p1 and p2; mend one of the rows" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

@@ -30,14 +30,17 @@ def settle(records: Sequence[Record]) -> list[Record]:
     owners = _owners(records)
     extends = {id(record) for record in in_question(records)}
     alike = Counter((record.person, record.sequence) for record in records if not record.role)
+    people = {record.person for record in records if not record.role}
     found = []
     for read in records:
         record = _after_owner(read, owners)
         role = record.role
         if role in ("", "lesion", "brain mask") and not record.path.is_dir():
             thin = is_thin(record.path)
-            if role and not thin and content_of(record.path).kind == "scan":
-                role = ""
+            if role == "lesion" and not thin:
+                # Beside a scan it is meant as a label, and refused when its turn comes.
+                alone = record.person not in people
+                role = "" if alone and content_of(record.path).kind == "scan" else role
             elif not role and (thin or id(record) in extends or _says_more(record)):
                 content = content_of(record.path)
                 role = _role(record, content) if content.drawn else ""
@@ -54,6 +57,9 @@ def is_thin(path: Path) -> bool:
 
     Files that are not packed are thin where a voxel is a byte.
     """
+    if not path.is_file():
+        # A pipe would be waited for.
+        return False
     try:
         packed = path.name.lower().endswith(".gz")
         with gzip.open(path) if packed else path.open("rb") as file:
@@ -70,17 +76,19 @@ def is_thin(path: Path) -> bool:
 def _owners(records: Sequence[Record]) -> dict[str, str]:
     """Subjects of scans whose names tell a sequence, by their small letters."""
     named = [r for r in records if not r.role and r.sequence and not r.name.entities]
-    return {r.name.subject.casefold(): r.name.subject for r in named if r.name.subject}
+    return {r.subject.casefold(): r.subject for r in named if r.subject}
 
 
 def _after_owner(record: Record, owners: dict[str, str]) -> Record:
     """Read a name again that begins with a known subject's: `head_brain_mask` beside `head_T1w`."""
     text = stem_of(record.path)
-    if record.name.entities or record.name.subject.casefold() in owners:
+    if record.name.entities:
         return record
     words = words_of(text)
     for word in reversed(words[:-1]):
         owner = owners.get(text[: word.end].strip("._- ").casefold())
+        if owner and owner.casefold() == record.subject.casefold():
+            return record
         if owner:
             rest = text[word.end :]
             said = [one.text for one in words_of(rest)]

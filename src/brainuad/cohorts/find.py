@@ -25,7 +25,7 @@ from brainuad.errors import InputError
 PARTICIPANTS = "participants.tsv"
 _OURS = frozenset(PLAIN.values())
 _NOT_RAW = frozenset({"code", "sourcedata", "stimuli", "phenotype"})
-_MADE = re.compile(r"(?:i?y_|m?w?r?[cp]?[0-6]?|s\d?w?m?|ples_[a-z]+_m?)(?=[^_])")
+_MADE = re.compile(r"(?:i?y_|[mwrs]{0,3}[cp]?[0-6]?|ples_[a-z]+_m?)(?=[^_])")
 """Prefixes that SPM, CAT and LST put before a name."""
 
 

@@ -141,6 +141,8 @@ def _group(part: str) -> str:
     """`control` or `patient` where a folder's name is a group's; empty for any other."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", part)
     words = {w.text for w in words_of(parted) if not w.text.isdigit()} - {"group", "grp", "cohort"}
+    if words & {"non", "no", "not", "without"}:
+        return group_of(part)
     groups = CONTROLS | PATIENTS | DISEASES
     drawn = words & (ROLES - DISEASES)
     if not words & groups or drawn or words - groups - CONTAINER:
