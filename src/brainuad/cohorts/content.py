@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 BRAIN_ML = 400.0
 """A mask of more is one of the brain. The largest lesions are smaller, children's brains larger."""
 
-_CLASSES = 64
+_FEW, _CLASSES = 16, 500
+"""Values of what is a label map in any case, and of what is one where neighbours are alike."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,17 @@ def _kind(array: "np.ndarray") -> str:
     values = np.unique(array[array != 0])
     if len(values) < 2:
         return "mask" if len(values) else "empty"
-    if len(values) <= _CLASSES and high < 2**16:
+    if len(values) <= _CLASSES and (len(values) <= _FEW or _patches(array)):
         return "labels"
     full = float((array == high).mean())
     return "share" if high in (100.0, 255.0) and empty > 0.2 and full > 0.05 else "scan"
+
+
+def _patches(array: "np.ndarray") -> bool:
+    """Whether neighbours inside have one value, as in a parcellation and in no scan."""
+    first, second = array[:-1], array[1:]
+    inside = (first != 0) & (second != 0)
+    return bool((first == second)[inside].mean() > 0.6) if inside.any() else False
 
 
 def same_grid(first: Path, second: Path) -> bool:

@@ -27,6 +27,7 @@ class Name:
             `patient_tumor_T1w`. Empty where there is no such word.
         entities: of a BIDS name.
         version: words that tell several versions of an image apart.
+        registered: whether the subject is an identifier of a study that gives each one once.
         spare: a subject's name where no folder tells one: what follows a leading sequence, or a
             visit by itself.
     """
@@ -39,6 +40,7 @@ class Name:
     whole: str = ""
     entities: dict[str, str] = field(default_factory=dict)
     version: tuple[str, ...] = ()
+    registered: bool = False
     spare: str = ""
 
 
@@ -101,6 +103,7 @@ def read_name(text: str) -> Name:
                 sequence=told,
                 role=role_of(described),
                 version=_version(described),
+                registered=True,
             )
     return _read_plain(text)
 

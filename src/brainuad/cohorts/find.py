@@ -15,7 +15,7 @@ from brainuad.cohorts.filename import is_image, stem_of
 from brainuad.cohorts.identity import Key, key_of, name_people
 from brainuad.cohorts.pairing import pair, sort_out
 from brainuad.cohorts.people import PersonKey, read_participants
-from brainuad.cohorts.records import Record, read_alone, read_records
+from brainuad.cohorts.records import Record, folder_group, read_alone, read_records
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.table import TABLES, from_table
 from brainuad.cohorts.tree import Aside, Tree, natural, walk
@@ -263,12 +263,16 @@ def _ill(
         folder.parent
         for folders in inside.values()
         for folder in folders
-        if group_of(folder.name) == "control"
+        if folder_group(folder.name) == "control"
     }
+    # People may be called `patient01` and `control01`.
+    called = {scan.subject: group_of(scan.subject) for scan in scans}
+    both = set(called.values()) >= {"control", "patient"}
     for scan in scans:
         key = key_of(scan)
         folder = next((one for one in inside[scan.path] if one.parent in beside), None)
-        other = folder is not None and group_of(folder.name) != "control"
+        other = folder is not None and folder_group(folder.name) != "control"
+        other = other or (both and called[scan.subject] == "patient")
         if other or group_of(scan.group) == "patient" or scan.group == "lesion":
             words = {word.text for word in words_of(scan.group)}
             ill[key] = ill.get(key) or (scan.group if words & DISEASES else "")

@@ -55,7 +55,9 @@ class Record:
 
     @property
     def place(self) -> tuple[str, tuple[PersonKey, ...]]:
-        """The folders that tell people of one name apart."""
+        """The folders that tell people of one name apart; none where the name is a register's."""
+        if self.name.registered:
+            return "", ()
         return self.group.casefold(), tuple(person_key(part) for part in self.context)
 
 
@@ -70,7 +72,7 @@ def read_record(path: Path, root: Path) -> Record:
     for name, part in reversed(list(zip(folders, parts, strict=True))):
         session = session or name.session
         sequence = sequence or name.sequence
-        if told := _group(part):
+        if told := folder_group(part):
             group = group or (part if told else "")
         elif name.subject and not (name.sequence and _serial(name.subject)):
             around.append(name.subject)
@@ -137,17 +139,23 @@ def in_question(records: Collection[Record]) -> list[Record]:
     return found
 
 
-def _group(part: str) -> str:
-    """`control` or `patient` where a folder's name is a group's; empty for any other."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", part)
-    words = {w.text for w in words_of(parted) if not w.text.isdigit()} - {"group", "grp", "cohort"}
+def folder_group(part: str) -> str:
+    """`control` or `patient` where a folder's name is a group's; empty for any other.
+
+    `patients`, `ControlGroup` and `02_patients` are groups, `patient02` and `MS_02` are people.
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z]{4}s)(?=\d{4}$)", "_", part)
+    words = {word.text for word in words_of(parted)}
     if words & {"non", "no", "not", "without"}:
         return group_of(part)
+    numbers = {word for word in words if word.isdigit()}
+    words -= numbers | {"group", "grp", "cohort"}
     groups = CONTROLS | PATIENTS | DISEASES
+    several = any(word in groups and len(word) > 4 and word[-1] in "sn" for word in words)
     drawn = words & (ROLES - DISEASES)
-    if not words & groups or drawn or words - groups - CONTAINER:
+    if not words & groups or drawn or words - groups - CONTAINER or (numbers and not several):
         return ""
-    return group_of(part)
+    return group_of(parted)
 
 
 def _serial(subject: str) -> bool:

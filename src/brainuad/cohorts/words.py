@@ -129,7 +129,7 @@ _NO_LESION = word_set(
 ROLES = _LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
 
 _SESSION = re.compile(
-    r"(?:ses|session|visit|timepoint|time|tp|day|week|wk|month|year|yr|wave|exam|fu|mr|run|scan|v)\d+"
+    r"(?:ses|session|visit|timepoint|time|tp|day|week|wk|month|year|yr|wave|exam|fu|mr|run|scan|study|v)\d+"
     r"|d\d{4}|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{6})?"
     r"|baseline|bl|followup|fu|preop|postop|initial|screening|acute|chronic|zeitpunkt\d+"
     r"|t0|[yw]\d{1,2}|m(?:0[036]|12|18|24|36|48|60)|\d{1,2}(?:m|mo|months?)",
@@ -299,7 +299,7 @@ def role_of(words: Iterable[str]) -> str:
 
 def group_of(text: str) -> str:
     """`control` or `patient` where words say so; empty where they say nothing or both."""
-    # `ControlGroup`, `Patients2020`
+    # `ControlGroup`, `patient01`
     parted = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", text)
     words = {word.text for word in words_of(parted)}
     healthy, ill = words & CONTROLS, words & (PATIENTS | DISEASES)
