@@ -40,7 +40,7 @@ NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
 
 ADDED_SETTINGS = {
     **{"normalise": None, "heights": None, "slices_per_volume": None, "replace": False},
-    **{"matmul_precision": "highest", "crop": False},
+    **{"matmul_precision": "highest", "crop": False, "allow_unused": False},
     **{"donors_by_height": False, "whole_image": False},  # FPI
 }
 """Settings that older runs lack, and what stands for them."""
