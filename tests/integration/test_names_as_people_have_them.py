@@ -734,3 +734,59 @@ def test_the_first_visit_is_the_first_in_time(tmp_path, names):
     (scan,) = find_raw(tmp_path, "T1w")
     assert first in scan.image.name
     assert later not in scan.image.name
+
+
+def test_numbered_people_are_not_made_by_spm_and_no_two_get_one_name(tmp_path):
+    scans(tmp_path / "a", *(f"{n}_T1w" for n in (1, 2, 10, 11, 12, 21)))
+    assert {s.subject for s in find_raw(tmp_path / "a", "T1w")} == {
+        "1",
+        "2",
+        "10",
+        "11",
+        "12",
+        "21",
+    }
+    scans(tmp_path / "b", "controls/01_T1w", "patients/01_T1w", "patients/controls_01_T1w")
+    found = find_raw(tmp_path / "b", "T1w")
+    assert len({s.subject for s in found}) == 3
+    assert sum(s.healthy for s in found) == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "healthy"),
+    [("patients_pre", False), ("MS native", False), ("unhealthy", False), ("no_tumor", True),
+     ("non-patients", True), ("HC", True), ("stroke, no surgery", False)],
+)  # fmt: skip
+def test_a_word_turns_only_what_it_stands_before(tmp_path, folder, healthy):
+    scans(tmp_path, f"{folder}/a1_T1w", "controls/c1_T1w")
+    found = {s.subject: s.healthy for s in find_raw(tmp_path, "T1w")}
+    assert found == {"a1": healthy, "c1": True}
+
+
+@pytest.mark.parametrize("column", ["PatientSex", "PatientAge", "disease_duration", "control_id"])
+def test_a_column_of_something_else_makes_nobody_ill(tmp_path, column):
+    scans(tmp_path, "s1", "s2")
+    table = write_table(tmp_path / "a.csv", f"image,{column}", "s1.nii.gz,f", "s2.nii.gz,m")
+    assert all(s.healthy for s in find_raw(table, "T1w"))
+
+
+def test_a_column_that_is_called_lesion_mask_is_what_it_says(tmp_path):
+    scans(tmp_path, "p1_T1w")
+    label(tmp_path / "p1_seg.nii.gz", _brain())
+    line = "p1_T1w.nii.gz,p1_seg.nii.gz"
+    (scan,) = find_raw(write_table(tmp_path / "a.csv", "image,lesion_mask", line), "T1w")
+    assert not scan.healthy
+    (scan,) = find_raw(write_table(tmp_path / "b.csv", "image,mask", line), "T1w")
+    assert scan.brain_mask is not None
+    assert scan.healthy
+
+
+def test_what_cannot_be_opened_is_left_aside_and_stops_nobody(tmp_path):
+    scans(tmp_path / "in", "p1_T1w", "p2_T1w")
+    (tmp_path / "in" / "self").symlink_to("self")
+    (tmp_path / "in" / "up").symlink_to("..")
+    scans(tmp_path / "other", "p9_T1w")
+    assert rows(tmp_path / "in") == [("p1", "T1w"), ("p2", "T1w")]
+    table = write_table(tmp_path / "a.csv", "image", "x" * 300 + ".nii.gz")
+    with pytest.raises(InputError, match="no such file"):
+        refuse_missing(find_all(table, "T1w"))

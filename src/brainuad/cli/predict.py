@@ -120,7 +120,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
     follow_no_links(out)
     stamps = {item.scan_id: stamp(item) for item in todo}
-    if source.found is not None and source.found.aside:
+    if source.found is not None:
         write_aside(source.found, out)
     if source.wanted[0].bids:
         write_dataset_description(out, arguments.scans)

@@ -137,8 +137,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         source,
         arguments.jobs,
     )
-    if found.aside:
-        write_aside(found, out)
+    write_aside(found, out)
     records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
     nameless = arguments.anonymous
     attempt(lambda: write_quality(cohort, records, steps.load_atlas(), said, nameless), "look at")

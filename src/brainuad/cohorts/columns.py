@@ -14,14 +14,12 @@ COLUMNS = tuple(RawScan.__dataclass_fields__)
 
 _WORDS = {
     "image": word_set("image img scan file filename filepath path nifti volume"),
-    "sequence": word_set("sequence modality weighting contrast series"),
-    "split": word_set("split subset partition set fold"),
+    "sequence": word_set("sequence modality weighting series"),
+    "split": word_set("split subset partition"),
     "site": word_set("site center centre scanner hospital"),
     "pathology": word_set("pathology"),
 }
 """Words of the names that a column may have; all of its words are among them."""
-
-_PATH = word_set("path file mask nii filename")
 
 
 @dataclass
@@ -90,7 +88,7 @@ def _meaning(name: str, values: Sequence[str]) -> str:
         if role == "brain":
             return "brain_mask"
     for known, own in _WORDS.items():
-        if words and own.issuperset(words):
+        if words and own.issuperset(words) and (paths or known != "image" or not held):
             return known
     yes_or_no = bool(held) and all(truth(value) is not None for value in held)
     if names_person(name) and not (yes_or_no and "id" not in words):

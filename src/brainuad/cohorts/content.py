@@ -1,8 +1,11 @@
 """What an image holds, where its name does not tell: a mask, a label map or a scan."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from brainuad.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +37,16 @@ class Content:
 
 
 def content_of(path: Path) -> Content:
-    """Look into an image."""
+    """Look into an image, once."""
+    try:
+        state = path.stat()
+    except OSError:
+        return Content("unreadable")
+    return _content(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _content(path: Path, _size: int, _time: int) -> Content:
     import numpy as np
 
     from brainuad.volumes.nifti import open_nifti
@@ -79,17 +91,29 @@ def _patches(array: "np.ndarray") -> bool:
 
 
 def same_grid(first: Path, second: Path) -> bool:
-    """Whether two images have one grid, by their headers; True where one cannot be read."""
+    """Whether two images have one grid, in whatever order of axes, by their headers.
+
+    True where one cannot be read: its reading says so.
+    """
     import numpy as np
 
+    from brainuad.types import Volume
+    from brainuad.volumes.grids import on_grid
     from brainuad.volumes.nifti import open_nifti
 
     try:
-        a, b = open_nifti(first), open_nifti(second)
-        close = np.allclose(a.affine, b.affine, atol=0.1)
-        return tuple(a.shape[:3]) == tuple(b.shape[:3]) and bool(close)
+        # The voxels are not looked at.
+        one, other = (
+            Volume(np.broadcast_to(np.float32(0), image.shape[:3]), image.affine)
+            for image in map(open_nifti, (first, second))
+        )
     except Exception:
         return True
+    try:
+        on_grid(first, one, other)
+    except InputError:
+        return False
+    return True
 
 
 def _whole(array: "np.ndarray") -> bool:

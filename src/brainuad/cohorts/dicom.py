@@ -9,6 +9,7 @@ from brainuad.cohorts.names import file_name
 from brainuad.cohorts.records import Record, read_record
 from brainuad.cohorts.tree import Aside, Tree
 from brainuad.cohorts.words import sequence_of
+from brainuad.errors import InputError
 
 _OTHERS = (
     *(".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".jpeg", ".pdf", ".html"),
@@ -31,6 +32,7 @@ def dicom_records(tree: Tree) -> tuple[list[Record], set[Path], list[Aside]]:
     """
     records: list[Record] = []
     used: set[Path] = set()
+    wrong: list[Aside] = []
     for folder, files in tree.folders.items():
         mine = [path for path in files if not is_image(path.name) and _may_be(path)]
         if not mine:
@@ -38,13 +40,19 @@ def dicom_records(tree: Tree) -> tuple[list[Record], set[Path], list[Aside]]:
         # SimpleITK is imported for DICOM alone.
         from brainuad.volumes.read import dicom_tags, first_dicom_file
 
-        first = first_dicom_file(folder)
+        try:
+            first = first_dicom_file(folder)
+        except InputError as error:
+            wrong.append(Aside(folder, str(error), wanted=True))
+            continue
         if first is None:
             continue
         said = dicom_tags(first, "0008|103e", "0010|0020", "0008|0060")
         records.append(_record(folder, tree.root, *said))
         used |= {path for path in mine if path.name.upper() != "DICOMDIR"}
-    return records, used, _two_patients(records)
+    wrong += _two_patients(records)
+    left = {aside.path for aside in wrong}
+    return [record for record in records if record.path not in left], used, wrong
 
 
 def _record(folder: Path, root: Path, description: str, patient: str, modality: str) -> Record:

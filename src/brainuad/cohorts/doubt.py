@@ -35,7 +35,7 @@ def settle(records: Sequence[Record]) -> list[Record]:
     for read in records:
         record = _after_owner(read, owners)
         role = record.role
-        if role in ("", "lesion", "brain mask") and not record.path.is_dir():
+        if role in ("", "lesion") and not record.path.is_dir():
             thin = is_thin(record.path)
             if role == "lesion" and not thin:
                 # Beside a scan it is meant as a label, and refused when its turn comes.
@@ -57,10 +57,10 @@ def is_thin(path: Path) -> bool:
 
     Files that are not packed are thin where a voxel is a byte.
     """
-    if not path.is_file():
-        # A pipe would be waited for.
-        return False
     try:
+        if not path.is_file():
+            # A pipe would be waited for.
+            return False
         packed = path.name.lower().endswith(".gz")
         with gzip.open(path) if packed else path.open("rb") as file:
             header = file.read(352)
@@ -122,6 +122,4 @@ def _role(record: Record, content: Content) -> str:
     told = role_of(loosened(words))
     if content.kind == "share" and told not in ("brain mask", "brain", "mask"):
         return "map"
-    if told in ("lesion", "brain mask", "brain", "mask", "tissue", "map", "no lesion"):
-        return told
-    return UNKNOWN
+    return told or UNKNOWN

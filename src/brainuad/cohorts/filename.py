@@ -6,7 +6,6 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from brainuad.cohorts import words as vocabulary
-from brainuad.cohorts.names import file_name
 from brainuad.cohorts.words import Word, is_session, names_sequence, role_of, sequence_of, words_of
 
 IMAGES = (".nii.gz", ".nii", ".img", ".hdr")
@@ -132,8 +131,6 @@ def _read_bids(text: str) -> Name:
         sequence = sequence_of(" ".join(loose))
     if sequence == "T1w" and "ce" in entities:
         sequence = "T1c"
-    if sequence == "MP2RAGE" and suffix == "UNIT1":
-        sequence = "MP2RAGE"
     said = [word.text for key in ("label", "desc") for word in words_of(entities.get(key, ""))]
     said += [key for key in entities if role_of([key]) == "lesion"]
     said += [word.text for part in loose if part not in _SUFFIXES for word in words_of(part)]
@@ -258,7 +255,6 @@ def _rest(text: str, found: list[Word], at: int) -> str:
 def _visit(found: list[Word], head: int) -> tuple[int, int]:
     """Where the words of a visit are, and how many; 0 words where there are none."""
     for i in range(len(found)):
-        # A number may be a subject's: `20240105_T1w` and `p20240105` have no visit of theirs.
         if taken := is_session(found, i):
             return i, taken
     return head, 0
@@ -295,8 +291,3 @@ def _nobody(word: str) -> bool:
 
 def _version(words: list[str]) -> tuple[str, ...]:
     return tuple(word for word in words if not word.isdigit() and not names_sequence(word))
-
-
-def subject_name(text: str) -> str:
-    """A subject's name that can name a file."""
-    return file_name(text) if text else ""

@@ -18,14 +18,14 @@ from brainuad.cohorts.people import PersonKey, read_participants
 from brainuad.cohorts.records import Record, folder_group, read_alone, read_records
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.table import TABLES, from_table
-from brainuad.cohorts.tree import Aside, Tree, natural, walk
+from brainuad.cohorts.tree import Aside, Tree, is_there, natural, walk
 from brainuad.cohorts.words import DISEASES, PLAIN, canonical, group_of, words_of
 from brainuad.errors import InputError
 
 PARTICIPANTS = "participants.tsv"
 _OURS = frozenset(PLAIN.values())
 _NOT_RAW = frozenset({"code", "sourcedata", "stimuli", "phenotype"})
-_MADE = re.compile(r"(?:i?y_|[mwrs]{0,3}[cp]?[0-6]?|ples_[a-z]+_m?)(?=[^_])")
+_MADE = re.compile(r"(?:i?y_|[mwrs]{0,3}[cp][0-6]|[mwrs]{1,3}|ples_[a-z]+_m?)")
 """Prefixes that SPM, CAT and LST put before a name."""
 
 
@@ -100,7 +100,7 @@ def refuse_unused(found: Found, option: str = "--allow-unused") -> None:
     wanted = [aside for aside in found.aside if aside.wanted]
     if wanted:
         first = wanted[0]
-        more = f" ({len(wanted) - 1} more; --dry-run lists them)" if len(wanted) > 1 else ""
+        more = f" ({len(wanted) - 1} more of the kind)" if len(wanted) > 1 else ""
         raise InputError(f"{first.path}: {first.reason}{more}; {option} goes on without it")
 
 
@@ -111,7 +111,7 @@ def refuse_missing(found: Found) -> None:
         InputError: the first, and how many more.
     """
     named = [p for s in found.scans for p in (s.image, s.brain_mask, s.lesion_mask) if p]
-    missing = [path for path in named if not path.exists() and not path.is_symlink()]
+    missing = [path for path in named if not is_there(path)]
     if missing:
         more = f" ({len(missing) - 1} more)" if len(missing) > 1 else ""
         raise InputError(f"{missing[0]}: no such file{more}; mend the path in the table")
@@ -170,7 +170,6 @@ def _from_tree(
     found.assumed &= {scan.image for scan in found.scans}
     _account(tree, used | set(images), found)
     if not found.scans:
-        refuse_unused(found)
         _nothing(tree, bids, found)
     return found
 
@@ -187,10 +186,8 @@ def _images(tree: Tree, found: Found) -> tuple[list[Path], set[Path]]:
                     headers.add(path)
                 else:
                     found.aside.append(Aside(path, "a header without its .img file"))
-                    headers.add(path)
             elif lower.endswith(".img") and lower[:-4] + ".hdr" not in names:
                 found.aside.append(Aside(path, "voxels without their .hdr file", wanted=True))
-                headers.add(path)
             elif is_image(lower):
                 images.append(path)
     return images, headers
@@ -230,11 +227,14 @@ def _known(
 
 def _is_made_of_another(path: Path, stems: dict[Path, set[str]]) -> bool:
     """Whether a name is another scan's with a prefix of SPM's: `c1`, `wm`, `mwp1`, `r`, …."""
-    near = stems.get(path.parent, set()) | stems.get(path.parent.parent, set())
-    match = _MADE.match(stem_of(path))
-    return match is not None and any(
-        stem_of(path)[end:] in near for end in range(1, match.end() + 1)
-    )
+    stem = stem_of(path)
+    match = _MADE.match(stem)
+    if match is None:
+        return False
+    # `s1` is no smoothed `1`.
+    rests = [stem[end:] for end in range(1, match.end() + 1) if not stem[end : end + 1].isdigit()]
+    near = [stems.get(folder, set()) for folder in (path.parent, path.parent.parent)]
+    return any(rest in names for rest in rests for names in near)
 
 
 def _unconverted(series: Sequence[Record], scans: Sequence[Record], found: Found) -> list[Record]:
@@ -314,7 +314,14 @@ def _account(tree: Tree, used: set[Path], found: Found) -> None:
 
 
 def _nothing(tree: Tree, bids: bool, found: Found) -> None:
-    about = f" ({len(found.aside)} files left aside; --dry-run lists them)" if found.aside else ""
+    """Refuse a source without a scan, with the first of the files that are none.
+
+    Raises:
+        InputError: always.
+    """
+    wanted = sorted(found.aside, key=lambda aside: not aside.wanted)
+    some = "; ".join(f"{one.path.name}: {one.reason}" for one in wanted[:3])
+    about = f" ({len(wanted)} files left aside: {some})" if wanted else ""
     if bids:
         raise InputError(
             f"{tree.root}: no sub-*/[ses-*/]anat/*_{{T1w,T2w,FLAIR,PDw,T2starw}}.nii.gz in this "

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from brainuad.cohorts.names import file_name
 from brainuad.cohorts.people import PersonKey
 from brainuad.cohorts.records import Record
 from brainuad.cohorts.words import group_of
@@ -47,7 +48,14 @@ def name_people(scans: Sequence[Record], every: bool) -> dict[Key, str]:
             )
         for key, record in keys.items():
             around = [part for part in (record.group, *record.context) if part]
-            names[key] = "_".join([*around, record.subject or "subject"])
+            names[key] = file_name("_".join([*around, record.subject or "subject"]))
+    taken: set[str] = set()
+    for key, name in names.items():
+        number, own = 2, name
+        while own in taken:
+            own, number = f"{name[:100]}-{number}", number + 1
+        names[key] = own
+        taken.add(own)
     return names
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from brainuad.cohorts.content import BRAIN_ML, content_of, same_grid
@@ -48,7 +49,7 @@ def sort_out(
     """Tell scans, masks and the rest apart, by a look inside where the name leaves it open.
 
     Returns:
-        Scans; masks, each with `lesion` or `brain mask`; what is neither.
+        Scans; masks, each with `lesion`, `brain mask` or `lesion map`; what is none of them.
     """
     scans: list[Record] = []
     masks: list[tuple[Record, str]] = []
@@ -175,10 +176,10 @@ def _nearest(scan: Record, role: str, masks: Sequence[Record]) -> tuple[Path | N
 
 def _unlike(mask: Record, scan: Record, own: Sequence[Record]) -> str:
     """Why a mask is not of a scan of the same person; empty where it is."""
-    visits = {person_key(one.session) if one.session else () for one in own}
+    visits = _visits(tuple(one.session for one in own))
     if mask.session:
         # Where no scan's name tells a visit, there is one.
-        told = bool(mask.name.entities.get("ses")) or visits != {()}
+        told = bool(mask.name.entities.get("ses")) or visits != frozenset({()})
         if told and person_key(mask.session) != (person_key(scan.session) if scan.session else ()):
             return f"another visit ({mask.session})"
     elif scan.session and len(visits) > 1:
@@ -198,6 +199,11 @@ def _unlike(mask: Record, scan: Record, own: Sequence[Record]) -> str:
         if one and not alone and person_key(one) != person_key(two or ""):
             return f"another {key} ({one})"
     return ""
+
+
+@lru_cache(maxsize=1024)
+def _visits(sessions: tuple[str, ...]) -> frozenset[PersonKey]:
+    return frozenset(person_key(session) if session else () for session in sessions)
 
 
 def _distance(mask: Record, scan: Record) -> tuple[bool, bool, bool, int]:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from brainuad.cohorts.words import (
-    CONTROLS,
     DISEASES,
     NOBODY,
     PATIENTS,
@@ -26,6 +25,9 @@ _GROUPS = word_set(
     "stroke tumor tumour ill illness demented"
 )
 """Words of columns that tell who is ill."""
+
+_LINKING = word_set("is has have type name of at study clinical participant subject sub tumor side")
+"""Words that may stand beside them."""
 
 _PEOPLE = word_set(
     "subject subjects participant patient sub subj case proband person rid eid pid id"
@@ -79,13 +81,8 @@ def is_ill(text: str) -> bool | None:
     plain = text.strip().casefold()
     if plain in NOBODY:
         return None
-    words = {word.text for word in words_of(plain)}
-    group = group_of(plain)
-    if group:
-        return group == "patient"
-    if words & CONTROLS and not words & (PATIENTS | DISEASES):
-        return False
-    return None
+    group = group_of(text)
+    return group == "patient" if group else None
 
 
 def column_words(name: str) -> list[str]:
@@ -96,7 +93,8 @@ def column_words(name: str) -> list[str]:
 
 def tells_health(name: str, values: Sequence[str]) -> bool:
     """Whether a column tells who is ill: by its name, or by patients and controls side by side."""
-    if _GROUPS.intersection(column_words(name)):
+    words = set(column_words(name))
+    if words & _GROUPS and not words - _GROUPS - _LINKING:
         return True
     told = {is_ill(value) for value in dict.fromkeys(values)}
     return {True, False} <= told
@@ -108,9 +106,11 @@ def health_by(name: str, values: Sequence[str]) -> dict[str, bool | None]:
     Where a column names controls, everybody else in it is a patient.
     """
     words = set(column_words(name))
+    texts = dict.fromkeys(value.strip() for value in values)
+    plain = all(truth(text) is not None or text.casefold() in NOBODY for text in texts)
     told: dict[str, bool | None] = {}
-    for text in dict.fromkeys(value.strip() for value in values):
-        yes = truth(text)
+    for text in texts:
+        yes = truth(text) if plain else None
         if yes is not None and words & _OF_HEALTH and not words & {"group", "groups"}:
             told[text] = not yes
         elif yes is not None and words & (DISEASES | PATIENTS | {"lesion", "ill", "disease"}):
@@ -137,7 +137,8 @@ def read_participants(path: Path) -> tuple[dict[PersonKey, tuple[bool, str]], li
     if not path.is_file():
         return {}, []
     header, rows = read_table(path, "save it as tab-separated values in UTF-8")
-    who = next((name for name in header if names_person(name)), None)
+    named = [name for name in header if names_person(name)]
+    who = next((name for name in named if "id" in column_words(name)), next(iter(named), None))
     if who is None:
         return {}, [f"{path.name}: no column participant_id; nothing of it is used"]
     found: dict[PersonKey, tuple[bool, str]] = {}

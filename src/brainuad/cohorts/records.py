@@ -1,5 +1,6 @@
 """Each image file of a tree as a record: whose it is, which visit, which sequence, what it is."""
 
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -118,7 +119,7 @@ def read_record(path: Path, root: Path) -> Record:
 
 def read_alone(path: Path, depth: int = 3) -> Record:
     """Read the names of one file and of the folders around it, `depth` of them."""
-    path = path.absolute()
+    path = Path(os.path.normpath(path.absolute()))
     return read_record(path, path.parents[min(depth, len(path.parents) - 1)])
 
 

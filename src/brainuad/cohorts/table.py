@@ -1,6 +1,6 @@
 """A list of scans in a table: a row a scan, in whatever dialect the spreadsheet wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from brainuad.cohorts.names import file_name
 from brainuad.cohorts.people import is_ill, person_key, refuse_two_spellings, truth
 from brainuad.cohorts.records import read_alone
 from brainuad.cohorts.scans import Found, RawScan
+from brainuad.cohorts.tree import is_there
 from brainuad.cohorts.words import DISEASES, NOBODY, PLAIN, canonical, sequence_of, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
@@ -43,6 +44,8 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
     found = Found("a table of scans")
     if columns.unknown:
         found.notes.append(f"columns left aside: {', '.join(columns.unknown)}")
+    # Of a column `mask` the name does not tell of what.
+    open_masks = {known for known, name in columns.taken.items() if "mask" in name.split("_")[:1]}
     said_healthy: set[tuple[str, ...]] = set()
     for line, row in enumerate(rows, start=2):
         if not any(value.strip() for value in row.values()):
@@ -51,7 +54,7 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
         cells = {known: _cell(known, row[name]) for known, name in columns.taken.items()}
         told = [(ill[row[name].strip()], row[name].strip()) for name, ill in columns.health.items()]
         try:
-            scan = _scan(cells, told, source.parent, where, found)
+            scan = _scan(cells, told, source.parent, where, found, open_masks)
         except InputError as error:
             said = str(error)
             raise InputError(said if said.startswith(where) else f"{where}: {said}") from None
@@ -76,6 +79,7 @@ def _scan(
     folder: Path,
     where: str,
     found: Found,
+    mask_columns: Collection[str],
 ) -> RawScan:
     """The scan of a row; its sequence is empty where nothing tells it."""
     if not cells["image"]:
@@ -83,20 +87,21 @@ def _scan(
     image = _path(folder, cells["image"])
     brain = _path(folder, cells["brain_mask"]) if cells.get("brain_mask") else None
     label = _path(folder, cells["lesion_mask"]) if cells.get("lesion_mask") else None
-    if label is not None and brain is None and "lesion" not in label.name.casefold():
+    if label is not None and brain is None and "lesion_mask" in mask_columns:
         # A column `mask` may hold the brain's.
-        is_brain = content_of(label).millilitres >= BRAIN_ML
-        brain, label = (label, None) if is_brain else (None, label)
+        content = content_of(label)
+        if content.kind in ("mask", "share") and content.millilitres >= BRAIN_ML:
+            brain, label = label, None
     record = read_alone(image)
     sequence = _sequence(cells.get("sequence", "")) or record.sequence
     if record.sequence and sequence != record.sequence and record.sequence in PLAIN.values():
         found.notes.append(f"{where}: {image.name} is listed as {sequence}")
     subject = cells.get("subject") or record.subject or file_name(stem_of(image))
-    split = cells.get("split", "").casefold()
+    split = SPLITS.get(cells.get("split", "").casefold(), cells.get("split", "").casefold())
     healthy, pathology = _health(cells, told, label, where)
     if is_ill(record.group) and not cells.get("healthy"):
         healthy = False
-    if split in ("train", "training") and not healthy:
+    if split == "train" and not healthy:
         raise InputError(
             f"{where}: {subject} is not healthy (by its pathology or label) but in split 'train'; "
             "move it to test"
@@ -108,7 +113,7 @@ def _scan(
         healthy=healthy,
         brain_mask=brain,
         lesion_mask=label,
-        split=SPLITS.get(split, split),
+        split=split,
         site=cells.get("site", ""),
         pathology=pathology,
     )
@@ -161,7 +166,7 @@ def _by_person(
 ) -> list[RawScan]:
     """The scans with one health a person: who is ill in one row is so in all."""
     ill = {person_key(scan.subject): scan for scan in scans if not scan.healthy}
-    for key in said_healthy & set(ill):
+    for key in (one for one in ill if one in said_healthy):
         raise InputError(
             f"{source}: subject {ill[key].subject} is healthy in one row and not in another; "
             "mend the rows"
@@ -205,7 +210,7 @@ def _path(folder: Path, text: str) -> Path:
     """A file of the table's; one that Windows wrote has other strokes."""
     path = folder / text
     turned = folder / text.replace("\\", "/")
-    return turned if "\\" in text and not path.exists() else path
+    return turned if "\\" in text and not is_there(path) else path
 
 
 def _cell(column: str, text: str) -> str:

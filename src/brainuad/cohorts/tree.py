@@ -63,7 +63,7 @@ def walk(root: Path, out: Path | None = None) -> Tree:
     """
     if own := own_results(set(_names(root))):
         raise InputError(f"{root}: is {own}, and not a folder of scans; give the scans themselves")
-    if out is not None and root.absolute().is_relative_to(out.absolute()):
+    if out is not None and root.resolve().is_relative_to(out.resolve()):
         raise InputError(
             f"{root}: lies in {out}, where the results go; give another folder for them"
         )
@@ -103,21 +103,41 @@ def _enter(
             tree.aside.append(Aside(here, f"{own}, made by brainuad"))
             continue
         files = tree.folders.setdefault(here, [])
-        below = []
+        below: list[Path] = []
         for entry in found:
             path = here / entry.name
-            if not entry.is_dir():
-                if entry.name.startswith("."):
-                    tree.aside.append(Aside(path, "a hidden file"))
-                else:
-                    files.append(path)
-            elif reason := _passed_over(path, tree.root, out):
+            kind, reason = _kind(entry, path, tree.root, out)
+            if reason:
                 tree.aside.append(Aside(path, reason))
-            elif entry.is_symlink():
-                links.append(path)
             else:
-                below.append(path)
+                {"file": files, "link": links, "folder": below}[kind].append(path)
         stack += reversed(below)
+
+
+def _kind(entry: "os.DirEntry[str]", path: Path, root: Path, out: Path | None) -> tuple[str, str]:
+    """`file`, `folder` or `link`, to a folder; and why it is passed over, empty where it is not."""
+    try:
+        if not entry.is_dir():
+            return "file", "a hidden file" if entry.name.startswith(".") else ""
+    except OSError as error:
+        return "link", f"cannot be opened ({error.strerror})"
+    reason = _passed_over(path, root, out)
+    if not entry.is_symlink():
+        return "folder", reason
+    return "link", reason or ("a link to a folder above" if _is_above(path, root) else "")
+
+
+def _is_above(path: Path, root: Path) -> bool:
+    """Whether a folder holds the source, or is the source."""
+    return root.resolve().is_relative_to(path.resolve())
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there; a name that no file system takes is not."""
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:
+        return False
 
 
 def _passed_over(path: Path, root: Path, out: Path | None) -> str:
@@ -125,7 +145,7 @@ def _passed_over(path: Path, root: Path, out: Path | None) -> str:
         return "a hidden folder"
     if path.name in _FOREIGN:
         return "a folder of another program"
-    if out is not None and path.absolute() == out.absolute():
+    if out is not None and path.resolve() == out.resolve():
         return "the folder of the results"
     return "too deep" if len(path.parts) - len(root.parts) > DEPTH else ""
 

@@ -51,6 +51,7 @@ _CONTRAST = word_set(
     "multihance"
 )
 _NONE = word_set("no non not without wo pre nativ native ohne vor before sans sin")
+_NOT = word_set("no non not without wo ohne sans sin kein keine")
 _TOWARDS = word_set("to in on into")
 """What follows names the target of a registration."""
 
@@ -189,16 +190,24 @@ _LOOSE = {
             "tumeur",
             "infarct",
         ),
-        *("stroke", "wmh", "metast", "edema", "ödem", "resection", "cavity", "fcd", "hemorr"),
+        *("stroke", "metast", "edema", "ödem", "resection", "cavity", "hemorr"),
     ),
     "mask": ("mask", "masque", "mascara", "máscara"),
     "seg": (
-        *("seg", "label", "roi", "annot", "drawn", "outline", "contour", "tracing", "truth"),
-        *("consensus", "rater", "expert", "core", "scar", "bianca"),
+        *("segm", "label", "annot", "drawn", "outline", "contour", "tracing", "truth"),
+        *("consensus", "rater", "expert", "bianca"),
     ),
-    "brain": ("brain", "hirn", "cerveau", "cerebro", "icv", "tiv"),
+    "brain": ("brain", "hirn", "cerveau", "cerebro"),
 }
 """Pieces of words, in several languages, and the word that they stand for."""
+
+
+_SHORT = {
+    "lesion": word_set("wmh fcd"),
+    "seg": word_set("seg roi core scar"),
+    "brain": word_set("icv tiv"),
+}
+"""Words that count whole, or with a number behind, or at the end of another."""
 
 
 def loosened(words: Iterable[str]) -> list[str]:
@@ -206,6 +215,9 @@ def loosened(words: Iterable[str]) -> list[str]:
     found = []
     for word in words:
         found += [plain for plain, pieces in _LOOSE.items() if any(p in word for p in pieces)]
+        bare = word.rstrip("0123456789")
+        found += [plain for plain, whole in _SHORT.items() if bare in whole]
+        found += ["seg"] if bare.endswith("seg") else []
         found.append(word)
     return found
 
@@ -238,7 +250,7 @@ def sequence_of(text: str) -> str:
 
 def _told(words: Sequence[str], first: int) -> str:
     """What the first word of a sequence means beside the others."""
-    found = PLAIN.get(words[first], "FLAIR")
+    found = PLAIN[words[first]]
     rest = [PLAIN[word] for word in words[first + 1 :] if word in PLAIN]
     if found in ("T1w", "T2w") and words[first + 1 : first + 2] == ["map"]:
         found = "map"
@@ -270,7 +282,9 @@ def is_session(words: Sequence[Word], i: int) -> int:
     """How many words from `i` on name a visit: 0, 1 (`visit2`) or 2 (`ses-2`)."""
     word = words[i].text
     if word in _SESSION_KEYS and i + 1 < len(words):
-        return 2
+        behind = words[i + 1].text
+        described = behind in PLAIN or behind in OTHERS or behind in ROLES or behind in TECHNIQUE
+        return 0 if described else 2
     return 1 if _SESSION.fullmatch(word) else 0
 
 
@@ -298,19 +312,24 @@ def role_of(words: Iterable[str]) -> str:
 
 
 def group_of(text: str) -> str:
-    """`control` or `patient` where words say so; empty where they say nothing or both."""
-    # `ControlGroup`, `patient01`
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", text)
-    words = {word.text for word in words_of(parted)}
-    healthy, ill = words & CONTROLS, words & (PATIENTS | DISEASES)
-    if words & _NONE and words & (PATIENTS | DISEASES | _LESION):
-        # `non-patient`, `no_tumor`
-        healthy, ill = words, set()
-    elif words & _NONE and healthy:
-        healthy, ill = set(), words
-    if bool(ill) == bool(healthy):
-        return ""
-    return "patient" if ill else "control"
+    """`control` or `patient` where words say so; empty where they say nothing or both.
+
+    `no_tumor` and `non-patient` are controls, `unhealthy` and `not healthy` patients.
+    """
+    # `ControlGroup`, `patient01`, `HC01`
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])", "_", text)
+    words = [word.text for word in words_of(parted)]
+    told: set[str] = set()
+    for before, word in zip(["", *words], words, strict=False):
+        healthy = word in CONTROLS
+        if (
+            not healthy
+            and word not in PATIENTS | DISEASES
+            and not (before in _NOT and word in _LESION)
+        ):
+            continue
+        told.add("control" if healthy != (before in _NOT) else "patient")
+    return told.pop() if len(told) == 1 else ""
 
 
 def _enhanced(words: Sequence[str], at: int) -> bool:

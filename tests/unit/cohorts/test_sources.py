@@ -140,8 +140,8 @@ def test_linked_folders_are_entered_once(tmp_path):
     found = find_all(tmp_path / "scans", "T1w")
     taken = {(scan.subject, scan.sequence) for scan in found.scans}
     assert taken == {("p8", "T1w"), ("x", "T1w")}
-    again = {aside.path.name for aside in found.aside if "again" in aside.reason}
-    assert again == {"t2", "loop"}
+    links = {aside.path.name for aside in found.aside if "link" in aside.reason}
+    assert links == {"t2", "loop"}
 
 
 class Counted(list):
