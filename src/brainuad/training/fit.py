@@ -36,7 +36,17 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Writes beside `path`, then renames."""
         # Into an open file, as `save_model` says.
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
-            torch.save(_unshared(checkpoint), file)
+            torch.save(_unshared(_without_last_score(checkpoint)), file)
+
+
+def _without_last_score(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint without what Lightning writes and never reads: a resumed training lacks it."""
+    states = checkpoint.get("callbacks", {})
+    kept = {
+        name: {**state, "current_score": None} if "current_score" in state else state
+        for name, state in states.items()
+    }
+    return {**checkpoint, "callbacks": kept} if states else checkpoint
 
 
 def _unshared(value: Any) -> Any:
