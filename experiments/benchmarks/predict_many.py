@@ -47,7 +47,7 @@ def _truncated(path: Path, image: np.ndarray) -> None:
 
 
 def _nan(path: Path, image: np.ndarray) -> None:
-    image[5, 5, 5] = np.nan
+    image[12, 14, 10] = np.nan
     _save(image, AFFINE, path)
 
 
@@ -67,8 +67,8 @@ def _colours(path: Path, image: np.ndarray) -> None:
 def _flat_voxels(path: Path, image: np.ndarray) -> None:
     _save(image, AFFINE, path)
     content = bytearray(gzip.decompress(path.read_bytes()))
-    # The third row of the sform, which nibabel would mend.
-    content[312:328] = bytes(16)
+    # The third row of the sform and the third edge of a voxel: neither form tells the size.
+    content[312:328], content[88:92] = bytes(16), bytes(4)
     path.write_bytes(gzip.compress(bytes(content), 1))
 
 
