@@ -12,17 +12,16 @@ from brainuad.cohorts.choose import choose
 from brainuad.cohorts.dicom import dicom_records
 from brainuad.cohorts.doubt import settle
 from brainuad.cohorts.filename import is_image, stem_of
+from brainuad.cohorts.health import ill_people, participants
 from brainuad.cohorts.identity import Key, key_of, name_people
 from brainuad.cohorts.pairing import pair, sort_out
-from brainuad.cohorts.people import PersonKey, read_participants
-from brainuad.cohorts.records import Record, folder_group, read_alone, read_records
+from brainuad.cohorts.records import Record, read_alone, read_records
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.table import TABLES, from_table
 from brainuad.cohorts.tree import Aside, Tree, is_there, natural, walk
-from brainuad.cohorts.words import DISEASES, PLAIN, canonical, group_of, words_of
+from brainuad.cohorts.words import PLAIN, canonical
 from brainuad.errors import InputError
 
-PARTICIPANTS = "participants.tsv"
 _OURS = frozenset(PLAIN.values())
 _NOT_RAW = frozenset({"code", "sourcedata", "stimuli", "phenotype"})
 _MADE = re.compile(r"(?:i?y_|[mwrs]{0,3}[cp][0-6]|[mwrs]{1,3}|ples_[a-z]+_m?)")
@@ -148,8 +147,8 @@ def _from_tree(
     found.aside += left
     pairs = pair(scans, {scan.path for scan in taken}, masks)
     found.aside += pairs.aside
-    people = _participants(tree, used, found)
-    ill = _ill(scans, pairs.ill, people, tree.root)
+    people = participants(tree, used, found)
+    ill = ill_people(scans, pairs.ill, people, tree.root)
     again = _repeated(taken) if every else set()
     for record in taken:
         key = key_of(record)
@@ -247,53 +246,6 @@ def _unconverted(series: Sequence[Record], scans: Sequence[Record], found: Found
         else:
             kept.append(record)
     return kept
-
-
-def _ill(
-    scans: Sequence[Record],
-    labelled: Collection[Key],
-    people: dict[PersonKey, tuple[bool, str]],
-    root: Path,
-) -> dict[Key, str]:
-    """People who are not healthy, with the name of what they have where one is told."""
-    ill: dict[Key, str] = dict.fromkeys(labelled, "")
-    inside = {scan.path: list(scan.path.relative_to(root).parents)[:-1] for scan in scans}
-    # Beside `controls` lie those who are none.
-    beside = {
-        folder.parent
-        for folders in inside.values()
-        for folder in folders
-        if folder_group(folder.name) == "control"
-    }
-    # People may be called `patient01` and `control01`.
-    called = {scan.subject: group_of(scan.subject) for scan in scans}
-    both = set(called.values()) >= {"control", "patient"}
-    for scan in scans:
-        key = key_of(scan)
-        folder = next((one for one in inside[scan.path] if one.parent in beside), None)
-        other = folder is not None and folder_group(folder.name) != "control"
-        other = other or (both and called[scan.subject] == "patient")
-        if other or group_of(scan.group) == "patient" or scan.group == "lesion":
-            words = {word.text for word in words_of(scan.group)}
-            ill[key] = ill.get(key) or (scan.group if words & DISEASES else "")
-        told, name = people.get(scan.person, (False, ""))
-        if told:
-            disease = {word.text for word in words_of(name)} & DISEASES
-            ill[key] = ill.get(key) or (name if disease else "")
-    return ill
-
-
-def _participants(tree: Tree, used: set[Path], found: Found) -> dict[PersonKey, tuple[bool, str]]:
-    """Who is ill by the tables at the top of the tree and of the dataset in it."""
-    people: dict[PersonKey, tuple[bool, str]] = {}
-    for table in (path for path in tree.files if path.name.casefold() == PARTICIPANTS):
-        if len(table.relative_to(tree.root).parts) <= 2:
-            told, notes = read_participants(table)
-            people |= told
-            found.notes += notes
-            if told:
-                used.add(table)
-    return people
 
 
 def _repeated(taken: Sequence[Record]) -> set[Path]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from brainuad.cohorts.groups import group_of
 from brainuad.cohorts.names import file_name
 from brainuad.cohorts.people import PersonKey
 from brainuad.cohorts.records import Record
-from brainuad.cohorts.words import group_of
 from brainuad.errors import InputError
 
 Key = tuple[PersonKey, tuple[str, tuple[PersonKey, ...]]]

@@ -6,14 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from brainuad.cohorts.words import (
-    DISEASES,
-    NOBODY,
-    PATIENTS,
-    group_of,
-    word_set,
-    words_of,
-)
+from brainuad.cohorts.groups import DISEASES, PATIENTS, group_of
+from brainuad.cohorts.words import NOBODY, word_set, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 

@@ -8,17 +8,10 @@ from pathlib import Path
 
 from brainuad.cohorts.content import content_of
 from brainuad.cohorts.filename import Name, read_path
+from brainuad.cohorts.groups import CONTROLS, DISEASES, PATIENTS, group_of
 from brainuad.cohorts.names import file_name
 from brainuad.cohorts.people import PersonKey, person_key
-from brainuad.cohorts.words import (
-    CONTAINER,
-    CONTROLS,
-    DISEASES,
-    PATIENTS,
-    ROLES,
-    group_of,
-    words_of,
-)
+from brainuad.cohorts.words import CONTAINER, ROLES, words_of
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from pathlib import Path
 from brainuad.cohorts.columns import columns_of
 from brainuad.cohorts.content import BRAIN_ML, content_of
 from brainuad.cohorts.filename import stem_of
+from brainuad.cohorts.groups import DISEASES
 from brainuad.cohorts.names import file_name
 from brainuad.cohorts.people import is_ill, person_key, refuse_two_spellings, truth
 from brainuad.cohorts.records import read_alone
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.tree import is_there
-from brainuad.cohorts.words import DISEASES, NOBODY, PLAIN, canonical, sequence_of, words_of
+from brainuad.cohorts.words import NOBODY, PLAIN, canonical, sequence_of, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 

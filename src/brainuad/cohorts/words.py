@@ -51,7 +51,6 @@ _CONTRAST = word_set(
     "multihance"
 )
 _NONE = word_set("no non not without wo pre nativ native ohne vor before sans sin")
-_NOT = word_set("no non not without wo ohne sans sin kein keine")
 _TOWARDS = word_set("to in on into")
 """What follows names the target of a registration."""
 
@@ -75,25 +74,10 @@ CONTAINER = word_set(
 ).union(TECHNIQUE)
 """Names of folders that are nobody's."""
 
-CONTROLS = word_set(
-    "control controls healthy hc hcs normal normals volunteer volunteers hv cn con ctrl ctl ctr "
-    "nc td healthycontrol healthycontrols kontrolle kontrollen gesund ctrls typical "
-    "neurotypical nondemented unaffected unremarkable temoin témoin témoins temoins sain sano "
-    "good negative"
-)
-PATIENTS = word_set(
-    "patient patients pat pats case cases pathological pathologic abnormal diseased sick "
-    "affected yes patienten malades pacientes ill unhealthy krank bad anomaly positive ungood"
-)
-DISEASES = word_set(
-    "tumour tumours tumor tumors glioma gliomas glioblastoma gbm hgg lgg ms stroke strokes wmh "
-    "epilepsy fcd metastases meningioma ischemic infarct rrms ppms spms pwms alzheimer ad mci "
-    "mdd dementia demented scz schz schizophrenia asd adhd tbi parkinson sclerosis"
-)
 NOBODY = word_set("n/a #n/a na nan none null unknown - -- . ? / no nein non kein 0") | {""}
 """How tables say nothing."""
 
-_LESION = word_set(
+LESION = word_set(
     "lesion lesions les lesionmask lesionmasks lesionseg lesionroi tumor tumors tumour tumours "
     "stroke strokes infarct infarcts infarction wmh wmhs wml lacune lacunes metastasis "
     "metastases edema oedema haemorrhage hemorrhage abnormality pathology msles"
@@ -127,7 +111,7 @@ _REGIONS = word_set(
 _NO_LESION = word_set(
     "nonlesion nolesion nonlesional healthytissue skull skullmask head defacemask"
 )
-ROLES = _LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
+ROLES = LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
 
 _SESSION = re.compile(
     r"(?:ses|session|visit|timepoint|time|tp|day|week|wk|month|year|yr|wave|exam|fu|mr|run|scan|study|v)\d+"
@@ -301,7 +285,7 @@ def role_of(words: Iterable[str]) -> str:
     readings = {
         "no lesion": found & _NO_LESION and drawn,
         "map": found & _MAP,
-        "lesion": found & _LESION,
+        "lesion": found & LESION,
         "tissue": found & _REGIONS or (found & _TISSUE and drawn),
         "brain mask": found & _BRAIN_MASK or (found & _BRAIN and drawn),
         "brain": found & _BRAIN,
@@ -309,27 +293,6 @@ def role_of(words: Iterable[str]) -> str:
     }
     other = "lesion" if drawn else ""
     return next((role for role, holds in readings.items() if holds), other)
-
-
-def group_of(text: str) -> str:
-    """`control` or `patient` where words say so; empty where they say nothing or both.
-
-    `no_tumor` and `non-patient` are controls, `unhealthy` and `not healthy` patients.
-    """
-    # `ControlGroup`, `patient01`, `HC01`
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])", "_", text)
-    words = [word.text for word in words_of(parted)]
-    told: set[str] = set()
-    for before, word in zip(["", *words], words, strict=False):
-        healthy = word in CONTROLS
-        if (
-            not healthy
-            and word not in PATIENTS | DISEASES
-            and not (before in _NOT and word in _LESION)
-        ):
-            continue
-        told.add("control" if healthy != (before in _NOT) else "patient")
-    return told.pop() if len(told) == 1 else ""
 
 
 def _enhanced(words: Sequence[str], at: int) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.model.suitability import in_mni, measures_of, quality_of, record_of
+from brainuad.model.suitability import in_mni, measures_of, quality_of
+from brainuad.preparation.cohort import record_of
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
 from brainuad.types import Space, Volume

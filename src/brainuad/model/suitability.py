@@ -20,8 +20,7 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.cohort import read_record
-from brainuad.preparation.normalise.cohort import record_path
+from brainuad.preparation.cohort import record_of
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.template import load_template
@@ -156,12 +155,6 @@ def quality_of(
     if not record:
         return {}, None
     return record["quality"], tuple(record["native_spacing_mm"])
-
-
-def record_of(cohort: Cohort, scan: Scan) -> dict[str, Any]:
-    """What was done to a scan, its first channel; empty where the cohort keeps no record."""
-    first = scan.rows[0]
-    return read_record(cohort, first) if record_path(first, cohort.root).is_file() else {}
 
 
 def measures_of(

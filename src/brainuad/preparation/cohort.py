@@ -219,6 +219,12 @@ def read_record(cohort: Cohort, scan: Scan) -> dict[str, Any]:
     return found
 
 
+def record_of(cohort: Cohort, scan: Scan) -> dict[str, Any]:
+    """What was done to a scan, its first channel; empty where the cohort keeps no record."""
+    first = scan.rows[0]
+    return read_record(cohort, first) if record_path(first, cohort.root).is_file() else {}
+
+
 def _read(scan: RawScan, out: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(record_path(scan, out), "delete it and prepare it again")
     return found

@@ -9,12 +9,16 @@ import numpy as np
 
 from brainuad.errors import InputError
 from brainuad.machine.limits import DEFLATE, require_file, require_memory
-
-CONFLICT_MM = 1.0
-"""Corners that sform and qform put further apart than this are a conflict."""
-
-VOXEL_MM = 1e-3
-"""Shortest edge of a voxel that a header can mean."""
+from brainuad.volumes.forms import (
+    IN_MM,
+    VOXEL_MM,
+    agree,
+    is_usable,
+    qform_of,
+    sform_of,
+    shear_of,
+    unit_of,
+)
 
 HEAD_MM = (5.0, 2000.0)
 """Longest edge of what a scanner takes in, of a mouse or of a whole person."""
@@ -26,7 +30,6 @@ _MAX_OFFSET = 2**26  # bytes before the voxels: what header extensions may take
 _WORKING = 8  # bytes a voxel beside those of the file: float32, and one copy
 _LONGEST = 544  # bytes; as many as the longer header, of NIfTI-2, has with its extension flag
 _KINDS = {348: nib.nifti1.Nifti1Header, 540: nib.nifti2.Nifti2Header}
-_IN_MM = {1: (1e3, "metres"), 3: (1e-3, "micrometres")}
 
 
 class Header(NamedTuple):
@@ -204,10 +207,10 @@ def _mend_orientation(header: Any, path: Path, notes: list[str]) -> bool:
     """
     forms: dict[str, np.ndarray] = {}
     codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
-    for name, matrix in (("sform", _sform(header)), ("qform", _qform(header))):
-        if codes[name] and _is_usable(matrix):
+    for name, matrix in (("sform", sform_of(header)), ("qform", qform_of(header))):
+        if codes[name] and is_usable(matrix):
             forms[name] = matrix
-    if len(forms) == 2 and _sheared(forms["sform"]) > SHEARED:
+    if len(forms) == 2 and shear_of(forms["sform"]) > SHEARED:
         # One broken number does that, no registration.
         del forms["sform"]
     for name in ("sform", "qform"):
@@ -217,13 +220,13 @@ def _mend_orientation(header: Any, path: Path, notes: list[str]) -> bool:
     size = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
     if forms:
         size = np.linalg.norm(next(iter(forms.values()))[:3, :3], axis=0)
-    elif not np.isfinite(size).all() or size.min() * max(_unit(header), 1.0) < VOXEL_MM:
+    elif not np.isfinite(size).all() or size.min() * max(unit_of(header), 1.0) < VOXEL_MM:
         raise InputError(f"{path}: voxel size {size} mm is degenerate; mend the header")
     _mend_fields(header, set(forms), size)
     if not forms:
         notes.append("no orientation in the header: left and right are a guess, check the picture")
         return False
-    return len(forms) < 2 or _agree(forms["sform"], forms["qform"], header, notes)
+    return len(forms) < 2 or agree(forms["sform"], forms["qform"], header, notes)
 
 
 def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
@@ -246,7 +249,7 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
         # By rounding, and more than nibabel takes.
         for name in quaternion:
             header[name] = float(header[name]) / (length * (1 + 1e-7))
-    if "sform" not in forms and not np.isfinite(_sform(header)).all():
+    if "sform" not in forms and not np.isfinite(sform_of(header)).all():
         for name in ("srow_x", "srow_y", "srow_z"):
             header[name] = 0
     edges = np.asarray(header["pixdim"][1:4])
@@ -255,66 +258,9 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
 
 
-def _agree(sform: np.ndarray, qform: np.ndarray, header: Any, notes: list[str]) -> bool:
-    """Compare the two forms; False where they disagree about left and right."""
-    shape = np.array(header["dim"][1:4]) - 1
-    corners = np.array(np.meshgrid(*[(0, n) for n in shape])).reshape(3, -1)
-    both = np.vstack([corners, np.ones(8)])
-    apart = _unit(header) * np.linalg.norm(((sform - qform) @ both)[:3], axis=0).max()
-    if apart > CONFLICT_MM:
-        notes.append(f"sform and qform differ by {apart:.1f} mm; the sform is used")
-    if (sform[0, :3] * qform[0, :3]).sum() >= 0:
-        return True
-    notes.append("sform and qform disagree about left and right")
-    return False
-
-
-def _sform(header: Any) -> np.ndarray:
-    rows = [header[name] for name in ("srow_x", "srow_y", "srow_z")]
-    return np.vstack([np.asarray(rows, dtype=np.float64), [0, 0, 0, 1]])
-
-
-def _qform(header: Any) -> np.ndarray:
-    """By the rules of nifti1_io.c, which normalises a quaternion that rounding made too long."""
-    b, c, d = (float(header[f"quatern_{axis}"]) for axis in "bcd")
-    length = b * b + c * c + d * d
-    if not length <= 1 + 1e-3:
-        return np.full((4, 4), np.nan)
-    if length > 1:
-        b, c, d = (value / math.sqrt(length) for value in (b, c, d))
-    a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
-    size = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    size[2] *= -1 if header["pixdim"][0] < 0 else 1
-    matrix = np.eye(4)
-    matrix[:3, :3] = nib.quaternions.quat2mat([a, b, c, d]) * size
-    matrix[:3, 3] = [header[f"qoffset_{axis}"] for axis in "xyz"]
-    return matrix
-
-
-def _is_usable(matrix: np.ndarray) -> bool:
-    """Whether an affine is finite and spans a volume."""
-    if not np.isfinite(matrix).all():
-        return False
-    size = np.linalg.norm(matrix[:3, :3], axis=0)
-    # In whatever unit: metres and micrometres lie within.
-    if size.min() < VOXEL_MM / 1e3 or size.max() > 1e6:
-        return False
-    return abs(np.linalg.det(matrix[:3, :3] / size)) > 1e-3
-
-
-def _sheared(matrix: np.ndarray) -> float:
-    """The largest cosine between two of an affine's axes."""
-    axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
-    return float(np.abs(axes.T @ axes - np.eye(3)).max())
-
-
-def _unit(header: Any) -> float:
-    return _IN_MM.get(int(header["xyzt_units"]) & 7, (1.0, "millimetres"))[0]
-
-
 def _millimetres(header: Any, shape: tuple[int, ...], notes: list[str]) -> float:
     """What makes the file's lengths millimetres; a unit that no head can have is none."""
-    factor, name = _IN_MM.get(int(header["xyzt_units"]) & 7, (1.0, ""))
+    factor, name = IN_MM.get(int(header["xyzt_units"]) & 7, (1.0, ""))
     if not name:
         return 1.0
     edge = max(np.linalg.norm(header.get_best_affine()[:3, :3], axis=0)[: len(shape)] * shape[:3])
