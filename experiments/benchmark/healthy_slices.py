@@ -43,7 +43,7 @@ def healthy_slices(rows: Path, out: Path) -> Path:
     Raises:
         InputError: a scan without a lesion mask.
     """
-    scans = find_raw(rows, "T2w")
+    scans = find_raw(rows, "T2w", every=True)
     for scan in scans:
         if scan.lesion_mask is None:
             raise InputError(f"{scan.image}: has no lesion mask; make the rows with --labelled")

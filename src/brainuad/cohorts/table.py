@@ -56,6 +56,11 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
         told = [(ill[row[name].strip()], row[name].strip()) for name, ill in columns.health.items()]
         try:
             scan = _scan(cells, told, source.parent, where, found, open_masks)
+            if not every and scan.split == "train" and not scan.healthy:
+                raise InputError(
+                    f"{where}: {scan.subject} is not healthy (by its pathology or label) but in "
+                    "split 'train'; move it to test"
+                )
         except InputError as error:
             said = str(error)
             raise InputError(said if said.startswith(where) else f"{where}: {said}") from None
@@ -70,7 +75,7 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
     if not every:
         refuse_two_spellings([scan.subject for scan in found.scans], source)
         _refuse_shared(found.scans, source)
-    found.scans = _by_person(found.scans, said_healthy, source)
+    found.scans = _by_person(found.scans, said_healthy, source, every)
     return found
 
 
@@ -102,11 +107,6 @@ def _scan(
     healthy, pathology = _health(cells, told, label, where)
     if is_ill(record.group) and not cells.get("healthy"):
         healthy = False
-    if split == "train" and not healthy:
-        raise InputError(
-            f"{where}: {subject} is not healthy (by its pathology or label) but in split 'train'; "
-            "move it to test"
-        )
     return RawScan(
         subject=subject,
         sequence=sequence,
@@ -163,7 +163,7 @@ def _health(
 
 
 def _by_person(
-    scans: Sequence[RawScan], said_healthy: set[tuple[str, ...]], source: Path
+    scans: Sequence[RawScan], said_healthy: set[tuple[str, ...]], source: Path, every: bool
 ) -> list[RawScan]:
     """The scans with one health a person: who is ill in one row is so in all."""
     ill = {person_key(scan.subject): scan for scan in scans if not scan.healthy}
@@ -173,7 +173,7 @@ def _by_person(
             "mend the rows"
         )
     for scan in scans:
-        if scan.split == "train" and person_key(scan.subject) in ill:
+        if not every and scan.split == "train" and person_key(scan.subject) in ill:
             raise InputError(
                 f"{source}: subject {scan.subject} is not healthy in another row but in split "
                 "'train'; move it to test"

@@ -99,7 +99,7 @@ _MAP = word_set(
 )
 _TISSUE = word_set(
     "dseg aparc aseg aparcaseg wmparc ribbon tissue tissues pveseg parc parcellation atlas gm "
-    "wm csf synthseg ventricle ventricles hippocampus cortex thalamus fast subcort first "
+    "wm csf synthseg ventricle ventricles hippocampus cortex thalamus fast subcort "
     "mixeltype parenchyma filled thickness"
 )
 _REGIONS = word_set(
