@@ -49,7 +49,7 @@ def _table(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     if len(scans) > len(rows) - 1:
-        lines.append(f"… and {len(scans) - len(rows) + 1} more (--dry-run shows all)")
+        lines.append(f"… and {len(scans) - len(rows) + 1} more")
     return "\n".join(lines)
 
 

@@ -42,7 +42,7 @@ def folder_cohort(
     """A cohort folder as it is, or one made from a plain folder or CSV of brain-extracted scans.
 
     Args:
-        source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_raw`.
+        source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_all`.
         cache_dir: where prepared cohorts are kept; found again by the source's content.
         sequence: what a scan is whose name or row does not tell.
         spacing_mm: edge length of the prepared voxels in mm.
@@ -122,5 +122,7 @@ def _limited(scans: Sequence[Any], limit: int | None) -> list[Any]:
 
 def _stamps(scan: RawScan) -> list[str]:
     paths = [path for path in (scan.image, scan.brain_mask, scan.lesion_mask) if path]
-    stats = [path.stat() for path in paths if path.is_file()]
+    # A series is a folder of files.
+    files = [one for path in paths for one in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    stats = [path.stat() for path in files if path.is_file()]
     return [f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats]
