@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
-from brainuad.cohorts.account import account, write_aside
-from brainuad.cohorts.copies import said_of_copies
-from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
-from brainuad.cohorts.manifest import MANIFEST, check_scans
+from brainuad.cohorts.account import write_aside
+from brainuad.cohorts.find import find_all
+from brainuad.cohorts.manifest import MANIFEST
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.text import say
-from brainuad.preparation.from_folder import cohort_failures, planned_scan
+from brainuad.preparation.from_folder import cohort_failures, look_over
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
@@ -118,12 +117,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     raw = assign_splits(
         found.scans, cfg.seed, cfg.val_fraction, cfg.test_fraction, folds=cfg.folds, fold=cfg.fold
     )
-    found.notes += said_of_copies(raw)
-    say(account(found, raw, arguments.dry_run))
-    if not arguments.allow_unused:
-        refuse_unused(found)
-    refuse_missing(found)
-    check_scans([planned_scan(scan) for scan in raw], source)
+    option = "" if arguments.allow_unused else "--allow-unused"
+    look_over(found, raw, source, option, whole=arguments.dry_run)
     if arguments.dry_run:
         return 0
     # A step that cannot be made is said before any scan is read.

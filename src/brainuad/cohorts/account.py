@@ -1,14 +1,12 @@
 """What was taken for what, and what was left aside, for the user to look over before the work."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.scans import Found, RawScan
-from brainuad.machine.files import write_text
-from brainuad.machine.text import cell, one_line
+from brainuad.machine.files import write_csv
+from brainuad.machine.text import one_line
 
 ASIDE = "left_aside.csv"
 """The list beside a command's results."""
@@ -73,8 +71,5 @@ def _aside(found: Found, whole: bool) -> str:
 
 def write_aside(found: Found, out: Path) -> None:
     """Write `left_aside.csv`: every file and folder that is not used, with the reason."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows([cell(str(a.path)), cell(a.reason)] for a in found.aside)
-    write_text(out / ASIDE, text.getvalue())
+    rows = [(str(aside.path), aside.reason) for aside in found.aside]
+    write_csv(out / ASIDE, [("path", "reason"), *rows])

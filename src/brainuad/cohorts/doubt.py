@@ -4,14 +4,15 @@ import gzip
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from brainuad.cohorts.content import Content, content_of
 from brainuad.cohorts.filename import stem_of
 from brainuad.cohorts.names import file_name
-from brainuad.cohorts.records import Record, in_question
+from brainuad.cohorts.people import PersonKey
+from brainuad.cohorts.records import Record
 from brainuad.cohorts.words import ROLES, TECHNIQUE, loosened, role_of, sequence_of, words_of
 
 UNKNOWN = "unknown"
@@ -28,7 +29,6 @@ def settle(records: Sequence[Record]) -> list[Record]:
     a mask that is too large for one.
     """
     owners = _owners(records)
-    extends = {id(record) for record in in_question(records)}
     alike = Counter((record.person, record.sequence) for record in records if not record.role)
     people = {record.person for record in records if not record.role}
     found = []
@@ -41,7 +41,7 @@ def settle(records: Sequence[Record]) -> list[Record]:
                 # Beside a scan it is meant as a label, and refused when its turn comes.
                 alone = record.person not in people
                 role = "" if alone and content_of(record.path).kind == "scan" else role
-            elif not role and (thin or id(record) in extends or _says_more(record)):
+            elif not role and (thin or _extends(read, people) or _says_more(record)):
                 content = content_of(record.path)
                 role = _role(record, content) if content.drawn else ""
                 alone = alike[record.person, record.sequence] == 1
@@ -93,17 +93,24 @@ def _after_owner(record: Record, owners: dict[str, str]) -> Record:
             rest = text[word.end :]
             said = [one.text for one in words_of(rest)]
             role = role_of(said) or role_of(loosened(said))
-            drawn = role or content_of(record.path).drawn
-            if not drawn:
+            content = None if role else content_of(record.path)
+            if content is not None and not content.drawn:
                 return record
             return replace(
                 record,
                 subject=file_name(owner),
-                role=role or _role(record, content_of(record.path)),
+                role=role if content is None else _role(record, content),
                 sequence=sequence_of(rest),
                 context=(),
             )
     return record
+
+
+def _extends(record: Record, people: Collection[PersonKey]) -> bool:
+    """Whether a scan's name goes on after another's: `s1_lesionmap2` beside `s1_T1w`."""
+    key = record.person
+    starts = (key[:n] for n in range(1, len(key)))
+    return not record.role and not record.sequence and any(start in people for start in starts)
 
 
 def _says_more(record: Record) -> bool:

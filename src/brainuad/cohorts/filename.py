@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from brainuad.cohorts import words as vocabulary
-from brainuad.cohorts.words import Word, is_session, names_sequence, role_of, sequence_of, words_of
+from brainuad.cohorts.words import Word, is_session, role_of, sequence_of, words_of
 
 IMAGES = (".nii.gz", ".nii", ".img", ".hdr")
 """Endings of NIfTI files, in any case; `.img` and `.hdr` are one image."""
@@ -262,7 +262,7 @@ def _visit(found: list[Word], head: int) -> tuple[int, int]:
 
 def _sequence_at(words: list[str]) -> int | None:
     """Where the sequence's word is: the first that is not at the start, or else the start."""
-    places = [i for i, word in enumerate(words) if names_sequence(word)]
+    places = [i for i, word in enumerate(words) if word in vocabulary.PLAIN]
     others = [i for i, word in enumerate(words) if word in vocabulary.OTHERS]
     # `ADC.nii.gz` alone; `ct_01` may be a person.
     places += [
@@ -290,4 +290,4 @@ def _nobody(word: str) -> bool:
 
 
 def _version(words: list[str]) -> tuple[str, ...]:
-    return tuple(word for word in words if not word.isdigit() and not names_sequence(word))
+    return tuple(word for word in words if not word.isdigit() and word not in vocabulary.PLAIN)

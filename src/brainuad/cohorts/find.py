@@ -15,7 +15,7 @@ from brainuad.cohorts.filename import is_image, stem_of
 from brainuad.cohorts.health import ill_people, participants
 from brainuad.cohorts.identity import Key, key_of, name_people
 from brainuad.cohorts.pairing import pair, sort_out
-from brainuad.cohorts.records import Record, read_alone, read_records
+from brainuad.cohorts.records import Record, read_alone, read_record
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.table import TABLES, from_table
 from brainuad.cohorts.tree import Aside, Tree, is_there, natural, walk
@@ -130,7 +130,7 @@ def _from_tree(
     bids = is_bids(tree.root)
     found = Found("a BIDS dataset" if bids else "NIfTI files", bids=bids, aside=list(tree.aside))
     images, used = _images(tree, found)
-    scans, masks, left = sort_out(settle(read_records(images, tree.root)))
+    scans, masks, left = sort_out(settle([read_record(path, tree.root) for path in images]))
     found.aside += left
     series, slices, wrong = dicom_records(tree)
     used |= slices

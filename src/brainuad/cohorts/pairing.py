@@ -1,8 +1,7 @@
 """Whose a mask is: of which person, which visit, which sequence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from brainuad.cohorts.content import BRAIN_ML, content_of, same_grid
@@ -146,11 +145,13 @@ def _fitting(
         reason = f"a {what} of {whose}; name it as its scan is named, or take it away"
         return [], [Aside(mask.path, reason, wanted=True)]
     scans = people[own[0]]
-    fits = [scan for scan in scans if not _unlike(mask, scan, scans)]
+    visits = {_visit(scan) for scan in scans}
+    keys = {key for scan in scans for key in scan.name.entities}
+    fits = [scan for scan in scans if not _unlike(mask, scan, visits, keys)]
     used = [scan for scan in fits if scan.path in taken]
     if used:
         return used, []
-    reason = "a scan that is not used" if fits else _unlike(mask, scans[0], scans)
+    reason = "a scan that is not used" if fits else _unlike(mask, scans[0], visits, keys)
     return [], [Aside(mask.path, f"a {what} of {reason}")]
 
 
@@ -174,13 +175,21 @@ def _nearest(scan: Record, role: str, masks: Sequence[Record]) -> tuple[Path | N
     return first.path, left
 
 
-def _unlike(mask: Record, scan: Record, own: Sequence[Record]) -> str:
-    """Why a mask is not of a scan of the same person; empty where it is."""
-    visits = _visits(tuple(one.session for one in own))
+def _unlike(
+    mask: Record, scan: Record, visits: Collection[PersonKey], keys: Collection[str]
+) -> str:
+    """Why a mask is not of a scan of the same person; empty where it is.
+
+    Args:
+        mask: of a lesion or a brain.
+        scan: of the person.
+        visits: of all the person's scans.
+        keys: of the entities in all their names.
+    """
     if mask.session:
         # Where no scan's name tells a visit, there is one.
-        told = bool(mask.name.entities.get("ses")) or visits != frozenset({()})
-        if told and person_key(mask.session) != (person_key(scan.session) if scan.session else ()):
+        told = bool(mask.name.entities.get("ses")) or visits != {()}
+        if told and _visit(mask) != _visit(scan):
             return f"another visit ({mask.session})"
     elif scan.session and len(visits) > 1:
         return "a visit that its name does not tell"
@@ -195,15 +204,14 @@ def _unlike(mask: Record, scan: Record, own: Sequence[Record]) -> str:
         return f"another space ({space})"
     for key in ("run", "acq", "rec", "ce"):
         one, two = (record.name.entities.get(key) for record in (mask, scan))
-        alone = two is None and not any(key in record.name.entities for record in own)
+        alone = two is None and key not in keys
         if one and not alone and person_key(one) != person_key(two or ""):
             return f"another {key} ({one})"
     return ""
 
 
-@lru_cache(maxsize=1024)
-def _visits(sessions: tuple[str, ...]) -> frozenset[PersonKey]:
-    return frozenset(person_key(session) if session else () for session in sessions)
+def _visit(record: Record) -> PersonKey:
+    return person_key(record.session) if record.session else ()
 
 
 def _distance(mask: Record, scan: Record) -> tuple[bool, bool, bool, int]:

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -114,23 +113,6 @@ def read_alone(path: Path, depth: int = 3) -> Record:
     """Read the names of one file and of the folders around it, `depth` of them."""
     path = Path(os.path.normpath(path.absolute()))
     return read_record(path, path.parents[min(depth, len(path.parents) - 1)])
-
-
-def read_records(paths: Iterable[Path], root: Path) -> list[Record]:
-    """Read the names of image files."""
-    return [read_record(path, root) for path in paths]
-
-
-def in_question(records: Collection[Record]) -> list[Record]:
-    """Scans whose name goes on after another's: `s1_lesionmap2` beside `s1_T1w`."""
-    subjects = {record.person for record in records if not record.role}
-    found = []
-    for record in records:
-        key = record.person
-        starts = {key[:n] for n in range(1, len(key))}
-        if not record.role and not record.sequence and starts & subjects:
-            found.append(record)
-    return found
 
 
 def folder_group(part: str) -> str:

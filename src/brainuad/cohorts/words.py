@@ -69,7 +69,7 @@ CONTAINER = word_set(
     "anat anatomical anatomy structural struct scan scans image images img imgs mri mr nifti "
     "niftis nii dicom dicoms data dataset raw rawdata source sourcedata derivatives derivative "
     "volumes volume vol files input inputs study project sub subjects subject ses sessions "
-    "train training tr ts val valid validation test testing nii.gz imagestr imagests all "
+    "train training tr ts val valid validation test testing imagestr imagests all "
     "sequences series recon results head t1s t2s flairs"
 ).union(TECHNIQUE)
 """Names of folders that are nobody's."""
@@ -206,11 +206,6 @@ def loosened(words: Iterable[str]) -> list[str]:
     return found
 
 
-def names_sequence(word: str) -> bool:
-    """Whether a word names a sequence that presets are made for."""
-    return word in PLAIN
-
-
 def sequence_of(text: str) -> str:
     """The sequence that a text names: `AX T2 FLAIR` is `FLAIR`; empty where it names none.
 
@@ -220,7 +215,7 @@ def sequence_of(text: str) -> str:
     for pattern, plain in _SPECIAL:
         text = pattern.sub(plain, text)
     words = [word.text for word in words_of(text)]
-    first = next((i for i, word in enumerate(words) if names_sequence(word)), None)
+    first = next((i for i, word in enumerate(words) if word in PLAIN), None)
     target = next((i for i, w in enumerate(words) if w in _TOWARDS and i > (first or 0)), None)
     words = words[:target]
     if other := next((OTHERS[word] for word in words if word in OTHERS), ""):

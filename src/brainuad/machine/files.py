@@ -6,8 +6,10 @@ the leftovers of a process that was killed are known by the lock that nobody hol
 Nor is a link to a folder followed on the way, see `brainuad.machine.links`.
 """
 
+import csv
 import ctypes
 import errno
+import io
 import json
 import math
 import os
@@ -18,7 +20,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from filelock import FileLock
 
 from brainuad.errors import CannotWrite
 from brainuad.machine.links import require_no_link
+from brainuad.machine.text import cell
 
 MARK = ".brainuad-"
 _OURS = re.compile(r"\.brainuad-([0-9a-f]{8})-[0-9a-f]{16}\.")
@@ -258,6 +261,13 @@ def write_text(path: Path, text: str, hold: bool = False) -> None:
     """Writes UTF-8 text atomically; `hold` is that of `atomic_path`."""
     with atomic_path(path, hold) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Writes rows of text as CSV atomically; no cell of it is computed by a spreadsheet."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(cell, row) for row in rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any, hold: bool = False) -> None:

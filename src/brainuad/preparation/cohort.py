@@ -1,8 +1,6 @@
 """A cohort from many subjects: in parallel, resumable scan by scan, one bad scan stops nothing."""
 
-import csv
 import hashlib
-import io
 import multiprocessing
 import os
 import threading
@@ -19,11 +17,10 @@ from brainuad.cohorts.copies import copies_of
 from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
 from brainuad.cohorts.scans import RawScan, file_stamp
 from brainuad.errors import InputError
-from brainuad.machine.files import remove_leftovers, sizes, write_json, write_text
+from brainuad.machine.files import remove_leftovers, sizes, write_csv, write_json
 from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.read import read_json
-from brainuad.machine.text import cell
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
 from brainuad.preparation.normalise.intensity import Normalise
@@ -264,7 +261,4 @@ def _key(scan: RawScan) -> tuple[str, str]:
 
 
 def _write_failures(failures: Failures, out: Path) -> None:
-    text = io.StringIO()
-    rows = [(cell(subject), cell(reason)) for subject, reason in failures]
-    csv.writer(text, lineterminator="\n").writerows([("subject", "reason"), *rows])
-    write_text(out / "failures.csv", text.getvalue())
+    write_csv(out / "failures.csv", [("subject", "reason"), *failures])

@@ -10,7 +10,7 @@ from brainuad.cohorts.account import account
 from brainuad.cohorts.copies import said_of_copies
 from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
-from brainuad.cohorts.scans import RawScan
+from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
@@ -72,12 +72,7 @@ def folder_cohort(
         return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
     found = find_all(source, sequence, extracted=True)
     raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
-    found.notes += said_of_copies(raw)
-    say(account(found, raw, whole=False))
-    if not allow_unused:
-        refuse_unused(found, "data.cohort.allow_unused=true")
-    refuse_missing(found)
-    check_scans([planned_scan(scan) for scan in raw], source)
+    look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
     raw = _limited(raw, limit)
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
@@ -93,6 +88,29 @@ def folder_cohort(
 def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:
     """Subjects that could not be prepared, with the reason."""
     return [(subject, reason) for subject, reason in cohort.info.get("failures", [])]
+
+
+def look_over(
+    found: Found, raw: Sequence[RawScan], source: Path, option: str, whole: bool = False
+) -> None:
+    """Say what was taken for what, and refuse what cannot be meant, before the work.
+
+    Args:
+        found: of the source.
+        raw: its scans with their splits.
+        source: said in messages.
+        option: by which the user goes on where a mask belongs to nobody; empty where that is so.
+        whole: say every scan and file.
+
+    Raises:
+        InputError: as `refuse_unused`, `refuse_missing` and `check_scans`.
+    """
+    found.notes += said_of_copies(raw)
+    say(account(found, raw, whole))
+    if option:
+        refuse_unused(found, option)
+    refuse_missing(found)
+    check_scans([planned_scan(scan) for scan in raw], source)
 
 
 def planned_scan(scan: RawScan) -> Scan:
