@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -140,6 +141,14 @@ class AnomalyDetector(nn.Module, ABC):
             for image in found[1:]
         )
         return Detection(anomaly_map, *others)
+
+    def on_grid(self, affine: np.ndarray | None) -> None:
+        """Called before a scan is scored, for methods that know places; others ignore it.
+
+        Args:
+            affine: `(4, 4)`, voxels of the prepared scan to its world in mm; None where nobody
+                knows it, for the grid of the training scans.
+        """
 
     def judge_scan(self, found: Detection, image: Tensor) -> Detection:
         """What a whole scan changes in the scores of its tiles; as they are, unless overridden.

@@ -43,7 +43,8 @@ def detect_volume(
         image: `(C, D, H, W)` in [0, 1].
         brain_mask: `(1, D, H, W)` bool.
         batch_size: tiles a forward pass.
-        affine: `(4, 4)`, voxel to atlas space in mm; only a `relative` detector looks at it.
+        affine: `(4, 4)`, voxels to their world in mm, for what knows places
+            (`AnomalyDetector.on_grid`, `relative`); None for the grid of the training scans.
 
     Returns:
         `Detection` without batch axis, on the CPU.
@@ -51,6 +52,7 @@ def detect_volume(
     Raises:
         InputError: the anomaly map is not finite.
     """
+    detector.on_grid(affine)
     found = _detect_both(detector, tiling, image, brain_mask, batch_size)
     found = detector.judge_scan(found, image)
     if detector.relative is not None:
@@ -125,7 +127,7 @@ def model_score(
 
     def score(scan: Scan) -> Detection:
         image, brain_mask = load_scan(scan)
-        affine = None if detector.relative is None else read_header(scan.image).affine
+        affine = read_header(scan.image).affine
         with torch.autocast(detector.device.type, half, enabled=half is not None):
             return detect_volume(detector, tiling, image, brain_mask, batch_size, affine)
 
