@@ -142,7 +142,7 @@ class AnomalyDetector(nn.Module, ABC):
         )
         return Detection(anomaly_map, *others)
 
-    def on_grid(self, affine: np.ndarray | None) -> None:
+    def lies_at(self, affine: np.ndarray | None) -> None:
         """Called before a scan is scored, for methods that know places; others ignore it.
 
         Args:

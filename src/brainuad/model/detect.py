@@ -44,7 +44,7 @@ def detect_volume(
         brain_mask: `(1, D, H, W)` bool.
         batch_size: tiles a forward pass.
         affine: `(4, 4)`, voxels to their world in mm, for what knows places
-            (`AnomalyDetector.on_grid`, `relative`); None for the grid of the training scans.
+            (`AnomalyDetector.lies_at`, `relative`); None for the grid of the training scans.
 
     Returns:
         `Detection` without batch axis, on the CPU.
@@ -52,7 +52,7 @@ def detect_volume(
     Raises:
         InputError: the anomaly map is not finite.
     """
-    detector.on_grid(affine)
+    detector.lies_at(affine)
     found = _detect_both(detector, tiling, image, brain_mask, batch_size)
     found = detector.judge_scan(found, image)
     if detector.relative is not None:
