@@ -152,8 +152,9 @@ def _one(plan: Plan, number: int) -> int:
 def _command(run: Run, plan: Plan) -> list[str]:
     """What does a run; makes its cohort, where that is one to make."""
     from experiments.benchmark.cohorts import MAKERS
+    from experiments.real.cohorts import MAKERS as OF_REAL_PEOPLE
 
-    source = cohort_folder(run, plan.folder, MAKERS)
+    source = cohort_folder(run, plan.folder, MAKERS | OF_REAL_PEOPLE)
     if run.model_of is None:
         return run.command(source)
     model = ROOT / run.model_of / "model.ckpt"

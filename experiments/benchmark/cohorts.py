@@ -127,7 +127,7 @@ def real_cases(real: Path, folder: Path) -> Path:
             image = next(case.glob(f"*{name}.nii.gz"))
             rows.append(["glioma", sequence, image, "", lesion, "false", "tumour"])
         options = ["preparation/skullstrip=extracted", "preparation.steps.bias=null"]
-        return _prepared(rows, out, [*options, "preparation.steps.between=null"])
+        return prepared(rows, out, [*options, "preparation.steps.between=null"])
 
 
 def elderly(real: Path, folder: Path) -> Path:
@@ -146,7 +146,7 @@ def elderly(real: Path, folder: Path) -> Path:
                 _carry_brain(case, brain)
             scan = [case.name, "FLAIR", case / "FLAIR.nii.gz", brain]
             rows.append([*scan, case / "wmh_on_FLAIR.nii.gz", "false", "wmh"])
-        return _prepared(rows, out, ["preparation/skullstrip=given"])
+        return prepared(rows, out, ["preparation/skullstrip=given"])
 
 
 def _carry_brain(case: Path, out: Path) -> None:
@@ -166,7 +166,7 @@ def _carry_brain(case: Path, out: Path) -> None:
     write_volume(out, back, grid.affine, np.uint8)
 
 
-def _prepared(rows: list[list[object]], out: Path, options: Sequence[str]) -> Path:
+def prepared(rows: list[list[object]], out: Path, options: Sequence[str]) -> Path:
     """The cohort of a list of scans, registered to the atlas at 2 mm as the embedded one lies.
 
     Raises:

@@ -154,6 +154,8 @@ def make_plan(
         present = [s for s in cohort["sequences"] if s in wanted]
         lines = _with_second_readings(chosen_methods, size, of_size.get("again", []))
         for sequence, (method, line) in product(present, lines.items()):
+            if method in cohort.get("without", ()):
+                continue
             if size not in line:
                 raise InputError(f"method {method} has no experiment of size {size}; add one")
             experiment, *own = line[size].split()

@@ -22,6 +22,13 @@ GAP = "gap"
 """The optimism gap: ⌈Dice⌉, whose threshold the test labels chose, less Dice at the healthy one."""
 
 SHOWN = (*METRICS.values(), GAP)
+
+VARIANTS = {"scan": "Dice, scan", "fixed": "Dice, fixed", "mebin": "Dice, MEBin"}
+"""Threshold variants without labels beside the headline's, with their names in the tables."""
+
+PROMISED = {"healthy": "fpr", "scan": "fpr_scan"}
+"""Variants that promise a share of the healthy brain, and the columns of what they marked."""
+
 TESTED = ("AP", "Dice")
 """Differences to the baseline are tested in these."""
 
@@ -68,9 +75,10 @@ class Found:
         runs: the finished ones.
         missing: names of those that are not.
         table: a row a subject with a lesion and run: `cohort`, `sequence`, `method`, `seed`,
-            `subject`, `pathology`, `contrast`, `volume_ml` and the columns `SHOWN`.
-        healthy: a row a healthy test subject and run, with the share of its brain above the
-            healthy threshold as `fpr`.
+            `subject`, `pathology`, `contrast`, `volume_ml` and the columns `SHOWN` and those of
+            `VARIANTS`, NaN where a run has no such threshold.
+        healthy: a row a healthy test subject and run, with the share of its brain that each variant
+            of `PROMISED` marks.
     """
 
     runs: tuple[Scored, ...]
@@ -99,7 +107,7 @@ def read_runs(runs: Iterable[Run]) -> Found:
             key = {"cohort": run.cohort, "sequence": run.sequence, "method": name, "seed": run.seed}
             tables.append(_lesions(own).assign(**key))
             healthy.append(_healthy(own).assign(**key))
-    empty = ["cohort", "sequence", "method", "seed", "subject", *SHOWN, "fpr"]
+    empty = ["cohort", "sequence", "method", "seed", "subject", *SHOWN, *PROMISED.values()]
     return Found(
         tuple(scored),
         tuple(missing),
@@ -127,7 +135,8 @@ def pooled(found: Found, cohorts: dict[str, Any]) -> Found:
 
 def _lesions(scores: pd.DataFrame) -> pd.DataFrame:
     sick = scores[scores.pathology.notna() & (scores.pathology != NO_LESION)]
-    wanted = {**METRICS, ("none", "lesion_ml"): "volume_ml"}
+    variants = {(variant, "dice"): name for variant, name in VARIANTS.items()}
+    wanted = {**METRICS, **variants, ("none", "lesion_ml"): "volume_ml"}
     key = list(zip(sick.threshold, sick.metric, strict=True))
     sick = sick.assign(metric=[wanted.get(k) for k in key])
     facts = ["subject", "pathology", "contrast"]
@@ -137,12 +146,13 @@ def _lesions(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _healthy(scores: pd.DataFrame) -> pd.DataFrame:
-    rows = scores[(scores.metric == "fpr_healthy") & (scores.threshold == "healthy")]
-    return rows[["subject", "value"]].rename(columns={"value": "fpr"})
+    rows = scores[(scores.metric == "fpr_healthy") & scores.threshold.isin(list(PROMISED))]
+    shares = rows.set_index(["subject", "threshold"]).value.unstack("threshold")
+    return shares.reindex(columns=list(PROMISED)).rename(columns=PROMISED).reset_index()
 
 
 def results(found: Found, baseline: str) -> pd.DataFrame:
-    """A row a cohort, sequence, group, method and metric of `SHOWN`.
+    """A row a cohort, sequence, group, method and metric of `SHOWN` and `VARIANTS`.
 
     `mean`, `low` and `high` (95 % bootstrap interval over subjects, a subject's mean over seeds),
     `seeds` and `seeds_sd` (of the means over subjects). Where the metric is tested, the paired
@@ -175,7 +185,8 @@ def _group(
     methods = list(dict.fromkeys(part.method))
     tested = [m for m in methods if m not in (baseline, ORACLE)] if baseline in methods else []
     rows = []
-    for metric in SHOWN:
+    measured = [name for name in VARIANTS.values() if name in part and part[name].notna().any()]
+    for metric in (*SHOWN, *measured):
         # A scan's mean over seeds; then a subject's over its scans, of which the pooled groups
         # have several: the subject is what is drawn anew, and what is tested.
         scans = part.groupby(["method", "sequence", "subject"], sort=False)[metric].mean()

@@ -19,14 +19,19 @@ from experiments.benchmark.scores import (
     BELOW,
     ORACLE,
     POOLED,
+    PROMISED,
     SAME,
     SHOWN,
     TESTED,
     TOO_FEW,
+    VARIANTS,
     Found,
     costs,
     provenance,
 )
+
+MARKED = {"fpr": "healthy FPR", "fpr_scan": "healthy FPR, scan"}
+"""The columns of `Found.healthy` in words."""
 
 NOTE = f"""# Results
 
@@ -35,7 +40,10 @@ Written by `python -m experiments.benchmark`; do not edit. Mean over subjects wi
 several. **Dice** is at the healthy threshold, which no lesion label was used for: the headline.
 **⌈Dice⌉** is at the best threshold for the test subjects, and the **optimism gap** is the
 difference: what a number loses that was reported with a threshold chosen on the test labels. It can
-be below 0, because ⌈Dice⌉ is of the map alone and Dice has specks removed.
+be below 0, because ⌈Dice⌉ is of the map alone and Dice has specks removed. Other thresholds that no
+label was used for are `scan`, of the score relative to the scan's own, `fixed`, the method's own
+value, and `MEBin` (docs/protocol.md). **Healthy FPR** is the share of new healthy brains that is
+marked where 1 % was promised.
 
 Every method is tested against the baseline `{{baseline}}`, subject by subject (paired Wilcoxon
 signed-rank test, two-sided, Holm-corrected over the methods): it **{BEATS}** it or is **{BELOW}**
@@ -108,17 +116,19 @@ def _headline(part: pd.DataFrame, healthy: pd.DataFrame, baseline: str) -> str:
     count = int(whole.n.max())
     methods = list(dict.fromkeys(whole.method))
     against = [f"{metric} against {baseline}" for metric in TESTED]
-    header = [f"method (n = {count})", *SHOWN[:-1], "optimism gap", *against]
-    fpr = healthy.groupby("method").fpr.mean()
-    if len(fpr):
-        header.append("healthy FPR")
+    variants = [name for name in VARIANTS.values() if name in set(whole.metric)]
+    header = [f"method (n = {count})", *SHOWN[:-1], "optimism gap", *against, *variants]
+    marked = healthy.groupby("method")[list(PROMISED.values())].mean()
+    marked = marked.dropna(axis="columns", how="all")
+    header += [MARKED[column] for column in marked]
     rows = []
     for method in methods:
         own = whole[whole.method == method].set_index("metric")
         cells = [_mean(own.loc[metric], count) for metric in SHOWN]
         cells += [_verdict(own.loc[metric]) for metric in TESTED]
-        if len(fpr):
-            cells.append(f"{fpr[method]:.4f}" if method in fpr else "–")
+        cells += [_mean(own.loc[metric], count) for metric in variants]
+        known = marked.reindex([method]).iloc[0]
+        cells += ["–" if pd.isna(share) else f"{share:.4f}" for share in known]
         rows.append([method, *cells])
     return to_markdown(header, rows)
 

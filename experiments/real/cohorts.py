@@ -1,0 +1,183 @@
+"""The cohorts of real people, made from the folder that BRAINUAD_REAL_DATA names."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from brainuad.cohorts.manifest import Scan, read_cohort, write_cohort
+from brainuad.machine.files import lock, write_text
+from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.resample import resample_like
+from experiments.benchmark.cohorts import elderly, prepared
+
+SMALLEST_PX, LEAST_CONTRAST = 50, 1.1
+"""Strokes of so many pixels, and so much brighter than the rest of the brain, are called clear."""
+
+T1_LOSS = (0.15, 0.6)
+"""Share of the T1w signal that an old stroke loses (METHODS_MORE.md, section 9.8)."""
+
+EXTRACTED = (
+    "preparation/skullstrip=extracted",
+    "preparation.steps.bias=null",
+    "preparation.steps.between=null",
+)
+"""Options for brains that were extracted and corrected before."""
+
+
+def soop(real: Path, folder: Path) -> Path:
+    """One FLAIR slice a person: quiet ones to train on, strokes in two groups to test on.
+
+    Returns:
+        A table for `data=slices`.
+    """
+    return _soop(real, folder / "soop.csv", None)
+
+
+def soop_healthier(real: Path, folder: Path) -> Path:
+    """The same, trained and validated on slices of which at most 1 % is as bright as a lesion.
+
+    Brighter than 1.5 times the brain's median, which age does, not only stroke.
+    """
+    return _soop(real, folder / "soop_healthier.csv", 0.01)
+
+
+def _soop(real: Path, out: Path, most_bright: float | None) -> Path:
+    table = pd.read_csv(real / "soop" / "index.csv")
+    table = table[table.usable == 1]
+    seen = table.split.isin(["train", "val"])
+    if most_bright is not None:
+        table = table[~seen | (table.bright_fraction <= most_bright)]
+    clear = (table.lesion_px >= SMALLEST_PX) & (table.contrast > LEAST_CONTRAST)
+    quiet = table.quiet == 1
+    where = (real / "soop").absolute()
+    rows = pd.DataFrame(
+        {
+            "subject": table.subject,
+            "sequence": "FLAIR",
+            "image": [where / name for name in table.image],
+            "lesion_mask": [
+                "" if healthy else where / name
+                for name, healthy in zip(table["mask"], quiet, strict=True)
+            ],
+            "healthy": quiet.map({True: "true", False: "false"}),
+            "split": table.split.replace("labelled_val", "val"),
+            "pathology": np.where(quiet, "", np.where(clear, "clear stroke", "faint stroke")),
+            "pixel_mm": table.pixel_mm,
+        }
+    )
+    write_text(out, rows.to_csv(index=False, lineterminator="\n"))
+    return out
+
+
+def ixi(real: Path, folder: Path) -> Path:
+    """T1w of thirty healthy people from the raw head: 20 to train on, 4 to validate, 6 to test.
+
+    Into each of the six, two strokes of other people are painted, darker than the tissue was.
+    """
+    out = folder / "ixi"
+    with lock(out):
+        cases = sorted([*(real / "ixi_t1_heads").glob("IXI*"), *(real / "ixi_t1_2mm").glob("IXI*")])
+        rows: list[list[object]] = []
+        for case in cases:
+            rows.append([case.name, "T1w", case / "T1.nii.gz", "", "", "true", ""])
+        heads = read_cohort(prepared(rows, folder / "ixi_heads", []))
+        names = sorted(scan.subject for scan in heads.scans)
+        test = names[::5]
+        val = [name for name in names if name not in test][::6]
+        scans = []
+        for scan in heads.scans:
+            split = "test" if scan.subject in test else "val" if scan.subject in val else "train"
+            scans.append(replace(scan, split=split))
+        shapes = sorted((real / "soop_lesion_shapes_mni").glob("*.nii.gz"))
+        for number, scan in enumerate(one for one in scans if one.split == "test"):
+            for copy in range(2):
+                rng = np.random.default_rng([number, copy])
+                shape = shapes[rng.integers(len(shapes))]
+                scans.append(_with_stroke(scan, shape, out / f"{scan.subject}p{copy}", rng))
+        info = {"name": "ixi", "recipe": heads.info["recipe"]}
+        write_cohort(out, scans, info)
+        return out
+
+
+def _with_stroke(scan: Scan, path: Path, out: Path, rng: np.random.Generator) -> Scan:
+    """A healthy prepared scan with the stroke of another person in it, in a scan of its own."""
+    image, brain = read_volume(scan.image), read_mask(scan.brain_mask)
+    shape = read_volume(path)
+    inside = resample_like(shape.array.astype(np.float32), shape.affine, image) > 0.5
+    inside &= brain
+    share = ndimage.gaussian_filter(inside.astype(float), 0.7) * brain
+    painted = image.array * (1 - rng.uniform(*T1_LOSS) * share)
+    files = [out.with_name(f"{out.name}_{kind}.nii.gz") for kind in ("T1w", "lesion")]
+    write_volume(files[0], painted.astype(np.float32), image.affine)
+    write_volume(files[1], inside, image.affine, np.uint8)
+    return replace(
+        scan,
+        subject=out.name,
+        image=files[0],
+        lesion_mask=files[1],
+        twin=scan.image,
+        healthy=False,
+        pathology="painted stroke",
+        native_image=None,
+        transform=None,
+    )
+
+
+def t1_cases(real: Path, folder: Path) -> Path:
+    """T1w of two people with multiple sclerosis, a glioma and five with hyperintensities."""
+    return _cases(real, folder, "t1_cases", {"ms": "T1", "glioma": "t1", "wmh": "T1"}, "T1w")
+
+
+def flair_cases(real: Path, folder: Path) -> Path:
+    """FLAIR of the same, and of three gliomas of BraTS."""
+    names = {"ms": "FLAIR", "glioma": "fla", "wmh": "FLAIR", "brats": "flair"}
+    return _cases(real, folder, "flair_cases", names, "FLAIR")
+
+
+def _cases(real: Path, folder: Path, name: str, files: dict[str, str], sequence: str) -> Path:
+    out = folder / name
+    with lock(out):
+        rows: list[list[object]] = []
+        for case in sorted((real / "openms_mni_1mm").iterdir()):
+            scan = [f"ms-{case.name}", sequence, case / f"{files['ms']}.nii.gz", ""]
+            rows.append([*scan, case / "GOLD_STANDARD.nii.gz", "false", "ms"])
+        case = next((real / "tumour_brats_space").iterdir())
+        lesion = folder / f"{name}_raw" / "glioma.nii.gz"
+        truth = read_volume(case / "fused_simple.nii.gz")
+        write_volume(lesion, truth.array > 0, truth.affine, np.uint8)
+        image = case / f"{files['glioma']}.nii.gz"
+        rows.append([case.name, sequence, image, "", lesion, "false", "tumour"])
+        for case in sorted((real / "wmh_manual_3mm").iterdir()):
+            scan = [case.name, sequence, case / f"{files['wmh']}.nii.gz", ""]
+            rows.append([*scan, case / "lesions.nii.gz", "false", "wmh"])
+        for case in sorted((real / "brats_labelled").iterdir()) if "brats" in files else ():
+            scan = [case.name, sequence, case / f"{case.name}_{files['brats']}.nii.gz", ""]
+            rows.append([*scan, case / f"{case.name}_seg.nii.gz", "false", "tumour"])
+        return prepared(rows, out, EXTRACTED)
+
+
+def lgg(real: Path, folder: Path) -> Path:
+    """FLAIR of 27 people with a low-grade glioma, from the raw head in thick slices."""
+    out = folder / "lgg"
+    with lock(out):
+        rows: list[list[object]] = []
+        for case in sorted((real / "lgg_flair_heads").glob("TCGA*")):
+            scan = [case.name, "FLAIR", case / "FLAIR.nii.gz", ""]
+            rows.append([*scan, case / "lesion.nii.gz", "false", "tumour"])
+        return prepared(rows, out, [])
+
+
+MAKERS: dict[str, Callable[[Path, Path], Path]] = {
+    "soop": soop,
+    "soop_healthier": soop_healthier,
+    "ixi": ixi,
+    "t1_cases": t1_cases,
+    "flair_cases": flair_cases,
+    "elderly": elderly,
+    "lgg": lgg,
+}
+"""The functions that `settings.yaml` may name as `prepare`."""
