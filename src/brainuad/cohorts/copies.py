@@ -20,7 +20,12 @@ def same_content(scans: Iterable[RawScan]) -> list[list[RawScan]]:
     of all, so that uncompressed scans of one protocol are not read whole. What is empty, not
     there or cannot be read is passed over: it fails by itself.
     """
-    groups = [[scan for scan in scans if scan.image]]
+    # Several channels of one file are several images.
+    channels: dict[Hashable, list[RawScan]] = {}
+    for scan in scans:
+        if scan.image:
+            channels.setdefault(getattr(scan, "channel", None), []).append(scan)
+    groups = list(channels.values())
     for tell in (_size, _sample, _content):
         groups = [part for group in groups for part in _parted(group, tell) if len(part) > 1]
     return groups

@@ -263,7 +263,9 @@ def _reconstruction_scores(scan: Scan, maps: Path) -> list[tuple[str, float]]:
     image = read_volume(seen if seen.is_file() else scan.image).array
     reconstruction = read_volume(path).array
     brain_mask = read_mask(scan.brain_mask)
-    _, similarity = structural_similarity(image, reconstruction, data_range=1.0, full=True)
+    # One plane is compared as an image: a cubic window does not fit into it.
+    pair = (np.squeeze(image), np.squeeze(reconstruction))
+    similarity = structural_similarity(*pair, data_range=1.0, full=True)[1].reshape(image.shape)
     return [
         ("recon_l1", float(np.abs(image - reconstruction)[brain_mask].mean())),
         ("recon_ssim", float(similarity[brain_mask].mean())),

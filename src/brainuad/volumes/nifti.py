@@ -62,6 +62,8 @@ def read_with_header(path: Path) -> tuple[Volume, Header]:
         raise InputError(
             f"{path}: truncated or damaged ({_line(error)}); copy or export it again"
         ) from None
+    if array.ndim == 2:
+        array = array[..., None]
     if array.ndim != 3:
         raise InputError(
             f"{path}: found {array.ndim}D data of shape {array.shape}, expected one 3D volume; "
