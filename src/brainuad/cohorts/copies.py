@@ -42,8 +42,8 @@ def copies_of(scans: Iterable[RawScan]) -> dict[Key, list[str]]:
 
 
 def one_person(scans: Sequence[RawScan]) -> dict[str, str]:
-    """Subject to the first subject of those whose scans have the same content; itself for most."""
-    unit = {scan.subject: scan.subject for scan in scans}
+    """Person to the first of those whose scans have the same content; itself for most."""
+    unit = {scan.who: scan.who for scan in scans}
 
     def first(subject: str) -> str:
         while unit[subject] != subject:
@@ -52,7 +52,7 @@ def one_person(scans: Sequence[RawScan]) -> dict[str, str]:
 
     order = {subject: i for i, subject in enumerate(unit)}
     for group in same_content(scans):
-        roots = sorted({first(scan.subject) for scan in group}, key=lambda name: order[name])
+        roots = sorted({first(scan.who) for scan in group}, key=lambda name: order[name])
         unit |= dict.fromkeys(roots, roots[0])
     return {subject: first(subject) for subject in unit}
 

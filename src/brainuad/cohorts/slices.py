@@ -7,20 +7,23 @@ each slice: a tumour patient's slice without tumour is healthy here.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from brainuad.cohorts.columns import Columns, columns_of
 from brainuad.cohorts.filename import is_image
 from brainuad.cohorts.names import check_name, file_name
 from brainuad.cohorts.people import is_ill, truth
 from brainuad.cohorts.scans import Found, RawScan
-from brainuad.cohorts.splits import assign_splits
 from brainuad.cohorts.table import SPLITS, TABLES, cell_of, file_of
 from brainuad.cohorts.tree import Aside, Tree, walk
-from brainuad.cohorts.words import CONTAINER, NOBODY, PLAIN, loosened, words_of
+from brainuad.cohorts.words import CONTAINER, NOBODY, PLAIN, loosened, word_set, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 from brainuad.volumes.planes import is_plane_file, read_plane, read_plane_mask
+
+Number = TypeVar("Number", int, float)
 
 _LIMITS_MM = (0.01, 50.0)
 """What the edge of a pixel of a head may be."""
@@ -55,6 +58,11 @@ class RawSlice(RawScan):
                 f"{self.image}: pixel_mm is {self.pixel_mm:g}; give the edge of a pixel in mm, "
                 f"{_LIMITS_MM[0]:g} to {_LIMITS_MM[1]:g}"
             )
+
+    @property
+    def who(self) -> str:
+        """The person."""
+        return self.person or self.subject
 
 
 COLUMNS = tuple(RawSlice.__dataclass_fields__)
@@ -96,24 +104,6 @@ def find_slices(source: Path, sequence: str, pixel_mm: float) -> Found:
         )
     _refuse_repeated(found.scans, source)
     return found
-
-
-def split_slices(
-    slices: Sequence[RawSlice], seed: int, val_fraction: float, test_fraction: float
-) -> list[RawSlice]:
-    """Draw the splits that are not given, by person; see `assign_splits`.
-
-    A person with a lesion in any slice goes to test with all slices, unless the rows say more.
-    """
-    given: dict[str, str] = {}
-    for one in slices:
-        if one.split:
-            given.setdefault(one.person or one.subject, one.split)
-    people = [replace(one, subject=one.person or one.subject) for one in slices]
-    # What one row says of a person holds for those that say nothing.
-    people = [replace(one, split=one.split or given.get(one.subject, "")) for one in people]
-    drawn = assign_splits(people, seed, val_fraction, test_fraction)
-    return [replace(one, split=two.split) for one, two in zip(slices, drawn, strict=True)]
 
 
 def _from_table(source: Path, sequence: str, pixel_mm: float) -> Found:
@@ -162,9 +152,8 @@ def _row(
     image = file_of(folder, cells["image"])
     brain = file_of(folder, cells["brain_mask"]) if cells.get("brain_mask") else None
     label = file_of(folder, cells["lesion_mask"]) if cells.get("lesion_mask") else None
-    channel, lesion_channel = (
-        _number(cells, name, where, int) for name in ("channel", "lesion_channel")
-    )
+    channel = _number(cells, "channel", where, int)
+    lesion_channel = _number(cells, "lesion_channel", where, int)
     if label is None and lesion_channel is not None:
         label = image
     split = cells.get("split", "").casefold()
@@ -203,8 +192,8 @@ def _row(
 
 
 def _number(
-    cells: Mapping[str, str], name: str, where: str, kind: Callable[[str], float]
-) -> "int | float | None":
+    cells: Mapping[str, str], name: str, where: str, kind: Callable[[str], Number]
+) -> Number | None:
     text = cells.get(name, "")
     if not text:
         return None
@@ -315,11 +304,11 @@ def _split_of(folders: Sequence[str]) -> str:
     return ""
 
 
-_MASKS = frozenset(
+_MASKS = word_set(
     "mask masks msk seg segm segmentation segmentations label labels gt groundtruth annotation "
-    "annotations annot roi rois lesion lesions lesionmask lesionmasks".split()
+    "annotations annot roi rois lesion lesions lesionmask lesionmasks"
 )
-_BRAINS = frozenset("brain brainmask brainmasks".split())
+_BRAINS = word_set("brain brainmask brainmasks")
 
 
 def _role(path: Path) -> str:
@@ -346,7 +335,7 @@ def _subject_of(stem: str) -> str:
     if not kept or len(kept) == len(words):
         return file_name(stem)
     pieces = [stem[kept[0].start : kept[0].end]]
-    for before, word in zip(kept, kept[1:], strict=False):
+    for before, word in pairwise(kept):
         between = re.match(r"[\W_]*", stem[before.end :])
         pieces += [between[0] if between else "_", stem[word.start : word.end]]
     return file_name("".join(pieces))

@@ -1,5 +1,6 @@
 """Scores one subject: its map post-processed, carried to a space and compared with its label."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -217,11 +218,16 @@ def score_subject(
 
 
 def add_oracle(subjects: list[ScoredSubject]) -> None:
-    """The threshold with the best mean Dice over the lesions, and each subject's Dice there."""
+    """The threshold with the best mean Dice over the lesions, and each subject's Dice there.
+
+    Of a person with several scans the mean counts once, as in the summary.
+    """
     sick = [s for s in subjects if s.scores.positives]
     if not sick:
         return
-    threshold = voxel.best_shared_threshold([s.scores for s in sick])
+    count = Counter(s.scan.who for s in sick)
+    weights = [1 / count[s.scan.who] for s in sick]
+    threshold = voxel.best_shared_threshold([s.scores for s in sick], weights)
     for subject in sick:
         value = float(voxel.dice_at(subject.scores, np.array([threshold]))[0])
         subject.rows.append(Row("oracle", voxel.just_below(threshold), "dice", value))

@@ -12,8 +12,9 @@ def surface_distances(
 ) -> tuple[float, float]:
     """The 95th percentile Hausdorff distance and the average symmetric surface distance.
 
-    A surface voxel has a face neighbour outside its mask; in one plane, along the plane. HD95 is the larger of the two directed
-    95th percentiles; ASSD the mean over both surfaces' voxels together.
+    A surface voxel has a face neighbour outside its mask; in one plane, along the plane. HD95 is
+    the larger of the two directed 95th percentiles; ASSD the mean over both surfaces' voxels
+    together.
 
     Args:
         segmentation: `(D, H, W)` bool.

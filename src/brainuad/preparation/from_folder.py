@@ -82,7 +82,9 @@ def folder_cohort(
         return prepare_cohort(raw, steps, normalise, Limits(), out, source)
 
 
-def cache_folder(cache_dir: Path, source: Path, raw: Sequence[RawScan], how: tuple[Any, ...]) -> Path:
+def cache_folder(
+    cache_dir: Path, source: Path, raw: Sequence[RawScan], how: tuple[Any, ...]
+) -> Path:
     """Where the cohort of these rows, files and parameters is kept."""
     from brainuad.settings.describe import recipe_of
 
@@ -128,7 +130,7 @@ def planned_scan(scan: RawScan) -> Scan:
         brain_mask=scan.image,
         healthy=scan.healthy,
         split=scan.split,
-        person=getattr(scan, "person", ""),
+        person=scan.who if scan.who != scan.subject else "",
     )
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from brainuad.cohorts.find import refuse_missing
 from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
-from brainuad.cohorts.slices import find_slices, split_slices
+from brainuad.cohorts.slices import find_slices
+from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.machine.files import lock
 from brainuad.preparation.from_folder import (
@@ -68,7 +69,7 @@ def slices_cohort(
     steps = SlicePreparation(spacing_mm, pixel_mm)
     found = find_slices(source, sequence, pixel_mm)
     refuse_missing(found)
-    raw = split_slices(found.scans, seed, val_fraction, test_fraction)
+    raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
     look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
     raw = limited(raw, limit)
     normalise = Percentile(low_percentile, high_percentile)

@@ -105,7 +105,9 @@ def _prepared(scan: RawScan, preparation: SlicePreparation, out: Path) -> dict[s
     grid = _grid(native, preparation.spacing_mm)
     inside = _carried_mask(brain, native, grid)
     if not inside.any():
-        raise InputError(f"{scan.image}: its brain is smaller than a pixel of {grid.spacing_mm[0]:g} mm")
+        raise InputError(
+            f"{scan.image}: its brain is smaller than a pixel of {grid.spacing_mm[0]:g} mm"
+        )
     quality = measure(Volume(image, native.affine), image, brain)
     moved = _carried(np.where(brain, np.maximum(image, 0), 0), native, grid)
     paths = {

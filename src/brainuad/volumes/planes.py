@@ -172,14 +172,11 @@ def _read_raster(path: Path) -> np.ndarray:
     require_file(path)
     try:
         with Image.open(path, formats=("PNG", "TIFF", "JPEG")) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise InputError(
-                    f"{path}: a stack of {image.n_frames} images; give one file a slice"
-                )
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise InputError(f"{path}: a stack of {frames} images; give one file a slice")
             _require_pixels(path, image.height, image.width)
-            if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-                image = image.convert("RGB")
-            array = np.asarray(image)
+            coloured = image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+            array = np.asarray(image.convert("RGB") if coloured else image)
     except PermissionError:
         raise InputError(f"{path}: not readable; check its permissions") from None
     except Image.DecompressionBombError as error:
@@ -189,7 +186,9 @@ def _read_raster(path: Path) -> np.ndarray:
     # Decoders of strangers' bytes raise whatever comes.
     except Exception as error:
         line = " ".join(str(error).split()).replace(str(path), "it") or type(error).__name__
-        raise InputError(f"{path}: truncated, damaged or no image ({line}); copy it again") from None
+        raise InputError(
+            f"{path}: truncated, damaged or no image ({line}); copy it again"
+        ) from None
     array = array.astype(np.float32)
     if array.ndim == 2:
         return array
@@ -199,9 +198,7 @@ def _read_raster(path: Path) -> np.ndarray:
     red, green, blue = (array[..., i] for i in range(3))
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return red
-    return sum(w * c for w, c in zip(_LUMINANCE, (red, green, blue), strict=True)).astype(
-        np.float32
-    )
+    return array[..., :3] @ np.array(_LUMINANCE, np.float32)
 
 
 def _read_array(path: Path, channel: int | None) -> np.ndarray:
