@@ -30,7 +30,8 @@ def refuse_volume_method(cohort: Cohort, detector: AnomalyDetector, tiling: Tili
     remedy = "take an experiment in slices, such as experiment=strega, or a cohort of volumes"
     if any(isinstance(part, _CUBES) for part in detector.modules()):
         raise InputError(
-            f"{cohort.root}: its scans are slices, and this method's network takes volumes; {remedy}"
+            f"{cohort.root}: its scans are slices, and this method's network takes volumes; "
+            f"{remedy}"
         )
     sliced = isinstance(tiling, SliceTiling) and tiling.plane != "axial"
     if sliced or isinstance(tiling, PlanesTiling):

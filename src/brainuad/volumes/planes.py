@@ -237,11 +237,15 @@ def _read_array(path: Path, channel: int | None) -> np.ndarray:
 
 
 def _read_nifti(path: Path) -> Plane:
-    from brainuad.volumes.nifti import read_with_header
+    from brainuad.volumes.nifti import read_voxels
     from brainuad.volumes.orient import to_ras
 
-    volume, _ = read_with_header(path)
-    volume = to_ras(volume)
+    array, header = read_voxels(path)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3:
+        raise InputError(f"{path}: {array.ndim}D data of shape {array.shape}, expected one slice")
+    volume = to_ras(Volume(array, header.affine))
     thin = [axis for axis, length in enumerate(volume.array.shape) if length == 1]
     if len(thin) != 1:
         raise InputError(
