@@ -104,10 +104,11 @@ def read_runs(runs: Iterable[Run]) -> Found:
             names.append(ORACLE)
         for name in names:
             own = scores[scores.method == name]
-            key = {"cohort": run.cohort, "sequence": run.sequence, "method": name, "seed": run.seed}
-            tables.append(_lesions(own).assign(**key))
-            healthy.append(_healthy(own).assign(**key))
-    empty = ["cohort", "sequence", "method", "seed", "subject", *SHOWN, *PROMISED.values()]
+            of = {"cohort": run.cohort, "sequence": run.sequence, "method": name, "seed": run.seed}
+            tables.append(_lesions(own).assign(**of))
+            healthy.append(_healthy(own).assign(**of))
+    key = ["cohort", "sequence", "method", "seed", "subject", "person"]
+    empty = [*key, *SHOWN, *PROMISED.values()]
     return Found(
         tuple(scored),
         tuple(missing),
@@ -129,7 +130,10 @@ def pooled(found: Found, cohorts: dict[str, Any]) -> Found:
             own = rows[rows.cohort.isin(parts)]
             everywhere = own.groupby(["sequence", "method"]).cohort.transform("nunique")
             own = own[everywhere == len(parts)]
-            into.append(own.assign(cohort=name, subject=own.cohort + "/" + own.subject))
+            named = {
+                key: own.cohort + "/" + own[key] for key in ("subject", "person") if key in own
+            }
+            into.append(own.assign(cohort=name, **named))
     return replace(found, table=pd.concat(table), healthy=pd.concat(healthy))
 
 
@@ -139,7 +143,9 @@ def _lesions(scores: pd.DataFrame) -> pd.DataFrame:
     wanted = {**METRICS, **variants, ("none", "lesion_ml"): "volume_ml"}
     key = list(zip(sick.threshold, sick.metric, strict=True))
     sick = sick.assign(metric=[wanted.get(k) for k in key])
-    facts = ["subject", "pathology", "contrast"]
+    # The unit of means and tests: of a person's several scans, their mean counts once.
+    sick = sick.assign(person=sick.get("person", sick.subject))
+    facts = ["subject", "person", "pathology", "contrast"]
     rows = sick[sick.metric.notna()].set_index([*facts, "metric"]).value.unstack("metric")
     rows = rows.reindex(columns=list(wanted.values())).reset_index()
     return rows.assign(**{GAP: rows["⌈Dice⌉"] - rows["Dice"]})
@@ -187,14 +193,15 @@ def _group(
     rows = []
     measured = [name for name in VARIANTS.values() if name in part and part[name].notna().any()]
     for metric in (*SHOWN, *measured):
-        # A scan's mean over seeds; then a subject's over its scans, of which the pooled groups
-        # have several: the subject is what is drawn anew, and what is tested.
-        scans = part.groupby(["method", "sequence", "subject"], sort=False)[metric].mean()
+        # A scan's mean over seeds; then a person's over the scans, of which the pooled groups
+        # have several: the person is what is drawn anew, and what is tested.
+        scan = ["method", "sequence", "subject", "person"]
+        scans = part.groupby(scan, sort=False)[metric].mean()
         pairs = {m: _paired(scans, m, baseline) for m in tested} if metric in TESTED else {}
         ps = {m: paired_wilcoxon(d, np.zeros_like(d)) for m, d in pairs.items()}
         adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
         for method in methods:
-            summary = summarise(scans[method].groupby("subject").mean().to_numpy(float))
+            summary = summarise(scans[method].groupby("person").mean().to_numpy(float))
             by_seed = _by_seed(part[part.method == method], metric)
             row = {"cohort": cohort, "sequence": sequence, "group": group, "method": method}
             row |= {"metric": metric, "n": summary.n, "mean": summary.mean}
@@ -213,13 +220,13 @@ def _by_seed(own: pd.DataFrame, metric: str) -> pd.Series:
     """Means over subjects of each seed that scored as many scans as the others."""
     counts = own.groupby("seed").size()
     whole = own[own.seed.isin(counts[counts == counts.max()].index)]
-    return whole.groupby(["seed", "subject"])[metric].mean().groupby("seed").mean()
+    return whole.groupby(["seed", "person"])[metric].mean().groupby("seed").mean()
 
 
 def _paired(scans: pd.Series, method: str, baseline: str) -> np.ndarray:
     """A method's differences to the baseline, a subject each, over the scans that both scored."""
     difference = (scans[method] - scans[baseline]).dropna()
-    return difference.groupby("subject").mean().to_numpy(float)
+    return difference.groupby("person").mean().to_numpy(float)
 
 
 def smallest_p(n: int) -> float:

@@ -1,6 +1,6 @@
 """The columns of a table of scans: which is which, whatever its owner calls it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,15 +37,28 @@ class Columns:
     unknown: list[str] = field(default_factory=list)
 
 
-def columns_of(source: Path, header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Columns:
+def columns_of(
+    source: Path,
+    header: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
+    fields: Sequence[str] = COLUMNS,
+    holds: Callable[[str], bool] = is_image,
+) -> Columns:
     """Tell the columns of a table apart, by their names and by what they hold.
+
+    Args:
+        source: said in messages.
+        header: the names.
+        rows: a cell by its column.
+        fields: what a column may be by its very name.
+        holds: whether a text is the name of an image.
 
     Raises:
         InputError: none holds the images, two hold the same, or an unknown one holds images.
     """
     found = Columns()
     plain = {name.strip().casefold().replace(" ", "_"): name for name in header if name.strip()}
-    for known in COLUMNS:
+    for known in fields:
         if known in plain:
             found.taken[known] = plain[known]
     small = [name.strip().casefold() for name in header if name.strip()]
@@ -55,7 +68,7 @@ def columns_of(source: Path, header: Sequence[str], rows: Sequence[Mapping[str, 
         if not name.strip() or name in found.taken.values():
             continue
         values = [row.get(name, "").strip() for row in rows]
-        known = _meaning(name, values)
+        known = _meaning(name, values, holds)
         if known == "health":
             found.health[name] = health_by(name, values)
         elif known and known not in found.taken:
@@ -65,10 +78,10 @@ def columns_of(source: Path, header: Sequence[str], rows: Sequence[Mapping[str, 
     if "image" not in found.taken:
         raise InputError(
             f"{source}: unknown columns {found.unknown}; a column 'image' is needed, known are "
-            f"{', '.join(COLUMNS)}"
+            f"{', '.join(fields)}"
         )
     for name in found.unknown:
-        if any(is_image(row.get(name, "").strip()) for row in rows):
+        if any(holds(row.get(name, "").strip()) for row in rows):
             raise InputError(
                 f"{source}: column '{name}' holds images, and its name does not tell of what; call "
                 "it lesion_mask or brain_mask, or take it out"
@@ -76,11 +89,11 @@ def columns_of(source: Path, header: Sequence[str], rows: Sequence[Mapping[str, 
     return found
 
 
-def _meaning(name: str, values: Sequence[str]) -> str:
+def _meaning(name: str, values: Sequence[str], holds: Callable[[str], bool]) -> str:
     """The field of `RawScan` that a column holds, `health`, or empty."""
     words = column_words(name)
     held = [value for value in values if value]
-    paths = any(is_image(value) for value in held)
+    paths = any(holds(value) for value in held)
     if paths:
         role = role_of(loosened(word for word in words if word not in ("path", "file", "label")))
         if role in ("lesion", "brain mask", "mask") or words == ["target"] or "label" in words:

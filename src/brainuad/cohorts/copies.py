@@ -20,7 +20,12 @@ def same_content(scans: Iterable[RawScan]) -> list[list[RawScan]]:
     of all, so that uncompressed scans of one protocol are not read whole. What is empty, not
     there or cannot be read is passed over: it fails by itself.
     """
-    groups = [[scan for scan in scans if scan.image]]
+    # Several channels of one file are several images.
+    channels: dict[Hashable, list[RawScan]] = {}
+    for scan in scans:
+        if scan.image:
+            channels.setdefault(getattr(scan, "channel", None), []).append(scan)
+    groups = list(channels.values())
     for tell in (_size, _sample, _content):
         groups = [part for group in groups for part in _parted(group, tell) if len(part) > 1]
     return groups
@@ -37,8 +42,8 @@ def copies_of(scans: Iterable[RawScan]) -> dict[Key, list[str]]:
 
 
 def one_person(scans: Sequence[RawScan]) -> dict[str, str]:
-    """Subject to the first subject of those whose scans have the same content; itself for most."""
-    unit = {scan.subject: scan.subject for scan in scans}
+    """Person to the first of those whose scans have the same content; itself for most."""
+    unit = {scan.who: scan.who for scan in scans}
 
     def first(subject: str) -> str:
         while unit[subject] != subject:
@@ -47,7 +52,7 @@ def one_person(scans: Sequence[RawScan]) -> dict[str, str]:
 
     order = {subject: i for i, subject in enumerate(unit)}
     for group in same_content(scans):
-        roots = sorted({first(scan.subject) for scan in group}, key=lambda name: order[name])
+        roots = sorted({first(scan.who) for scan in group}, key=lambda name: order[name])
         unit |= dict.fromkeys(roots, roots[0])
     return {subject: first(subject) for subject in unit}
 

@@ -27,11 +27,11 @@ def with_fold(cohort: Cohort, folds: int, fold: int, seed: int = 0) -> Cohort:
     if folds <= 1:
         raise InputError(f"data.fold is {fold} with data.folds={folds}; set data.folds=5, say")
     pool = [scan for scan in cohort.scans if scan.healthy and scan.split in ("train", "val")]
-    raw = [RawScan(s.subject, s.sequence, s.image, True, site=s.site) for s in pool]
+    raw = [RawScan(s.who, s.sequence, s.image, True, site=s.site) for s in pool]
     dealt = assign_splits(raw, seed, 0.0, 0.0, folds=folds, fold=fold)
     splits = {scan.subject: scan.split for scan in dealt}
     scans = tuple(
-        replace(scan, split=splits[scan.subject])
+        replace(scan, split=splits[scan.who])
         if scan.healthy and scan.split in ("train", "val")
         else scan
         for scan in cohort.scans

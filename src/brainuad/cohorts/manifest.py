@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from brainuad.cohorts.names import check_names
+from brainuad.cohorts.names import check_name, check_names
 from brainuad.cohorts.people import PersonKey, person_key
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
@@ -32,7 +32,7 @@ class Scan:
     """One acquisition of one subject.
 
     Attributes:
-        subject: a person; the unit of every split.
+        subject: a person, or a slice of one; names the files.
         sequence: `T1w`, `T2w`, `FLAIR`, ….
         image: the prepared volume: RAS, brain-extracted, intensities in [0, 1].
         brain_mask: on the grid of `image`.
@@ -53,6 +53,7 @@ class Scan:
             version 0.1; None otherwise.
         channels: rows of the subject's sequences where they are the channels of one image
             (`brainuad.cohorts.channels`), the first of which is this one; no column.
+        person: unit of every split and of the statistics; empty where it is the subject.
     """
 
     subject: str
@@ -71,10 +72,18 @@ class Scan:
     transform: Path | None = None
     warp: Path | None = None
     channels: tuple["Scan", ...] = field(default=(), repr=False)
+    person: str = ""
 
     def __post_init__(self) -> None:
         """Refuse names that cannot name a file: every scan's do."""
         check_names(self)
+        if self.person:
+            check_name(self.person, "person", self.image)
+
+    @property
+    def who(self) -> str:
+        """The person."""
+        return self.person or self.subject
 
     @property
     def rows(self) -> tuple["Scan", ...]:
@@ -211,7 +220,9 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
     check_scans(scans, root / MANIFEST)
     write_json(root / "cohort.json", info)
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    # Where every subject is a person, the manifest is as it was before there was the column.
+    known = [name for name in COLUMNS if name != "person" or any(scan.person for scan in scans)]
+    writer = csv.DictWriter(text, known, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(_format(scan, root) for scan in scans)
     write_text(root / MANIFEST, text.getvalue())
@@ -234,12 +245,13 @@ def check_scans(scans: Sequence[Scan], where: Path) -> None:
             raise InputError(
                 f"{where}: subject {scan.subject} has split '{scan.split}'; use {', '.join(SPLITS)}"
             )
-        known, split = splits.setdefault(person_key(scan.subject), (scan.subject, scan.split))
+        who, kind = scan.who, "person" if scan.person else "subject"
+        known, split = splits.setdefault(person_key(who), (who, scan.split))
         if split != scan.split:
-            spelled = f" (as {known})" if known != scan.subject else ""
+            spelled = f" (as {known})" if known != who else ""
             raise InputError(
-                f"{where}: subject {scan.subject} is in two splits, {split}{spelled} and "
-                f"{scan.split}; give each subject one split"
+                f"{where}: {kind} {who} is in two splits, {split}{spelled} and "
+                f"{scan.split}; give each {kind} one split"
             )
         if scan.split == "train" and not scan.healthy:
             raise InputError(

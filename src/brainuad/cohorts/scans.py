@@ -39,6 +39,11 @@ class RawScan:
         """Refuse names that cannot name a file: a prepared scan's do."""
         check_names(self)
 
+    @property
+    def who(self) -> str:
+        """The person."""
+        return self.subject
+
 
 @dataclass
 class Found:

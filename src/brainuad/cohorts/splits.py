@@ -19,7 +19,7 @@ def assign_splits(
 ) -> list[RawScan]:
     """Draws the splits that are not given: pathological subjects to test, healthy ones by share.
 
-    The unit is the subject, and subjects whose files have the same content are one
+    The unit is the person, and people whose files have the same content are one
     (`brainuad.cohorts.copies`). Within each site and set of sequences the shares are kept as well
     as whole subjects allow. With two healthy subjects or more, one at least is for validation.
 
@@ -39,7 +39,7 @@ def assign_splits(
     if folds > 1 and not 0 <= fold < folds:
         raise InputError(f"fold is {fold}; with folds={folds} use 0 to {folds - 1}")
     unit = one_person(scans)
-    sick = {unit[scan.subject] for scan in scans if not scan.healthy}
+    sick = {unit[scan.who] for scan in scans if not scan.healthy}
     given = _given(scans, unit)
     drawn = sorted(set(unit.values()) - set(given) - sick)
     random.Random(seed).shuffle(drawn)
@@ -47,7 +47,7 @@ def assign_splits(
     kinds: dict[str, tuple[str, ...]] = {}
     of_subject: dict[str, list[RawScan]] = {}
     for scan in scans:
-        of_subject.setdefault(unit[scan.subject], []).append(scan)
+        of_subject.setdefault(unit[scan.who], []).append(scan)
     for subject in drawn:
         own = of_subject[subject]
         kinds[subject] = (own[0].site, *sorted(scan.sequence for scan in own))
@@ -66,7 +66,7 @@ def assign_splits(
         splits |= dict.fromkeys(drawn[:val], "val") | dict.fromkeys(drawn[val : val + test], "test")
     splits |= dict.fromkeys(sick, "test") | given
     # A row's own split stays, so that the manifest's check sees a subject in two of them.
-    return [replace(scan, split=scan.split or splits[unit[scan.subject]]) for scan in scans]
+    return [replace(scan, split=scan.split or splits[unit[scan.who]]) for scan in scans]
 
 
 def _given(scans: Sequence[RawScan], unit: dict[str, str]) -> dict[str, str]:
@@ -79,11 +79,11 @@ def _given(scans: Sequence[RawScan], unit: dict[str, str]) -> dict[str, str]:
     for scan in scans:
         if not scan.split:
             continue
-        other = found.setdefault(unit[scan.subject], scan)
-        if other.subject != scan.subject and other.split != scan.split:
+        other = found.setdefault(unit[scan.who], scan)
+        if other.who != scan.who and other.split != scan.split:
             raise InputError(
-                f"{scan.image}: has the same content as {other.image}, but {scan.subject} is in "
-                f"split '{scan.split}' and {other.subject} in '{other.split}'; give both one "
+                f"{scan.image}: has the same content as {other.image}, but {scan.who} is in "
+                f"split '{scan.split}' and {other.who} in '{other.split}'; give both one "
                 "split, or leave one out"
             )
     return {subject: scan.split for subject, scan in found.items()}

@@ -52,7 +52,7 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
         if not any(value.strip() for value in row.values()):
             continue
         where = f"{source} line {line}"
-        cells = {known: _cell(known, row[name]) for known, name in columns.taken.items()}
+        cells = {known: cell_of(known, row[name]) for known, name in columns.taken.items()}
         told = [(ill[row[name].strip()], row[name].strip()) for name, ill in columns.health.items()]
         try:
             scan = _scan(cells, told, source.parent, where, found, open_masks)
@@ -90,9 +90,9 @@ def _scan(
     """The scan of a row; its sequence is empty where nothing tells it."""
     if not cells["image"]:
         raise InputError(f"{where}: column image is empty; fill it in")
-    image = _path(folder, cells["image"])
-    brain = _path(folder, cells["brain_mask"]) if cells.get("brain_mask") else None
-    label = _path(folder, cells["lesion_mask"]) if cells.get("lesion_mask") else None
+    image = file_of(folder, cells["image"])
+    brain = file_of(folder, cells["brain_mask"]) if cells.get("brain_mask") else None
+    label = file_of(folder, cells["lesion_mask"]) if cells.get("lesion_mask") else None
     if label is not None and brain is None and "lesion_mask" in mask_columns:
         # A column `mask` may hold the brain's.
         content = content_of(label)
@@ -207,14 +207,15 @@ def _sequence(text: str) -> str:
     return plain if plain in PLAIN.values() else sequence_of(text) or plain
 
 
-def _path(folder: Path, text: str) -> Path:
+def file_of(folder: Path, text: str) -> Path:
     """A file of the table's; one that Windows wrote has other strokes."""
     path = folder / text
     turned = folder / text.replace("\\", "/")
     return turned if "\\" in text and not is_there(path) else path
 
 
-def _cell(column: str, text: str) -> str:
+def cell_of(column: str, text: str) -> str:
+    """A cell without the words by which tables say nothing."""
     plain = text.strip()
     words = NOBODY if column in ("lesion_mask", "brain_mask", "split") else NOBODY - _SAID
     return "" if plain.casefold() in words else plain

@@ -18,7 +18,7 @@ from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
-from brainuad.evaluation.results import COLUMNS, Evaluation, summarise_scores
+from brainuad.evaluation.results import COLUMNS, PERSON, Evaluation, summarise_scores
 from brainuad.evaluation.scoring import (
     NAN,
     Row,
@@ -30,6 +30,7 @@ from brainuad.evaluation.scoring import (
 )
 from brainuad.evaluation.thresholds import Failures, fit_healthy, fit_labelled, healthy_scores
 from brainuad.metrics import voxel
+from brainuad.metrics.statistics import by_person
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 
@@ -85,7 +86,7 @@ def evaluate_maps(
     if space not in ("native", "prepared"):
         raise InputError(f"space is '{space}'; use native or prepared")
     test = cohort.select("test", sequence)
-    seen = sorted({scan.subject for scan in test} & set(trained_on))
+    seen = sorted({scan.who for scan in test} & set(trained_on))
     if seen:
         raise InputError(
             f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
@@ -119,7 +120,8 @@ def evaluate_maps(
                 found, drawn = _finish(method)
                 rows += [common | {"method": name} | row for row in found]
                 curves |= {f"{name}/{key}": values for key, values in drawn.items()}
-    scores = pd.DataFrame(rows, columns=list(COLUMNS))
+    columns = [*COLUMNS, PERSON] if any(scan.person for scan in test) else list(COLUMNS)
+    scores = pd.DataFrame(rows, columns=columns)
     brains = methods[first].false_positives.subjects
     return Evaluation(
         scores=scores,
@@ -198,6 +200,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
             "subject": subject.scan.subject,
             "pathology": subject.group,
             "contrast": subject.contrast,
+            PERSON: subject.scan.who,
         }
         rows += [about | row._asdict() for row in subject.rows]
     pooled, curve = pool(method.subjects)
@@ -211,8 +214,10 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
         curves["pr_threshold"] = curve.threshold[kept]
     sick = [s for s in method.subjects if len(s.scores.lesion)]
     if sick:
-        curves["subjects"] = np.array([s.scan.subject for s in sick])
-        curves["subject_precision"] = np.array([_precision(s) for s in sick], np.float32)
+        people = [s.scan.who for s in sick]
+        curves["subjects"] = np.array(list(dict.fromkeys(people)))
+        precision = np.array([_precision(s) for s in sick], np.float32)
+        curves["subject_precision"] = by_person(precision.T, people).T.astype(np.float32)
     healthy = [s for s in method.subjects if s.scan.healthy]
     if healthy and method.healthy:
         # What is on disk is sorted, so a share is a search, not a count.

@@ -12,7 +12,7 @@ from brainuad.evaluation import trust_checks
 from brainuad.evaluation.scoring import NO_LESION
 from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.machine.text import csv_text
-from brainuad.metrics.statistics import summarise
+from brainuad.metrics.statistics import by_person, summarise
 from brainuad.volumes.nifti import write_volume
 
 COLUMNS = (
@@ -28,6 +28,9 @@ COLUMNS = (
     "metric",
     "value",
 )
+PERSON = "person"
+"""A further column, where people have several scans."""
+
 ISO_CONTRAST = 0.5
 """Lesions within so many standard deviations of the brain are called iso-intense."""
 
@@ -37,11 +40,13 @@ class Evaluation:
     """What `evaluate_maps` found.
 
     Attributes:
-        scores: tidy, a row a subject, threshold and metric; `COLUMNS`.
+        scores: tidy, a row a subject, threshold and metric; `COLUMNS`, and `PERSON` where people
+            have several scans.
         summary: mean, spread and interval of each group of subjects.
         thresholds: the healthy threshold of each method.
         curves: `<method>/precision`, `/recall`, `/pr_threshold`, pooled over the test subjects;
-            `/subjects` with a lesion and `/subject_precision (S, 100)` at recall 0.01 to 1;
+            `/subjects`, people with a lesion, and `/subject_precision (S, 100)` at recall 0.01 to
+            1;
             `/calibration_alpha (A,)` and `/calibration_fpr (H, A)`, the share of each healthy
             test subject above the threshold fitted for that alpha.
         lesions: a row a true lesion and method, at the healthy threshold.
@@ -61,7 +66,10 @@ class Evaluation:
 
 
 def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
-    """Means over the groups of subjects: all lesions, each pathology, each contrast, healthy."""
+    """Means over the groups of subjects: all lesions, each pathology, each contrast, healthy.
+
+    A person's mean over the scans counts once where people have several.
+    """
     summary = []
     subjects = scores[scores.subject != POOLED]
     sick = subjects[subjects.pathology.fillna("") != ""]
@@ -80,7 +88,10 @@ def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]
         for (method, threshold, metric), part in rows.groupby(
             ["method", "threshold", "metric"], sort=False
         ):
-            found = summarise(part.value.to_numpy(float), seed)._asdict()
+            values = part.value.to_numpy(float)
+            if PERSON in part and group != "pooled":
+                values = by_person(values, part[PERSON].tolist())
+            found = summarise(values, seed)._asdict()
             summary.append(
                 {
                     "method": method,

@@ -1,5 +1,6 @@
 """Scores one subject: its map post-processed, carried to a space and compared with its label."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -217,11 +218,16 @@ def score_subject(
 
 
 def add_oracle(subjects: list[ScoredSubject]) -> None:
-    """The threshold with the best mean Dice over the lesions, and each subject's Dice there."""
+    """The threshold with the best mean Dice over the lesions, and each subject's Dice there.
+
+    Of a person with several scans the mean counts once, as in the summary.
+    """
     sick = [s for s in subjects if s.scores.positives]
     if not sick:
         return
-    threshold = voxel.best_shared_threshold([s.scores for s in sick])
+    count = Counter(s.scan.who for s in sick)
+    weights = [1 / count[s.scan.who] for s in sick]
+    threshold = voxel.best_shared_threshold([s.scores for s in sick], weights)
     for subject in sick:
         value = float(voxel.dice_at(subject.scores, np.array([threshold]))[0])
         subject.rows.append(Row("oracle", voxel.just_below(threshold), "dice", value))
@@ -263,7 +269,9 @@ def _reconstruction_scores(scan: Scan, maps: Path) -> list[tuple[str, float]]:
     image = read_volume(seen if seen.is_file() else scan.image).array
     reconstruction = read_volume(path).array
     brain_mask = read_mask(scan.brain_mask)
-    _, similarity = structural_similarity(image, reconstruction, data_range=1.0, full=True)
+    # One plane is compared as an image: a cubic window does not fit into it.
+    pair = (np.squeeze(image), np.squeeze(reconstruction))
+    similarity = structural_similarity(*pair, data_range=1.0, full=True)[1].reshape(image.shape)
     return [
         ("recon_l1", float(np.abs(image - reconstruction)[brain_mask].mean())),
         ("recon_ssim", float(similarity[brain_mask].mean())),

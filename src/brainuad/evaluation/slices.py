@@ -78,7 +78,7 @@ def evaluate_slices(
         InputError: a test subject was trained on, no test subject, or no map could be scored.
     """
     test = cohort.select("test", sequence)
-    if seen := sorted({scan.subject for scan in test} & set(trained_on)):
+    if seen := sorted({scan.who for scan in test} & set(trained_on)):
         raise InputError(
             f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
         )

@@ -74,6 +74,7 @@ def fit_labelled(
     None when there is no such subject, the usual case.
     """
     sick: list[voxel.SortedScores] = []
+    people: list[str] = []
     failures: Failures = []
     scans = cohort.select("val", sequence, healthy=False, allow_empty=True)
     for index, scan in enumerate(scans):
@@ -85,7 +86,9 @@ def fit_labelled(
             continue
         if found.scores.positives:
             sick.append(found.scores)
+            people.append(scan.who)
     if not sick:
         return None, failures
     # That is the lowest positive score; a mask is what lies above its threshold.
-    return voxel.just_below(voxel.best_shared_threshold(sick)), failures
+    weights = [1 / people.count(person) for person in people]
+    return voxel.just_below(voxel.best_shared_threshold(sick, weights)), failures

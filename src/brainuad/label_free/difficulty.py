@@ -97,7 +97,7 @@ def measure_difficulty(
     cache = cache_folder()
     card = detector.card
     names = set(card["subjects"]["val"])
-    scans = [s for s in folder.cohort.scans if s.subject in names and s.healthy]
+    scans = [s for s in folder.cohort.scans if s.who in names and s.healthy]
     scans = [scan for scan in scans if scan.sequence == card["sequence"]]
     if not scans:
         raise InputError(f"{run}: the cohort lacks its healthy validation subjects; bring it back")

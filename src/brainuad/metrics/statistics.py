@@ -49,6 +49,32 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def by_person(values: np.ndarray, people: Sequence[str]) -> np.ndarray:
+    """The mean of each person's values: people are independent of one another, their scans are not.
+
+    Args:
+        values: `(..., N)`, NaN where undefined.
+        people: whose each value is, `(N,)`.
+
+    Returns:
+        `(..., P)` in the order in which people come first, NaN where all of a person's values are;
+        `values` themselves where everybody has one.
+    """
+    order = list(dict.fromkeys(people))
+    if len(order) == len(people):
+        return values
+    number = {person: i for i, person in enumerate(order)}
+    place = np.array([number[person] for person in people])
+    flat = values.reshape(-1, len(people))
+    total, count = np.zeros((len(flat), len(order))), np.zeros((len(flat), len(order)))
+    for row, sums, counts in zip(flat, total, count, strict=True):
+        known = ~np.isnan(row)
+        np.add.at(sums, place[known], row[known])
+        np.add.at(counts, place[known], 1)
+    with np.errstate(invalid="ignore"):
+        return (total / count).reshape(*values.shape[:-1], len(order))
+
+
 def summarise(values: np.ndarray, seed: int = 0) -> Summary:
     """Mean, spread and interval of `(N,)` values; NaN are counted and left out."""
     defined = values[~np.isnan(values)]

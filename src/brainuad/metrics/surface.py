@@ -1,5 +1,7 @@
 """Distances between the surfaces of two masks, in mm (docs/protocol.md#3-metrics)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -10,8 +12,9 @@ def surface_distances(
 ) -> tuple[float, float]:
     """The 95th percentile Hausdorff distance and the average symmetric surface distance.
 
-    A surface voxel has a face neighbour outside its mask. HD95 is the larger of the two directed
-    95th percentiles; ASSD the mean over both surfaces' voxels together.
+    A surface voxel has a face neighbour outside its mask; in one plane, along the plane. HD95 is
+    the larger of the two directed 95th percentiles; ASSD the mean over both surfaces' voxels
+    together.
 
     Args:
         segmentation: `(D, H, W)` bool.
@@ -25,7 +28,10 @@ def surface_distances(
         return float("nan"), float("nan")
     # Distances between two sets do not depend on what lies around both.
     box = ndimage.find_objects((segmentation | truth).astype(np.uint8))[0]
-    found, true = (_surface(mask[box]) * np.array(spacing_mm) for mask in (segmentation, truth))
+    wide = [axis for axis, size in enumerate(truth.shape) if size > 1]
+    found, true = (
+        _surface(mask[box], wide) * np.array(spacing_mm) for mask in (segmentation, truth)
+    )
     # A tree of the surfaces' few voxels is several times faster than two distance transforms.
     there, back = (
         cKDTree(other).query(points, workers=-1)[0]
@@ -35,10 +41,10 @@ def surface_distances(
     return float(hd95), float(np.concatenate([there, back]).mean())
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    """Indices `(N, 3)` of the voxels with a face neighbour outside."""
+def _surface(mask: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """Indices `(N, 3)` of the voxels with a face neighbour outside along these axes."""
     padded = np.pad(mask, 1)
     inner = padded.copy()
-    for axis in range(3):
+    for axis in axes:
         inner &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
     return np.argwhere(padded & ~inner)

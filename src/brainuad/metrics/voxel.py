@@ -140,8 +140,12 @@ def curve_best_dice(counts: Curve) -> tuple[float, float]:
     return float(values[best]), float(counts.threshold[best])
 
 
-def best_shared_threshold(subjects: Sequence[SortedScores]) -> float:
+def best_shared_threshold(
+    subjects: Sequence[SortedScores], weights: Sequence[float] | None = None
+) -> float:
     """The score from which on the mean Dice over subjects is best. Uses the truth: an oracle.
+
+    `weights` of the subjects in that mean are equal by default.
 
     Exact over all thresholds: from any other one, raising it to the next score of a lesion voxel
     loses no true positive of any subject. NaN when no subject has a lesion voxel in its brain.
@@ -150,8 +154,8 @@ def best_shared_threshold(subjects: Sequence[SortedScores]) -> float:
     if len(threshold) == 0:
         return float("nan")
     total = np.zeros(len(threshold))
-    for subject in subjects:
-        total += dice_at(subject, threshold)
+    for subject, weight in zip(subjects, weights or [1.0] * len(subjects), strict=True):
+        total += weight * dice_at(subject, threshold)
     return float(threshold[total.argmax()])
 
 

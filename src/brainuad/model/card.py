@@ -213,7 +213,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[st
         preparation: how its scans were prepared, plain values.
     """
     subjects = {
-        split: sorted({s.subject for s in cohort.scans if s.split == split and s.healthy})
+        split: sorted({s.who for s in cohort.scans if s.split == split and s.healthy})
         for split in ("train", "val")
     }
     run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)

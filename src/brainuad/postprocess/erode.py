@@ -13,6 +13,8 @@ from brainuad.postprocess.smooth import AXIAL, Spacing
 class ErodeBrainMask:
     """Clears the map near the brain's surface, where every reconstruction is poor.
 
+    In one plane the surface is the rim: above and below it is the same brain.
+
     Args:
         radius_mm: voxels whose centre is at most so far from a voxel outside are cleared.
     """
@@ -26,8 +28,10 @@ class ErodeBrainMask:
         # The nearest outside of a brain voxel is never further than one layer around the brain.
         # The padding makes the edge of the array an outside, where a mask touches it.
         box = brain_box(brain_mask, (0, 0, 0))
-        padded = np.pad(brain_mask[box], 1)
-        depth = ndimage.distance_transform_edt(padded, sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+        layers = [(int(size > 1),) * 2 for size in brain_mask.shape]
+        padded = np.pad(brain_mask[box], layers)
+        inner = tuple(slice(n, size - n) for (n, _), size in zip(layers, padded.shape, strict=True))
+        depth = ndimage.distance_transform_edt(padded, sampling=spacing_mm)[inner]
         found = np.zeros(anomaly_map.shape, np.float32)
         found[box] = np.where(depth > self.radius_mm, anomaly_map[box], 0)
         return found

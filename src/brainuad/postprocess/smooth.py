@@ -33,7 +33,9 @@ class Gaussian:
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the smoothed map."""
-        sigma = [self.sigma_mm / edge for edge in spacing_mm]
+        # One plane has no neighbours to smooth with, and the padding is none.
+        sizes = zip(spacing_mm, brain_mask.shape, strict=True)
+        sigma = [self.sigma_mm / edge if size > 1 else 0.0 for edge, size in sizes]
         if self.in_plane:
             sigma[AXIAL] = 0
         if not self.normalise:
@@ -62,7 +64,10 @@ class Median:
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the filtered map."""
-        radius = [max(round((self.size_mm / edge - 1) / 2), 0) for edge in spacing_mm]
+        sizes = zip(spacing_mm, brain_mask.shape, strict=True)
+        radius = [
+            max(round((self.size_mm / edge - 1) / 2), 0) if size > 1 else 0 for edge, size in sizes
+        ]
         if self.in_plane:
             radius[AXIAL] = 0
         # Only the brain is kept, so only what its windows reach is filtered. SimpleITK is several

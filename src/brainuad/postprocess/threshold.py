@@ -64,8 +64,8 @@ class Otsu:
         background: over the whole array, the empty space around the brain included, as StRegA's
             code does; False looks at the brain alone, so that cropping changes nothing.
         frame_mm: edge lengths of the frame that the array is taken to be padded to: it gets as many
-            zeros as the frame is larger, which the threshold depends on. None for the array as it
-            is; only with `background`.
+            zeros as the frame is larger, which the threshold depends on; one plane to one plane of
+            it. None for the array as it is; only with `background`.
 
     Raises:
         ValueError: a frame without `background`.
@@ -82,7 +82,8 @@ class Otsu:
         """`(D, H, W)` scores and bool mask to the threshold; the value itself when constant."""
         values = score.ravel() if self.background else score[brain_mask]
         if self.frame_mm is not None:
-            voxels = round(float(np.prod(self.frame_mm) / np.prod(spacing_mm)))
+            sizes = zip(self.frame_mm, spacing_mm, score.shape, strict=True)
+            voxels = round(float(np.prod([mm / edge for mm, edge, size in sizes if size > 1])))
             values = np.pad(values, (0, max(voxels - values.size, 0)))
         low, high = values.min(), values.max()
         return float(threshold_otsu(values)) if high > low else float(high)

@@ -27,6 +27,7 @@ from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.left_right import compare_with_mirror
 from brainuad.preparation.quality.measures import Limits
+from brainuad.preparation.slices import SlicePreparation
 from brainuad.preparation.subject import prepare_subject, reference_of
 from brainuad.settings.describe import recipe_of
 
@@ -36,7 +37,7 @@ Records = dict[tuple[str, str], dict[str, Any]]
 
 def prepare_cohort(
     raw: Sequence[RawScan],
-    preparation: Preparation,
+    preparation: Preparation | SlicePreparation,
     normalise: Normalise,
     limits: Limits,
     out: Path,
@@ -87,7 +88,7 @@ def prepare_cohort(
     levels, bad = fitted(raw, records, normalise, out)
     failures += bad + write_normalised(raw, records, levels, out)
     normalised = [scan for scan in raw if "scan" in records.get(_key(scan), {})]
-    if atlas := preparation.load_atlas():
+    if isinstance(preparation, Preparation) and (atlas := preparation.load_atlas()):
         compared = [records[_key(scan)] for scan in normalised]
         failures += compare_with_mirror(compared, atlas, out, limits.cohort_subjects)
     copies = copies_of(normalised)
@@ -123,7 +124,10 @@ def prepare_cohort(
 
 
 def _task(
-    scans: list[RawScan], preparation: Preparation, wanted: dict[str, str], out: Path
+    scans: list[RawScan],
+    preparation: Preparation | SlicePreparation,
+    wanted: dict[str, str],
+    out: Path,
 ) -> Failures:
     """One subject's sequences that are `wanted`, with the stamps of their records.
 
@@ -141,7 +145,7 @@ def _task(
     return failures
 
 
-Task = tuple[list[RawScan], Preparation, dict[str, str], Path]
+Task = tuple[list[RawScan], Preparation | SlicePreparation, dict[str, str], Path]
 
 
 def run_tasks(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, Failures]]:
@@ -193,6 +197,9 @@ def _start_worker() -> None:
 
 
 def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
+    # The label of a 2D image is a NIfTI of ours.
+    own = record.get("native_lesion_mask")
+    label = out / own if own else scan.lesion_mask
     return Scan(
         subject=scan.subject,
         sequence=scan.sequence,
@@ -204,9 +211,10 @@ def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
         site=scan.site,
         pathology=scan.pathology,
         native_image=Path(record["native_image"]).absolute(),
-        native_lesion_mask=scan.lesion_mask.absolute() if scan.lesion_mask else None,
-        transform=out / record["transform"],
+        native_lesion_mask=label.absolute() if label else None,
+        transform=out / record["transform"] if record["transform"] else None,
         warp=out / record["warp"] if record["warp"] else None,
+        person=record.get("person", ""),
     )
 
 
@@ -235,18 +243,21 @@ def _is_done(scan: RawScan, stamp: str, out: Path) -> bool:
         # Not there or damaged: it is made anew.
         return False
     kept = [record.get(key) for key in ("image", "brain_mask", "lesion_mask", "transform", "warp")]
+    kept += [record.get("native_lesion_mask")]
     files = [name for name in kept if name]
     return record.get("stamp") == stamp and all((out / name).is_file() for name in files)
 
 
 def _stamps(
-    scans: list[RawScan], preparation: Preparation
+    scans: list[RawScan], preparation: Preparation | SlicePreparation
 ) -> Iterator[tuple[tuple[str, str], str]]:
     """Of each scan: its row, its files' and the template's sizes and times, its reference's, and
     the parameters.
     """
-    reference = reference_of(scans, preparation)
-    template = [Path(p) for p in (preparation.atlas_image, preparation.atlas_mask) if p]
+    reference, template = None, []
+    if isinstance(preparation, Preparation):
+        reference = reference_of(scans, preparation)
+        template = [Path(p) for p in (preparation.atlas_image, preparation.atlas_mask) if p]
     parameters = "\n".join([repr(preparation), *sizes(template)])
     for scan in scans:
         digest = hashlib.sha256(parameters.encode())

@@ -62,27 +62,35 @@ def folder_cohort(
     from brainuad.preparation.pipeline import Preparation
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.skullstrip.extracted import Extracted
-    from brainuad.settings.describe import recipe_of
 
     if source is None:
         raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
     source = Path(source)
     if (source / MANIFEST).is_file():
         cohort = read_cohort(source)
-        return Cohort(cohort.root, tuple(_limited(cohort.scans, limit)), cohort.info)
+        return Cohort(cohort.root, tuple(limited(cohort.scans, limit)), cohort.info)
     found = find_all(source, sequence, extracted=True)
     raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
     look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
-    raw = _limited(raw, limit)
+    raw = limited(raw, limit)
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
-    rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
-    key = short_hash([rows, retargeted(recipe_of((steps, normalise)), as_before)])
-    out = Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
+    out = cache_folder(cache_dir, source, raw, (steps, normalise))
     with lock(out):
         if (out / MANIFEST).is_file():
             return read_cohort(out)
         return prepare_cohort(raw, steps, normalise, Limits(), out, source)
+
+
+def cache_folder(
+    cache_dir: Path, source: Path, raw: Sequence[RawScan], how: tuple[Any, ...]
+) -> Path:
+    """Where the cohort of these rows, files and parameters is kept."""
+    from brainuad.settings.describe import recipe_of
+
+    rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
+    key = short_hash([rows, retargeted(recipe_of(how), as_before)])
+    return Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
 
 
 def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:
@@ -122,10 +130,12 @@ def planned_scan(scan: RawScan) -> Scan:
         brain_mask=scan.image,
         healthy=scan.healthy,
         split=scan.split,
+        person=scan.who if scan.who != scan.subject else "",
     )
 
 
-def _limited(scans: Sequence[Any], limit: int | None) -> list[Any]:
+def limited(scans: Sequence[Any], limit: int | None) -> list[Any]:
+    """At most so many subjects a split, pathology and health; all for None."""
     if limit is None:
         return list(scans)
     seen: dict[tuple[str, bool, str], set[str]] = defaultdict(set)

@@ -51,8 +51,9 @@ def check(recipe: Recipe) -> None:
     from brainuad.preparation.normalise.intensity import Normalise
     from brainuad.preparation.pipeline import Preparation
     from brainuad.preparation.quality.measures import Limits
+    from brainuad.preparation.slices import SlicePreparation
 
-    build(recipe["steps"], RECIPE, Preparation)
+    build(recipe["steps"], RECIPE, Preparation | SlicePreparation)
     build(recipe["limits"], RECIPE, Limits)
     normalise = recipe["normalise"]
     for own in [normalise] if TARGET in normalise else normalise.values():

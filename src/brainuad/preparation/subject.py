@@ -14,6 +14,7 @@ import numpy as np
 from brainuad.cohorts.scans import RawScan
 from brainuad.preparation.pipeline import FAILURES, FIELD, POSTFIXES, Preparation
 from brainuad.preparation.register.linear import Registration
+from brainuad.preparation.slices import SlicePreparation, prepare_slices
 from brainuad.volumes.native_space import parts, read_way, write_way
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.read import read_scan
@@ -36,7 +37,7 @@ def reference_of(scans: Sequence[RawScan], preparation: Preparation) -> RawScan 
 
 def prepare_subject(
     scans: Sequence[RawScan],
-    preparation: Preparation,
+    preparation: Preparation | SlicePreparation,
     out: Path,
     wanted: Collection[str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
@@ -52,6 +53,8 @@ def prepare_subject(
         A record a scan, to be kept as JSON beside it, and (subject, reason) of the scans that
         could not be prepared. Where the reference fails, the next in order takes its place.
     """
+    if isinstance(preparation, SlicePreparation):
+        return prepare_slices(scans, preparation, out, wanted)
     names = {scan.sequence for scan in scans} if wanted is None else set(wanted)
     chosen = reference_of(scans, preparation)
     used = [scan for scan in scans if scan.sequence in names or scan is chosen]

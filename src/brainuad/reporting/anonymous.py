@@ -22,6 +22,8 @@ def anonymous(run: RunFolder) -> RunFolder:
     subjects = [*(score.subject for score in run.scores), *(name for name, _ in run.failures)]
     names = {name: f"subject {i + 1}" for i, name in enumerate(dict.fromkeys(subjects))}
     names[POOLED] = POOLED
+    whose = dict.fromkeys(score.person for score in run.scores)
+    people = {name: f"person {i + 1}" for i, name in enumerate(whose)}
     failures = [(names[name], "could not be done") for name, _ in run.failures]
     provenance: dict[str, Any] = {k: run.provenance[k] for k in KEPT if k in run.provenance}
     hidden = {"cohort", "failures", "provenance", "split_hash"}
@@ -30,7 +32,10 @@ def anonymous(run: RunFolder) -> RunFolder:
         config="",
         provenance=provenance | {"failures": failures},
         summary={key: value for key, value in run.summary.items() if key not in hidden},
-        scores=tuple(score._replace(subject=names[score.subject]) for score in run.scores),
+        scores=tuple(
+            score._replace(subject=names[score.subject], person=people[score.person])
+            for score in run.scores
+        ),
         cohort=None,
         absent=("This report is anonymous: it leaves out pictures, names and places.",),
     )

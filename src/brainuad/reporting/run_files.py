@@ -23,7 +23,11 @@ RESULT_NUMBERS = ("n", "mean", "std", "ci_low", "ci_high", "undefined")
 
 
 class Score(NamedTuple):
-    """A row of `scores.csv`; `threshold` is `none` where the metric needs none."""
+    """A row of `scores.csv`.
+
+    `threshold` is `none` where the metric needs none, `person` the subject where the file has no
+    such column.
+    """
 
     subject: str
     method: str
@@ -32,6 +36,7 @@ class Score(NamedTuple):
     threshold: str
     metric: str
     value: float
+    person: str = ""
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -116,6 +121,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
             threshold=row["threshold"],
             metric=row["metric"],
             value=number(row["value"]),
+            person=row.get("person") or row["subject"],
         )
         for row in rows
     )

@@ -83,6 +83,11 @@ class RunFolder:
         return found if found is not None and math.isfinite(found) else None
 
     @cached_property
+    def people(self) -> dict[str, str]:
+        """Subject to person."""
+        return {score.subject: score.person or score.subject for score in self.scores}
+
+    @cached_property
     def _index(self) -> dict[tuple[str, str, str, str], float]:
         return {(s.subject, s.method, s.metric, s.threshold): s.value for s in self.scores}
 

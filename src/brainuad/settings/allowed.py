@@ -109,6 +109,7 @@ PREPARED = frozenset(
         "brainuad.preparation.skullstrip.given.Given",
         "brainuad.preparation.skullstrip.hdbet.HdBet",
         "brainuad.preparation.skullstrip.template.TemplateBrain",
+        "brainuad.preparation.slices.SlicePreparation",
         "brainuad.preparation.tissue.segment.TissueInput",
         "brainuad.preparation.transforms.intensities.CurvatureFlowd",
     }

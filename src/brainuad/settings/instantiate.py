@@ -53,6 +53,7 @@ RUN_PACKAGES = (
     "brainuad.training.preemption",
     "brainuad.synthetic.phantom.",
     "brainuad.preparation.from_folder",
+    "brainuad.preparation.from_slices",
     "brainuad.tracking.",
     "lightning.pytorch.",
 )

@@ -32,6 +32,7 @@ def run(cfg: DictConfig) -> float | None:
     from brainuad.model.card import card_of, preparation_of
     from brainuad.training.first_stage import with_first_stage
     from brainuad.training.fit import resume_point
+    from brainuad.training.planes import refuse_volume_method
 
     started = time.time()
     out = Path(cfg.paths.output_dir)
@@ -48,6 +49,7 @@ def run(cfg: DictConfig) -> float | None:
     config = resolve(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     detector: AnomalyDetector = instantiate(cfg.model)
+    refuse_volume_method(cohort, detector, instantiate(cfg.tiling))
     detector.card = card_of(config, cohort, preparation_of(cohort, sequence))
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest

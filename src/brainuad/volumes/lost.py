@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.errors import InputError
+from brainuad.volumes.planes import filled
 
 BRIGHT = 0.1
 """Share of the 99th percentile of what differs from the background that a head's voxels have."""
@@ -40,8 +41,9 @@ def without_lost(path: Path, array: np.ndarray) -> tuple[np.ndarray, np.ndarray 
 
 
 def border_of(array: np.ndarray) -> np.ndarray:
-    """The voxels of the array's six faces, flat."""
-    return np.concatenate([np.take(array, (0, -1), axis).ravel() for axis in range(3)])
+    """The voxels of the array's faces, flat; of one plane, those of its rim."""
+    wide = [axis for axis in range(3) if array.shape[axis] > 1] or [0]
+    return np.concatenate([np.take(array, (0, -1), axis).ravel() for axis in wide])
 
 
 def head_of(array: np.ndarray, lost: np.ndarray) -> np.ndarray:
@@ -59,7 +61,7 @@ def head_of(array: np.ndarray, lost: np.ndarray) -> np.ndarray:
     labels, count = ndimage.label(bright)
     if count == 0:
         return bright
-    return ndimage.binary_fill_holes(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
+    return filled(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
 
 
 def require_outside(path: Path, lost: np.ndarray, inside: np.ndarray) -> None:

@@ -65,7 +65,7 @@ def read_brain_mask(path: Path, like: Volume, notes: list[str] | None = None) ->
         if limit == 0.5 or not array.any():
             raise InputError(f"{path}: is empty; give the mask of the brain")
         raise InputError(f"{path}: holds no probability above {limit:g}; give the brain's mask")
-    _require_background(path, mask, "a brain")
+    require_brain(path, mask)
     found_ml = np.count_nonzero(mask) * np.prod(like.spacing_mm) / 1000
     if found_ml > MOST_ML:
         raise InputError(
@@ -73,6 +73,17 @@ def read_brain_mask(path: Path, like: Volume, notes: list[str] | None = None) ->
             "not of the head"
         )
     return mask
+
+
+def require_brain(path: Path, mask: np.ndarray) -> None:
+    """Refuse a mask, `(D, H, W)` bool, that is no brain: empty, without a background, inverted.
+
+    Raises:
+        InputError: as said.
+    """
+    if not mask.any():
+        raise InputError(f"{path}: is empty; give the mask of the brain")
+    _require_background(path, mask, "a brain")
 
 
 def require_lesion_of(path: Path, label: np.ndarray, brain: np.ndarray) -> None:

@@ -34,6 +34,18 @@ def read_volume(path: Path) -> Volume:
 
 def read_with_header(path: Path) -> tuple[Volume, Header]:
     """Reads a volume that may have NaN and infinite voxels, and its header; see `read_volume`."""
+    array, header = read_voxels(path)
+    if array.ndim != 3:
+        remedy = "data=slices takes slices" if array.ndim < 3 else "split the series into volumes"
+        raise InputError(
+            f"{path}: found {array.ndim}D data of shape {array.shape}, expected one 3D volume; "
+            f"{remedy}"
+        )
+    return Volume(array, header.affine), header
+
+
+def read_voxels(path: Path) -> tuple[np.ndarray, Header]:
+    """Reads a file of any number of axes, float32, and its header; see `read_with_header`."""
     try:
         # Within the try: a folder that may not be entered says so here.
         if not path.is_file():
@@ -62,12 +74,7 @@ def read_with_header(path: Path) -> tuple[Volume, Header]:
         raise InputError(
             f"{path}: truncated or damaged ({_line(error)}); copy or export it again"
         ) from None
-    if array.ndim != 3:
-        raise InputError(
-            f"{path}: found {array.ndim}D data of shape {array.shape}, expected one 3D volume; "
-            "split the series into volumes"
-        )
-    return Volume(array, header.affine), header
+    return array, header
 
 
 def open_nifti(path: Path) -> nib.nifti1.Nifti1Image:

@@ -210,7 +210,10 @@ def _difference(
 
 def _mean_in_brain(difference: Tensor, brain_mask: Tensor, side: int) -> Tensor:
     pool, inside = _POOLS[difference.ndim], brain_mask.to(difference.dtype)
+    # One plane is averaged within itself.
+    sides = [side if size > 1 else 1 for size in difference.shape[2:]]
+    around = [one // 2 for one in sides]
     total, count = (
-        pool(part, side, 1, side // 2, divisor_override=1) for part in (difference * inside, inside)
+        pool(part, sides, 1, around, divisor_override=1) for part in (difference * inside, inside)
     )
     return torch.where(brain_mask, total / count.clamp_min(1), 0)

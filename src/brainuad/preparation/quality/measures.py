@@ -44,8 +44,8 @@ class Limits:
         # Older records have null where nothing could be measured.
         found = {name: value for name, value in found.items() if value is not None}
         said = []
-        volume = found.get("brain_ml", float("nan"))
-        if not self.brain_ml[0] <= volume <= self.brain_ml[1]:
+        volume = found.get("brain_ml")
+        if volume is not None and not self.brain_ml[0] <= volume <= self.brain_ml[1]:
             low, high = self.brain_ml
             said.append(f"brain volume {volume:.0f} ml, expected {low:.0f} to {high:.0f}")
         if found.get("overlap", 1.0) < self.overlap:
@@ -66,22 +66,26 @@ class Limits:
 def measure(volume: Volume, corrected: np.ndarray, brain_mask: np.ndarray) -> dict[str, float]:
     """Brain volume, mask at the border, and noise, on the scan's own grid.
 
+    Of one plane there is no volume of a brain; rim and noise are those of the plane.
+
     Noise is the median absolute Laplacian along each axis over the brain (robust to edges),
     in standard deviations of white noise, as a share of the median intensity; it is absent where
     that is not above 0.
     """
-    faces = [np.take(brain_mask, (0, -1), axis) for axis in range(3)]
+    wide = [axis for axis in range(3) if brain_mask.shape[axis] > 1]
+    faces = [np.take(brain_mask, (0, -1), axis) for axis in wide]
     inside = corrected[brain_mask]
     median = float(np.median(inside))
     along = []
-    for axis in range(3):
+    for axis in wide:
         bend = ndimage.convolve1d(corrected.astype(np.float32), [1, -2, 1], axis=axis)
         # The kernel's norm is sqrt(6); 0.6745 turns a median deviation into a standard one.
         along.append(float(np.median(np.abs(bend[brain_mask]))) / 0.6745 / np.sqrt(6))
     # Against a median of 0 there is no share to speak of.
     noise = {"noise": min(along) / median} if median > 0 else {}
+    marked_ml = float(np.count_nonzero(brain_mask) * np.prod(volume.spacing_mm) / 1000)
     return {
-        "brain_ml": float(np.count_nonzero(brain_mask) * np.prod(volume.spacing_mm) / 1000),
+        **({"brain_ml": marked_ml} if len(wide) == 3 else {}),
         "border_share": float(max(face.mean() for face in faces)),
         **noise,
     }

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from brainuad.errors import InputError
-from brainuad.metrics.statistics import summarise
+from brainuad.metrics.statistics import by_person, summarise
 from brainuad.reporting.comparison.runs import METRICS, Comparison, is_best, paired_tests
 from brainuad.reporting.run_folder import RunFolder, read_run
 
@@ -73,9 +73,15 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     subjects = sorted(set.intersection(*(_lesions(d.run, m) for m in methods for d in members[m])))
     if not subjects:
         raise InputError(f"{paths[0]}: no subject with a lesion is scored in every run")
+    people = [designs[0].run.people[subject] for subject in subjects]
     tables = {
         (method, title): pd.DataFrame(
-            [[_value(d.run, s, method, metric, threshold) for s in subjects] for d in of],
+            by_person(
+                np.array(
+                    [[_value(d.run, s, method, metric, threshold) for s in subjects] for d in of]
+                ),
+                people,
+            ),
             index=pd.MultiIndex.from_tuples([(d.fold, d.seed) for d in of], names=("fold", "seed")),
         )
         for method, of in members.items()
@@ -108,7 +114,7 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     )
     header = ["method", "folds", "seeds", "runs", *(title for title, *_ in METRICS)]
     note = _NOTE + _missing(members, designs[0].folds)
-    return Comparison(header, rows, tests, len(subjects), [], note), means
+    return Comparison(header, rows, tests, len(set(people)), [], note), means
 
 
 _NOTE = (

@@ -37,7 +37,8 @@ def _bands(
         names = run.arrays.get(f"{method}/subjects")
         values = run.arrays.get(f"{method}/subject_precision")
         if names is not None and values is not None:
-            kept = [i for i, subject in enumerate(names.tolist()) if subject in set(subjects)]
+            people = {run.people[subject] for subject in subjects}
+            kept = [i for i, person in enumerate(names.tolist()) if person in people]
             precision[name] = values[kept]
     caption = "Mean precision over the subjects, with 95 % bootstrap bands over subjects."
     return [(plots.bands(precision), caption)] if precision else []

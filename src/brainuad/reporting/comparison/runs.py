@@ -12,7 +12,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.machine.text import csv_text, one_line
 from brainuad.metrics.registry import BY_NAME
-from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.metrics.statistics import by_person, holm, paired_wilcoxon, summarise
 from brainuad.reporting.comparison import plots as compare_plots
 from brainuad.reporting.pages import html
 from brainuad.reporting.run_folder import CONTROL, RunFolder, read_run
@@ -30,7 +30,8 @@ METRICS = (
 SIGNIFICANT = 0.05
 _SAME = ("cohort", "sequence", "space", "split_hash")
 _NOTE = (
-    "Mean ± standard deviation [95 % interval] over the subjects with a lesion that every row has. "
+    "Mean ± standard deviation [95 % interval] over the subjects with a lesion that every row "
+    "has, a person's mean where people have several scans. "
     "* marks the best of a column when it differs from every other row: paired Wilcoxon "
     f"signed-rank test, Holm-corrected over all pairs and columns, p < {SIGNIFICANT}."
 )
@@ -89,6 +90,10 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         )
         for title, threshold, metric in METRICS
     }
+    people = [runs[0].people[subject] for subject in subjects]
+    dice = values["Dice, healthy threshold"]
+    # People are what is drawn anew, and what is tested.
+    values = {title: by_person(found, people) for title, found in values.items()}
     tests = paired_tests(names, values)
     cells = [
         [name, *(_cell(values[title], i, names, tests, title) for title, *_ in METRICS)]
@@ -97,10 +102,10 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     plots = compare_plots.draw(
         [(name, run, method) for name, (run, method) in zip(names, rows, strict=True)],
         subjects,
-        values["Dice, healthy threshold"],
+        dice,
     )
     header = ["run", *(title for title, *_ in METRICS)]
-    return Comparison(header, cells, tests, len(subjects), plots)
+    return Comparison(header, cells, tests, len(set(people)), plots)
 
 
 def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from brainuad.cohorts.names import POOLED
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.evaluation.trust_checks import REGIONS
-from brainuad.metrics.statistics import paired_wilcoxon, summarise
+from brainuad.metrics.statistics import by_person, paired_wilcoxon, summarise
 from brainuad.reporting.drawing import plots
 from brainuad.reporting.drawing.false_positives import draw_false_positives
 from brainuad.reporting.pages import html
@@ -202,14 +202,15 @@ def _volume_and_dice(run: RunFolder, method: str) -> list[tuple[float, float]]:
 def _values(
     run: RunFolder, metric: str, threshold: str = "none", method: str | None = None
 ) -> np.ndarray:
-    """A metric of all subjects of a method (the run's own), `(N,)` without NaN."""
+    """A metric of all subjects (people) of a method (the run's own), `(N,)` without NaN."""
     wanted = (method or run.method, metric, threshold)
     found = [
-        score.value
+        score
         for score in run.scores
         if (score.method, score.metric, score.threshold) == wanted and score.subject != POOLED
     ]
-    values = np.array(found, float)
+    values = np.array([score.value for score in found], float)
+    values = by_person(values, [score.person or score.subject for score in found])
     return values[~np.isnan(values)]
 
 

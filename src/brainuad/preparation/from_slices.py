@@ -1,0 +1,80 @@
+"""A cohort of 2D images: `data=slices`."""
+
+from pathlib import Path
+
+from brainuad.cohorts.find import refuse_missing
+from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
+from brainuad.cohorts.slices import find_slices
+from brainuad.cohorts.splits import assign_splits
+from brainuad.errors import InputError
+from brainuad.machine.files import lock
+from brainuad.preparation.from_folder import (
+    HELD_OUT,
+    PERCENTILES,
+    cache_folder,
+    limited,
+    look_over,
+)
+
+
+def slices_cohort(
+    source: Path | None,
+    cache_dir: Path,
+    sequence: str,
+    pixel_mm: float = 1.0,
+    spacing_mm: float | None = 2.0,
+    low_percentile: float = PERCENTILES[0],
+    high_percentile: float = PERCENTILES[1],
+    val_fraction: float = HELD_OUT,
+    test_fraction: float = HELD_OUT,
+    seed: int = 0,
+    limit: int | None = None,
+    allow_unused: bool = False,
+    jobs: int = 1,
+) -> Cohort:
+    """A cohort folder as it is, or one made from a folder or a CSV of 2D images.
+
+    A slice becomes a volume of one plane (`brainuad.volumes.planes`). The unit of splits is the
+    person.
+
+    Args:
+        source: cohort folder, folder or `.csv`; see `brainuad.cohorts.slices.find_slices`.
+        cache_dir: where prepared cohorts are kept; found again by the source's content.
+        sequence: what a slice is whose name or row does not tell.
+        pixel_mm: edge length of a pixel where neither the row nor the file tells it.
+        spacing_mm: edge length of the prepared pixels in mm; None for each image's own.
+        low_percentile: of the brain's intensity, becomes 0.
+        high_percentile: becomes 1.
+        val_fraction: share of the people without a lesion in any slice.
+        test_fraction: share of them.
+        seed: of the splits.
+        limit: at most so many slices a split, healthy and not; None for all.
+        allow_unused: go on where a mask belongs to nobody.
+        jobs: processes.
+
+    Raises:
+        InputError: nothing to read, a person in two splits, or no slice could be prepared.
+    """
+    from brainuad.preparation.cohort import prepare_cohort
+    from brainuad.preparation.normalise.intensity import Percentile
+    from brainuad.preparation.quality.measures import Limits
+    from brainuad.preparation.slices import SlicePreparation
+
+    if source is None:
+        raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
+    source = Path(source)
+    if (source / MANIFEST).is_file():
+        cohort = read_cohort(source)
+        return Cohort(cohort.root, tuple(limited(cohort.scans, limit)), cohort.info)
+    steps = SlicePreparation(spacing_mm, pixel_mm)
+    found = find_slices(source, sequence, pixel_mm)
+    refuse_missing(found)
+    raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
+    look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
+    raw = limited(raw, limit)
+    normalise = Percentile(low_percentile, high_percentile)
+    out = cache_folder(cache_dir, source, raw, (steps, normalise))
+    with lock(out):
+        if (out / MANIFEST).is_file():
+            return read_cohort(out)
+        return prepare_cohort(raw, steps, normalise, Limits(), out, source, jobs)
