@@ -93,7 +93,7 @@ def ixi(real: Path, folder: Path) -> Path:
             split = "test" if scan.subject in test else "val" if scan.subject in val else "train"
             scans.append(replace(scan, split=split))
         shapes = sorted((real / "soop_lesion_shapes_mni").glob("*.nii.gz"))
-        for number, scan in enumerate(one for one in scans if one.split == "test"):
+        for number, scan in enumerate([one for one in scans if one.split == "test"]):
             for copy in range(2):
                 rng = np.random.default_rng([number, copy])
                 shape = shapes[rng.integers(len(shapes))]
