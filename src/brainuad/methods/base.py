@@ -82,6 +82,20 @@ class AnomalyDetector(nn.Module, ABC):
         return False
 
     @property
+    def knows_places(self) -> bool:
+        """Whether it learns, by `measure`, what each place looks like.
+
+        Its training scans are then laid on one grid by their affines, and so is what it scores,
+        which comes back on the scan's own grid.
+        """
+        return False
+
+    @property
+    def needs_places(self) -> bool:
+        """Whether it refuses scans that lie in several worlds; else each counts as it lies."""
+        return False
+
+    @property
     def takes_pairs(self) -> bool:
         """Whether a batch of its loss has a donor for each tile, behind the tiles.
 
@@ -146,8 +160,9 @@ class AnomalyDetector(nn.Module, ABC):
         """Called before a scan is scored, for methods that know places; others ignore it.
 
         Args:
-            affine: `(4, 4)`, voxels of the prepared scan to its world in mm; None where nobody
-                knows it, for the grid of the training scans.
+            affine: `(4, 4)`, voxels of the prepared scan, or of the grid that it was laid on
+                (`knows_places`), to its world in mm; None where nobody knows it, for the grid of
+                the training scans.
         """
 
     def judge_scan(self, found: Detection, image: Tensor) -> Detection:

@@ -103,6 +103,7 @@ PREPARED = frozenset(
         "brainuad.preparation.quality.measures.Limits",
         "brainuad.preparation.register.demons.Deform",
         "brainuad.preparation.register.linear.Register",
+        "brainuad.preparation.shared_grid.SharedGrid",
         "brainuad.preparation.skullstrip.auto.Auto",
         "brainuad.preparation.skullstrip.deepbet.Deepbet",
         "brainuad.preparation.skullstrip.extracted.Extracted",
