@@ -172,11 +172,6 @@ class AutoPaint(AnomalyDetector):
         """Whether the network sees mirror images."""
         return getattr(self.network, "mirror", False)
 
-    @property
-    def knows_places(self) -> bool:
-        """Whether there are prototypes: a mean of slices takes one place of one world."""
-        return self.prototypes is not None
-
     def measure(self, batches: Iterable[Batch]) -> None:
         """The prototypes, where there are any."""
         if self.prototypes is not None:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.methods.parts.grid_buffers import GridBuffers
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.methods.parts.residuals import Features, Residual, bind
 from brainuad.tiles.cache import TileDataset
@@ -83,17 +84,17 @@ class AnomalyDetector(nn.Module, ABC):
 
     @property
     def knows_places(self) -> bool:
-        """Whether it learns, by `measure`, what each place looks like.
+        """Whether it learns, by `measure`, what each place looks like (`GridBuffers.of_places`).
 
-        Its training scans are then laid on one grid by their affines, and so is what it scores,
-        which comes back on the scan's own grid.
+        Its training scans are then laid on one grid by their affines, and so is what it scores;
+        what it finds comes back on the scan's own grid.
         """
-        return False
+        return any(isinstance(part, GridBuffers) and part.of_places for part in self.modules())
 
     @property
     def needs_places(self) -> bool:
         """Whether it refuses scans that lie in several worlds; else each counts as it lies."""
-        return False
+        return any(isinstance(part, GridBuffers) and part.needs_places for part in self.modules())
 
     @property
     def takes_pairs(self) -> bool:

@@ -77,16 +77,6 @@ class FPI(AnomalyDetector):
         """Whether there is an atlas."""
         return self.atlas is not None
 
-    @property
-    def knows_places(self) -> bool:
-        """Whether there is an atlas."""
-        return self.atlas is not None
-
-    @property
-    def needs_places(self) -> bool:
-        """Whether there is an atlas."""
-        return self.atlas is not None
-
     def measure(self, batches: Iterable[Batch]) -> None:
         """The atlas, where there is one."""
         if self.atlas is not None:

@@ -194,11 +194,6 @@ class MADAD(AnomalyDetector):
         """Whether there are prototypes, or noise like the latents."""
         return self.prototypes is not None or self.latent_noise
 
-    @property
-    def knows_places(self) -> bool:
-        """Whether there are prototypes: a mean of slices takes one place of one world."""
-        return self.prototypes is not None
-
     def measure(self, batches: Iterable[Batch]) -> None:
         """Prototypes and the statistics of the noise, where they are wanted."""
         moments = Moments(self.network.channels)

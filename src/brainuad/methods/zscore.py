@@ -42,16 +42,6 @@ class ZScore(ReconstructionDetector):
         super().__init__(residual)
         self.atlas = atlas
 
-    @property
-    def knows_places(self) -> bool:
-        """It knows nothing else."""
-        return True
-
-    @property
-    def needs_places(self) -> bool:
-        """Without places there is no atlas."""
-        return True
-
     def measure(self, batches: Iterable[Batch]) -> None:
         """See `HealthyAtlas.measure`."""
         self.atlas.measure(batches)

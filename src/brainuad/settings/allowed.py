@@ -103,7 +103,6 @@ PREPARED = frozenset(
         "brainuad.preparation.quality.measures.Limits",
         "brainuad.preparation.register.demons.Deform",
         "brainuad.preparation.register.linear.Register",
-        "brainuad.preparation.shared_grid.SharedGrid",
         "brainuad.preparation.skullstrip.auto.Auto",
         "brainuad.preparation.skullstrip.deepbet.Deepbet",
         "brainuad.preparation.skullstrip.extracted.Extracted",
@@ -116,5 +115,8 @@ PREPARED = frozenset(
 )
 """Names in the configurations of preparations."""
 
-RECIPE = PREPARED | frozenset(MONAI_TRANSFORM_MODULES)
+FOUND = frozenset({"brainuad.preparation.shared_grid.SharedGrid"})
+"""Names in no configuration, of what a preparation finds in the scans of a cohort."""
+
+RECIPE = PREPARED | FOUND | frozenset(MONAI_TRANSFORM_MODULES)
 """Names that a recipe may have."""

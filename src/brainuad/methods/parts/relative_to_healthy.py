@@ -78,8 +78,8 @@ class RelativeToHealthy(GridBuffers):
             first = first or own
             if own.apart(first) > EXACT:
                 raise InputError(
-                    f"healthy scans of {first.words} and {own.words} voxels lie on two grids; lay "
-                    "them on one, or set relative=none"
+                    f"healthy scans of {first.words} and {own.words} voxels have no places in "
+                    "common: they lie on two grids; register them, or set relative=none"
                 )
             total = total + np.where(brain_mask, volume.array, 0).astype(float)
             count = count + brain_mask
