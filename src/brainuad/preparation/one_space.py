@@ -180,7 +180,8 @@ def _shared(group: _Group, preparation: Preparation) -> tuple[SharedGrid | None,
         _rows(np.median([one.ends_mm for one in within], axis=0)),
         () if native is None else tuple(int(n) for n in native.shape),
         () if native is None else _rows(native.affine),
-        world,
+        # Beside a grid that all have, code 2 says too little of another scan.
+        world if native is None or world > 2 else 0,
     )
     kept = f"{found.words} voxels of {preparation.spacing_mm:g} mm"
     return shared, f"{said}; it is kept: all are prepared on one grid of {kept}"
