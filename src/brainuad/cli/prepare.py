@@ -123,10 +123,11 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return 0
     # A step that cannot be made is said before any scan is read.
-    said = explained(steps, normalise)
+    explained(steps, normalise)
     steps, lines = with_shared_grids(raw, steps)
     for line in lines:
         say(line)
+    said = explained(steps, normalise)
     cohort = prepare_cohort(
         raw,
         steps,

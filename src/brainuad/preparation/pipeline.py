@@ -166,7 +166,7 @@ class Preparation:
         atlas = {"atlas_image": self.atlas_image, "atlas_mask": self.atlas_mask}
         grid = {**own, "spacing_mm": self.spacing_mm, "margin_mm": self.margin_mm, **atlas}
         space = "atlas" if self.atlas else "reference" if self.between else "own"
-        grid["shared"] = self.shared if space == "own" else {}
+        grid["shared"] = self.shared
         steps: dict[str, Any] = {
             "load": LoadScand(**own),
             "orient": Orientationd(every, axcodes="RAS", labels=None, allow_missing_keys=True),

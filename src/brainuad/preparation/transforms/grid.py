@@ -74,7 +74,9 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
             raise ValueError(f"space is '{space}'; use atlas, reference or own")
         self.spacing_mm, self.margin_mm, self.space = spacing_mm, margin_mm, space
         self.atlas_image, self.atlas_mask = atlas_image, atlas_mask
-        self.shared = dict(shared or {})
+        self.shared = dict(shared or {}) if space == "own" else {}
+        if self.shared:
+            self.space = "shared"
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Resample, and add the measures of the prepared scan to the report.
@@ -90,10 +92,10 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         for key in self.key_iterator(found):
             with self.scan(found, key):
                 inside = self.brain_mask(found, key)
-                shared = self.shared.get(key) if self.space == "own" else None
+                shared = self.shared.get(key)
                 if shared is not None:
                     grid = self._shared_by(shared, found[key], inside)
-                elif grid is None or self.space == "own":
+                elif grid is None or self.space in ("own", "shared"):
                     grid = self.grid_of(volume_of(found[key]), inside)
                 self.carry(found, key, grid, None)
                 inside = self.brain_mask(found, key)
