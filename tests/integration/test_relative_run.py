@@ -56,9 +56,28 @@ def test_scans_that_lie_elsewhere_are_refused(tmp_path, run):
     cohort = write_tiny_cohort(tmp_path / "cohort")
     for path in (cohort.root / "sub01.nii.gz", cohort.root / "sub01_brain.nii.gz"):
         volume = read_volume(path)
-        volume.affine[0, 3] += 3
+        volume.affine[0, 3] += 60
         write_volume(path, volume.array, volume.affine)
     done = run("train.py", *command(cohort, tmp_path, "run", "relative=healthy"))
     assert done.returncode != 0
-    assert "sub01.nii.gz: lies elsewhere in the world" in done.stderr
+    assert "relative: 3 training scans lie on several grids, and their brains" in done.stderr
+    assert "register the cohort, or set relative=none" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_scans_on_another_grid_of_the_same_world_are_laid_by_their_affine(tmp_path, run):
+    found = []
+    for where in ("same", "apart"):
+        cohort = write_tiny_cohort(tmp_path / where)
+        for name in ("sub01.nii.gz", "sub01_brain.nii.gz") if where == "apart" else ():
+            volume = read_volume(cohort.root / name)
+            volume.affine[0, 3] -= 3
+            # As large as the others: by their shapes they would be added voxel by voxel.
+            array = np.pad(volume.array, ((1, 0), (0, 0), (0, 0)))[:-1]
+            write_volume(cohort.root / name, array, volume.affine)
+        words = ("model.equalise=false", "relative=healthy")
+        done = run("train.py", *command(cohort, tmp_path, f"run_{where}", *words))
+        assert done.returncode == 0, done.stderr
+        found.append(read_volume(tmp_path / f"run_{where}" / "prepared" / "sub06_anomaly.nii.gz"))
+    assert "they are laid on one of 25 x 28 x 20 voxels by their affines" in done.stdout
+    np.testing.assert_allclose(found[1].array, found[0].array, rtol=1e-5)

@@ -100,6 +100,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.cohort import prepare_cohort, read_record
     from brainuad.preparation.explain import explained
+    from brainuad.preparation.one_space import with_shared_grids
     from brainuad.preparation.skullstrip.extracted import Extracted
     from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.quality import write_quality
@@ -122,6 +123,10 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return 0
     # A step that cannot be made is said before any scan is read.
+    explained(steps, normalise)
+    steps, lines = with_shared_grids(raw, steps)
+    for line in lines:
+        say(line)
     said = explained(steps, normalise)
     cohort = prepare_cohort(
         raw,
@@ -131,6 +136,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         out,
         source,
         arguments.jobs,
+        lines,
     )
     write_aside(found, out)
     records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.methods.parts.grid_buffers import GridBuffers
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.methods.parts.residuals import Features, Residual, bind
 from brainuad.tiles.cache import TileDataset
@@ -82,6 +83,20 @@ class AnomalyDetector(nn.Module, ABC):
         return False
 
     @property
+    def knows_places(self) -> bool:
+        """Whether it learns, by `measure`, what each place looks like (`GridBuffers.of_places`).
+
+        Its training scans are then laid on one grid by their affines, and so is what it scores;
+        what it finds comes back on the scan's own grid.
+        """
+        return any(isinstance(part, GridBuffers) and part.of_places for part in self.modules())
+
+    @property
+    def needs_places(self) -> bool:
+        """Whether it refuses scans that lie in several worlds; else each counts as it lies."""
+        return any(isinstance(part, GridBuffers) and part.needs_places for part in self.modules())
+
+    @property
     def takes_pairs(self) -> bool:
         """Whether a batch of its loss has a donor for each tile, behind the tiles.
 
@@ -146,8 +161,9 @@ class AnomalyDetector(nn.Module, ABC):
         """Called before a scan is scored, for methods that know places; others ignore it.
 
         Args:
-            affine: `(4, 4)`, voxels of the prepared scan to its world in mm; None where nobody
-                knows it, for the grid of the training scans.
+            affine: `(4, 4)`, voxels of the prepared scan, or of the grid that it was laid on
+                (`knows_places`), to its world in mm; None where nobody knows it, for the grid of
+                the training scans.
         """
 
     def judge_scan(self, found: Detection, image: Tensor) -> Detection:

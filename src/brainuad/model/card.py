@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, joined
+from brainuad.cohorts.places import is_plain_grid
 from brainuad.errors import InputError
 from brainuad.preparation.recipes import Recipe, of_cohort
 from brainuad.settings.allowed import MODEL, RECIPE
@@ -14,12 +15,12 @@ from brainuad.settings.build import check_targets
 from brainuad.settings.moved import retargeted
 from brainuad.settings.plain import plain
 
-FORMAT = "1.4"
+FORMAT = "1.5"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
 
 ADDED = {
     **{"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None},
-    **{"flips": False, "relative": None},
+    **{"flips": False, "relative": None, "grid": None},
 }
 """Keys that cards of older minor versions lack, and what stands for them."""
 
@@ -164,6 +165,7 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     "space": (lambda v: v in ("native", "prepared"), "native or prepared"),
     "flips": (lambda v: isinstance(v, bool), "true or false"),
     "relative": (lambda v: v is None or _is_made(v), "a table of healthy brains, or null"),
+    "grid": (lambda v: v is None or is_plain_grid(v), "a grid, or null"),
     "seed": (lambda v: v is None or _is_number(v), "a number"),
     "name": (_is_name, "a name"),
     "cohort": (_is_name, "a name"),

@@ -8,11 +8,13 @@ from torch import Tensor
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.places import from_plain, laid
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.random_draws import averaged
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.types import Detection
+from brainuad.volumes.grids import EXACT, Grid, lay
 from brainuad.volumes.header import read_header
 from brainuad.volumes.tiling import Tiling
 
@@ -33,9 +35,11 @@ def detect_volume(
 ) -> Detection:
     """Scores a whole volume tile by tile.
 
-    Where the detector's card says `flips`, so is its left-right mirror image, and both are averaged
-    (`uncertainty` is then that between the two as well). The detector judges the scan as a whole,
-    and what it finds is relative to healthy brains where it is `relative`.
+    A detector that knows places has the grid of its training scans in its card: a volume on another
+    grid is laid on it by its affine, and what is found comes back. Where the card says `flips`, the
+    volume's left-right mirror image is scored too, and both are averaged (`uncertainty` is then
+    that between the two as well). The detector judges the scan as a whole, and what it finds is
+    relative to healthy brains where it is `relative`.
 
     Args:
         detector: on the device to use.
@@ -50,11 +54,10 @@ def detect_volume(
         `Detection` without batch axis, on the CPU.
 
     Raises:
-        InputError: the anomaly map is not finite.
+        InputError: the anomaly map is not finite, or the scan does not lie where the training
+            scans do.
     """
-    detector.lies_at(affine)
-    found = _detect_both(detector, tiling, image, brain_mask, batch_size)
-    found = detector.judge_scan(found, image)
+    found = _detect_placed(detector, tiling, image, brain_mask, batch_size, affine)
     if detector.relative is not None:
         found = detector.relative(found, affine)
     # No threshold is below a NaN: such a map would look like a healthy brain.
@@ -64,6 +67,44 @@ def detect_volume(
             "in more precision (32-true)"
         )
     return found
+
+
+def _detect_placed(
+    detector: AnomalyDetector,
+    tiling: Tiling,
+    image: Tensor,
+    brain_mask: Tensor,
+    batch_size: int,
+    affine: np.ndarray | None,
+) -> Detection:
+    """What is found of a scan, judged as a whole, where the training scans lie."""
+    own = None if affine is None else Grid(tuple(image.shape[1:]), affine)
+    known = detector.card.get("grid")
+    grid = None if known is None else from_plain(known)
+    if own is not None and grid is not None and own.apart(grid) > EXACT:
+        try:
+            placed, mask = laid(image, brain_mask, own.affine, grid)
+        except InputError:
+            if detector.needs_places:
+                raise
+        else:
+            detector.lies_at(grid.affine)
+            found = _detect_both(detector, tiling, placed, mask, batch_size)
+            return _back(detector.judge_scan(found, placed), grid, own, brain_mask)
+    detector.lies_at(affine)
+    return detector.judge_scan(_detect_both(detector, tiling, image, brain_mask, batch_size), image)
+
+
+def _back(found: Detection, grid: Grid, own: Grid, brain_mask: Tensor) -> Detection:
+    """What was found on one grid, on another; 0 outside the brain."""
+    parts: list[Tensor | None] = []
+    for part in found:
+        if part is None:
+            parts.append(None)
+            continue
+        moved = [torch.from_numpy(lay(one, grid.affine, own)) for one in part.numpy()]
+        parts.append(torch.where(brain_mask, torch.stack(moved), 0))
+    return Detection._make(parts)
 
 
 def _detect_both(

@@ -153,5 +153,5 @@ def _about(card: Mapping[str, Any]) -> str:
 
 
 def _numbers(card: Mapping[str, Any]) -> list[int]:
-    """Of the card's format, `1.4`."""
+    """Of the card's format, `1.5`."""
     return [int(part) for part in str(card["format"]).split(".") if part.isdigit()]

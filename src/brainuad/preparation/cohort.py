@@ -43,6 +43,7 @@ def prepare_cohort(
     out: Path,
     source: Path,
     jobs: int = 1,
+    spaces: Sequence[str] = (),
 ) -> Cohort:
     """Prepares all scans into the cohort folder `out`.
 
@@ -56,6 +57,7 @@ def prepare_cohort(
         out: cohort folder; `failures.csv` lists what could not be prepared.
         source: said in the record.
         jobs: processes.
+        spaces: what was said of the scans' spaces, for the record.
 
     Raises:
         InputError: not one scan could be prepared.
@@ -119,6 +121,7 @@ def prepare_cohort(
         },
         "flags": flags,
         "failures": failures,
+        **({"spaces": list(spaces)} if spaces else {}),
     }
     return write_cohort(out, scans, info)
 
@@ -261,6 +264,8 @@ def _stamps(
     parameters = "\n".join([repr(preparation), *sizes(template)])
     for scan in scans:
         digest = hashlib.sha256(parameters.encode())
+        if scan.sequence in preparation.shared:
+            digest.update(repr(preparation.shared[scan.sequence]).encode())
         for item in (scan, reference):
             if item is not None:
                 digest.update(file_stamp(item).encode())

@@ -41,6 +41,9 @@ def folder_cohort(
 ) -> Cohort:
     """A cohort folder as it is, or one made from a plain folder or CSV of brain-extracted scans.
 
+    Scans that share a space keep it (`brainuad.preparation.shared_grid`), others are cropped each
+    to its own brain.
+
     Args:
         source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_all`.
         cache_dir: where prepared cohorts are kept; found again by the source's content.
@@ -59,6 +62,7 @@ def folder_cohort(
     """
     from brainuad.preparation.cohort import prepare_cohort
     from brainuad.preparation.normalise.intensity import Percentile
+    from brainuad.preparation.one_space import told_spaces, with_shared_grids
     from brainuad.preparation.pipeline import Preparation
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.skullstrip.extracted import Extracted
@@ -75,21 +79,41 @@ def folder_cohort(
     raw = limited(raw, limit)
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
-    out = cache_folder(cache_dir, source, raw, (steps, normalise))
+    out = cache_folder(cache_dir, source, raw, (steps, normalise), told_spaces(raw))
     with lock(out):
         if (out / MANIFEST).is_file():
-            return read_cohort(out)
-        return prepare_cohort(raw, steps, normalise, Limits(), out, source)
+            cohort = read_cohort(out)
+            for line in cohort.info.get("spaces", []):
+                say(line)
+            return cohort
+        steps, lines = with_shared_grids(raw, steps)
+        for line in lines:
+            say(line)
+        return prepare_cohort(raw, steps, normalise, Limits(), out, source, spaces=lines)
 
 
 def cache_folder(
-    cache_dir: Path, source: Path, raw: Sequence[RawScan], how: tuple[Any, ...]
+    cache_dir: Path,
+    source: Path,
+    raw: Sequence[RawScan],
+    how: tuple[Any, ...],
+    told: Sequence[str] = (),
 ) -> Path:
-    """Where the cohort of these rows, files and parameters is kept."""
+    """Where the cohort of these rows, files and parameters is kept.
+
+    Args:
+        cache_dir: of all cohorts.
+        source: names it.
+        raw: its scans.
+        how: steps and normalisation.
+        told: sequences whose scans say that they share a space; none is found where it was before
+            spaces were kept.
+    """
     from brainuad.settings.describe import recipe_of
 
     rows = [[str(item) for item in asdict(scan).values()] + _stamps(scan) for scan in raw]
-    key = short_hash([rows, retargeted(recipe_of(how), as_before)])
+    by = [rows, retargeted(recipe_of(how), as_before), *([list(told)] if told else [])]
+    key = short_hash(by)
     return Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
 
 

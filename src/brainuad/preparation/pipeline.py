@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brainuad.errors import InputError
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.register.demons import Deform
 from brainuad.preparation.register.linear import Register
+from brainuad.preparation.shared_grid import SharedGrid
 from brainuad.preparation.skullstrip.contract import SkullStrip
 
 # MONAI takes seconds to import.
@@ -73,6 +76,8 @@ class Preparation:
             affine fit.
         after: MONAI transforms of your own by the step that they follow (`STEPS`), each a partial
             that lacks its `keys`. They get all scans, those that change the grid the masks too.
+        shared: grids of sequences whose scans share a space, found by
+            `brainuad.preparation.shared_grid`; where nothing is registered.
     """
 
     skullstrip: SkullStrip
@@ -86,6 +91,8 @@ class Preparation:
     deform: Deform | None = None
     margin_mm: float = 8.0
     after: Mapping[str, Sequence[Callable[..., Any]]] = field(default_factory=dict)
+    # Left out of the text by which prepared scans are found again, where there is none.
+    shared: Mapping[str, SharedGrid] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.after) - set(STEPS)):
@@ -95,6 +102,14 @@ class Preparation:
             if not low <= (value := getattr(self, name)) <= high:
                 raise InputError(
                     f"preparation.steps.{name} is {value}; use a number from {low:g} to {high:g}"
+                )
+
+        for name, own in self.shared.items():
+            if not np.allclose(own.grid.empty.spacing_mm, self.spacing_mm, rtol=1e-3):
+                size = max(own.grid.empty.spacing_mm)
+                raise InputError(
+                    f"preparation.steps.spacing_mm is {self.spacing_mm}, but the grid that the "
+                    f"{name} scans share has voxels of {size:.4g} mm; leave the spacing as it is"
                 )
 
     def load_atlas(self) -> BrainAtlas | None:
@@ -151,6 +166,7 @@ class Preparation:
         atlas = {"atlas_image": self.atlas_image, "atlas_mask": self.atlas_mask}
         grid = {**own, "spacing_mm": self.spacing_mm, "margin_mm": self.margin_mm, **atlas}
         space = "atlas" if self.atlas else "reference" if self.between else "own"
+        grid["shared"] = self.shared
         steps: dict[str, Any] = {
             "load": LoadScand(**own),
             "orient": Orientationd(every, axcodes="RAS", labels=None, allow_missing_keys=True),

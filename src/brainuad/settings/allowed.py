@@ -116,5 +116,8 @@ PREPARED = frozenset(
 )
 """Names in the configurations of preparations."""
 
-RECIPE = PREPARED | frozenset(MONAI_TRANSFORM_MODULES)
+FOUND = frozenset({"brainuad.preparation.shared_grid.SharedGrid"})
+"""Names in no configuration, of what a preparation finds in the scans of a cohort."""
+
+RECIPE = PREPARED | FOUND | frozenset(MONAI_TRANSFORM_MODULES)
 """Names that a recipe may have."""

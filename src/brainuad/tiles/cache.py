@@ -15,11 +15,13 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.places import as_plain, grid_of_file, laid
 from brainuad.errors import InputError
 from brainuad.machine import files
 from brainuad.machine.read import read_json
 from brainuad.tiles.augment import Augmentation
 from brainuad.types import Batch
+from brainuad.volumes.grids import EXACT, Grid
 from brainuad.volumes.tiling import SliceTiling, Tiling
 
 VERSION = 2
@@ -79,6 +81,7 @@ def build_cache(
     min_brain_fraction: float = 0.05,
     heights: Sequence[float] | None = None,
     dtype: str = "float16",
+    grid: Grid | None = None,
 ) -> tuple[Path, list[tuple[str, str]]]:
     """Cuts scans into tiles and stores those that hold brain; finds them again by content.
 
@@ -90,6 +93,8 @@ def build_cache(
             teach nothing and break maximum normalisation. 0 keeps empty tiles, too.
         heights: range of axial slices that are kept, see `within_heights`; None for all.
         dtype: on disk; float16 resolves 1/2048 of the intensity range.
+        grid: that scans on other ones are laid on before they are cut, see
+            `brainuad.cohorts.places`; None for each scan's own.
 
     Returns:
         The folder with `images.bin (N, C, *S)`, `masks.bin (N, 1, *S)`, `places.npy (N, k)` and
@@ -106,13 +111,17 @@ def build_cache(
         for scan in scans
         for path in (*scan.images, scan.brain_mask)
     ]
-    chosen = [min_brain_fraction, heights and list(heights)]
+    chosen: list[object] = [min_brain_fraction, heights and list(heights)]
+    if grid is not None:
+        away = [_is_away(scan, grid) for scan in scans]
+        # Where all are on it, they are cut as they are.
+        grid, chosen = (grid, [*chosen, as_plain(grid)]) if any(away) else (None, chosen)
     recipe = json.dumps([VERSION, described, repr(tiling), chosen, dtype])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     with files.lock(folder):
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
-                _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype)
+                _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype, grid)
     meta = read_json(folder / "meta.json", f"delete {folder}")
     return folder, [(subject, reason) for subject, reason in meta["failures"]]
 
@@ -124,6 +133,7 @@ def _fill_cache(
     min_brain_fraction: float,
     heights: Sequence[float] | None,
     dtype: str,
+    grid: Grid | None,
 ) -> None:
     """Appends one scan after the other, so that memory holds one at a time."""
     shapes: list[tuple[int, ...]] = []
@@ -132,7 +142,7 @@ def _fill_cache(
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
         for scan in track(scans, description="caching tiles", transient=True):
             try:
-                image, brain_mask = load_scan(scan)
+                image, brain_mask = _loaded(scan, grid)
             except InputError as error:
                 failures.append((scan.subject, str(error)))
                 continue
@@ -159,6 +169,22 @@ def _fill_cache(
     meta |= {"per_scan": per_scan}
     np.save(folder / "places.npy", np.concatenate(places))
     files.write_json(folder / "meta.json", meta)
+
+
+def _is_away(scan: Scan, grid: Grid) -> bool:
+    own = grid_of_file(scan.image)
+    return own is not None and own.apart(grid) > EXACT
+
+
+def _loaded(scan: Scan, grid: Grid | None) -> tuple[torch.Tensor, torch.Tensor]:
+    image, brain_mask = load_scan(scan)
+    own = None if grid is None else grid_of_file(scan.image)
+    if grid is None or own is None or own.apart(grid) <= EXACT:
+        return image, brain_mask
+    try:
+        return laid(image, brain_mask, own.affine, grid)
+    except InputError as error:
+        raise InputError(f"{scan.image}: {error}") from None
 
 
 def within_heights(brain_mask: torch.Tensor, heights: Sequence[float]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from brainuad.tiles.augment import Augmentation
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.training.batches import EpochBatches, EpochLoader, drawn_slices
 from brainuad.training.pairs import PairBatches
+from brainuad.volumes.grids import Grid
 from brainuad.volumes.tiling import Tiling
 
 
@@ -86,6 +87,8 @@ class HealthyDataModule(LightningDataModule):
         """What a method makes of the tiles before it trains on them; None for the tiles."""
         self.pairs = False
         """Whether steps are of two scans that are each other's donor (`PairBatches`)."""
+        self.grid: Grid | None = None
+        """That all scans are laid on, for methods that know places; None for each scan's own."""
         self.failures: list[tuple[str, str]] = []
         self.folders: dict[str, Path] = {}
 
@@ -101,6 +104,7 @@ class HealthyDataModule(LightningDataModule):
                     *(scans, self.tiling, self.cache_dir / "tiles"),
                     min_brain_fraction=self.min_brain_fraction,
                     heights=self.heights,
+                    grid=self.grid,
                 )
                 self.failures += failures
 

@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.progress import track
 
+from brainuad.cohorts.places import as_plain, shared_grid
 from brainuad.errors import InputError
 from brainuad.machine import threads
 from brainuad.machine.files import atomic_path, remove_leftovers
@@ -158,12 +159,33 @@ def measure(detector: AnomalyDetector, datamodule: HealthyDataModule, where: str
         detector: put on the CPU again at the end, for Lightning to move.
         datamodule: of the training tiles, which come on the CPU.
         where: device of the detector meanwhile: a method may have a large network look at them.
+
+    Raises:
+        InputError: the method takes scans of one world alone, and these are of several.
     """
+    if detector.knows_places:
+        _lay_on_one_grid(detector, datamodule)
     datamodule.setup()
     batches = track(datamodule.measuring_dataloader(), description="measuring")
     detector.to(where)
     detector.measure(Batch(*batch) for batch in batches)
     detector.cpu()
+
+
+def _lay_on_one_grid(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
+    """Let places go by the affines: no voxels of two places are added."""
+    grid, said = shared_grid(datamodule.scans["train"])
+    if grid is None and detector.needs_places:
+        raise InputError(
+            f"{said}: they have no places in common, which this method learns from; register them "
+            "with brainuad-prepare"
+        )
+    if grid is None:
+        return
+    if said:
+        say(said)
+    datamodule.grid = grid
+    detector.card["grid"] = as_plain(grid)
 
 
 def _say_batch(trainer: Trainer, batch_size: int) -> None:

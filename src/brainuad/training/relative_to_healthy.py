@@ -7,9 +7,11 @@ import numpy as np
 from omegaconf import DictConfig
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.places import shared_grid
 from brainuad.errors import InputError
 from brainuad.inference.maps import Failures, remove_maps, write_maps
 from brainuad.machine import ranks
+from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.checkpoint import weights_hash
@@ -17,6 +19,7 @@ from brainuad.model.detect import device, model_score
 from brainuad.preparation.model_input import as_input, input_of
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
+from brainuad.volumes.grids import EXACT, grid_of, lay
 from brainuad.volumes.nifti import read_mask, read_volume
 
 
@@ -59,17 +62,26 @@ def make_relative(
 
 
 def _maps(scans: Sequence[Scan], folder: Path) -> Iterator[tuple[Volume, np.ndarray]]:
-    """Map and brain mask of each scan that has one; of one grid in the world."""
-    first = None
-    for scan in scans:
-        path = folder / f"{scan.subject}_anomaly.nii.gz"
-        if not path.is_file():
-            continue
+    """Map and brain mask of each scan that has one, laid on one grid by their affines."""
+    scored = {scan: path for scan in scans if (path := _map_of(scan, folder)).is_file()}
+    if not scored:
+        return
+    grid, said = shared_grid(list(scored))
+    if grid is None:
+        raise InputError(f"relative: {said}; register the cohort, or set relative=none")
+    if said:
+        say(said)
+    for scan, path in scored.items():
         volume = read_volume(path)
-        first = first or volume
-        if not np.allclose(volume.affine, first.affine, atol=1e-3):
-            raise InputError(
-                f"{scan.image}: lies elsewhere in the world than the scans before it; register "
-                "the cohort, or set relative=none"
+        brain_mask = read_mask(scan.brain_mask, like=volume)
+        if grid_of(volume).apart(grid) > EXACT:
+            array, inside = (
+                lay(part.astype(np.float32), volume.affine, grid)
+                for part in (volume.array, brain_mask)
             )
-        yield volume, read_mask(scan.brain_mask, like=volume)
+            volume, brain_mask = Volume(array, grid.affine), inside >= 0.5
+        yield volume, brain_mask
+
+
+def _map_of(scan: Scan, folder: Path) -> Path:
+    return folder / f"{scan.subject}_anomaly.nii.gz"

@@ -49,6 +49,13 @@ class Header(NamedTuple):
     sides_known: bool = True
     pair: bool = False
 
+    @property
+    def world(self) -> int:
+        """NIfTI's code of the world that the affine leads to: 1 the scanner's, 2 that of another
+        file, 3 Talairach's, 4 MNI's; 0 where it is not told."""
+        header = self.image.header
+        return int(header["sform_code"]) or int(header["qform_code"])
+
 
 def read_header(path: Path) -> Header:
     """Read the header of a NIfTI-1 or NIfTI-2 file, or of an `.hdr` and `.img` pair.

@@ -28,12 +28,14 @@ class RawVolume(NamedTuple):
         notes: what was odd.
         sides_known: whether its header tells the left from the right.
         lost: `(D, H, W)` bool, voxels that were NaN or infinite; None where there are none.
+        world: see `Header.world`.
     """
 
     volume: Volume
     notes: tuple[str, ...] = ()
     sides_known: bool = True
     lost: np.ndarray | None = None
+    world: int = 0
 
 
 def read_scan(path: Path) -> tuple[Volume, list[str]]:
@@ -61,12 +63,13 @@ def read_native(path: Path) -> Volume:
 
 def read_raw(path: Path) -> RawVolume:
     """Reads one 3D scan wherever its NaN lie; see `read_scan`."""
-    sides_known = True
+    sides_known, world = True, 0
     if path.is_dir():
         volume, notes = _read_dicom(path)
     else:
         volume, header = read_with_header(path)
         notes, sides_known = list(header.notes), header.sides_known
+        world = header.world
     if (degrees := obliqueness(volume.affine)) > OBLIQUE_DEGREES:
         notes.append(f"oblique by {degrees:.0f} degrees; its affine is followed")
     array, lost = without_lost(path, volume.array)
@@ -84,7 +87,7 @@ def read_raw(path: Path) -> RawVolume:
             f"{path}: found {array.shape} voxels of {np.round(volume.spacing_mm, 3)} mm, "
             "which is no volume of a head; check the header"
         )
-    return RawVolume(Volume(array, volume.affine), tuple(notes), sides_known, lost)
+    return RawVolume(Volume(array, volume.affine), tuple(notes), sides_known, lost, world)
 
 
 def is_label_map(array: np.ndarray, most: int = 16) -> bool:

@@ -233,4 +233,4 @@ def test_saved_models_are_of_this_format(model):
     detector = load_model(model)
     detector.card["format"] = "1.0"
     save_model(detector, model)
-    assert load_model(model).card["format"] == "1.4"
+    assert load_model(model).card["format"] == "1.5"

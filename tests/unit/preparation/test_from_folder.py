@@ -5,7 +5,7 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
-from tiny import AFFINE, brain, lesion
+from tiny import AFFINE, SHAPE, brain, lesion
 
 from brainuad.cli.prepare import main
 from brainuad.cohorts.find import find_raw
@@ -68,7 +68,7 @@ def test_a_folder_becomes_a_cohort(folder, tmp_path):
 
 def test_a_bad_scan_is_listed_and_the_rest_is_done(folder, tmp_path, capsys):
     (folder / "s0_T2w.nii.gz").write_bytes(b"broken")
-    write_volume(folder / "s2_T2w.nii.gz", np.ones((5, 5, 5)), AFFINE)
+    write_volume(folder / "s2_T2w.nii.gz", np.ones(SHAPE), np.diag([-3.0, -3.0, 3.0, 1.0]))
     cohort = _cohort(folder, tmp_path)
     assert len(cohort.scans) == 5
     rows = list(csv.DictReader((cohort.root / "failures.csv").open()))

@@ -17,6 +17,7 @@ from brainuad.errors import InputError
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.settings.allowed import (
     CONFIGURED,
+    FOUND,
     MODEL,
     MONAI_TRANSFORM_MODULES,
     OFFERED,
@@ -69,7 +70,7 @@ def test_the_lists_hold_what_the_shipped_configurations_name_and_no_more():
     assert _configured("preparation") == PREPARED
     assert not OFFERED & CONFIGURED
     assert MODEL == CONFIGURED | OFFERED
-    assert PREPARED | set(MONAI_TRANSFORM_MODULES) == RECIPE
+    assert PREPARED | FOUND | set(MONAI_TRANSFORM_MODULES) == RECIPE
 
 
 @pytest.mark.parametrize("name", sorted(MODEL | PREPARED))

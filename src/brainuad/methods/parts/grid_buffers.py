@@ -8,6 +8,10 @@ class GridBuffers(nn.Module):
     """Takes the sizes of the buffers named in `sized_by_data` from the checkpoint."""
 
     sized_by_data: tuple[str, ...] = ()
+    of_places: bool = False
+    """Whether what is measured adds scans voxel by voxel, so that they have to lie on one grid."""
+    needs_places: bool = False
+    """Whether it means nothing of scans that lie in several worlds."""
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object

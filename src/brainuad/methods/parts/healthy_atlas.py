@@ -17,8 +17,9 @@ MOST_STD = 5.0
 class HealthyAtlas(GridBuffers):
     """Mean and standard deviation of healthy scans at every voxel of one grid.
 
-    Where fewer than `min_count` training scans had brain, the mean and the standard deviation of
-    all brain voxels of all of them stand in.
+    Scans are laid on that grid before they come here (`GridBuffers.of_places`). Where fewer than
+    `min_count` training scans had brain, the mean and the standard deviation of all brain voxels of
+    all of them stand in.
 
     Args:
         min_std: floor of the standard deviation, in intensities of [0, 1]. 0.05 is about the noise
@@ -32,6 +33,8 @@ class HealthyAtlas(GridBuffers):
     """
 
     sized_by_data = ("mean", "std")
+    of_places = True
+    needs_places = True
     mean: Tensor
     std: Tensor
 

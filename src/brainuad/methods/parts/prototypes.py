@@ -4,7 +4,8 @@ Ours, beside the published AutoPaint: a network of convolutions does not know wh
 is, and from a few dozen subjects it does not learn what a hole's place should hold. Here k-means
 sorts the healthy training images by their looks (of registered slices: mostly by their level), and
 the mean of each group is a prototype. An image finds its own by what is seen of it, so that neither
-an index nor an affine has to travel with a slice.
+an index nor an affine has to travel with a slice. Scans that share a world are laid on one grid
+before they are cut; of others, each slice counts as it lies in its frame.
 """
 
 import warnings
@@ -41,6 +42,7 @@ class HealthyPrototypes(GridBuffers):
     """
 
     sized_by_data = ("images",)
+    of_places = True
     images: Tensor
 
     def __init__(self, count: int = 64, least: int = 20, side: int = 24, most: int = 8192) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from brainuad.errors import InputError
 from brainuad.methods.parts.grid_buffers import GridBuffers
 from brainuad.types import Detection, Volume
+from brainuad.volumes.grids import EXACT, Grid, grid_of
 from brainuad.volumes.resample import resample_like
 
 _LEAST_COUNT = 0.5
@@ -71,14 +72,14 @@ class RelativeToHealthy(GridBuffers):
             InputError: there are none, they lie on several grids, or all scores are 0.
         """
         total = count = np.zeros(())
-        affine = np.eye(4)
+        first: Grid | None = None
         for volume, brain_mask in maps:
-            if not total.ndim:
-                affine = volume.affine
-            elif total.shape != volume.array.shape:
+            own = grid_of(volume)
+            first = first or own
+            if own.apart(first) > EXACT:
                 raise InputError(
-                    f"healthy scans of {_words(total.shape)} and {_words(volume.array.shape)} "
-                    "voxels have no places in common; register them, or set relative=none"
+                    f"healthy scans of {first.words} and {own.words} voxels have no places in "
+                    "common: they lie on two grids; register them, or set relative=none"
                 )
             total = total + np.where(brain_mask, volume.array, 0).astype(float)
             count = count + brain_mask
@@ -94,7 +95,8 @@ class RelativeToHealthy(GridBuffers):
         mean = np.where(known, total / np.where(known, count, 1), overall)
         self.expected = torch.from_numpy(mean + self.floor * overall)[None].float()
         self.elsewhere = torch.tensor((1 + self.floor) * overall).float()
-        self.affine = torch.from_numpy(affine.astype(float))
+        affine = np.eye(4) if first is None else first.affine.astype(float)
+        self.affine = torch.from_numpy(affine)
 
     def forward(self, found: Detection, affine: np.ndarray | None = None) -> Detection:
         """The same with every score divided by what is expected; `(C, D, H, W)`, on the CPU.

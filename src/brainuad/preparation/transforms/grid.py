@@ -15,6 +15,7 @@ from brainuad.machine.limits import require_memory
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
+from brainuad.preparation.shared_grid import SharedGrid
 from brainuad.preparation.transforms.base import (
     KNOWN,
     Data,
@@ -28,6 +29,7 @@ from brainuad.preparation.transforms.base import (
     to_file,
 )
 from brainuad.types import Volume
+from brainuad.volumes.grids import Grid
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 from brainuad.volumes.native_space import (
     to_native,
@@ -52,6 +54,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
             each scan's own.
         atlas_image: a brain-extracted template; None for MNI152.
         atlas_mask: of the template.
+        shared: with `own`, grids of keys whose scans share a space.
         kwargs: see `ScanTransform`.
     """
 
@@ -63,6 +66,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         space: str = "atlas",
         atlas_image: Path | None = None,
         atlas_mask: Path | None = None,
+        shared: Mapping[Hashable, SharedGrid] | None = None,
         **kwargs: Any,
     ):
         super().__init__(keys, **kwargs)
@@ -70,12 +74,15 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
             raise ValueError(f"space is '{space}'; use atlas, reference or own")
         self.spacing_mm, self.margin_mm, self.space = spacing_mm, margin_mm, space
         self.atlas_image, self.atlas_mask = atlas_image, atlas_mask
+        self.shared = dict(shared or {}) if space == "own" else {}
+        if self.shared:
+            self.space = "shared"
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Resample, and add the measures of the prepared scan to the report.
 
         Raises:
-            InputError: the brain lies outside the grid.
+            InputError: the brain lies outside the grid, or the scan does not share its space.
         """
         found = dict(data)
         grid = atlas = None
@@ -84,8 +91,11 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
             grid = self.grid_of(atlas.image, atlas.brain_mask)
         for key in self.key_iterator(found):
             with self.scan(found, key):
-                if grid is None or self.space == "own":
-                    inside = self.brain_mask(found, key)
+                inside = self.brain_mask(found, key)
+                shared = self.shared.get(key)
+                if shared is not None:
+                    grid = self._shared_by(shared, found[key], inside)
+                elif grid is None or self.space in ("own", "shared"):
                     grid = self.grid_of(volume_of(found[key]), inside)
                 self.carry(found, key, grid, None)
                 inside = self.brain_mask(found, key)
@@ -95,12 +105,29 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
                     )
                 image = volume_of(found[key]).array
                 said = measures.measure_prepared(image, inside, atlas, grid)
+                space = "the space of all scans" if shared is not None else None
+                space = atlas.name if atlas else space
                 found[key] = reported(
                     found[key],
                     quality=report(found[key]).get("quality", {}) | said,
-                    **({"space": atlas.name} if atlas else {}),
+                    **({"space": space} if space else {}),
                 )
         return found
+
+    def _shared_by(self, shared: SharedGrid, image: MetaTensor, inside: np.ndarray) -> Volume:
+        """The grid of scans that share a space, empty.
+
+        Raises:
+            ValueError: the scan is of another space.
+            InputError: the grid does not fit into the memory at hand.
+        """
+        shape, affine = image.meta["native_shape"], image.meta["original_affine"]
+        native = Grid(tuple(int(n) for n in shape), np.array(affine, dtype=float))
+        brain = Volume(inside, volume_of(image).affine)
+        shared.require(native, int(image.meta.get("world", 0)), brain)
+        voxels = float(np.prod(shared.grid.shape))
+        require_memory(16 * voxels, "the grid that the scans share", "choose larger voxels")
+        return Volume(np.zeros(shared.grid.shape, np.float32), shared.grid.affine)
 
     def grid_of(self, image: Volume, brain_mask: np.ndarray) -> Volume:
         """The grid around a brain, empty.

@@ -57,6 +57,8 @@ class ScanReader(ImageReader):
             "spatial_shape": np.array(img.volume.array.shape),
             "original_channel_dim": "no_channel",
             "space": "RAS",
+            "native_shape": np.array(img.volume.array.shape),
+            "world": img.world,
             "notes": list(img.notes),
         }
         return img.volume.array, meta
