@@ -15,19 +15,8 @@ from data_prep.registry import DATASETS
 from data_prep.slices import SliceRow
 
 COLUMNS = [
-    "subject",
-    "person",
-    "sequence",
-    "image",
-    "channel",
-    "brain_mask",
-    "lesion_mask",
-    "lesion_channel",
-    "healthy",
-    "split",
-    "pathology",
-    "site",
-    "pixel_mm",
+    *("subject", "person", "sequence", "image", "channel", "brain_mask", "lesion_mask"),
+    *("lesion_channel", "healthy", "split", "pathology", "site", "pixel_mm"),
 ]
 
 
