@@ -31,12 +31,13 @@ FLATTER_COLUMNS = (
 )
 """Columns of the table."""
 
+METRICS = ("dice", "auroc", "ap")
 OURS = "ours"
 SMALL = (64, 64)
 """Size of the maps of MedIAnomaly, and of UniTransAD on BraTS."""
 
-SLICES_MEAN = "slices with a lesion in place of people"
-POOLED_BRAIN = "all brain pixels together in place of people"
+SLICES_MEAN = "mean over lesion slices"
+POOLED_BRAIN = "brains pooled"
 
 
 class Counts(NamedTuple):
@@ -100,18 +101,20 @@ def flatter(
         value = voxel.just_below(lowest)
         add("oracle threshold", oracle, len(people), threshold="oracle", threshold_value=value)
     largest = _largest(tally)
-    add("slice with the largest lesion alone", float(np.mean(largest)), len(largest))
+    add("largest slice only", float(np.mean(largest)), len(largest))
     small = [Counts(*sums).dice for sums in tally.small.values() if sums[1]]
-    add("maps of 64 x 64 pixels", _mean(small), len(small))
-    add("all pixels together in place of people", _total(tally).dice, len(tally.slices))
+    add("64 x 64 maps", _mean(small), len(small))
+    add("all pixels pooled", _total(tally).dice, len(tally.slices))
     sick = [counts.dice for _, _, counts in tally.slices if counts.true]
     add(SLICES_MEAN, _mean(sick), len(sick))
     every = [counts.dice for _, _, counts in tally.slices]
-    add("slices without a lesion, 1 when empty", _mean(every), len(every), against=SLICES_MEAN)
-    add("median and smallest component by oracle", _best_filter(tally, set(people)), len(people))
+    add("empty slices count 1", _mean(every), len(every), against=SLICES_MEAN)
+    add("filter by oracle", _best_filter(tally, set(people)), len(people))
     _add_areas(add, people, store, path)
     for metric, value in own.items():
-        add(f"{name}, all its rules", value, len(store), metric, threshold="", threshold_value=None)
+        add(f"all of {name}", value, len(store), metric, threshold="", threshold_value=None)
+    # A metric's rows together, ours first and the benchmark's last.
+    rows.sort(key=lambda row: METRICS.index(row["metric"]))
     return [{"difference": _difference(row, rows)} | row for row in rows]
 
 
@@ -134,7 +137,7 @@ def _add_areas(add: Any, people: dict[str, SliceStore], store: SliceStore, path:
     for metric, values in singles.items():
         add(OURS, float(np.nanmean(values)), len(values), metric, against="")
         add(POOLED_BRAIN, pooled[0][metric], len(store), metric)
-        add("background counts", pooled[1][metric], len(store), metric, against=POOLED_BRAIN)
+        add("with background", pooled[1][metric], len(store), metric, against=POOLED_BRAIN)
 
 
 def _tally(store: SliceStore, threshold: float) -> _Tally:

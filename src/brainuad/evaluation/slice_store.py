@@ -16,7 +16,7 @@ from brainuad.evaluation.scoring import score_volume
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Volume
-from brainuad.volumes.nifti import read_label, read_mask
+from brainuad.volumes.nifti import read_label
 from brainuad.volumes.tiling import SliceTiling
 
 BLOCK = 2**24
@@ -150,7 +150,7 @@ def cut(scan: Scan, maps: Path, postprocess: Postprocess, masked: bool = True) -
     if not scan.healthy and label is None and not one:
         raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
     truth = read_label(label, like=score) if label else np.zeros(score.array.shape, bool)
-    brain = read_mask(scan.brain_mask, like=score)
+    brain = found.brain_mask
     person = getattr(scan, "person", "") or scan.subject
     slices = []
     for index in np.flatnonzero(brain.any(axis=(0, 1))):

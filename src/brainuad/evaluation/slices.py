@@ -227,7 +227,8 @@ def _score(
         "auprc_pooled": voxel.curve_average_precision(curve),
         "auroc_pooled": voxel.curve_auroc(curve),
         "slice_auroc": voxel.auroc(images, sick),
-        "slice_ap": voxel.average_precision(images, sick),
+        # Where every image is abnormal there is nothing to tell apart.
+        "slice_ap": NAN if sick.all() else voxel.average_precision(images, sick),
     }
     known = store.labelled()
     if protocol.pro:

@@ -63,16 +63,16 @@ SHORT = {
     "AUROC": "AUROC",
     "healthy FPR": "FPR",
     "slice Dice, best of 201": "⌈slice Dice⌉",
-    "slice Dice, one threshold": "⌈slice Dice⌉",
-    "slice Dice, each its own": "⌈⌈slice Dice⌉⌉",
+    "slice Dice, one threshold": "⌈slice⌉",
+    "slice Dice, each its own": "⌈⌈slice⌉⌉",
     "Dice, best of 200 quantiles": "of 200",
     "Dice, five folds": "5 folds",
     "⌈Dice⌉, all pixels": "⌈Dice⌉",
     "AP, all pixels": "AP",
     "AUROC, all pixels": "AUROC",
     "PRO, all pixels": "PRO",
-    "slice AUROC": "slices' AUROC",
-    "slice AP": "slices' AP",
+    "slice AUROC": "slice AUC",
+    "slice AP": "slice AP",
     "slices": "slices",
 }
 """The same titles where 80 columns must do."""
@@ -166,22 +166,20 @@ def flatter_table(rows: "pd.DataFrame") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    # Two methods' columns fit; a rule's name takes half of the width.
     methods = list(dict.fromkeys(rows.method))
     table = Table(
         box=SIMPLE,
         padding=(0, 1, 0, 0),
         title="the same maps, one rule switched at a time",
-        caption="in brackets: what the rule adds; a rule below 'against' is held against that row",
+        caption="in brackets: what a rule adds to ours; with a +, what it adds to the row above",
     )
     for name in ("metric", "rule", *methods):
         table.add_column(Text(visible(name, "")))
     for (metric, rule), part in rows.groupby(["metric", "rule"], sort=False):
         found = {row.method: row for row in part.itertuples()}
-        against = part.against.iloc[0]
-        note = "" if against in ("", "ours") else f", against: {against}"
+        above = "" if part.against.iloc[0] in ("", "ours") else "+ "
         cells = [_flatter_cell(found.get(method)) for method in methods]
-        table.add_row(metric, Text(visible(f"{rule}{note}", "")), *cells)
+        table.add_row(metric, Text(visible(f"{above}{rule}", "")), *cells)
     return table
 
 

@@ -91,24 +91,24 @@ def test_every_rule_by_hand(slices):
         "ours": (a + b) / 2,
         "oracle threshold": (a + b) / 2,
         # A's first slice is perfect, the larger lesion of B was missed.
-        "slice with the largest lesion alone": 0.5,
-        "maps of 64 x 64 pixels": rows.value["maps of 64 x 64 pixels"],
-        "all pixels together in place of people": 2 * 28 / (29 + 48),
-        "slices with a lesion in place of people": 2 / 3,
+        "largest slice only": 0.5,
+        "64 x 64 maps": rows.value["64 x 64 maps"],
+        "all pixels pooled": 2 * 28 / (29 + 48),
+        "mean over lesion slices": 2 / 3,
         # a1 1, a2 0, b1 1, b2 0, c1 1.
-        "slices without a lesion, 1 when empty": 3 / 5,
+        "empty slices count 1": 3 / 5,
         # Ten pixels and more are kept: A loses the wrong one.
-        "median and smallest component by oracle": (1 + b) / 2,
-        "plain, all its rules": 2 * 28 / (29 + 48),
+        "filter by oracle": (1 + b) / 2,
+        "all of plain": 2 * 28 / (29 + 48),
     }
     assert rows.value.to_dict() == pytest.approx(expected)
     assert rows.threshold_value["ours"] == 0.5
     assert 0.99 < rows.threshold_value["oracle threshold"] < 1
     assert rows.n.to_dict() == dict.fromkeys(rows.index, 2) | {
-        "all pixels together in place of people": 5,
-        "slices with a lesion in place of people": 3,
-        "slices without a lesion, 1 when empty": 5,
-        "plain, all its rules": 5,
+        "all pixels pooled": 5,
+        "mean over lesion slices": 3,
+        "empty slices count 1": 5,
+        "all of plain": 5,
     }
     for rule, row in rows.iterrows():
         if rule != "ours":
@@ -123,10 +123,10 @@ def test_small_lesions_vanish_at_64_pixels(slices):
     slices.add("b", "B", np.zeros((side, side), bool), box(31, 31, 1, 1, side))
     rows = table(slices.evaluate())
     assert rows.value["ours"] == 0.5
-    assert rows.value["maps of 64 x 64 pixels"] == 1
-    assert rows.n["maps of 64 x 64 pixels"] == 1
+    assert rows.value["64 x 64 maps"] == 1
+    assert rows.n["64 x 64 maps"] == 1
     # The wrong half is not in its own place.
-    assert rows.value["slice with the largest lesion alone"] == 0.5
+    assert rows.value["largest slice only"] == 0.5
 
 
 def test_areas_are_those_of_the_pixels(slices):
@@ -148,11 +148,11 @@ def test_areas_are_those_of_the_pixels(slices):
         people = [function(*pixels(names, brain)) for names in (["a1", "a2"], ["b1"])]
         assert rows.value["ours"] == pytest.approx(np.mean(people))
         pooled = function(*pixels(score, brain))
-        assert rows.value["all brain pixels together in place of people"] == pytest.approx(pooled)
+        assert rows.value["brains pooled"] == pytest.approx(pooled)
         whole = function(*pixels(score, everything))
-        assert rows.value["background counts"] == pytest.approx(whole)
-        assert rows.value["plain, all its rules"] == pytest.approx(whole)
-        assert rows.difference["background counts"] == pytest.approx(whole - pooled)
+        assert rows.value["with background"] == pytest.approx(whole)
+        assert rows.value["all of plain"] == pytest.approx(whole)
+        assert rows.difference["with background"] == pytest.approx(whole - pooled)
     # Nobody healthy in val: the table starts from the oracle, and says so.
     assert set(table(found).threshold) == {"oracle", ""}
     assert "oracle threshold" not in table(found).index
@@ -229,7 +229,7 @@ def test_the_table_is_written_and_printed(slices, tmp_path, capsys):
     assert text.startswith("method,rule,against,metric,threshold,threshold_value,value,difference")
     Console(width=100).print(flatter_table(found.flatter))
     said = capsys.readouterr().out
-    line = next(line for line in said.splitlines() if "largest lesion" in line)
+    line = next(line for line in said.splitlines() if "largest slice" in line)
     assert "0.500 (-0.258)" in line
 
 
