@@ -1,5 +1,7 @@
 """Cohorts of slices: a person's slices together, and what each rule adds, worked out by hand."""
 
+import os
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ from test_maps import PLAIN
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
+from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.evaluation.slices import SliceProtocol, evaluate_slices
 from brainuad.reporting.tables import flatter_table
@@ -243,6 +246,21 @@ def test_the_table_is_written_and_printed(slices, tmp_path, capsys):
 def test_bad_protocols_are_refused(change, said):
     with pytest.raises(ValueError, match=said):
         replace(PLAIN_SLICES, **change)
+
+
+def test_volumes_protocol_opens_no_file_for_each_slice(slices):
+    """Benchmarks have thousands of slices, most systems 1,024 open files a program."""
+    for n in range(30):
+        slices.add(f"v{n}", f"v{n}", np.full((SIDE, SIDE), 0.5, np.float32), split="val")
+        slices.add(f"t{n}", f"t{n}", box(2, 2, 4, 4), box(2, 2, 4, 4))
+    cohort = Cohort(slices.root, tuple(slices.scans), {"name": "slices"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    try:
+        found = evaluate_maps(cohort, "FLAIR", {"own": slices.maps}, PLAIN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found.failures == []
 
 
 def test_no_map_at_all_is_refused(slices):
