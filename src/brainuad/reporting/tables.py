@@ -71,8 +71,8 @@ SHORT = {
     "AP, all pixels": "AP",
     "AUROC, all pixels": "AUROC",
     "PRO, all pixels": "PRO",
-    "slice AUROC": "slice AUC",
-    "slice AP": "slice AP",
+    "slice AUROC": "img AUC",
+    "slice AP": "img AP",
     "slices": "slices",
 }
 """The same titles where 80 columns must do."""

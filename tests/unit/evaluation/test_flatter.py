@@ -14,7 +14,7 @@ from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.evaluation.slices import SliceProtocol, evaluate_slices
-from brainuad.reporting.tables import flatter_table
+from brainuad.reporting.tables import flatter_table, summary_table
 from brainuad.volumes.nifti import write_volume
 
 PLAIN_SLICES = SliceProtocol("plain", None, 0.0, False, "pooled", None)
@@ -269,3 +269,18 @@ def test_no_map_at_all_is_refused(slices):
         path.unlink()
     with pytest.raises(InputError, match="no slice could be scored"):
         slices.evaluate()
+
+
+def test_the_scores_of_slices_fit_a_terminal(capsys):
+    from rich.console import Console
+
+    keys = [("oracle_201", "dice_slice"), ("oracle", "dice_pooled")] + [
+        ("none", name)
+        for name in ("auprc_pooled", "auroc_pooled", "slice_auroc", "slice_ap", "slices")
+    ]
+    row = {"method": "oracle_reconstruction", "group": "pooled", "mean": 0.5, "std": None}
+    results = [{**row, "threshold": t, "metric": m} for t, m in keys]
+    Console(width=80).print(summary_table(results, "slice:madad"))
+    said = capsys.readouterr().out
+    assert "⌈slice Dice⌉" in said
+    assert "…" not in said
