@@ -49,7 +49,6 @@ SLICES = (
     ("AUROC, all pixels", "pooled", "none", "auroc_pooled"),
     ("PRO, all pixels", "pooled", "none", "pro_pooled"),
     ("slice AUROC", "pooled", "none", "slice_auroc"),
-    ("slice AP", "pooled", "none", "slice_ap"),
     ("slices", "pooled", "none", "slices"),
 )
 """The columns of the slice protocol, never in one table with those of volumes."""
@@ -72,7 +71,6 @@ SHORT = {
     "AUROC, all pixels": "AUROC",
     "PRO, all pixels": "PRO",
     "slice AUROC": "img AUC",
-    "slice AP": "img AP",
     "slices": "slices",
 }
 """The same titles where 80 columns must do."""

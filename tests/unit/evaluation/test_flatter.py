@@ -275,8 +275,7 @@ def test_the_scores_of_slices_fit_a_terminal(capsys):
     from rich.console import Console
 
     keys = [("oracle_201", "dice_slice"), ("oracle", "dice_pooled")] + [
-        ("none", name)
-        for name in ("auprc_pooled", "auroc_pooled", "slice_auroc", "slice_ap", "slices")
+        ("none", name) for name in ("auprc_pooled", "auroc_pooled", "slice_auroc", "slices")
     ]
     row = {"method": "oracle_reconstruction", "group": "pooled", "mean": 0.5, "std": None}
     results = [{**row, "threshold": t, "metric": m} for t, m in keys]
