@@ -11,7 +11,7 @@ from typing import Any
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.machine.text import say
-from data_prep.dataset import Dataset, with_splits, write_rows
+from data_prep.dataset import Dataset, has_label, person_of, with_splits, write_rows
 from data_prep.registry import DATASETS, get
 
 PROGRAM = "python -m data_prep"
@@ -28,6 +28,10 @@ patients, without those who have no label:
 options of a data set and a published split:
   python -m data_prep rows bids_healthy data/camcan camcan.csv column=group value=control
   python -m data_prep rows ixi data/ixi data/ixi.csv ages=20-60 --splits published.csv
+
+a 2D benchmark, whose rows are slices:
+  python -m data_prep rows bmad data/bmad bmad.csv
+  python train.py data=slices data.source=bmad.csv
 """
 
 
@@ -54,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outer = argparse.ArgumentParser(
             prog=PROGRAM,
             description="Public data sets: from the official download to rows for "
-            "brainuad-prepare.\n\ncommands:\n"
+            "brainuad-prepare, or for data=slices.\n\ncommands:\n"
             + "\n".join(f"  {key:<10}{command.help}" for key, command in COMMANDS.items()),
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,30 +95,42 @@ def _show(arguments: argparse.Namespace) -> int:
         say(f"  option:    {key}=...  {meaning}")
     for file in item.files:
         say(f"  file:      {file.url}")
+    for trap in item.traps:
+        say(f"  trap:      {trap}")
+    say(f"  rows:      {_reader(item)}")
     return 0
+
+
+def _reader(item: Dataset) -> str:
+    """What reads the rows."""
+    return (
+        "slices, for data=slices data.source=CSV" if item.slices else "scans, for brainuad-prepare"
+    )
 
 
 def _rows(arguments: argparse.Namespace) -> int:
     item = get(arguments.name)
-    scans = item.find(arguments.root, **_options(item, arguments.options))
+    scans: list[Any] = [*item.find(arguments.root, **_options(item, arguments.options))]
     if arguments.splits:
         scans = with_splits(scans, arguments.splits)
     # A patient without a label can be looked at, but brainuad-evaluate refuses to score it.
-    unlabelled = [scan for scan in scans if not scan.healthy and scan.lesion_mask is None]
+    unlabelled = [scan for scan in scans if scan.healthy is False and not has_label(scan)]
     if arguments.labelled:
-        scans = [scan for scan in scans if scan not in unlabelled]
+        left_out = {id(scan) for scan in unlabelled}
+        scans = [scan for scan in scans if id(scan) not in left_out]
         if not scans:
             raise InputError(f"{arguments.root}: no scan has a lesion label; drop --labelled")
     write_rows(scans, arguments.out)
     counts = ", ".join(f"{n} {name}" for name, n in Counter(s.sequence for s in scans).items())
-    labelled = sum(scan.lesion_mask is not None for scan in scans)
+    what, people = ("slices", "people") if item.slices else ("scans", "subjects")
     say(
-        f"{arguments.out}: {len({s.subject for s in scans})} subjects, {counts}; "
-        f"{labelled} scans with a lesion label"
+        f"{arguments.out}: {len({person_of(s) for s in scans})} {people}, {counts}; "
+        f"{sum(map(has_label, scans))} {what} with a lesion label"
     )
     if unlabelled and not arguments.labelled:
+        so = "only whole images can be scored" if item.slices else "they cannot be scored"
         say(
-            f"{len(unlabelled)} scans of patients have no lesion label, so they cannot be scored; "
+            f"{len(unlabelled)} {what} of patients have no lesion label, so {so}; "
             "--labelled leaves them out"
         )
     return 0
@@ -159,7 +175,7 @@ COMMANDS = {
     "list": Command("the data sets", _list, {}),
     "show": Command("licence, access, layout, options and citation of one", _show, NAME),
     "rows": Command(
-        "write the CSV that brainuad-prepare reads",
+        "write the CSV that brainuad-prepare reads, or data=slices",
         _rows,
         {
             **NAME,

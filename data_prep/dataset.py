@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.machine.read import read_table
+from data_prep.slices import SliceRow
 
-COLUMNS = tuple(item.name for item in fields(RawScan))
-_PATHS = ("image", "brain_mask", "lesion_mask")
+AnyRow = TypeVar("AnyRow", RawScan, SliceRow)
+"""A volume for `brainuad-prepare`, or a slice for `data=slices`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Dataset:
         find: the unpacked download's folder, then the options by name, to its scans.
         options: keyword of `find` to what it does.
         files: to be fetched by `python -m data_prep download`; empty when one has to register.
+        slices: whether the rows are slices for `data=slices`, not volumes for `brainuad-prepare`.
+        traps: what a reader of scores on it should know, a line each.
     """
 
     name: str
@@ -63,35 +67,47 @@ class Dataset:
     citation: str
     split: str
     layout: str
-    find: Callable[..., list[RawScan]]
+    find: Callable[..., list[RawScan]] | Callable[..., list[SliceRow]]
     options: dict[str, str] = field(default_factory=dict)
     files: tuple[Download, ...] = ()
+    slices: bool = False
+    traps: tuple[str, ...] = ()
 
 
-def write_rows(scans: Sequence[RawScan], csv_path: Path) -> None:
-    """Writes the CSV that `brainuad.cohorts.find.find_raw` reads back as the same scans.
+def write_rows(scans: Sequence[RawScan] | Sequence[SliceRow], csv_path: Path) -> None:
+    """Writes a CSV whose columns are the fields of the rows; None is an empty cell.
 
+    `brainuad.cohorts.find.find_raw` reads volumes back as the same scans, `data=slices` slices.
     Paths below the CSV's folder are written relative to it, so that both can be moved together;
     the others absolute.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    kind = type(scans[0]) if scans else RawScan
+    writer = csv.DictWriter(text, [item.name for item in fields(kind)], lineterminator="\n")
     writer.writeheader()
     # Not resolved: a folder of links is a common way to arrange data, and its names count.
     folder = Path(os.path.abspath(csv_path.parent))
     for scan in scans:
-        row = {name: getattr(scan, name) for name in COLUMNS}
-        row["healthy"] = "true" if scan.healthy else "false"
-        for name in _PATHS:
-            row[name] = _portable(row[name], folder) if row[name] else ""
-        writer.writerow(row)
+        writer.writerow(
+            {item.name: _cell(getattr(scan, item.name), folder) for item in fields(kind)}
+        )
     write_text(csv_path, text.getvalue())
 
 
-def with_splits(scans: Sequence[RawScan], csv_path: Path) -> list[RawScan]:
+def has_label(scan: RawScan | SliceRow) -> bool:
+    """Whether a row says where its lesions are."""
+    return scan.lesion_mask is not None or getattr(scan, "lesion_channel", None) is not None
+
+
+def person_of(scan: RawScan | SliceRow) -> str:
+    """The unit of splits: a volume's subject, a slice's person."""
+    return scan.person if isinstance(scan, SliceRow) else scan.subject
+
+
+def with_splits(scans: Sequence[AnyRow], csv_path: Path) -> list[AnyRow]:
     """Sets the splits that a CSV with the columns `subject` and `split` gives.
 
-    Subjects that it does not name keep an empty split and are drawn later.
+    Of slices, `subject` names the person. Those that it does not name keep the split they have.
 
     Raises:
         InputError: not such a file, an unknown split, or it names none of the subjects.
@@ -105,11 +121,19 @@ def with_splits(scans: Sequence[RawScan], csv_path: Path) -> list[RawScan]:
     wrong = sorted(set(splits.values()) - {"train", "val", "test", ""})
     if wrong:
         raise InputError(f"{csv_path}: split is {wrong[0]!r}; write train, val, test or nothing")
-    if not splits.keys() & {scan.subject for scan in scans}:
+    if not splits.keys() & {person_of(scan) for scan in scans}:
         raise InputError(
-            f"{csv_path}: names none of the subjects; they look like {scans[0].subject!r}"
+            f"{csv_path}: names none of the subjects; they look like {person_of(scans[0])!r}"
         )
-    return [replace(scan, split=splits.get(scan.subject, scan.split)) for scan in scans]
+    return [replace(scan, split=splits.get(person_of(scan), scan.split)) for scan in scans]
+
+
+def _cell(value: object, folder: Path) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Path):
+        return _portable(value, folder)
+    return "" if value is None else str(value)
 
 
 def _portable(path: Path, folder: Path) -> str:

@@ -2,13 +2,27 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from brainuad.cohorts import tree
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
+
+
+class Named(Protocol):
+    """A row of a scan or of a slice."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def sequence(self) -> str: ...
+    @property
+    def image(self) -> Path: ...
+
+
+NamedRow = TypeVar("NamedRow", bound=Named)
 
 DEPTH = 3
 """Folders that an archive, or a person, may have put between the root and the cases."""
@@ -100,13 +114,13 @@ def patient(
     ]
 
 
-def checked(scans: Iterable[RawScan], root: Path, layout: str) -> list[RawScan]:
+def checked(scans: Iterable[NamedRow], root: Path, layout: str) -> list[NamedRow]:
     """The scans, if there are any and no sequence of a subject is there twice.
 
     Raises:
         InputError: otherwise.
     """
-    seen: dict[tuple[str, str], RawScan] = {}
+    seen: dict[tuple[str, str], NamedRow] = {}
     for scan in scans:
         first = seen.setdefault((scan.subject, scan.sequence), scan)
         if first is not scan:

@@ -4,13 +4,17 @@ from brainuad.errors import InputError
 from data_prep import (
     atlas2,
     bids_healthy,
+    bmad,
     brats2020,
     brats2021,
     brats2023,
     isles2022,
     ixi,
+    madad,
+    medianomaly,
     mood,
     openms,
+    unitransad,
     wmh2017,
 )
 from data_prep.dataset import Dataset
@@ -29,6 +33,11 @@ DATASETS: dict[str, Dataset] = {
         wmh2017.DATASET,
         atlas2.DATASET,
         isles2022.DATASET,
+        bmad.DATASET,
+        medianomaly.DATASET,
+        medianomaly.BRAIN_TUMOR_SET,
+        madad.DATASET,
+        unitransad.DATASET,
     )
 }
 

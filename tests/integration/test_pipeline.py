@@ -226,6 +226,10 @@ def test_predict_and_evaluate_alone_agree_with_the_run(finished, cohort, tmp_pat
     assert set(slices.space) == {"slice:madad"}
     assert {"dice_slice", "dice_pooled", "auprc_pooled"} <= set(slices.metric)
     assert "slice Dice" in done.stdout
+    assert "one rule switched at a time" in done.stdout
+    flatter = pd.read_csv(tmp_path / "slices" / "flatter.csv")
+    assert {"strega", "intensity"} <= set(flatter.method)
+    assert {"ours", "oracle threshold", "all of madad"} <= set(flatter.rule)
     # Another precision is another map, nearly the same, and not the one that is there already.
     path = next((maps / "prepared").glob("*_anomaly.nii.gz"))
     exact = nib.load(path).get_fdata()

@@ -42,7 +42,7 @@ def evaluate(cfg: "DictConfig") -> None:
     from brainuad.inference.maps import read_trained_on
     from brainuad.machine import provenance
     from brainuad.preparation.from_folder import cohort_failures
-    from brainuad.reporting.tables import summary_table
+    from brainuad.reporting.tables import flatter_table, summary_table
 
     folder = Path(cfg.maps)
     if not folder.is_dir():
@@ -92,6 +92,8 @@ def evaluate(cfg: "DictConfig") -> None:
     write_json(out / "provenance.json", record)
     write_evaluation(evaluation, out, record)
     Console().print(summary_table(evaluation.summary, str(evaluation.context["space"])))
+    if evaluation.flatter is not None and len(evaluation.flatter):
+        Console().print(flatter_table(evaluation.flatter))
     say(f"scores: {out / 'scores.csv'}")
     if failures := [*cohort_failures(cohort), *evaluation.failures]:
         raise PartialFailure(failures)

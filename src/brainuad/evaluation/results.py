@@ -53,6 +53,8 @@ class Evaluation:
         false_positives: method to its mean map on the template's grid.
         failures: (subject, one-line reason), each once.
         context: cohort, sequence, space, split hash, and how many brains the maps are of.
+        flatter: of a slice protocol, how much each rule flatters
+            (`brainuad.evaluation.flatter.FLATTER_COLUMNS`); None otherwise.
     """
 
     scores: pd.DataFrame
@@ -63,6 +65,7 @@ class Evaluation:
     false_positives: dict[str, np.ndarray]
     failures: list[tuple[str, str]]
     context: dict[str, Any]
+    flatter: pd.DataFrame | None = None
 
 
 def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
@@ -108,10 +111,12 @@ def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, An
     """Writes `scores.csv`, `lesions.csv`, `curves.npz` and `summary.json`, each atomically.
 
     And `false_positives/<method>.nii.gz`, the share of the brains with a false positive at each
-    voxel of the MNI152 template.
+    voxel of the MNI152 template; of a slice protocol `flatter.csv`.
     """
     write_text(out / "scores.csv", csv_text(evaluation.scores))
     write_text(out / "lesions.csv", csv_text(evaluation.lesions))
+    if evaluation.flatter is not None:
+        write_text(out / "flatter.csv", csv_text(evaluation.flatter))
     for method, share in evaluation.false_positives.items():
         path = out / "false_positives" / f"{method}.nii.gz"
         write_volume(path, share, trust_checks.load_atlas().affine)

@@ -5,28 +5,42 @@ background included, and a threshold chosen on the test slices themselves: an or
 """
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn import functional
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
+from brainuad.evaluation import slice_rules as rules
+from brainuad.evaluation.flatter import FLATTER_COLUMNS, flatter
 from brainuad.evaluation.results import COLUMNS, Evaluation, summarise_scores
-from brainuad.evaluation.scoring import score_volume
+from brainuad.evaluation.slice_store import (
+    SliceStore,
+    cut,
+    framed,
+    large_enough,
+    regions,
+    sorted_blocks,
+)
 from brainuad.metrics import voxel
+from brainuad.metrics.lesion import curve_overlap
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.types import Volume
-from brainuad.volumes.nifti import read_label, read_mask
-from brainuad.volumes.tiling import SliceTiling
 
-THRESHOLDS = 201
+DICE = {
+    "pooled": ("oracle", "dice_pooled"),
+    "mean": ("oracle_201", "dice_slice"),
+    "quantiles": ("oracle_200", "dice_pooled"),
+    "folds": ("folds", "dice_pooled"),
+    "shared": ("oracle", "dice_slice"),
+}
+"""Rule of Dice to the threshold and metric of its row."""
+
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -39,14 +53,23 @@ class SliceProtocol:
             by nearest neighbour; None keeps the prepared grid.
         min_brain: slices with a smaller share of brain, of the slice with the most, are left out.
         lesions_only: leave out slices without a lesion.
-        dice: `mean`, over slices, the best of 201 thresholds, a slice with neither truth nor
-            prediction counting as 1 (MAD-AD); or `pooled`, of all pixels together, exact over
-            all thresholds (MedIAnomaly, whose grid of 1,000 quantiles approaches it).
+        dice: the paper's rule, besides the best Dice of all pixels together over all thresholds,
+            which every table has: `pooled`, nothing else; `mean`, over slices, the best of 201
+            thresholds, a slice with neither truth nor prediction counting as 1 (MAD-AD);
+            `quantiles`, of all pixels together, the best of every (N/200)-th sorted score
+            (MedIAnomaly); `folds`, of all pixels together, a median filter and a smallest
+            component chosen by labels, the threshold from four fifths of the slices applied to the
+            last (UniTransAD); `shared`, over slices, the best threshold for all, and each slice's
+            own (IterMask2).
         limits: ends of the 201 thresholds; None takes 0 and the largest score of the test set,
             for maps that are not scaled to [0, 1].
         masked: whether the chain clears what is not brain. MAD-AD's evaluation does not: its
             Gaussian carries scores over the brain's rim, and all of them count. A map of ours has
             nothing outside the brain before that, a foreign one what it was written with.
+        image_score: `mean` or `max` of the whole frame, background included.
+        pro: per-region overlap up to 30 % false positive rate, regions being the components with
+            8 neighbours of each slice.
+        largest_only: of each person the slice with the largest lesion alone.
     """
 
     name: str
@@ -56,10 +79,24 @@ class SliceProtocol:
     dice: str
     limits: tuple[float, float] | None
     masked: bool = True
+    image_score: str = "mean"
+    pro: bool = False
+    largest_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.dice not in ("mean", "pooled"):
-            raise ValueError(f"dice is '{self.dice}'; use mean or pooled")
+        if self.dice not in DICE:
+            raise ValueError(f"dice is '{self.dice}'; use one of {', '.join(DICE)}")
+        if self.image_score not in ("mean", "max"):
+            raise ValueError(f"image_score is '{self.image_score}'; use mean or max")
+        if self.dice == "folds" and self.size is None:
+            raise ValueError("dice is 'folds', which filters slices of one size; give a size")
+
+
+class _Stores(NamedTuple):
+    """Slices as the paper has them, and all with brain on the prepared grid, as we do."""
+
+    paper: SliceStore
+    ours: SliceStore
 
 
 def evaluate_slices(
@@ -74,6 +111,9 @@ def evaluate_slices(
 ) -> Evaluation:
     """Scores the axial slices of the test subjects of one sequence; arguments as `evaluate_maps`.
 
+    A subject is a volume, or one slice as a volume of one plane; `person` of a scan says which
+    slices are one person's. `flatter` of the result is the table of `brainuad.evaluation.flatter`.
+
     Raises:
         InputError: a test subject was trained on, no test subject, or no map could be scored.
     """
@@ -82,135 +122,179 @@ def evaluate_slices(
         raise InputError(
             f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
         )
+    val = cohort.select("val", sequence, allow_empty=True)
     space = f"slice:{protocol.name}"
     common = {"cohort": cohort.name, "sequence": sequence, "space": space, "subject": POOLED}
     rows: list[dict[str, Any]] = []
+    flattered: list[dict[str, Any]] = []
     failures: list[tuple[str, str]] = []
     for number, (method, folder) in enumerate(maps.items()):
         with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
-            pieces: list[tuple[np.ndarray, np.ndarray]] = []
-            ordered: list[voxel.SortedScores] = []
-            for index, scan in enumerate(test):
-                try:
-                    found = _slices(scan, folder, postprocess, protocol)
-                except InputError as error:
-                    failures.append((scan.subject, str(error)))
-                    continue
-                if len(found[0]):
-                    pieces.append(_on_disk(found, Path(spool) / f"{index}"))
-                    split = voxel.sort_scores(found[0].ravel(), found[1].ravel())
-                    ordered.append(split.on_disk(Path(spool) / f"{index}.sorted.npy"))
-            if not pieces:
+            there = Path(spool)
+            stores, bad = _collect(test, folder, postprocess, protocol, there / "test")
+            failures += bad
+            if not len(stores.paper):
                 if number == 0:
                     raise InputError(f"{folder}: no slice could be scored: {_last(failures)}")
                 failures.append((f"({method})", f"{folder}: no slice could be scored"))
                 continue
+            sick = [scan for scan in val if not scan.healthy] if protocol.dice == "folds" else []
+            tuning, bad = _collect(sick, folder, postprocess, protocol, there / "val")
+            failures += bad
+            found = _score(stores.paper, tuning.paper, protocol, there / "paper")
             rows += [
                 common | {"method": method, "threshold": t, "threshold_value": v} | row
-                for t, v, row in _score(pieces, ordered, protocol)
+                for t, v, row in found
+            ]
+            well = [scan for scan in val if scan.healthy]
+            healthy, bad = _healthy_threshold(well, folder, postprocess, there / "healthy")
+            failures += bad
+            own = _own(found, protocol)
+            flattered += [
+                {"method": method} | row
+                for row in flatter(stores.ours, healthy, there / "ours", own, protocol.name)
             ]
     scores = pd.DataFrame(rows, columns=list(COLUMNS))
-    none = pd.DataFrame(columns=["subject", "method"])
     context = {key: common[key] for key in ("cohort", "sequence", "space")}
     context["split_hash"] = cohort.split_hash()
-    summary = summarise_scores(scores, seed)
-    failures = list(dict.fromkeys(failures))
-    return Evaluation(scores, summary, {}, {}, none, {}, failures, context)
+    return Evaluation(
+        scores=scores,
+        summary=summarise_scores(scores, seed),
+        thresholds={},
+        curves={},
+        lesions=pd.DataFrame(columns=["subject", "method"]),
+        false_positives={},
+        failures=list(dict.fromkeys(failures)),
+        context=context,
+        flatter=pd.DataFrame(flattered, columns=list(FLATTER_COLUMNS)),
+    )
 
 
-def best_of_thresholds(
-    slices: list[tuple[np.ndarray, np.ndarray]], limits: tuple[float, float]
-) -> tuple[float, float]:
-    """The best mean Dice over slices and its threshold, of 201 evenly spaced ones.
+def _collect(
+    scans: Iterable[Scan],
+    maps: Path,
+    postprocess: Postprocess,
+    protocol: SliceProtocol,
+    path: Path,
+) -> tuple[_Stores, list[tuple[str, str]]]:
+    """The slices of all scans, and the scans without a usable map."""
+    stores = _Stores(*(SliceStore(path.with_name(f"{path.name}-{x}")) for x in _Stores._fields))
+    failures: list[tuple[str, str]] = []
+    for scan in scans:
+        try:
+            ours = cut(scan, maps, postprocess)
+            theirs = ours if protocol.masked else cut(scan, maps, postprocess, masked=False)
+        except InputError as error:
+            failures.append((scan.subject, str(error)))
+            continue
+        stores.ours.add(ours)
+        kept = large_enough(theirs, protocol.min_brain)
+        if protocol.lesions_only:
+            kept = [piece for piece in kept if piece.area]
+        stores.paper.add(framed(kept, protocol.size))
+    if protocol.largest_only:
+        return _Stores(stores.paper.largest(), stores.ours), failures
+    return stores, failures
 
-    A pixel is positive above the threshold; a slice without truth scores 1 where nothing is
-    positive, else 0 (the released evaluation of MAD-AD). Every slice is sorted once.
 
-    Args:
-        slices: scores `(N, H, W)` and truths `(N, H, W)` bool, a pair a subject.
-        limits: first and last threshold.
-    """
-    thresholds = np.linspace(*limits, THRESHOLDS)
-    total, count = np.zeros(THRESHOLDS), 0
-    for score, truth in slices:
-        for piece, label in zip(score, truth, strict=True):
-            ordered = np.sort(piece, axis=None).astype(np.float64)
-            predicted = ordered.size - np.searchsorted(ordered, thresholds, side="right")
-            lesion = np.sort(piece[label]).astype(np.float64)
-            hits = lesion.size - np.searchsorted(lesion, thresholds, side="right")
-            total += (
-                2 * hits / np.maximum(predicted + lesion.size, 1)
-                if lesion.size
-                else (predicted == 0)
-            )
-            count += 1
-    best = int(total.argmax())
-    return float(total[best] / count), float(thresholds[best])
+def _healthy_threshold(
+    scans: Iterable[Scan], maps: Path, postprocess: Postprocess, path: Path
+) -> tuple[float | None, list[tuple[str, str]]]:
+    """The healthy threshold on the prepared grid; None without a healthy validation map."""
+    failures: list[tuple[str, str]] = []
+    with path.open("wb") as file:
+        for scan in scans:
+            try:
+                for piece in cut(scan, maps, postprocess):
+                    file.write(piece.score[piece.brain].tobytes())
+            except InputError as error:
+                failures.append((scan.subject, str(error)))
+    if not path.stat().st_size:
+        return None, failures
+    return postprocess.threshold.fit([np.memmap(path, np.float32, "r")]), failures
 
 
 def _score(
-    pieces: list[tuple[np.ndarray, np.ndarray]],
-    ordered: list[voxel.SortedScores],
-    protocol: SliceProtocol,
+    store: SliceStore, tuning: SliceStore, protocol: SliceProtocol, path: Path
 ) -> list[tuple[str, float, dict[str, Any]]]:
     """Threshold, its value, metric and value of each row."""
-    curve = voxel.curve(ordered)
-    mean = np.concatenate([score.mean(axis=(1, 2)) for score, _ in pieces])
-    sick = np.concatenate([truth.any(axis=(1, 2)) for _, truth in pieces])
+    images = np.array([getattr(piece.score, protocol.image_score)() for piece in store])
+    sick = np.array([piece.sick for piece in store])
+    blocks = sorted_blocks(store, path)
+    curve = voxel.curve(blocks)
     values = {
-        "slices": float(len(mean)),
+        "slices": float(len(store)),
         "auprc_pooled": voxel.curve_average_precision(curve),
         "auroc_pooled": voxel.curve_auroc(curve),
-        "slice_auroc": voxel.auroc(mean, sick),
-        "slice_ap": voxel.average_precision(mean, sick),
+        "slice_auroc": voxel.auroc(images, sick),
+        # Where every image is abnormal there is nothing to tell apart.
+        "slice_ap": NAN if sick.all() else voxel.average_precision(images, sick),
     }
-    rows = [("none", float("nan"), {"metric": k, "value": v}) for k, v in values.items()]
+    known = store.labelled()
+    if protocol.pro:
+        values["pro_pooled"] = curve_overlap(*regions(known), curve)
     best, where = voxel.curve_best_dice(curve)
-    rows.append(("oracle", voxel.just_below(where), {"metric": "dice_pooled", "value": best}))
-    if protocol.dice == "mean":
-        limits = protocol.limits or (0.0, float(max(score.max() for score, _ in pieces)))
-        best, where = best_of_thresholds(pieces, limits)
-        rows.append(("oracle_201", where, {"metric": "dice_slice", "value": best}))
-    return rows
+    rows = [("oracle", voxel.just_below(where), "dice_pooled", best)]
+    lesions = any(piece.truth.any() for piece in known)
+    if protocol.dice == "mean" and len(known):
+        limits = protocol.limits or (0.0, float(max(piece.score.max() for piece in known)))
+        pairs = ((piece.score[None], piece.truth[None]) for piece in known)
+        best, where = rules.best_of_thresholds(pairs, limits)
+        rows.append(("oracle_201", where, "dice_slice", best))
+    elif protocol.dice == "quantiles" and lesions:
+        ordered = np.concatenate([piece.score.ravel() for piece in known])
+        ordered.sort()
+        best, where = rules.best_of_quantiles(blocks, ordered)
+        rows.append(("oracle_200", where, "dice_pooled", best))
+    elif protocol.dice == "folds" and lesions:
+        rows += _tuned(known, tuning.labelled(), values)
+    elif protocol.dice == "shared" and lesions:
+        sick_ones = [(p.score, p.truth) for p in known if p.truth.any()]
+        best, where = rules.best_shared(lambda: sick_ones)
+        rows.append(("oracle", voxel.just_below(where), "dice_slice", best))
+        each = [voxel.best_dice(score.ravel(), truth.ravel())[0] for score, truth in sick_ones]
+        rows.append(("oracle_subject", NAN, "dice_slice", float(np.mean(each))))
+    none = [("none", NAN, metric, value) for metric, value in values.items()]
+    return [(t, v, {"metric": m, "value": value}) for t, v, m, value in [*none, *rows]]
 
 
-def _slices(
-    scan: Scan, maps: Path, postprocess: Postprocess, protocol: SliceProtocol
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores `(N, H, W)` float32 and truths `(N, H, W)` bool of a scan's chosen slices."""
-    found = score_volume(scan, maps, postprocess, "prepared", protocol.masked)
-    score = found.score
-    if protocol.masked:
-        # A chain that masks last keeps the background until here.
-        score = Volume(np.where(found.brain_mask, score.array, 0), score.affine)
-    if not scan.healthy and scan.lesion_mask is None:
-        raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
-    label = scan.lesion_mask
-    truth = read_label(label, like=score) if label else np.zeros(score.array.shape, bool)
-    brain = read_mask(scan.brain_mask, like=score).sum(axis=(0, 1))
-    kept = (brain > 0) & (brain >= protocol.min_brain * brain.max())
-    if protocol.lesions_only:
-        kept &= truth.any(axis=(0, 1))
-    arrays = np.stack([score.array, truth], axis=0)[..., kept].astype(np.float32)
-    tiles = torch.from_numpy(np.moveaxis(arrays, -1, 0))
-    if protocol.size is not None and len(tiles):
-        side = max(tiles.shape[2:])
-        # Padded to a square first: resizing must not change the brain's proportions.
-        tiling = SliceTiling("axial", (side, side))
-        tiles = tiling.split(torch.from_numpy(arrays))[0]
-        smooth = functional.interpolate(tiles[:, :1], protocol.size, mode="bilinear")
-        sharp = functional.interpolate(tiles[:, 1:], protocol.size, mode="nearest")
-        tiles = torch.cat([smooth, sharp], dim=1)
-    return tiles[:, 0].numpy(), tiles[:, 1].numpy() > 0.5
+def _tuned(
+    known: SliceStore, tuning: SliceStore, values: dict[str, float]
+) -> list[tuple[str, float, str, float]]:
+    """UniTransAD's numbers; filter and smallest component from labelled val slices, else test's."""
+    pairs, theirs = ([(piece.score, piece.truth) for piece in side] for side in (known, tuning))
+    has_lesions = any(truth.any() for _, truth in theirs)
+    chosen = rules.tune(theirs if has_lesions else pairs)
+    filtered = rules.median_filtered(pairs, chosen.median)
+    scores, truths = map(_joined, zip(*filtered, strict=True))
+    curve = voxel.curve([voxel.sort_scores(scores, truths)])
+    mean, spread = rules.folds_dice(filtered, chosen.smallest)
+    values |= {
+        "median_pixels": float(chosen.median),
+        "smallest_pixels": float(chosen.smallest),
+        "tuned_on_val": float(has_lesions),
+        "auroc_filtered": voxel.curve_auroc(curve),
+        "auprc_filtered": voxel.curve_average_precision(curve),
+    }
+    return [("folds", NAN, "dice_pooled", mean), ("folds", NAN, "dice_pooled_sd", spread)]
+
+
+def _joined(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+    return np.concatenate([array.ravel() for array in arrays])
+
+
+def _own(
+    rows: list[tuple[str, float, dict[str, Any]]], protocol: SliceProtocol
+) -> dict[str, float]:
+    """The paper's own Dice, AUROC and AP."""
+    found = {(threshold, row["metric"]): row["value"] for threshold, _, row in rows}
+    keys = {
+        "dice": DICE[protocol.dice],
+        "auroc": ("none", "auroc_pooled"),
+        "ap": ("none", "auprc_pooled"),
+    }
+    return {metric: found[key] for metric, key in keys.items() if key in found}
 
 
 def _last(failures: list[tuple[str, str]]) -> str:
     return failures[-1][1] if failures else "the protocol leaves every slice out"
-
-
-def _on_disk(found: tuple[np.ndarray, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    files = [path.with_suffix(end) for end in (".score.npy", ".truth.npy")]
-    for file, array in zip(files, found, strict=True):
-        np.save(file, array, allow_pickle=False)
-    score, truth = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
-    return score, truth

@@ -37,7 +37,7 @@ def fit_healthy_threshold(
 def healthy_scores(
     cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, space: str, spool: Path
 ) -> tuple[list[np.ndarray], Failures]:
-    """Sorted scores of each healthy validation subject's brain, on disk."""
+    """Sorted scores of each healthy validation subject's brain, the large ones on disk."""
     scores: list[np.ndarray] = []
     failures: Failures = []
     for index, scan in enumerate(cohort.select("val", sequence, healthy=True, allow_empty=True)):
@@ -46,9 +46,8 @@ def healthy_scores(
         except InputError as error:
             failures.append((scan.subject, str(error)))
             continue
-        path = spool / f"val{index}.npy"
-        np.save(path, np.sort(found.score.array[found.brain_mask]), allow_pickle=False)
-        scores.append(np.load(path, mmap_mode="r", allow_pickle=False))
+        ordered = np.sort(found.score.array[found.brain_mask])
+        scores.append(voxel.spooled(ordered, spool / f"val{index}.npy"))
     return scores, failures
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import cc3d
 import numpy as np
 
+from brainuad.metrics.voxel import Curve
+
 MIN_VOLUME_MM3 = 3.0
 """Components below are ignored, in the truth and in the segmentation."""
 
@@ -85,15 +87,44 @@ def sorted_overlap(
     """
     if len(score) == 0 or len(healthy) == 0:
         return float("nan")
+    falling = np.unique(score)[::-1]
+    above = 1 - np.searchsorted(healthy, falling, side="right") / len(healthy)
+    reached = 1 - np.searchsorted(healthy, falling, side="left") / len(healthy)
+    return _overlap(score, regions, above, reached, max_fallout)
+
+
+def curve_overlap(
+    score: np.ndarray, regions: np.ndarray, counts: Curve, max_fallout: float = 0.3
+) -> float:
+    """`per_region_overlap` of many images together, from the curve of all their pixels.
+
+    Args:
+        score: `(P,)` pixels of the lesions.
+        regions: `(P,)` int, from 1, no number in two images.
+        counts: of all pixels, its lesion scores those of `score`.
+        max_fallout: false positive rate up to which the area counts.
+    """
+    if len(score) == 0 or counts.negatives == 0:
+        return float("nan")
+    above, reached = (n / counts.negatives for n in (counts.above, counts.false_positives))
+    return _overlap(score, regions, above, reached, max_fallout)
+
+
+def _overlap(
+    score: np.ndarray,
+    regions: np.ndarray,
+    above: np.ndarray,
+    reached: np.ndarray,
+    max_fallout: float,
+) -> float:
+    """The area; false positive rates above and at each distinct lesion score, falling."""
     # A voxel of a region of n voxels, one of k regions, adds 1 / (n k) to the mean coverage.
     sizes = np.bincount(regions)
     weight = 1 / (np.maximum(sizes, 1) * np.count_nonzero(sizes))
-    threshold, place = np.unique(score, return_inverse=True)
+    _, place = np.unique(score, return_inverse=True)
     gained = np.bincount(place, weight[regions])[::-1]
-    after, falling = np.cumsum(gained), threshold[::-1]
     # Coverage stands still up to a lesion voxel's score and rises along the ties there.
-    above = 1 - np.searchsorted(healthy, falling, side="right") / len(healthy)
-    reached = 1 - np.searchsorted(healthy, falling, side="left") / len(healthy)
+    after = np.cumsum(gained)
     fallout = np.r_[0.0, np.stack([above, reached], axis=1).ravel(), 1.0]
     coverage = np.r_[0.0, np.stack([after - gained, after], axis=1).ravel(), 1.0]
     kept = fallout <= max_fallout

@@ -20,6 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+IN_MEMORY = 2**20
+"""Bytes up to which an array stays in memory: one file each would be too many open at a time."""
+
 
 @dataclass(frozen=True)
 class SortedScores:
@@ -42,9 +45,8 @@ class SortedScores:
         return len(self.lesion) + self.missed
 
     def on_disk(self, path: Path) -> "SortedScores":
-        """The same with `healthy`, the large part, in the file `path` instead of in memory."""
-        np.save(path, self.healthy, allow_pickle=False)
-        return replace(self, healthy=np.load(path, mmap_mode="r", allow_pickle=False))
+        """The same with `healthy`, the large part, `spooled`."""
+        return replace(self, healthy=spooled(self.healthy, path))
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,19 @@ class Curve:
     above: np.ndarray
     positives: int
     negatives: int
+
+
+def spooled(array: np.ndarray, path: Path) -> np.ndarray:
+    """The array, in the file `path` instead of in memory where it is large.
+
+    That of a volume is; thousands of single slices are not, and a file stays open as long as its
+    array is in use.
+    """
+    if array.nbytes <= IN_MEMORY:
+        return array
+    np.save(path, array, allow_pickle=False)
+    found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
 
 
 def sort_scores(score: np.ndarray, truth: np.ndarray, missed: int = 0) -> SortedScores:

@@ -7,6 +7,7 @@ from brainuad.machine.text import markdown, visible
 from brainuad.metrics.registry import BY_NAME
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
 SHOWN = (
@@ -39,9 +40,14 @@ COMPANIONS = tuple(
 
 SLICES = (
     ("slice Dice, best of 201", "pooled", "oracle_201", "dice_slice"),
+    ("slice Dice, one threshold", "pooled", "oracle", "dice_slice"),
+    ("slice Dice, each its own", "pooled", "oracle_subject", "dice_slice"),
+    ("Dice, best of 200 quantiles", "pooled", "oracle_200", "dice_pooled"),
+    ("Dice, five folds", "pooled", "folds", "dice_pooled"),
     ("⌈Dice⌉, all pixels", "pooled", "oracle", "dice_pooled"),
     ("AP, all pixels", "pooled", "none", "auprc_pooled"),
     ("AUROC, all pixels", "pooled", "none", "auroc_pooled"),
+    ("PRO, all pixels", "pooled", "none", "pro_pooled"),
     ("slice AUROC", "pooled", "none", "slice_auroc"),
     ("slices", "pooled", "none", "slices"),
 )
@@ -56,10 +62,15 @@ SHORT = {
     "AUROC": "AUROC",
     "healthy FPR": "FPR",
     "slice Dice, best of 201": "⌈slice Dice⌉",
+    "slice Dice, one threshold": "⌈slice⌉",
+    "slice Dice, each its own": "⌈⌈slice⌉⌉",
+    "Dice, best of 200 quantiles": "of 200",
+    "Dice, five folds": "5 folds",
     "⌈Dice⌉, all pixels": "⌈Dice⌉",
     "AP, all pixels": "AP",
     "AUROC, all pixels": "AUROC",
-    "slice AUROC": "slices' AUROC",
+    "PRO, all pixels": "PRO",
+    "slice AUROC": "img AUC",
     "slices": "slices",
 }
 """The same titles where 80 columns must do."""
@@ -145,6 +156,37 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
         # As text: rich would read `[x]` as markup.
         table.add_row(*(Text(visible(row[i], "")) for i in kept))
     return table
+
+
+def flatter_table(rows: "pd.DataFrame") -> "Table":
+    """How much each rule of a benchmark flatters, for the terminal, a row a rule and method."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    methods = list(dict.fromkeys(rows.method))
+    table = Table(
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+        title="the same maps, one rule switched at a time",
+        caption="in brackets: what a rule adds to ours; with a +, what it adds to the row above",
+    )
+    for name in ("metric", "rule", *methods):
+        table.add_column(Text(visible(name, "")))
+    for (metric, rule), part in rows.groupby(["metric", "rule"], sort=False):
+        found = {row.method: row for row in part.itertuples()}
+        above = "" if part.against.iloc[0] in ("", "ours") else "+ "
+        cells = [_flatter_cell(found.get(method)) for method in methods]
+        table.add_row(metric, Text(visible(f"{above}{rule}", "")), *cells)
+    return table
+
+
+def _flatter_cell(row: Any) -> str:
+    if row is None or row.value != row.value:
+        return "–"
+    return f"{row.value:.3f}" + (
+        f" ({row.difference:+.3f})" if row.difference == row.difference else ""
+    )
 
 
 def to_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -114,7 +114,7 @@ def test_wrong_roots_are_named_with_what_was_expected(name, tmp_path):
 
 
 def test_every_module_with_a_finder_is_registered():
-    shared = {"dataset", "layout", "registry", "download", "unpack", "__main__"}
+    shared = {"dataset", "layout", "registry", "slices", "download", "unpack", "__main__"}
     modules = {module.name for module in pkgutil.iter_modules(data_prep.__path__)} - shared
     assert modules == {item.find.__module__.split(".")[1] for item in DATASETS.values()}
 
