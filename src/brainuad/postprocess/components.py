@@ -7,6 +7,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from brainuad.postprocess.box import ball
 from brainuad.postprocess.smooth import AXIAL, Spacing
 
 
@@ -78,13 +79,7 @@ class Opening:
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
-        reach = [int(self.radius_mm / edge + 1e-6) for edge in spacing_mm]
-        grid = np.meshgrid(
-            *(np.arange(-n, n + 1) * e for n, e in zip(reach, spacing_mm, strict=True)),
-            indexing="ij",
-        )
-        ball = sum(axis**2 for axis in grid) <= self.radius_mm**2 + 1e-6
-        return ndimage.binary_opening(segmentation, ball)
+        return ndimage.binary_opening(segmentation, ball(self.radius_mm, spacing_mm))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from brainuad.cohorts.manifest import write_cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation
-from brainuad.evaluation.thresholds import fit_healthy_threshold
+from brainuad.evaluation.thresholds import fit_thresholds
 from brainuad.metrics import voxel
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.erode import ErodeBrainMask
@@ -90,8 +90,8 @@ def test_the_threshold_is_of_the_healthy_validation_voxels(tiny_cohort, maps):
             for scan in tiny_cohort.select("val", "T2w")
         ]
     )
-    threshold, failures = fit_healthy_threshold(tiny_cohort, "T2w", maps, PLAIN)
-    assert threshold == HealthyThreshold(0.01).fit([pooled])
+    fitted, failures = fit_thresholds(tiny_cohort, "T2w", maps, PLAIN)
+    assert fitted.healthy == HealthyThreshold(0.01).fit([pooled])
     assert not failures
     given = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN, thresholds={"own": 0.5})
     assert given.thresholds == {"own": 0.5}
