@@ -189,7 +189,7 @@ def score_subject(
     )
     rows = subject.rows
     rows += [Row("none", NAN, name, value) for name, value in values.items()]
-    variants = {**thresholds, "otsu": postprocess.otsu}
+    variants: dict[str, Threshold] = {**thresholds, "otsu": postprocess.otsu}
     false_positives = headline = None
     for index, (name, threshold) in enumerate(variants.items()):
         limit = threshold(score.array, brain_mask, score.spacing_mm)

@@ -45,11 +45,15 @@ class Fitted:
         Args:
             fixed: the method's own threshold.
         """
-        known = {"scan": self.scan, "mebin": list(self.mebin), "fixed": fixed}
+        known: dict[str, list[float]] = {
+            "scan": [self.scan],
+            "mebin": list(self.mebin),
+            "fixed": [] if fixed is None else [fixed],
+        }
         return {
-            name: value
-            for name, value in known.items()
-            if value is not None and np.isfinite(value).all()
+            name: values if name == "mebin" else values[0]
+            for name, values in known.items()
+            if values and np.isfinite(values).all()
         }
 
     def variants(self, postprocess: Postprocess) -> dict[str, Threshold]:
