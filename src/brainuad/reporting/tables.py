@@ -15,7 +15,6 @@ LABEL_FREE = ("healthy", "scan", "fixed", "mebin", "otsu", "labelled_val")
 SHOWN = (
     ("AP", "all", "none", "auprc"),
     ("Dice, healthy threshold", "all", "healthy", "dice"),
-    ("Dice, scan threshold", "all", "scan", "dice"),
     ("Dice, Otsu", "all", "otsu", "dice"),
     ("⌈Dice⌉, oracle", "all", "oracle", "dice"),
     ("⌈⌈Dice⌉⌉, per subject", "all", "oracle_subject", "dice"),
@@ -60,7 +59,6 @@ SLICES = (
 SHORT = {
     "AP": "AP",
     "Dice, healthy threshold": "Dice",
-    "Dice, scan threshold": "scan",
     "Dice, Otsu": "Otsu",
     "⌈Dice⌉, oracle": "⌈Dice⌉",
     "⌈⌈Dice⌉⌉, per subject": "⌈⌈Dice⌉⌉",
