@@ -70,7 +70,8 @@ def test_a_method_without_a_healthy_threshold_is_named():
     assert [row[2] for row in cells] == ["0.400", "–", "–"]
     out = io.StringIO()
     Console(file=out, width=80).print(summary_table(rows))
-    assert "healthy threshold of perfect" in out.getvalue()
+    # The caption is wrapped to the table's width.
+    assert "threshold of perfect" in " ".join(out.getvalue().split())
 
 
 def test_every_variant_is_in_one_table():
