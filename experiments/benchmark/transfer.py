@@ -86,6 +86,9 @@ def main() -> int:
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     postprocess = instantiate(yaml.safe_load((folder / "config.yaml").read_text())["postprocess"])
     threshold = next(iter(found["thresholds"].values()))
+    if threshold is None:
+        # Healthy scans tell of none: nothing is marked.
+        threshold = float("nan")
     write_masks(cohort.select("test", sequence), maps, folder, postprocess, threshold)
     record = trained.provenance | provenance.describe()
     times = {"wall_time_per_volume_s": written.seconds_per_volume, "failures": []}

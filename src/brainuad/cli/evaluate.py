@@ -38,7 +38,7 @@ def evaluate(cfg: "DictConfig") -> None:
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
-    from brainuad.inference.controls import write_controls
+    from brainuad.inference.controls import fixed_thresholds, write_controls
     from brainuad.inference.maps import read_trained_on
     from brainuad.machine import provenance
     from brainuad.preparation.from_folder import cohort_failures
@@ -69,6 +69,8 @@ def evaluate(cfg: "DictConfig") -> None:
             space=cfg.space,
             trained_on=trained_on,
             thresholds=None if cfg.threshold is None else {name: float(cfg.threshold)},
+            fixed=fixed_thresholds(cfg.controls)
+            | ({} if cfg.fixed is None else {name: float(cfg.fixed)}),
             seed=cfg.seed,
         )
     else:

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--also", metavar="MODEL", type=Path, action="append", default=[], help=more)
     add("--dry-run", action="store_true", help="say what was found and would be done, and stop")
     add("--sequence", help="of scans whose name does not tell (default: the model's)")
-    add("--threshold", type=float, help="of the anomaly map (default: the model's)")
+    marks = "a number, or which of the model's: healthy, scan (of another scanner), mebin, fixed"
+    add("--threshold", help=f"{marks} (default: healthy)")
     add("--samples", type=int, help="random draws a scan, of methods that draw")
     add("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
     add("--batch-size", type=int, help="tiles at once (default: what fits the memory)")
@@ -77,7 +78,7 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.cohorts.account import account, write_aside
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
-    from brainuad.model.known import know
+    from brainuad.model.known import know, number_or_name
 
     out: Path = arguments.out
     if out.exists() and not out.is_dir():
@@ -85,7 +86,7 @@ def _main(arguments: argparse.Namespace) -> int:
     models = (arguments.model, *arguments.also)
     choices = {
         "device": arguments.device,
-        "threshold": arguments.threshold,
+        "threshold": None if arguments.threshold is None else number_or_name(arguments.threshold),
         "samples": arguments.samples,
         "precision": arguments.precision,
         "preparation": arguments.overrides,
@@ -211,7 +212,7 @@ def _plan(known: "Known", source: "Source", todo: int, out: Path) -> str:
     said.append(
         f"to do: {todo} scans"
         + (f", {done} are done already" if done else "")
-        + f"; threshold {known.threshold:.4g}; results in {out}"
+        + f"; threshold {known.how_marked}; results in {out}"
     )
     # A card's text could forge lines.
     return "\n".join(map(one_line, said))

@@ -7,7 +7,7 @@ time; what later sums need of a subject is its lesion voxels' scores, the rest w
 
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,17 @@ from brainuad.evaluation.scoring import (
     pool,
     score_subject,
 )
-from brainuad.evaluation.thresholds import Failures, fit_healthy, fit_labelled, healthy_scores
+from brainuad.evaluation.thresholds import (
+    Failures,
+    Fitted,
+    fit_healthy,
+    fit_labelled,
+    healthy_scores,
+)
 from brainuad.metrics import voxel
 from brainuad.metrics.statistics import by_person
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.postprocess.threshold import HealthyThreshold, Shared, Threshold
 
 CONTROL = "intensity"
 """The control without learning; the trust checks ask how much of a score is it."""
@@ -48,7 +54,8 @@ class _Method:
     """One folder of maps on its way through the subjects."""
 
     maps: Path
-    thresholds: dict[str, float]
+    headline: float
+    thresholds: dict[str, Threshold]
     healthy: list[np.ndarray]
     subjects: list[ScoredSubject] = field(default_factory=list)
     false_positives: trust_checks.FalsePositives = field(
@@ -65,6 +72,7 @@ def evaluate_maps(
     space: str = "native",
     trained_on: Collection[str] = (),
     thresholds: Mapping[str, float] | None = None,
+    fixed: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Scores the test subjects of one sequence.
@@ -78,6 +86,7 @@ def evaluate_maps(
         space: `native` (each label's own grid) or `prepared`.
         trained_on: subjects that must not be scored.
         thresholds: healthy thresholds that are already known, by method.
+        fixed: a method's own thresholds, by method, for the variant `fixed`.
         seed: of the bootstrap.
 
     Raises:
@@ -95,10 +104,11 @@ def evaluate_maps(
     methods: dict[str, _Method] = {}
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
         for number, (name, folder) in enumerate(maps.items()):
-            known = (thresholds or {}).get(name)
+            known, own = ((given or {}).get(name) for given in (thresholds, fixed))
+            part = Path(spool) / f"m{number}"
             try:
                 methods[name], bad = _fit(
-                    cohort, sequence, folder, postprocess, space, known, Path(spool) / f"m{number}"
+                    cohort, sequence, folder, postprocess, space, known, own, part
                 )
             except InputError as error:
                 # A control that fails takes only its own rows away.
@@ -126,7 +136,7 @@ def evaluate_maps(
     return Evaluation(
         scores=scores,
         summary=summarise_scores(scores, seed),
-        thresholds={name: method.thresholds["healthy"] for name, method in methods.items()},
+        thresholds={name: method.headline for name, method in methods.items()},
         curves=curves,
         lesions=_lesions(methods),
         false_positives={
@@ -136,7 +146,8 @@ def evaluate_maps(
         },
         # Methods that share a bad scan or mask report it once.
         failures=list(dict.fromkeys(failures)),
-        context={**common, "split_hash": cohort.split_hash(), "whole_brains": brains},
+        context={**common, "split_hash": cohort.split_hash(), "whole_brains": brains}
+        | {"alpha": postprocess.threshold.alpha},
     )
 
 
@@ -147,16 +158,24 @@ def _fit(
     postprocess: Postprocess,
     space: str,
     threshold: float | None,
+    own: float | None,
     spool: Path,
 ) -> tuple[_Method, Failures]:
-    """A method with its thresholds, from validation subjects alone."""
+    """A method with its thresholds: its own, and from validation subjects alone."""
     spool.mkdir()
     healthy, failures = healthy_scores(cohort, sequence, maps, postprocess, space, spool)
-    if threshold is None:
-        threshold = fit_healthy(healthy, failures, maps, postprocess.threshold)
+    fitted = Fitted.of_nothing()
+    if healthy or threshold is None:
+        fitted = fit_healthy(healthy, failures, maps, postprocess)
+    if threshold is not None:
+        fitted = replace(fitted, healthy=threshold)
+    chosen = fitted.variants(postprocess)
+    if own is not None:
+        chosen["fixed"] = Shared(own)
     labelled, bad = fit_labelled(cohort, sequence, maps, postprocess, space, spool)
-    chosen = {"healthy": threshold} | ({} if labelled is None else {"labelled_val": labelled})
-    return _Method(maps, chosen, healthy), failures + bad
+    if labelled is not None:
+        chosen["labelled_val"] = Shared(labelled)
+    return _Method(maps, fitted.healthy, chosen, healthy), failures + bad
 
 
 def _score_scan(
@@ -219,7 +238,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
         precision = np.array([_precision(s) for s in sick], np.float32)
         curves["subject_precision"] = by_person(precision.T, people).T.astype(np.float32)
     healthy = [s for s in method.subjects if s.scan.healthy]
-    if healthy and method.healthy:
+    if healthy and method.healthy and not np.isnan(method.headline):
         # What is on disk is sorted, so a share is a search, not a count.
         fitted = [HealthyThreshold(a).fit(method.healthy, ordered=True) for a in ALPHAS]
         curves["calibration_alpha"] = np.array(ALPHAS)

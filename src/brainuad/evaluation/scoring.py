@@ -1,7 +1,7 @@
 """Scores one subject: its map post-processed, carried to a space and compared with its label."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,10 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
 from brainuad.metrics import voxel
-from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute
+from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute, names
 from brainuad.postprocess.native import native_map
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.threshold import Threshold
 from brainuad.types import Volume
 from brainuad.volumes.grids import require_same_grid
 from brainuad.volumes.native_space import native_points
@@ -150,7 +151,7 @@ def score_subject(
     scan: Scan,
     maps: Path,
     postprocess: Postprocess,
-    thresholds: dict[str, float],
+    thresholds: Mapping[str, Threshold],
     space: str,
     spool: Path,
 ) -> tuple[ScoredSubject, Traces]:
@@ -160,7 +161,8 @@ def score_subject(
         scan: a test scan.
         maps: folder of its map.
         postprocess: the run's chain.
-        thresholds: fitted ones, by variant, the headline first; `otsu` is added.
+        thresholds: by variant, the headline first; `otsu` is added. Where one is NaN, so are its
+            scores.
         space: `native` or `prepared`.
         spool: a file for what is too large to keep.
 
@@ -188,30 +190,34 @@ def score_subject(
     )
     rows = subject.rows
     rows += [Row("none", NAN, name, value) for name, value in values.items()]
-    otsu = postprocess.otsu(score.array, brain_mask, score.spacing_mm)
-    variants = thresholds | {"otsu": otsu}
-    false_positives = None
-    for index, (name, value) in enumerate(variants.items()):
-        mask = postprocess.segment(score.array, brain_mask, score.spacing_mm, value)
+    variants: dict[str, Threshold] = {**thresholds, "otsu": postprocess.otsu}
+    false_positives = headline = None
+    for index, (name, threshold) in enumerate(variants.items()):
+        limit = threshold(score.array, brain_mask, score.spacing_mm)
+        if np.isnan(limit):
+            rows += [Row(name, NAN, metric, NAN) for metric in names("mask", kind)]
+            continue
+        mask = postprocess.segment(score.array, brain_mask, score.spacing_mm, limit)
         found = compute("mask", MaskCase(mask, truth, brain_mask, score.spacing_mm), kind)
-        rows += [Row(name, value, *pair) for pair in found.items()]
+        rows += [Row(name, limit, *pair) for pair in found.items()]
         if index == 0:
             headline = mask
             false_positives = trust_checks.on_atlas(mask & ~truth, box, to_voxel)
             if false_positives is not None:
                 rates = trust_checks.region_rates(false_positives)
-                rows += [Row(name, value, *pair) for pair in rates.items()]
+                rows += [Row(name, limit, *pair) for pair in rates.items()]
     if scan.healthy:
         rows += [Row("none", NAN, *pair) for pair in _reconstruction_scores(scan, maps)]
     else:
         best, where = voxel.curve_best_dice(case.curve)
         rows.append(Row("none", NAN, "lesion_ml", lesion_ml))
         rows.append(Row("oracle_subject", voxel.just_below(where), "dice", best))
-    if truth.any() and variants:
+    if truth.any():
         native_image = scan.native_image if native else None
         image = (read_native(native_image) if native_image else read_volume(scan.image)).array
         about = (truth, image, brain_mask, score.spacing_mm)
-        subject.lesions = trust_checks.lesion_rows(headline, *about)
+        if headline is not None:
+            subject.lesions = trust_checks.lesion_rows(headline, *about)
         if scan.contrast is None:
             subject.contrast = trust_checks.contrast(image, truth, brain_mask & ~truth)
     return subject, Traces(trust_checks.thin(case.inside[0]), false_positives)

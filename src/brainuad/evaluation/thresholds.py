@@ -2,28 +2,76 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import score_subject, score_volume
+from brainuad.evaluation.scoring import NAN, score_subject, score_volume
 from brainuad.metrics import voxel
+from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.postprocess.threshold import ScanThreshold, Shared, Threshold
 
 Failures = list[tuple[str, str]]
 """(subject, one-line reason)."""
 
 
-def fit_healthy_threshold(
+@dataclass(frozen=True)
+class Fitted:
+    """What healthy validation subjects say of the thresholds; NaN where they tell nothing.
+
+    Attributes:
+        healthy: of the scores, the headline.
+        scan: of the scores on each scan's own scale.
+        mebin: the lowest and the highest threshold that MEBin tries.
+    """
+
+    healthy: float
+    scan: float
+    mebin: tuple[float, float]
+
+    @classmethod
+    def of_nothing(cls) -> "Fitted":
+        """No threshold is known."""
+        return cls(NAN, NAN, (NAN, NAN))
+
+    def as_card(self, fixed: float | None = None) -> dict[str, Any]:
+        """What a model remembers beside the headline, less what there is not: plain values.
+
+        Args:
+            fixed: the method's own threshold.
+        """
+        known: dict[str, list[float]] = {
+            "scan": [self.scan],
+            "mebin": list(self.mebin),
+            "fixed": [] if fixed is None else [fixed],
+        }
+        return {
+            name: values if name == "mebin" else values[0]
+            for name, values in known.items()
+            if values and np.isfinite(values).all()
+        }
+
+    def variants(self, postprocess: Postprocess) -> dict[str, Threshold]:
+        """The threshold of each variant, the headline first."""
+        return {
+            "healthy": Shared(self.healthy),
+            "scan": ScanThreshold(postprocess.scan, self.scan),
+            "mebin": MebinThreshold(postprocess.mebin, *self.mebin),
+        }
+
+
+def fit_thresholds(
     cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
-) -> tuple[float, Failures]:
-    """Fit the threshold on maps of healthy val subjects (docs/protocol.md#2-thresholds).
+) -> tuple[Fitted, Failures]:
+    """Fit on maps of healthy val subjects (docs/protocol.md#2-thresholds).
 
     Returns:
-        The threshold, and the subjects whose map could not be read, with the reason.
+        The thresholds, and the subjects whose map could not be read, with the reason.
 
     Raises:
         InputError: no healthy validation subject, or not one map could be read.
@@ -31,7 +79,7 @@ def fit_healthy_threshold(
     cohort.select("val", sequence, healthy=True)
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
         scores, failures = healthy_scores(cohort, sequence, maps, postprocess, space, Path(spool))
-        return fit_healthy(scores, failures, maps, postprocess.threshold), failures
+        return fit_healthy(scores, failures, maps, postprocess), failures
 
 
 def healthy_scores(
@@ -52,9 +100,13 @@ def healthy_scores(
 
 
 def fit_healthy(
-    scores: Sequence[np.ndarray], failures: Failures, maps: Path, threshold: HealthyThreshold
-) -> float:
-    """The threshold of `healthy_scores`.
+    scores: Sequence[np.ndarray], failures: Failures, maps: Path, postprocess: Postprocess
+) -> Fitted:
+    """The thresholds of `healthy_scores`.
+
+    Where (nearly) all scores are the lowest one, as those of a perfect reconstruction are, they do
+    not say how high a healthy score may be: that score would be the threshold, and what lies above
+    it is decided by rounding and interpolation. Each threshold is then NaN.
 
     Raises:
         InputError: there are none; the first of `failures` says why.
@@ -62,7 +114,16 @@ def fit_healthy(
     if not scores:
         reason = failures[0][1] if failures else "the cohort has no healthy scan in split 'val'"
         raise InputError(f"{maps}: no healthy validation map could be read: {reason}")
-    return threshold.fit(scores, ordered=True)
+    threshold = postprocess.threshold
+    if not threshold.is_told(scores, ordered=True):
+        return Fitted.of_nothing()
+    scales = [postprocess.scan(score, ordered=True) for score in scores]
+    scaled = all(scale.spread > 0 for scale in scales)
+    return Fitted(
+        healthy=threshold.fit(scores, ordered=True),
+        scan=threshold.fit(scores, ordered=True, scales=scales) if scaled else NAN,
+        mebin=postprocess.mebin.fit(scores, ordered=True),
+    )
 
 
 def fit_labelled(

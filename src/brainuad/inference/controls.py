@@ -41,6 +41,12 @@ def write_controls(
     return folders
 
 
+def fixed_thresholds(controls: Mapping[str, Any]) -> dict[str, float]:
+    """The thresholds that controls bring along, by name, of those that do."""
+    own = {name: instantiate(control.model).fixed_threshold for name, control in controls.items()}
+    return {name: value for name, value in own.items() if value is not None}
+
+
 def oracle_score(scan: Scan) -> Detection:
     """The control that reconstructs perfectly: the lesion-free twin of a synthetic case.
 

@@ -35,6 +35,9 @@ class AnomalyDetector(nn.Module, ABC):
     """
 
     _place: Tensor
+    own_threshold: float | None = None
+    """Of the scores, where a method has a natural one (a probability of 0.5): what is above it is
+    abnormal. Fitted to nothing."""
 
     def __init__(
         self, optimizer: OptimizerFactory | None = None, scheduler: SchedulerFactory | None = None
@@ -61,6 +64,11 @@ class AnomalyDetector(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where it is."""
         return self._place.device
+
+    @property
+    def fixed_threshold(self) -> float | None:
+        """`own_threshold`; None where scores are relative to healthy brains, on another scale."""
+        return None if self.relative is not None else self.own_threshold
 
     @property
     def by_gradient(self) -> bool:

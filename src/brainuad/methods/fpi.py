@@ -50,6 +50,9 @@ class FPI(AnomalyDetector):
             corruption has to take `donors`. False: as the corruption has it.
     """
 
+    own_threshold = 0.5
+    """More than half of the voxel is foreign."""
+
     def __init__(
         self,
         network: nn.Module,

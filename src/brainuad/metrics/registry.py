@@ -168,8 +168,9 @@ def compute(needs: str, case: MapCase | MaskCase | CohortCase, kind: str) -> dic
         case: of that kind.
         kind: `lesion` or `healthy`, what the subject (or any of the cohort) is.
     """
-    return {
-        metric.name: metric.function(case)
-        for metric in METRICS
-        if metric.needs == needs and metric.subjects in ("all", kind)
-    }
+    return {name: BY_NAME[name].function(case) for name in names(needs, kind)}
+
+
+def names(needs: str, kind: str) -> list[str]:
+    """The metrics of a kind of case; arguments as of `compute`."""
+    return [m.name for m in METRICS if m.needs == needs and m.subjects in ("all", kind)]

@@ -103,7 +103,7 @@ def load(
     device: str = "auto",
     batch_size: int | None = None,
     samples: int | None = None,
-    threshold: float | None = None,
+    threshold: float | str | None = None,
     precision: str = "32-true",
     preparation: Sequence[str] = (),
 ) -> Model:
@@ -115,7 +115,8 @@ def load(
         device: `auto`, `cpu`, `cuda`, ….
         batch_size: tiles at once; None for what fits the memory.
         samples: random draws a scan, of methods that draw; None for the model's own number.
-        threshold: in place of the model's.
+        threshold: in place of the model's: a number, or `scan`, `mebin` or `fixed` (see
+            docs/protocol.md#threshold-variants).
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
             where the machine computes in it.
         preparation: changes of it, `preparation.steps.KEY=VALUE`; see

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ FORMAT = "1.5"
 
 ADDED = {
     **{"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None},
-    **{"flips": False, "relative": None, "grid": None},
+    **{"flips": False, "relative": None, "grid": None, "thresholds": {}},
 }
 """Keys that cards of older minor versions lack, and what stands for them."""
 
@@ -111,6 +112,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_threshold(name: Any, value: Any) -> bool:
+    """One number, of `mebin` the lowest and the highest."""
+    values = value if name == "mebin" and isinstance(value, list) else [value]
+    return len(values) == (2 if name == "mebin" else 1) and all(
+        _is_number(one) and isfinite(one) for one in values
+    )
+
+
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
 
@@ -177,6 +186,10 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "run": (lambda v: _is_table(v) and _are_settings_of_data(v.get("data", {})), "a run"),
     "threshold": (lambda v: v is None or _is_number(v), "a number"),
+    "thresholds": (
+        lambda v: isinstance(v, dict) and all(map(_is_threshold, v, v.values())),
+        "thresholds by name",
+    ),
     "statistics": (
         lambda v: v is None or (isinstance(v, dict) and _are_statistics(v)),
         "statistics of a training cohort, or null",

@@ -12,11 +12,17 @@ import numpy as np
 from brainuad.errors import InputError
 from brainuad.model.card import sequences_of, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
+from brainuad.postprocess.mebin import MebinThreshold
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.threshold import ScanThreshold, Shared, Threshold
 from brainuad.preparation.recipes import changed, of_model
 from brainuad.settings.moved import present_experiment, retargeted
 
 RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
+
+VARIANTS = ("healthy", "scan", "mebin", "fixed")
+"""Thresholds that a model may hold (docs/protocol.md#threshold-variants)."""
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
 """What models that are averaged must agree in."""
@@ -28,14 +34,15 @@ class Known:
     Args:
         paths: of the models; name them in messages.
         cards: theirs.
-        threshold: in place of the models'.
+        threshold: a number in place of the models', or one of `VARIANTS`.
         samples: random draws a scan; None for the models' own number.
         precision: one of `detect.PRECISIONS`; `auto` is resolved before.
         preparation: changes of it, see `brainuad.preparation.recipes.changed`.
 
     Attributes:
         card: the first model's.
-        thresholds: of each model.
+        variant: which threshold, one of `VARIANTS`, or empty for a given number.
+        thresholds: of each model, one number, or of `mebin` two.
         threshold: their mean, which is applied.
         recipe: the preparation, as plain values.
 
@@ -47,7 +54,7 @@ class Known:
         self,
         paths: Sequence[str | Path],
         cards: Sequence[dict[str, Any]],
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         samples: int | None = None,
         precision: str = "32-true",
         preparation: Sequence[str] = (),
@@ -64,15 +71,12 @@ class Known:
                     f"{path}: has another {', '.join(differing)} than {self.paths[0]}; only "
                     "models of one kind can be averaged"
                 )
-        self.thresholds: list[float] = []
-        for card, path in zip(self.cards, self.paths, strict=True):
-            value = card.get("threshold") if threshold is None else threshold
-            if value is None:
-                raise InputError(f"{path}: holds no threshold; give one with --threshold")
-            if not math.isfinite(float(value)):
-                raise InputError(f"{path}: its threshold is {value}; give one with --threshold")
-            self.thresholds.append(float(value))
-        self.threshold = float(np.mean(self.thresholds))
+        self.variant = "healthy" if threshold is None else ""
+        if isinstance(threshold, str):
+            self.variant = threshold
+        pairs = zip(self.paths, self.cards, strict=True)
+        self.thresholds = [_threshold(path, card, threshold) for path, card in pairs]
+        self.threshold = np.mean(self.thresholds, axis=0).tolist()
         self.samples = samples
         self.precision = precision
         self.recipe = changed(of_model(self.card), preparation)
@@ -93,6 +97,31 @@ class Known:
         cards = self.cards
         return sorted({name for c in cards for name in (c.get("subjects") or {}).get("train", [])})
 
+    def threshold_of(self, postprocess: Postprocess) -> Threshold:
+        """The threshold of a scan."""
+        return self._as_function(postprocess, self.threshold)
+
+    def member_thresholds(self, postprocess: Postprocess) -> list[Threshold]:
+        """The threshold of a scan by each model alone."""
+        return [self._as_function(postprocess, value) for value in self.thresholds]
+
+    def _as_function(self, postprocess: Postprocess, value: Any) -> Threshold:
+        if self.variant == "scan":
+            return ScanThreshold(postprocess.scan, value)
+        if self.variant == "mebin":
+            return MebinThreshold(postprocess.mebin, *value)
+        return Shared(value)
+
+    @property
+    def how_marked(self) -> str:
+        """The threshold, in words."""
+        if self.variant == "scan":
+            return f"{self.threshold:.4g} on each scan's own scale"
+        if self.variant == "mebin":
+            low, high = self.threshold
+            return f"of each scan by mebin, between {low:.4g} and {high:.4g}"
+        return f"{self.threshold:.4g}"
+
     @cached_property
     def weights(self) -> list[str]:
         """Hash of each model's weights; one that was never loaded on this machine is loaded."""
@@ -101,7 +130,9 @@ class Known:
     @cached_property
     def stamp(self) -> str:
         """What, besides the scan, decides a prediction."""
-        about = [*self.weights, self.thresholds, self.samples, self.precision, self.recipe]
+        how = [self.variant] if self.variant in ("scan", "mebin") else []
+        applied = [*how, self.thresholds, self.samples, self.precision, self.recipe]
+        about = [*self.weights, *applied]
         shared = [self.card[key] for key in ("tiling", "postprocess", "input")]
         return json.dumps([*about, *shared], default=str)
 
@@ -109,6 +140,25 @@ class Known:
         """One line on the model, for people."""
         more = f"; {len(self.cards)} models averaged" if len(self.cards) > 1 else ""
         return f"{_about(self.card)}{more}"
+
+
+def number_or_name(text: str) -> float | str:
+    """A threshold as it is given on the command line.
+
+    Raises:
+        InputError: neither a finite number nor one of `VARIANTS`.
+    """
+    if text in VARIANTS:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(
+            f"--threshold {text}: is neither a number nor one of {', '.join(VARIANTS)}"
+        )
+    return value
 
 
 def know(
@@ -132,6 +182,24 @@ def know(
         precision = chosen_precision(precision, device_of(device))
     cards = [read_card(Path(path)) for path in models]
     return Known(models, cards, precision=precision, **choices)
+
+
+def _threshold(path: Path, card: dict[str, Any], wanted: float | str | None) -> Any:
+    """A model's threshold of a variant, or the wanted number."""
+    name = wanted if isinstance(wanted, str) else "healthy"
+    if name not in VARIANTS:
+        raise InputError(f"threshold is '{name}'; use a number or one of {', '.join(VARIANTS)}")
+    value: Any = wanted
+    if not isinstance(wanted, int | float):
+        value = (
+            card.get("threshold") if name == "healthy" else (card.get("thresholds") or {}).get(name)
+        )
+    if value is None:
+        kind = "" if name == "healthy" else f" '{name}'"
+        raise InputError(f"{path}: holds no threshold{kind}; give one with --threshold")
+    if not np.isfinite(value).all():
+        raise InputError(f"{path}: its threshold is {value}; give one with --threshold")
+    return [float(one) for one in value] if isinstance(value, list) else float(value)
 
 
 def _hash_now(path: Path) -> str:

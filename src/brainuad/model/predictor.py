@@ -23,6 +23,7 @@ from brainuad.model.suitability import percentile_of, pooled, unsuitable
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.native import native_array, native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.threshold import Threshold
 from brainuad.preparation.model_input import NormalisedInput, input_of, made
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.build import build
@@ -89,7 +90,9 @@ class Predictor:
         prepared = Volume(score, scan.image.affine)
         last = self.postprocess.masks_last
         carried = native_map(prepared, scan.brain_mask, scan.space, native, last)
-        mask = native_mask(carried, self.postprocess, self.known.threshold)
+        around = carried.brain_mask, carried.score.spacing_mm
+        limit = self.known.threshold_of(self.postprocess)(carried.score.array, *around)
+        mask = native_mask(carried, self.postprocess, limit)
 
         def back(array: np.ndarray) -> np.ndarray:
             return native_array(Volume(array, scan.image.affine), native, scan.space)
@@ -106,8 +109,8 @@ class Predictor:
         members = []
         maps = list(self._members(parts))
         for array, threshold in maps if len(maps) > 1 and mask.any() else ():
-            smooth = self.postprocess.score(array, scan.brain_mask, spacing)
-            members.append((back(smooth), threshold))
+            smooth = back(self.postprocess.score(array, scan.brain_mask, spacing))
+            members.append((smooth, threshold(smooth, *around)))
         to_mni = None
         if scan.in_mni:
             to_mni = partial(prepared_points, way=scan.space.way)
@@ -124,10 +127,15 @@ class Predictor:
             findings=findings,
             score=single,
             percentile=percentile_of(self.statistics, single),
-            threshold=self.known.threshold,
+            threshold=limit,
             reconstruction=reconstruction,
             uncertainty=uncertainty,
-            flags=(*_too_large(mask, carried.brain_mask), *doubts, *scan.flags),
+            flags=(
+                *_no_threshold(limit),
+                *_too_large(mask, carried.brain_mask),
+                *doubts,
+                *scan.flags,
+            ),
             raw=_raw(found, scan, None if self.input is None else seen[0]),
             native=scan.native,
             seconds={"preparation": scan.seconds, **clock.seconds},
@@ -191,11 +199,19 @@ class Predictor:
             if detector.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _members(self, parts: Sequence[Detection]) -> Iterator[tuple[np.ndarray, float]]:
+    def _members(self, parts: Sequence[Detection]) -> Iterator[tuple[np.ndarray, Threshold]]:
         """Raw map and threshold of each draw of each model."""
-        for part, threshold in zip(parts, self.known.thresholds, strict=True):
+        own = self.known.member_thresholds(self.postprocess)
+        for part, threshold in zip(parts, own, strict=True):
             for array in (part.anomaly_map if part.draws is None else part.draws).numpy():
                 yield array, threshold
+
+
+def _no_threshold(limit: float) -> tuple[str, ...]:
+    """A flag where a scan has none."""
+    if not np.isnan(limit):
+        return ()
+    return ("too many of its scores are alike for a threshold on its own scale: nothing is marked",)
 
 
 def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The part of an array that a step on the brain has to look at: about half of a usual volume."""
+"""Boxes and balls of voxels: what a step on the brain has to look at."""
 
 from collections.abc import Sequence
 
@@ -20,3 +20,16 @@ def brain_box(brain_mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...
         slice(max(part.start - width, 0), min(part.stop + width, size))
         for part, width, size in zip(found[0], margin, brain_mask.shape, strict=True)
     )
+
+
+def ball(radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+    """A ball as `(2a + 1, 2b + 1, 2c + 1)` bool: voxels whose centre is at most so far away.
+
+    Args:
+        radius_mm: of the ball; 0 is the voxel in the middle alone.
+        spacing_mm: edge lengths of a voxel in mm.
+    """
+    reach = [int(radius_mm / edge + 1e-6) for edge in spacing_mm]
+    axes = (np.arange(-n, n + 1) * edge for n, edge in zip(reach, spacing_mm, strict=True))
+    grid = np.meshgrid(*axes, indexing="ij")
+    return np.asarray(sum(axis**2 for axis in grid) <= radius_mm**2 + 1e-6)

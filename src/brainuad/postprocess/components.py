@@ -7,6 +7,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from brainuad.postprocess.box import ball
 from brainuad.postprocess.smooth import AXIAL, Spacing
 from brainuad.volumes.planes import filled, in_plane
 
@@ -83,14 +84,8 @@ class Opening:
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
-        sizes = zip(spacing_mm, segmentation.shape, strict=True)
-        reach = [int(self.radius_mm / edge + 1e-6) if size > 1 else 0 for edge, size in sizes]
-        grid = np.meshgrid(
-            *(np.arange(-n, n + 1) * e for n, e in zip(reach, spacing_mm, strict=True)),
-            indexing="ij",
-        )
-        ball = sum(axis**2 for axis in grid) <= self.radius_mm**2 + 1e-6
-        return ndimage.binary_opening(segmentation, ball)
+        element = in_plane(ball(self.radius_mm, spacing_mm), segmentation.shape)
+        return ndimage.binary_opening(segmentation, element)
 
 
 @dataclass(frozen=True)

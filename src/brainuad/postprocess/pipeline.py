@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from brainuad.postprocess.mebin import Mebin
 from brainuad.postprocess.scale import Sign
 from brainuad.postprocess.smooth import Spacing
-from brainuad.postprocess.threshold import HealthyThreshold, Otsu, above
+from brainuad.postprocess.threshold import HealthyThreshold, Otsu, UpperSpread, above
 
 Step = Callable[[np.ndarray, np.ndarray, Spacing], np.ndarray]
 """(map or segmentation, brain_mask, spacing_mm) -> the same, changed; a pure function."""
@@ -26,6 +27,8 @@ class Postprocess:
         masks_last: what lies outside the brain, where a map has it
             (`AnomalyDetector.keeps_background`), is cleared after the mask steps, as in StRegA's
             code; False clears it before anything else.
+        scan: the scale of each scan by itself, for the variant `scan` of the scores.
+        mebin: the rule of the variant `mebin` of the scores.
     """
 
     map_steps: Sequence[Step]
@@ -34,6 +37,8 @@ class Postprocess:
     otsu: Otsu = field(default_factory=Otsu)
     binarise: Callable[[np.ndarray, float], np.ndarray] = above
     masks_last: bool = False
+    scan: UpperSpread = field(default_factory=UpperSpread)
+    mebin: Mebin = field(default_factory=Mebin)
 
     @property
     def takes_signed_maps(self) -> bool:

@@ -1,12 +1,36 @@
 """From a map to a mask: thresholds that need no lesion label, and what counts as above."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 
 from brainuad.postprocess.smooth import Spacing
+
+Threshold = Callable[[np.ndarray, np.ndarray, Spacing], float]
+"""(score, brain_mask, spacing_mm) of a scan -> the threshold there, NaN where there is none."""
+
+UNTOLD = 0.1
+"""Healthy brains with fewer voxels than this share of alpha above their lowest score tell nothing
+of a threshold: it would be that lowest score, and any rounding lies above it."""
+
+
+class Scale(NamedTuple):
+    """What the scores of a scan are measured by.
+
+    Attributes:
+        middle: the score that is 0 on this scale.
+        spread: the scores from 0 to 1 on this scale.
+    """
+
+    middle: float
+    spread: float
+
+    def at(self, value: float) -> float:
+        """The float32 score of a value on this scale."""
+        return float(np.float32(self.middle + value * self.spread))
 
 
 @dataclass(frozen=True)
@@ -23,7 +47,12 @@ class HealthyThreshold:
         if not 0 <= self.alpha < 1:
             raise ValueError(f"alpha is {self.alpha}; expected a share in [0, 1)")
 
-    def fit(self, scores: Sequence[np.ndarray], ordered: bool = False) -> float:
+    def fit(
+        self,
+        scores: Sequence[np.ndarray],
+        ordered: bool = False,
+        scales: Sequence[Scale] | None = None,
+    ) -> float:
         """Fits on `(N,)` scores of the brain voxels of each healthy validation subject, pooled.
 
         Exact, ties included: at most `alpha` of the voxels are above the result, and more than
@@ -33,27 +62,115 @@ class HealthyThreshold:
         Args:
             scores: float32 arrays.
             ordered: each rises, which spares looking at every voxel.
+            scales: of each array; the threshold is then a value on these scales, and a voxel is
+                above it where its score is above `Scale.at`. None for the scores as they are.
 
         Raises:
             ValueError: no voxel.
         """
-        filled = [np.asarray(score, np.float32) for score in scores if score.size]
-        total = sum(score.size for score in filled)
-        if total == 0:
-            raise ValueError("no healthy brain voxel to fit the threshold on")
+        filled, total = _filled(scores)
         allowed = int(np.floor(self.alpha * total))
+        ends = [_ends(score, ordered) for score in filled]
+        if scales is None:
+            low = min(_key(least) for least, _ in ends) - 1
+            high = max(_key(most) for _, most in ends)
+            own = [Scale(0.0, 1.0)] * len(filled)
+        else:
+            own = [scale for scale, score in zip(scales, scores, strict=True) if score.size]
+            pairs = list(zip(ends, own, strict=True))
+            least = min((low - scale.middle) / scale.spread for (low, _), scale in pairs)
+            most = max((high - scale.middle) / scale.spread for (_, high), scale in pairs)
+            # A little further: `Scale.at` rounds.
+            room = 1e-3 * (1 + abs(least) + abs(most))
+            low, high = _key(np.float32(least - room)), _key(np.float32(most + room))
 
         def above(value: np.float32) -> int:
-            if ordered:
-                return sum(s.size - int(np.searchsorted(s, value, side="right")) for s in filled)
-            return sum(int(np.count_nonzero(score > value)) for score in filled)
+            limits = [scale.at(float(value)) for scale in own]
+            return sum(_above(*pair, ordered) for pair in zip(filled, limits, strict=True))
 
-        low = min(_key(score[0] if ordered else score.min()) for score in filled) - 1
-        high = max(_key(score[-1] if ordered else score.max()) for score in filled)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if above(_value(middle)) <= allowed else (middle, high)
         return float(_value(high))
+
+    def is_told(self, scores: Sequence[np.ndarray], ordered: bool = False) -> bool:
+        """Whether healthy scores tell of a threshold at all, see `UNTOLD`.
+
+        Args:
+            scores: as `fit` takes them.
+            ordered: as `fit` takes it.
+        """
+        filled, total = _filled(scores)
+        least = min(_ends(score, ordered)[0] for score in filled)
+        above = sum(_above(score, float(least), ordered) for score in filled)
+        return above > UNTOLD * self.alpha * total
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One threshold for every scan.
+
+    Args:
+        value: NaN where there is none.
+    """
+
+    value: float
+
+    def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
+        """The value, whatever the scan."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class UpperSpread:
+    """The scale of a scan by its own scores: their middle, and how far their upper part reaches.
+
+    Both are quantiles of the brain's scores, so that gain and offset of a scan's scores change
+    nothing, and a lesion nothing either as long as it and all else that is abnormal take less of
+    the brain than 1 - `upper`.
+
+    Args:
+        middle: the quantile that is 0.
+        upper: the quantile that is 1. A lower one bears larger lesions and is 0 in maps that are
+            mostly constant; what each costs is measured in experiments/thresholds.
+
+    Raises:
+        ValueError: not 0 <= middle < upper < 1.
+    """
+
+    middle: float = 0.5
+    upper: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.middle < self.upper < 1:
+            raise ValueError(
+                f"middle is {self.middle}, upper {self.upper}; expected 0 <= middle < upper < 1"
+            )
+
+    def __call__(self, scores: np.ndarray, ordered: bool = False) -> Scale:
+        """Scale of the `(N,)` scores of a brain; its spread is 0 where too many are alike."""
+        ranks = [int(share * scores.size) for share in (self.middle, self.upper)]
+        found = scores if ordered else np.partition(scores, ranks)
+        low, high = (float(found[rank]) for rank in ranks)
+        return Scale(low, high - low)
+
+
+@dataclass(frozen=True)
+class ScanThreshold:
+    """A threshold on the scan's own scale.
+
+    Args:
+        scale: from the scores of a brain to their scale.
+        value: on that scale; NaN where there is none.
+    """
+
+    scale: UpperSpread
+    value: float
+
+    def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
+        """The threshold of a scan's scores; NaN where too many of them are alike."""
+        scale = self.scale(score[brain_mask])
+        return scale.at(self.value) if scale.spread > 0 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -111,6 +228,28 @@ class Hysteresis:
     def __call__(self, score: np.ndarray, threshold: float) -> np.ndarray:
         """`(D, H, W)` scores to bool; neighbours share a face."""
         return apply_hysteresis_threshold(score, self.low * threshold, threshold)
+
+
+def _filled(scores: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
+    """The float32 arrays that are not empty, and how many voxels they have; ValueError for 0."""
+    filled = [np.asarray(score, np.float32) for score in scores if score.size]
+    total = sum(score.size for score in filled)
+    if total == 0:
+        raise ValueError("no healthy brain voxel to fit the threshold on")
+    return filled, total
+
+
+def _above(score: np.ndarray, limit: float, ordered: bool) -> int:
+    """How many are above a limit."""
+    value = np.float32(limit)
+    if ordered:
+        return score.size - int(np.searchsorted(score, value, side="right"))
+    return int(np.count_nonzero(score > value))
+
+
+def _ends(score: np.ndarray, ordered: bool) -> tuple[np.float32, np.float32]:
+    """The lowest and the highest."""
+    return (score[0], score[-1]) if ordered else (score.min(), score.max())
 
 
 def _key(value: np.float32) -> int:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+LABEL_FREE = ("healthy", "scan", "fixed", "mebin", "otsu", "labelled_val")
+"""Variants of the threshold that know no label of a test subject."""
+
 SHOWN = (
     ("AP", "all", "none", "auprc"),
     ("Dice, healthy threshold", "all", "healthy", "dice"),
@@ -37,6 +40,12 @@ COMPANIONS = tuple(
     )
 )
 """Dice's companions, in the report's second table."""
+
+VARIANTS = (
+    *((f"Dice, {name}", "all", name, "dice") for name in LABEL_FREE),
+    *((f"healthy brain marked, {name}", "healthy", name, "fpr_healthy") for name in LABEL_FREE),
+)
+"""Every threshold that needs no label of a test subject, in a table of its own."""
 
 SLICES = (
     ("slice Dice, best of 201", "pooled", "oracle_201", "dice_slice"),
@@ -119,6 +128,24 @@ def _count(
     return f" (n = {counts[method]})" if method in counts and len(set(counts.values())) > 1 else ""
 
 
+def untold(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Methods whose healthy scores tell of no threshold: all that depends on it is NaN."""
+    rows = [r for r in results if (r["threshold"], r["metric"]) == ("healthy", "dice")]
+    defined = {r["method"] for r in rows if r.get("n")}
+    return [m for m in dict.fromkeys(r["method"] for r in rows) if m not in defined]
+
+
+def untold_note(results: Sequence[dict[str, Any]]) -> str:
+    """What a – in a column of a healthy threshold means; empty where there is none."""
+    names = untold(results)
+    if not names:
+        return ""
+    return (
+        f"– at the healthy threshold of {', '.join(names)}: (nearly) all scores of healthy "
+        "validation brains are one and the same, so that they tell of no threshold."
+    )
+
+
 def group_rows(
     results: Sequence[dict[str, Any]], threshold: str, metric: str
 ) -> tuple[list[str], list[list[str]]]:
@@ -142,18 +169,20 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
     header, rows = summary_rows(results, spread=False, columns=columns_of(space))
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
     slices = space.startswith("slice:")
+    note = "every Dice used the test labels"
+    if not slices:
+        note = "Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels"
+        note = "\n".join(filter(None, [note, untold_note(results)]))
     table = Table(
         box=SIMPLE,
         padding=(0, 1, 0, 0),
         title=Text(space) if slices else "means over test subjects",
-        caption="every Dice used the test labels"
-        if slices
-        else "Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels",
+        # As text: rich would read `[x]` as markup.
+        caption=Text(visible(note, "\n")),
     )
     for i in kept:
         table.add_column(SHORT.get(header[i], header[i]), no_wrap=True)
     for row in rows:
-        # As text: rich would read `[x]` as markup.
         table.add_row(*(Text(visible(row[i], "")) for i in kept))
     return table
 

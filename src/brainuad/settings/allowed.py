@@ -16,8 +16,10 @@ OFFERED = frozenset(
         "monai.networks.nets.varautoencoder.VarAutoEncoder",
         "monai.networks.nets.vqvae.VQVAE",
         "brainuad.postprocess.components.Opening",
+        "brainuad.postprocess.mebin.Mebin",
         "brainuad.postprocess.scale.Sign",
         "brainuad.postprocess.threshold.Hysteresis",
+        "brainuad.postprocess.threshold.UpperSpread",
         "brainuad.synthetic.noise.diffusion.GaussianNoise",
     }
 )

@@ -1,6 +1,7 @@
 """A run in its folder: from the cohort to the report."""
 
 import time
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from brainuad.methods.base import AnomalyDetector
     from brainuad.training.datamodule import HealthyDataModule
     from brainuad.training.first_stage import FirstStage
+
+
+UNTOLD = (
+    "(nearly) all scores of the healthy validation scans are one and the same: they tell of no "
+    "threshold, so that no mask marks anything; give brainuad-predict one with --threshold"
+)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -171,7 +178,6 @@ def detect_and_score(
 
     Ranks share the scans that are detected; what comes after is done by the first one alone.
     """
-    from brainuad.evaluation.thresholds import fit_healthy_threshold
     from brainuad.inference.maps import write_maps
     from brainuad.inference.masks import write_masks
     from brainuad.label_free.objective import measure
@@ -216,9 +222,8 @@ def detect_and_score(
         return failures
     record["wall_time_per_volume_s"] = written.seconds_per_volume
     failures += bad + written.failures
-    threshold, bad = fit_healthy_threshold(cohort, sequence, prepared, postprocess, space=cfg.space)
+    threshold, bad = _fit_threshold(cfg, detector, cohort, prepared, record)
     failures += bad
-    detector.card["threshold"] = threshold
     detector.card["statistics"] = training_statistics(
         cohort, sequence, prepared, postprocess, detector.card["preparation"]
     )
@@ -228,8 +233,31 @@ def detect_and_score(
     done = [scan for scan in test if scan.subject not in failed]
     failures += write_masks(done, prepared, out, postprocess, threshold)
     if cfg.evaluate:
-        failures += _evaluate(cfg, cohort, out, postprocess, threshold, record)
+        failures += _evaluate(cfg, detector, cohort, out, threshold, record)
     return failures
+
+
+def _fit_threshold(
+    cfg: DictConfig,
+    detector: "AnomalyDetector",
+    cohort: "Cohort",
+    maps: Path,
+    record: dict[str, Any],
+) -> tuple[float, list[tuple[str, str]]]:
+    """The healthy threshold, NaN for none, and the failures; the card gets every threshold."""
+    from brainuad.evaluation.thresholds import fit_thresholds
+
+    postprocess = instantiate(cfg.postprocess)
+    fitted, failures = fit_thresholds(
+        cohort, joined(cfg.data.sequence), maps, postprocess, space=cfg.space
+    )
+    told = not isnan(fitted.healthy)
+    if not told:
+        record["notes"] = [*record.get("notes", []), UNTOLD]
+        say(f"note: {UNTOLD}")
+    detector.card["threshold"] = fitted.healthy if told else None
+    detector.card["thresholds"] = fitted.as_card(detector.fixed_threshold)
+    return fitted.healthy, failures
 
 
 def _detect_again(
@@ -253,9 +281,9 @@ def _detect_again(
 
 def _evaluate(
     cfg: DictConfig,
+    detector: "AnomalyDetector",
     cohort: "Cohort",
     out: Path,
-    postprocess: Any,
     threshold: float,
     record: dict[str, Any],
 ) -> list[tuple[str, str]]:
@@ -263,7 +291,7 @@ def _evaluate(
 
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
-    from brainuad.inference.controls import write_controls
+    from brainuad.inference.controls import fixed_thresholds, write_controls
     from brainuad.inference.maps import read_trained_on
     from brainuad.reporting.tables import summary_table
 
@@ -272,14 +300,18 @@ def _evaluate(
     maps = {str(cfg.name): out / "prepared"}
     maps |= {name: out / "also" / name for name in cfg.also}
     maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name))
+    fixed = fixed_thresholds(cfg.controls)
+    if detector.fixed_threshold is not None:
+        fixed |= dict.fromkeys([str(cfg.name), *cfg.also], detector.fixed_threshold)
     evaluation = evaluate_maps(
         cohort,
         sequence,
         maps,
-        postprocess,
+        instantiate(cfg.postprocess),
         space=cfg.space,
         trained_on=read_trained_on(out / "prepared"),
         thresholds={str(cfg.name): threshold},
+        fixed=fixed,
         seed=cfg.seed,
     )
     write_evaluation(evaluation, out, record)

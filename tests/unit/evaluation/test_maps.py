@@ -13,7 +13,7 @@ from brainuad.cohorts.manifest import write_cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation
-from brainuad.evaluation.thresholds import fit_healthy_threshold
+from brainuad.evaluation.thresholds import fit_thresholds
 from brainuad.metrics import voxel
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.erode import ErodeBrainMask
@@ -73,7 +73,7 @@ def test_scores_equal_the_metrics_of_the_voxels(tiny_cohort, maps):
 def test_every_threshold_value_gives_its_dice(tiny_cohort, maps):
     found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
     rows = found.scores[found.scores.metric == "dice"]
-    assert {"healthy", "otsu", "oracle", "oracle_subject"} == set(rows.threshold)
+    assert {"healthy", "scan", "mebin", "otsu", "oracle", "oracle_subject"} == set(rows.threshold)
     for row in rows.itertuples():
         scan = next(s for s in tiny_cohort.scans if s.subject == row.subject)
         image = read_volume(maps / f"{row.subject}_anomaly.nii.gz")
@@ -90,8 +90,8 @@ def test_the_threshold_is_of_the_healthy_validation_voxels(tiny_cohort, maps):
             for scan in tiny_cohort.select("val", "T2w")
         ]
     )
-    threshold, failures = fit_healthy_threshold(tiny_cohort, "T2w", maps, PLAIN)
-    assert threshold == HealthyThreshold(0.01).fit([pooled])
+    fitted, failures = fit_thresholds(tiny_cohort, "T2w", maps, PLAIN)
+    assert fitted.healthy == HealthyThreshold(0.01).fit([pooled])
     assert not failures
     given = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN, thresholds={"own": 0.5})
     assert given.thresholds == {"own": 0.5}
@@ -101,7 +101,9 @@ def test_the_threshold_is_of_the_healthy_validation_voxels(tiny_cohort, maps):
 def test_a_perfect_map_scores_one_and_an_empty_one_zero(tiny_cohort, tmp_path):
     perfect = write_maps(tiny_cohort, tmp_path / "p", lambda i, t, b: t.astype(np.float32))
     empty = write_maps(tiny_cohort, tmp_path / "e", lambda i, t, b: 0 * i)
-    found = evaluate_maps(tiny_cohort, "T2w", {"own": perfect, "empty": empty}, PLAIN)
+    given = {"own": 0.5, "empty": 0.5}
+    maps = {"own": perfect, "empty": empty}
+    found = evaluate_maps(tiny_cohort, "T2w", maps, PLAIN, thresholds=given)
     for metric, threshold in (("auprc", "none"), ("auroc", "none"), ("dice", "oracle")):
         assert set(values(found, metric, threshold).values()) == {1.0}
     sick = {s.subject for s in tiny_cohort.select("test", "T2w", healthy=False)}
@@ -111,6 +113,92 @@ def test_a_perfect_map_scores_one_and_an_empty_one_zero(tiny_cohort, tmp_path):
     assert {dice[s] for s in set(dice) - sick} == {1.0}
     assert values(found, "auprc_pooled")[POOLED] == 1
     assert values(found, "subject_auroc")[POOLED] == 1
+
+
+def test_healthy_maps_of_one_score_have_no_threshold(tiny_cohort, maps, tmp_path):
+    """A perfect reconstruction's maps are 0 in healthy brains; 0 would mark every rounding."""
+    rounding = 1e-7 * np.random.default_rng(0).random(lesion().shape)
+    perfect = write_maps(
+        tiny_cohort, tmp_path / "p", lambda i, t, b: b * (t + t.any() * rounding).astype(np.float32)
+    )
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps, "perfect": perfect}, PLAIN)
+    assert set(values(found, "auroc", method="perfect").values()) == {1.0}
+    assert set(values(found, "dice", "oracle", "perfect").values()) == {1.0}
+    for threshold in ("healthy", "scan", "mebin"):
+        for metric in ("dice", "lesion_f1", "fpr_healthy"):
+            undefined = values(found, metric, threshold, "perfect").values()
+            assert undefined
+            assert np.isnan(list(undefined)).all()
+    assert np.isnan(found.thresholds["perfect"])
+    assert found.thresholds["own"] > 0
+    # Nor is any lesion missed: nobody looked.
+    assert set(found.lesions.method) == {"own"}
+    assert "perfect" not in found.false_positives
+    rows = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in found.summary}
+    assert rows["perfect", "all", "healthy", "dice"]["n"] == 0
+    assert rows["perfect", "all", "healthy", "dice"]["undefined"] == 2
+    write_evaluation(found, tmp_path / "out", {})
+    assert json.loads((tmp_path / "out/summary.json").read_text())["thresholds"]["perfect"] is None
+
+
+def test_few_scores_above_the_lowest_still_have_a_threshold(tiny_cohort, tmp_path):
+    """Masks of another program are maps too: half a percent of healthy brain is marked."""
+
+    def mask(image, truth, brain):
+        found = truth.copy()
+        found[tuple(np.argwhere(brain)[::200].T)] = True
+        return found.astype(np.float32)
+
+    maps = write_maps(tiny_cohort, tmp_path / "masks", mask)
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    assert found.thresholds["own"] == 0
+    assert min(values(found, "dice", "healthy").values()) == 0  # of the healthy subject
+    assert max(values(found, "dice", "healthy").values()) > 0.5
+
+
+def test_a_methods_own_threshold(tiny_cohort, maps):
+    found = evaluate_maps(
+        tiny_cohort, "T2w", {"own": maps, "other": maps}, PLAIN, fixed={"own": 0.5}
+    )
+    rows = found.scores[found.scores.threshold == "fixed"]
+    assert set(rows.method) == {"own"}
+    assert set(rows.threshold_value) == {0.5}
+    for scan in tiny_cohort.select("test", "T2w", healthy=False):
+        brain = read_mask(scan.brain_mask)
+        score, truth = read_volume(scan.image).array[brain], lesion()[brain]
+        expected = voxel.dice(score > 0.5, truth)
+        assert values(found, "dice", "fixed")[scan.subject] == expected
+    # It needs no healthy scan and changes nothing else.
+    alone = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
+    assert values(alone, "dice", "scan") == values(found, "dice", "scan")
+    assert not values(alone, "dice", "fixed")
+
+
+def test_the_scan_threshold_is_of_each_scan(tiny_cohort, tmp_path):
+    """Other gains and offsets of test scans: masks by `scan` stay, those by `healthy` do not."""
+    rng = np.random.default_rng(0)
+    noise = rng.gamma(1.0, 0.1, lesion().shape)
+
+    def write(folder, gain, offset):
+        folder = write_maps(
+            tiny_cohort, tmp_path / folder, lambda i, t, b: b * (noise + 2 * t).astype(np.float32)
+        )
+        for scan in tiny_cohort.select("test", "T2w"):
+            path, brain = folder / f"{scan.subject}_anomaly.nii.gz", read_mask(scan.brain_mask)
+            volume = read_volume(path)
+            write_volume(path, np.where(brain, gain * volume.array + offset, 0), volume.affine)
+        return folder
+
+    plain, moved = write("plain", 1.0, 0.0), write("moved", 4.0, 0.5)
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": plain, "moved": moved}, PLAIN)
+    before, after = (values(found, "dice", "scan", method) for method in ("own", "moved"))
+    assert after == pytest.approx(before, abs=0.02)
+    rows = found.scores[(found.scores.threshold == "scan") & (found.scores.metric == "dice")]
+    limits = [rows[rows.method == method].threshold_value for method in ("own", "moved")]
+    np.testing.assert_allclose(limits[1], 4 * limits[0].to_numpy() + 0.5, rtol=1e-5)
+    promise = values(found, "fpr_healthy", "scan", "moved")
+    assert 0 < next(iter(promise.values())) < 0.02
+    assert next(iter(values(found, "fpr_healthy", "healthy", "moved").values())) > 0.1
 
 
 def test_pooled_scores_are_over_all_test_subjects(tiny_cohort, tmp_path):
@@ -133,7 +221,7 @@ def test_pooled_scores_are_over_all_test_subjects(tiny_cohort, tmp_path):
 
 def test_the_companions_of_a_perfect_map(tiny_cohort, tmp_path):
     perfect = write_maps(tiny_cohort, tmp_path / "p", lambda i, t, b: t.astype(np.float32))
-    found = evaluate_maps(tiny_cohort, "T2w", {"own": perfect}, PLAIN)
+    found = evaluate_maps(tiny_cohort, "T2w", {"own": perfect}, PLAIN, thresholds={"own": 0.5})
     expected = {"lesion_sensitivity": 1, "lesion_precision": 1, "lesion_f1": 1}
     expected |= {"hd95_mm": 0, "assd_mm": 0, "fp_per_volume": 0}
     for metric, value in expected.items():
@@ -289,7 +377,7 @@ def test_a_constant_map_is_scored_at_chance(tiny_cohort, tmp_path):
     for scan in tiny_cohort.select("test", "T2w", healthy=False):
         share = lesion()[read_mask(scan.brain_mask)].mean()
         assert values(found, "auprc")[scan.subject] == pytest.approx(share)
-        assert values(found, "dice", "healthy")[scan.subject] == 0
+        assert np.isnan(values(found, "dice", "healthy")[scan.subject])
 
 
 def test_maps_with_a_sign_need_a_chain_that_takes_them(tiny_cohort, tmp_path):

@@ -436,6 +436,38 @@ def test_folds_are_averaged_with_how_far_they_agree(run, tmp_path):
     assert "has another sequence than" in said.err
 
 
+def test_the_command_names_a_threshold_of_the_model(run, tmp_path):
+    known = {"scan": 2.0, "mebin": [0.5, 0.8], "fixed": 0.6}
+    model = write_tiny_model(tmp_path / "m.ckpt", threshold=0.75, thresholds=known)
+    scan = write_scan(tmp_path / "a_T2w.nii.gz")
+    masks, limits = {}, {}
+    for name in ("healthy", "scan", "mebin", "fixed"):
+        _, said, table = run(scan, "--threshold", name, model=model)
+        limits[name] = table.threshold[0]
+        masks[name] = nib.load(tmp_path / "out" / table["mask"][0]).get_fdata() > 0
+        assert "to do: 1 scans" in said.out, "another threshold is another result"
+    assert limits["healthy"] == 0.75
+    assert limits["fixed"] == 0.6
+    assert 0.5 < limits["mebin"] <= 0.8
+    score = nib.load(tmp_path / "out" / table.anomaly[0]).get_fdata()
+    inside = np.sort(score[score > 0])
+    middle, upper = inside[[int(0.5 * inside.size), int(0.95 * inside.size)]]
+    assert limits["scan"] == pytest.approx(middle + 2 * (upper - middle), rel=0.02)
+    assert np.count_nonzero(masks["fixed"]) >= np.count_nonzero(masks["healthy"]) > 0
+    _, said, _ = run(scan, "--threshold", "scan", "--dry-run", model=model)
+    assert "threshold 2 on each scan's own scale" in said.out
+
+
+def test_a_model_without_a_threshold_of_that_name_says_so(run, tmp_path):
+    scan = write_scan(tmp_path / "a_T2w.nii.gz")
+    status, said, _ = run(scan, "--threshold", "scan")
+    assert status == 2
+    assert "holds no threshold 'scan'; give one with --threshold" in said.err
+    status, said, _ = run(scan, "--threshold", "best")
+    assert status == 2
+    assert "neither a number nor one of healthy, scan, mebin, fixed" in said.err
+
+
 def test_relative_models_find_their_scans_places_whatever_the_grid(run, model, tmp_path):
     """Healthy brains score 1 in the left half of the world and 3 in the right one."""
     scan = write_scan(tmp_path / "scans" / "a_T2w.nii.gz")

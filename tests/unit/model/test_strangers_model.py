@@ -139,6 +139,16 @@ def test_a_threshold_is_a_finite_number(tmp_path, honest, bad):
         know(path)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [None, [1.0], {"scan": math.nan}, {"scan": [1.0, 2.0]}, {"mebin": 1.0}, {"fixed": "high"}],
+)
+def test_thresholds_of_a_card_are_numbers_by_name(tmp_path, honest, bad):
+    path = _checkpoint(tmp_path / "m.ckpt", honest, _put("thresholds")(bad))
+    with pytest.raises(InputError, match=r"thresholds(\.scan)? is n"):
+        know(path)
+
+
 @pytest.mark.parametrize("word", ["nan", "inf", "-inf"])
 def test_a_threshold_of_the_command_is_finite(tmp_path, honest, word, capsys):
     path = _bundle(tmp_path / "b", honest, lambda card: None)

@@ -28,7 +28,9 @@ def _run(cohort, folder, name, noise):
         score = truth + noise * rng.random(image.array.shape)
         write_volume(folder / "maps" / f"{scan.subject}_anomaly.nii.gz", score, image.affine)
     chain = Postprocess([], HealthyThreshold(0.01), [])
-    found = evaluate_maps(cohort, "T2w", {name: folder / "maps"}, chain)
+    # Healthy maps of nothing but zeros tell of no threshold.
+    known = None if noise else {name: 0.5}
+    found = evaluate_maps(cohort, "T2w", {name: folder / "maps"}, chain, thresholds=known)
     write_evaluation(found, folder, {"method": name})
     return folder
 
@@ -44,7 +46,10 @@ def test_table_and_tests_equal_the_scores(cohort, tmp_path):
     bad = _run(cohort, tmp_path / "bad", "own_b", 3.0)
     found = compare_runs([good, bad])
     assert found.subjects == 8
-    assert found.header == ["run", *(title for title, *_ in METRICS)]
+    titles = [title for title, *_ in METRICS]
+    more = [f"Dice, {name} threshold" for name in ("scan", "mebin", "otsu")]
+    assert found.header == ["run", *titles, *more]
+    assert set(found.tests.metric) == set(titles)
     values = []
     for folder in (good, bad):
         scores = pd.read_csv(folder / "scores.csv")

@@ -2,7 +2,15 @@ import io
 
 from rich.console import Console
 
-from brainuad.reporting.tables import SHOWN, group_rows, summary_rows, summary_table, to_markdown
+from brainuad.reporting.tables import (
+    SHOWN,
+    VARIANTS,
+    group_rows,
+    summary_rows,
+    summary_table,
+    to_markdown,
+    untold_note,
+)
 
 
 def _row(method, group, threshold, metric, mean, std=0.1):
@@ -50,3 +58,25 @@ def test_the_whole_table_fits_eighty_columns():
     assert out.getvalue().count("0.123") == len(SHOWN)
     assert "…" not in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+def test_a_method_without_a_healthy_threshold_is_named():
+    nan = float("nan")
+    none = _row("perfect", "all", "healthy", "dice", nan) | {"n": 0, "undefined": 3}
+    rows = [*RESULTS, none]
+    assert untold_note(RESULTS) == ""
+    assert untold_note(rows).startswith("– at the healthy threshold of perfect: ")
+    _, cells = summary_rows(rows, spread=False)
+    assert [row[2] for row in cells] == ["0.400", "–", "–"]
+    out = io.StringIO()
+    Console(file=out, width=80).print(summary_table(rows))
+    # The caption is wrapped to the table's width.
+    assert "threshold of perfect" in " ".join(out.getvalue().split())
+
+
+def test_every_variant_is_in_one_table():
+    rows = [_row("own", group, threshold, metric, 0.25) for _, group, threshold, metric in VARIANTS]
+    header, cells = summary_rows(rows, spread=False, columns=VARIANTS)
+    assert "Dice, scan" in header
+    assert "healthy brain marked, mebin" in header
+    assert cells == [["own", *["0.250"] * len(VARIANTS)]]

@@ -10,7 +10,14 @@ import yaml
 
 from brainuad.errors import InputError
 from brainuad.metrics.statistics import by_person, summarise
-from brainuad.reporting.comparison.runs import METRICS, Comparison, is_best, paired_tests
+from brainuad.reporting.comparison.runs import (
+    DESCRIBED,
+    METRICS,
+    Comparison,
+    is_best,
+    paired_tests,
+    shown_columns,
+)
 from brainuad.reporting.run_folder import RunFolder, read_run
 
 _SAME = ("cohort", "sequence", "space")
@@ -74,6 +81,7 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     if not subjects:
         raise InputError(f"{paths[0]}: no subject with a lesion is scored in every run")
     people = [designs[0].run.people[subject] for subject in subjects]
+    columns = (*METRICS, *DESCRIBED)
     tables = {
         (method, title): pd.DataFrame(
             by_person(
@@ -85,20 +93,20 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
             index=pd.MultiIndex.from_tuples([(d.fold, d.seed) for d in of], names=("fold", "seed")),
         )
         for method, of in members.items()
-        for title, threshold, metric in METRICS
+        for title, threshold, metric in columns
     }
     # A subject's mean over the runs: what is tested, and what the interval is over.
     by_subject = {
         title: np.array([tables[method, title].mean().to_numpy(float) for method in methods])
-        for title, *_ in METRICS
+        for title, *_ in columns
     }
+    shown = shown_columns(by_subject)
     tests = paired_tests(methods, by_subject)
     rows = []
     for i, method in enumerate(methods):
-        cells = [_cell(tables[method, title]) for title, *_ in METRICS]
+        cells = [_cell(tables[method, title]) for title in shown]
         stars = [
-            " *" if is_best(by_subject[title], i, methods, tests, title) else ""
-            for title, *_ in METRICS
+            " *" if is_best(by_subject[title], i, methods, tests, title) else "" for title in shown
         ]
         seeds = len({d.seed for d in members[method]})
         folds = len({d.fold for d in members[method]})
@@ -109,10 +117,11 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
         [
             {"method": method, "fold": fold, "seed": seed, "metric": title, "mean": mean}
             for (method, title), table in tables.items()
+            if title in shown
             for (fold, seed), mean in table.mean(axis=1).items()
         ]
     )
-    header = ["method", "folds", "seeds", "runs", *(title for title, *_ in METRICS)]
+    header = ["method", "folds", "seeds", "runs", *shown]
     note = _NOTE + _missing(members, designs[0].folds)
     return Comparison(header, rows, tests, len(set(people)), [], note), means
 
@@ -121,7 +130,8 @@ _NOTE = (
     "Mean over folds of the per-fold means ± standard deviation over folds (± standard deviation "
     "over seeds) [95 % bootstrap interval over test subjects of a subject's mean over all runs]. "
     "* marks the best of a column when it differs from every other row: paired Wilcoxon "
-    "signed-rank test over subjects, Holm-corrected, p < 0.05."
+    "signed-rank test over subjects, Holm-corrected, p < 0.05; the columns of other thresholds are "
+    "not tested."
 )
 
 

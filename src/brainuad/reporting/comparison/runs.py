@@ -16,7 +16,7 @@ from brainuad.metrics.statistics import by_person, holm, paired_wilcoxon, summar
 from brainuad.reporting.comparison import plots as compare_plots
 from brainuad.reporting.pages import html
 from brainuad.reporting.run_folder import CONTROL, RunFolder, read_run
-from brainuad.reporting.tables import to_markdown
+from brainuad.reporting.tables import LABEL_FREE, to_markdown
 
 METRICS = (
     ("AP", "none", "auprc"),
@@ -27,13 +27,19 @@ METRICS = (
 )
 """Title, threshold and metric of the columns; the record of a metric says which way is better."""
 
+DESCRIBED = tuple(
+    (f"Dice, {name} threshold", name, "dice") for name in LABEL_FREE if name != "healthy"
+)
+"""Further columns, where a row has them; not tested, so that they cost the others nothing."""
+
 SIGNIFICANT = 0.05
 _SAME = ("cohort", "sequence", "space", "split_hash")
 _NOTE = (
     "Mean ± standard deviation [95 % interval] over the subjects with a lesion that every row "
     "has, a person's mean where people have several scans. "
     "* marks the best of a column when it differs from every other row: paired Wilcoxon "
-    f"signed-rank test, Holm-corrected over all pairs and columns, p < {SIGNIFICANT}."
+    f"signed-rank test, Holm-corrected over all pairs and columns, p < {SIGNIFICANT}; the "
+    "columns of other thresholds are not tested."
 )
 
 
@@ -88,15 +94,16 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
                 for run, method in rows
             ]
         )
-        for title, threshold, metric in METRICS
+        for title, threshold, metric in (*METRICS, *DESCRIBED)
     }
     people = [runs[0].people[subject] for subject in subjects]
     dice = values["Dice, healthy threshold"]
     # People are what is drawn anew, and what is tested.
     values = {title: by_person(found, people) for title, found in values.items()}
+    shown = shown_columns(values)
     tests = paired_tests(names, values)
     cells = [
-        [name, *(_cell(values[title], i, names, tests, title) for title, *_ in METRICS)]
+        [name, *(_cell(values[title], i, names, tests, title) for title in shown)]
         for i, name in enumerate(names)
     ]
     plots = compare_plots.draw(
@@ -104,7 +111,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         subjects,
         dice,
     )
-    header = ["run", *(title for title, *_ in METRICS)]
+    header = ["run", *shown]
     return Comparison(header, cells, tests, len(set(people)), plots)
 
 
@@ -126,8 +133,18 @@ def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -
     write_text(out / f"{name}.html", html.page("Comparison", "", parts, content))
 
 
+def shown_columns(values: dict[str, np.ndarray]) -> list[str]:
+    """Titles of the columns: `METRICS`, and those of `DESCRIBED` that a row has a value of.
+
+    Args:
+        values: column to `(rows, subjects)`.
+    """
+    more = [title for title, *_ in DESCRIBED if not np.isnan(values[title]).all()]
+    return [*(title for title, *_ in METRICS), *more]
+
+
 def paired_tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Every pair of rows and every column, see `Comparison.tests`.
+    """Every pair of rows and every column of `METRICS`, see `Comparison.tests`.
 
     Args:
         names: of the rows.
@@ -141,7 +158,7 @@ def paired_tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFram
             "difference": float(np.nanmean(found[i]) - np.nanmean(found[j])),
             "p": paired_wilcoxon(found[i], found[j]),
         }
-        for title, found in values.items()
+        for title, found in ((title, values[title]) for title, *_ in METRICS)
         if not np.isnan(found).all(axis=1).any()
         for i, j in combinations(range(len(names)), 2)
     ]
@@ -161,7 +178,7 @@ def is_best(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, ti
         tests: of `paired_tests`.
         title: of the column.
     """
-    metric = next(name for heading, _, name in METRICS if heading == title)
+    metric = next(name for heading, _, name in (*METRICS, *DESCRIBED) if heading == title)
     sign = BY_NAME[metric].direction
     means = [sign * np.nanmean(row) if not np.isnan(row).all() else -np.inf for row in found]
     mine = tests[

@@ -8,7 +8,14 @@ from brainuad.reporting.drawing import curves as figures
 from brainuad.reporting.pages import html
 from brainuad.reporting.pages.html import Markup
 from brainuad.reporting.run_folder import CONTROL, RunFolder
-from brainuad.reporting.tables import COMPANIONS, columns_of, group_rows, summary_rows
+from brainuad.reporting.tables import (
+    COMPANIONS,
+    VARIANTS,
+    columns_of,
+    group_rows,
+    summary_rows,
+    untold_note,
+)
 
 MAX_TRAINING_PLOTS = 6
 _BY_GROUP = (
@@ -26,6 +33,10 @@ _READING = (
      "The threshold is the smallest at which at most a fraction α (1 % unless the configuration "
      "says otherwise) of the brain voxels of healthy validation subjects are positive. It needs "
      "no lesion label, as on a new scan."),
+    ("Other thresholds stand beside it.",
+     "“scan” is the same rule on scores measured by each scan itself, for scans of another scanner "
+     "than the healthy ones; “fixed” is the method's own value, “mebin” keeps the number of "
+     "components stable, “otsu” splits each volume's scores in two."),
     ("⌈Dice⌉ and ⌈⌈Dice⌉⌉ use test labels.",
      "⌈Dice⌉ (oracle) takes the best single threshold on the test subjects themselves, ⌈⌈Dice⌉⌉ "
      "(oracle_subject) the best for each volume; for comparison with papers that print them, "
@@ -87,6 +98,9 @@ def scores(run: RunFolder) -> str:
         caption = "Test subjects, mean ± standard deviation, below it the 95 % interval"
         table = summary_rows(results, columns=columns_of(str(space)))
         body += _score_table(run, table, caption + f" ({space} space)" * bool(space))
+        if note := untold_note(results):
+            body += html.paragraph(note, "soft")
+        body += _score_table(run, summary_rows(results, columns=VARIANTS), _promise(run))
         companions = summary_rows(results, columns=COMPANIONS)
         body += _score_table(
             run, companions, "At the healthy threshold: lesions, surfaces, subjects"
@@ -197,7 +211,8 @@ def what_ran(run: RunFolder) -> str:
         "checkpoint": checkpoint.get("path"),
         "checkpoint (SHA-256)": checkpoint.get("sha256"),
         "healthy thresholds": ", ".join(
-            f"{name} {value:.4g}" for name, value in (run.summary.get("thresholds") or {}).items()
+            f"{name} –" if value is None else f"{name} {value:.4g}"
+            for name, value in (run.summary.get("thresholds") or {}).items()
         ),
     }
     known = {k: without_home(value) for k, value in facts.items() if value not in (None, "")}
@@ -213,6 +228,14 @@ def what_ran(run: RunFolder) -> str:
     else:
         body += html.paragraph("config.yaml is missing.", "note")
     return html.section("What ran", body, anchor="ran")
+
+
+def _promise(run: RunFolder) -> str:
+    """The caption of the table of thresholds."""
+    alpha = run.summary.get("alpha")
+    known = isinstance(alpha, int | float)
+    promised = f", where healthy and scan promise at most {alpha:.3g}" if known else ""
+    return f"By threshold: Dice, and the share of healthy test brains marked{promised}"
 
 
 def _score_table(run: RunFolder, table: tuple[list[str], list[list[str]]], caption: str) -> str:
