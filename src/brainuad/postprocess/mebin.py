@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from brainuad.postprocess.box import ball
+from brainuad.volumes.planes import in_plane
 from brainuad.postprocess.smooth import Spacing
 from brainuad.postprocess.threshold import HealthyThreshold
 
@@ -90,7 +91,7 @@ class MebinThreshold:
         inside = np.where(brain_mask, score, -np.inf).astype(np.float32)
         if self.rule.erosion_mm > 0:
             # Of masks that are what lies above a threshold, erosion is the least score around.
-            around = ball(self.rule.erosion_mm, spacing_mm)
+            around = in_plane(ball(self.rule.erosion_mm, spacing_mm), score.shape)
             inside = ndimage.minimum_filter(inside, footprint=around, cval=-np.inf, mode="constant")
         run = longest_run(component_counts(inside, rising)[::-1], self.rule.least_run)
         return float(score.max()) if run is None else float(rising[::-1][run.stop - 1])

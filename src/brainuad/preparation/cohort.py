@@ -264,8 +264,9 @@ def _stamps(
     parameters = "\n".join([repr(preparation), *sizes(template)])
     for scan in scans:
         digest = hashlib.sha256(parameters.encode())
-        if scan.sequence in preparation.shared:
-            digest.update(repr(preparation.shared[scan.sequence]).encode())
+        shared = preparation.shared if isinstance(preparation, Preparation) else {}
+        if scan.sequence in shared:
+            digest.update(repr(shared[scan.sequence]).encode())
         for item in (scan, reference):
             if item is not None:
                 digest.update(file_stamp(item).encode())
