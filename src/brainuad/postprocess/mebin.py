@@ -18,9 +18,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from brainuad.postprocess.box import ball
-from brainuad.volumes.planes import in_plane
 from brainuad.postprocess.smooth import Spacing
 from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.volumes.planes import in_plane
 
 _HALF = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 """One of each pair of opposite neighbours, of 26."""
