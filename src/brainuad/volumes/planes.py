@@ -24,6 +24,9 @@ VOLUMES = (".nii", ".nii.gz", ".img", ".hdr")
 PLANES = RASTERS + ARRAYS
 """Endings of 2D images, in any case. NIfTI files may hold one plane, too."""
 
+TAKEN_BY = "data=slices takes 2D images, and so do models that were trained with it"
+"""What to say where volumes are looked for."""
+
 MOST_PIXELS = 2**26
 """Of an image: 8192 x 8192. A scanner writes a sixteenth of it."""
 
