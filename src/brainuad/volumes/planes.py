@@ -268,7 +268,7 @@ def _read_array(path: Path, channel: int | None) -> np.ndarray:
             )
         if not 0 <= (channel or 0) < count:
             raise InputError(f"{path}: no channel {channel}, it has {count} (0 to {count - 1})")
-        array = np.take(array, channel or 0, axis=shortest)
+        array = np.moveaxis(array, shortest, 0)[channel or 0]
     elif channel not in (None, 0):
         raise InputError(f"{path}: no channel {channel}, it has one; leave the column empty")
     if array.ndim != 2:

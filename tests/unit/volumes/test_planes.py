@@ -65,9 +65,8 @@ def test_a_jpeg_is_nearly_what_it_was(tmp_path):
 
 def test_grey_colours_are_grey_and_alpha_is_dropped(tmp_path):
     for kind, channels in (("LA", [grey()]), ("RGB", [grey()] * 3), ("RGBA", [grey()] * 3)):
-        if kind.endswith("A"):
-            channels = [*channels, np.full_like(grey(), 7)]
-        Image.fromarray(np.stack(channels, -1), kind).save(tmp_path / f"{kind}.png")
+        alpha = [np.full_like(grey(), 7)] if kind.endswith("A") else []
+        Image.fromarray(np.stack([*channels, *alpha], -1), kind).save(tmp_path / f"{kind}.png")
         np.testing.assert_array_equal(read_plane(tmp_path / f"{kind}.png").array, grey())
 
 
