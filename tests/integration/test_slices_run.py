@@ -79,6 +79,14 @@ def test_every_method_trains_and_detects_on_slices(name, table, tmp_path) -> Non
     )
 
 
+def test_what_stands_beside_a_run_takes_slices(table, tmp_path, capsys) -> None:
+    """Painted lesions, mirror images, scores relative to healthy ones."""
+    words = words_of(golden.CASES["zscore"], table, table.parent / "cache")
+    words += ["painted_draws=1", "flips=true", "relative=healthy"]
+    assert run(words, tmp_path / "run") == 0
+    assert "val/painted_AP" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", VOLUMES)
 def test_a_network_of_volumes_is_refused_in_one_line(name, table, tmp_path, capsys) -> None:
     case = golden.CASES.get(f"volumes_{name.removesuffix('_3d')}", golden.Case(name))
@@ -150,7 +158,9 @@ def test_from_images_to_a_report_and_predictions(table, tmp_path) -> None:
     command("predict.py", str(run_folder), str(images / "p6_1.png"), str(single),
             "--device", "cpu", "--no-page")  # fmt: skip
     assert len(pd.read_csv(single / "subjects.csv")) == 1
-    place = [word for word in words if word.startswith(("data.", "data=", "paths.cache"))]
+    # The chain of the experiment.
+    place = ["postprocess=baur"]
+    place += [word for word in words if word.startswith(("data.", "data=", "paths.cache"))]
     again = tmp_path / "again"
     command("evaluate.py", f"maps={run_folder / 'prepared'}", "name=vae", *place,
             f"paths.output_dir={again}")  # fmt: skip
