@@ -175,10 +175,8 @@ def measures_of(
         laid_on_mni: whether the prepared world is MNI's.
     """
     found = {name: float(quality[name]) for name in MEASURES if quality.get(name) is not None}
-    # How much brain a slice holds tells where it was cut, and nothing of the scan.
-    if not is_slice(brain_mask):
-        marked = np.count_nonzero(brain_mask)
-        found["prepared_ml"] = float(marked * np.prod(image.spacing_mm) / 1000)
+    if not is_slice(brain_mask):  # what a slice holds tells where it was cut
+        found["prepared_ml"] = float(brain_mask.sum() * np.prod(image.spacing_mm) / 1000)
     if native_spacing is not None:
         found["voxel_mm"] = float(max(native_spacing))
     return found | (contrasts(image, brain_mask) if laid_on_mni else {})

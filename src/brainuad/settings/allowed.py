@@ -109,12 +109,14 @@ PREPARED = frozenset(
         "brainuad.preparation.skullstrip.given.Given",
         "brainuad.preparation.skullstrip.hdbet.HdBet",
         "brainuad.preparation.skullstrip.template.TemplateBrain",
-        "brainuad.preparation.slices.SlicePreparation",
         "brainuad.preparation.tissue.segment.TissueInput",
         "brainuad.preparation.transforms.intensities.CurvatureFlowd",
     }
 )
 """Names in the configurations of preparations."""
 
-RECIPE = PREPARED | frozenset(MONAI_TRANSFORM_MODULES)
+RECORDED = frozenset({"brainuad.preparation.slices.SlicePreparation"})
+"""Names that no configuration has, and the records of cohorts made by `data=slices` do."""
+
+RECIPE = PREPARED | RECORDED | frozenset(MONAI_TRANSFORM_MODULES)
 """Names that a recipe may have."""

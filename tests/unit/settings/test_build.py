@@ -22,6 +22,7 @@ from brainuad.settings.allowed import (
     OFFERED,
     PREPARED,
     RECIPE,
+    RECORDED,
 )
 from brainuad.settings.build import IGNORED, build
 from brainuad.settings.instantiate import instantiate
@@ -69,12 +70,12 @@ def test_the_lists_hold_what_the_shipped_configurations_name_and_no_more():
     assert _configured("preparation") == PREPARED
     assert not OFFERED & CONFIGURED
     assert MODEL == CONFIGURED | OFFERED
-    assert PREPARED | set(MONAI_TRANSFORM_MODULES) == RECIPE
+    assert PREPARED | RECORDED | set(MONAI_TRANSFORM_MODULES) == RECIPE
 
 
-@pytest.mark.parametrize("name", sorted(MODEL | PREPARED))
+@pytest.mark.parametrize("name", sorted(MODEL | PREPARED | RECORDED))
 def test_every_name_of_the_lists_is_there(name):
-    build({"_target_": name, "_partial_": True}, MODEL | PREPARED)
+    build({"_target_": name, "_partial_": True}, MODEL | PREPARED | RECORDED)
 
 
 def test_objects_are_made_with_their_parts():
