@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
 
 SCANS is one NIfTI file, a folder, a BIDS dataset, folders of DICOM series, a CSV as
-brainuad-prepare takes it, or a cohort folder made by brainuad-prepare. Each scan of the model's
+brainuad-prepare takes it, or a cohort folder made by brainuad-prepare; of a model that was trained
+on slices (data=slices) 2D images, in a folder or a CSV, or one. Each scan of the model's
 sequence is prepared as the model's training scans were, scored, and carried back. Of a model of
 several sequences, those of a subject are one scan, on the grid of the first. OUT gets
 subjects.csv, findings.csv and for each scan the anomaly map and the mask on its own grid, and where
@@ -102,6 +103,7 @@ def _main(arguments: argparse.Namespace) -> int:
         *(arguments.scans, known.sequences, out, arguments.sequence),
         trained_on=known.trained_on,
         split_hash=known.card.get("split_hash"),
+        pixel_mm=known.pixel_mm,
     )
 
     def stamp(item: "Wanted") -> str:
@@ -207,7 +209,9 @@ def _plan(known: "Known", source: "Source", todo: int, out: Path) -> str:
         how = "as the model's training scans" if known.card.get("preparation") else "by default"
         steps = known.recipe["steps"]
         where = "to the atlas" if steps.get("atlas") else "without an atlas"
-        said.append(f"preparation: {how}, {where}, at {steps['spacing_mm']:g} mm")
+        spacing = steps["spacing_mm"]
+        grid = "at the images' own pixels" if spacing is None else f"at {spacing:g} mm"
+        said.append(f"preparation: {how}, {where}, {grid}")
     done = len(source.wanted) - todo
     said.append(
         f"to do: {todo} scans"

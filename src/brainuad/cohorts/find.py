@@ -21,6 +21,7 @@ from brainuad.cohorts.table import TABLES, from_table
 from brainuad.cohorts.tree import Aside, Tree, is_there, natural, walk
 from brainuad.cohorts.words import PLAIN, canonical
 from brainuad.errors import InputError
+from brainuad.volumes.planes import TAKEN_BY, is_plane_file
 
 _OURS = frozenset(PLAIN.values())
 _NOT_RAW = frozenset({"code", "sourcedata", "stimuli", "phenotype"})
@@ -72,6 +73,8 @@ def find_all(
         return _from_file(source, sequence)
     if source.is_file() and source.name.lower().endswith(TABLES):
         return from_table(source, sequence, every)
+    if source.is_file() and is_plane_file(source.name):
+        raise InputError(f"{source}: a 2D image, no volume of a head; {TAKEN_BY}")
     if not source.is_dir():
         raise InputError(
             f"{source}: neither a folder nor a NIfTI or .csv file; check the path (data.source)"
@@ -274,6 +277,11 @@ def _nothing(tree: Tree, bids: bool, found: Found) -> None:
     wanted = sorted(found.aside, key=lambda aside: not aside.wanted)
     some = "; ".join(f"{one.path.name}: {one.reason}" for one in wanted[:3])
     about = f" ({len(wanted)} files left aside: {some})" if wanted else ""
+    if pictures := [path for path in tree.files if is_plane_file(path.name)]:
+        raise InputError(
+            f"{tree.root}: no NIfTI scan and no DICOM series found, but {len(pictures)} 2D images "
+            f"such as {pictures[0].name}; {TAKEN_BY}"
+        )
     if bids:
         raise InputError(
             f"{tree.root}: no sub-*/[ses-*/]anat/*_{{T1w,T2w,FLAIR,PDw,T2starw}}.nii.gz in this "

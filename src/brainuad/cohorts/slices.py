@@ -1,24 +1,22 @@
-"""2D images of brains where somebody pointed: a table of them, or a folder.
+"""2D images of brains: what a row of a table says of one.
 
 The unit of splits and of statistics is the person; several slices may share one. Health is said of
 each slice: a tumour patient's slice without tumour is healthy here.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 from brainuad.cohorts.columns import Columns, columns_of
 from brainuad.cohorts.filename import is_image
-from brainuad.cohorts.names import check_name, file_name
+from brainuad.cohorts.names import check_name
 from brainuad.cohorts.people import is_ill, truth
 from brainuad.cohorts.scans import Found, RawScan
-from brainuad.cohorts.table import SPLITS, TABLES, cell_of, file_of
-from brainuad.cohorts.tree import Aside, Tree, walk
-from brainuad.cohorts.words import CONTAINER, NOBODY, PLAIN, loosened, word_set, words_of
+from brainuad.cohorts.slice_names import sequence_in, subject_of
+from brainuad.cohorts.table import SPLITS, cell_of, file_of
+from brainuad.cohorts.words import NOBODY
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 from brainuad.volumes.planes import is_plane_file, read_plane, read_plane_mask
@@ -73,40 +71,8 @@ def is_slice_file(name: str) -> bool:
     return is_plane_file(name) or is_image(name)
 
 
-def find_slices(source: Path, sequence: str, pixel_mm: float) -> Found:
-    """List the slices of a source, and account for every other file.
-
-    A table has a column `image` and optionally every other field of `RawSlice`, under other names
-    too (`brainuad.cohorts.columns`); a person named `train`, `val` or `test` in the split's column
-    is in it. In a folder, `a.png` with `a_mask.png`, or `images/a.png` with `masks/a.png`, are a
-    slice and its lesion mask, `a_brainmask.png` is its brain mask, and folders called `train`,
-    `val` and `test` are the splits. Every image is then a person of its own.
-
-    Args:
-        source: a folder, a `.csv` or `.tsv` file, or one image.
-        sequence: what a slice is whose name or row does not tell.
-        pixel_mm: edge length of a pixel where the row does not tell it.
-
-    Raises:
-        InputError: nothing there, or a value or a name that cannot be understood.
-    """
-    if source.is_file() and source.name.lower().endswith(TABLES):
-        found = _from_table(source, sequence, pixel_mm)
-    elif source.is_file() and is_slice_file(source.name):
-        name, told = _subject_of(source.stem), _sequence_of(source.stem)
-        one = RawSlice(name, told or sequence, source, True, split="test", pixel_mm=pixel_mm)
-        found = Found("an image", [one])
-    elif source.is_dir():
-        found = _from_tree(walk(source), sequence, pixel_mm)
-    else:
-        raise InputError(
-            f"{source}: neither a folder nor an image or .csv file; check the path (data.source)"
-        )
-    _refuse_repeated(found.scans, source)
-    return found
-
-
-def _from_table(source: Path, sequence: str, pixel_mm: float) -> Found:
+def slices_of_table(source: Path, sequence: str, pixel_mm: float) -> Found:
+    """List the slices of a table; see `brainuad.cohorts.find_slices`."""
     header, rows = read_table(source)
     columns = columns_of(source, header, rows, COLUMNS, is_slice_file)
     found = Found("a table of slices")
@@ -162,8 +128,8 @@ def _row(
     stem = image.name.partition(".")[0]
     size = _number(cells, "pixel_mm", where, float)
     one = RawSlice(
-        subject=cells.get("subject") or _subject_of(stem),
-        sequence=cells.get("sequence") or _sequence_of(stem),
+        subject=cells.get("subject") or subject_of(stem),
+        sequence=cells.get("sequence") or sequence_in(stem),
         image=image,
         healthy=True,
         brain_mask=brain,
@@ -183,7 +149,7 @@ def _row(
     if label is None:
         ill = any(told) if told else bool(pathology)
         return replace(one, healthy=not ill if healthy is None else healthy)
-    nothing = _is_empty(one, empty)
+    nothing = is_empty(one, empty)
     if healthy and not nothing:
         raise InputError(
             f"{where}: healthy is '{said}', but {label} marks a lesion; one of them is wrong"
@@ -204,7 +170,7 @@ def _number(
         raise InputError(f"{where}: {name} is '{text}'; write a {whole}number") from None
 
 
-def _is_empty(one: RawSlice, known: dict[tuple[Path, int | None], bool]) -> bool:
+def is_empty(one: RawSlice, known: dict[tuple[Path, int | None], bool]) -> bool:
     """Whether a slice's label marks nothing; one that cannot be read fails when its turn comes."""
     assert one.lesion_mask is not None
     key = one.lesion_mask, one.lesion_channel
@@ -215,139 +181,3 @@ def _is_empty(one: RawSlice, known: dict[tuple[Path, int | None], bool]) -> bool
         except InputError:
             known[key] = False
     return known[key]
-
-
-def _from_tree(tree: Tree, sequence: str, pixel_mm: float) -> Found:
-    found = Found("2D images", aside=list(tree.aside))
-    files = [path for path in tree.files if is_slice_file(path.name)]
-    found.aside += [Aside(path, "no image") for path in tree.files if path not in set(files)]
-    roles = {path: _role(path.relative_to(tree.root)) for path in files}
-    images = [path for path in files if not roles[path]]
-    if not images:
-        raise InputError(
-            f"{tree.root}: no PNG, TIFF, JPEG or NPY image found, nor a NIfTI of one plane; check "
-            "data.source"
-        )
-    stems = [_subject_of(path.name.partition(".")[0]) for path in images]
-    masks: dict[str, dict[Path, Path]] = {"lesion": {}, "brain": {}}
-    keys: dict[str, list[Path]] = {}
-    for path, stem in zip(images, stems, strict=True):
-        keys.setdefault(stem.casefold(), []).append(path)
-    for path in files:
-        if not roles[path]:
-            continue
-        near = keys.get(_subject_of(path.name.partition(".")[0]).casefold(), [])
-        for image in _nearest(path, near):
-            if (other := masks[roles[path]].setdefault(image, path)) != path:
-                raise InputError(
-                    f"{path}: {image.name} has {other.name} as its {roles[path]} mask, too; keep "
-                    "one, or list the slices in a CSV"
-                )
-        if not near:
-            found.aside.append(Aside(path, f"a {roles[path]} mask of no image", wanted=True))
-    empty: dict[tuple[Path, int | None], bool] = {}
-    for path, stem in zip(images, stems, strict=True):
-        told = _sequence_of(path.name.partition(".")[0])
-        folders = path.relative_to(tree.root).parts[:-1]
-        one = RawSlice(
-            subject=stem,
-            sequence=told or sequence,
-            image=path,
-            healthy=not any(is_ill(part) for part in folders),
-            brain_mask=masks["brain"].get(path),
-            lesion_mask=masks["lesion"].get(path),
-            split=_split_of(folders),
-            pixel_mm=pixel_mm,
-        )
-        if one.lesion_mask is not None:
-            one = replace(one, healthy=_is_empty(one, empty))
-        if not told:
-            found.assumed.add(path)
-        found.scans.append(one)
-    _name_apart(found.scans, tree.root)
-    return found
-
-
-def _nearest(mask: Path, images: Sequence[Path]) -> list[Path]:
-    """Of the images with a mask's name, those that share the most folders with it."""
-
-    def shared(image: Path) -> int:
-        pairs = zip(mask.parts, image.parts, strict=False)
-        return next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
-
-    most = max(map(shared, images), default=0)
-    return [image for image in images if shared(image) == most]
-
-
-def _name_apart(slices: list[RawScan], root: Path) -> None:
-    """Put the folders before the names of slices that would have one name and sequence."""
-    count: dict[tuple[str, str], int] = {}
-    for one in slices:
-        key = one.subject.casefold(), one.sequence
-        count[key] = count.get(key, 0) + 1
-    for i, one in enumerate(slices):
-        if count[one.subject.casefold(), one.sequence] > 1:
-            folders = one.image.relative_to(root).parts[:-1]
-            told = [part for part in folders if part.casefold() not in _PLACES]
-            slices[i] = replace(one, subject=file_name("_".join([*(told or folders), one.subject])))
-
-
-_PLACES = CONTAINER - {word for word in CONTAINER if word in SPLITS or word in ("train", "test")}
-
-
-def _split_of(folders: Sequence[str]) -> str:
-    """The split that a folder is called after."""
-    for part in folders:
-        name = SPLITS.get(part.casefold(), part.casefold())
-        if name in ("train", "val", "test"):
-            return name
-    return ""
-
-
-_MASKS = word_set(
-    "mask masks msk seg segm segmentation segmentations label labels gt groundtruth annotation "
-    "annotations annot roi rois lesion lesions lesionmask lesionmasks"
-)
-_BRAINS = word_set("brain brainmask brainmasks")
-
-
-def _role(path: Path) -> str:
-    """`lesion` or `brain` of a mask, empty of an image: by its name, else by its folder's."""
-    for text in (path.name.partition(".")[0], *reversed(path.parts[:-1])):
-        words = {word.text for word in words_of(text)}
-        plain = words | {one for one in loosened(words) if one in ("mask", "seg", "brain")}
-        if plain & _MASKS:
-            return "brain" if plain & _BRAINS else "lesion"
-    return ""
-
-
-def _sequence_of(stem: str) -> str:
-    """The sequence that a word of a name tells; empty where none does."""
-    told = [PLAIN[word.text] for word in words_of(stem) if word.text in PLAIN]
-    return told[-1] if told else ""
-
-
-def _subject_of(stem: str) -> str:
-    """A name without the words of sequences and masks: an image and its mask have the same."""
-    drop = _MASKS | _BRAINS | PLAIN.keys()
-    words = words_of(stem)
-    kept = [word for word in words if word.text not in drop]
-    if not kept or len(kept) == len(words):
-        return file_name(stem)
-    pieces = [stem[kept[0].start : kept[0].end]]
-    for before, word in pairwise(kept):
-        between = re.match(r"[\W_]*", stem[before.end :])
-        pieces += [between[0] if between else "_", stem[word.start : word.end]]
-    return file_name("".join(pieces))
-
-
-def _refuse_repeated(slices: Sequence[RawScan], source: Path) -> None:
-    """Refuse two rows of one slice, before any of them is read."""
-    seen: dict[tuple[str, str], Path] = {}
-    for one in slices:
-        other = seen.setdefault((one.subject, one.sequence), one.image)
-        if other is not one.image:
-            raise InputError(
-                f"{source}: {one.image.name} and {other.name} are both {one.sequence} of slice "
-                f"{one.subject}; name each slice once"
-            )

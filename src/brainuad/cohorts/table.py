@@ -16,6 +16,7 @@ from brainuad.cohorts.tree import is_there
 from brainuad.cohorts.words import NOBODY, PLAIN, canonical, sequence_of, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
+from brainuad.volumes.planes import TAKEN_BY, is_plane_file
 
 TABLES = (".csv", ".tsv", ".txt")
 SPLITS = {
@@ -91,6 +92,8 @@ def _scan(
     if not cells["image"]:
         raise InputError(f"{where}: column image is empty; fill it in")
     image = file_of(folder, cells["image"])
+    if is_plane_file(image.name):
+        raise InputError(f"{where}: {image.name} is a 2D image, no volume of a head; {TAKEN_BY}")
     brain = file_of(folder, cells["brain_mask"]) if cells.get("brain_mask") else None
     label = file_of(folder, cells["lesion_mask"]) if cells.get("lesion_mask") else None
     if label is not None and brain is None and "lesion_mask" in mask_columns:

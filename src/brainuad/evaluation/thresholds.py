@@ -1,6 +1,7 @@
 """Thresholds fitted on validation subjects (docs/protocol.md#2-thresholds)."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,5 +151,6 @@ def fit_labelled(
     if not sick:
         return None, failures
     # That is the lowest positive score; a mask is what lies above its threshold.
-    weights = [1 / people.count(person) for person in people]
+    count = Counter(people)
+    weights = [1 / count[person] for person in people]
     return voxel.just_below(voxel.best_shared_threshold(sick, weights)), failures

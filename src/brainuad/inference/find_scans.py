@@ -10,6 +10,7 @@ from typing import Any
 from brainuad.cohorts.channels import by_subject, combined
 from brainuad.cohorts.filename import read_name, stem_of
 from brainuad.cohorts.find import find_all
+from brainuad.cohorts.find_slices import find_slices
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, joined, read_cohort
 from brainuad.cohorts.names import check_name, file_name
 from brainuad.cohorts.scans import Found, RawScan
@@ -50,17 +51,18 @@ class Wanted:
         """The scan of each channel."""
         return self.scan.rows if isinstance(self.scan, Scan) else (self.scan, *self.others)
 
-    def file(self, kind: str) -> str:
+    def file(self, kind: str, ending: str = "nii.gz") -> str:
         """Path, relative to the output folder, of the file of a `kind`.
 
         Args:
             kind: `anomaly`, `mask`, `reconstruction`, `uncertainty` or `scan`.
+            ending: of its name.
         """
         if not self.bids:
-            return f"{self.folder}/{self.scan_id}_{kind}.nii.gz"
+            return f"{self.folder}/{self.scan_id}_{kind}.{ending}"
         entities, _, suffix = self.scan_id.rpartition("_")
         name = "desc-lesion_mask" if kind == "mask" else f"desc-{kind}_{suffix}"
-        return f"{self.folder}/{entities}_{name}.nii.gz"
+        return f"{self.folder}/{entities}_{name}.{ending}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def find_wanted(
     unknown: str | None = None,
     trained_on: Sequence[str] = (),
     split_hash: str | None = None,
+    pixel_mm: float | None = None,
 ) -> Source:
     """Lists the scans that a model can be asked about.
 
@@ -103,6 +106,8 @@ def find_wanted(
         unknown: sequence of scans whose name does not tell; None takes them for the model's.
         trained_on: subjects that the model was trained on.
         split_hash: of the cohort that these are of; others may use their names too.
+        pixel_mm: of a model of slices, which takes 2D images: the edge of a pixel where nothing
+            tells it; None for a model of volumes.
 
     Raises:
         InputError: nothing there, or no scan of the model's sequence.
@@ -115,7 +120,7 @@ def find_wanted(
     if (source / MANIFEST).is_file():
         found = _from_cohort(source, sequences, trained_on, split_hash)
     else:
-        found = _from_raw(source, sequences, out, unknown or "")
+        found = _from_raw(source, sequences, out, unknown or "", pixel_mm)
     if not found.wanted:
         sequence = joined(sequences)
         have = ", ".join(f"{count} {name}" for name, count in sorted(found.aside.items()))
@@ -137,7 +142,7 @@ def _from_cohort(
     wanted = tuple(
         Wanted(name := _free(subject := rows[0].subject), subject, _whole(rows), name, lacking=why)
         for rows, why in own
-        if rows[0].subject not in seen
+        if rows[0].who not in seen
     )
     aside = Counter(scan.sequence for scan in cohort.scans if scan.sequence not in sequences)
     left = len(own) - len(wanted)
@@ -148,8 +153,13 @@ def _whole(rows: tuple[Scan, ...]) -> Scan:
     return combined(rows) if len(rows) > 1 else rows[0]
 
 
-def _from_raw(source: Path, sequences: tuple[str, ...], out: Path, unknown: str) -> Source:
-    listed = find_all(source, unknown, every=True, also=sequences, out=out)
+def _from_raw(
+    source: Path, sequences: tuple[str, ...], out: Path, unknown: str, pixel_mm: float | None
+) -> Source:
+    if pixel_mm is None:
+        listed = find_all(source, unknown, every=True, also=sequences, out=out)
+    else:
+        listed = find_slices(source, unknown, pixel_mm, out)
     # Lists and models may say t2 or T2w.
     raw = [replace(scan, sequence=canonical(scan.sequence)) for scan in listed.scans]
     called = [canonical(sequence) for sequence in sequences]

@@ -13,6 +13,7 @@ from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
+from brainuad.volumes.planes import is_slice, write_result_pngs
 
 
 def write_masks(
@@ -24,7 +25,7 @@ def write_masks(
         scans: whose maps are in `maps`.
         maps: folder of `write_maps`; `<subject>_mask.nii.gz` on the prepared grid is added there.
         out: gets `<subject>_anomaly.nii.gz` (post-processed, what the threshold applies to) and
-            `<subject>_mask.nii.gz` on the native grid.
+            `<subject>_mask.nii.gz` on the native grid; of slices the same as `.png`.
         postprocess: the run's chain.
         threshold: of the post-processed map.
     """
@@ -51,3 +52,10 @@ def _write_mask(
     segmented = native_mask(found, postprocess, threshold)
     write_volume(out / f"{scan.subject}_anomaly.nii.gz", found.inside, native.affine)
     write_volume(out / f"{scan.subject}_mask.nii.gz", segmented, native.affine, np.uint8)
+    if is_slice(segmented):
+        write_result_pngs(
+            out / f"{scan.subject}_anomaly.png",
+            out / f"{scan.subject}_mask.png",
+            found.inside,
+            segmented,
+        )

@@ -18,6 +18,7 @@ from brainuad.machine.text import csv_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
 from brainuad.volumes.nifti import write_like, write_volume
+from brainuad.volumes.planes import is_slice, write_result_pngs
 
 SUBJECTS, FINDINGS = "subjects.csv", "findings.csv"
 
@@ -57,9 +58,16 @@ def write_prediction(
         dtype = np.uint8 if kind == "mask" else np.float32
         write_like(path, array, found.native, dtype)
         paths[kind] = wanted.file(kind)
+    if is_slice(found.mask):
+        write_result_pngs(
+            out / wanted.file("anomaly", "png"),
+            out / wanted.file("mask", "png"),
+            found.anomaly_map,
+            found.mask,
+        )
     image = found.native
-    if wanted.scan.image.is_dir():
-        # Of a DICOM series, in the folder of the preparation, which does not stay.
+    if wanted.scan.image.is_dir() or is_slice(found.mask):
+        # Of a DICOM series or a 2D image, in the folder of the preparation, which does not stay.
         image = out / wanted.file("scan")
         with atomic_path(image) as temporary:
             shutil.copyfile(found.native, temporary)
@@ -99,6 +107,7 @@ def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Reco
     """Writes the record of a scan of which nothing can be said, and removes what was there."""
     for kind in (*FILES, "scan"):
         remove(out / wanted.file(kind))
+        remove(out / wanted.file(kind, "png"))
     row = {
         "scan_id": wanted.scan_id,
         "subject": wanted.subject,

@@ -14,13 +14,18 @@ from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
 from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.slices import SlicePreparation
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
 """Each scan as the model sees it, or the reason why that cannot be."""
 
 
 def prepare_wanted(
-    todo: Sequence[Wanted], steps: Preparation, recipe: dict[str, Any], work: Path, jobs: int
+    todo: Sequence[Wanted],
+    steps: Preparation | SlicePreparation,
+    recipe: dict[str, Any],
+    work: Path,
+    jobs: int,
 ) -> Ready:
     """Prepares raw scans; while one is looked at, `jobs` processes prepare the next ones.
 

@@ -19,6 +19,7 @@ from brainuad.model.predictor import Predictor
 from brainuad.model.prepared_scan import from_records
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.recipes import check
+from brainuad.preparation.slices import SlicePreparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
@@ -41,7 +42,7 @@ class Model:
         self.known = predictor.known
         self.recipe = self.known.recipe
         check(self.recipe)
-        self.steps: Preparation = build(self.recipe["steps"], RECIPE)
+        self.steps: Preparation | SlicePreparation = build(self.recipe["steps"], RECIPE)
 
     @property
     def sequence(self) -> str:
@@ -63,8 +64,9 @@ class Model:
 
         Args:
             image: a NIfTI file, a folder of one DICOM series, or an image of nibabel; a head or
-                a brain, as the model's preparation takes them. Of a model of several channels a
-                list, one image for each of `sequence`; the results lie on the first one's grid.
+                a brain, as the model's preparation takes them; of a model of slices a 2D image.
+                Of a model of several channels a list, one image for each of `sequence`; the
+                results lie on the first one's grid.
             brain_mask: file on the (first) scan's grid; None to find the brain.
 
         Raises:

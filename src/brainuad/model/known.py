@@ -15,7 +15,7 @@ from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import ScanThreshold, Shared, Threshold
-from brainuad.preparation.recipes import changed, of_model
+from brainuad.preparation.recipes import changed, is_of_slices, of_model
 from brainuad.settings.moved import present_experiment, retargeted
 
 RENAMED_IN = (1, 4)
@@ -90,6 +90,13 @@ class Known:
     def sequences(self) -> tuple[str, ...]:
         """The sequence of each channel."""
         return sequences_of(self.card)
+
+    @property
+    def pixel_mm(self) -> float | None:
+        """Of a model of slices the edge of a pixel that nothing tells; None of one of volumes."""
+        if not is_of_slices(self.recipe):
+            return None
+        return float(self.recipe["steps"].get("pixel_mm", 1.0))
 
     @property
     def trained_on(self) -> list[str]:

@@ -83,7 +83,10 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     return PreparedScan(
         image=seen,
         brain_mask=brain_mask,
-        space=Space(Path(record["native_image"]), read_way(folder / record["transform"])),
+        space=Space(
+            Path(record["native_image"]),
+            read_way(folder / record["transform"]) if record["transform"] else (),
+        ),
         in_mni=laid,
         measures=measures_of(
             seen, brain_mask, record["quality"], record["native_spacing_mm"], laid

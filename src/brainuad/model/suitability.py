@@ -23,6 +23,7 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.cohort import record_of
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume
+from brainuad.volumes.planes import is_slice
 from brainuad.volumes.template import load_template
 
 LEVEL = 0.999
@@ -174,7 +175,8 @@ def measures_of(
         laid_on_mni: whether the prepared world is MNI's.
     """
     found = {name: float(quality[name]) for name in MEASURES if quality.get(name) is not None}
-    found["prepared_ml"] = float(np.count_nonzero(brain_mask) * np.prod(image.spacing_mm) / 1000)
+    if not is_slice(brain_mask):  # what a slice holds tells where it was cut
+        found["prepared_ml"] = float(brain_mask.sum() * np.prod(image.spacing_mm) / 1000)
     if native_spacing is not None:
         found["voxel_mm"] = float(max(native_spacing))
     return found | (contrasts(image, brain_mask) if laid_on_mni else {})

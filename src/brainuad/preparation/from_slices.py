@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from brainuad.cohorts.find import refuse_missing
+from brainuad.cohorts.find_slices import find_slices
 from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
-from brainuad.cohorts.slices import find_slices
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.machine.files import lock

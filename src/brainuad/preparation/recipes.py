@@ -60,6 +60,11 @@ def check(recipe: Recipe) -> None:
         build(own, RECIPE, Normalise)
 
 
+def is_of_slices(recipe: Recipe) -> bool:
+    """Whether a recipe prepares 2D images."""
+    return str(recipe["steps"].get(TARGET, "")).endswith(".SlicePreparation")
+
+
 def of_model(card: dict[str, Any]) -> Recipe:
     """The recipe in a model's card; of a model that has none, the default one at its spacing."""
     known = card.get("preparation")
@@ -86,6 +91,11 @@ def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
             )
     if not overrides:
         return recipe
+    if is_of_slices(recipe):
+        raise InputError(
+            f"'{overrides[0]}': the model was trained on slices, whose preparation has no such "
+            "choices; leave it out"
+        )
     spacing = f"preparation.steps.spacing_mm={_number(recipe['steps'].get('spacing_mm'))}"
     new = resolve(compose_preparation([spacing, *overrides]).preparation)
     found = copy.deepcopy(recipe)

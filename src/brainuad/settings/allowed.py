@@ -111,15 +111,19 @@ PREPARED = frozenset(
         "brainuad.preparation.skullstrip.given.Given",
         "brainuad.preparation.skullstrip.hdbet.HdBet",
         "brainuad.preparation.skullstrip.template.TemplateBrain",
-        "brainuad.preparation.slices.SlicePreparation",
         "brainuad.preparation.tissue.segment.TissueInput",
         "brainuad.preparation.transforms.intensities.CurvatureFlowd",
     }
 )
 """Names in the configurations of preparations."""
 
-FOUND = frozenset({"brainuad.preparation.shared_grid.SharedGrid"})
-"""Names in no configuration, of what a preparation finds in the scans of a cohort."""
+RECORDED = frozenset(
+    {
+        "brainuad.preparation.shared_grid.SharedGrid",
+        "brainuad.preparation.slices.SlicePreparation",
+    }
+)
+"""Names that no configuration has, and the records of cohorts do."""
 
-RECIPE = PREPARED | FOUND | frozenset(MONAI_TRANSFORM_MODULES)
+RECIPE = PREPARED | RECORDED | frozenset(MONAI_TRANSFORM_MODULES)
 """Names that a recipe may have."""

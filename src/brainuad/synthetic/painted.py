@@ -26,7 +26,7 @@ def paint(
     corruption: Corruption,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One corruption of a scan, in 3D.
+    """One corruption of a scan, in 3D; of one plane, in that plane.
 
     Where the corruption needs another image, it gets the scan's own mirror image: so what is
     painted does not depend on which other subjects are there.
@@ -47,9 +47,13 @@ def paint(
     """
     if not brain.any():
         raise InputError("the brain mask of a scan to paint in is empty; make it again")
+    if brain.ndim == 3 and brain.shape[2] == 1:
+        # A slice is painted as an image: a lesion has no extent across it.
+        plane, there = paint(image[..., 0], brain[..., 0], spacing_mm[:2], corruption, seed)
+        return plane[..., None], there[..., None]
     painter = with_spacing(corruption, [float(length) for length in spacing_mm])
     inside = torch.from_numpy(np.stack([brain, brain[::-1]]))[:, None]
-    pair = torch.from_numpy(np.stack([image, image[..., ::-1, :, :]]).astype(np.float32))
+    pair = torch.from_numpy(np.stack([image, np.flip(image, -brain.ndim)]).astype(np.float32))
     pair = pair if image.ndim > brain.ndim else pair[:, None]
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_ATTEMPTS):

@@ -13,6 +13,7 @@ from brainuad.machine.files import atomic_path
 from brainuad.types import Volume
 from brainuad.volumes.grids import on_grid
 from brainuad.volumes.header import Header, read_header
+from brainuad.volumes.planes import TAKEN_BY
 
 
 def read_volume(path: Path) -> Volume:
@@ -36,7 +37,7 @@ def read_with_header(path: Path) -> tuple[Volume, Header]:
     """Reads a volume that may have NaN and infinite voxels, and its header; see `read_volume`."""
     array, header = read_voxels(path)
     if array.ndim != 3:
-        remedy = "data=slices takes slices" if array.ndim < 3 else "split the series into volumes"
+        remedy = TAKEN_BY if array.ndim < 3 else "split the series into volumes"
         raise InputError(
             f"{path}: found {array.ndim}D data of shape {array.shape}, expected one 3D volume; "
             f"{remedy}"

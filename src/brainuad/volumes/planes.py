@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.errors import InputError
+from brainuad.machine.files import atomic_path
 from brainuad.machine.limits import require_file
 from brainuad.types import Volume
 
@@ -22,6 +23,9 @@ ARRAYS = (".npy",)
 VOLUMES = (".nii", ".nii.gz", ".img", ".hdr")
 PLANES = RASTERS + ARRAYS
 """Endings of 2D images, in any case. NIfTI files may hold one plane, too."""
+
+TAKEN_BY = "data=slices takes 2D images, and so do models that were trained with it"
+"""What to say where volumes are looked for."""
 
 MOST_PIXELS = 2**26
 """Of an image: 8192 x 8192. A scanner writes a sixteenth of it."""
@@ -44,14 +48,52 @@ class Plane(NamedTuple):
     pixel_mm: tuple[float, float] | None = None
 
 
+def write_png(path: Path, image: np.ndarray, said: str = "") -> None:
+    """Write a grey PNG atomically; the same input gives the same bytes.
+
+    Args:
+        path: ends in `.png`.
+        image: `(rows, columns)` uint8 or uint16.
+        said: in its text `Description`.
+    """
+    from PIL import Image, PngImagePlugin
+
+    about = PngImagePlugin.PngInfo()
+    if said:
+        about.add_text("Description", said)
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary, "PNG", pnginfo=about)
+
+
+def write_result_pngs(
+    anomaly_path: Path, mask_path: Path, anomaly: np.ndarray, mask: np.ndarray
+) -> None:
+    """Write a slice's map, 16 bits, and mask, 0 and 255, on its image's own grid.
+
+    What a pixel of the map means is said in its text: the whole range is the power of two that the
+    highest score does not exceed, so that most maps of a method have one scale.
+
+    Args:
+        anomaly_path: ends in `.png`.
+        mask_path: ends in `.png`.
+        anomaly: `(D, H, 1)`, scores from 0 up; what is below is written as 0.
+        mask: on its grid, bool.
+    """
+    highest = float(anomaly.max())
+    top = 2.0 ** np.ceil(np.log2(highest)) if highest > 0 else 1.0
+    levels = np.rint(np.clip(image_of(anomaly) / top, 0, 1) * 65535).astype(np.uint16)
+    write_png(anomaly_path, levels, f"anomaly score = pixel * {top:.9g} / 65535")
+    write_png(mask_path, image_of(mask).astype(np.uint8) * 255)
+
+
 def is_plane_file(name: str) -> bool:
     """Whether a file's name ends as those of 2D images do."""
     return name.lower().endswith(PLANES)
 
 
-def is_plane(array: np.ndarray) -> bool:
-    """Whether a `(D, H, W)` array is one plane thick."""
-    return array.ndim == 3 and min(array.shape) == 1
+def is_slice(array: np.ndarray) -> bool:
+    """Whether a `(D, H, W)` array is a 2D image, `(D, H, 1)`."""
+    return array.ndim == 3 and array.shape[2] == 1
 
 
 def plane_volume(array: np.ndarray, pixel_mm: tuple[float, float]) -> Volume:
@@ -226,7 +268,7 @@ def _read_array(path: Path, channel: int | None) -> np.ndarray:
             )
         if not 0 <= (channel or 0) < count:
             raise InputError(f"{path}: no channel {channel}, it has {count} (0 to {count - 1})")
-        array = np.take(array, channel or 0, axis=shortest)
+        array = np.moveaxis(array, shortest, 0)[channel or 0]
     elif channel not in (None, 0):
         raise InputError(f"{path}: no channel {channel}, it has one; leave the column empty")
     if array.ndim != 2:

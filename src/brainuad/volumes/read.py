@@ -14,7 +14,7 @@ from brainuad.types import Volume
 from brainuad.volumes.itk import from_sitk
 from brainuad.volumes.lost import head_of, require_outside, without_lost
 from brainuad.volumes.nifti import read_with_header
-from brainuad.volumes.planes import is_plane
+from brainuad.volumes.planes import TAKEN_BY
 
 OBLIQUE_DEGREES = 2.0
 """Voxel axes that lie further off the world's than this are said to be oblique."""
@@ -77,10 +77,10 @@ def read_raw(path: Path) -> RawVolume:
         notes.append(f"{np.count_nonzero(lost)} NaN or infinite voxels are taken for background")
     if not array.any():
         raise InputError(f"{path}: all voxels are 0; export the scan again")
-    if is_plane(array):
+    if 1 in array.shape:
         raise InputError(
             f"{path}: a slice of {' x '.join(map(str, array.shape))} voxels, no volume of a head; "
-            "data=slices takes slices"
+            f"{TAKEN_BY}"
         )
     if volume.spacing_mm[0] * array.shape[0] < 1 or min(array.shape) < 4:
         raise InputError(

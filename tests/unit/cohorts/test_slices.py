@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainuad.cohorts.find_slices import find_slices
 from brainuad.cohorts.manifest import read_cohort
-from brainuad.cohorts.slices import find_slices
 from brainuad.errors import InputError
 from brainuad.preparation.from_slices import slices_cohort
 from brainuad.volumes.nifti import read_volume

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from brainuad.metrics.statistics import bootstrap_interval, holm, paired_wilcoxon, summarise
+from brainuad.metrics.statistics import (
+    bootstrap_interval,
+    by_person,
+    holm,
+    paired_wilcoxon,
+    summarise,
+)
 
 
 def test_summary_by_hand_counts_the_undefined():
@@ -58,3 +64,18 @@ def test_holm_by_hand():
     assert found[0] == pytest.approx(0.02)
     assert np.isnan(found[1])
     assert holm([]) == []
+
+
+def test_a_person_counts_once_however_many_scans_there_are():
+    values = np.array([0.0, 1.0, np.nan, 0.2, np.nan])
+    people = ["a", "b", "b", "a", "c"]
+    np.testing.assert_allclose(by_person(values, people), [0.1, 1.0, np.nan])
+    both = by_person(np.stack([values, 2 * values]), people)
+    np.testing.assert_allclose(both, [[0.1, 1.0, np.nan], [0.2, 2.0, np.nan]])
+    assert by_person(values, list("abcde")) is values
+    # A hundred scans of one person are no evidence of a hundred people.
+    many = np.concatenate([np.ones(100), np.zeros(2)])
+    found = summarise(by_person(many, ["x"] * 100 + ["y", "z"]))
+    assert found.n == 3
+    assert found.mean == pytest.approx(1 / 3)
+    assert found.ci_low == 0

@@ -17,12 +17,12 @@ from brainuad.errors import InputError
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.settings.allowed import (
     CONFIGURED,
-    FOUND,
     MODEL,
     MONAI_TRANSFORM_MODULES,
     OFFERED,
     PREPARED,
     RECIPE,
+    RECORDED,
 )
 from brainuad.settings.build import IGNORED, build
 from brainuad.settings.instantiate import instantiate
@@ -70,12 +70,12 @@ def test_the_lists_hold_what_the_shipped_configurations_name_and_no_more():
     assert _configured("preparation") == PREPARED
     assert not OFFERED & CONFIGURED
     assert MODEL == CONFIGURED | OFFERED
-    assert PREPARED | FOUND | set(MONAI_TRANSFORM_MODULES) == RECIPE
+    assert PREPARED | RECORDED | set(MONAI_TRANSFORM_MODULES) == RECIPE
 
 
-@pytest.mark.parametrize("name", sorted(MODEL | PREPARED))
+@pytest.mark.parametrize("name", sorted(MODEL | PREPARED | RECORDED))
 def test_every_name_of_the_lists_is_there(name):
-    build({"_target_": name, "_partial_": True}, MODEL | PREPARED)
+    build({"_target_": name, "_partial_": True}, MODEL | PREPARED | RECORDED)
 
 
 def test_objects_are_made_with_their_parts():

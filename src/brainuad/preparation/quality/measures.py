@@ -66,14 +66,13 @@ class Limits:
 def measure(volume: Volume, corrected: np.ndarray, brain_mask: np.ndarray) -> dict[str, float]:
     """Brain volume, mask at the border, and noise, on the scan's own grid.
 
-    Of one plane there is no volume of a brain; rim and noise are those of the plane.
+    Of one plane there is its noise alone: slices are cut close to the brain on purpose.
 
     Noise is the median absolute Laplacian along each axis over the brain (robust to edges),
     in standard deviations of white noise, as a share of the median intensity; it is absent where
     that is not above 0.
     """
     wide = [axis for axis in range(3) if brain_mask.shape[axis] > 1]
-    faces = [np.take(brain_mask, (0, -1), axis) for axis in wide]
     inside = corrected[brain_mask]
     median = float(np.median(inside))
     along = []
@@ -83,9 +82,11 @@ def measure(volume: Volume, corrected: np.ndarray, brain_mask: np.ndarray) -> di
         along.append(float(np.median(np.abs(bend[brain_mask]))) / 0.6745 / np.sqrt(6))
     # Against a median of 0 there is no share to speak of.
     noise = {"noise": min(along) / median} if median > 0 else {}
-    marked_ml = float(np.count_nonzero(brain_mask) * np.prod(volume.spacing_mm) / 1000)
+    if len(wide) < 3:
+        return noise
+    faces = [np.take(brain_mask, (0, -1), axis) for axis in wide]
     return {
-        **({"brain_ml": marked_ml} if len(wide) == 3 else {}),
+        "brain_ml": float(np.count_nonzero(brain_mask) * np.prod(volume.spacing_mm) / 1000),
         "border_share": float(max(face.mean() for face in faces)),
         **noise,
     }

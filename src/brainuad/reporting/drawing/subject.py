@@ -54,7 +54,7 @@ def draw_subject(view: SubjectView, limit: float, threshold: float | None = None
     y = height - top
     for plane, tall, row in zip(view.planes, heights, rows, strict=True):
         y -= row
-        label = f"{plane.name}\n{plane.position}"
+        label = f"{plane.name}\n{plane.position}".strip()
         _text(figure, 14 / width, (y + row / 2) / height, label, size=7.5, rotation=90)
         for column, key in enumerate(columns):
             x = left + column * (_PANEL + _GAP)
@@ -119,7 +119,8 @@ def _panel(
         half = rect[3] * inches[1] / height * width / inches[0] / 2 + 4 / (100 * inches[0])
         x, y = rect[0] + rect[2] / 2, rect[1] + rect[3] / 2
         places = ((x - half, y), (x + half, y), (x, rect[1] + rect[3]), (x, rect[1]))
-        for letter, place in zip(plane.edges, places, strict=True):
+        # A 2D image has no letters.
+        for letter, place in zip(plane.edges, places, strict=False):
             _text(figure, *place, letter, size=7)
 
 

@@ -10,6 +10,7 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.types import Volume
 from brainuad.volumes.grids import require_same_grid
 from brainuad.volumes.nifti import read_volume
+from brainuad.volumes.planes import image_of, is_slice
 
 Slices = dict[str, np.ndarray]
 
@@ -19,6 +20,10 @@ CONVENTION = (
     "radiological convention: the patient's right is on the picture's left; sagittal planes look "
     "to the left, anterior first"
 )
+AS_STORED = "slices are shown as their images are; which side is the patient's left is not known"
+SLICE = ("slice", 2, "", "")
+"""The one plane of a 2D image."""
+
 TITLES = {
     "image": "scan",
     "truth": "truth, outlined",
@@ -34,9 +39,9 @@ class PlaneView:
     """One plane of a subject, turned as it is shown.
 
     Attributes:
-        name: `axial`, `coronal` or `sagittal`.
-        position: where the slice is, e.g. `z = 12 mm` in world coordinates.
-        edges: letters at the left, right, top and bottom edge.
+        name: `axial`, `coronal` or `sagittal`; `slice` of a 2D image.
+        position: where the slice is, e.g. `z = 12 mm` in world coordinates; empty of a 2D image.
+        edges: letters at the left, right, top and bottom edge; none of a 2D image.
         size_mm: width and height.
         slices: `(rows, columns)` from the bottom up, by the keys of `TITLES`.
     """
@@ -53,7 +58,7 @@ class SubjectView:
     """What is kept of a subject's volumes: three planes and a few numbers.
 
     Attributes:
-        planes: axial, coronal, sagittal.
+        planes: axial, coronal, sagittal; of a 2D image the image.
         window: intensity shown as white in the scan, and in a reconstruction of it; what a method
             saw in its place, tissue maps, is in [0, 1].
         sample: anomaly scores of a regular sample of brain voxels, for the shared scale.
@@ -120,7 +125,10 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
         voxels = float((truth > 0).sum()) if truth is not None else 0.0
         lesion_ml = voxels * voxel_ml
     return SubjectView(
-        planes=tuple(_plane(plane, found, centre, box, ras) for plane in PLANES),
+        planes=tuple(
+            _plane(plane, found, centre, box, ras)
+            for plane in ((SLICE,) if is_slice(ras.array) else PLANES)
+        ),
         window=max(float(np.quantile(ras.array[inside], 0.999)), 1e-6) if inside.any() else 1.0,
         sample=sample[:: max(1, sample.size // 20_000)],
         lesion_ml=lesion_ml,
@@ -132,11 +140,15 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
 def radiological(array: np.ndarray, axis: int, at: list[int]) -> np.ndarray:
     """A plane as radiologists see it: superior or anterior up, the patient's right on the left.
 
+    A 2D image is shown as it is: nobody knows its sides.
+
     Args:
         array: `(D, H, W)`, RAS axes.
         axis: the plane's normal.
         at: index along each axis.
     """
+    if is_slice(array) and axis == 2:
+        return image_of(array)
     return np.take(array, at[axis], axis)[::-1, ::-1].T
 
 
@@ -198,9 +210,10 @@ def _plane(
     index: list[Any] = list(box)
     index[axis] = centre[axis]
     # Rows go up; columns run from R to L, or from A to P: both are the array axis reversed.
-    slices = {key: array[tuple(index)][::-1].T.copy() for key, array in arrays.items()}
+    turn = -1 if edges else 1
+    slices = {key: array[tuple(index)][::turn].T.copy() for key, array in arrays.items()}
     rows, columns = slices["image"].shape
     size = (columns * grid.spacing_mm[across], rows * grid.spacing_mm[up])
     at = float((grid.affine @ [*centre, 1.0])[axis])
-    position = f"{coordinate} = {at:.0f} mm".replace("-", "−")
+    position = f"{coordinate} = {at:.0f} mm".replace("-", "−") if coordinate else ""
     return PlaneView(name, position, edges, size, slices)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.reporting.drawing.subject import Picture
-from brainuad.reporting.drawing.views import CONVENTION, TITLES, SubjectView
+from brainuad.reporting.drawing.views import AS_STORED, CONVENTION, TITLES, SubjectView
 from brainuad.reporting.pages import html
 from brainuad.reporting.pages.html import Markup
 from brainuad.reporting.run_folder import CONTROL, RunFolder
@@ -99,7 +99,10 @@ def _subject(
     if isinstance(view, str) or drawn is None:
         body = f'<p class="alert">No picture: {html.escape(view)}</p>'
     else:
-        planes = ", ".join(f"{plane.name} at {plane.position}" for plane in view.planes)
+        planes = ", ".join(
+            f"{plane.name} at {plane.position}" if plane.position else plane.name
+            for plane in view.planes
+        )
         columns = ", ".join(TITLES[k] for k in TITLES if k in view.planes[0].slices)
         alt = f"{scan.subject}, {_kind(scan)}. Rows: {planes}. Columns: {columns}. "
         alt += ", ".join(f"{name} {text}" for name, text in known.items())
@@ -121,9 +124,14 @@ def _is_black(view: SubjectView) -> bool:
 
 def _about_pictures(run: RunFolder, views: dict[str, SubjectView | str], limit: float) -> str:
     fitted = (run.summary.get("thresholds") or {}).get(run.method)
+    shown = [view for view in views.values() if isinstance(view, SubjectView)]
     text = (
         "Of each plane, the slice with the largest area of truth is shown; in subjects without a "
         f"lesion, the one with the most anomaly in total. Pictures are in {CONVENTION}. "
+    )
+    if shown and all(not plane.edges for view in shown for plane in view.planes):
+        text = f"{AS_STORED[0].upper()}{AS_STORED[1:]}. "
+    text += (
         f"The colours of the anomaly map run from 0 to {limit:.3g} in every subject, the 99.9th "
         "percentile of the brain voxels of the subjects shown; the map is as the method made it, "
         "before post-processing. Predicted masks are on the prepared grid, "

@@ -119,6 +119,7 @@ def _content(row: ScanRow, out: Path) -> tuple[dict[str, Any], bytes]:
         "step": step,
         "top": int(levels.max()),
         "spacing_mm": frame.spacing_mm,
+        "slice": native.array.shape[2] == 1,
         "reduced": frame.factor != (1, 1, 1),
         "volumes": volumes,
     }  # fmt: skip

@@ -119,7 +119,7 @@ const brainuad = (() => {
         await made.attach($('main'), $('other'));
         viewer = made;
       }
-      await viewer.load(volumes);
+      await viewer.load(volumes, scan.slice);
     } catch (error) {
       fail(`The volumes cannot be drawn (${error.message}); this browser needs WebGL 2. The table and the files below are complete.`);
       return;

@@ -10,7 +10,7 @@ const STEPS = { // in voxels, RAS; the patient's right is on the left of the scr
 class Viewer {
   /** onMove(mm, values) is called wherever the crosshair goes; values by the volumes' names. */
   constructor(onMove) {
-    Object.assign(this, { onMove, cut: true, pending: false, layers: false });
+    Object.assign(this, { onMove, cut: true, pending: false, layers: false, slice: false });
   }
 
   async attach(main, other) {
@@ -35,6 +35,11 @@ class Viewer {
     return own;
   }
 
+  turn(own) {
+    own.setRadiologicalConvention(!this.slice);
+    own.setIsOrientationTextVisible(!this.slice);
+  }
+
   canvases() { return this.other ? [this.main, this.other] : [this.main]; }
 
   key(own, event) {
@@ -42,7 +47,7 @@ class Viewer {
     if (!step || !own.volumes.length) return;
     event.preventDefault();
     event.stopPropagation();
-    own.moveCrosshairInVox(...step);
+    own.moveCrosshairInVox(this.slice ? -step[0] : step[0], step[1], step[2]);
   }
 
   moved(own, mm) {
@@ -60,9 +65,14 @@ class Viewer {
     this.onMove([...mm].slice(0, 3), values);
   }
 
-  /** Shows the volumes of a scan, base64 of .nii.gz by name; those of the last one are let go. */
-  async load(volumes) {
+  /**
+   * Shows the volumes of a scan, base64 of .nii.gz by name; those of the last one are let go.
+   * Of a 2D image nobody knows the sides: it is shown as it is, without letters.
+   */
+  async load(volumes, slice = false) {
     this.clear();
+    this.slice = slice;
+    this.canvases().forEach(own => this.turn(own));
     this.main.resizeListener(); // it may have been hidden, and NiiVue would hear of it too late
     const kinds = {
       scan: ['gray', 1], anomaly: ['warm', 0.7], uncertainty: ['violet', 0], mask: ['outline', 1],
@@ -94,6 +104,7 @@ class Viewer {
   async beside(on) {
     if (!on || !this.reconstruction) return this.other && this.empty(this.other);
     this.other ??= await this.canvas(this.place);
+    this.turn(this.other);
     if (this.other.volumes.length) return;
     this.other.resizeListener();
     const [{ scan }, volume] = [this.volumes, this.reconstruction];
@@ -156,7 +167,7 @@ class Viewer {
   }
 
   view(name) {
-    for (const own of this.canvases()) own.setSliceType(VIEWS[name]);
+    for (const own of this.canvases()) own.setSliceType(this.slice ? VIEWS.axial : VIEWS[name]);
   }
 
   /** Moves the crosshair to a place in world mm. */

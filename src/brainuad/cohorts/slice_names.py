@@ -1,0 +1,33 @@
+"""What the name of a 2D image says: whose it is, and of which sequence."""
+
+import re
+from itertools import pairwise
+
+from brainuad.cohorts.names import file_name
+from brainuad.cohorts.words import PLAIN, word_set, words_of
+
+MASKS = word_set(
+    "mask masks msk seg segm segmentation segmentations label labels gt groundtruth annotation "
+    "annotations annot roi rois lesion lesions lesionmask lesionmasks"
+)
+BRAINS = word_set("brain brainmask brainmasks")
+
+
+def sequence_in(stem: str) -> str:
+    """The sequence that a word of a name tells; empty where none does."""
+    told = [PLAIN[word.text] for word in words_of(stem) if word.text in PLAIN]
+    return told[-1] if told else ""
+
+
+def subject_of(stem: str) -> str:
+    """A name without the words of sequences and masks: an image and its mask have the same."""
+    drop = MASKS | BRAINS | PLAIN.keys()
+    words = words_of(stem)
+    kept = [word for word in words if word.text not in drop]
+    if not kept or len(kept) == len(words):
+        return file_name(stem)
+    pieces = [stem[kept[0].start : kept[0].end]]
+    for before, word in pairwise(kept):
+        between = re.match(r"[\W_]*", stem[before.end :])
+        pieces += [between[0] if between else "_", stem[word.start : word.end]]
+    return file_name("".join(pieces))
