@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,7 +36,7 @@ from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
 SEQUENCES = {"FLAIR": "positive", "T2w": "positive", "T1w": "negative"}
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "outlier": {},
     "outlier, trimmed": {"robust": "trimmed"},
     "outlier, no limit": {"limit": float("inf")},
@@ -70,9 +71,15 @@ def main() -> None:
     for (name, spacing_mm), make in cohorts.items():
         cohort = read_cohort(make())
         for sequence in SEQUENCES:
-            if cohort.select("test", sequence, allow_empty=True):
-                found = scored(cohort, sequence, work / f"{name}_{spacing_mm}mm" / sequence)
-                rows.append(found.assign(cohort=name, spacing_mm=spacing_mm))
+            folder = work / f"{name}_{spacing_mm}mm" / sequence
+            if not cohort.select("test", sequence, allow_empty=True):
+                continue
+            if not (folder / "scores.csv").is_file():
+                methods = METHODS if spacing_mm == 2 else {"outlier": METHODS["outlier"]}
+                found = scored(cohort, sequence, methods, folder)
+                found = found.assign(cohort=name, spacing_mm=spacing_mm)
+                found.to_csv(folder / "scores.csv", index=False)
+            rows.append(pd.read_csv(folder / "scores.csv"))
     table = pd.concat(rows)
     table.to_csv(HERE / "results.csv", index=False, float_format="%.4f")
     text = to_text(table)
@@ -80,7 +87,9 @@ def main() -> None:
     print(text)
 
 
-def scored(cohort: Cohort, sequence: str, folder: Path) -> pd.DataFrame:
+def scored(
+    cohort: Cohort, sequence: str, methods: dict[str, dict[str, Any]], folder: Path
+) -> pd.DataFrame:
     """One row a subject, method and metric of one sequence, with the seconds a scan."""
     side = SEQUENCES[sequence]
     # As input=range has it: the brightest voxels keep their order.
@@ -94,7 +103,7 @@ def scored(cohort: Cohort, sequence: str, folder: Path) -> pd.DataFrame:
 
     scores = {
         name: model_score(Outlier(side, **options), VolumeTiling(), 1)
-        for name, options in METHODS.items()
+        for name, options in methods.items()
     }
     seconds = {}
     for name, score in {**scores, BRIGHTNESS: brightness}.items():
