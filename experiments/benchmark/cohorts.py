@@ -109,9 +109,18 @@ def carried(shape: np.ndarray, brain: np.ndarray, inside: np.ndarray) -> np.ndar
     return (found.reshape(inside.shape) > 0.5) & inside
 
 
-def real_cases(real: Path, folder: Path) -> Path:
-    """Two multiple sclerosis patients and a glioma: T1w, T2w and FLAIR, to the atlas at 2 mm."""
-    out = folder / "real_cases"
+def real_cases(real: Path, folder: Path, spacing_mm: int = 2) -> Path:
+    """Two multiple sclerosis patients and a glioma: T1w, T2w and FLAIR, to the atlas.
+
+    Args:
+        real: the real data.
+        folder: of the benchmark's cohorts.
+        spacing_mm: of the prepared scans.
+
+    Returns:
+        The cohort folder.
+    """
+    out = folder / ("real_cases" if spacing_mm == 2 else f"real_cases_{spacing_mm}mm")
     with lock(out):
         rows = []
         for number, case in enumerate(sorted((real / "openms_mni_1mm").iterdir()), start=1):
@@ -120,14 +129,14 @@ def real_cases(real: Path, folder: Path) -> Path:
                 scan = [f"ms{number}", sequence, case / f"{name}.nii.gz", ""]
                 rows.append([*scan, case / "GOLD_STANDARD.nii.gz", "false", "ms"])
         case = next((real / "tumour_brats_space").iterdir())
-        lesion = folder / "real_cases_raw" / "glioma.nii.gz"
+        lesion = folder / f"{out.name}_raw" / "glioma.nii.gz"
         truth = read_volume(case / "fused_simple.nii.gz")
         write_volume(lesion, truth.array > 0, truth.affine, np.uint8)
         for sequence, name in {"T1w": "t1", "T2w": "t2", "FLAIR": "fla"}.items():
             image = next(case.glob(f"*{name}.nii.gz"))
             rows.append(["glioma", sequence, image, "", lesion, "false", "tumour"])
         options = ["preparation/skullstrip=extracted", "preparation.steps.bias=null"]
-        return prepared(rows, out, [*options, "preparation.steps.between=null"])
+        return prepared(rows, out, [*options, "preparation.steps.between=null"], spacing_mm)
 
 
 def elderly(real: Path, folder: Path) -> Path:
@@ -166,8 +175,10 @@ def _carry_brain(case: Path, out: Path) -> None:
     write_volume(out, back, grid.affine, np.uint8)
 
 
-def prepared(rows: list[list[object]], out: Path, options: Sequence[str]) -> Path:
-    """The cohort of a list of scans, registered to the atlas at 2 mm as the embedded one lies.
+def prepared(
+    rows: list[list[object]], out: Path, options: Sequence[str], spacing_mm: int = 2
+) -> Path:
+    """The cohort of a list of scans, registered to the atlas; at 2 mm as the embedded one lies.
 
     Raises:
         CalledProcessError: a scan could not be prepared; the command says which.
@@ -180,7 +191,7 @@ def prepared(rows: list[list[object]], out: Path, options: Sequence[str]) -> Pat
         csv.writer(file).writerows([COLUMNS, *rows])
     tool = Path(sys.executable).with_name("brainuad-prepare")
     command = [str(tool), str(source), str(out), "--jobs", str(JOBS)]
-    command += ["preparation.steps.spacing_mm=2", *options]
+    command += [f"preparation.steps.spacing_mm={spacing_mm}", *options]
     subprocess.run(command, check=True, cwd=ROOT)
     return out
 

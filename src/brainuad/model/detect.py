@@ -88,11 +88,10 @@ def _detect_placed(
             if detector.needs_places:
                 raise
         else:
-            detector.lies_at(grid.affine)
-            found = _detect_both(detector, tiling, placed, mask, batch_size)
+            found = _detect_both(detector, tiling, placed, mask, batch_size, grid.affine)
             return _back(detector.judge_scan(found, placed), grid, own, brain_mask)
-    detector.lies_at(affine)
-    return detector.judge_scan(_detect_both(detector, tiling, image, brain_mask, batch_size), image)
+    found = _detect_both(detector, tiling, image, brain_mask, batch_size, affine)
+    return detector.judge_scan(found, image)
 
 
 def _back(found: Detection, grid: Grid, own: Grid, brain_mask: Tensor) -> Detection:
@@ -108,11 +107,21 @@ def _back(found: Detection, grid: Grid, own: Grid, brain_mask: Tensor) -> Detect
 
 
 def _detect_both(
-    detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor, batch_size: int
+    detector: AnomalyDetector,
+    tiling: Tiling,
+    image: Tensor,
+    brain_mask: Tensor,
+    batch_size: int,
+    affine: np.ndarray | None,
 ) -> Detection:
+    detector.lies_at(affine)
     found = _detect_tiles(detector, tiling, image, brain_mask, batch_size)
     if not detector.card.get("flips"):
         return found
+    if affine is not None:
+        turn = np.diag([-1.0, 1.0, 1.0, 1.0])
+        turn[0, 3] = image.shape[1] - 1
+        detector.lies_at(affine @ turn)
     mirrored = _detect_tiles(detector, tiling, image.flip(1), brain_mask.flip(1), batch_size)
     back = (None if part is None else part.flip(1) for part in mirrored)
     return averaged([found, Detection._make(back)])

@@ -100,17 +100,23 @@ class NeighbourSum:
         return found
 
 
-def log_likelihood(values: np.ndarray, classes: Classes) -> np.ndarray:
-    """Log density of each class, `(K, N)` float32, for `(N,)` values.
+def log_likelihood(values: np.ndarray, classes: Classes, drawn_in: bool = True) -> np.ndarray:
+    """Log density of each class up to a constant, `(K, N)` float32, for `(N,)` values.
 
-    What lies beyond the outermost means counts as lying on them: between Gaussians of unequal
-    width the widest wins both tails, and a bright tumour on T1 would become fluid.
+    Args:
+        values: in the unit of the means.
+        classes: in rising order of their means, unless not `drawn_in`.
+        drawn_in: what lies beyond the outermost means counts as lying on them: between Gaussians
+            of unequal width the widest wins both tails, and a bright tumour on T1 would become
+            fluid.
     """
     found = np.empty((len(classes.means), len(values)), np.float32)
     offset = np.log(classes.deviations)[:, None]
     for part in _blocks(0, len(values)):
-        inside = np.clip(values[part], classes.means[0], classes.means[-1])
-        found[:, part] = -offset - _half_squares(inside, classes)
+        line = values[part]
+        if drawn_in:
+            line = np.clip(line, classes.means[0], classes.means[-1])
+        found[:, part] = -offset - _half_squares(line, classes)
     return found
 
 
@@ -131,15 +137,15 @@ def expectation(likelihood: np.ndarray, prior: np.ndarray | float = 0.0) -> np.n
     return found
 
 
-def typicality(values: np.ndarray, classes: Classes) -> np.ndarray:
+def typicality(values: np.ndarray, classes: Classes, kappa: float = TYPICAL) -> np.ndarray:
     """How far each voxel counts for each class, `(K, N)` float32 in [0, 1].
 
-    1 near the mean, a half at `TYPICAL` standard deviations, 0 far away (Van Leemput et al. 2001,
+    1 near the mean, a half at `kappa` standard deviations, 0 far away (Van Leemput et al. 2001,
     IEEE TMI 20(8), equation 7): lesions then move neither means nor field.
     """
     found = np.empty((len(classes.means), len(values)), np.float32)
     for part in _blocks(0, len(values)):
-        closeness = torch.from_numpy(0.5 * TYPICAL**2 - _half_squares(values[part], classes))
+        closeness = torch.from_numpy(0.5 * kappa**2 - _half_squares(values[part], classes))
         # Of double precision, torch's is several times as fast as NumPy's exponential.
         found[:, part] = closeness.sigmoid_()
     return found

@@ -1,0 +1,234 @@
+"""Robust tissue outliers: what no healthy tissue of this very scan explains. No training.
+
+Van Leemput et al., "Automated segmentation of multiple sclerosis lesions by model outlier
+detection", IEEE TMI 20(8), 2001. Fluid, grey and white matter are Gaussians (mu_k, sigma_k) of the
+scan's intensities y_j, and an atlas says how likely each tissue is at each voxel, pi_jk.
+Expectation maximisation alternates
+
+    p_jk = pi_jk N(y_j; mu_k, sigma_k) / sum_l pi_jl N(y_j; mu_l, sigma_l)
+    t_jk = 1 / (1 + exp((d_jk^2 - kappa^2) / 2)),     d_jk = |y_j - mu_k| / sigma_k
+    mu_k, sigma_k = mean and standard deviation of y_j, weighted by p_jk t_jk
+
+so that lesions, which are typical of no tissue, move none. `robust=trimmed` is the trimmed
+likelihood (Garcia-Lorenzo et al., IEEE TMI 30(8), 2011): every pass leaves out the share of voxels
+with the lowest sum_k pi_jk N(y_j; mu_k, sigma_k), and t_jk = 1 for the others.
+
+The score is the distance z to white matter, on the side where lesions lie in this sequence, times
+the atlas's belief that a lesion may be here:
+
+    brighter (FLAIR, T2w, PDw):  z_j = (y_j - max(mu_grey, mu_white)) / sigma_white
+                                 min(z_j, limit) (pi_white + pi_deep grey)
+    darker (T1w):                z_j = (mu_white - y_j) / sigma_white
+                                 min(z_j, limit) pi_white
+
+The brighter of grey and white, because grey is the darker one on the FLAIR of many old people; on
+T1w not darker than grey, because the lesions are not. Beyond the limit a voxel is an outlier for
+certain and its place alone orders it: fluid that the atlas takes for half white is further from
+white than any lesion. A score above 3 is a finding, with nothing fitted. By its place prior the
+method is blind to lesions of the cortex.
+
+Differs from the papers: a Gaussian of 1 mm before anything, and no Markov field; intensities, not
+their logarithm, and no bias field (N4 of `brainuad-prepare` takes it away before); each sequence by
+itself, averaged; the signed distance in place of the belief sum_k p_jk (1 - t_jk), which is 1 for
+all that is clearly abnormal. The atlas is the MNI152 2009 of nilearn, where the scan's affine says.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainuad.errors import InputError
+from brainuad.machine.text import say
+from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.parts.tissue_atlas import TISSUES, Atlas, atlas_at, on_atlas, priors
+from brainuad.postprocess.smooth import Gaussian
+from brainuad.preparation.tissue.hmrf import (
+    TYPICAL,
+    Classes,
+    expectation,
+    log_likelihood,
+    maximisation,
+    typicality,
+)
+from brainuad.types import Detection, Volume
+
+Robust = Literal["weights", "trimmed"]
+Side = Literal["positive", "negative"]
+
+FLOOR = 0.01
+"""Least standard deviation of a class, of the brain's mean: no class shrinks to one value."""
+
+
+class Outlier(AnomalyDetector):
+    """Distance to the scan's own white matter in standard deviations, where a lesion may be.
+
+    Learns nothing, takes whole volumes; one plane is a volume too. A scan that does not lie on the
+    atlas, as its affine has it, is scored by its distance to the brain's median, and it is said.
+
+    Args:
+        sign: the side of lesions, `positive` (brighter) or `negative` (darker), or one a channel.
+        robust: what keeps lesions out of the classes: `weights`, the typicality; `trimmed`, the
+            trimmed likelihood.
+        place: multiply by the prior of the place; False scores the distance alone, without limit.
+        kappa: standard deviations at which a voxel counts half, with `weights`.
+        trim: share of voxels that is left out, with `trimmed`.
+        limit: standard deviations from which on the place alone orders the scores: 2 kappa, where
+            `weights` are 1e-6 and less.
+        sigma_mm: of the Gaussian over the scan; 0 for none.
+        iterations: of expectation maximisation.
+        spacing_mm: edge length of a voxel where no affine tells it.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    own_threshold = 3.0
+
+    def __init__(
+        self,
+        sign: Side | Sequence[Side] = "positive",
+        robust: Robust = "weights",
+        place: bool = True,
+        kappa: float = TYPICAL,
+        trim: float = 0.05,
+        limit: float = 2 * TYPICAL,
+        sigma_mm: float = 1.0,
+        iterations: int = 30,
+        spacing_mm: float = 2.0,
+    ) -> None:
+        super().__init__()
+        signs = [sign] if isinstance(sign, str) else list(sign)
+        if not signs or not set(signs) <= {"positive", "negative"}:
+            raise ValueError(f"sign is {sign}; use positive or negative, or one for each channel")
+        if min(limit, spacing_mm) <= 0 or sigma_mm < 0:
+            raise ValueError(
+                f"limit is {limit}, spacing_mm {spacing_mm}, sigma_mm {sigma_mm}; use above 0, "
+                "above 0, and 0 or more"
+            )
+        check_fit(robust, kappa, trim, iterations)
+        self.sign, self.place, self.limit, self.spacing_mm = sign, place, limit, spacing_mm
+        self._smooth = Gaussian(sigma_mm)
+        self._fit = partial(
+            fit_classes, robust=robust, kappa=kappa, trim=trim, iterations=iterations
+        )
+        self._affine: np.ndarray | None = None
+
+    def lies_at(self, affine: np.ndarray | None) -> None:
+        """Where the scan lies that comes next; see `AnomalyDetector.lies_at`."""
+        self._affine = affine
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """The mean over channels; see the head of this module.
+
+        Raises:
+            InputError: slices in place of volumes, or another number of channels than of signs.
+        """
+        if image.ndim != 5:
+            raise InputError("tissue outliers take whole volumes; set tiling=volume")
+        signs = [self.sign] * image.shape[1] if isinstance(self.sign, str) else self.sign
+        if len(signs) != image.shape[1]:
+            raise InputError(f"a scan of {image.shape[1]} channels, and {len(signs)} signs")
+        pairs = zip(image.float().cpu().numpy(), brain_mask.cpu().numpy(), strict=True)
+        found = [self._score_scan(scan, mask[0], signs) for scan, mask in pairs]
+        return Detection(torch.from_numpy(np.stack(found)).to(image.device), None)
+
+    def _score_scan(self, scan: np.ndarray, brain: np.ndarray, signs: Sequence[str]) -> np.ndarray:
+        """`(C, D, H, W)` and `(D, H, W)` bool to `(1, D, H, W)` float32."""
+        found = np.zeros((1, *brain.shape), np.float32)
+        if not brain.any():
+            return found
+        spacing = (self.spacing_mm,) * 3
+        if self._affine is not None:
+            spacing = Volume(brain, self._affine).spacing_mm
+        lines = [self._smooth(channel, brain, spacing)[brain] for channel in scan]
+        atlas = self._atlas(np.argwhere(brain), lines)
+        parts = [self._distance(*pair, atlas) for pair in zip(lines, signs, strict=True)]
+        found[0, brain] = np.mean(parts, 0)
+        return found
+
+    def _atlas(self, places: np.ndarray, lines: Sequence[np.ndarray]) -> Atlas | None:
+        """The atlas at `(N, 3)` voxels; None where the `(N,)` lines do not lie on it."""
+        if self._affine is not None and on_atlas(self._affine, places, lines):
+            return atlas_at(self._affine, places)
+        say(
+            "warning: a scan does not lie on the MNI152 atlas; scored by its distance to the "
+            "brain's median, without tissues and places; prepare it with brainuad-prepare"
+        )
+        return None
+
+    def _distance(self, values: np.ndarray, sign: str, atlas: Atlas | None) -> np.ndarray:
+        side = 1 if sign == "positive" else -1
+        if atlas is None:
+            middle = float(np.median(values))
+            # 1.4826 makes it the standard deviation of a Gaussian.
+            spread = 1.4826 * float(np.median(np.abs(values - middle)))
+            return side * (values - middle) / max(spread, _least_spread(values))
+        fitted = self._fit(values, priors(atlas))
+        _, grey, white = fitted.means
+        level = max(grey, white) if side > 0 else white
+        distance = side * (values - level) / fitted.deviations[TISSUES.index("white")]
+        if not self.place:
+            return distance
+        place = atlas["white"] + atlas["deep_grey"] if side > 0 else atlas["white"]
+        return np.minimum(distance, self.limit) * place
+
+
+def fit_classes(
+    values: np.ndarray,
+    priors: np.ndarray,
+    robust: Robust = "weights",
+    kappa: float = TYPICAL,
+    trim: float = 0.05,
+    iterations: int = 30,
+) -> Classes:
+    """One Gaussian a tissue by expectation maximisation; lesions count little or not at all.
+
+    Starts from the priors alone.
+
+    Args:
+        values: `(N,)` intensities of the brain.
+        priors: `(K, N)` of each tissue, above 0, summing to 1.
+        robust: see `Outlier`, as for the others.
+        kappa: of `weights`.
+        trim: of `trimmed`.
+        iterations: of posterior and moments.
+
+    Returns:
+        The classes in the order of the priors; their weights are shares of what counts.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    check_fit(robust, kappa, trim, iterations)
+    floor, left_out = _least_spread(values), int(trim * len(values))
+    log_priors = np.log(priors).astype(np.float32)
+    fitted = maximisation(values, priors, floor)
+    for _ in range(iterations):
+        joint = log_likelihood(values, fitted, drawn_in=False) + log_priors
+        weights = expectation(joint.copy())
+        if robust == "weights":
+            weights *= typicality(values, fitted, kappa)
+        else:
+            likelihood = np.logaddexp.reduce(joint, 0)
+            weights *= likelihood >= np.partition(likelihood, left_out)[left_out]
+        fitted = maximisation(values, weights, floor)
+    return fitted
+
+
+def check_fit(robust: str, kappa: float, trim: float, iterations: int) -> None:
+    """Raises ValueError where an argument of `fit_classes` is out of range."""
+    if robust not in ("weights", "trimmed"):
+        raise ValueError(f"robust is '{robust}'; use weights or trimmed")
+    if kappa <= 0 or not 0 <= trim < 1 or iterations < 1:
+        raise ValueError(
+            f"kappa is {kappa}, trim {trim}, iterations {iterations}; use above 0, a share below "
+            "1, and 1 or more"
+        )
+
+
+def _least_spread(values: np.ndarray) -> float:
+    return FLOOR * float(np.abs(values).mean()) or 1e-6
