@@ -39,7 +39,7 @@ def trimmed(scores: np.ndarray, ordered: bool = True) -> Scale:
 
 SCALES = {
     "healthy": None,
-    **{f"median, q{100 * upper:.0f}": UpperSpread(0.5, upper) for upper in UPPER},
+    **{f"median, q{100 * upper:.0f}": UpperSpread(0.5, (upper,)) for upper in UPPER},
     "lower 95 %": trimmed,
 }
 """What a scan's scores are measured by; None for the scores as they are."""

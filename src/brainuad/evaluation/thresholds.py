@@ -15,7 +15,7 @@ from brainuad.evaluation.scoring import NAN, score_subject, score_volume
 from brainuad.metrics import voxel
 from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.postprocess.threshold import ScanThreshold, Shared, Threshold
+from brainuad.postprocess.threshold import Shared, Threshold, scan_threshold
 
 Failures = list[tuple[str, str]]
 """(subject, one-line reason)."""
@@ -27,18 +27,18 @@ class Fitted:
 
     Attributes:
         healthy: of the scores, the headline.
-        scan: of the scores on each scan's own scale.
+        scan: of the scores on each scan's own scale, and the quantile that is 1 on it.
         mebin: the lowest and the highest threshold that MEBin tries.
     """
 
     healthy: float
-    scan: float
+    scan: tuple[float, float]
     mebin: tuple[float, float]
 
     @classmethod
     def of_nothing(cls) -> "Fitted":
         """No threshold is known."""
-        return cls(NAN, NAN, (NAN, NAN))
+        return cls(NAN, (NAN, NAN), (NAN, NAN))
 
     def as_card(self, fixed: float | None = None) -> dict[str, Any]:
         """What a model remembers beside the headline, less what there is not: plain values.
@@ -47,12 +47,12 @@ class Fitted:
             fixed: the method's own threshold.
         """
         known: dict[str, list[float]] = {
-            "scan": [self.scan],
+            "scan": list(self.scan),
             "mebin": list(self.mebin),
             "fixed": [] if fixed is None else [fixed],
         }
         return {
-            name: values if name == "mebin" else values[0]
+            name: values if len(values) > 1 else values[0]
             for name, values in known.items()
             if values and np.isfinite(values).all()
         }
@@ -61,7 +61,7 @@ class Fitted:
         """The threshold of each variant, the headline first."""
         return {
             "healthy": Shared(self.healthy),
-            "scan": ScanThreshold(postprocess.scan, self.scan),
+            "scan": scan_threshold(postprocess.scan, *self.scan),
             "mebin": MebinThreshold(postprocess.mebin, *self.mebin),
         }
 
@@ -118,11 +118,13 @@ def fit_healthy(
     threshold = postprocess.threshold
     if not threshold.is_told(scores, ordered=True):
         return Fitted.of_nothing()
-    scales = [postprocess.scan(score, ordered=True) for score in scores]
-    scaled = all(scale.spread > 0 for scale in scales)
+    scan = (NAN, NAN)
+    if (scale := postprocess.scan.fitting(scores, ordered=True)) is not None:
+        scales = [scale(score, ordered=True) for score in scores]
+        scan = (threshold.fit(scores, ordered=True, scales=scales), scale.upper[0])
     return Fitted(
         healthy=threshold.fit(scores, ordered=True),
-        scan=threshold.fit(scores, ordered=True, scales=scales) if scaled else NAN,
+        scan=scan,
         mebin=postprocess.mebin.fit(scores, ordered=True),
     )
 

@@ -113,11 +113,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_threshold(name: Any, value: Any) -> bool:
-    """One number, of `mebin` the lowest and the highest."""
-    values = value if name == "mebin" and isinstance(value, list) else [value]
-    return len(values) == (2 if name == "mebin" else 1) and all(
-        _is_number(one) and isfinite(one) for one in values
-    )
+    """One number; of `mebin` the lowest and the highest, of `scan` with the quantile of its scale."""
+    pair = name in ("scan", "mebin")
+    values = value if pair and isinstance(value, list) else [value]
+    known = all(_is_number(one) and isfinite(one) for one in values)
+    return len(values) == 1 + pair and known and (name != "scan" or 0 < values[1] < 1)
 
 
 def _is_name(value: Any) -> bool:

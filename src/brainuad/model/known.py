@@ -14,7 +14,7 @@ from brainuad.model.card import sequences_of, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.postprocess.threshold import ScanThreshold, Shared, Threshold
+from brainuad.postprocess.threshold import Shared, Threshold, scan_threshold
 from brainuad.preparation.recipes import changed, is_of_slices, of_model
 from brainuad.settings.moved import present_experiment, retargeted
 
@@ -42,7 +42,7 @@ class Known:
     Attributes:
         card: the first model's.
         variant: which threshold, one of `VARIANTS`, or empty for a given number.
-        thresholds: of each model, one number, or of `mebin` two.
+        thresholds: of each model, one number, or of `scan` and `mebin` two.
         threshold: their mean, which is applied.
         recipe: the preparation, as plain values.
 
@@ -76,6 +76,11 @@ class Known:
             self.variant = threshold
         pairs = zip(self.paths, self.cards, strict=True)
         self.thresholds = [_threshold(path, card, threshold) for path, card in pairs]
+        if self.variant == "scan" and len({upper for _, upper in self.thresholds}) > 1:
+            raise InputError(
+                f"{self.paths[0]}: these models measure a scan by different quantiles; use "
+                "--threshold healthy"
+            )
         self.threshold = np.mean(self.thresholds, axis=0).tolist()
         self.samples = samples
         self.precision = precision
@@ -114,7 +119,7 @@ class Known:
 
     def _as_function(self, postprocess: Postprocess, value: Any) -> Threshold:
         if self.variant == "scan":
-            return ScanThreshold(postprocess.scan, value)
+            return scan_threshold(postprocess.scan, *value)
         if self.variant == "mebin":
             return MebinThreshold(postprocess.mebin, *value)
         return Shared(value)
@@ -123,7 +128,7 @@ class Known:
     def how_marked(self) -> str:
         """The threshold, in words."""
         if self.variant == "scan":
-            return f"{self.threshold:.4g} on each scan's own scale"
+            return f"{self.threshold[0]:.4g} on each scan's own scale"
         if self.variant == "mebin":
             low, high = self.threshold
             return f"of each scan by mebin, between {low:.4g} and {high:.4g}"

@@ -1,7 +1,7 @@
 """From a map to a mask: thresholds that need no lesion label, and what counts as above."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -127,29 +127,46 @@ class UpperSpread:
 
     Both are quantiles of the brain's scores, so that gain and offset of a scan's scores change
     nothing, and a lesion nothing either as long as it and all else that is abnormal take less of
-    the brain than 1 - `upper`.
+    the brain than 1 - `upper`. So the first of `upper` is taken, and a higher one only for maps
+    that are mostly constant.
 
     Args:
         middle: the quantile that is 0.
-        upper: the quantile that is 1. A lower one bears larger lesions and is 0 in maps that are
-            mostly constant; what each costs is measured in experiments/thresholds.
+        upper: quantiles that may be 1, rising; `fitting` says which. What each costs is measured in
+            experiments/thresholds.
 
     Raises:
-        ValueError: not 0 <= middle < upper < 1.
+        ValueError: not 0 <= middle < upper < 1, or `upper` does not rise.
     """
 
     middle: float = 0.5
-    upper: float = 0.95
+    upper: Sequence[float] = (0.75, 0.84, 0.90, 0.95)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.middle < self.upper < 1:
+        order = [self.middle, *self.upper]
+        if not self.upper or order[0] < 0 or order[-1] >= 1 or sorted(set(order)) != order:
             raise ValueError(
-                f"middle is {self.middle}, upper {self.upper}; expected 0 <= middle < upper < 1"
+                f"middle is {self.middle}, upper {self.upper}; expected 0 <= middle < upper < 1, "
+                "rising"
             )
 
+    def fitting(self, scores: Sequence[np.ndarray], ordered: bool = False) -> "UpperSpread | None":
+        """The scale by the first of `upper` that has a spread in each of these healthy brains.
+
+        None where all of them lack one.
+        """
+        for upper in self.upper:
+            one = replace(self, upper=(upper,))
+            if all(one(score, ordered).spread > 0 for score in scores):
+                return one
+        return None
+
     def __call__(self, scores: np.ndarray, ordered: bool = False) -> Scale:
-        """Scale of the `(N,)` scores of a brain; its spread is 0 where too many are alike."""
-        ranks = [int(share * scores.size) for share in (self.middle, self.upper)]
+        """Scale of the `(N,)` scores of a brain, by the first of `upper`.
+
+        Its spread is 0 where too many scores are alike.
+        """
+        ranks = [int(share * scores.size) for share in (self.middle, self.upper[0])]
         found = scores if ordered else np.partition(scores, ranks)
         low, high = (float(found[rank]) for rank in ranks)
         return Scale(low, high - low)
@@ -171,6 +188,16 @@ class ScanThreshold:
         """The threshold of a scan's scores; NaN where too many of them are alike."""
         scale = self.scale(score[brain_mask])
         return scale.at(self.value) if scale.spread > 0 else float("nan")
+
+
+def scan_threshold(scale: UpperSpread, value: float, upper: float) -> ScanThreshold | Shared:
+    """The threshold that was fitted as `value` on the scale by the quantile `upper`.
+
+    NaN whatever the scan where there is none.
+    """
+    if np.isnan(upper):
+        return Shared(float("nan"))
+    return ScanThreshold(replace(scale, upper=(upper,)), value)
 
 
 @dataclass(frozen=True)

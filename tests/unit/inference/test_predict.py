@@ -437,7 +437,7 @@ def test_folds_are_averaged_with_how_far_they_agree(run, tmp_path):
 
 
 def test_the_command_names_a_threshold_of_the_model(run, tmp_path):
-    known = {"scan": 2.0, "mebin": [0.5, 0.8], "fixed": 0.6}
+    known = {"scan": [2.0, 0.95], "mebin": [0.5, 0.8], "fixed": 0.6}
     model = write_tiny_model(tmp_path / "m.ckpt", threshold=0.75, thresholds=known)
     scan = write_scan(tmp_path / "a_T2w.nii.gz")
     masks, limits = {}, {}

@@ -141,7 +141,15 @@ def test_a_threshold_is_a_finite_number(tmp_path, honest, bad):
 
 @pytest.mark.parametrize(
     "bad",
-    [None, [1.0], {"scan": math.nan}, {"scan": [1.0, 2.0]}, {"mebin": 1.0}, {"fixed": "high"}],
+    [
+        None,
+        [1.0],
+        {"scan": math.nan},
+        {"scan": 1.0},
+        {"scan": [1.0, 2.0]},
+        {"mebin": 1.0},
+        {"fixed": "high"},
+    ],
 )
 def test_thresholds_of_a_card_are_numbers_by_name(tmp_path, honest, bad):
     path = _checkpoint(tmp_path / "m.ckpt", honest, _put("thresholds")(bad))

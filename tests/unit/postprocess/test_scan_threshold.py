@@ -25,22 +25,32 @@ def fitted(scans, rule, alpha=0.01):
 def test_the_scale_is_of_two_quantiles():
     rule = UpperSpread()
     values = np.random.default_rng(0).permutation(np.arange(100.0)).astype(np.float32)
-    assert rule(values) == rule(np.sort(values), ordered=True) == Scale(50, 45)
-    assert UpperSpread(0.25, 0.75)(values) == Scale(25, 50)
+    assert rule(values) == rule(np.sort(values), ordered=True) == Scale(50, 25)
+    assert UpperSpread(0.25, (0.75,))(values) == Scale(25, 50)
 
 
-@pytest.mark.parametrize("ends", [(0.5, 0.5), (-0.1, 0.5), (0.5, 1.0)])
+def test_a_higher_quantile_is_taken_where_scores_are_mostly_alike():
+    scores = np.arange(100, dtype=np.float32)
+    sparse = np.where(scores >= 87, scores, 0).astype(np.float32)
+    assert UpperSpread().fitting([scores, scores]).upper == (0.75,)
+    assert UpperSpread().fitting([scores, sparse]).upper == (0.90,)
+    assert UpperSpread().fitting([scores, np.zeros(100, np.float32)]) is None
+
+
+@pytest.mark.parametrize(
+    "ends", [(0.5, (0.5,)), (-0.1, (0.5,)), (0.5, (1.0,)), (0.5, ()), (0.5, (0.9, 0.8))]
+)
 def test_impossible_quantiles_are_refused(ends):
     with pytest.raises(ValueError, match="expected 0 <= middle < upper < 1"):
         UpperSpread(*ends)
 
 
 def test_the_threshold_by_hand():
-    # On its own scale each of the two scans runs from -10/9 to 1 + 4/45.
+    # On its own scale each of the two scans runs from -50/25 to 49/25.
     scans = [np.arange(100, dtype=np.float32), 2 * np.arange(100, dtype=np.float32) + 7]
     rule = UpperSpread()
     value = HealthyThreshold(0.1).fit(scans, scales=[rule(one) for one in scans])
-    assert value == pytest.approx((89 - 50) / 45)
+    assert value == pytest.approx((89 - 50) / 25)
     for one, scale in zip(scans, map(rule, scans), strict=True):
         assert np.count_nonzero(one > np.float32(scale.at(value))) == 10
 
@@ -55,7 +65,7 @@ def test_gain_and_offset_of_a_scan_change_no_mask(seed, gain, offset, upper):
     # Whole numbers: exact in float32 whatever gain and offset.
     score = np.where(BRAIN, np.random.default_rng(seed).integers(0, 1000, BRAIN.shape), 0)
     other = np.where(BRAIN, gain * score + offset, 0)
-    rule = ScanThreshold(UpperSpread(0.25, upper), 1.5)
+    rule = ScanThreshold(UpperSpread(0.25, (upper,)), 1.5)
     masks = [
         (volume > rule(volume, BRAIN, SPACING)) & BRAIN
         for volume in (score.astype(np.float32), other.astype(np.float32))
@@ -67,7 +77,7 @@ def test_gain_and_offset_of_a_scan_change_no_mask(seed, gain, offset, upper):
 def test_the_fit_is_exact(seed, alpha):
     rng = np.random.default_rng(seed)
     scans = [rng.integers(0, 9, 60).astype(np.float32) * gain for gain in (1, 3)]
-    rule = UpperSpread(0.25, 0.75)
+    rule = UpperSpread(0.25, (0.75,))
     scales = [rule(one) for one in scans]
     if min(scale.spread for scale in scales) == 0:
         return
@@ -97,7 +107,7 @@ def test_the_promise_survives_another_scanner():
 
 
 def test_a_lesion_smaller_than_the_rest_does_not_move_the_threshold_far():
-    rule, score = fitted([scan(0)], UpperSpread(0.5, 0.75)), scan(1)
+    rule, score = fitted([scan(0)], UpperSpread(0.5, (0.75,))), scan(1)
     before = rule(score, BRAIN, SPACING)
     lesion = score.copy()
     lesion[2:6, 2:6, 2:5] = 50  # 9 % of the brain
