@@ -36,7 +36,7 @@ GOOD = 0.75
 """Share of the best one's mutual information below which another is not compared."""
 
 
-STAGES = {
+STAGES: dict[str, tuple[str, ...]] = {
     "rigid": ("rigid",),
     "similarity": ("similarity",),
     "affine": ("similarity", "affine"),
@@ -121,7 +121,8 @@ class Register:
             )
             mask = to_sitk(Volume(share.array > 0.5, share.affine))
         matrix = self._search(still, moved, mask, careful)
-        stages, again = STAGES[self.kind], []
+        stages = STAGES[self.kind]
+        again: list[str] = []
         value = 0.0
         for stage in stages:
             # An earlier stage only brings the last one near.
