@@ -113,7 +113,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_threshold(name: Any, value: Any) -> bool:
-    """One number; of `mebin` the lowest and the highest, of `scan` with the quantile of its scale."""
+    """One number; of `mebin` lowest and highest, of `scan` also the quantile of its scale."""
     pair = name in ("scan", "mebin")
     values = value if pair and isinstance(value, list) else [value]
     known = all(_is_number(one) and isfinite(one) for one in values)

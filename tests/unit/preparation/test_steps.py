@@ -167,7 +167,7 @@ def test_registration_says_what_it_cannot_do():
     fixed, _ = atlas_at(6.0)
     with pytest.raises(ValueError, match="nothing above 0"):
         Register()(fixed, Volume(np.zeros((9, 9, 9), np.float32), np.eye(4)))
-    with pytest.raises(ValueError, match="use rigid or affine"):
+    with pytest.raises(ValueError, match="use rigid, similarity or affine"):
         Register("spline")
 
 

@@ -4,18 +4,19 @@ A registration is one `(4, 4)` matrix, fixed world to moving world in RAS mm, so
 matrix's inverse and chains of registrations are products: a scan is interpolated once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 
+from brainuad.preparation.register.descent import Level, descend
 from brainuad.types import Volume
-from brainuad.volumes.itk import FLIP, matrix_of, to_sitk, transform_of
+from brainuad.volumes.itk import FLIP, matrix_of, to_sitk
 from brainuad.volumes.orient import right_angles
 from brainuad.volumes.resample import resample_spacing
 
@@ -34,18 +35,13 @@ SAME_MM = 40.0
 GOOD = 0.75
 """Share of the best one's mutual information below which another is not compared."""
 
-_BINS = 32
-_SEED = 1
-"""Samples are jittered, by the clock if no seed is given: the same scan must come out the same."""
 
-
-class Level(NamedTuple):
-    """Of the pyramid: shrink factor, Gaussian in mm, share of the voxels that are compared."""
-
-    shrink: int
-    smooth_mm: float
-    sampled: float
-
+STAGES: dict[str, tuple[str, ...]] = {
+    "rigid": ("rigid",),
+    "similarity": ("similarity",),
+    "affine": ("similarity", "affine"),
+}
+"""Of each kind of registration, the transforms that are fitted in turn."""
 
 LEVELS = (Level(4, 6.0, 1.0), Level(2, 3.0, 0.5), Level(1, 1.0, 0.2))
 
@@ -56,10 +52,12 @@ class Registration(NamedTuple):
     Attributes:
         matrix: `(4, 4)`, fixed world to moving world, RAS mm.
         similarity: Mattes mutual information in nats at the end, 0 for unrelated images.
+        again: what was done once more because it had failed, in words; empty where nothing was.
     """
 
     matrix: np.ndarray
     similarity: float
+    again: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Register:
     22(1)).
 
     Args:
-        kind: `rigid` (6 parameters) or `affine` (12, after a similarity one).
+        kind: `rigid` (6 parameters), `similarity` (7) or `affine` (12, after a similarity one).
         spacing_mm: of the finest level; both images are resampled to it.
         iterations: at most, a level.
         turns: also start from the brain turned by right angles, in all 24 ways, and keep what
@@ -86,21 +84,27 @@ class Register:
     distinct: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("rigid", "affine"):
-            raise ValueError(f"kind is '{self.kind}'; use rigid or affine")
+        if self.kind not in STAGES:
+            raise ValueError(f"kind is '{self.kind}'; use rigid, similarity or affine")
 
     def __call__(
         self,
         fixed: Volume,
         moving: Volume,
         fixed_mask: np.ndarray | None = None,
+        careful: bool = False,
     ) -> Registration:
         """Registers `moving` to `fixed`.
+
+        A stage that ends worse than it began is done again with a short first step, and the better
+        result of the two is kept.
 
         Args:
             fixed: RAS axes, the atlas or the reference sequence.
             moving: RAS axes.
             fixed_mask: `(D, H, W)` bool on the grid of `fixed` where the images are compared.
+            careful: short first steps throughout, and no start is given up early; for images that
+                the usual way fails on. With `turns` it takes two to three times as long.
 
         Raises:
             ValueError: an image is empty, or the two could not be made to overlap.
@@ -116,16 +120,27 @@ class Register:
                 Volume(fixed_mask.astype(np.float32), fixed.affine), self.spacing_mm
             )
             mask = to_sitk(Volume(share.array > 0.5, share.affine))
-        matrix = self._search(still, moved, mask)
-        stages = ("rigid",) if self.kind == "rigid" else ("similarity", "affine")
+        matrix = self._search(still, moved, mask, careful)
+        stages = STAGES[self.kind]
+        again: list[str] = []
         value = 0.0
         for stage in stages:
             # An earlier stage only brings the last one near.
             levels = LEVELS if stage == stages[-1] else LEVELS[:2]
-            matrix, value = _optimise(still, moved, matrix, mask, stage, levels, self.iterations)
-        return Registration(to_moving @ matrix @ np.linalg.inv(to_fixed), -value)
+            task = still, moved, matrix, mask, stage, levels, self.iterations
+            found = descend(*task, careful)
+            if found.lost and not careful:
+                other = descend(*task, careful=True)
+                if other.value < found.value:
+                    found = other
+                    again.append(f"the {stage} stage ended worse than it began")
+            matrix, value = found.matrix, found.value
+        said = f"{'; '.join(again)}; done again with a short first step" if again else ""
+        return Registration(to_moving @ matrix @ np.linalg.inv(to_fixed), -value, said)
 
-    def _search(self, still: sitk.Image, moved: sitk.Image, mask: sitk.Image | None) -> np.ndarray:
+    def _search(
+        self, still: sitk.Image, moved: sitk.Image, mask: sitk.Image | None, careful: bool
+    ) -> np.ndarray:
         """The best of several starts after the coarsest level: gradient descent alone gets lost.
 
         Heads lie tilted by up to some 30 degrees; `turns` adds those that lie on a side.
@@ -146,16 +161,20 @@ class Register:
         ) -> list[Registration]:
             """The best first."""
             found = [
-                _optimise(pair[0], pair[1], start, mask, kind, (level,), iterations)
+                descend(pair[0], pair[1], start, mask, kind, (level,), iterations, careful)
                 for start in starts
             ]
-            return [Registration(m, -value) for m, value in sorted(found, key=lambda item: item[1])]
+            return [
+                Registration(one.matrix, -one.value)
+                for one in sorted(found, key=lambda one: one.value)
+            ]
 
         starts = _starts(still, moved, self.turns)
         if not self.turns:
             return tried(pair, starts, level, COARSE)[0].matrix
-        screened = [found.matrix for found in tried(pair, starts, level, SCREEN)[:BEST]]
-        found = tried(pair, screened, level, COARSE)
+        if not careful:
+            starts = [found.matrix for found in tried(pair, starts, level, SCREEN)[:BEST]]
+        found = tried(pair, starts, level, COARSE)
         close = [one.matrix for one in found]
         if self.distinct:
             good = [one.matrix for one in found if one.similarity >= GOOD * found[0].similarity]
@@ -220,46 +239,3 @@ def _different(matrices: Sequence[np.ndarray], fixed: sitk.Image) -> list[np.nda
         if all(np.linalg.norm(there - other, axis=1).max() > SAME_MM for _, other in kept):
             kept.append((matrix, there))
     return [matrix for matrix, _ in kept]
-
-
-def _optimise(
-    fixed: sitk.Image,
-    moving: sitk.Image,
-    start: np.ndarray,
-    mask: sitk.Image | None,
-    kind: str,
-    levels: Sequence[Level],
-    iterations: int,
-) -> tuple[np.ndarray, float]:
-    """The matrix and the metric's value (lower is better) after the given levels."""
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    if mask is not None:
-        method.SetMetricFixedMask(mask)
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([level.sampled for level in levels], _SEED)
-    method.SetShrinkFactorsPerLevel([level.shrink for level in levels])
-    method.SetSmoothingSigmasPerLevel([level.smooth_mm for level in levels])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=1e-3, numberOfIterations=iterations, relaxationFactor=0.6
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    transforms: dict[str, Callable[[], Any]] = {
-        "rigid": sitk.VersorRigid3DTransform,
-        "similarity": sitk.Similarity3DTransform,
-        "affine": lambda: sitk.AffineTransform(3),
-    }
-    transform = transforms[kind]()
-    size = np.array(fixed.GetSize())
-    transform.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint(((size - 1) / 2).tolist()))
-    # What is optimised starts at the identity, because a versor has no gradient at half a turn.
-    method.SetMovingInitialTransform(transform_of(start))
-    method.SetInitialTransform(transform, inPlace=True)
-    try:
-        method.Execute(fixed, moving)
-    except RuntimeError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise ValueError(f"the images could not be registered ({line})") from None
-    return start @ matrix_of(transform), float(method.GetMetricValue())

@@ -10,7 +10,8 @@ from monai.config import KeysCollection
 from scipy import ndimage
 
 from brainuad.preparation.atlas import load_brain_atlas
-from brainuad.preparation.register.linear import Register
+from brainuad.preparation.register.checked import mended
+from brainuad.preparation.register.linear import Register, Registration
 from brainuad.preparation.skullstrip.given import Given
 from brainuad.preparation.transforms.base import (
     KNOWN,
@@ -68,13 +69,9 @@ class RegisterBetweend(WorldTransform):
                     inside = self.brain_mask(found, present[0])
                     where = ndimage.binary_dilation(inside, iterations=2)
                 fixed, moving = volume_of(found[present[0]]), volume_of(found[key])
-                matrix, similarity = self.by(fixed, moving, where)
-                self.move(found, key, matrix, lazy)
-                said = {
-                    "reference": str(present[0]),
-                    "similarity": similarity,
-                    "seconds": round(time.perf_counter() - started, 1),
-                }
+                laid = self.by(fixed, moving, where)
+                self.move(found, key, laid.matrix, lazy)
+                said = {"reference": str(present[0]), **_said(laid, started)}
                 found[key] = reported(found[key], between=said)
         return found
 
@@ -122,19 +119,30 @@ class AffineToAtlasd(WorldTransform):
                 atlas = load_brain_atlas(self.atlas_image, self.atlas_mask)
                 moving = volume_of(found[reference])
                 known = found.get(KNOWN, {}).get(reference)
-                matrix, similarity = known or self.by(atlas.image, moving, atlas.brain_mask)
-                for key in present:
-                    self.move(found, key, matrix, lazy)
-                if self.stop_if_turned:
-                    self._look_at_turns(found, present)
-                said = {
-                    "template": atlas.name,
-                    "kind": self.by.kind,
-                    "similarity": similarity,
-                    "seconds": round(time.perf_counter() - started, 1),
-                }
+                laid = known or self.by(atlas.image, moving, atlas.brain_mask)
+                moved = self._moved(found, present, laid.matrix, lazy)
+                if not known:
+                    # A head that lies turned has stopped by now: its brain is sought again anyway.
+                    masked = self.mask_key(reference) in found
+                    inside = self.brain_mask(found, reference) if masked else moving.array > 0
+                    first, laid = laid, mended(laid, self.by, atlas, moving, inside)
+                    if laid is not first:
+                        moved = self._moved(found, present, laid.matrix, lazy)
+                found |= moved
+                said = {"template": atlas.name, "kind": self.by.kind, **_said(laid, started)}
                 found[reference] = reported(found[reference], atlas=said)
         return found
+
+    def _moved(
+        self, data: Data, keys: tuple[Hashable, ...], matrix: np.ndarray, lazy: bool | None
+    ) -> Data:
+        """The data with the scans in the atlas's world."""
+        moved = dict(data)
+        for key in keys:
+            self.move(moved, key, matrix, lazy)
+        if self.stop_if_turned:
+            self._look_at_turns(moved, keys)
+        return moved
 
     def _look_at_turns(self, data: Data, keys: tuple[Hashable, ...]) -> None:
         # A mask that the source gives does not depend on how the head lies.
@@ -146,3 +154,12 @@ class AffineToAtlasd(WorldTransform):
             not np.array_equal(turn, known.get(key, np.eye(3))) for key, (_, turn) in lie.items()
         ):
             raise HeadTurned(lie)
+
+
+def _said(laid: Registration, started: float) -> dict[str, Any]:
+    """Of a registration, for the report."""
+    return {
+        "similarity": laid.similarity,
+        "seconds": round(time.perf_counter() - started, 1),
+        **({"again": laid.again} if laid.again else {}),
+    }
