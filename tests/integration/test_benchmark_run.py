@@ -105,5 +105,5 @@ def test_a_model_meets_other_scans_with_the_threshold_it_knows(tmp_path, run):
     assert before == pytest.approx(after)
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores.subject) - {"(pooled)"} == {scan.subject for scan in others}
-    assert scores[(scores.metric == "dice") & (scores.threshold == "healthy")].value.max() == 1
+    assert scores[(scores.metric == "dice") & (scores.threshold == "healthy")].value.max() > 0.5
     assert (out / "report.html").is_file()

@@ -21,7 +21,7 @@ from brainuad.cohorts.table import TABLES, from_table
 from brainuad.cohorts.tree import Aside, Tree, is_there, natural, walk
 from brainuad.cohorts.words import PLAIN, canonical
 from brainuad.errors import InputError
-from brainuad.volumes.planes import TAKEN_BY, is_plane_file
+from brainuad.volumes.plane_files import TAKEN_BY, is_plane_file
 
 _OURS = frozenset(PLAIN.values())
 _NOT_RAW = frozenset({"code", "sourcedata", "stimuli", "phenotype"})

@@ -19,7 +19,7 @@ from brainuad.cohorts.table import SPLITS, cell_of, file_of
 from brainuad.cohorts.words import NOBODY
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
-from brainuad.volumes.planes import is_plane_file, read_plane, read_plane_mask
+from brainuad.volumes.plane_files import is_plane_file
 
 Number = TypeVar("Number", int, float)
 
@@ -172,6 +172,9 @@ def _number(
 
 def is_empty(one: RawSlice, known: dict[tuple[Path, int | None], bool]) -> bool:
     """Whether a slice's label marks nothing; one that cannot be read fails when its turn comes."""
+    # Tables of volumes are read without NumPy.
+    from brainuad.volumes.planes import read_plane, read_plane_mask
+
     assert one.lesion_mask is not None
     key = one.lesion_mask, one.lesion_channel
     if key not in known:

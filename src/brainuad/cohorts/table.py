@@ -16,7 +16,7 @@ from brainuad.cohorts.tree import is_there
 from brainuad.cohorts.words import NOBODY, PLAIN, canonical, sequence_of, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
-from brainuad.volumes.planes import TAKEN_BY, is_plane_file
+from brainuad.volumes.plane_files import TAKEN_BY, is_plane_file
 
 TABLES = (".csv", ".tsv", ".txt")
 SPLITS = {

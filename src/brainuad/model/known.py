@@ -5,18 +5,20 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brainuad.errors import InputError
 from brainuad.model.card import sequences_of, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
-from brainuad.postprocess.mebin import MebinThreshold
-from brainuad.postprocess.pipeline import Postprocess
-from brainuad.postprocess.threshold import Shared, Threshold, scan_threshold
 from brainuad.preparation.recipes import changed, is_of_slices, of_model
 from brainuad.settings.moved import present_experiment, retargeted
+
+# SimpleITK comes with them, and a dry run needs none.
+if TYPE_CHECKING:
+    from brainuad.postprocess.pipeline import Postprocess
+    from brainuad.postprocess.threshold import Threshold
 
 RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
@@ -109,15 +111,18 @@ class Known:
         cards = self.cards
         return sorted({name for c in cards for name in (c.get("subjects") or {}).get("train", [])})
 
-    def threshold_of(self, postprocess: Postprocess) -> Threshold:
+    def threshold_of(self, postprocess: "Postprocess") -> "Threshold":
         """The threshold of a scan."""
         return self._as_function(postprocess, self.threshold)
 
-    def member_thresholds(self, postprocess: Postprocess) -> list[Threshold]:
+    def member_thresholds(self, postprocess: "Postprocess") -> "list[Threshold]":
         """The threshold of a scan by each model alone."""
         return [self._as_function(postprocess, value) for value in self.thresholds]
 
-    def _as_function(self, postprocess: Postprocess, value: Any) -> Threshold:
+    def _as_function(self, postprocess: "Postprocess", value: Any) -> "Threshold":
+        from brainuad.postprocess.mebin import MebinThreshold
+        from brainuad.postprocess.threshold import Shared, scan_threshold
+
         if self.variant == "scan":
             return scan_threshold(postprocess.scan, *value)
         if self.variant == "mebin":

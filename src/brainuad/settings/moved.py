@@ -193,7 +193,7 @@ MOVED = {
     "stages": "training.first_stage",
     "tracking": "tracking.tracker",
     "train": "cli.train",
-    "train.detect_and_score": "training.run.detect_and_score",
+    "train.detect_and_score": "training.detect_and_score.detect_and_score",
     "wandb_run": "tracking.wandb_run",
 }
 """Old path to new path of modules and of things that left their module, both below `brainuad`."""

@@ -13,7 +13,7 @@ from brainuad.machine.files import atomic_path
 from brainuad.types import Volume
 from brainuad.volumes.grids import on_grid
 from brainuad.volumes.header import Header, read_header
-from brainuad.volumes.planes import TAKEN_BY
+from brainuad.volumes.plane_files import TAKEN_BY
 
 
 def read_volume(path: Path) -> Volume:

@@ -17,15 +17,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
 from brainuad.machine.limits import require_file
 from brainuad.types import Volume
-
-RASTERS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
-ARRAYS = (".npy",)
-VOLUMES = (".nii", ".nii.gz", ".img", ".hdr")
-PLANES = RASTERS + ARRAYS
-"""Endings of 2D images, in any case. NIfTI files may hold one plane, too."""
-
-TAKEN_BY = "data=slices takes 2D images, and so do models that were trained with it"
-"""What to say where volumes are looked for."""
+from brainuad.volumes.plane_files import ARRAYS, RASTERS, VOLUMES
 
 MOST_PIXELS = 2**26
 """Of an image: 8192 x 8192. A scanner writes a sixteenth of it."""
@@ -84,11 +76,6 @@ def write_result_pngs(
     levels = np.rint(np.clip(image_of(anomaly) / top, 0, 1) * 65535).astype(np.uint16)
     write_png(anomaly_path, levels, f"anomaly score = pixel * {top:.9g} / 65535")
     write_png(mask_path, image_of(mask).astype(np.uint8) * 255)
-
-
-def is_plane_file(name: str) -> bool:
-    """Whether a file's name ends as those of 2D images do."""
-    return name.lower().endswith(PLANES)
 
 
 def is_slice(array: np.ndarray) -> bool:

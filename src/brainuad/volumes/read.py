@@ -14,7 +14,7 @@ from brainuad.types import Volume
 from brainuad.volumes.itk import from_sitk
 from brainuad.volumes.lost import head_of, require_outside, without_lost
 from brainuad.volumes.nifti import read_with_header
-from brainuad.volumes.planes import TAKEN_BY
+from brainuad.volumes.plane_files import TAKEN_BY
 
 OBLIQUE_DEGREES = 2.0
 """Voxel axes that lie further off the world's than this are said to be oblique."""
