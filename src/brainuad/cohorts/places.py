@@ -104,22 +104,3 @@ def as_plain(grid: Grid) -> dict[str, Any]:
 def from_plain(values: dict[str, Any]) -> Grid:
     """The grid of `as_plain`."""
     return Grid(tuple(values["shape"]), np.array(values["affine"], dtype=float))
-
-
-def is_plain_grid(values: Any) -> bool:
-    """Whether values are a grid's, with numbers that a grid can have."""
-    if not isinstance(values, dict) or set(values) != {"shape", "affine"}:
-        return False
-    try:
-        grid = from_plain(values)
-        whole = all(type(n) is int and 0 < n <= 4096 for n in values["shape"])
-        return (
-            whole
-            and len(grid.shape) == 3
-            and grid.affine.shape == (4, 4)
-            and bool(np.isfinite(grid.affine).all())
-            and abs(float(np.linalg.det(grid.affine[:3, :3]))) > 1e-9
-            and np.array_equal(grid.affine[3], [0, 0, 0, 1])
-        )
-    except (TypeError, ValueError):
-        return False

@@ -7,8 +7,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brainuad.cohorts.manifest import Cohort, joined
-from brainuad.cohorts.places import is_plain_grid
 from brainuad.errors import InputError
 from brainuad.preparation.recipes import Recipe, of_cohort
 from brainuad.settings.allowed import MODEL, RECIPE
@@ -120,6 +121,24 @@ def _is_threshold(name: Any, value: Any) -> bool:
     return len(values) == 1 + pair and known and (name != "scan" or 0 < values[1] < 1)
 
 
+def _is_grid(values: Any) -> bool:
+    """Whether these are the three lengths and the affine of a grid that a head can lie on."""
+    if not isinstance(values, dict) or set(values) != {"shape", "affine"}:
+        return False
+    try:
+        shape, affine = list(values["shape"]), np.array(values["affine"], dtype=float)
+    except (TypeError, ValueError):
+        return False
+    return (
+        len(shape) == 3
+        and all(type(n) is int and 0 < n <= 4096 for n in shape)
+        and affine.shape == (4, 4)
+        and bool(np.isfinite(affine).all())
+        and abs(float(np.linalg.det(affine[:3, :3]))) > 1e-9
+        and np.array_equal(affine[3], [0, 0, 0, 1])
+    )
+
+
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
 
@@ -174,7 +193,7 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     "space": (lambda v: v in ("native", "prepared"), "native or prepared"),
     "flips": (lambda v: isinstance(v, bool), "true or false"),
     "relative": (lambda v: v is None or _is_made(v), "a table of healthy brains, or null"),
-    "grid": (lambda v: v is None or is_plain_grid(v), "a grid, or null"),
+    "grid": (lambda v: v is None or _is_grid(v), "a grid, or null"),
     "seed": (lambda v: v is None or _is_number(v), "a number"),
     "name": (_is_name, "a name"),
     "cohort": (_is_name, "a name"),
