@@ -39,6 +39,7 @@ from brainuad.volumes.resample import resample_like, smoothed
 from brainuad.volumes.template import load_template
 from data_prep.dataset import Dataset, Download
 
+LAYOUT = "training_seg_{01..20}.nii.gz"
 KINDS = ("stroke", "ms", "wmh")
 GREY_VALUE, WHITE_VALUE, CSF_VALUE = 0.6, 0.9, 0.2
 """Intensities of the T1w-like image that is registered."""
@@ -52,9 +53,11 @@ def find(root: Path) -> list[RawScan]:
     Raises:
         InputError: always, with the command that is meant.
     """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected {LAYOUT}")
     raise InputError(
-        f"{root}: these are label maps, not scans; make a bank of them with "
-        f"python -m data_prep anatomies {root} OUT"
+        f"{root}: label maps are no scans; make a bank of them with python -m data_prep "
+        f"anatomies {root} OUT (expected {LAYOUT})"
     )
 
 
@@ -189,7 +192,7 @@ DATASET = Dataset(
     access="Free, from the repository.",
     citation="Billot et al., Medical Image Analysis 2023, doi:10.1016/j.media.2023.102789",
     split="none; hold back anatomies by name",
-    layout="training_seg_{01..20}.nii.gz",
+    layout=LAYOUT,
     find=find,
     files=tuple(
         Download(f"{_MAPS}/training_seg_{number:02d}.nii.gz", f"training_seg_{number:02d}.nii.gz")

@@ -2,6 +2,7 @@
 
 from brainuad.errors import InputError
 from data_prep import (
+    anatomies,
     atlas2,
     bids_healthy,
     brats2020,
@@ -29,6 +30,7 @@ DATASETS: dict[str, Dataset] = {
         wmh2017.DATASET,
         atlas2.DATASET,
         isles2022.DATASET,
+        anatomies.DATASET,
     )
 }
 

@@ -19,7 +19,7 @@ class Draws:
     """
 
     generator: torch.Generator
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
 
     @classmethod
     def of(cls, *seeds: int, device: torch.device | str = "cpu") -> "Draws":
@@ -28,7 +28,7 @@ class Draws:
         for seed in seeds:
             # A linear congruence with 64 bits (Knuth), so that neighbours are far apart.
             state = ((state + int(seed) + 1) * 6364136223846793005 + 1442695040888963407) % 2**64
-        return cls(torch.Generator().manual_seed(state >> 1), torch.device(device))
+        return cls(torch.Generator().manual_seed(state >> 1), device)
 
     def uniform(self, low: float, high: float) -> float:
         """Return a number between the two."""

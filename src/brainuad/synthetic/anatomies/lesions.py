@@ -33,7 +33,8 @@ class Part:
     """Lesions of one kind of tissue.
 
     Attributes:
-        kind: `ms`, `wmh`, `stroke`, `oedema`, `core`, `rim` or `cyst`; `levels` gives its intensity.
+        kind: `ms`, `wmh`, `stroke`, `oedema`, `core`, `rim` or `cyst`; `paint.level`
+            gives its intensity.
         share: `(D, H, W)` in [0, 1].
         gain: `(D, H, W)` or a number: how much brighter than white matter in FLAIR, as a share;
             negative for darker.
@@ -215,11 +216,14 @@ def _tumours(draws: Draws, anatomy: Anatomy) -> tuple[Anatomy, list[Part]]:
     cystic = draws.chance(0.3)
     parts: list[Part] = []
     for radius in radii:
-        weights = anatomy.share("white", "cortex", "thalamus", "putamen") * (anatomy.brain > 0.9)
+        # Away from wide CSF, which a push would blow up like a balloon.
+        solid = (1 - _soft(anatomy.csf, 4.0, anatomy.spacing_mm)).clamp(0, 1) ** 4
+        weights = anatomy.share("white", "cortex", "thalamus", "putamen") * solid
+        weights = weights * (anatomy.brain > 0.9)
         centre = draw_centre(draws, weights)
         if centre is None:
             continue
-        anatomy = push(anatomy, centre, 2.2 * radius + 6, draws.uniform(0.0, 0.6))
+        anatomy = push(anatomy, centre, 2.2 * radius + 6, draws.uniform(0.0, 0.5))
         parts += _tumour(draws, anatomy, centre, radius, levels, cystic)
     return anatomy, parts
 

@@ -52,9 +52,8 @@ def push(anatomy: Anatomy, centre: Tensor, radius_mm: float, strength: float) ->
         (torch.stack([anatomy.brain, anatomy.lesions, anatomy.ventricle_mm]), mixed[count:-3]),
         (anatomy.places, mixed[-3:]),
     ):
-        whole = whole.clone()
-        whole[box] = part
-        parts.append(whole)
+        parts.append(whole.clone())
+        parts[-1][box] = part
     tissues, extra, places = parts
     return replace(
         anatomy,

@@ -16,6 +16,7 @@ from brainuad.synthetic.anatomies.contrast import Contrast
 from brainuad.synthetic.anatomies.draws import Draws
 from brainuad.synthetic.anatomies.lesions import Part
 from brainuad.synthetic.anatomies.warp import Anatomy
+from brainuad.synthetic.grids import blurred
 
 SPREAD = {"FLAIR": 0.10, "T2w": 0.18, "T1w": 0.12, "PD": 0.08, "free": 0.12}
 """Standard deviation of the texture inside a lesion, as a share of its intensity."""
@@ -53,28 +54,27 @@ def level(draws: Draws, part: Part, contrast: Contrast) -> Tensor | float:
         part: of a lesion.
         contrast: of the scan.
     """
-    gain, sequence = part.gain, contrast.sequence
-    if part.kind == "cyst":
+    kind, sequence = part.kind, contrast.sequence
+    size = part.gain.abs() if isinstance(part.gain, Tensor) else abs(part.gain)
+    if kind == "cyst":
         csf = float(contrast.means[CLASSES.index("sulcal CSF")])
         # Fluid of a lesion holds protein, so that FLAIR does not suppress all of it.
-        return csf / contrast.white * draws.uniform(0.9, 1.4)
-    if sequence == "FLAIR":
-        return 1 + gain
-    if sequence == "T2w":
-        # A dark centre on FLAIR is fluid, which is bright on T2w.
-        return (
-            1
-            + T2_GAIN * (gain if isinstance(gain, Tensor) else abs(gain))
-            + (draws.uniform(0, 0.6) if part.kind == "core" else 0.0)
-        )
-    if sequence == "PD":
-        return 1 + PD_GAIN * (gain.abs() if isinstance(gain, Tensor) else abs(gain))
-    if sequence == "T1w":
-        if part.kind in T1_LOSS:
-            return 1 - T1_LOSS[part.kind] * (gain.abs() if isinstance(gain, Tensor) else abs(gain))
-        return 1 - draws.uniform(*T1_LOSSES[part.kind])
-    change = draws.uniform(0.15, 0.8) * contrast.sign * (1 if draws.chance(0.8) else -1)
-    return (1 + change * (1 if contrast.white < 0.5 or change < 0 else 0.5)) + 0 * gain
+        found: Tensor | float = csf / contrast.white * draws.uniform(0.9, 1.4)
+    elif sequence == "FLAIR":
+        found = 1 + part.gain
+    elif sequence == "T2w":
+        # What is dark on FLAIR is fluid, which is bright on T2w.
+        found = 1 + T2_GAIN * size + (draws.uniform(0, 0.6) if kind == "core" else 0.0)
+    elif sequence == "PD":
+        found = 1 + PD_GAIN * size
+    elif sequence == "T1w":
+        lost = T1_LOSS[kind] * size if kind in T1_LOSS else draws.uniform(*T1_LOSSES[kind])
+        found = 1 - lost
+    else:
+        change = draws.uniform(0.15, 0.8) * contrast.sign * (1 if draws.chance(0.8) else -1)
+        # In a scan whose white matter is bright already there is less room above.
+        found = 1 + change * (1 if contrast.white < 0.5 or change < 0 else 0.5)
+    return found
 
 
 def paint(
@@ -101,5 +101,7 @@ def paint(
         share = part.share * (anatomy.brain.clamp(0, 1) if part.in_csf else tissue)
         painted = torch.lerp(painted, target, share.clamp(0, 1))
         total = torch.maximum(total, share)
-    seen = (painted - image).abs() >= LEAST_CHANGE * contrast.white
+    # Smoothed: texture that crosses the healthy value makes no hole in a lesion.
+    change = blurred((painted - image).abs()[None, None], image.new_tensor([1.0]))[0, 0]
+    seen = change >= LEAST_CHANGE * contrast.white
     return Painted(painted, total * seen)

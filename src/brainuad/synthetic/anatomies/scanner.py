@@ -36,7 +36,7 @@ class ScannerSettings:
     axial: float = 0.8
     blur_mm: tuple[float, float] = (0.0, 1.0)
     bias: tuple[float, float] = (0.0, 0.08)
-    uncorrected: float = 0.15
+    uncorrected: float = 0.1
     uncorrected_bias: tuple[float, float] = (0.08, 0.3)
     noise: tuple[float, float] = (0.01, 0.06)
     motion: float = 0.08

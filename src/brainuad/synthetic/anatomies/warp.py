@@ -80,12 +80,12 @@ class WarpSettings:
         flip: probability that left and right are exchanged.
     """
 
-    turn: float = 6.0
+    turn: float = 5.0
     stretch: float = 0.08
     shear: float = 0.03
     shift_mm: float = 4.0
-    bend_mm: tuple[tuple[float, float], ...] = ((0.0, 4.0), (0.0, 1.5))
-    bend_scale_mm: tuple[float, ...] = (25.0, 10.0)
+    bend_mm: tuple[tuple[float, float], ...] = ((0.5, 2.5), (0.0, 1.0))
+    bend_scale_mm: tuple[float, ...] = (28.0, 10.0)
     ventricles: tuple[float, float] = (0.8, 2.2)
     sulci: tuple[float, float] = (0.8, 1.8)
     flip: float = 0.5
