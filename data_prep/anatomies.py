@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.affines import apply_affine
 
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
@@ -31,11 +32,11 @@ from brainuad.synthetic.anatomies.partial_volumes import (
     partial_volumes,
     read_labels,
 )
-from brainuad.synthetic.anatomies.shapes import Shapes
+from brainuad.synthetic.anatomies.shapes import Shape, Shapes
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_label, read_volume
 from brainuad.volumes.orient import to_ras
-from brainuad.volumes.resample import resample_like, smoothed
+from brainuad.volumes.resample import box_of, resample_like, smoothed
 from brainuad.volumes.template import load_template
 from data_prep.dataset import Dataset, Download
 
@@ -146,19 +147,42 @@ def _t1_like(labels: Volume, name: str) -> Volume:
 
 def _write_shapes(out: Path, spacing_mm: float, lesions: Sequence[tuple[str, Path]]) -> list[str]:
     grid = head_grid(spacing_mm)
-    masks: dict[str, list[np.ndarray]] = {}
+    found: dict[str, list[Shape]] = {}
     for kind, folder in lesions:
         for path in _niftis(folder):
-            affine = read_volume(path).affine
-            mask = Volume(read_label(path).astype(np.float32), affine)
-            share = resample_like(smoothed(mask, spacing_mm), affine, grid)
-            masks.setdefault(kind, []).append(np.rint(255 * share).astype(np.uint8))
-    for kind, found in masks.items():
-        shapes = Shapes.of(found, grid.array.shape)
+            mask = Volume(read_label(path), read_volume(path).affine)
+            if mask.array.any():
+                found.setdefault(kind, []).append(lesion_shape(mask, grid))
+    for kind, items in found.items():
+        shapes = Shapes(tuple(items), grid.array.shape)
         write_arrays(out / f"lesions-{kind}.npz", shapes.to_arrays())
         say(f"{out / f'lesions-{kind}.npz'}: {len(shapes)} people's lesions")
     # Kinds of an earlier call stay.
     return [kind for kind in KINDS if (out / f"lesions-{kind}.npz").is_file()]
+
+
+def lesion_shape(mask: Volume, grid: Volume) -> Shape:
+    """Return the box of a lesion mask on a grid in the same world.
+
+    Args:
+        mask: `(D, H, W)` bool, not empty.
+        grid: of the bank.
+    """
+    # The box alone: a mask is mostly empty, and there are hundreds.
+    box = box_of(mask.array, (4, 4, 4))
+    first = np.array([part.start for part in box])
+    affine = mask.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ first
+    cut = Volume(mask.array[box].astype(np.float32), affine)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(cut.array.shape) - 1)
+    places = apply_affine(np.linalg.inv(grid.affine) @ affine, corners)
+    low, high = np.floor(places.min(0)).astype(int), np.ceil(places.max(0)).astype(int) + 1
+    there = grid.affine.copy()
+    there[:3, 3] += there[:3, :3] @ low
+    like = Volume(np.zeros(tuple(high - low), dtype=np.uint8), there)
+    share = resample_like(smoothed(cut, grid.spacing_mm[0]), affine, like)
+    corner = tuple(int(n) for n in low)
+    return Shape(corner, np.rint(255 * share).astype(np.uint8))  # type: ignore[arg-type]
 
 
 def _entry(bank: Any, name: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def test_the_brain_is_the_template_s_with_its_csf_and_without_the_skull(bank):
 def test_the_map_s_own_lesions_are_white_matter_and_kept_apart(bank):
     anatomy = bank.anatomy("tiny")
     kept = anatomy.lesions.sum(dtype=float) / 255 * 4**3
-    assert kept == pytest.approx(np.prod([s.stop - s.start for s in LESION]) * 8, rel=0.02)
+    assert kept == pytest.approx(np.prod([s.stop - s.start for s in LESION]) * 8, rel=0.1)
     where = anatomy.lesions > 250
     assert where.any()
     assert (anatomy.tissues[0][where] > 250).all()
@@ -105,10 +105,14 @@ def test_shapes_come_back_as_they_were(bank):
 )
 def test_other_maps_are_refused_in_one_line(change, message):
     labels = tiny_labels()
-    with pytest.raises(InputError, match=f"^seg.nii.gz: .*{message}") as caught:
+
+    def make():
         volume = Volume(change(labels.array), labels.affine)
         read = Volume(read_labels(volume, "seg.nii.gz"), labels.affine)
-        partial_volumes(read, np.eye(4), head_grid(8.0), "seg.nii.gz")
+        return partial_volumes(read, np.eye(4), head_grid(8.0), "seg.nii.gz")
+
+    with pytest.raises(InputError, match=f"^seg.nii.gz: .*{message}") as caught:
+        make()
     assert "\n" not in str(caught.value)
 
 

@@ -124,7 +124,8 @@ def test_left_is_tied_to_right(plain):
         contrast = draw_contrast(Draws.of(seed), anatomy.size, 4.0, sequence)
         smooth = dataclasses.replace(contrast, deviations=((0, 0), (0, 0)), tracts=0.0)
         one, other = render(anatomy, smooth), render(mirrored, smooth)
-        assert torch.allclose(one.flip(0), other, atol=1e-5)
+        inside = mirrored.brain > 0.99
+        assert torch.allclose(one.flip(0)[inside], other[inside], atol=1e-5), sequence
 
 
 def test_contrasts_stay_near_the_measured_ranges():

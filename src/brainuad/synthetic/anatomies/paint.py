@@ -101,7 +101,8 @@ def paint(
         share = part.share * (anatomy.brain.clamp(0, 1) if part.in_csf else tissue)
         painted = torch.lerp(painted, target, share.clamp(0, 1))
         total = torch.maximum(total, share)
-    # Smoothed: texture that crosses the healthy value makes no hole in a lesion.
-    change = blurred((painted - image).abs()[None, None], image.new_tensor([1.0]))[0, 0]
-    seen = change >= LEAST_CHANGE * contrast.white
+    change = (painted - image).abs()
+    # Smoothed too: texture that crosses the healthy value makes no hole in a lesion.
+    around = blurred(change[None, None], image.new_tensor([1.0]))[0, 0]
+    seen = torch.maximum(change, around) >= LEAST_CHANGE * contrast.white
     return Painted(painted, total * seen)
