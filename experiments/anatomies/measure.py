@@ -99,7 +99,7 @@ def summary(table: pd.DataFrame) -> str:
     ]
     for sequence in SEQUENCES:
         of = table[table.sequence == sequence]
-        lines.append(_line(sequence, "tail", of.tail, REAL[sequence, "tail"]))
+        lines.append(_line(sequence, "tail", of["tail"], REAL[sequence, "tail"]))
         lines += [
             _line(
                 sequence, f"lesion, {d}", of[of.disease == d].lesion, REAL.get((sequence, d), "–")

@@ -99,6 +99,15 @@ def test_lesions_are_bright_on_flair_and_dark_on_t1w(plain):
         assert sign * float(change) > 0, sequence
 
 
+def test_a_person_has_the_same_lesions_in_every_sequence(plain):
+    anatomy = plain.anatomy(1)
+    scans = [
+        plain.scan(anatomy, 6, sequence=sequence, disease="stroke") for sequence in ("FLAIR", "T2w")
+    ]
+    both = (scans[0].lesion & scans[1].lesion).sum()
+    assert both > 0.8 * max(scan.lesion.sum() for scan in scans) > 0
+
+
 def test_small_lesions_are_fainter():
     share = torch.zeros(20, 20, 20)
     share[2:3, 2:3, 2:4] = 1  # 16 mm^3 at 2 mm.

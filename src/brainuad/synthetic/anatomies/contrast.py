@@ -43,7 +43,7 @@ RELATIVE: dict[str, dict[str, Range]] = {
     },
     "T2w": {
         "white": (1.0, 1.0, 1.0),
-        "cortex": (1.10, 1.30, 1.50),
+        "cortex": (1.05, 1.22, 1.40),
         "cerebellar white": (0.87, 0.92, 0.98),
         "cerebellar cortex": (1.0, 1.16, 1.30),
         "sulcal CSF": (2.4, 3.1, 3.7),
@@ -101,7 +101,7 @@ RELATIVE: dict[str, dict[str, Range]] = {
 WHITE_VALUE = {"T1w": 0.80, "T2w": 0.27, "FLAIR": 0.50, "PD": 0.75}
 """Intensity of white matter, so that a healthy brain lies in 0 to 1."""
 
-DEVIATION = {"T1w": (0.035, 0.04), "T2w": (0.06, 0.09), "FLAIR": (0.045, 0.06), "PD": (0.03, 0.04)}
+DEVIATION = {"T1w": (0.035, 0.04), "T2w": (0.10, 0.13), "FLAIR": (0.065, 0.085), "PD": (0.03, 0.04)}
 """Standard deviations of texture in white and in grey matter, relative to white matter."""
 
 TRACTS = {"T1w": 0.05, "T2w": -0.03, "FLAIR": -0.05, "PD": -0.02}

@@ -145,7 +145,7 @@ def _ms(draws: Draws, anatomy: Anatomy, real: RealShapes, settings: LesionSettin
         share = some_components(draws, share)
         if draws.chance(0.4):
             share = torch.maximum(share, plaques(draws, anatomy))
-    gain = draws.log_uniform(0.2, 0.75)
+    gain = draws.log_uniform(0.25, 0.8)
     return [_white_part(draws, anatomy, "ms", share, gain, settings)]
 
 
@@ -161,7 +161,7 @@ def _wmh(draws: Draws, anatomy: Anatomy, real: RealShapes, settings: LesionSetti
         share = bands(draws, anatomy) if found is None else found
     if draws.chance(0.7):
         share = torch.maximum(share, specks(draws, anatomy))
-    gain = draws.log_uniform(0.3, 0.95)
+    gain = draws.log_uniform(0.4, 1.0)
     return [_white_part(draws, anatomy, "wmh", share, gain, settings)]
 
 
@@ -193,7 +193,7 @@ def _stroke(
         one = real.draw(draws, anatomy, "stroke", settings.real)
         share = torch.maximum(share, wedge(draws, anatomy) if one is None else one)
     share = share * (anatomy.brain > 0.5)
-    gain = draws.log_uniform(0.12, 0.8) * (-1 if draws.chance(settings.dark) else 1)
+    gain = draws.log_uniform(0.15, 0.8) * (-1 if draws.chance(settings.dark) else 1)
     share = _soft(share, draws.uniform(*settings.edge_mm), anatomy.spacing_mm)
     kept = draws.uniform(0.2, 0.9)
     parts = [Part("stroke", share, gain, _texture(draws, anatomy), kept)]
@@ -212,7 +212,7 @@ def _tumours(draws: Draws, anatomy: Anatomy) -> tuple[Anatomy, list[Part]]:
         radii = [draws.log_uniform(2.5, 10.0) for _ in range(draws.number(1, 6))]
     else:
         radii = [draws.log_uniform(6.0, 26.0)]
-    levels = (draws.log_uniform(0.25, 0.95), draws.uniform(-0.2, 0.9), draws.uniform(0, 0.9))
+    levels = (draws.log_uniform(0.35, 1.0), draws.uniform(-0.1, 0.9), draws.uniform(0, 0.9))
     cystic = draws.chance(0.3)
     parts: list[Part] = []
     for radius in radii:

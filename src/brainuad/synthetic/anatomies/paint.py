@@ -27,7 +27,7 @@ T1_LOSS = {"ms": 0.5, "wmh": 0.55}
 T1_LOSSES = {"stroke": (0.15, 0.6), "oedema": (0.2, 0.55), "core": (0.3, 0.8), "rim": (0.1, 0.5)}
 """Range of the loss of T1w signal where FLAIR does not decide it."""
 
-T2_GAIN, PD_GAIN = 1.5, 0.5
+T2_GAIN, PD_GAIN = 1.8, 0.5
 """Gain on T2w and PD for each unit of FLAIR gain."""
 
 LEAST_CHANGE = 0.04

@@ -99,7 +99,7 @@ class ScanGenerator:
         names = tuple(self.names or self.bank.names)
         stored = self._stored(names[draws.number(0, len(names) - 1)])
         spacing = self.bank.spacing_mm
-        warp = draw_warp(draws, stored.brain.shape, spacing, self.warp)  # type: ignore[arg-type]
+        warp = draw_warp(draws, stored, spacing, self.warp)
         return apply_warp(stored, warp, self.affine, spacing, self.device)
 
     def scan(
@@ -107,7 +107,8 @@ class ScanGenerator:
     ) -> SyntheticScan:
         """Draw a scan of an anatomy; the same seeds give the same voxels.
 
-        An anatomy can be scanned several times: warping it takes most of the time.
+        An anatomy can be scanned several times: warping it takes most of the time. Lesions are
+        drawn first, so one person has the same ones in every sequence.
 
         Args:
             anatomy: of `anatomy`.

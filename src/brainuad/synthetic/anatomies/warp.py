@@ -76,6 +76,7 @@ class WarpSettings:
         bend_mm: standard deviations of the smooth displacement, a range for each scale.
         bend_scale_mm: the scales.
         ventricles: factor of the ventricles' volume.
+        largest_ml: ventricles that are grown stay below this volume.
         sulci: factor of the sulcal CSF's volume.
         flip: probability that left and right are exchanged.
     """
@@ -87,6 +88,7 @@ class WarpSettings:
     bend_mm: tuple[tuple[float, float], ...] = ((0.5, 2.5), (0.0, 1.0))
     bend_scale_mm: tuple[float, ...] = (28.0, 10.0)
     ventricles: tuple[float, float] = (0.8, 2.2)
+    largest_ml: float = 90.0
     sulci: tuple[float, float] = (0.8, 1.8)
     flip: float = 0.5
 
@@ -111,9 +113,11 @@ class Warp:
 
 
 def draw_warp(
-    draws: Draws, size: tuple[int, int, int], spacing_mm: float, settings: WarpSettings
+    draws: Draws, anatomy: PartialVolumes, spacing_mm: float, settings: WarpSettings
 ) -> Warp:
-    """Draw a warp. Ventricles and sulci grow together, as they do with age."""
+    """Draw a warp of an anatomy. Ventricles and sulci grow together, as they do with age."""
+    size = anatomy.brain.shape
+    ventricles_ml = anatomy.tissues[VENTRICLES].sum(dtype=float) / 255 * spacing_mm**3 / 1000
     matrix = torch.eye(3)
     for first, second in ((0, 1), (0, 2), (1, 2)):
         angle = torch.deg2rad(torch.tensor(draws.uniform(-settings.turn, settings.turn)))
@@ -139,7 +143,9 @@ def draw_warp(
         float(low * (high / low) ** min(1.0, max(0.0, age + draws.normal(0, 0.15))))
         for low, high in (settings.ventricles, settings.sulci)
     )
-    return Warp(matrix, shift, bend, ventricles, sulci)
+    # Some heads of a bank are old already.
+    most = max(min(1.0, settings.ventricles[1]), settings.largest_ml / max(ventricles_ml, 1e-3))
+    return Warp(matrix, shift, bend, min(ventricles, most), sulci)
 
 
 def apply_warp(
