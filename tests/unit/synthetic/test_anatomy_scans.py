@@ -15,6 +15,7 @@ from brainuad.synthetic.anatomies.lesions import DISEASES, LesionSettings, gain_
 from brainuad.synthetic.anatomies.mass_effect import push
 from brainuad.synthetic.anatomies.scan import ScanGenerator
 from brainuad.synthetic.anatomies.scanner import ScannerSettings, slice_matrix
+from brainuad.synthetic.anatomies.stream import MOST_WEIGHT, ScanStream, lesion_weights
 from brainuad.synthetic.anatomies.warp import Warp, WarpSettings, apply_warp
 
 STILL = WarpSettings(
@@ -265,3 +266,30 @@ def test_the_healthy_tail_is_that_of_real_brains(generator):
             white = scan.image[scan.brain_mask & (scan.anatomy.tissues[0] > 0.95)].median()
             tails.append(float(scan.image[scan.brain_mask].quantile(0.995) / white))
         assert low < np.median(tails) < high, (sequence, tails)
+
+
+def test_a_stream_gives_the_same_scan_for_a_key_in_any_order(generator):
+    settings = {"sequences": ("FLAIR", "T1w"), "count": 4, "per_anatomy": 2, "seed": 1}
+    stream = ScanStream(generator, **settings)
+    samples = [stream[0, index] for index in range(3)]
+    again = ScanStream(generator, **settings)[0, 1]
+    for one, other in zip(samples[1], again, strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(samples[0].image, samples[1].image)
+    assert not torch.equal(samples[1].image, ScanStream(generator, **settings)[1, 1].image)
+    for sample in samples:
+        assert {part.shape for part in sample} == {(1, 48, 56, 44)}
+        assert (sample.image[~sample.brain_mask] == 0).all()
+        assert ((sample.tissue >= 0) == sample.brain_mask).all()
+    with pytest.raises(ValueError, match="needs a sequence"):
+        ScanStream(generator, (), 4)
+
+
+def test_small_lesions_weigh_more():
+    lesion = torch.zeros(20, 20, 20, dtype=torch.bool)
+    lesion[1, 1, 1] = True  # 8 mm^3.
+    lesion[8:13, 8:13, 8:13] = True  # 1,000 mm^3.
+    weights = lesion_weights(lesion, 2.0)
+    assert float(weights[0, 0, 0]) == 1
+    assert float(weights[1, 1, 1]) == MOST_WEIGHT
+    assert float(weights[10, 10, 10]) == pytest.approx(2 ** (2 / 3))

@@ -17,7 +17,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path, write_json
 from brainuad.machine.limits import require_file, require_honest
 from brainuad.machine.read import read_json
-from brainuad.synthetic.anatomies.classes import CLASSES, GREY
+from brainuad.synthetic.anatomies.classes import CLASSES, CSF, GREY, WHITE
 from brainuad.synthetic.anatomies.grid import extent_slices, head_grid
 from brainuad.synthetic.anatomies.partial_volumes import PartialVolumes
 from brainuad.synthetic.anatomies.shapes import Shapes
@@ -110,8 +110,7 @@ class Bank:
         Returns:
             `(3, D, H, W)` float32 in [0, 1].
         """
-        white = [CLASSES.index(name) for name in ("white", "cerebellar white", "brainstem")]
-        csf = [CLASSES.index(name) for name in ("sulcal CSF", "ventricles", "plexus")]
+        csf = (*CSF, CLASSES.index("plexus"))
         chosen = self.names if names is None else tuple(names)
         total: Any = 0.0
         for name in chosen:
@@ -119,7 +118,7 @@ class Bank:
             inside = anatomy.brain > 127
             groups = [
                 anatomy.tissues[list(group)].sum(0, dtype=np.float32) * inside
-                for group in (white, GREY, csf)
+                for group in (WHITE, GREY, csf)
             ]
             total = total + np.stack(groups) / (255 * len(chosen))
         return (0.5 * (total + total[:, ::-1])).astype(np.float32)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainuad.synthetic.anatomies.classes import CLASSES, CSF
+from brainuad.synthetic.anatomies.classes import CLASSES, CSF, GREY, WHITE
 from brainuad.synthetic.anatomies.draws import Draws
 from brainuad.synthetic.anatomies.partial_volumes import DISTANCE_MM, PartialVolumes
 from brainuad.synthetic.grids import blurred, pixel_grid, sampled
@@ -57,6 +57,12 @@ class Anatomy:
     def coarse_places(self) -> Tensor:
         """`places` at half the resolution, `(3, D / 2, H / 2, W / 2)`."""
         return functional.avg_pool3d(self.places, 2)
+
+    @property
+    def tissue_shares(self) -> Tensor:
+        """Shares of white matter, grey matter and CSF with the plexus, `(3, D, H, W)`."""
+        groups = (WHITE, GREY, (*CSF, PLEXUS))
+        return torch.stack([self.tissues[list(group)].sum(0) for group in groups])
 
     @property
     def csf(self) -> Tensor:
