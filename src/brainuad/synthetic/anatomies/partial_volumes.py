@@ -98,8 +98,9 @@ def partial_volumes(labels: Volume, matrix: np.ndarray, grid: Volume, name: str)
     distance = ndimage.distance_transform_edt(wall < whole / 2, spacing)
     csf = counts[CLASSES.index("sulcal CSF")] + counts[CLASSES.index("vessels")]
     brain = _brain_mask(tissue > whole / 2, csf > whole / 2, spacing)
-    # Half a voxel of tissue is half a voxel of brain.
-    share = np.where(brain, np.maximum(tissue + csf, whole // 2 + 1), np.minimum(tissue, 13))
+    # Shares of the border, the mask's own side of one half on either side.
+    half = whole // 2
+    share = np.where(brain, np.maximum(tissue + csf, half + 1), np.minimum(tissue, half))
     near = ndimage.binary_dilation(brain)
     return PartialVolumes(
         tissues=tissues,
