@@ -207,5 +207,7 @@ def _draw_motion(
         start = draws.number(int(0.06 * size[axis]), middle - 1)
         lines[middle + start : middle + start + draws.number(2, size[axis] // 6)] = number + 1
     lines = torch.fft.ifftshift(lines)
-    found = (torch.stack(matrices), torch.stack(shifts), lines)
-    return Motion(*(part.to(draws.device) for part in found), axis)
+    device = draws.device
+    return Motion(
+        torch.stack(matrices).to(device), torch.stack(shifts).to(device), lines.to(device), axis
+    )
