@@ -160,8 +160,8 @@ def wedge(draws: Draws, anatomy: Anatomy) -> Tensor:
     out = torch.zeros(anatomy.size, device=anatomy.brain.device)
     if centre is None:
         return out
-    index = tuple(int(n) for n in centre)
-    outer = anatomy.places[(slice(None), *index)]
+    x, y, z = (int(n) for n in centre)
+    outer = anatomy.places[:, x, y, z]
     # Arteries come from the base: from the insula's depth on the same side.
     side = 1.0 if outer[0] > 0 else -1.0
     root = outer.new_tensor([side * draws.uniform(12, 30), draws.uniform(-25, 20), 5.0])
