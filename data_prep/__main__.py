@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cli.error_line import run_cli
-from brainuad.errors import InputError
+from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.text import say
 from data_prep.dataset import Dataset, has_label, person_of, with_splits, write_rows
 from data_prep.registry import DATASETS, get
@@ -24,6 +24,10 @@ EXAMPLES = """example, from nothing to a cohort:
 
 patients, without those who have no label:
   python -m data_prep rows brats2021 data/brats brats.csv --labelled
+
+label maps of heads, from which scans of any sequence are synthesised:
+  python -m data_prep download synthseg_maps data/maps
+  python -m data_prep anatomies data/maps data/bank --lesions ms=data/masks
 
 options of a data set and a published split:
   python -m data_prep rows bids_healthy data/camcan camcan.csv column=group value=control
@@ -59,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog=PROGRAM,
             description="Public data sets: from the official download to rows for "
             "brainuad-prepare, or for data=slices.\n\ncommands:\n"
-            + "\n".join(f"  {key:<10}{command.help}" for key, command in COMMANDS.items()),
+            + "\n".join(f"  {key:<11}{command.help}" for key, command in COMMANDS.items()),
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -170,6 +174,22 @@ def _unpack(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _anatomies(arguments: argparse.Namespace) -> int:
+    from data_prep.anatomies import make_bank
+
+    lesions = []
+    for word in arguments.lesions:
+        kind, equals, folder = word.partition("=")
+        if not equals:
+            raise InputError(f"--lesions {word}: write KIND=FOLDER, such as ms=masks/")
+        lesions.append((kind, Path(folder)))
+    options = {"spacing_mm": arguments.spacing_mm, "lesions": lesions}
+    failures = make_bank(arguments.source, arguments.out, **options)
+    if failures:
+        raise PartialFailure(failures)
+    return 0
+
+
 NAME: dict[str, Any] = {"name": {"help": "data set, see 'list'"}}
 COMMANDS = {
     "list": Command("the data sets", _list, {}),
@@ -198,6 +218,21 @@ COMMANDS = {
         "unpack a tar or zip archive, nothing outside the folder",
         _unpack,
         {"archive": {"type": Path}, "folder": {"type": Path}},
+    ),
+    "anatomies": Command(
+        "make a bank of anatomies from label maps of heads",
+        _anatomies,
+        {
+            "source": {"type": Path, "help": "folder of label maps (NIfTI)"},
+            "out": {"type": Path, "help": "folder of the bank"},
+            "--lesions": {
+                "action": "append",
+                "default": [],
+                "metavar": "KIND=FOLDER",
+                "help": "lesion masks in MNI152 space: stroke, ms or wmh; may be repeated",
+            },
+            "--spacing-mm": {"type": float, "default": 2.0, "help": "of the bank (default: 2)"},
+        },
     ),
 }
 

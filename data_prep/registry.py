@@ -2,6 +2,7 @@
 
 from brainuad.errors import InputError
 from data_prep import (
+    anatomies,
     atlas2,
     bids_healthy,
     bmad,
@@ -38,6 +39,7 @@ DATASETS: dict[str, Dataset] = {
         medianomaly.BRAIN_TUMOR_SET,
         madad.DATASET,
         unitransad.DATASET,
+        anatomies.DATASET,
     )
 }
 

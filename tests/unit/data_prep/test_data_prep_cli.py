@@ -133,7 +133,7 @@ def test_unknown_commands_list_the_known(words, capsys):
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
-    assert "{list,show,rows,download,unpack}" in capsys.readouterr().err
+    assert "{list,show,rows,download,unpack,anatomies}" in capsys.readouterr().err
 
 
 def test_flags_and_options_in_any_order(touch, tmp_path):
