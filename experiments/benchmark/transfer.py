@@ -51,7 +51,7 @@ def main() -> int:
         detector,
         instantiate(config["tiling"]),
         config["predict_batch_size"],
-        detector.device,
+        str(detector.device),
         config["predict_precision"],
     )
     seen, failures = as_input(
