@@ -29,6 +29,13 @@ from experiments.strega_painted.study import deal, fill, prepare
 JOBS = min(4, os.cpu_count() or 1)
 COLUMNS = ("subject", "sequence", "image", "brain_mask", "lesion_mask", "healthy", "pathology")
 
+EXTRACTED = (
+    "preparation/skullstrip=extracted",
+    "preparation.steps.bias=null",
+    "preparation.steps.between=null",
+)
+"""Options for brains that were extracted and corrected before."""
+
 LEVEL_MM = (0, 10)
 """z of MNI152 where the slabs lie."""
 
@@ -129,14 +136,18 @@ def real_cases(real: Path, folder: Path, spacing_mm: int = 2) -> Path:
                 scan = [f"ms{number}", sequence, case / f"{name}.nii.gz", ""]
                 rows.append([*scan, case / "GOLD_STANDARD.nii.gz", "false", "ms"])
         case = next((real / "tumour_brats_space").iterdir())
-        lesion = folder / f"{out.name}_raw" / "glioma.nii.gz"
-        truth = read_volume(case / "fused_simple.nii.gz")
-        write_volume(lesion, truth.array > 0, truth.affine, np.uint8)
+        lesion = glioma_label(case, folder / f"{out.name}_raw" / "glioma.nii.gz")
         for sequence, name in {"T1w": "t1", "T2w": "t2", "FLAIR": "fla"}.items():
             image = next(case.glob(f"*{name}.nii.gz"))
             rows.append(["glioma", sequence, image, "", lesion, "false", "tumour"])
-        options = ["preparation/skullstrip=extracted", "preparation.steps.bias=null"]
-        return prepared(rows, out, [*options, "preparation.steps.between=null"], spacing_mm)
+        return prepared(rows, out, EXTRACTED, spacing_mm)
+
+
+def glioma_label(case: Path, out: Path) -> Path:
+    """Every class of the fused segmentations of a glioma as one lesion, in the file `out`."""
+    truth = read_volume(case / "fused_simple.nii.gz")
+    write_volume(out, truth.array > 0, truth.affine, np.uint8)
+    return out
 
 
 def elderly(real: Path, folder: Path) -> Path:

@@ -12,20 +12,13 @@ from brainuad.cohorts.manifest import Scan, read_cohort, write_cohort
 from brainuad.machine.files import lock, write_text
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.resample import resample_like
-from experiments.benchmark.cohorts import elderly, prepared
+from experiments.benchmark.cohorts import EXTRACTED, elderly, glioma_label, prepared
 
 SMALLEST_PX, LEAST_CONTRAST = 50, 1.1
 """Strokes of so many pixels, and so much brighter than the rest of the brain, are called clear."""
 
 T1_LOSS = (0.15, 0.6)
 """Share of the T1w signal that an old stroke loses (METHODS_MORE.md, section 9.8)."""
-
-EXTRACTED = (
-    "preparation/skullstrip=extracted",
-    "preparation.steps.bias=null",
-    "preparation.steps.between=null",
-)
-"""Options for brains that were extracted and corrected before."""
 
 
 def soop(real: Path, folder: Path) -> Path:
@@ -146,9 +139,7 @@ def _cases(real: Path, folder: Path, name: str, files: dict[str, str], sequence:
             scan = [f"ms-{case.name}", sequence, case / f"{files['ms']}.nii.gz", ""]
             rows.append([*scan, case / "GOLD_STANDARD.nii.gz", "false", "ms"])
         case = next((real / "tumour_brats_space").iterdir())
-        lesion = folder / f"{name}_raw" / "glioma.nii.gz"
-        truth = read_volume(case / "fused_simple.nii.gz")
-        write_volume(lesion, truth.array > 0, truth.affine, np.uint8)
+        lesion = glioma_label(case, folder / f"{name}_raw" / "glioma.nii.gz")
         image = case / f"{files['glioma']}.nii.gz"
         rows.append([case.name, sequence, image, "", lesion, "false", "tumour"])
         for case in sorted((real / "wmh_manual_3mm").iterdir()):

@@ -257,14 +257,14 @@ def _stamps(
     """Of each scan: its row, its files' and the template's sizes and times, its reference's, and
     the parameters.
     """
-    reference, template = None, []
+    reference, template, shared = None, [], {}
     if isinstance(preparation, Preparation):
+        shared = dict(preparation.shared)
         reference = reference_of(scans, preparation)
         template = [Path(p) for p in (preparation.atlas_image, preparation.atlas_mask) if p]
     parameters = "\n".join([repr(preparation), *sizes(template)])
     for scan in scans:
         digest = hashlib.sha256(parameters.encode())
-        shared = preparation.shared if isinstance(preparation, Preparation) else {}
         if scan.sequence in shared:
             digest.update(repr(shared[scan.sequence]).encode())
         for item in (scan, reference):

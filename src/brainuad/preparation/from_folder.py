@@ -67,12 +67,9 @@ def folder_cohort(
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.skullstrip.extracted import Extracted
 
-    if source is None:
-        raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
-    source = Path(source)
-    if (source / MANIFEST).is_file():
-        cohort = read_cohort(source)
-        return Cohort(cohort.root, tuple(limited(cohort.scans, limit)), cohort.info)
+    source, ready = cohort_given(source, limit)
+    if ready is not None:
+        return ready
     found = find_all(source, sequence, extracted=True)
     raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
     look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
@@ -90,6 +87,21 @@ def folder_cohort(
         for line in lines:
             say(line)
         return prepare_cohort(raw, steps, normalise, Limits(), out, source, spaces=lines)
+
+
+def cohort_given(source: Path | None, limit: int | None) -> tuple[Path, Cohort | None]:
+    """The source, and the cohort in it where it is a cohort folder.
+
+    Raises:
+        InputError: no source is set, or the cohort folder is damaged.
+    """
+    if source is None:
+        raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
+    source = Path(source)
+    if not (source / MANIFEST).is_file():
+        return source, None
+    cohort = read_cohort(source)
+    return source, Cohort(cohort.root, tuple(limited(cohort.scans, limit)), cohort.info)
 
 
 def cache_folder(

@@ -6,12 +6,12 @@ from brainuad.cohorts.find import refuse_missing
 from brainuad.cohorts.find_slices import find_slices
 from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
 from brainuad.cohorts.splits import assign_splits
-from brainuad.errors import InputError
 from brainuad.machine.files import lock
 from brainuad.preparation.from_folder import (
     HELD_OUT,
     PERCENTILES,
     cache_folder,
+    cohort_given,
     limited,
     look_over,
 )
@@ -60,12 +60,9 @@ def slices_cohort(
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.slices import SlicePreparation
 
-    if source is None:
-        raise InputError("data.source is not set; give a folder or CSV: data.source=PATH")
-    source = Path(source)
-    if (source / MANIFEST).is_file():
-        cohort = read_cohort(source)
-        return Cohort(cohort.root, tuple(limited(cohort.scans, limit)), cohort.info)
+    source, ready = cohort_given(source, limit)
+    if ready is not None:
+        return ready
     steps = SlicePreparation(spacing_mm, pixel_mm)
     found = find_slices(source, sequence, pixel_mm)
     refuse_missing(found)
