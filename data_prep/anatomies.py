@@ -38,14 +38,12 @@ from brainuad.volumes.nifti import read_label, read_volume
 from brainuad.volumes.orient import to_ras
 from brainuad.volumes.resample import box_of, resample_like, smoothed
 from brainuad.volumes.template import load_template
-from data_prep.dataset import Dataset, Download
+from data_prep.dataset import Dataset
 
 LAYOUT = "training_seg_{01..20}.nii.gz"
 KINDS = ("stroke", "ms", "wmh")
 GREY_VALUE, WHITE_VALUE, CSF_VALUE = 0.6, 0.9, 0.2
 """Intensities of the T1w-like image that is registered."""
-
-_MAPS = "https://raw.githubusercontent.com/BBillot/SynthSeg/master/data/training_label_maps"
 
 
 def find(root: Path) -> list[RawScan]:
@@ -213,13 +211,9 @@ DATASET = Dataset(
     sequences=(),
     homepage="https://github.com/BBillot/SynthSeg",
     licence="Apache-2.0",
-    access="Free, from the repository.",
+    access="Free: git clone https://github.com/BBillot/SynthSeg; use data/training_label_maps.",
     citation="Billot et al., Medical Image Analysis 2023, doi:10.1016/j.media.2023.102789",
     split="none; hold back anatomies by name",
     layout=LAYOUT,
     find=find,
-    files=tuple(
-        Download(f"{_MAPS}/training_seg_{number:02d}.nii.gz", f"training_seg_{number:02d}.nii.gz")
-        for number in range(1, 21)
-    ),
 )

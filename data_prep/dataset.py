@@ -25,7 +25,7 @@ class Download:
     Attributes:
         url: https.
         name: of the file to write.
-        sha256: hexadecimal; None when not known.
+        sha256: hexadecimal; None when not known, which no registered file may be.
         size: in bytes; None when not known.
     """
 
@@ -52,7 +52,8 @@ class Dataset:
         layout: the official folder layout, in one line.
         find: the unpacked download's folder, then the options by name, to its scans.
         options: keyword of `find` to what it does.
-        files: to be fetched by `python -m data_prep download`; empty when one has to register.
+        files: to be fetched by `python -m data_prep download`; empty when one has to register, or
+            where no hash is known.
         slices: whether the rows are slices for `data=slices`, not volumes for `brainuad-prepare`.
         traps: what a reader of scores on it should know, a line each.
     """
