@@ -26,7 +26,7 @@ patients, without those who have no label:
   python -m data_prep rows brats2021 data/brats brats.csv --labelled
 
 label maps of heads, from which scans of any sequence are synthesised:
-  python -m data_prep download synthseg_maps data/maps
+  python -m data_prep anatomies SynthSeg/data/training_label_maps data/bank
   python -m data_prep anatomies data/maps data/bank --lesions ms=data/masks
 
 options of a data set and a published split:
