@@ -52,6 +52,8 @@ RUN_PACKAGES = (
     "brainuad.evaluation.slices",
     "brainuad.training.preemption",
     "brainuad.synthetic.phantom.",
+    "brainuad.synthetic.anatomies.cohort",
+    "brainuad.training.synthetic_scans",
     "brainuad.preparation.from_folder",
     "brainuad.preparation.from_slices",
     "brainuad.tracking.",

@@ -49,6 +49,16 @@ def priors(atlas: Atlas) -> np.ndarray:
     return found / found.sum(0)
 
 
+def inside_atlas(affine: np.ndarray, places: np.ndarray) -> bool:
+    """Whether most of a brain lies in the atlas's.
+
+    Args:
+        affine: `(4, 4)`, voxels of the scan to MNI RAS mm.
+        places: `(N, 3)` voxels of the brain.
+    """
+    return bool((atlas_at(affine, places)["brain"] > 0.5).mean() >= LEAST_INSIDE)
+
+
 def on_atlas(affine: np.ndarray, places: np.ndarray, lines: Sequence[np.ndarray]) -> bool:
     """Whether a scan lies where the atlas does, by its brain and by what its tissues look like.
 
@@ -64,9 +74,9 @@ def on_atlas(affine: np.ndarray, places: np.ndarray, lines: Sequence[np.ndarray]
     # Fifty thousand voxels tell as much as a million.
     thin = slice(None, None, max(len(places) // 50_000, 1))
     places = places[thin]
-    here = atlas_at(affine, places)
-    if (here["brain"] > 0.5).mean() < LEAST_INSIDE:
+    if not inside_atlas(affine, places):
         return False
+    here = atlas_at(affine, places)
     moves = STEP_MM * np.concatenate([np.eye(3), -np.eye(3)])
     beside = [atlas_at(_moved(affine, move), places) for move in moves]
     drawn = [np.clip(line[thin], *np.percentile(line, [1, 99])) for line in lines]

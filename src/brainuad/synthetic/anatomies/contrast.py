@@ -61,7 +61,7 @@ RELATIVE: dict[str, dict[str, Range]] = {
     },
     "FLAIR": {
         "white": (1.0, 1.0, 1.0),
-        "cortex": (0.95, 1.08, 1.18),
+        "cortex": (1.0, 1.13, 1.24),
         "cerebellar white": (0.91, 0.95, 1.02),
         "cerebellar cortex": (0.95, 1.04, 1.11),
         "sulcal CSF": (0.04, 0.14, 0.35),
@@ -101,7 +101,7 @@ RELATIVE: dict[str, dict[str, Range]] = {
 WHITE_VALUE = {"T1w": 0.80, "T2w": 0.27, "FLAIR": 0.50, "PD": 0.75}
 """Intensity of white matter, so that a healthy brain lies in 0 to 1."""
 
-DEVIATION = {"T1w": (0.035, 0.04), "T2w": (0.10, 0.13), "FLAIR": (0.065, 0.085), "PD": (0.03, 0.04)}
+DEVIATION = {"T1w": (0.035, 0.04), "T2w": (0.10, 0.13), "FLAIR": (0.085, 0.12), "PD": (0.03, 0.04)}
 """Standard deviations of texture in white and in grey matter, relative to white matter."""
 
 TRACTS = {"T1w": 0.05, "T2w": -0.03, "FLAIR": -0.05, "PD": -0.02}

@@ -78,13 +78,13 @@ def draw_structures(draws: Draws, anatomy: Anatomy, contrast: Contrast, age: flo
     spots = draws.field(size, spacing, max(0.8, 0.5 * spacing))
     limit = draws.uniform(2.9, 3.8) - 0.3 * age
     return Structures(
-        caps=sign * draws.uniform(0, 0.45) * old,
-        rim=sign * draws.uniform(0, 0.25) * old,
+        caps=sign * draws.uniform(0, 0.6) * old,
+        rim=sign * draws.uniform(0, 0.35) * old,
         cap_mm=draws.uniform(4, 9),
         rim_mm=draws.uniform(1, 3),
         walls=torch.sigmoid(3 * (draws.field(size, spacing, 12.0)[0] + draws.uniform(-0.5, 1.5))),
         septum=sign * draws.uniform(0, 0.2),
-        cortex=sign * draws.uniform(0, 0.15),
+        cortex=sign * draws.uniform(0, 0.22),
         capsule=sign * draws.uniform(0, 0.2),
         flow=flow if draws.chance(0.6) else 0.0,
         sulci=draws.uniform(0.2, 0.9) if flair and draws.chance(0.35) else 0.0,

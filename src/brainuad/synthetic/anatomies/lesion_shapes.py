@@ -44,7 +44,7 @@ def real_shape(draws: Draws, anatomy: Anatomy, shapes: Shapes, affine: Tensor) -
     if not len(where):
         return torch.zeros(anatomy.size, device=places.device)
     centre = where.mean(0)
-    scale = draws.log_uniform(0.75, 1.35)
+    scale = draws.log_uniform(0.8, 1.45)
     moved = torch.tensor([draws.normal(0, 4.0) for _ in range(3)], device=places.device)
     angle = torch.deg2rad(torch.tensor(draws.uniform(-12, 12)))
     first, second = ((0, 1), (0, 2), (1, 2))[draws.number(0, 2)]
@@ -130,10 +130,16 @@ def plaques(draws: Draws, anatomy: Anatomy) -> Tensor:
     return out
 
 
-def bands(draws: Draws, anatomy: Anatomy) -> Tensor:
-    """Return confluent hyperintensities of old age along the ventricles, widest at the horns."""
+def bands(draws: Draws, anatomy: Anatomy, width_mm: tuple[float, float] = (2.0, 9.0)) -> Tensor:
+    """Return confluent hyperintensities along the ventricles, widest at the horns.
+
+    Args:
+        draws: random numbers.
+        anatomy: of the head.
+        width_mm: range of the usual distance that they reach.
+    """
     size, spacing = anatomy.size, anatomy.spacing_mm
-    width = draws.log_uniform(2.5, 14.0)
+    width = draws.log_uniform(*width_mm)
     horns = sum(near_both(anatomy, place, 18.0) for place in HORNS_MM)
     course = draws.field(size, spacing, draws.uniform(5, 12))[0]
     fine = draws.field(size, spacing, 3.0)[0]

@@ -145,6 +145,9 @@ def _ms(draws: Draws, anatomy: Anatomy, real: RealShapes, settings: LesionSettin
         share = some_components(draws, share)
         if draws.chance(0.4):
             share = torch.maximum(share, plaques(draws, anatomy))
+    if draws.chance(0.4):
+        # Confluent lesions hold most of the volume of many patients.
+        share = torch.maximum(share, bands(draws, anatomy, (1.5, 7.0)))
     gain = draws.log_uniform(0.25, 0.8)
     return [_white_part(draws, anatomy, "ms", share, gain, settings)]
 
@@ -193,7 +196,7 @@ def _stroke(
         one = real.draw(draws, anatomy, "stroke", settings.real)
         share = torch.maximum(share, wedge(draws, anatomy) if one is None else one)
     share = share * (anatomy.brain > 0.5)
-    gain = draws.log_uniform(0.15, 0.8) * (-1 if draws.chance(settings.dark) else 1)
+    gain = draws.log_uniform(0.25, 1.0) * (-1 if draws.chance(settings.dark) else 1)
     share = _soft(share, draws.uniform(*settings.edge_mm), anatomy.spacing_mm)
     kept = draws.uniform(0.2, 0.9)
     parts = [Part("stroke", share, gain, _texture(draws, anatomy), kept)]
@@ -212,7 +215,7 @@ def _tumours(draws: Draws, anatomy: Anatomy) -> tuple[Anatomy, list[Part]]:
         radii = [draws.log_uniform(2.5, 10.0) for _ in range(draws.number(1, 6))]
     else:
         radii = [draws.log_uniform(6.0, 26.0)]
-    levels = (draws.log_uniform(0.35, 1.0), draws.uniform(-0.1, 0.9), draws.uniform(0, 0.9))
+    levels = (draws.log_uniform(0.5, 1.1), draws.uniform(0, 1), draws.uniform(0, 1))
     cystic = draws.chance(0.3)
     parts: list[Part] = []
     for radius in radii:

@@ -1,0 +1,267 @@
+"""A lesion detector trained on synthetic scans of real anatomies; it needs no healthy cohort.
+
+Ours, after SynthSeg (Billot et al., Medical Image Analysis 2023, doi:10.1016/j.media.2023.102789),
+UNA (Liu et al., CVPR 2025: a scan beside its mirror image) and SynthStroke (Chalcroft et al., MELBA
+2025). `brainuad.synthetic.anatomies` draws scans of one sequence with lesions painted in, anew in
+each step (`datamodule=synthetic`). The network sees a scan laid on the grid of the MNI152 atlas,
+its mirror image, the brain mask and the atlas's tissue priors. It says where a lesion is, and how
+the scan would look without it:
+
+    x = gain (y / w - 1), clipped to +-4,     w: median of y where the atlas has white matter
+    p = sigmoid(f_1(x, ...)),   y_healthy = w (1 + f_2(x, ...) / gain)
+    loss = 3 weighted cross-entropy(p) + (1 - Dice(p)) + mean |f_2 - x_healthy|
+
+The weight of lesion voxels falls from `weight_first` to `weight_last` over the training, so that at
+its end 0.5 means what a probability means. The score is p, and 0.5 its threshold, fitted to
+nothing. A scan that does not lie on the atlas is scored without priors, and it is said.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainuad.errors import InputError
+from brainuad.machine.text import say
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.parts.tissue_atlas import TISSUES, atlas_at, inside_atlas
+from brainuad.synthetic.anatomies.stream import StreamedScan
+from brainuad.types import Batch, Detection
+
+CLIP = 4.0
+"""Largest input of the network."""
+
+CERTAIN_WHITE = 0.7
+"""Prior of white matter from which a voxel counts for the median."""
+
+MULTIPLE = 16
+"""Volumes are padded to a multiple of this for the network: it halves them four times."""
+
+
+class Universal(AnomalyDetector):
+    """Says where a lesion is and how the scan would look without it.
+
+    Args:
+        network: from `(B, 6, *S)` to `(B, 2, *S)`: logit of a lesion, healthy scan.
+        optimizer: factory.
+        scheduler: factory or None.
+        gain: of the intensities about white matter's.
+        scores_by: `lesion`, the probability; `residual`, the distance to the healthy scan over
+            white matter's intensity, where the scan deviates to the side of `sign`.
+        sign: side of lesions for `residual`: `positive` (brighter) or `negative` (darker).
+        weight_first, weight_last: of lesion voxels in the cross-entropy, at the first and the last
+            epoch.
+        epochs: of the training.
+        drop_priors: share of scans without priors in training.
+        offset: standard deviation of what is added to intensities in training, relative to white
+            matter: scanners and normalisers differ in where zero is.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        gain: float = 4.0,
+        scores_by: Literal["lesion", "residual"] = "lesion",
+        sign: Literal["positive", "negative"] = "positive",
+        weight_first: float = 9.0,
+        weight_last: float = 1.5,
+        epochs: int = 1,
+        drop_priors: float = 0.05,
+        offset: float = 0.03,
+    ) -> None:
+        super().__init__(optimizer, scheduler)
+        if scores_by not in ("lesion", "residual"):
+            raise ValueError(f"scores_by is {scores_by}; use lesion or residual")
+        if sign not in ("positive", "negative"):
+            raise ValueError(f"sign is {sign}; use positive or negative")
+        self.network = network
+        self.gain, self.scores_by, self.sign = gain, scores_by, sign
+        self.weights, self.epochs = (weight_first, weight_last), epochs
+        self.drop_priors, self.offset = drop_priors, offset
+        self._weight = weight_first
+        self._affine: np.ndarray | None = None
+
+    @property
+    def own_threshold(self) -> float | None:  # type: ignore[override]
+        """A probability of 0.5; none of the residual."""
+        return 0.5 if self.scores_by == "lesion" else None
+
+    @property
+    def mirrors(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def measures(self) -> bool:
+        """It keeps the grid of the training scans, on which all scans are laid."""
+        return True
+
+    @property
+    def knows_places(self) -> bool:
+        """By the atlas."""
+        return True
+
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """Keep nothing but the grid, which `brainuad.training.fit` writes into the card.
+
+        Raises:
+            InputError: the grid is none of whole brains.
+        """
+        for image, _ in batches:
+            if image.ndim != 5:
+                raise InputError("a network of whole brains: set tiling=volume")
+            return
+
+    def start_epoch(self, epoch: int) -> None:
+        """Weigh lesion voxels as the epoch has it."""
+        first, last = self.weights
+        share = min(epoch / max(self.epochs - 1, 1), 1.0)
+        self._weight = first * (last / first) ** share
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the head of this module; in validation with Dice at 0.5 too.
+
+        Raises:
+            InputError: the batch is none of synthetic scans.
+        """
+        if not isinstance(batch, StreamedScan):
+            raise InputError("a network for synthetic lesions; set datamodule=synthetic")
+        mask = batch.brain_mask
+        image, healthy = batch.image, batch.healthy
+        priors = self._training_priors(mask)
+        white = _white(image, mask, priors)
+        if self.training:
+            kept = torch.rand(len(image), device=image.device) >= self.drop_priors
+            priors = priors * kept[:, None, None, None, None]
+            image = image + self.offset * white * _noise(white)
+        seen = self._relative(image, white, mask)
+        found = self._network(seen, mask, priors)
+        logit, other = found[:, :1], found[:, 1:]
+        truth = batch.lesion.float()
+        weight = torch.where(
+            batch.lesion, self._weight * batch.weight, torch.ones_like(batch.weight)
+        )
+        inside = mask.float()
+        terms = functional.binary_cross_entropy_with_logits(logit, truth, reduction="none")
+        entropy = (terms * weight * inside).sum() / (weight * inside).sum()
+        share = torch.sigmoid(logit) * inside
+        dice = (2 * (share * truth).sum() + 1) / (share.sum() + truth.sum() + 1)
+        wanted = self._relative(healthy, white, mask)
+        restored = ((other - wanted).abs() * inside).sum() / inside.sum()
+        out = {
+            "loss": 3 * entropy + 1 - dice + restored,
+            "entropy": entropy,
+            "soft_dice": dice,
+            "restored": restored,
+        }
+        if not self.training:
+            positive = (share > 0.5).flatten(1)
+            both = 2 * (positive & batch.lesion.flatten(1)).sum(1) + 1
+            out["dice"] = (both / (positive.sum(1) + batch.lesion.flatten(1).sum(1) + 1)).mean()
+        return out
+
+    def lies_at(self, affine: np.ndarray | None) -> None:
+        """Where the scan lies that comes next; see `AnomalyDetector.lies_at`."""
+        self._affine = affine
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """Probability of a lesion, and the healthy scan.
+
+        Raises:
+            InputError: slices in place of volumes.
+        """
+        if image.ndim != 5:
+            raise InputError("a network of whole brains takes volumes; set tiling=volume")
+        priors = torch.stack([self._priors_of(mask) for mask in brain_mask])
+        white = _white(image.float(), brain_mask, priors)
+        seen = self._relative(image.float(), white, brain_mask)
+        found = self._network(seen, brain_mask, priors).float()
+        reconstruction = (white * (1 + found[:, 1:] / self.gain)).clamp(0, 1)
+        if self.scores_by == "lesion":
+            return Detection(torch.sigmoid(found[:, :1]), reconstruction)
+        side = 1 if self.sign == "positive" else -1
+        distance = side * (image - reconstruction) / white.clamp_min(1e-6)
+        return Detection(distance.clamp_min(0), reconstruction)
+
+    def _network(self, seen: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
+        """`(B, 1, *S)`, `(B, 1, *S)` bool, `(B, 3, *S)` to `(B, 2, *S)`."""
+        given = torch.cat([seen, seen.flip(2), mask.to(seen.dtype), priors], 1)
+        box = _box(mask)
+        size = [part.stop - part.start for part in box]
+        pad = [part for n in reversed(size) for part in (0, -n % MULTIPLE)]
+        found = self.network(functional.pad(given[(..., *box)], pad))
+        out = found.new_zeros(len(given), found.shape[1], *given.shape[2:])
+        out[(..., *box)] = found[(..., *(slice(n) for n in size))]
+        return out
+
+    def _relative(self, image: Tensor, white: Tensor, mask: Tensor) -> Tensor:
+        """Intensities as the network sees them, `(B, 1, *S)`; 0 outside the brain."""
+        found = (self.gain * (image / white.clamp_min(1e-6) - 1)).clamp(-CLIP, CLIP)
+        return torch.where(mask, found, torch.zeros_like(found))
+
+    def _training_priors(self, mask: Tensor) -> Tensor:
+        """Priors of scans on the grid of the card, `(B, 3, *S)`."""
+        affine = np.array(self.card["grid"]["affine"], dtype=float)
+        own = _priors_at(affine, tuple(mask.shape[2:])).to(mask.device)
+        return own.expand(len(mask), *own.shape)
+
+    def _priors_of(self, mask: Tensor) -> Tensor:
+        """Priors of a scan, `(3, *S)`; 0 where it does not lie on the atlas."""
+        size = tuple(mask.shape[1:])
+        places = np.argwhere(mask[0].cpu().numpy())
+        if len(places) and self._affine is not None:
+            if inside_atlas(self._affine, places):
+                return _priors_at(self._affine, size).to(mask.device)
+            say(
+                "warning: a scan does not lie on the MNI152 atlas; scored without places; prepare "
+                "it with brainuad-prepare"
+            )
+        return torch.zeros(len(TISSUES), *size, device=mask.device)
+
+
+def _white(image: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
+    """Median of each scan's white matter by the atlas, `(B, 1, 1, 1, 1)`; of the brain without."""
+    certain = mask & (priors[:, TISSUES.index("white")][:, None] > CERTAIN_WHITE)
+    values = []
+    for scan, brain, white in zip(image, mask, certain, strict=True):
+        chosen = white if bool(white.any()) else brain
+        values.append(scan[chosen].median() if bool(chosen.any()) else scan.new_ones(()))
+    return torch.stack(values)[:, None, None, None, None].clamp_min(1e-6)
+
+
+def _box(mask: Tensor) -> tuple[slice, slice, slice]:
+    """Part of `(B, 1, D, H, W)` that holds all brains, its first axis symmetric to the middle."""
+    found = []
+    for axis in (2, 3, 4):
+        others = [other for other in range(5) if other != axis]
+        filled = mask.any(dim=others).nonzero()[:, 0]
+        length = mask.shape[axis]
+        low, high = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, length)
+        if axis == 2:
+            low = min(low, length - high)
+            high = length - low
+        found.append(slice(low, high))
+    return found[0], found[1], found[2]
+
+
+def _noise(white: Tensor) -> Tensor:
+    return torch.randn(white.shape, device=white.device)
+
+
+_KEPT: dict[tuple[bytes, tuple[int, ...]], Tensor] = {}
+
+
+def _priors_at(affine: np.ndarray, size: tuple[int, ...]) -> Tensor:
+    """Tissue priors of the atlas on a grid, `(3, *S)`; kept for the last grid."""
+    key = (np.asarray(affine, dtype=float).tobytes(), size)
+    if key not in _KEPT:
+        _KEPT.clear()
+        found = atlas_at(affine, np.argwhere(np.ones(size, dtype=bool)))
+        maps = np.stack([found[name].reshape(size) for name in TISSUES])
+        _KEPT[key] = torch.from_numpy(maps.astype(np.float32))
+    return _KEPT[key]

@@ -1,0 +1,92 @@
+"""Synthetic scans with lesions as a Lightning data module, drawn anew in every epoch."""
+
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from brainuad.cohorts.manifest import joined
+from brainuad.errors import InputError
+from brainuad.synthetic.anatomies.bank import read_bank
+from brainuad.synthetic.anatomies.cohort import split_names
+from brainuad.synthetic.anatomies.scan import ScanGenerator
+from brainuad.synthetic.anatomies.stream import ScanStream, StreamedScan
+from brainuad.training.batches import EpochBatches, EpochLoader
+from brainuad.training.datamodule import HealthyDataModule
+
+
+class SyntheticDataModule(HealthyDataModule):
+    """Scans of a bank's anatomies; validation on anatomies that training never sees.
+
+    The cohort is used for its grid, and by what comes after the training.
+
+    Args:
+        bank: folder that `python -m data_prep anatomies` made.
+        scans: of an epoch.
+        val_scans: of the validation, the same ones in every epoch.
+        per_anatomy: scans of each drawn anatomy.
+        rest: of `HealthyDataModule`.
+
+    Raises:
+        InputError: no such bank, or several sequences.
+    """
+
+    def __init__(
+        self,
+        *,
+        bank: Path | None,
+        scans: int = 200,
+        val_scans: int = 12,
+        per_anatomy: int = 4,
+        **rest: Any,
+    ) -> None:
+        super().__init__(**rest)
+        if bank is None:
+            raise InputError(
+                "data.bank is not set; make a bank with python -m data_prep anatomies, and set "
+                "data=anatomies data.bank=FOLDER"
+            )
+        sequence = joined(rest["sequence"])
+        found = read_bank(Path(bank))
+        train, val, _ = split_names(found.names)
+        self.stream = ScanStream(
+            ScanGenerator(found, names=train), [sequence], scans, per_anatomy, self.seed
+        )
+        self.val_stream = _Same(
+            ScanStream(ScanGenerator(found, names=val), [sequence], val_scans, 2, self.seed + 1)
+        )
+
+    def train_dataloader(self) -> EpochLoader:
+        """Scans in the order in which they are drawn: neighbours share an anatomy."""
+        return self._drawn(self.stream, len(self.stream), self.num_workers)
+
+    def val_dataloader(self) -> EpochLoader:
+        """The scans of the validation."""
+        return self._drawn(self.val_stream, len(self.val_stream), 0)
+
+    def _drawn(self, dataset: Dataset[Any], count: int, workers: int) -> EpochLoader:
+        world, rank = (
+            (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        )
+        return EpochLoader(dataset, EpochBatches(count, self.batch_size, world, rank), workers)
+
+
+class _Same(Dataset[StreamedScan]):
+    """The scans of epoch 0 in every epoch, in memory once they were asked for.
+
+    Args:
+        stream: of scans.
+    """
+
+    def __init__(self, stream: ScanStream) -> None:
+        self.stream = stream
+        self._kept: dict[int, StreamedScan] = {}
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __getitem__(self, key: tuple[int, int]) -> StreamedScan:
+        index = key[1]
+        if index not in self._kept:
+            self._kept[index] = self.stream[0, index]
+        return self._kept[index]
