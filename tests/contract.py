@@ -4,6 +4,7 @@ import torch
 
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.checkpoint import load_model, save_model
+from brainuad.synthetic.anatomies.stream import StreamedScan
 from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling, Tiling
@@ -49,6 +50,16 @@ def plant(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.where(box, torch.ones(()), batch.image), box
 
 
+def with_lesion(batch: Batch) -> StreamedScan:
+    """The images with that box, as scans of which everything is known."""
+    image, box = plant(batch)
+    lesion = box & batch.brain_mask
+    image = torch.where(batch.brain_mask, image, torch.zeros(()))
+    tissue = torch.where(batch.brain_mask, 0, -1)
+    weight = torch.ones_like(image)
+    return StreamedScan(image, batch.image, batch.brain_mask, lesion, weight, tissue)
+
+
 def check_output(detector: AnomalyDetector, batch: Batch) -> None:
     """Shape, type, range and background of the map of brains that something is wrong with."""
     found = detector.anomaly_map(plant(batch)[0], batch.brain_mask)
@@ -65,15 +76,15 @@ def check_same_twice(detector: AnomalyDetector, batch: Batch) -> None:
     """Deterministic, and training mode is left as it was."""
     detector.train()
     torch.manual_seed(0)
-    first = detector.anomaly_map(*batch)
+    first = detector.anomaly_map(batch.image, batch.brain_mask)
     torch.manual_seed(0)
-    assert torch.equal(first, detector.anomaly_map(*batch))
+    assert torch.equal(first, detector.anomaly_map(batch.image, batch.brain_mask))
     assert detector.training
 
 
 def check_batch_of_one(detector: AnomalyDetector, batch: Batch, atol: float = 1e-5) -> None:
     """A row does not depend on the other rows or their order."""
-    whole = detector.anomaly_map(*batch)
+    whole = detector.anomaly_map(batch.image, batch.brain_mask)
     one = detector.anomaly_map(batch.image[-1:], batch.brain_mask[-1:])
     torch.testing.assert_close(one, whole[-1:], rtol=1e-4, atol=atol)
     turned = detector.anomaly_map(batch.image.flip(0), batch.brain_mask.flip(0))
@@ -91,7 +102,7 @@ def check_degenerate(detector: AnomalyDetector, batch: Batch) -> None:
 def check_half_precision(detector: AnomalyDetector, batch: Batch) -> None:
     """bfloat16 autocast stays finite."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = detector.anomaly_map(*batch)
+        found = detector.anomaly_map(batch.image, batch.brain_mask)
     assert found.dtype == torch.float32
     assert torch.isfinite(found).all()
 
@@ -100,7 +111,8 @@ def check_checkpoint(detector: AnomalyDetector, batch: Batch, folder) -> None:
     """Saved and loaded, the map is the same, bit for bit."""
     path = folder / "model.ckpt"
     save_model(detector, path)
-    assert torch.equal(detector.anomaly_map(*batch), load_model(path).anomaly_map(*batch))
+    again = load_model(path).anomaly_map(batch.image, batch.brain_mask)
+    assert torch.equal(detector.anomaly_map(batch.image, batch.brain_mask), again)
 
 
 def train_steps(detector: AnomalyDetector, batch: Batch, steps: int) -> list[float]:

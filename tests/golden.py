@@ -59,10 +59,9 @@ TRAINING = [
     *("max_epochs=1", "++trainer.limit_train_batches=4", "++trainer.limit_val_batches=2"),
     *("trainer.accelerator=cpu", "++trainer.enable_progress_bar=false", "datamodule.batch_size=8"),
 ]
-SIZE = [
-    *("data=folder", "data.sequence=T2w", "data.spacing_mm=3", "data.slice_size=[32,32]"),
-    *("device=cpu", "jobs=1", "report=false", "controls=none"),
-]
+FOLDER = ["data=folder", "data.sequence=T2w", "data.spacing_mm=3", "data.slice_size=[32,32]"]
+BANK = ["data=anatomies", "data.sequence=FLAIR", "data.cohort.sequences=[FLAIR]"]
+SIZE = ["device=cpu", "jobs=1", "report=false", "controls=none"]
 VOLUMES = ["tiling.size=[32,32,32]", "datamodule.batch_size=2"]
 
 
@@ -73,12 +72,14 @@ class Case:
     Attributes:
         experiment: its name.
         words: overrides beside those of every case.
-        cohort: `plain`, or `moved`, whose scans lie elsewhere natively.
+        cohort: `plain`; `moved`, whose scans lie elsewhere natively; or `bank`, of anatomies.
+        subject: whose maps are kept, one with a lesion.
     """
 
     experiment: str
     words: tuple[str, ...] = ()
     cohort: str = "plain"
+    subject: str = "sub06"
 
 
 _HYSTERESIS = "{_target_: brainuad.postprocess.threshold.Hysteresis, low: 0.5}"
@@ -93,10 +94,15 @@ _STREGA = (*_TISSUE, *_CHAIN, "postprocess.mask_steps.0.min_area_mm2=20")
 _STREGA_3D = ("model.optimizer.lr=0.012", "postprocess.threshold.alpha=0.3", *_CHAIN)
 # Nor would those of a VAE whose normalisation is at rest; at twice this rate it diverges.
 _VAE = ("model.optimizer.lr=0.01",)
+_BANK = (
+    *("datamodule.scans=8", "datamodule.val_scans=2", "datamodule.num_workers=0"),
+    *("data.cohort.val=1", "data.cohort.test=1", "data.cohort.sick=1"),
+)
 _WORDS = {"strega": _STREGA, "disyre": ("model.window=32",), "vae": _VAE, "ae": _VAE}
 
 CASES = {
     **{model: Case(model, _WORDS.get(model, ())) for model in MODELS},
+    "universal": Case("universal", _BANK, "bank", "tumour000"),
     "with_flips": Case("vae", (*_VAE, "flips=true")),
     "with_relative": Case("vae", (*_VAE, "relative=healthy")),
     # The experiment strega, of the case strega, sees tissue too.
@@ -150,7 +156,10 @@ def train(words: Sequence[str], out: Path) -> Path:
 
 def words_of(case: Case, cohort: Path, cache: Path) -> list[str]:
     """The command line of a case."""
-    place = [f"data.source={cohort}", f"paths.cache_dir={cache}"]
+    place = [*FOLDER, f"data.source={cohort}"]
+    if case.cohort == "bank":
+        place = [*BANK, f"data.bank={cohort}"]
+    place += [f"paths.cache_dir={cache}"]
     return [f"experiment={case.experiment}", *SIZE, *TRAINING, *place, *case.words]
 
 

@@ -38,16 +38,19 @@ def tiny_labels() -> Volume:
     return Volume(labels, template.affine)
 
 
-def write_tiny_bank(folder: Path, spacing_mm: float = 4.0) -> Bank:
-    """Write a bank of the tiny head and of two boxes as strokes."""
+def write_tiny_bank(
+    folder: Path, spacing_mm: float = 4.0, names: tuple[str, ...] = ("tiny",)
+) -> Bank:
+    """Write a bank of the tiny head, under each of the names, and of two boxes as strokes."""
     grid = head_grid(spacing_mm)
     anatomy = partial_volumes(tiny_labels(), np.eye(4), grid, "tiny")
-    write_arrays(folder / "tiny.npz", anatomy._asdict())
+    for name in names:
+        write_arrays(folder / f"{name}.npz", anatomy._asdict())
     boxes = np.zeros((2, *grid.array.shape), np.uint8)
     boxes[0, 12:18, 20:28, 30:36] = 255
     boxes[1, 36:40, 40:44, 26:30] = 255
     shapes = Shapes.of(list(boxes), grid.array.shape)
     write_arrays(folder / "lesions-stroke.npz", shapes.to_arrays())
-    entries = [{"name": "tiny"}]
+    entries = [{"name": name} for name in names]
     write_bank_index(folder, spacing_mm, entries, lesions=["stroke"], licence="none", source="")
     return read_bank(folder)

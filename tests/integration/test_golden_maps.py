@@ -8,14 +8,12 @@ import pytest
 import torch
 from moved_cohort import write_moved_cohort
 from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
+from tiny_head import write_tiny_bank
 
 import brainuad
 from brainuad.volumes.nifti import write_volume
 
 pytestmark = pytest.mark.slow
-
-SUBJECT = "sub06"
-"""The one with a lesion."""
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +22,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("golden")
     write_tiny_cohort(base / "plain", sick=1)
     write_moved_cohort(base / "moved")
+    write_tiny_bank(base / "bank", 8.0, tuple(f"head{n}" for n in range(5)))
     return base
 
 
@@ -40,7 +39,7 @@ def write_strong_model(path: Path, seed: int) -> Path:
 def test_runs_give_what_was_recorded(place: Path, name: str) -> None:
     case = golden.CASES[name]
     words = golden.words_of(case, place / case.cohort, place / "cache")
-    golden.check(name, golden.read_run(golden.train(words, place / name), SUBJECT))
+    golden.check(name, golden.read_run(golden.train(words, place / name), case.subject))
 
 
 def test_an_ensemble_gives_what_was_recorded(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainuad.cohorts.places import from_plain
 from brainuad.errors import InputError
 from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
@@ -206,8 +207,10 @@ class Universal(AnomalyDetector):
 
     def _training_priors(self, mask: Tensor) -> Tensor:
         """Priors of scans on the grid of the card, `(B, 3, *S)`."""
-        affine = np.array(self.card["grid"]["affine"], dtype=float)
-        own = _priors_at(affine, tuple(mask.shape[2:])).to(mask.device)
+        grid = from_plain(self.card["grid"])
+        if tuple(mask.shape[2:]) != grid.shape:
+            raise InputError("synthetic scans on another grid than the cohort; set data=anatomies")
+        own = _priors_at(grid.affine, grid.shape).to(mask.device)
         return own.expand(len(mask), *own.shape)
 
     def _priors_of(self, mask: Tensor) -> Tensor:
