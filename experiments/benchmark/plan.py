@@ -167,7 +167,10 @@ def make_plan(
             for seed in all_seeds if learns else all_seeds[:1]:
                 place = Path(method) / f"{sequence}-{seed}"
                 trained = cohort.get("models_of")
-                other = None if trained else line.get("of")
+                tested = folder / trained / place if trained else None
+                if "model" in line:
+                    tested = Path(line["model"]) / place.name
+                other = None if tested else line.get("of")
                 runs.append(
                     Run(
                         name,
@@ -179,7 +182,7 @@ def make_plan(
                         experiment,
                         (f"name={method}", "controls=none", *words),
                         cohort.get("prepare", ""),
-                        folder / trained / place if trained else None,
+                        tested,
                         folder / name / other / place.name if other else None,
                     )
                 )

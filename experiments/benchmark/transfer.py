@@ -75,6 +75,8 @@ def main() -> int:
         f"data.source={folder}/cohort",
     ]
     command += [f"data.sequence={sequence}", f"paths.output_dir={out}"]
+    if detector.fixed_threshold is not None:
+        command.append(f"fixed={detector.fixed_threshold}")
     command += [word for word in options if word.startswith(OF_EVALUATION)]
     if not any(word.startswith("postprocess=") for word in options):
         # Its own chain, which no option may be named after.

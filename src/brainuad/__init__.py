@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 from brainuad.settings import old_imports
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "models"]
 
 old_imports.install()
 
 if TYPE_CHECKING:
     from brainuad.model.api import load
+    from brainuad.shipped import models
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from brainuad.model.api import load
 
         return load
+    if name == "models":
+        from brainuad.shipped import models
+
+        return models
     raise AttributeError(f"module 'brainuad' has no attribute '{name}'")

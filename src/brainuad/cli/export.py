@@ -15,6 +15,7 @@ UNSTATED = "not stated"
 EXAMPLES = """examples:
   brainuad-export runs/strega/NAME model.zip --licence "CC BY 4.0"
   brainuad-export runs/strega/NAME/model.ckpt bundles/strega     # a folder
+  brainuad-export runs/strega/NAME small.zip --half --licence CC0  # half the size
 """
 
 
@@ -34,13 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder, or its model.ckpt")
     parser.add_argument("out", metavar="OUT", type=Path, help="a .zip, or a folder to make")
     parser.add_argument("--licence", default=UNSTATED, help="of the weights (default: %(default)s)")
+    parser.add_argument("--half", action="store_true", help="weights as float16: half the size")
     return run_cli(_main, parser, argv)
 
 
 def _main(arguments: argparse.Namespace) -> int:
     from brainuad.model.export import export_model
 
-    card = export_model(arguments.run, arguments.out, arguments.licence)
+    card = export_model(arguments.run, arguments.out, arguments.licence, arguments.half)
     say(f"{arguments.out}: look at MODEL_CARD.md in it before you share it")
     atlas = (card["preparation"] or {}).get("steps", {}).get("atlas_image")
     if atlas:

@@ -1,17 +1,18 @@
 """Anomaly maps, 3D masks and findings of scans, each in its own space, from a trained model.
 
-brainuad-predict MODEL SCANS OUT
+brainuad-predict [MODEL] SCANS OUT
 """
 
 import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.text import one_line, say
+from brainuad.shipped import DEFAULT, SENSITIVITY, is_shipped, resolved
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
@@ -29,10 +30,13 @@ several sequences, those of a subject are one scan, on the grid of the first. OU
 subjects.csv, findings.csv and for each scan the anomaly map and the mask on its own grid, and where
 the method makes them the pseudo-healthy reconstruction and the uncertainty. Scans that the model
 was not made for are flagged in subjects.csv, with the reason. A second run does only what is
-missing or changed. For research; no diagnosis may rest on it.
+missing or changed. Without MODEL it is `universal`, which comes with brainuad and needs no healthy
+scans of your scanner; it marks what it holds for a lesion with a probability above 0.5
+(--sensitivity). For research; no diagnosis may rest on it.
 """
 
 EXAMPLES = """examples:
+  brainuad-predict patient.nii.gz results/ --sequence FLAIR      # the model that comes with it
   brainuad-predict model.ckpt scans/ results/
   brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
   brainuad-predict fold0.ckpt scans/ results/ --also fold1.ckpt --also fold2.ckpt
@@ -50,15 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", type=Path, help="model.ckpt, its run folder, or a bundle")
-    add("scans", metavar="SCANS", type=Path, help="what to look at")
-    add("out", metavar="OUT", type=Path, help="folder to make, or to go on with")
+    words = "MODEL: model.ckpt, its run folder, a bundle, or the name of a model that comes with "
+    words += "brainuad (default: universal). SCANS: what to look at. OUT: folder to make, or to go "
+    words += "on with. key=value: changes of the model's preparation, preparation=NAME or "
+    words += "preparation.steps.KEY=VALUE"
+    add("words", metavar="[MODEL] SCANS OUT [key=value ...]", nargs="*", help=words)
+    add("--model", metavar="MODEL", help="in place of the word MODEL")
     more = "a further model to average, another fold say; may be repeated"
     add("--also", metavar="MODEL", type=Path, action="append", default=[], help=more)
     add("--dry-run", action="store_true", help="say what was found and would be done, and stop")
     add("--sequence", help="of scans whose name does not tell (default: the model's)")
     marks = "a number, or which of the model's: healthy, scan (of another scanner), mebin, fixed"
     add("--threshold", help=f"{marks} (default: healthy)")
+    marked = "of a model that comes with brainuad, in place of --threshold (default: default)"
+    add("--sensitivity", choices=list(SENSITIVITY), help=marked)
     add("--samples", type=int, help="random draws a scan, of methods that draw")
     add("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
     add("--batch-size", type=int, help="tiles at once (default: what fits the memory)")
@@ -70,8 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--no-page", action="store_true", help="leave out OUT/index.html, the page to look at them")
     hidden = "the page without pictures, names, reasons and folders: numbers of scans"
     add("--anonymous", action="store_true", help=hidden)
-    changes = "changes the model's preparation: preparation=NAME, preparation.steps.KEY=VALUE"
-    add("overrides", nargs="*", metavar="key=value", help=changes)
+    parser.usage = "%(prog)s [options] [MODEL] SCANS OUT [key=value ...]"
     return run_cli(_main, parser, argv)
 
 
@@ -79,32 +87,30 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.cohorts.account import account, write_aside
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
-    from brainuad.model.known import know, number_or_name
+    from brainuad.model.known import know
 
-    out: Path = arguments.out
+    asked = _asked(arguments)
+    scans, out = asked.scans, asked.out
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; OUT is a folder")
-    models = (arguments.model, *arguments.also)
-    choices = {
-        "device": arguments.device,
-        "threshold": None if arguments.threshold is None else number_or_name(arguments.threshold),
-        "samples": arguments.samples,
-        "precision": arguments.precision,
-        "preparation": arguments.overrides,
-    }
     if arguments.dry_run:
-        known = know(*models, **choices)
+        known = know(*asked.models, **asked.choices)
     else:
         from brainuad.model.api import load
 
-        model = load(*models, batch_size=arguments.batch_size, **choices)
+        model = load(*asked.models, batch_size=arguments.batch_size, **asked.choices)
         known = model.known
     source = find_wanted(
-        *(arguments.scans, known.sequences, out, arguments.sequence),
+        *(scans, known.sequences, out, arguments.sequence),
         trained_on=known.trained_on,
         split_hash=known.card.get("split_hash"),
         pixel_mm=known.pixel_mm,
     )
+    if asked.ours and source.assumed and arguments.sequence is None:
+        raise InputError(
+            f"{scans}: of {source.assumed} scans the name tells no sequence; say "
+            f"--sequence {known.sequence}, or whatever they are"
+        )
 
     def stamp(item: "Wanted") -> str:
         scans = "\n".join(scan_stamp(scan) for scan in item.scans)
@@ -126,13 +132,13 @@ def _main(arguments: argparse.Namespace) -> int:
     if source.found is not None:
         write_aside(source.found, out)
     if source.wanted[0].bids:
-        write_dataset_description(out, arguments.scans)
+        write_dataset_description(out, scans)
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
         remove_leftovers(folder)
     try:
         # A folder of its own: another command may be at work on the same OUT.
         with own_folder(out / "work") as work:
-            failures = _predict(model, source, todo, stamps, work, arguments)
+            failures = _predict(model, source, todo, stamps, work, out, arguments)
     finally:
         table = write_tables(out, source.wanted)
     counts = table["status"].value_counts()
@@ -149,12 +155,77 @@ def _main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+class _Asked(NamedTuple):
+    """What the command line asks for.
+
+    Attributes:
+        models: paths of the models.
+        ours: whether they come with brainuad.
+        scans: what to look at.
+        out: folder of the results.
+        choices: of `brainuad.load`.
+    """
+
+    models: list[Path]
+    ours: bool
+    scans: Path
+    out: Path
+    choices: dict[str, Any]
+
+
+def _asked(arguments: argparse.Namespace) -> _Asked:
+    from brainuad.model.known import number_or_name
+
+    word, scans, out, changes = _sorted(arguments.words, arguments.model)
+    given = [word or DEFAULT, *arguments.also]
+    models = [resolved(model, arguments.sequence) for model in given]
+    ours = all(map(is_shipped, models))
+    if word is None:
+        say(f"model: {DEFAULT}, which comes with brainuad, because none was named")
+    threshold = None if arguments.threshold is None else number_or_name(arguments.threshold)
+    if arguments.sensitivity is not None:
+        if not ours or threshold is not None:
+            raise InputError(
+                "--sensitivity is for the models that come with brainuad, without --threshold; "
+                "use --threshold NUMBER"
+            )
+        threshold = SENSITIVITY[arguments.sensitivity]
+    if ours and threshold is None:
+        threshold = "fixed"
+    choices = {
+        "device": arguments.device,
+        "threshold": threshold,
+        "samples": arguments.samples,
+        "precision": arguments.precision,
+        "preparation": changes,
+    }
+    return _Asked(models, ours, scans, out, choices)
+
+
+def _sorted(words: Sequence[str], model: str | None) -> tuple[str | None, Path, Path, list[str]]:
+    """Model (None for the one that comes with brainuad), scans, folder, and changes."""
+    changes = [word for word in words if "=" in word]
+    places = [word for word in words if "=" not in word]
+    if model is not None and len(places) == 2:
+        places = [model, *places]
+    elif model is not None and len(places) == 3:
+        raise InputError(f"two models, {places[0]} and --model {model}; leave one out")
+    if len(places) not in (2, 3):
+        raise InputError(
+            f"found {len(places)} words ({' '.join(places) or 'none'}); give SCANS and OUT, or "
+            "MODEL SCANS OUT (words with = are changes of the preparation)"
+        )
+    scans, out = (Path(word) for word in places[-2:])
+    return (places[0] if len(places) == 3 else None), scans, out, changes
+
+
 def _predict(
     model: "Model",
     source: "Source",
     todo: "Sequence[Wanted]",
     stamps: dict[str, str],
     work: Path,
+    out: Path,
     arguments: argparse.Namespace,
 ) -> list[tuple[str, str]]:
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
@@ -166,7 +237,6 @@ def _predict(
     from brainuad.machine.guard import Failures, guarded
     from brainuad.model.card import preparation_of
 
-    out: Path = arguments.out
     if source.cohort is not None:
         recipe = preparation_of(source.cohort, model.known.sequences) or model.recipe
         ready = read_wanted(todo, source.cohort, recipe)

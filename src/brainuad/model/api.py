@@ -23,6 +23,7 @@ from brainuad.preparation.slices import SlicePreparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
+from brainuad.shipped import is_shipped, resolved
 
 Image = str | Path | nib.spatialimages.SpatialImage
 
@@ -108,31 +109,38 @@ def load(
     threshold: float | str | None = None,
     precision: str = "32-true",
     preparation: Sequence[str] = (),
+    sequence: str | None = None,
 ) -> Model:
     """Loads a model.
 
     Args:
         models: a checkpoint (`model.ckpt`), a run folder or a bundle; several, folds say, are
-            averaged.
+            averaged. Or the name of a model that comes with brainuad (`brainuad.models()`), as
+            `universal`; an existing path of that name wins.
         device: `auto`, `cpu`, `cuda`, ….
         batch_size: tiles at once; None for what fits the memory.
         samples: random draws a scan, of methods that draw; None for the model's own number.
         threshold: in place of the model's: a number, or `scan`, `mebin` or `fixed` (see
-            docs/protocol.md#threshold-variants).
+            docs/protocol.md#threshold-variants). Of a model that comes with brainuad `fixed` is
+            the default.
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
             where the machine computes in it.
         preparation: changes of it, `preparation.steps.KEY=VALUE`; see
             `brainuad.preparation.recipes.changed`.
+        sequence: of the scans, where a model that comes with brainuad is one of several.
 
     Raises:
         InputError: a model that cannot be read, or models that do not fit together.
     """
     if not models:
         raise InputError("no model; give a model.ckpt or a bundle")
-    detectors = [load_model(Path(path)) for path in models]
+    paths = [resolved(model, sequence) for model in models]
+    if threshold is None and all(map(is_shipped, paths)):
+        threshold = "fixed"
+    detectors = [load_model(path) for path in paths]
     cards = [detector.card for detector in detectors]
     precision = chosen_precision(precision, device_of(device))
-    known = Known(models, cards, threshold, samples, precision, preparation)
+    known = Known(paths, cards, threshold, samples, precision, preparation)
     known.weights = [weights_hash(detector) for detector in detectors]
     for path, found in zip(known.paths, known.weights, strict=True):
         remember_hash(path, found)

@@ -18,13 +18,17 @@ PLACES = ("source", "path", "cache_dir", "output_dir")
 """Keys of a card whose values are paths of the machine that trained."""
 
 
-def export_model(run: Path, out: Path, licence: str) -> dict[str, Any]:
+def export_model(
+    run: Path, out: Path, licence: str, half: bool = False, **changes: Any
+) -> dict[str, Any]:
     """Write the bundle of a trained model.
 
     Args:
         run: run folder, or its `model.ckpt`.
         out: a `.zip`, or a folder to make.
         licence: licence of the weights.
+        half: write floating-point weights as float16, half the size, exact to 1 in 2,048.
+        changes: of the card, by key.
 
     Returns:
         The card in the bundle.
@@ -33,6 +37,12 @@ def export_model(run: Path, out: Path, licence: str) -> dict[str, Any]:
         InputError: no model, no threshold in it, or `out` holds something else.
     """
     detector = load_model(run)
+    if half:
+        rounded = {
+            name: value.half().to(value.dtype) if value.is_floating_point() else value
+            for name, value in detector.state_dict().items()
+        }
+        detector.load_state_dict(rounded)
     if "threshold" not in detector.card:
         raise InputError(
             f"{run}: holds no threshold; train it with predict=true before you share it"
@@ -44,12 +54,16 @@ def export_model(run: Path, out: Path, licence: str) -> dict[str, Any]:
         "weights_sha256": weights_hash(detector),
         "scores": _scores(run if run.is_dir() else run.parent),
         "exported_with": describe()["versions"],
+        **changes,
     }
     # Paths of this machine are private, and useless elsewhere.
     card = _without_places(card)
     # Through JSON, so that a value that cannot be written stops before anything is written.
     card = json.loads(json.dumps(card, default=str))
-    write_bundle(out, detector.state_dict(), card, model_card(card))
+    weights = detector.state_dict()
+    if half:
+        weights = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
+    write_bundle(out, weights, card, model_card(card))
     return card
 
 
@@ -57,13 +71,17 @@ def model_card(card: Mapping[str, Any]) -> str:
     """The text for people: what it is, what it was trained on, how good it is, where it fails."""
     subjects = card["subjects"] or {}
     counts = {split: len(subjects.get(split, [])) for split in ("train", "val")}
+    people = ""
+    if any(counts.values()):
+        people = f"{counts['train']} trained on, {counts['val']} for validation"
     statistics = card["statistics"] or {}
     recipe = card["preparation"]
     rows = [
         ("method", markdown(card.get("name") or "")),
         ("sequence", markdown(card["sequence"])),
         ("cohort", markdown(card.get("cohort") or "")),
-        ("healthy subjects", f"{counts['train']} trained on, {counts['val']} for validation"),
+        ("trained on", markdown(card.get("about") or "")),
+        ("healthy subjects", people),
         ("split", f"`{markdown(card.get('split_hash'))}`"),
         ("seed", markdown(card.get("seed")) if card.get("seed") else ""),
         ("preparation", markdown(_preparation(recipe))),

@@ -228,13 +228,14 @@ def _hash_now(path: Path) -> str:
 
 
 def _about(card: Mapping[str, Any]) -> str:
-    subjects = len(card["subjects"].get("train", [])) if card["subjects"] else 0
+    people = len(card["subjects"].get("train", [])) if card["subjects"] else 0
     cohort = card.get("cohort", "an unknown cohort")
+    subjects = f"{people} subjects of {cohort}" if people else f"trained on {cohort}"
     name = card.get("name", "a model")
     # Before cards of this format the plain names were of other presets.
     now = present_experiment(name) if tuple(_numbers(card)) < RENAMED_IN else None
     note = f" (what is experiment={now} today)" if now else ""
-    return f"{name}{note} for {card['sequence']}, {subjects} subjects of {cohort}"
+    return f"{name}{note} for {card['sequence']}, {subjects}"
 
 
 def _numbers(card: Mapping[str, Any]) -> list[int]:

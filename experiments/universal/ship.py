@@ -1,0 +1,77 @@
+"""Puts a trained model of experiment=universal into the package.
+
+    python -m experiments.universal.ship runs/universal/FLAIR-0 --scores experiments/real
+
+writes `src/brainuad/shipped/universal-FLAIR.zip` and its entry in `models.json`: weights as
+float16, hash, size, and the scores on people that `python -m experiments.real` measured. The
+statistics of the synthetic training scans are left out: they would flag every real one.
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from brainuad.machine.files import write_json
+from brainuad.machine.read import read_json
+from brainuad.model.export import export_model
+from brainuad.shipped import DEFAULT, FOLDER, INDEX
+
+SOURCE = (
+    "experiment=universal on synthetic scans of 10 of the 14 label maps at hand of SynthSeg's "
+    "training set, with lesion shapes of SOOP and of the Ljubljana 3D-MR-MS set"
+)
+DATA = "Apache-2.0 (label maps), CC0 (SOOP), CC BY 4.0 (Ljubljana)"
+LICENCE = "Apache-2.0"
+METRICS = {"AP": "AP", "Dice, fixed": "Dice"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="run folder of the training")
+    parser.add_argument("--scores", type=Path, help="folder of tables, a folder a cohort")
+    arguments = parser.parse_args(argv)
+    name = arguments.run.name.partition("-")[0]
+    path = FOLDER / f"{DEFAULT}-{name}.zip"
+    # Names and measures of synthetic scans say nothing of people.
+    nobody = {"subjects": {}, "statistics": None, "cohort": "synthetic scans", "about": SOURCE}
+    card = export_model(arguments.run, path, LICENCE, half=True, **nobody)
+    content = path.read_bytes()
+    entry = {
+        "name": DEFAULT,
+        "sequence": card["sequence"],
+        "file": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+        "source": SOURCE,
+        "data_licence": DATA,
+        "licence": LICENCE,
+        "scores": {} if arguments.scores is None else measured(arguments.scores),
+    }
+    others = [one for one in read_json(INDEX)["models"] if one["file"] != path.name]
+    models = sorted([*others, entry], key=lambda one: one["file"])
+    write_json(INDEX, {"models": models})
+    print(f"{path}: {len(content) / 1e6:.2f} MB")
+    return 0
+
+
+def measured(folder: Path) -> dict[str, dict[str, float]]:
+    """Means over the people of each cohort: AP, Dice at 0.5, and how many people."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.glob("*/results.csv")):
+        table = pd.read_csv(path)
+        own = table[(table.method == DEFAULT) & (table.metric.isin(METRICS))]
+        for row in own[own.group == "all"].itertuples():
+            cohort = found.setdefault(f"{row.cohort} {row.sequence}", {"people": int(row.n)})
+            cohort[METRICS[row.metric]] = round(float(row.mean), 3)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Models that come with the package, found by name and sequence.
+
+`models.json` lists the bundles that lie beside it: name, sequences, hash, where the weights come
+from, their licence, and what was measured. `experiments/universal/ship.py` adds one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainuad.cohorts.words import canonical
+from brainuad.errors import InputError
+from brainuad.machine.read import read_json
+from brainuad.machine.text import say
+
+FOLDER = Path(__file__).parent
+INDEX = FOLDER / "models.json"
+DEFAULT = "universal"
+"""The model for scans of people without a healthy cohort."""
+
+SENSITIVITY = {"low": 0.7, "default": 0.5, "high": 0.3}
+"""Probability from which a voxel is marked."""
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model in the package.
+
+    Attributes:
+        name: what `brainuad.load` and `--model` take.
+        sequence: of the scans that it is for.
+        file: of the bundle, in `FOLDER`.
+        sha256: of that file.
+        size: of it, in bytes.
+        source: what it was trained on and how.
+        data_licence: of what it was trained on.
+        licence: of the weights.
+        scores: cohort of people to what was measured there.
+    """
+
+    name: str
+    sequence: str
+    file: str
+    sha256: str
+    size: int
+    source: str
+    data_licence: str
+    licence: str
+    scores: dict[str, dict[str, float]]
+
+    @property
+    def path(self) -> Path:
+        """Of the bundle."""
+        return FOLDER / self.file
+
+
+def models() -> tuple[ShippedModel, ...]:
+    """Return the models in the package."""
+    listed: list[dict[str, Any]] = read_json(INDEX, "install brainuad again")["models"]
+    return tuple(ShippedModel(**entry) for entry in listed)
+
+
+def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
+    """Return the model of that name for a sequence.
+
+    Args:
+        name: of a model.
+        sequence: of the scans; None where there is one model of that name alone.
+
+    Raises:
+        InputError: no such model, or none for the sequence.
+    """
+    named = [model for model in models() if model.name == name]
+    if not named:
+        known = ", ".join(sorted({model.name for model in models()}))
+        raise InputError(f"{name}: no such file, and no model that comes with brainuad ({known})")
+    sequences = ", ".join(model.sequence for model in named)
+    if sequence is None:
+        if len(named) > 1:
+            raise InputError(f"{name}: comes for {sequences}; say which, sequence by name")
+        return named[0]
+    for model in named:
+        if model.sequence == canonical(sequence):
+            return model
+    raise InputError(f"{name}: comes for {sequences}, not for {sequence}; train a model of it")
+
+
+def resolved(model: str | Path, sequence: str | None = None) -> Path:
+    """Return the path of a model that is given by path or by name; an existing path wins.
+
+    Raises:
+        InputError: as `shipped`.
+    """
+    path = Path(model)
+    names = {known.name for known in models()}
+    if path.exists() or str(model) not in names:
+        if str(model) in names:
+            say(f"note: {model} is taken for the path, not for the model that comes with brainuad")
+        return path
+    return shipped(str(model), sequence).path
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a path is that of a model in the package."""
+    return path.parent == FOLDER
