@@ -1,0 +1,119 @@
+"""Models that come with the package: the list, names and sequences, the words of the command."""
+
+import hashlib
+import json
+
+import pytest
+from tiny import AFFINE, brain, write_tiny_model
+
+import brainuad
+from brainuad import shipped
+from brainuad.cli.predict import main as predict
+from brainuad.errors import InputError
+from brainuad.model.checkpoint import load_model, weights_hash
+from brainuad.model.export import export_model
+from brainuad.volumes.nifti import write_volume
+
+
+def entry(sequence, file="a.zip"):
+    return {
+        **{"name": "universal", "sequence": sequence, "file": file, "sha256": "", "size": 1},
+        **{"source": "s", "data_licence": "d", "licence": "l", "scores": {}},
+    }
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package with one tiny model, for T2w."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    write_tiny_model(tmp_path / "model.ckpt", "strega", thresholds={"fixed": 0.5})
+    export_model(tmp_path / "model.ckpt", folder / "universal-T2w.zip", "CC0", half=True)
+    (folder / "models.json").write_text(json.dumps({"models": [entry("T2w", "universal-T2w.zip")]}))
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    monkeypatch.setattr(shipped, "INDEX", folder / "models.json")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def scan(tmp_path):
+    write_volume(tmp_path / "scans" / "sub1_T2w.nii.gz", brain(3)[0], AFFINE)
+    return tmp_path / "scans" / "sub1_T2w.nii.gz"
+
+
+def test_what_ships_is_what_the_list_says():
+    found = brainuad.models()
+    assert found
+    assert sum(model.size for model in found) <= 6e6
+    for model in found:
+        content = model.path.read_bytes()
+        assert len(content) == model.size <= 2.2e6
+        assert hashlib.sha256(content).hexdigest() == model.sha256
+        card = load_model(model.path).card
+        assert card["sequence"] == model.sequence
+        assert card["thresholds"]["fixed"] == 0.5
+        assert card["statistics"] is None
+        assert model.licence
+        assert "non-commercial" not in model.data_licence.lower()
+
+
+def test_a_model_is_found_by_name_and_sequence(package):
+    assert shipped.shipped().path == package / "universal-T2w.zip"
+    assert shipped.resolved("universal", "T2").name == "universal-T2w.zip"
+    with pytest.raises(InputError, match="comes for T2w, not for T1w"):
+        shipped.shipped("universal", "T1w")
+    with pytest.raises(InputError, match=r"nothing: no such file, and no model .* \(universal\)"):
+        shipped.shipped("nothing")
+    both = {"models": [entry("FLAIR"), entry("T2w")]}
+    (package / "models.json").write_text(json.dumps(both))
+    with pytest.raises(InputError, match="comes for FLAIR, T2w; say which"):
+        shipped.shipped()
+
+
+def test_an_existing_path_of_that_name_wins_and_it_is_said(package, tmp_path, capsys):
+    (tmp_path / "universal").mkdir()
+    assert str(shipped.resolved("universal")) == "universal"
+    assert "taken for the path" in capsys.readouterr().out
+
+
+def test_half_precision_is_exact_to_a_part_in_two_thousand(package, tmp_path):
+    whole, half = load_model(tmp_path / "model.ckpt"), load_model(package / "universal-T2w.zip")
+    for name, value in whole.state_dict().items():
+        other = half.state_dict()[name]
+        assert other.dtype == value.dtype
+        assert ((value - other).abs() <= value.abs() / 2048 + 1e-7).all()
+    assert half.card["weights_sha256"] == weights_hash(half)
+
+
+def test_two_words_take_the_model_that_ships_at_its_own_threshold(package, scan, tmp_path, capsys):
+    words = [str(scan.parent), str(tmp_path / "out"), "preparation=extracted", "--dry-run"]
+    assert predict(words) == 0
+    said = capsys.readouterr().out
+    assert "model: universal, which comes with brainuad" in said
+    assert "threshold 0.5" in said
+    assert predict([*words, "--sensitivity", "high"]) == 0
+    assert "threshold 0.3" in capsys.readouterr().out
+    # Three words, or --model, name one.
+    for named in (["universal", *words], [*words, "--model", "universal"]):
+        assert predict(named) == 0
+        assert "because none was named" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["one"], "found 1 words (one); give SCANS and OUT"),
+        (["a", "b", "c", "d"], "found 4 words"),
+        (["a", "b", "c", "--model", "d"], "two models, a and --model d"),
+        (["model.ckpt", "SCANS", "out", "--sensitivity", "low"], "--sensitivity is for the models"),
+        (["SCANS", "out", "--sensitivity", "low", "--threshold", "0.4"], "--sensitivity is for"),
+        (["UNTOLD", "out"], "the name tells no sequence; say --sequence T2w"),
+        (["SCANS", "out", "--sequence", "T1w"], "comes for T2w, not for T1w"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(package, scan, tmp_path, capsys, words, expected):
+    write_volume(tmp_path / "untold" / "patient.nii.gz", brain(3)[0], AFFINE)
+    places = {"SCANS": str(scan.parent), "UNTOLD": str(tmp_path / "untold")}
+    assert predict([places.get(word, word) for word in words]) == 2
+    assert expected in capsys.readouterr().err
