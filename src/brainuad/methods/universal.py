@@ -11,12 +11,13 @@ the scan would look without it:
     p = sigmoid(f_1(x, ...)),   y_healthy = w (1 + f_2(x, ...) / gain)
     loss = 3 weighted cross-entropy(p) + (1 - Dice(p)) + mean |f_2 - x_healthy|
 
-The weight of lesion voxels falls from `weight_first` to `weight_last` over the training, so that at
-its end 0.5 means what a probability means. The score is p, and 0.5 its threshold, fitted to
-nothing. A scan that does not lie on the atlas is scored without priors, and it is said.
+The weight of lesion voxels falls from `weight_first` to `weight_last` over the training, so that
+small lesions are learned first and p comes near to a probability at the end. The score is p, and
+0.5 its threshold, fitted to nothing. A scan that does not lie on the atlas is scored without priors, and it is said.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ CERTAIN_WHITE = 0.7
 """Prior of white matter from which a voxel counts for the median."""
 
 MULTIPLE = 16
-"""Volumes are padded to a multiple of this for the network: it halves them four times."""
+"""Volumes are padded to a multiple of this; the network itself pads what it cannot halve then."""
 
 
 class Universal(AnomalyDetector):
@@ -256,15 +257,15 @@ def _noise(white: Tensor) -> Tensor:
     return torch.randn(white.shape, device=white.device)
 
 
-_KEPT: dict[tuple[bytes, tuple[int, ...]], Tensor] = {}
-
-
 def _priors_at(affine: np.ndarray, size: tuple[int, ...]) -> Tensor:
-    """Tissue priors of the atlas on a grid, `(3, *S)`; kept for the last grid."""
-    key = (np.asarray(affine, dtype=float).tobytes(), size)
-    if key not in _KEPT:
-        _KEPT.clear()
-        found = atlas_at(affine, np.argwhere(np.ones(size, dtype=bool)))
-        maps = np.stack([found[name].reshape(size) for name in TISSUES])
-        _KEPT[key] = torch.from_numpy(maps.astype(np.float32))
-    return _KEPT[key]
+    """Tissue priors of the atlas on a grid, `(3, *S)`."""
+    return _priors(np.asarray(affine, dtype=float).tobytes(), size)
+
+
+@lru_cache(maxsize=2)
+def _priors(affine: bytes, size: tuple[int, ...]) -> Tensor:
+    """Of an affine's bytes: a grid is asked for in every step."""
+    places = np.argwhere(np.ones(size, dtype=bool))
+    found = atlas_at(np.frombuffer(affine).reshape(4, 4), places)
+    maps = np.stack([found[name].reshape(size) for name in TISSUES])
+    return torch.from_numpy(maps.astype(np.float32))

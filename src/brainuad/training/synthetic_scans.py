@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError
 from brainuad.synthetic.anatomies.bank import read_bank
-from brainuad.synthetic.anatomies.cohort import split_names
+from brainuad.synthetic.anatomies.cohort import require_known, split_names
 from brainuad.synthetic.anatomies.scan import ScanGenerator
 from brainuad.synthetic.anatomies.stream import ScanStream, StreamedScan
 from brainuad.training.batches import EpochBatches, EpochLoader
@@ -28,7 +28,7 @@ class SyntheticDataModule(HealthyDataModule):
         rest: of `HealthyDataModule`.
 
     Raises:
-        InputError: no such bank, or several sequences.
+        InputError: no such bank, or a sequence that is not synthesised; several are none.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class SyntheticDataModule(HealthyDataModule):
                 "data=anatomies data.bank=FOLDER"
             )
         sequence = joined(rest["sequence"])
+        require_known([sequence])
         found = read_bank(Path(bank))
         train, val, _ = split_names(found.names)
         self.stream = ScanStream(

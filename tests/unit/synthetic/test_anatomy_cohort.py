@@ -60,5 +60,7 @@ def test_a_cohort_holds_what_was_asked_for(bank, tmp_path, monkeypatch):
 def test_without_a_bank_it_says_how_to_make_one(tmp_path):
     with pytest.raises(InputError, match=r"data\.bank is not set; make a bank"):
         anatomies_cohort(None, tmp_path)
+    with pytest.raises(InputError, match="T1c is not synthesised; use one of FLAIR, T2w"):
+        anatomies_cohort(tmp_path, tmp_path, sequences=["FLAIR", "T1c"])
     with pytest.raises(InputError, match="no bank of anatomies"):
         anatomies_cohort(tmp_path / "nowhere", tmp_path)

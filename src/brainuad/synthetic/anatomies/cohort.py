@@ -13,7 +13,7 @@ from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.read import read_json
 from brainuad.synthetic.anatomies.bank import read_bank
-from brainuad.synthetic.anatomies.contrast import SEQUENCES
+from brainuad.synthetic.anatomies.contrast import FREE, SEQUENCES
 
 PATHOLOGIES = ("ms", "wmh", "stroke", "tumour")
 HELD_OUT = 2
@@ -33,6 +33,20 @@ def split_names(names: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         )
     ordered = sorted(names)
     return ordered[: -2 * HELD_OUT], ordered[-2 * HELD_OUT : -HELD_OUT], ordered[-HELD_OUT:]
+
+
+def require_known(sequences: Sequence[str]) -> None:
+    """Refuse a sequence that is not synthesised.
+
+    Raises:
+        InputError: with those that are.
+    """
+    known = (*SEQUENCES, FREE)
+    for sequence in sequences:
+        if sequence not in known:
+            raise InputError(
+                f"data.sequence: {sequence} is not synthesised; use one of {', '.join(known)}"
+            )
 
 
 def anatomies_cohort(
@@ -60,8 +74,9 @@ def anatomies_cohort(
         limit: at most so many of each kind; None for no limit.
 
     Raises:
-        InputError: no bank, a damaged one, or one of too few anatomies.
+        InputError: no bank, a damaged one, or one of too few anatomies; an unknown sequence.
     """
+    require_known(sequences)
     if bank is None:
         raise InputError(
             "data.bank is not set; make a bank with python -m data_prep anatomies, and set "
