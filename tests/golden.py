@@ -120,6 +120,9 @@ CASES = {
 }
 """Every model config, found by itself, and what it does not reach."""
 
+OF_ANY_COHORT = [model for model in MODELS if CASES[model].cohort == "plain"]
+"""Models that train on whatever healthy scans there are; the others draw their own."""
+
 
 @contextmanager
 def alone() -> Iterator[None]:
