@@ -123,6 +123,8 @@ def test_the_wheel_contains_viewer_configurations_and_licences(tmp_path):
     for name in ("niivue.js", "niivue.LICENSE.txt", "page.js", "index.html"):
         assert f"brainuad/reporting/viewer/static/{name}" in held
     assert "brainuad/configs/train.yaml" in held
+    for path in (ROOT / "src" / "brainuad" / "shipped").glob("*.[jz]*"):
+        assert f"brainuad/shipped/{path.name}" in held
     assert any(name.endswith("licenses/NOTICE") for name in held)
 
 
