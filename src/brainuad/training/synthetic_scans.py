@@ -6,9 +6,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import joined
-from brainuad.errors import InputError
-from brainuad.synthetic.anatomies.bank import read_bank
-from brainuad.synthetic.anatomies.cohort import require_known, split_names
+from brainuad.synthetic.anatomies.cohort import given_bank, require_known, split_names
 from brainuad.synthetic.anatomies.scan import ScanGenerator
 from brainuad.synthetic.anatomies.stream import ScanStream, StreamedScan
 from brainuad.training.batches import EpochBatches, EpochLoader
@@ -41,14 +39,9 @@ class SyntheticDataModule(HealthyDataModule):
         **rest: Any,
     ) -> None:
         super().__init__(**rest)
-        if bank is None:
-            raise InputError(
-                "data.bank is not set; make a bank with python -m data_prep anatomies, and set "
-                "data=anatomies data.bank=FOLDER"
-            )
         sequence = joined(rest["sequence"])
         require_known([sequence])
-        found = read_bank(Path(bank))
+        found = given_bank(bank)
         train, val, _ = split_names(found.names)
         self.stream = ScanStream(
             ScanGenerator(found, names=train), [sequence], scans, per_anatomy, self.seed

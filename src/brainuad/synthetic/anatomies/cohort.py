@@ -12,7 +12,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import lock, write_json
 from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.read import read_json
-from brainuad.synthetic.anatomies.bank import read_bank
+from brainuad.synthetic.anatomies.bank import Bank, read_bank
 from brainuad.synthetic.anatomies.contrast import FREE, SEQUENCES
 
 PATHOLOGIES = ("ms", "wmh", "stroke", "tumour")
@@ -33,6 +33,20 @@ def split_names(names: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         )
     ordered = sorted(names)
     return ordered[: -2 * HELD_OUT], ordered[-2 * HELD_OUT : -HELD_OUT], ordered[-HELD_OUT:]
+
+
+def given_bank(bank: Path | None) -> Bank:
+    """Return the bank that a run was given.
+
+    Raises:
+        InputError: none, or a damaged one.
+    """
+    if bank is None:
+        raise InputError(
+            "data.bank is not set; make a bank with python -m data_prep anatomies, and set "
+            "data=anatomies data.bank=FOLDER"
+        )
+    return read_bank(Path(bank))
 
 
 def require_known(sequences: Sequence[str]) -> None:
@@ -77,12 +91,7 @@ def anatomies_cohort(
         InputError: no bank, a damaged one, or one of too few anatomies; an unknown sequence.
     """
     require_known(sequences)
-    if bank is None:
-        raise InputError(
-            "data.bank is not set; make a bank with python -m data_prep anatomies, and set "
-            "data.bank=FOLDER"
-        )
-    found = read_bank(Path(bank))
+    found = given_bank(bank)
     counts = {"train": train, "val": val, "test": test, **dict.fromkeys(PATHOLOGIES, sick)}
     if limit is not None:
         counts = {kind: min(count, limit) for kind, count in counts.items()}
@@ -135,7 +144,7 @@ def _write(out: Path, bank: Path, recipe: dict[str, Any], counts: dict[str, int]
     write_cohort(out, scans, info)
 
 
-def _subject(out: Path, bank: Any, plan: _Plan, sequences: Sequence[str]) -> list[Scan]:
+def _subject(out: Path, bank: Bank, plan: _Plan, sequences: Sequence[str]) -> list[Scan]:
     """Write a subject's files, its record last; one that is there already is kept."""
     from brainuad.synthetic.anatomies.scan import ScanGenerator
     from brainuad.volumes.nifti import write_volume
