@@ -13,7 +13,8 @@ the scan would look without it:
 
 The weight of lesion voxels falls from `weight_first` to `weight_last` over the training, so that
 small lesions are learned first and p comes near to a probability at the end. The score is p, and
-0.5 its threshold, fitted to nothing. A scan that does not lie on the atlas is scored without priors, and it is said.
+0.5 its threshold, fitted to nothing. A scan that does not lie on the atlas is scored without
+priors, and it is said.
 """
 
 from collections.abc import Iterable
