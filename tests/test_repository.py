@@ -38,6 +38,7 @@ FLOOR = {
     "cohorts": 3,
     "postprocess": 3,
     "diffusion": 1,
+    "shipped": 4,
     "synthetic": 4,
     "preparation": 4,
     "evaluation": 4,
