@@ -88,7 +88,7 @@ def trained(request):
         batch = contract.with_lesion(batch)
     elif detector.measures:
         detector.measure([batch])
-    steps = 40 if isinstance(detector, Universal) else 200
+    steps = 40 if isinstance(detector, Universal) else 120
     losses = contract.train_steps(detector, batch, steps) if detector.by_gradient else []
     return detector, batch, losses
 
