@@ -190,8 +190,6 @@ def _asked(arguments: argparse.Namespace) -> _Asked:
                 "use --threshold NUMBER"
             )
         threshold = SENSITIVITY[arguments.sensitivity]
-    if ours and threshold is None:
-        threshold = "fixed"
     choices = {
         "device": arguments.device,
         "threshold": threshold,

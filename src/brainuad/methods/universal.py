@@ -141,7 +141,7 @@ class Universal(AnomalyDetector):
         if self.training:
             kept = torch.rand(len(image), device=image.device) >= self.drop_priors
             priors = priors * kept[:, None, None, None, None]
-            image = image + self.offset * white * _noise(white)
+            image = image + self.offset * white * torch.randn_like(white)
         seen = self._relative(image, white, mask)
         found = self._network(seen, mask, priors)
         logit, other = found[:, :1], found[:, 1:]
@@ -252,10 +252,6 @@ def _box(mask: Tensor) -> tuple[slice, slice, slice]:
             high = length - low
         found.append(slice(low, high))
     return found[0], found[1], found[2]
-
-
-def _noise(white: Tensor) -> Tensor:
-    return torch.randn(white.shape, device=white.device)
 
 
 def _priors_at(affine: np.ndarray, size: tuple[int, ...]) -> Tensor:

@@ -23,7 +23,7 @@ from brainuad.preparation.slices import SlicePreparation
 from brainuad.preparation.subject import prepare_subject
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
-from brainuad.shipped import is_shipped, resolved
+from brainuad.shipped import resolved
 
 Image = str | Path | nib.spatialimages.SpatialImage
 
@@ -135,8 +135,6 @@ def load(
     if not models:
         raise InputError("no model; give a model.ckpt or a bundle")
     paths = [resolved(model, sequence) for model in models]
-    if threshold is None and all(map(is_shipped, paths)):
-        threshold = "fixed"
     detectors = [load_model(path) for path in paths]
     cards = [detector.card for detector in detectors]
     precision = chosen_precision(precision, device_of(device))

@@ -14,6 +14,7 @@ from brainuad.model.card import sequences_of, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 from brainuad.preparation.recipes import changed, is_of_slices, of_model
 from brainuad.settings.moved import present_experiment, retargeted
+from brainuad.shipped import is_shipped
 
 # SimpleITK comes with them, and a dry run needs none.
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Known:
     Args:
         paths: of the models; name them in messages.
         cards: theirs.
-        threshold: a number in place of the models', or one of `VARIANTS`.
+        threshold: a number in place of the models', or one of `VARIANTS`; None for `healthy`, of
+            models that come with brainuad for `fixed`.
         samples: random draws a scan; None for the models' own number.
         precision: one of `detect.PRECISIONS`; `auto` is resolved before.
         preparation: changes of it, see `brainuad.preparation.recipes.changed`.
@@ -64,6 +66,8 @@ class Known:
         self.paths = [Path(path) for path in paths]
         self.cards = list(cards)
         self.card = self.cards[0]
+        if threshold is None and all(map(is_shipped, self.paths)):
+            threshold = "fixed"
         first = without_added(retargeted(self.card))
         for card, path in zip(self.cards, self.paths, strict=True):
             own = without_added(retargeted(card))

@@ -120,6 +120,11 @@ class HealthyDataModule(LightningDataModule):
         """Validation tiles in order, as they are."""
         return self._loader("val", None, shuffle=False, made=True)
 
+    @property
+    def world_and_rank(self) -> tuple[int, int]:
+        """Processes that train together, and the number of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
     def _loader(
         self, split: str, augment: Augmentation | None, shuffle: bool, made: bool = False
     ) -> EpochLoader:
@@ -127,9 +132,7 @@ class HealthyDataModule(LightningDataModule):
         dataset: Dataset[Any] = tiles
         if made and self.training_set is not None:
             dataset = self.training_set(tiles, self.cache_dir)
-        world, rank = (
-            (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        )
+        world, rank = self.world_and_rank
         if made and self.pairs:
             if self.slices_per_volume is not None:
                 raise InputError(

@@ -52,17 +52,15 @@ class SyntheticDataModule(HealthyDataModule):
 
     def train_dataloader(self) -> EpochLoader:
         """Scans in the order in which they are drawn: neighbours share an anatomy."""
-        return self._drawn(self.stream, len(self.stream), self.num_workers)
+        return self._drawn(self.stream, self.num_workers)
 
     def val_dataloader(self) -> EpochLoader:
         """The scans of the validation."""
-        return self._drawn(self.val_stream, len(self.val_stream), 0)
+        return self._drawn(self.val_stream, 0)
 
-    def _drawn(self, dataset: Dataset[Any], count: int, workers: int) -> EpochLoader:
-        world, rank = (
-            (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        )
-        return EpochLoader(dataset, EpochBatches(count, self.batch_size, world, rank), workers)
+    def _drawn(self, dataset: "ScanStream | _Same", workers: int) -> EpochLoader:
+        batches = EpochBatches(len(dataset), self.batch_size, *self.world_and_rank)
+        return EpochLoader(dataset, batches, workers)
 
 
 class _Same(Dataset[StreamedScan]):

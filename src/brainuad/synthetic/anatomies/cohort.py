@@ -104,7 +104,7 @@ def anatomies_cohort(
     out = Path(cache_dir) / "cohorts" / f"anatomies-{short_hash(recipe)}"
     with lock(out):
         if not (out / MANIFEST).is_file():
-            _write(out, found.folder, recipe, counts)
+            _write(out, found, recipe, counts)
     return read_cohort(out)
 
 
@@ -119,11 +119,10 @@ class _Plan:
     seeds: tuple[int, ...]
 
 
-def _write(out: Path, bank: Path, recipe: dict[str, Any], counts: dict[str, int]) -> None:
+def _write(out: Path, bank: Bank, recipe: dict[str, Any], counts: dict[str, int]) -> None:
     from rich.progress import track
 
-    found = read_bank(bank)
-    of_split = dict(zip(("train", "val", "test"), split_names(found.names), strict=True))
+    of_split = dict(zip(("train", "val", "test"), split_names(bank.names), strict=True))
     plans = []
     for number, (kind, count) in enumerate(counts.items()):
         split = kind if kind in of_split else "test"
@@ -134,7 +133,7 @@ def _write(out: Path, bank: Path, recipe: dict[str, Any], counts: dict[str, int]
             plans.append(_Plan(f"{kind}{index:03d}", split, disease, names, seeds))
     scans = []
     for plan in track(plans, description=f"making {len(plans)} heads"):
-        scans += _subject(out, found, plan, recipe["sequences"])
+        scans += _subject(out, bank, plan, recipe["sequences"])
     info = {
         "name": "anatomies",
         "generator": "brainuad.synthetic.anatomies",
