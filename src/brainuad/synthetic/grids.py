@@ -135,13 +135,26 @@ def place_coordinates(size: torch.Size, centres: Tensor, turns: Tensor) -> Tenso
         return turns @ (grid - centres[..., None])
 
 
-_MODES = {4: "bilinear", 5: "trilinear"}
+def between(nodes: Tensor, size: Sequence[int], ends: bool = True) -> Tensor:
+    """Interpolate linearly, as `torch.nn.functional.interpolate`.
 
+    Args:
+        nodes: `(B, C, *N)` float.
+        size: of the result, an axis each.
+        ends: `align_corners`: the grid's ends are the image's, not the borders of its pixels.
 
-def between(nodes: Tensor, size: Sequence[int]) -> Tensor:
-    """A grid `(B, C, *N)`, its ends the image's, interpolated linearly to `(B, C, *size)`."""
-    mode = _MODES[nodes.ndim]
-    return functional.interpolate(nodes, size=tuple(size), mode=mode, align_corners=True)
+    Returns:
+        `(B, C, *size)`.
+    """
+    if nodes.ndim == 4:
+        return functional.interpolate(nodes, size=tuple(size), mode="bilinear", align_corners=ends)
+    # As products of matrices: on a CPU a tenth of the time of `interpolate` in three dimensions.
+    for axis, length in enumerate(size, start=2):
+        unit = torch.eye(nodes.shape[axis], device=nodes.device, dtype=nodes.dtype)[None]
+        weight = functional.interpolate(unit, size=length, mode="linear", align_corners=ends)[0]
+        with torch.autocast(nodes.device.type, enabled=False):
+            nodes = (nodes.movedim(axis, -1) @ weight).movedim(-1, axis)
+    return nodes.contiguous()
 
 
 def kth_smallest(values: Tensor, k: Tensor) -> Tensor:

@@ -20,9 +20,10 @@ from brainuad.machine.files import atomic_path, remove_leftovers
 from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.card import same_training
-from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash
 from brainuad.model.detect import device
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.shipped import resolved
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
@@ -76,6 +77,39 @@ def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path 
     _check_resumable(path, read_checkpoint(path), detector)
     say(f"resuming from {path}")
     return path
+
+
+def start_from(
+    weights: str | None, detector: AnomalyDetector, first_stage: str | None = None
+) -> None:
+    """Put the weights of a trained model into a detector; its card says of which.
+
+    Args:
+        weights: a checkpoint, run folder or bundle, or the name of a model that the package has for
+            the detector's sequence; None for no weights.
+        detector: with a card.
+        first_stage: hash of the one that the detector stands on.
+
+    Raises:
+        InputError: as `load_model` and `resolved`, or the weights are of another network or stand
+            on another first stage.
+    """
+    if weights is None:
+        return
+    path = resolved(weights, detector.card["sequence"])
+    given = load_model(path)
+    try:
+        detector.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"weights: {path} is of another network ({str(error).splitlines()[-1].strip()}); give "
+            "a model of the same experiment"
+        ) from None
+    if (given.card.get("first_stage") or {}).get("sha256") != first_stage:
+        raise InputError(
+            f"weights: {path} stands on another first stage; set model.autoencoder={path} too"
+        )
+    detector.card["run"]["weights"] = weights_hash(given)
 
 
 def fit(

@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> float | None:
     from brainuad.model.card import card_of, preparation_of
     from brainuad.training.detect_and_score import detect_and_score
     from brainuad.training.first_stage import with_first_stage
-    from brainuad.training.fit import resume_point
+    from brainuad.training.fit import resume_point, start_from
     from brainuad.training.planes import refuse_volume_method
 
     started = time.time()
@@ -53,6 +53,7 @@ def run(cfg: DictConfig) -> float | None:
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
+    start_from(cfg.weights, detector, first_stage.digest if first_stage is not None else None)
     resume = resume_point(cfg, out, detector) if detector.by_gradient else None
     if ranks.rank() == 0:
         write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainuad.synthetic.anatomies.contrast import Contrast, near, near_both
+from brainuad.synthetic.anatomies.contrast import Contrast, both_sides, near
 from brainuad.synthetic.anatomies.draws import Draws
 from brainuad.synthetic.anatomies.warp import Anatomy
 from brainuad.synthetic.grids import blurred
@@ -19,6 +19,7 @@ HORNS_MM = ((16.0, 34.0, 8.0), (24.0, -56.0, 8.0))
 """Tips of the frontal and the occipital horns."""
 
 INSULA_MM = (38.0, 4.0, 0.0)
+CINGULATE_MM = (0.0, 10.0, 30.0)
 CAPSULE_MM = (23.0, -16.0, 12.0)
 SEPTUM_MM = (0.0, 8.0, 14.0)
 FLOW_MM = ((0.0, -12.0, 2.0), (0.0, -32.0, -8.0), (0.0, -46.0, -34.0), (4.0, 4.0, 12.0))
@@ -100,17 +101,18 @@ def add_structures(
     """Return the image with the structures, `(D, H, W)`."""
     white = anatomy.share("white")
     distance = anatomy.ventricle_mm
-    horns = torch.stack([near_both(anatomy, place, 11.0) for place in HORNS_MM]).sum(0).clamp(0, 1)
+    horns = near(anatomy, both_sides(HORNS_MM), 11.0).clamp(0, 1)
     caps = found.caps * horns * torch.exp(-((distance / found.cap_mm) ** 2))
     rim = found.rim * torch.exp(-((distance / found.rim_mm) ** 2))
     added = white * found.walls * (caps + rim)
-    added = added + found.septum * white * near(anatomy, SEPTUM_MM, 5.0)
+    added = added + found.septum * white * near(anatomy, [SEPTUM_MM], 5.0)
     cortex = anatomy.share("cortex")
     midline = torch.exp(-0.5 * (anatomy.places[0] / 8.0) ** 2)
-    limbic = near_both(anatomy, INSULA_MM, 11.0) + midline * near(anatomy, (0.0, 10.0, 30.0), 35.0)
+    insula = near(anatomy, both_sides([INSULA_MM]), 11.0)
+    limbic = insula + midline * near(anatomy, [CINGULATE_MM], 35.0)
     added = added + found.cortex * cortex * limbic.clamp(0, 1)
-    added = added + found.capsule * white * near_both(anatomy, CAPSULE_MM, 4.0)
-    places = torch.stack([near(anatomy, place, 7.0) for place in FLOW_MM]).sum(0).clamp(0, 1)
+    added = added + found.capsule * white * near(anatomy, both_sides([CAPSULE_MM]), 4.0)
+    places = near(anatomy, FLOW_MM, 7.0).clamp(0, 1)
     ventricles, sulci = anatomy.share("ventricles"), anatomy.share("sulcal CSF")
     streams = found.streams
     added = added + found.flow * ventricles * (places + 0.5 * streams).clamp(0, 1)

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from brainuad.synthetic.anatomies.contrast import near_both
+from brainuad.synthetic.anatomies.contrast import both_sides, near
 from brainuad.synthetic.anatomies.draws import Draws
 from brainuad.synthetic.anatomies.healthy import HORNS_MM
 from brainuad.synthetic.anatomies.shapes import Shapes
@@ -140,7 +140,7 @@ def bands(draws: Draws, anatomy: Anatomy, width_mm: tuple[float, float] = (2.0, 
     """
     size, spacing = anatomy.size, anatomy.spacing_mm
     width = draws.log_uniform(*width_mm)
-    horns = sum(near_both(anatomy, place, 18.0) for place in HORNS_MM)
+    horns = near(anatomy, both_sides(HORNS_MM), 18.0)
     course = draws.field(size, spacing, draws.uniform(5, 12))[0]
     fine = draws.field(size, spacing, 3.0)[0]
     reach = width * (draws.uniform(0, 0.7) + 0.6 * horns + 0.5 * course + 0.15 * fine)
