@@ -7,7 +7,6 @@ sclerosis patients must come back aligned and finite.
 """
 
 import csv
-from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel as nib
@@ -167,8 +166,7 @@ def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
         back = to_native(volume.array, volume.affine, native, read_way(scan.transform)) >= 0.5
         truth = read_mask(scan.native_lesion_mask)
         assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.95
-        if find_spec("deepbet"):
-            brain = read_mask(scan.brain_mask)
-            wanted = volume.array > 0.5
-            assert (brain & wanted).sum() > 0.93 * wanted.sum()
+        brain = read_mask(scan.brain_mask)
+        wanted = volume.array > 0.5
+        assert (brain & wanted).sum() > 0.93 * wanted.sum()
     assert "qc" in {path.stem for path in out.glob("*.html")}

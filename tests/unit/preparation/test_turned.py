@@ -1,7 +1,6 @@
 """Heads that lie on a side, back to front or upside down, which `turns` is for."""
 
 from functools import cache
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -69,8 +68,6 @@ def as_it_came(real_data, tmp_path_factory):
 
     The glioma patient's T1w and FLAIR are one visit's scans. Each case is prepared once.
     """
-    if not find_spec("deepbet"):
-        pytest.skip("the extra 'prep' is not installed")
 
     @cache
     def prepare(case):

