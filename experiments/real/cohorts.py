@@ -125,6 +125,12 @@ def t1_cases(real: Path, folder: Path) -> Path:
     return _cases(real, folder, "t1_cases", {"ms": "T1", "glioma": "t1", "wmh": "T1"}, "T1w")
 
 
+def t2_cases(real: Path, folder: Path) -> Path:
+    """T2w of the same, and of a person with an old stroke."""
+    names = {"ms": "T2", "glioma": "t2", "wmh": "T2", "stroke": "T2"}
+    return _cases(real, folder, "t2_cases", names, "T2w")
+
+
 def flair_cases(real: Path, folder: Path) -> Path:
     """FLAIR of the same, and of three gliomas of BraTS."""
     names = {"ms": "FLAIR", "glioma": "fla", "wmh": "FLAIR", "brats": "flair"}
@@ -145,6 +151,9 @@ def _cases(real: Path, folder: Path, name: str, files: dict[str, str], sequence:
         for case in sorted((real / "wmh_manual_3mm").iterdir()):
             scan = [case.name, sequence, case / f"{files['wmh']}.nii.gz", ""]
             rows.append([*scan, case / "lesions.nii.gz", "false", "wmh"])
+        for case in sorted((real / "arc_t2_stroke").iterdir()) if "stroke" in files else ():
+            scan = [case.name, sequence, case / f"{files['stroke']}.nii.gz", ""]
+            rows.append([*scan, case / "lesion.nii.gz", "false", "stroke"])
         for case in sorted((real / "brats_labelled").iterdir()) if "brats" in files else ():
             scan = [case.name, sequence, case / f"{case.name}_{files['brats']}.nii.gz", ""]
             rows.append([*scan, case / f"{case.name}_seg.nii.gz", "false", "tumour"])
@@ -167,6 +176,7 @@ MAKERS: dict[str, Callable[[Path, Path], Path]] = {
     "soop_healthier": soop_healthier,
     "ixi": ixi,
     "t1_cases": t1_cases,
+    "t2_cases": t2_cases,
     "flair_cases": flair_cases,
     "elderly": elderly,
     "lgg": lgg,

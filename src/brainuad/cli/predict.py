@@ -7,12 +7,13 @@ import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from brainuad.cli.error_line import run_cli
+from brainuad.cli.predict_words import Asked, asked_of
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.text import one_line, say
-from brainuad.shipped import DEFAULT, SENSITIVITY, is_shipped, resolved
+from brainuad.shipped import SENSITIVITY
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ several sequences, those of a subject are one scan, on the grid of the first. OU
 subjects.csv, findings.csv and for each scan the anomaly map and the mask on its own grid, and where
 the method makes them the pseudo-healthy reconstruction and the uncertainty. Scans that the model
 was not made for are flagged in subjects.csv, with the reason. A second run does only what is
-missing or changed. Without MODEL it is `universal`, which comes with brainuad and needs no healthy
-scans of your scanner; it marks what it holds for a lesion with a probability above 0.5
-(--sensitivity). For research; no diagnosis may rest on it.
+missing or changed. Without MODEL it is `universal`, which comes with brainuad for some sequences
+and needs no healthy scans of your scanner: each scan is scored by the model of its sequence, and
+marked where the probability of a lesion is above 0.5 (--sensitivity). For research; no diagnosis
+may rest on it.
 """
 
 EXAMPLES = """examples:
@@ -85,42 +87,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: argparse.Namespace) -> int:
     from brainuad.cohorts.account import account, write_aside
-    from brainuad.inference.find_scans import find_wanted
-    from brainuad.inference.records import read_done, scan_stamp
-    from brainuad.model.known import know
 
-    asked = _asked(arguments)
-    scans, out = asked.scans, asked.out
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; OUT is a folder")
-    if arguments.dry_run:
-        known = know(*asked.models, **asked.choices)
-    else:
-        from brainuad.model.api import load
-
-        model = load(*asked.models, batch_size=arguments.batch_size, **asked.choices)
-        known = model.known
-    source = find_wanted(
-        *(scans, known.sequences, out, arguments.sequence),
-        trained_on=known.trained_on,
-        split_hash=known.card.get("split_hash"),
-        pixel_mm=known.pixel_mm,
-    )
-    if asked.ours and source.assumed and arguments.sequence is None:
-        raise InputError(
-            f"{scans}: of {source.assumed} scans the name tells no sequence; say "
-            f"--sequence {known.sequence}, or whatever they are"
-        )
-
-    def stamp(item: "Wanted") -> str:
-        scans = "\n".join(scan_stamp(scan) for scan in item.scans)
-        return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
-
-    todo = [item for item in source.wanted if not read_done(out, item, stamp)]
-    if source.found is not None:
-        raw = [scan for item in source.wanted for scan in item.scans]
-        say(account(source.found, raw, arguments.dry_run))
-    say(_plan(known, source, len(todo), out))
+    asks = asked_of(arguments)
+    scans, out = asks[0].scans, asks[0].out
+    jobs = [_job(asked, arguments.batch_size, arguments.dry_run) for asked in asks]
+    wanted = [item for job in jobs for item in job.source.wanted]
+    listed = jobs[0].source.found
+    if listed is not None:
+        raw = [scan for item in wanted for scan in item.scans]
+        say(account(listed, raw, arguments.dry_run))
+    predicted = {job.known.sequence for job in jobs}
+    for job in jobs:
+        say(_plan(job, out, predicted))
     if arguments.dry_run:
         return 0
     from brainuad.inference.outputs import write_dataset_description, write_tables
@@ -128,19 +106,21 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.machine.links import follow_no_links
 
     follow_no_links(out)
-    stamps = {item.scan_id: stamp(item) for item in todo}
-    if source.found is not None:
-        write_aside(source.found, out)
-    if source.wanted[0].bids:
+    if listed is not None:
+        write_aside(listed, out)
+    if wanted[0].bids:
         write_dataset_description(out, scans)
+    todo = [item for job in jobs for item in job.todo]
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
         remove_leftovers(folder)
+    failures = []
     try:
         # A folder of its own: another command may be at work on the same OUT.
         with own_folder(out / "work") as work:
-            failures = _predict(model, source, todo, stamps, work, out, arguments)
+            for number, job in enumerate(jobs):
+                failures += _predict(job, work / str(number), out, arguments)
     finally:
-        table = write_tables(out, source.wanted)
+        table = write_tables(out, wanted)
     counts = table["status"].value_counts()
     say(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
           f"{counts.get('failed', 0)} failed; see subjects.csv and findings.csv")  # fmt: skip
@@ -155,76 +135,57 @@ def _main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class _Asked(NamedTuple):
-    """What the command line asks for.
+class _Job(NamedTuple):
+    """The scans of one sequence, and what predicts them.
 
     Attributes:
-        models: paths of the models.
-        ours: whether they come with brainuad.
-        scans: what to look at.
-        out: folder of the results.
-        choices: of `brainuad.load`.
+        model: None where nothing is predicted.
+        known: what is known of it.
+        source: of the scans.
+        stamps: scan to what decides its prediction, of those that are not done.
     """
 
-    models: list[Path]
-    ours: bool
-    scans: Path
-    out: Path
-    choices: dict[str, Any]
+    model: "Model | None"
+    known: "Known"
+    source: "Source"
+    stamps: dict[str, str]
+
+    @property
+    def todo(self) -> "list[Wanted]":
+        """Scans that are not done."""
+        return [item for item in self.source.wanted if item.scan_id in self.stamps]
 
 
-def _asked(arguments: argparse.Namespace) -> _Asked:
-    from brainuad.model.known import number_or_name
+def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
+    from brainuad.inference.find_scans import find_wanted
+    from brainuad.inference.records import read_done, scan_stamp
+    from brainuad.model.known import know
 
-    word, scans, out, changes = _sorted(arguments.words, arguments.model)
-    given = [word or DEFAULT, *arguments.also]
-    models = [resolved(model, arguments.sequence) for model in given]
-    ours = all(map(is_shipped, models))
-    if word is None:
-        say(f"model: {DEFAULT}, which comes with brainuad, because none was named")
-    threshold = None if arguments.threshold is None else number_or_name(arguments.threshold)
-    if arguments.sensitivity is not None:
-        if not ours or threshold is not None:
-            raise InputError(
-                "--sensitivity is for the models that come with brainuad, without --threshold; "
-                "use --threshold NUMBER"
-            )
-        threshold = SENSITIVITY[arguments.sensitivity]
-    choices = {
-        "device": arguments.device,
-        "threshold": threshold,
-        "samples": arguments.samples,
-        "precision": arguments.precision,
-        "preparation": changes,
-    }
-    return _Asked(models, ours, scans, out, choices)
+    model = None
+    if dry:
+        known = know(*asked.models, **asked.choices)
+    else:
+        from brainuad.model.api import load
 
+        model = load(*asked.models, batch_size=batch_size, **asked.choices)
+        known = model.known
+    source = find_wanted(
+        *(asked.scans, known.sequences, asked.out, asked.sequence),
+        trained_on=known.trained_on,
+        split_hash=known.card.get("split_hash"),
+        pixel_mm=known.pixel_mm,
+    )
 
-def _sorted(words: Sequence[str], model: str | None) -> tuple[str | None, Path, Path, list[str]]:
-    """Model (None for the one that comes with brainuad), scans, folder, and changes."""
-    changes = [word for word in words if "=" in word]
-    places = [word for word in words if "=" not in word]
-    if model is not None and len(places) == 2:
-        places = [model, *places]
-    elif model is not None and len(places) == 3:
-        raise InputError(f"two models, {places[0]} and --model {model}; leave one out")
-    if len(places) not in (2, 3):
-        raise InputError(
-            f"found {len(places)} words ({' '.join(places) or 'none'}); give SCANS and OUT, or "
-            "MODEL SCANS OUT (words with = are changes of the preparation)"
-        )
-    scans, out = (Path(word) for word in places[-2:])
-    return (places[0] if len(places) == 3 else None), scans, out, changes
+    def stamp(item: "Wanted") -> str:
+        scans = "\n".join(scan_stamp(scan) for scan in item.scans)
+        return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
+
+    todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
+    return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
 
 
 def _predict(
-    model: "Model",
-    source: "Source",
-    todo: "Sequence[Wanted]",
-    stamps: dict[str, str],
-    work: Path,
-    out: Path,
-    arguments: argparse.Namespace,
+    job: _Job, work: Path, out: Path, arguments: argparse.Namespace
 ) -> list[tuple[str, str]]:
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
     from rich.progress import track
@@ -235,6 +196,8 @@ def _predict(
     from brainuad.machine.guard import Failures, guarded
     from brainuad.model.card import preparation_of
 
+    model, source, todo = job.model, job.source, job.todo
+    assert model is not None
     if source.cohort is not None:
         recipe = preparation_of(source.cohort, model.known.sequences) or model.recipe
         ready = read_wanted(todo, source.cohort, recipe)
@@ -253,17 +216,19 @@ def _predict(
             prediction = model.predictor(found)
             if arguments.keep_maps:
                 write_maps(out / "prepared", item, prediction)
-            write_prediction(out, item, model.sequence, prediction, stamps[item.scan_id])
+            write_prediction(out, item, model.sequence, prediction, job.stamps[item.scan_id])
         for _, reason in own:
             write_failure(out, item, model.sequence, reason)
         failures += own
     return failures
 
 
-def _plan(known: "Known", source: "Source", todo: int, out: Path) -> str:
-    """What was found and will be done, in words."""
+def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
+    """What was found and will be done, in words; other jobs' sequences are not left aside."""
+    known, source, todo = job.known, job.source, len(job.todo)
     said = [f"model: {known}"]
-    left = ", ".join(f"{number} {name}" for name, number in sorted(source.aside.items()))
+    counts = {name: n for name, n in sorted(source.aside.items()) if name not in predicted}
+    left = ", ".join(f"{number} {name}" for name, number in counts.items())
     aside = f"; left aside: {left}" if left else ""
     if source.trained_on:
         aside += f"; {source.trained_on} that the model was trained on left out"

@@ -133,6 +133,30 @@ def find_wanted(
     return found
 
 
+def sequences_in(source: Path, out: Path) -> Counter[str]:
+    """Return how many scans of each sequence there are; empty names are of those not told.
+
+    Args:
+        source: as of `find_wanted`.
+        out: output folder; what lies in it is no input.
+
+    Raises:
+        InputError: nothing there, or scans of several sequences in a cohort folder, whose names
+            would be those of the same files.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; check the path")
+    if (source / MANIFEST).is_file():
+        counts = Counter(canonical(scan.sequence) for scan in read_cohort(source).scans)
+        if len(counts) > 1:
+            raise InputError(
+                f"{source}: has scans of {', '.join(sorted(counts))}; say --sequence, and give "
+                "each a folder of its own"
+            )
+        return counts
+    return Counter(canonical(scan.sequence) for scan in find_all(source, every=True, out=out).scans)
+
+
 def _from_cohort(
     source: Path, sequences: tuple[str, ...], trained_on: Sequence[str], split_hash: str | None
 ) -> Source:

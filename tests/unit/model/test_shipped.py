@@ -3,8 +3,9 @@
 import hashlib
 import json
 
+import pandas as pd
 import pytest
-from tiny import AFFINE, brain, write_tiny_model
+from tiny import AFFINE, brain, write_tiny_channels, write_tiny_model
 
 import brainuad
 from brainuad import shipped
@@ -110,10 +111,49 @@ def test_two_words_take_the_model_that_ships_at_its_own_threshold(package, scan,
         (["SCANS", "out", "--sensitivity", "low", "--threshold", "0.4"], "--sensitivity is for"),
         (["UNTOLD", "out"], "the name tells no sequence; say --sequence T2w"),
         (["SCANS", "out", "--sequence", "T1w"], "comes for T2w, not for T1w"),
+        (["OTHER", "out"], "no T2w scan, which universal is for (found: 1 T1w)"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(package, scan, tmp_path, capsys, words, expected):
     write_volume(tmp_path / "untold" / "patient.nii.gz", brain(3)[0], AFFINE)
-    places = {"SCANS": str(scan.parent), "UNTOLD": str(tmp_path / "untold")}
+    write_volume(tmp_path / "other" / "patient_T1w.nii.gz", brain(3)[0], AFFINE)
+    folders = {"SCANS": "scans", "UNTOLD": "untold", "OTHER": "other"}
+    places = {word: str(tmp_path / name) for word, name in folders.items()}
     assert predict([places.get(word, word) for word in words]) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.fixture
+def two(package, tmp_path):
+    """The package with a second tiny model, for FLAIR."""
+    write_tiny_model(tmp_path / "f.ckpt", "strega", thresholds={"fixed": 0.5}, sequence="FLAIR")
+    export_model(tmp_path / "f.ckpt", package / "universal-FLAIR.zip", "CC0")
+    listed = [entry(name, f"universal-{name}.zip") for name in ("FLAIR", "T2w")]
+    (package / "models.json").write_text(json.dumps({"models": listed}))
+    return package
+
+
+def test_each_scan_of_a_folder_goes_to_the_model_of_its_sequence(two, scan, tmp_path, capsys):
+    for name in ("sub1_FLAIR", "sub2_FLAIR", "sub2_PD"):
+        write_volume(scan.parent / f"{name}.nii.gz", brain(3)[0], AFFINE)
+    words = [str(scan.parent), str(tmp_path / "out"), "preparation=extracted"]
+    assert predict([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "with 2 FLAIR scans; left aside: 1 PD" in said
+    assert "with 1 T2w scans; left aside: 1 PD" in said
+    assert predict(words) == 0
+    table = pd.read_csv(tmp_path / "out" / "subjects.csv")
+    assert list(table.scan_id) == ["sub1_FLAIR", "sub2_FLAIR", "sub1_T2w"]
+    assert (tmp_path / "out" / "index.html").is_file()
+    # Nothing is left to do, and one sequence alone can be asked for.
+    capsys.readouterr()
+    assert predict(words) == 0
+    assert "2 are done already" in capsys.readouterr().out
+    assert predict([*words, "--sequence", "T2w", "--dry-run"]) == 0
+    assert "FLAIR scans" not in capsys.readouterr().out
+
+
+def test_a_cohort_of_several_sequences_is_asked_which(two, tmp_path, capsys):
+    write_tiny_channels(tmp_path / "cohort")
+    assert predict([str(tmp_path / "cohort"), str(tmp_path / "out")]) == 2
+    assert "say --sequence, and give each a folder" in capsys.readouterr().err

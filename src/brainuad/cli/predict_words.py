@@ -1,0 +1,116 @@
+"""What the words of `brainuad-predict` ask for: models, scans, and where the results go."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from brainuad.errors import InputError
+from brainuad.machine.text import say
+from brainuad.shipped import DEFAULT, SENSITIVITY, is_shipped, models, resolved
+
+
+class Asked(NamedTuple):
+    """What the command line asks for, of one sequence.
+
+    Attributes:
+        models: paths of the models.
+        ours: whether they come with brainuad.
+        sequence: of scans whose name does not tell; None for the model's.
+        scans: what to look at.
+        out: folder of the results.
+        choices: of `brainuad.load`.
+    """
+
+    models: list[Path]
+    ours: bool
+    sequence: str | None
+    scans: Path
+    out: Path
+    choices: dict[str, Any]
+
+
+def asked_of(arguments: argparse.Namespace) -> list[Asked]:
+    """Return what is asked for: of models that come with brainuad, one for each sequence found.
+
+    Raises:
+        InputError: words that cannot be meant, no such model, or scans of no known sequence.
+    """
+    from brainuad.model.known import number_or_name
+
+    word, scans, out, changes = sort_words(arguments.words, arguments.model)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; OUT is a folder")
+    given = [word or DEFAULT, *arguments.also]
+    sequences = _sequences(given, scans, out, arguments.sequence)
+    paths = [[resolved(model, sequence) for model in given] for sequence in sequences]
+    ours = all(map(is_shipped, paths[0]))
+    if word is None:
+        say(f"model: {DEFAULT}, which comes with brainuad, because none was named")
+    threshold = None if arguments.threshold is None else number_or_name(arguments.threshold)
+    if arguments.sensitivity is not None:
+        if not ours or threshold is not None:
+            raise InputError(
+                "--sensitivity is for the models that come with brainuad, without --threshold; "
+                "use --threshold NUMBER"
+            )
+        threshold = SENSITIVITY[arguments.sensitivity]
+    choices = {
+        "device": arguments.device,
+        "threshold": threshold,
+        "samples": arguments.samples,
+        "precision": arguments.precision,
+        "preparation": changes,
+    }
+    return [Asked(own, ours, arguments.sequence, scans, out, choices) for own in paths]
+
+
+def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Path, Path, list[str]]:
+    """Return model (None for the one that comes with brainuad), scans, folder, and changes.
+
+    Raises:
+        InputError: too few or too many words.
+    """
+    changes = [word for word in words if "=" in word]
+    places = [word for word in words if "=" not in word]
+    if model is not None and len(places) == 2:
+        places = [model, *places]
+    elif model is not None and len(places) == 3:
+        raise InputError(f"two models, {places[0]} and --model {model}; leave one out")
+    if len(places) not in (2, 3):
+        raise InputError(
+            f"found {len(places)} words ({' '.join(places) or 'none'}); give SCANS and OUT, or "
+            "MODEL SCANS OUT (words with = are changes of the preparation)"
+        )
+    scans, out = (Path(word) for word in places[-2:])
+    return (places[0] if len(places) == 3 else None), scans, out, changes
+
+
+def _sequences(
+    given: Sequence[str | Path], scans: Path, out: Path, told: str | None
+) -> list[str | None]:
+    """Sequences to predict, a model each: the one that is told, or those of the scans.
+
+    None stands for the sequence of the models where these are files.
+    """
+    from brainuad.inference.find_scans import sequences_in
+
+    named = {str(model) for model in given}
+    known = [model.sequence for model in models() if {model.name} == named]
+    if told is not None or not known or any(Path(model).exists() for model in given):
+        return [told]
+    counts = sequences_in(scans, out)
+    found: list[str | None] = [sequence for sequence in known if counts[sequence]]
+    choices = " or ".join(known)
+    if counts[""]:
+        raise InputError(
+            f"{scans}: of {counts['']} scans the name tells no sequence; say --sequence "
+            f"{choices}, or whatever they are"
+        )
+    if not found:
+        have = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        raise InputError(
+            f"{scans}: no {choices} scan, which {' '.join(named)} is for (found: "
+            f"{have or 'none'}); list the scans in a CSV with their sequence if their names mislead"
+        )
+    return found
