@@ -11,11 +11,11 @@ from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
-from brainuad.model.checkpoint import load_model
+from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.random import ShapeHoles
 from brainuad.training.datamodule import HealthyDataModule
-from brainuad.training.fit import AtomicCheckpoints, fit, measure, resume_point
+from brainuad.training.fit import AtomicCheckpoints, fit, measure, resume_point, start_from
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 
@@ -109,3 +109,27 @@ def test_a_run_from_before_a_setting_goes_on_unless_the_setting_is_used(tmp_path
     detector.card["run"] = {**before, "input": {"tissue": None, "normalise": {"_target_": "x"}}}
     with pytest.raises(InputError, match="was made with another input"):
         resume_point(cfg, tmp_path, detector)
+
+
+def test_a_training_starts_from_the_weights_of_a_trained_model(tmp_path):
+    detector = load_model(write_tiny_model(tmp_path / "own.ckpt", "strega"))
+    given = load_model(write_tiny_model(tmp_path / "given.ckpt", "strega", seed=1))
+    assert weights_hash(detector) != weights_hash(given)
+    detector.card["run"] = {}
+    start_from(None, detector)
+    assert detector.card["run"] == {}
+    start_from(str(tmp_path / "given.ckpt"), detector)
+    assert weights_hash(detector) == weights_hash(given)
+    assert detector.card["run"] == {"weights": weights_hash(given)}
+
+
+def test_weights_that_do_not_fit_are_refused_in_a_line(tmp_path):
+    detector = load_model(write_tiny_model(tmp_path / "own.ckpt", "strega"))
+    other = write_tiny_model(tmp_path / "other.ckpt", "intensity")
+    with pytest.raises(InputError, match=r"weights: .*other.ckpt is of another network"):
+        start_from(str(other), detector)
+    given = write_tiny_model(tmp_path / "given.ckpt", "strega", first_stage={"sha256": "a"})
+    with pytest.raises(InputError, match=r"another first stage; set model.autoencoder="):
+        start_from(str(given), detector, "b")
+    with pytest.raises(InputError, match="no such"):
+        start_from(str(tmp_path / "nothing.ckpt"), detector)
