@@ -21,7 +21,8 @@ $(VENV)/installed: setup.cfg $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
-demo: install ## Run the whole pipe on the embedded cohort: train, detect, score, report
+demo: install ## Mark lesions in the head that comes with brainuad, then run the whole pipe on the embedded cohort
+	$(BIN)/brainuad-predict demo $(RUN)/first_look
 	$(BIN)/python train.py experiment=madad paths.output_dir=$(RUN) ckpt=last
 
 test: install ## Run all tests (slow ones included)

@@ -38,6 +38,7 @@ may rest on it.
 """
 
 EXAMPLES = """examples:
+  brainuad-predict demo results/                                 # a synthetic head, for a first look
   brainuad-predict patient.nii.gz results/ --sequence FLAIR      # the model that comes with it
   brainuad-predict model.ckpt scans/ results/
   brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     words = "MODEL: model.ckpt, its run folder, a bundle, or the name of a model that comes with "
-    words += "brainuad (default: universal). SCANS: what to look at. OUT: folder to make, or to go "
+    words += "brainuad (default: universal). SCANS: what to look at; `demo` for the synthetic head "
+    words += "that comes with brainuad. OUT: folder to make, or to go "
     words += "on with. key=value: changes of the model's preparation, preparation=NAME or "
     words += "preparation.steps.KEY=VALUE"
     add("words", metavar="[MODEL] SCANS OUT [key=value ...]", nargs="*", help=words)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from brainuad.errors import InputError
 from brainuad.machine.text import say
-from brainuad.shipped import DEFAULT, SENSITIVITY, is_shipped, models, resolved
+from brainuad.shipped import DEFAULT, DEMO, SENSITIVITY, is_shipped, models, resolved
 
 
 class Asked(NamedTuple):
@@ -83,6 +83,8 @@ def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Pat
             "MODEL SCANS OUT (words with = are changes of the preparation)"
         )
     scans, out = (Path(word) for word in places[-2:])
+    if str(scans) == "demo" and not scans.exists():
+        scans = DEMO
     return (places[0] if len(places) == 3 else None), scans, out, changes
 
 

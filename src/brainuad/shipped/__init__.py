@@ -15,6 +15,9 @@ from brainuad.machine.text import say
 
 FOLDER = Path(__file__).parent
 INDEX = FOLDER / "models.json"
+DEMO = FOLDER / "demo_FLAIR.nii.gz"
+"""A synthetic head with lesions, which `experiments/universal/demo_head.py` makes."""
+
 DEFAULT = "universal"
 """The model for scans of people without a healthy cohort."""
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tiny import AFFINE, brain, write_tiny_channels, write_tiny_model
@@ -10,10 +12,11 @@ from tiny import AFFINE, brain, write_tiny_channels, write_tiny_model
 import brainuad
 from brainuad import shipped
 from brainuad.cli.predict import main as predict
+from brainuad.cli.predict_words import sort_words
 from brainuad.errors import InputError
 from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.model.export import export_model
-from brainuad.volumes.nifti import write_volume
+from brainuad.volumes.nifti import read_volume, write_volume
 
 
 def entry(sequence, file="a.zip"):
@@ -157,3 +160,26 @@ def test_a_cohort_of_several_sequences_is_asked_which(two, tmp_path, capsys):
     write_tiny_channels(tmp_path / "cohort")
     assert predict([str(tmp_path / "cohort"), str(tmp_path / "out")]) == 2
     assert "say --sequence, and give each a folder" in capsys.readouterr().err
+
+
+def test_a_path_called_demo_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert sort_words(["demo", "out"], None)[1] == shipped.DEMO
+    (tmp_path / "demo").mkdir()
+    assert sort_words(["demo", "out"], None)[1] == Path("demo")
+
+
+@pytest.mark.slow
+def test_the_head_that_comes_with_brainuad_is_predicted(tmp_path):
+    """73 ml of it are lesions, most of them one stroke on the left."""
+    assert shipped.DEMO.stat().st_size < 1e6
+    assert predict(["demo", str(tmp_path), "--no-page"]) == 0
+    table = pd.read_csv(tmp_path / "subjects.csv")
+    assert list(table.status) == ["done"]
+    assert 35_000 < table.volume_mm3[0] < 90_000
+    findings = pd.read_csv(tmp_path / "findings.csv")
+    assert findings.side[0] == "left"
+    mask = read_volume(tmp_path / table["mask"][0])
+    head = read_volume(shipped.DEMO)
+    assert mask.array.shape == head.array.shape
+    assert np.allclose(mask.affine, head.affine)
