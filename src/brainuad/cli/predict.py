@@ -38,7 +38,7 @@ may rest on it.
 """
 
 EXAMPLES = """examples:
-  brainuad-predict demo results/                                 # a synthetic head, for a first look
+  brainuad-predict demo results/                                 # a synthetic head, a first look
   brainuad-predict patient.nii.gz results/ --sequence FLAIR      # the model that comes with it
   brainuad-predict model.ckpt scans/ results/
   brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
