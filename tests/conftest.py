@@ -7,13 +7,13 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import ROOT, write_tiny_cohort
+from commands import call
+from tiny import write_tiny_cohort
 
 from brainuad.cohorts.manifest import Cohort
 from brainuad.machine import threads
@@ -45,15 +45,4 @@ def real_data() -> Path:
 @pytest.fixture
 def run() -> Callable[..., subprocess.CompletedProcess]:
     """Runs a script of the repository as a user would: `run("train.py", "experiment=strega")`."""
-
-    def call(script: str, *arguments: object, **options: object) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, str(ROOT / script), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-            **options,
-        )
-
     return call

@@ -1,13 +1,12 @@
 """AutoPaint from nothing to masks by the real commands, as subprocesses, on the tiny cohort."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import pytest
 import torch
-from tiny import ROOT, write_tiny_cohort
+from tiny import write_tiny_cohort
 
 pytestmark = pytest.mark.slow
 
@@ -30,10 +29,9 @@ def base(tmp_path_factory):
 
 
 def call(base: Path, script: str, out: Path, *words: str) -> str:
-    command = [sys.executable, ROOT / script, "data=folder", f"data.source={base / 'cohort'}"]
-    command += ["data.sequence=T2w", "data.spacing_mm=3", f"paths.cache_dir={base / 'cache'}"]
-    command += [f"paths.output_dir={out}", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    where = ["data=folder", f"data.source={base / 'cohort'}"]
+    where += ["data.sequence=T2w", "data.spacing_mm=3", f"paths.cache_dir={base / 'cache'}"]
+    done = commands.call(script, *where, f"paths.output_dir={out}", *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -74,14 +72,8 @@ def test_interrupted_before_the_second_phase_it_ends_the_same(base, run):
 def test_the_model_file_alone_makes_the_same_maps(base, run):
     out, _ = run
     maps = base / "maps"
-    command = [sys.executable, ROOT / "predict.py", out / "model.ckpt", base / "cohort", maps]
-    done = subprocess.run(
-        [*command, "--keep-maps", "--no-page"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    words = [out / "model.ckpt", base / "cohort", maps, "--keep-maps", "--no-page"]
+    done = commands.call("predict.py", *words)
     assert done.returncode == 0, done.stderr
     found = sorted(maps.glob("prepared/*_anomaly.nii.gz"))
     assert found

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import call
 from tiny import ROOT
 
 from brainuad.cli.prepare import main as prepare
@@ -54,9 +55,7 @@ def finished(cohort, tmp_path_factory):
     base = tmp_path_factory.mktemp("run")
     out = base / "run"
     arguments = ["experiment=strega", "max_epochs=3", *options(cohort, base / "cache", out)]
-    done = subprocess.run(
-        [sys.executable, ROOT / "train.py", *arguments], capture_output=True, text=True, check=False
-    )
+    done = call("train.py", *arguments)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 

@@ -1,7 +1,6 @@
 """2D images through the real commands: every method of slices, and the whole chain."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import golden
 import numpy as np
 import pandas as pd
 import pytest
+from commands import call
 from PIL import Image
 from tiny import ROOT, brain, lesion
 
@@ -105,9 +105,7 @@ def test_slices_of_other_planes_are_refused(tiling, table, tmp_path, capsys) -> 
 
 
 def command(*words: str, status: int = 0, said: str = "") -> str:
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = call(*words, cwd=ROOT)
     assert done.returncode == status, done.stdout + done.stderr
     if said:
         assert said in done.stderr.strip().splitlines()[-1]
@@ -167,8 +165,8 @@ def test_from_images_to_a_report_and_predictions(table, tmp_path) -> None:
     first, second = (pd.read_csv(folder / "scores.csv") for folder in (run_folder, again))
     pair = [one[(one.method == "vae") & (one.metric == "auprc")].value for one in (first, second)]
     np.testing.assert_allclose(*pair, rtol=1e-6)
-    command("-m", "brainuad.cli.report", str(again))
-    command("-m", "brainuad.cli.report", "compare", str(run_folder), str(again), "--out",
+    command("src/brainuad/cli/report.py", str(again))
+    command("src/brainuad/cli/report.py", "compare", str(run_folder), str(again), "--out",
             str(tmp_path / "compared"))  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import ROOT, write_tiny_cohort
+from commands import call
+from tiny import write_tiny_cohort
 
 from brainuad.cli.train import main
 
@@ -40,8 +41,7 @@ class Workplace:
         return [*self.where, f"paths.output_dir={out}"]
 
     def call(self, script: str, out: Path, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, ROOT / script, *self.options(out), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        return call(script, *self.options(out), *words)
 
     def train(self, name: str, *words: str) -> tuple[Path, subprocess.CompletedProcess]:
         return self.base / name, self.call("train.py", self.base / name, *self.small, *words)
@@ -86,10 +86,9 @@ def test_one_command_trains_both_stages_and_leaves_everything(finished, place):
 def test_the_second_row_is_the_same_model_with_the_other_detection(finished, place):
     out, _ = finished
     once = place.base / "clean_alone"
-    command = [sys.executable, ROOT / "train.py", *place.options(once), *place.small]
-    command += ["max_epochs=3", f"ckpt={out / 'checkpoints' / 'last.ckpt'}", "also={}"]
-    command += ["model.scores_by=clean", "report=false", "evaluate=false"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    words = ["max_epochs=3", f"ckpt={out / 'checkpoints' / 'last.ckpt'}", "also={}"]
+    words += ["model.scores_by=clean", "report=false", "evaluate=false"]
+    done = call("train.py", *place.options(once), *place.small, *words)
     assert done.returncode == 0, done.stderr
     paths = sorted((out / "also" / "madad_clean").glob("*_anomaly.nii.gz"))
     assert len(paths) > TEST_SUBJECTS
@@ -115,9 +114,7 @@ def test_a_second_run_finds_the_stage_and_resumes_to_the_same_scores(finished, p
 def test_the_model_file_alone_makes_the_same_maps(finished, place):
     out, _ = finished
     maps = place.base / "maps"
-    command = [sys.executable, ROOT / "predict.py", out, place.base / "cohort", maps]
-    command += ["--keep-maps", "--no-page"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    done = call("predict.py", out, place.base / "cohort", maps, "--keep-maps", "--no-page")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(maps / "subjects.csv").set_index("scan_id")
     raw = sorted((out / "prepared").glob("*_anomaly.nii.gz"))

@@ -1,0 +1,77 @@
+"""The real commands, each in a process of its own."""
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+
+from tiny import ROOT
+
+
+def call(
+    script: str | Path, *arguments: object, cwd: Path | None = None, timeout: float = 600
+) -> subprocess.CompletedProcess:
+    """Run a script of the repository as a user would: `call("train.py", "experiment=strega")`.
+
+    In a fork of `command_server.py`, which spares the imports. What is about signals, variables or
+    the start of a process itself needs `subprocess`.
+
+    Args:
+        script: path, relative to the repository.
+        arguments: words behind it.
+        cwd: where; the present folder when None.
+        timeout: seconds.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    argv = [str(ROOT / script), *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / name for name in ("stdout", "stderr")}
+        request = {"argv": argv, "cwd": str(cwd or Path.cwd()), **files}
+        status = _ask(json.dumps(request, default=str), timeout)
+        said = {name: path.read_text() for name, path in files.items()}
+    return subprocess.CompletedProcess([sys.executable, *argv], status, **said)
+
+
+def _ask(line: str, timeout: float) -> int:
+    server = _server()
+    if server.poll() is not None:
+        _server.cache_clear()
+        server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    print(line, file=server.stdin, flush=True)
+    watch = threading.Timer(timeout, _end, [server])
+    watch.start()
+    answer = server.stdout.readline()
+    watch.cancel()
+    if not answer:
+        raise TimeoutError(f"no end within {timeout:.0f} s: {line}")
+    return int(answer)
+
+
+@cache
+def _server() -> subprocess.Popen:
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "command_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    atexit.register(_end, server)
+    return server
+
+
+def _end(server: subprocess.Popen) -> None:
+    """End the server and what it runs."""
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
