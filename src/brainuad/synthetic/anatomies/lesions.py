@@ -24,6 +24,9 @@ from brainuad.synthetic.anatomies.warp import Anatomy
 from brainuad.synthetic.grids import blurred
 
 DISEASES = ("ms", "wmh", "stroke", "tumour", "mixed", "none")
+GLIOMA_MM = (12.0, 38.0)
+"""Radius of a glioma's core: with its oedema 10 to 300 ml, as real ones have (BraTS: 112 to 217)."""
+
 SMALL_MM3, FAINTER, FAINTEST = 200.0, 0.12, 0.08
 """Below this volume the gain falls by so much a factor of ten, down to the last."""
 
@@ -214,8 +217,8 @@ def _tumours(draws: Draws, anatomy: Anatomy) -> tuple[Anatomy, list[Part]]:
     if draws.chance(0.2):
         radii = [draws.log_uniform(2.5, 10.0) for _ in range(draws.number(1, 6))]
     else:
-        radii = [draws.log_uniform(6.0, 26.0)]
-    levels = (draws.log_uniform(0.5, 1.1), draws.uniform(0, 1), draws.uniform(0, 1))
+        radii = [draws.log_uniform(*GLIOMA_MM)]
+    levels = (draws.log_uniform(0.3, 1.1), draws.uniform(0, 1), draws.uniform(0, 1))
     cystic = draws.chance(0.3)
     parts: list[Part] = []
     for radius in radii:
