@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "source": SOURCE,
         "data_licence": DATA,
         "licence": LICENCE,
-        "scores": {} if arguments.scores is None else measured(arguments.scores),
+        "scores": {} if arguments.scores is None else measured(arguments.scores, card["sequence"]),
     }
     others = [one for one in read_json(INDEX)["models"] if one["file"] != path.name]
     models = sorted([*others, entry], key=lambda one: one["file"])
@@ -61,12 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measured(folder: Path) -> dict[str, dict[str, float]]:
-    """Means over the people of each cohort: AP, Dice at 0.5, and how many people."""
+def measured(folder: Path, sequence: str) -> dict[str, dict[str, float]]:
+    """Means over the people of each cohort of a sequence: AP, Dice at 0.5, and how many people."""
     found: dict[str, dict[str, float]] = {}
     for path in sorted(folder.glob("*/results.csv")):
         table = pd.read_csv(path)
-        own = table[(table.method == DEFAULT) & (table.metric.isin(METRICS))]
+        own = table[(table.method == DEFAULT) & (table.sequence == sequence)]
+        own = own[own.metric.isin(METRICS)]
         for row in own[own.group == "all"].itertuples():
             cohort = found.setdefault(f"{row.cohort} {row.sequence}", {"people": int(row.n)})
             cohort[METRICS[row.metric]] = round(float(row.mean), 3)

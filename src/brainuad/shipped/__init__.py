@@ -68,7 +68,7 @@ def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
 
     Args:
         name: of a model.
-        sequence: of the scans; None where there is one model of that name alone.
+        sequence: of the scans; None for the first one of that name, and it is said.
 
     Raises:
         InputError: no such model, or none for the sequence.
@@ -80,7 +80,7 @@ def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
     sequences = ", ".join(model.sequence for model in named)
     if sequence is None:
         if len(named) > 1:
-            raise InputError(f"{name}: comes for {sequences}; say which, sequence by name")
+            say(f"note: {name} comes for {sequences}; this is the one for {named[0].sequence}")
         return named[0]
     for model in named:
         if model.sequence == canonical(sequence):

@@ -62,7 +62,7 @@ def test_what_ships_is_what_the_list_says():
         assert "non-commercial" not in model.data_licence.lower()
 
 
-def test_a_model_is_found_by_name_and_sequence(package):
+def test_a_model_is_found_by_name_and_sequence(package, capsys):
     assert shipped.shipped().path == package / "universal-T2w.zip"
     assert shipped.resolved("universal", "T2").name == "universal-T2w.zip"
     with pytest.raises(InputError, match="comes for T2w, not for T1w"):
@@ -71,8 +71,10 @@ def test_a_model_is_found_by_name_and_sequence(package):
         shipped.shipped("nothing")
     both = {"models": [entry("FLAIR"), entry("T2w")]}
     (package / "models.json").write_text(json.dumps(both))
-    with pytest.raises(InputError, match="comes for FLAIR, T2w; say which"):
-        shipped.shipped()
+    assert shipped.shipped("universal", "T2w").sequence == "T2w"
+    capsys.readouterr()
+    assert shipped.shipped().sequence == "FLAIR"
+    assert "comes for FLAIR, T2w; this is the one for FLAIR" in capsys.readouterr().out
 
 
 def test_an_existing_path_of_that_name_wins_and_it_is_said(package, tmp_path, capsys):
