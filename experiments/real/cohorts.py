@@ -1,6 +1,6 @@
 """The cohorts of real people, made from the folder that BRAINUAD_REAL_DATA names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from experiments.benchmark.cohorts import EXTRACTED, elderly, glioma_label, prep
 
 SMALLEST_PX, LEAST_CONTRAST = 50, 1.1
 """Strokes of so many pixels, and so much brighter than the rest of the brain, are called clear."""
+
+CORRECTED = ("preparation/skullstrip=extracted", "preparation.steps.between=null")
+"""Options for extracted brains whose bias field was not corrected in all of them."""
 
 T1_LOSS = (0.15, 0.6)
 """Share of the T1w signal that an old stroke loses (METHODS_MORE.md, section 9.8)."""
@@ -122,13 +125,14 @@ def _with_stroke(scan: Scan, path: Path, out: Path, rng: np.random.Generator) ->
 
 def t1_cases(real: Path, folder: Path) -> Path:
     """T1w of two people with multiple sclerosis, a glioma and five with hyperintensities."""
-    return _cases(real, folder, "t1_cases", {"ms": "T1", "glioma": "t1", "wmh": "T1"}, "T1w")
+    names = {"ms": "T1", "glioma": "t1", "wmh": "T1"}
+    return _cases(real, folder, "t1_cases", names, "T1w", CORRECTED)
 
 
 def t2_cases(real: Path, folder: Path) -> Path:
     """T2w of the same, and of a person with an old stroke."""
     names = {"ms": "T2", "glioma": "t2", "wmh": "T2", "stroke": "T2"}
-    return _cases(real, folder, "t2_cases", names, "T2w")
+    return _cases(real, folder, "t2_cases", names, "T2w", CORRECTED)
 
 
 def flair_cases(real: Path, folder: Path) -> Path:
@@ -137,7 +141,14 @@ def flair_cases(real: Path, folder: Path) -> Path:
     return _cases(real, folder, "flair_cases", names, "FLAIR")
 
 
-def _cases(real: Path, folder: Path, name: str, files: dict[str, str], sequence: str) -> Path:
+def _cases(
+    real: Path,
+    folder: Path,
+    name: str,
+    files: dict[str, str],
+    sequence: str,
+    options: Sequence[str] = EXTRACTED,
+) -> Path:
     out = folder / name
     with lock(out):
         rows: list[list[object]] = []
@@ -157,7 +168,7 @@ def _cases(real: Path, folder: Path, name: str, files: dict[str, str], sequence:
         for case in sorted((real / "brats_labelled").iterdir()) if "brats" in files else ():
             scan = [case.name, sequence, case / f"{case.name}_{files['brats']}.nii.gz", ""]
             rows.append([*scan, case / f"{case.name}_seg.nii.gz", "false", "tumour"])
-        return prepared(rows, out, EXTRACTED)
+        return prepared(rows, out, options)
 
 
 def lgg(real: Path, folder: Path) -> Path:
