@@ -20,6 +20,9 @@ SMALLEST_PX, LEAST_CONTRAST = 50, 1.1
 CORRECTED = ("preparation/skullstrip=extracted", "preparation.steps.between=null")
 """Options for extracted brains whose bias field was not corrected in all of them."""
 
+FINER = "[40,40,30,20]"
+"""Iterations of N4 on T1w, where a lesion has grey matter's value (METHODS_MORE.md, section 9.8)."""
+
 T1_LOSS = (0.15, 0.6)
 """Share of the T1w signal that an old stroke loses (METHODS_MORE.md, section 9.8)."""
 
@@ -126,7 +129,8 @@ def _with_stroke(scan: Scan, path: Path, out: Path, rng: np.random.Generator) ->
 def t1_cases(real: Path, folder: Path) -> Path:
     """T1w of two people with multiple sclerosis, a glioma and five with hyperintensities."""
     names = {"ms": "T1", "glioma": "t1", "wmh": "T1"}
-    return _cases(real, folder, "t1_cases", names, "T1w", CORRECTED)
+    finer = f"preparation.steps.bias.iterations={FINER}"
+    return _cases(real, folder, "t1_cases", names, "T1w", (*CORRECTED, finer))
 
 
 def t2_cases(real: Path, folder: Path) -> Path:
