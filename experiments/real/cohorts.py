@@ -21,7 +21,7 @@ CORRECTED = ("preparation/skullstrip=extracted", "preparation.steps.between=null
 """Options for extracted brains whose bias field was not corrected in all of them."""
 
 FINER = "[40,40,30,20]"
-"""Iterations of N4 on T1w, where a lesion has grey matter's value (METHODS_MORE.md, section 9.8)."""
+"""Iterations of N4 on T1w, as `experiments/universal/ship.py` says."""
 
 T1_LOSS = (0.15, 0.6)
 """Share of the T1w signal that an old stroke loses (METHODS_MORE.md, section 9.8)."""

@@ -25,7 +25,7 @@ from brainuad.synthetic.grids import blurred
 
 DISEASES = ("ms", "wmh", "stroke", "tumour", "mixed", "none")
 GLIOMA_MM = (12.0, 38.0)
-"""Radius of a glioma's core: with its oedema 10 to 300 ml, as real ones have (BraTS: 112 to 217)."""
+"""Radius of a glioma's core; real ones have 10 to 300 ml with their oedema."""
 
 SMALL_MM3, FAINTER, FAINTEST = 200.0, 0.12, 0.08
 """Below this volume the gain falls by so much a factor of ten, down to the last."""
