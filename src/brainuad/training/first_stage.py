@@ -239,8 +239,8 @@ def _run_of(cfg: DictConfig) -> DictConfig:
         stage.max_epochs = first.max_epochs
         stage.datamodule.batch_size = first.batch_size
         # The method's own choice of weights is not the autoencoder's.
-        stage.update(first_stage=None, logger=None, ckpt="last", weights=None)
-        stage.keep = "val/loss"
+        stage.update(first_stage=None, logger=None, keep="val/loss")
+        stage.update(ckpt="last", weights=None)
         stage.update(predict=False, evaluate=False, report=False, painted_draws=0, relative=None)
     return stage
 

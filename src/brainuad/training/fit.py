@@ -79,16 +79,13 @@ def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path 
     return path
 
 
-def start_from(
-    weights: str | None, detector: AnomalyDetector, first_stage: str | None = None
-) -> None:
+def start_from(weights: str | None, detector: AnomalyDetector) -> None:
     """Put the weights of a trained model into a detector; its card says of which.
 
     Args:
         weights: a checkpoint, run folder or bundle, or the name of a model that the package has for
             the detector's sequence; None for no weights.
-        detector: with a card.
-        first_stage: hash of the one that the detector stands on.
+        detector: with a card, which has the hash of the first stage that it stands on, if any.
 
     Raises:
         InputError: as `load_model` and `resolved`, or the weights are of another network or stand
@@ -105,11 +102,12 @@ def start_from(
             f"weights: {path} is of another network ({str(error).splitlines()[-1].strip()}); give "
             "a model of the same experiment"
         ) from None
-    if (given.card.get("first_stage") or {}).get("sha256") != first_stage:
+    own = detector.card["run"]
+    if (given.card.get("first_stage") or {}).get("sha256") != own.get("first_stage"):
         raise InputError(
             f"weights: {path} stands on another first stage; set model.autoencoder={path} too"
         )
-    detector.card["run"]["weights"] = weights_hash(given)
+    own["weights"] = weights_hash(given)
 
 
 def fit(

@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> float | None:
     if first_stage is not None:
         detector.card["run"]["first_stage"] = first_stage.digest
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
-    start_from(cfg.weights, detector, first_stage.digest if first_stage is not None else None)
+    start_from(cfg.weights, detector)
     resume = resume_point(cfg, out, detector) if detector.by_gradient else None
     if ranks.rank() == 0:
         write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

@@ -129,7 +129,8 @@ def test_weights_that_do_not_fit_are_refused_in_a_line(tmp_path):
     with pytest.raises(InputError, match=r"weights: .*other.ckpt is of another network"):
         start_from(str(other), detector)
     given = write_tiny_model(tmp_path / "given.ckpt", "strega", first_stage={"sha256": "a"})
+    detector.card["run"] = {"first_stage": "b"}
     with pytest.raises(InputError, match=r"another first stage; set model.autoencoder="):
-        start_from(str(given), detector, "b")
+        start_from(str(given), detector)
     with pytest.raises(InputError, match="no such"):
         start_from(str(tmp_path / "nothing.ckpt"), detector)
