@@ -7,6 +7,7 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import joined
 from brainuad.synthetic.anatomies.cohort import given_bank, require_known, split_names
+from brainuad.synthetic.anatomies.lesions import LesionSettings
 from brainuad.synthetic.anatomies.scan import ScanGenerator
 from brainuad.synthetic.anatomies.stream import ScanStream, StreamedScan
 from brainuad.training.batches import EpochBatches, EpochLoader
@@ -23,9 +24,12 @@ class SyntheticDataModule(HealthyDataModule):
         scans: of an epoch.
         val_scans: of the validation, the same ones in every epoch.
         per_anatomy: scans of each drawn anatomy.
+        real_shapes: probability that a lesion has the shape of a real one, where the bank has any;
+            0 for a training that no label of a patient has a part in.
         rest: of `HealthyDataModule`.
 
     Raises:
+        ValueError: `real_shapes` is no probability.
         InputError: no such bank, or a sequence that is not synthesised; several are none.
     """
 
@@ -36,19 +40,21 @@ class SyntheticDataModule(HealthyDataModule):
         scans: int = 200,
         val_scans: int = 12,
         per_anatomy: int = 4,
+        real_shapes: float = LesionSettings.real,
         **rest: Any,
     ) -> None:
         super().__init__(**rest)
         sequence = joined(rest["sequence"])
         require_known([sequence])
         found = given_bank(bank)
-        train, val, _ = split_names(found.names)
-        self.stream = ScanStream(
-            ScanGenerator(found, names=train), [sequence], scans, per_anatomy, self.seed
+        if not 0 <= real_shapes <= 1:
+            raise ValueError(f"real_shapes is {real_shapes}; use a probability, 0 to 1")
+        lesions = LesionSettings(real=real_shapes)
+        train, val, _ = (
+            ScanGenerator(found, names, lesions=lesions) for names in split_names(found.names)
         )
-        self.val_stream = _Same(
-            ScanStream(ScanGenerator(found, names=val), [sequence], val_scans, 2, self.seed + 1)
-        )
+        self.stream = ScanStream(train, [sequence], scans, per_anatomy, self.seed)
+        self.val_stream = _Same(ScanStream(val, [sequence], val_scans, 2, self.seed + 1))
 
     def train_dataloader(self) -> EpochLoader:
         """Scans in the order in which they are drawn: neighbours share an anatomy."""

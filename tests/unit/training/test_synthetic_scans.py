@@ -57,3 +57,11 @@ def test_every_epoch_trains_on_new_scans_and_validates_on_the_same(make):
 def test_without_a_bank_it_says_how_to_make_one(make):
     with pytest.raises(InputError, match=r"data\.bank is not set"):
         make(bank=None)
+
+
+def test_real_shapes_can_be_left_out_of_training_and_validation(make):
+    datamodule = make(real_shapes=0)
+    assert datamodule.stream.generator.lesions.real == 0
+    assert datamodule.val_stream.stream.generator.lesions.real == 0
+    with pytest.raises(ValueError, match="real_shapes is 2"):
+        make(real_shapes=2)
