@@ -176,6 +176,7 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
         trained_on=known.trained_on,
         split_hash=known.card.get("split_hash"),
         pixel_mm=known.pixel_mm,
+        listed=asked.listed,
     )
 
     def stamp(item: "Wanted") -> str:

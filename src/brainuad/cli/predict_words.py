@@ -3,11 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainuad.errors import InputError
 from brainuad.machine.text import say
 from brainuad.shipped import DEFAULT, DEMO, SENSITIVITY, is_shipped, models, resolved
+
+if TYPE_CHECKING:
+    from brainuad.cohorts.scans import Found
 
 
 class Asked(NamedTuple):
@@ -15,19 +18,19 @@ class Asked(NamedTuple):
 
     Attributes:
         models: paths of the models.
-        ours: whether they come with brainuad.
         sequence: of scans whose name does not tell; None for the model's.
         scans: what to look at.
         out: folder of the results.
         choices: of `brainuad.load`.
+        listed: the scans, where they were listed already.
     """
 
     models: list[Path]
-    ours: bool
     sequence: str | None
     scans: Path
     out: Path
     choices: dict[str, Any]
+    listed: "Found | None" = None
 
 
 def asked_of(arguments: argparse.Namespace) -> list[Asked]:
@@ -42,14 +45,13 @@ def asked_of(arguments: argparse.Namespace) -> list[Asked]:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; OUT is a folder")
     given = [word or DEFAULT, *arguments.also]
-    sequences = _sequences(given, scans, out, arguments.sequence)
+    sequences, listed = _sequences(given, scans, out, arguments.sequence)
     paths = [[resolved(model, sequence) for model in given] for sequence in sequences]
-    ours = all(map(is_shipped, paths[0]))
     if word is None:
         say(f"model: {DEFAULT}, which comes with brainuad, because none was named")
     threshold = None if arguments.threshold is None else number_or_name(arguments.threshold)
     if arguments.sensitivity is not None:
-        if not ours or threshold is not None:
+        if not all(map(is_shipped, paths[0])) or threshold is not None:
             raise InputError(
                 "--sensitivity is for the models that come with brainuad, without --threshold; "
                 "use --threshold NUMBER"
@@ -62,7 +64,10 @@ def asked_of(arguments: argparse.Namespace) -> list[Asked]:
         "precision": arguments.precision,
         "preparation": changes,
     }
-    return [Asked(own, ours, arguments.sequence, scans, out, choices) for own in paths]
+    return [
+        Asked(own, arguments.sequence, scans, out, {**choices, "sequence": name}, listed)
+        for own, name in zip(paths, sequences, strict=True)
+    ]
 
 
 def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Path, Path, list[str]]:
@@ -90,18 +95,18 @@ def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Pat
 
 def _sequences(
     given: Sequence[str | Path], scans: Path, out: Path, told: str | None
-) -> list[str | None]:
-    """Sequences to predict, a model each: the one that is told, or those of the scans.
+) -> "tuple[list[str | None], Found | None]":
+    """Sequences to predict, a model each: the one that is told, or those of the listed scans.
 
     None stands for the sequence of the models where these are files.
     """
     from brainuad.inference.find_scans import sequences_in
 
     named = {str(model) for model in given}
-    known = [model.sequence for model in models() if {model.name} == named]
+    known = [name for model in models() if {model.name} == named for name in model.takes]
     if told is not None or not known or any(Path(model).exists() for model in given):
-        return [told]
-    counts = sequences_in(scans, out)
+        return [told], None
+    counts, listed = sequences_in(scans, out)
     found: list[str | None] = [sequence for sequence in known if counts[sequence]]
     choices = " or ".join(known)
     if counts[""]:
@@ -115,4 +120,4 @@ def _sequences(
             f"{scans}: no {choices} scan, which {' '.join(named)} is for (found: "
             f"{have or 'none'}); list the scans in a CSV with their sequence if their names mislead"
         )
-    return found
+    return found, listed

@@ -96,6 +96,7 @@ def find_wanted(
     trained_on: Sequence[str] = (),
     split_hash: str | None = None,
     pixel_mm: float | None = None,
+    listed: Found | None = None,
 ) -> Source:
     """Lists the scans that a model can be asked about.
 
@@ -108,6 +109,7 @@ def find_wanted(
         split_hash: of the cohort that these are of; others may use their names too.
         pixel_mm: of a model of slices, which takes 2D images: the edge of a pixel where nothing
             tells it; None for a model of volumes.
+        listed: of `sequences_in` of the same source and folder; None to list it here.
 
     Raises:
         InputError: nothing there, or no scan of the model's sequence.
@@ -120,7 +122,9 @@ def find_wanted(
     if (source / MANIFEST).is_file():
         found = _from_cohort(source, sequences, trained_on, split_hash)
     else:
-        found = _from_raw(source, sequences, out, unknown or "", pixel_mm)
+        if listed is None:
+            listed = _listed(source, sequences, out, unknown or "", pixel_mm)
+        found = _from_raw(source, sequences, listed)
     if not found.wanted:
         sequence = joined(sequences)
         have = ", ".join(f"{count} {name}" for name, count in sorted(found.aside.items()))
@@ -133,8 +137,10 @@ def find_wanted(
     return found
 
 
-def sequences_in(source: Path, out: Path) -> Counter[str]:
-    """Return how many scans of each sequence there are; empty names are of those not told.
+def sequences_in(source: Path, out: Path) -> tuple[Counter[str], Found | None]:
+    """Return how many scans of each sequence there are, and of raw scans the list.
+
+    The sequence of a scan whose name does not tell is empty.
 
     Args:
         source: as of `find_wanted`.
@@ -153,8 +159,9 @@ def sequences_in(source: Path, out: Path) -> Counter[str]:
                 f"{source}: has scans of {', '.join(sorted(counts))}; say --sequence, and give "
                 "each a folder of its own"
             )
-        return counts
-    return Counter(canonical(scan.sequence) for scan in find_all(source, every=True, out=out).scans)
+        return counts, None
+    listed = find_all(source, every=True, out=out)
+    return Counter(canonical(scan.sequence) for scan in listed.scans), listed
 
 
 def _from_cohort(
@@ -177,13 +184,15 @@ def _whole(rows: tuple[Scan, ...]) -> Scan:
     return combined(rows) if len(rows) > 1 else rows[0]
 
 
-def _from_raw(
+def _listed(
     source: Path, sequences: tuple[str, ...], out: Path, unknown: str, pixel_mm: float | None
-) -> Source:
+) -> Found:
     if pixel_mm is None:
-        listed = find_all(source, unknown, every=True, also=sequences, out=out)
-    else:
-        listed = find_slices(source, unknown, pixel_mm, out)
+        return find_all(source, unknown, every=True, also=sequences, out=out)
+    return find_slices(source, unknown, pixel_mm, out)
+
+
+def _from_raw(source: Path, sequences: tuple[str, ...], listed: Found) -> Source:
     # Lists and models may say t2 or T2w.
     raw = [replace(scan, sequence=canonical(scan.sequence)) for scan in listed.scans]
     called = [canonical(sequence) for sequence in sequences]

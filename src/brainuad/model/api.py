@@ -47,7 +47,7 @@ class Model:
 
     @property
     def sequence(self) -> str:
-        """The sequence that it was trained on; several, the channels, as one name."""
+        """The sequence of its scans; several, the channels, as one name."""
         return self.known.sequence
 
     @property
@@ -138,7 +138,7 @@ def load(
     detectors = [load_model(path) for path in paths]
     cards = [detector.card for detector in detectors]
     precision = chosen_precision(precision, device_of(device))
-    known = Known(paths, cards, threshold, samples, precision, preparation)
+    known = Known(paths, cards, threshold, samples, precision, preparation, sequence)
     known.weights = [weights_hash(detector) for detector in detectors]
     for path, found in zip(known.paths, known.weights, strict=True):
         remember_hash(path, found)

@@ -14,7 +14,7 @@ from brainuad.model.card import sequences_of, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 from brainuad.preparation.recipes import changed, is_of_slices, of_model
 from brainuad.settings.moved import present_experiment, retargeted
-from brainuad.shipped import is_shipped
+from brainuad.shipped import is_shipped, untested
 
 # SimpleITK comes with them, and a dry run needs none.
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Known:
         samples: random draws a scan; None for the models' own number.
         precision: one of `detect.PRECISIONS`; `auto` is resolved before.
         preparation: changes of it, see `brainuad.preparation.recipes.changed`.
+        sequence: of the scans, where a model that comes with brainuad takes several.
 
     Attributes:
         card: the first model's.
@@ -49,6 +50,7 @@ class Known:
         thresholds: of each model, one number, or of `scan` and `mebin` two.
         threshold: their mean, which is applied.
         recipe: the preparation, as plain values.
+        untested: sequence of the scans where the models were tried on none such; else empty.
 
     Raises:
         InputError: models that do not fit together, no threshold, or no such preparation.
@@ -62,6 +64,7 @@ class Known:
         samples: int | None = None,
         precision: str = "32-true",
         preparation: Sequence[str] = (),
+        sequence: str | None = None,
     ) -> None:
         self.paths = [Path(path) for path in paths]
         self.cards = list(cards)
@@ -91,16 +94,25 @@ class Known:
         self.samples = samples
         self.precision = precision
         self.recipe = changed(of_model(self.card), preparation)
+        self.untested = untested(self.paths[0], sequence)
 
     @property
     def sequence(self) -> str:
-        """The sequence that the models were trained on; several, the channels, as one name."""
-        return str(self.card["sequence"])
+        """The sequence of the scans; several, the channels, as one name."""
+        return self.untested or str(self.card["sequence"])
 
     @property
     def sequences(self) -> tuple[str, ...]:
         """The sequence of each channel."""
-        return sequences_of(self.card)
+        return (self.untested,) if self.untested else sequences_of(self.card)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Reasons to doubt every prediction."""
+        if not self.untested:
+            return ()
+        own = self.card["sequence"]
+        return (f"of {self.untested}: the model for {own} was tried on no such scan of a person",)
 
     @property
     def pixel_mm(self) -> float | None:

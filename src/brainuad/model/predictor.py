@@ -133,6 +133,7 @@ class Predictor:
             flags=(
                 *_no_threshold(limit),
                 *_too_large(mask, carried.brain_mask),
+                *self.known.doubts,
                 *doubts,
                 *scan.flags,
             ),

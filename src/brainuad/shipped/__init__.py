@@ -39,6 +39,7 @@ class ShippedModel:
         data_licence: of what it was trained on.
         licence: of the weights.
         scores: cohort of people to what was measured there.
+        untested: further sequences whose scans it takes, though it was tried on no such person.
     """
 
     name: str
@@ -50,17 +51,25 @@ class ShippedModel:
     data_licence: str
     licence: str
     scores: dict[str, dict[str, float]]
+    untested: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
         """Of the bundle."""
         return FOLDER / self.file
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Its sequence and the untested ones."""
+        return (self.sequence, *self.untested)
+
 
 def models() -> tuple[ShippedModel, ...]:
     """Return the models in the package."""
     listed: list[dict[str, Any]] = read_json(INDEX, "install brainuad again")["models"]
-    return tuple(ShippedModel(**entry) for entry in listed)
+    return tuple(
+        ShippedModel(**{**entry, "untested": tuple(entry.get("untested", ()))}) for entry in listed
+    )
 
 
 def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
@@ -77,13 +86,14 @@ def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
     if not named:
         known = ", ".join(sorted({model.name for model in models()}))
         raise InputError(f"{name}: no such file, and no model that comes with brainuad ({known})")
-    sequences = ", ".join(model.sequence for model in named)
+    sequences = ", ".join(sequence for model in named for sequence in model.takes)
     if sequence is None:
         if len(named) > 1:
-            say(f"note: {name} comes for {sequences}; this is the one for {named[0].sequence}")
+            own = ", ".join(model.sequence for model in named)
+            say(f"note: {name} comes for {own}; this is the one for {named[0].sequence}")
         return named[0]
     for model in named:
-        if model.sequence == canonical(sequence):
+        if canonical(sequence) in model.takes:
             return model
     raise InputError(f"{name}: comes for {sequences}, not for {sequence}; train a model of it")
 
@@ -106,3 +116,9 @@ def resolved(model: str | Path, sequence: str | None = None) -> Path:
 def is_shipped(path: Path) -> bool:
     """Whether a path is that of a model in the package."""
     return path.parent == FOLDER
+
+
+def untested(path: Path, sequence: str | None) -> str:
+    """Return the sequence where a model in the package takes it untested; else nothing."""
+    name = "" if sequence is None else canonical(sequence)
+    return name if any(name in model.untested for model in models() if model.path == path) else ""

@@ -158,6 +158,44 @@ def test_each_scan_of_a_folder_goes_to_the_model_of_its_sequence(two, scan, tmp_
     assert "FLAIR scans" not in capsys.readouterr().out
 
 
+def test_a_sequence_that_the_model_was_not_tried_on_is_taken_and_flagged(package, tmp_path, capsys):
+    listed = [{**entry("T2w", "universal-T2w.zip"), "untested": ["PDw"]}]
+    (package / "models.json").write_text(json.dumps({"models": listed}))
+    for name in ("sub1_PD", "sub2_T2w"):
+        write_volume(tmp_path / "scans" / f"{name}.nii.gz", brain(3)[0], AFFINE)
+    words = [str(tmp_path / "scans"), str(tmp_path / "out"), "preparation=extracted", "--no-page"]
+    assert predict(words) == 0
+    said = capsys.readouterr().out
+    assert said.index("with 1 T2w scans") < said.index("with 1 PDw scans")
+    assert "left aside" not in said
+    table = pd.read_csv(tmp_path / "out" / "subjects.csv").set_index("subject")
+    assert list(table.sequence) == ["T2w", "PDw"]
+    doubt = "of PDw: the model for T2w was tried on no such scan of a person"
+    assert table.status["sub1"] == "flagged"
+    assert doubt in table.reason["sub1"]
+    assert "PDw" not in str(table.reason["sub2"])
+    # The same by Python, and where the name does not tell.
+    (tmp_path / "scans" / "sub1_PD.nii.gz").rename(tmp_path / "patient.nii.gz")
+    found = brainuad.load("universal", sequence="pd", preparation=["preparation=extracted"])
+    assert doubt in found.predict(tmp_path / "patient.nii.gz").flags
+    words = [str(tmp_path / "patient.nii.gz"), str(tmp_path / "second"), *words[2:]]
+    assert predict([*words, "--sequence", "PD"]) == 0
+    assert doubt in (tmp_path / "second" / "subjects.csv").read_text()
+
+
+def test_a_folder_is_listed_once_for_all_models(two, scan, tmp_path, monkeypatch):
+    from brainuad.inference import find_scans
+
+    seen, whole = [], find_scans.find_all
+    monkeypatch.setattr(
+        find_scans, "find_all", lambda *a, **rest: seen.append(a) or whole(*a, **rest)
+    )
+    write_volume(scan.parent / "sub1_FLAIR.nii.gz", brain(3)[0], AFFINE)
+    words = [str(scan.parent), str(tmp_path / "out"), "preparation=extracted", "--dry-run"]
+    assert predict(words) == 0
+    assert len(seen) == 1
+
+
 def test_a_cohort_of_several_sequences_is_asked_which(two, tmp_path, capsys):
     write_tiny_channels(tmp_path / "cohort")
     assert predict([str(tmp_path / "cohort"), str(tmp_path / "out")]) == 2
