@@ -75,7 +75,8 @@ def test_sequences_meet_in_the_atlas_and_a_label_finds_back(tmp_path):
         path = tmp_path / f"{sequence}.nii.gz"
         scans.append(RawScan("p", sequence, path, healthy=False, lesion_mask=label))
     chain = Preparation(
-        Extracted(), None, Register("rigid"), Register("affine"), ("T1w", "FLAIR"), 2.0
+        *(Extracted(), None, Register("rigid", 3.0), Register("affine", 3.0)),
+        *(("T1w", "FLAIR"), 2.0),
     )
     records, failures = prepare_subject(scans[::-1], chain, tmp_path / "out")
     assert not failures
@@ -161,7 +162,7 @@ def test_bad_scans_are_listed_and_the_rest_is_done(tmp_path, capsys):
     write_volume(folder / "s1_T1w.nii.gz", np.zeros((9, 9, 9)), AFFINE)
     out = tmp_path / "out"
     # Options and overrides in any order, as people type them.
-    words = ["preparation=extracted", "--jobs", "2", "preparation.steps.spacing_mm=3"]
+    words = ["preparation=extracted", "--jobs", "1", "preparation.steps.spacing_mm=3"]
     assert main([str(folder), str(out), *words]) == 3
     printed = capsys.readouterr()
     assert "s0" in printed.err
