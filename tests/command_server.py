@@ -15,7 +15,9 @@ import sys
 import traceback
 
 # By name: an unused import is taken out by ruff.
-for name in ("hydra", "lightning.pytorch", "monai.networks.nets", "monai.transforms", "pandas"):
+LIBRARIES = ("hydra", "lightning.pytorch", "monai.networks.nets", "monai.transforms", "pandas")
+LIBRARIES += ("SimpleITK", "matplotlib.pyplot", "skimage.filters")
+for name in (*LIBRARIES, "brainuad.training.run"):
     importlib.import_module(name)
 
 

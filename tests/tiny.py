@@ -82,6 +82,21 @@ METHODS = {
 }
 
 
+NARROW = {
+    "anoddpm": ("model.network.network.channels=[16,16,32]",),
+    "autopaint": ("model.network.features=[16,32,32,64,64,64]",),
+    "dae": ("model.network.features=[8,16,32,64]",),
+    "disyre": (
+        *("model.window=32", "model.stride=16"),
+        "model.network.network.channels=[16,32,32]",
+    ),
+    "fpi": ("model.network.network.features=[16,16,32,64,64,16]",),
+    "madad": ("first_stage.model.autoencoder.network.channels=[32]", "model.network.width=16"),
+    "pddpm": ("model.network.network.channels=[16,16,32]",),
+}
+"""Words for experiments: windows and networks for small slices, with every configured layer."""
+
+
 def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **card: Any) -> Path:
     """An untrained model of brain-extracted T2w scans at 3 mm that were registered to nothing."""
     import torch

@@ -13,6 +13,7 @@ from tiny import ROOT, write_tiny_cohort
 
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.label_free.difficulty import CELLS
+from experiments.benchmark import transfer
 from experiments.benchmark.__main__ import main
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,7 @@ def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
             "intensity_raw": line | {"small": "intensity model.equalise=false"},
             "broken": line | {"small": "intensity model.nonsense=1"},
         },
-        "sizes": {"small": {"runs": str(tmp_path / "runs"), "seeds": [0], "options": []}},
+        "sizes": {"small": {"runs": str(tmp_path / "runs"), "seeds": [0], "options": ["jobs=1"]}},
         "cohorts": {
             "mine": {
                 "title": "My scans",
@@ -82,22 +83,21 @@ def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
     assert "   1  finished  mine/intensity_raw/T2w-0" in capfd.readouterr().out
 
 
-def test_a_model_meets_other_scans_with_the_threshold_it_knows(tmp_path, run):
+def test_a_model_meets_other_scans_with_the_threshold_it_knows(tmp_path, run, monkeypatch):
     write_tiny_cohort(tmp_path / "cohort", sick=1)
     trained, out = tmp_path / "trained", tmp_path / "out"
     source = f"data.source={tmp_path / 'cohort'}"
     done = run(
         *("train.py", "experiment=intensity", "data=folder", source, "data.sequence=T2w"),
-        *(f"paths.output_dir={trained}", "controls=none"),
+        *(f"paths.output_dir={trained}", "controls=none", "jobs=1", "report=false"),
     )
     assert done.returncode == 0, done.stderr
     others = write_tiny_cohort(tmp_path / "other", train=0, val=0).scans
     others = [replace(scan, subject=f"new{scan.subject}") for scan in others]
     write_cohort(tmp_path / "other", others, {"name": "other"})
-    command = [sys.executable, "-m", "experiments.benchmark.transfer", str(trained)]
-    command += [str(tmp_path / "other"), str(out), "name=intensity", "controls=none"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    words = [str(trained), str(tmp_path / "other"), str(out), "name=intensity", "controls=none"]
+    monkeypatch.setattr(sys, "argv", ["transfer.py", *words])
+    assert transfer.main() == 0
     before, after = (
         json.loads((folder / "summary.json").read_text())["thresholds"]["intensity"]
         for folder in (trained, out)

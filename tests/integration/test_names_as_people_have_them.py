@@ -2,14 +2,13 @@
 
 import csv
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from tiny import AFFINE, brain, lesion, write_tiny_model
+from commands import call
+from tiny import AFFINE, ROOT, brain, lesion, write_tiny_model
 
 from brainuad.cli.predict import main as predict
 from brainuad.cli.prepare import main as prepare
@@ -559,8 +558,9 @@ def test_a_label_of_one_sequence_is_not_anothers(tmp_path):
     assert not found["T1w"].healthy
 
 
-NAMES_BY = """
+NAMES_BY = f"""
 import sys
+sys.path.insert(0, {str(ROOT)!r})
 from brainuad.cohorts import records
 seen = []
 real = records.read_record
@@ -584,20 +584,17 @@ def test_every_command_reads_names_by_one_function(tmp_path, command):
         "prepare": ("brainuad.cli.prepare", [source, out, "--dry-run"]),
         "predict": ("brainuad.cli.predict", [str(model), source, out, "--dry-run"]),
         "train": ("brainuad.cli.train", ["experiment=intensity_raw", *data, "trainer=smoke",
-                                         f"paths.output_dir={out}", "report=false"]),
+                                         "jobs=1", f"paths.output_dir={out}", "report=false"]),
         "evaluate": ("brainuad.cli.evaluate", [*data, f"maps={source}", f"paths.output_dir={out}"]),
         "data_prep": ("data_prep.__main__", ["rows", "bids_healthy", source, f"{tmp_path}/r.csv"]),
     }  # fmt: skip
     module, words = calls[command]
-    call = f"import {module} as m\ntry:\n    m.main({words!r})\nexcept SystemExit:\n    pass\n"
+    code = f"import {module} as m\ntry:\n    m.main({words!r})\nexcept SystemExit:\n    pass\n"
     if command in ("train", "evaluate"):
-        call = f"sys.argv = ['x', *{words!r}]\n" + call.replace(f"m.main({words!r})", "m.main()")
-    code = NAMES_BY + call + "print('READ', sorted(set(seen)))"
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    words = [sys.executable, "-c", code]
-    done = subprocess.run(
-        words, check=False, capture_output=True, text=True, cwd=tmp_path, env=path
-    )
+        code = f"sys.argv = ['x', *{words!r}]\n" + code.replace(f"m.main({words!r})", "m.main()")
+    code = NAMES_BY + code + "print('READ', sorted(set(seen)))"
+    (tmp_path / "counting.py").write_text(code)
+    done = call(tmp_path / "counting.py", cwd=tmp_path)
     assert "READ ['sub-0_T1w.nii.gz', 'sub-1_T1w.nii.gz'" in done.stdout, done.stdout + done.stderr
 
 

@@ -48,6 +48,7 @@ def test_aligned_scans_train_an_atlas_and_are_predicted_alike(clinic, tmp_path, 
         *("input=intensity", "data=folder", f"data.source={clinic}", "data.sequence=T2w"),
         *("data.spacing_mm=3", "data.slice_size=[48,48]", "data.cohort.val_fraction=0.3"),
         *(f"paths.cache_dir={tmp_path / 'cache'}", f"paths.output_dir={out}", "controls=none"),
+        *("jobs=1", "report=false"),
     )
     assert done.returncode == 0, done.stderr
     assert "8 T2w scans share one grid of 34 x 38 x 30 voxels; it is kept" in done.stdout

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -40,16 +41,19 @@ def base(tmp_path_factory):
     return folder
 
 
-def command(base: Path, out: Path, *words: str, script: Path = ROOT / "train.py") -> list[str]:
+def words_of(base: Path, out: Path, *words: str) -> list[str]:
     where = ["data=folder", f"data.source={base / 'cohort'}", "data.sequence=T2w"]
-    where += ["data.spacing_mm=3", f"paths.cache_dir={base / 'cache'}", f"paths.output_dir={out}"]
-    return [sys.executable, str(script), *where, *words]
+    where += ["data.spacing_mm=3", "jobs=1"]
+    where += [f"paths.cache_dir={base / 'cache'}", f"paths.output_dir={out}"]
+    return [*where, *words]
 
 
-def call(*arguments, **options) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        command(*arguments, **options), capture_output=True, text=True, timeout=300, check=False
-    )
+def command(*arguments, script: Path = ROOT / "train.py") -> list[str]:
+    return [sys.executable, str(script), *words_of(*arguments)]
+
+
+def call(*arguments, script: Path = ROOT / "train.py") -> subprocess.CompletedProcess:
+    done = commands.call(script, *words_of(*arguments), timeout=300)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -116,8 +120,11 @@ def whole(base):
     return base / "whole"
 
 
-def start(base: Path, out: Path, *words: str) -> subprocess.Popen:
-    line = command(base, out, *RUN, "callbacks.preemption.every=1", "ckpt=last", *words)
+RESUMING = [*RUN, "callbacks.preemption.every=1", "ckpt=last"]
+
+
+def start(base: Path, out: Path) -> subprocess.Popen:
+    line = command(base, out, *RESUMING)
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -167,9 +174,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(base, whole, how):
         assert errors.count("stopped by SIGTERM") == 1
         saved = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
         assert saved["global_step"] < 56
-    again = start(base, out)
-    _, errors = again.communicate(timeout=300)
-    assert again.returncode == 0, errors
+    call(base, out, *RESUMING)
     ours, theirs = weights(out), weights(whole)
     for name, value in ours.items():
         assert torch.equal(value, theirs[name])

@@ -24,6 +24,7 @@ def command(cohort, base, out, *more):
         f"paths.cache_dir={base / 'cache'}",
         f"paths.output_dir={base / out}",
         "controls=none",
+        "report=false",
         *more,
     ]
 

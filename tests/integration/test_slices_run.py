@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from commands import call
 from PIL import Image
-from tiny import ROOT, brain, lesion
+from tiny import NARROW, ROOT, brain, lesion
 
 from brainuad.cli.train import main as train
 from brainuad.volumes.nifti import read_volume
@@ -63,7 +63,8 @@ def run(words: list[str], out: Path) -> int:
 def test_every_method_trains_and_detects_on_slices(name, table, tmp_path) -> None:
     out = tmp_path / "run"
     cache = table.parent / "cache"
-    assert run(words_of(golden.CASES[name], table, cache), out) == 0
+    words = [*words_of(golden.CASES[name], table, cache), *NARROW.get(name, ())]
+    assert run(words, out) == 0
     scores = pd.read_csv(out / "scores.csv")
     own = scores[(scores.metric == "auprc") & (scores.subject != "(pooled)")]
     assert dict(zip(own.subject, own.person, strict=True)) == {"p6_1": "p6", "p7_1": "p7"}

@@ -169,7 +169,7 @@ def test_the_benchmark_is_an_array_of_jobs(cluster, base):
             "intensity": {"small": "intensity", "learns": False},
             "raw": {"small": "intensity model.equalise=false", "learns": False},
         },
-        "sizes": {"small": {"runs": str(base / "benchmark"), "seeds": [0], "options": []}},
+        "sizes": {"small": {"runs": str(base / "benchmark"), "seeds": [0], "options": ["jobs=1"]}},
         "cohorts": {
             "mine": {
                 "title": "My scans",

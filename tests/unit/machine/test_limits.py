@@ -157,7 +157,7 @@ def test_pipes_are_not_waited_for(tmp_path, name):
 
 def _npz(path):
     with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
         file.open("a.npy", "w") as target,
     ):
         target.write(b"\x93NUMPY\x01\x00v\x00")
@@ -167,7 +167,7 @@ def _npz(path):
 
 def _npz_bomb(path):
     with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
         file.open("a.npy", "w") as target,
     ):
         for _ in range(1100):

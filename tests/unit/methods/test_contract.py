@@ -8,6 +8,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from tiny import NARROW
 
 from brainuad.cohorts.places import as_plain
 from brainuad.methods.universal import Universal
@@ -35,13 +36,9 @@ LACKING = {
 }
 """Methods without an encoder, or without draws. AutoPaint's encoder is that of a first stage."""
 
-WORDS = {
-    "strega": ("model/residual=l1",),
-    "disyre": ("model.window=32", "model.stride=16"),
-    "madad": ("model.mask_threshold=1.1",),
-}
-"""A residual of both sides, for the bright lesion; windows that are smaller than a slice; and every
-cell moves, because so short a training leaves a mask head that lets none go."""
+WORDS = {"strega": ("model/residual=l1",), "madad": ("model.mask_threshold=1.1",)}
+"""A residual of both sides, for the bright lesion. Every cell moves, because so short a training
+leaves a mask head that lets none go."""
 
 
 def config_of(model: str, *words: str):
@@ -65,7 +62,8 @@ def config_of(model: str, *words: str):
 @pytest.fixture(scope="module", params=MODELS)
 def trained(request):
     """(detector, batch, losses): trained for a while on eight phantom slices."""
-    cfg = config_of(request.param, *WORDS.get(request.param, ()))
+    model = request.param
+    cfg = config_of(model, *WORDS.get(model, ()), *NARROW.get(model, ()))
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
     detector.card = {
@@ -136,7 +134,7 @@ def test_planted_lesion(trained):
 @pytest.mark.parametrize("model", RECONSTRUCTING)
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_every_score_is_for_every_reconstruction_method(model, residual):
-    words = [f"model/residual={residual}"]
+    words = [f"model/residual={residual}", *NARROW.get(model, ())]
     if model in LACKING.get(residual, ()):
         with pytest.raises(HydraException, match="needs (an encoder|several draws)"):
             instantiate(config_of(model, *words).model)

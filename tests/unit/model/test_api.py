@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from commands import call
 from tiny import AFFINE, ROOT, brain, lesion, write_tiny_model
 
 import brainuad
@@ -40,8 +41,7 @@ def test_an_image_and_its_file_and_the_command_say_the_same(folder):
     np.testing.assert_array_equal(first.anomaly_map, second.anomaly_map)
     assert first.mask.any()
     pd.testing.assert_frame_equal(first.findings, second.findings)
-    command = [sys.executable, ROOT / "predict.py", "model.ckpt", "scan.nii.gz", "out", "--no-page"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = call("predict.py", "model.ckpt", "scan.nii.gz", "out", "--no-page", cwd=folder)
     assert done.returncode == 0, done.stderr
     (row,) = pd.read_csv(folder / "out" / "subjects.csv").itertuples()
     assert row.score == pytest.approx(first.score, rel=1e-5)

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from test_steps import atlas_at, turned, write_series
-from tiny import ROOT, brain
+from tiny import brain
 
 from brainuad.cli.prepare import main
 from brainuad.cohorts.find import find_raw
@@ -75,7 +75,8 @@ def test_sequences_meet_in_the_atlas_and_a_label_finds_back(tmp_path):
         path = tmp_path / f"{sequence}.nii.gz"
         scans.append(RawScan("p", sequence, path, healthy=False, lesion_mask=label))
     chain = Preparation(
-        Extracted(), None, Register("rigid"), Register("affine"), ("T1w", "FLAIR"), 2.0
+        *(Extracted(), None, Register("rigid", 3.0), Register("affine", 3.0)),
+        *(("T1w", "FLAIR"), 2.0),
     )
     records, failures = prepare_subject(scans[::-1], chain, tmp_path / "out")
     assert not failures
@@ -161,7 +162,7 @@ def test_bad_scans_are_listed_and_the_rest_is_done(tmp_path, capsys):
     write_volume(folder / "s1_T1w.nii.gz", np.zeros((9, 9, 9)), AFFINE)
     out = tmp_path / "out"
     # Options and overrides in any order, as people type them.
-    words = ["preparation=extracted", "--jobs", "2", "preparation.steps.spacing_mm=3"]
+    words = ["preparation=extracted", "--jobs", "1", "preparation.steps.spacing_mm=3"]
     assert main([str(folder), str(out), *words]) == 3
     printed = capsys.readouterr()
     assert "s0" in printed.err
@@ -214,27 +215,27 @@ def test_a_full_disk_is_one_line_with_the_path_and_what_fitted_stays(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
-    folder, out = write_scans(tmp_path / "raw", 12), tmp_path / "out"
+    folder, out = write_scans(tmp_path / "raw", 8), tmp_path / "out"
     code = "from brainuad.cli.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
     command += ["preparation.steps.spacing_mm=1.5"]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(list(out.glob("scans/*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = {p: p.stat().st_mtime_ns for p in out.glob("scans/*.json")}
-    assert 2 <= len(done) < 12
+    assert 2 <= len(done) < 8
     assert not (out / "manifest.csv").exists()
     for path in done:
         record = json.loads(path.read_text(encoding="utf-8"))
         read_volume(out / record["image"])
-    assert subprocess.run(command, capture_output=True, check=False, cwd=ROOT).returncode == 0
+    assert main(command[3:]) == 0
     cohort = read_cohort(out)
-    assert len(cohort.scans) == 12
+    assert len(cohort.scans) == 8
     assert not list(out.rglob(".*"))
     # What was whole was not made again: its picture of the brain is older than the kill.
     for path, stamp in done.items():
@@ -267,13 +268,13 @@ def test_a_killed_process_costs_its_own_scan_alone(tmp_path):
 
 @pytest.mark.slow
 def test_workers_end_with_a_killed_command_and_its_leftovers_go(tmp_path):
-    folder, out = write_scans(tmp_path / "raw", 12), tmp_path / "out"
+    folder, out = write_scans(tmp_path / "raw", 8), tmp_path / "out"
     code = "from brainuad.cli.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
     command += ["--jobs", "2", "preparation.steps.spacing_mm=1.5"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, **quiet)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(list(out.glob("scans/*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     # The command alone: what it started has to notice.
@@ -285,9 +286,9 @@ def test_workers_end_with_a_killed_command_and_its_leftovers_go(tmp_path):
     # A file half written at that moment has a name that nobody reads, and is gone next time.
     stray = temporary_name(out / "work" / "s0_T1w.nii.gz")
     stray.write_bytes(b"half")
-    assert subprocess.run(command, check=False, cwd=ROOT, **quiet).returncode == 0
+    assert main([*command[3:], "--jobs", "1"]) == 0
     assert not list(out.rglob(".*"))
-    assert len(read_cohort(out).scans) == 12
+    assert len(read_cohort(out).scans) == 8
 
 
 def _in_session(leader):

@@ -46,8 +46,16 @@ def smooth_field(reach_mm=5.0, spacing_mm=2.0):
     return image
 
 
-def write_way(folder, field):
-    """A warp and an affine matrix, written as the chain does."""
+@pytest.fixture(scope="module")
+def field():
+    """The displacement of `files`."""
+    return smooth_field()
+
+
+@pytest.fixture(scope="module")
+def files(field, tmp_path_factory):
+    """Paths of a warp and an affine matrix, written as the chain does."""
+    folder = tmp_path_factory.mktemp("way")
     write_warp(folder / "a_warp.nii.gz", Warp(field, invert(field)))
     np.savetxt(folder / "a.txt", turned((9, -6, 12), (8, -15, 6), (1.1, 0.93, 1.05)))
     return {"transform": folder / "a.txt", "warp": folder / "a_warp.nii.gz"}
@@ -57,8 +65,7 @@ def dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
-def test_points_go_there_and_back_through_matrix_and_warp(tmp_path):
-    files = write_way(tmp_path, smooth_field())
+def test_points_go_there_and_back_through_matrix_and_warp(files):
     way = read_way(**files)
     points = np.random.default_rng(0).uniform(-65, 65, (2000, 3))
     there = native_points(points, way)
@@ -78,9 +85,7 @@ def test_points_go_there_and_back_through_matrix_and_warp(tmp_path):
         ((0.9, 0.9, 5.0), (4, 3, 0), 1),
     ],
 )
-def test_a_label_goes_there_and_back_through_the_warp(tmp_path, spacing, degrees, flip):
-    field = smooth_field()
-    way = write_way(tmp_path, field)
+def test_a_label_goes_there_and_back_through_the_warp(field, files, spacing, degrees, flip):
     shape = tuple(int(180 / s) for s in spacing)
     affine = turned(degrees) @ np.diag([flip * spacing[0], *spacing[1:], 1])
     affine[:3, 3] = [8, -15, 6] - affine[:3, :3] @ (np.array(shape) / 2)
@@ -90,29 +95,27 @@ def test_a_label_goes_there_and_back_through_the_warp(tmp_path, spacing, degrees
     label = ((where / np.reshape((38, 30, 34), (3, 1, 1, 1))) ** 2).sum(0) < 1
     prepared = Volume(np.zeros((160, 190, 160), np.float32), np.eye(4))
     prepared.affine[:3, 3] = -80, -95, -80
-    inverse = np.linalg.inv(np.loadtxt(way["transform"]))
+    inverse = np.linalg.inv(np.loadtxt(files["transform"]))
     there = resample_like(label, inverse @ affine, prepared, field=field) >= 0.5
     linear = resample_like(label, inverse @ affine, prepared) >= 0.5
     assert dice(there, linear) < 0.99
     native = Volume(np.zeros(shape, np.float32), affine)
-    back = to_native(there, prepared.affine, native, read_way(**way)) >= 0.5
+    back = to_native(there, prepared.affine, native, read_way(**files)) >= 0.5
     assert dice(back, label) >= 0.97
 
 
-def test_resampling_agrees_with_the_points(tmp_path):
+def test_resampling_agrees_with_the_points(field, files):
     """A dot in the scan comes out where its point goes: axes and signs are those of the field."""
-    field = smooth_field()
-    way = write_way(tmp_path, field)
     affine = turned((5, 10, -20)) @ np.diag([-1.5, 1.5, 2.0, 1])
     affine[:3, 3] = 70, -80, -70
     dot = np.zeros((100, 100, 80), np.float32)
     dot[40:43, 60:63, 45:48] = 1
     prepared = Volume(np.zeros((120, 140, 120), np.float32), np.diag([1.5, 1.5, 1.5, 1]))
     prepared.affine[:3, 3] = -90, -105, -90
-    inverse = np.linalg.inv(np.loadtxt(way["transform"]))
+    inverse = np.linalg.inv(np.loadtxt(files["transform"]))
     found = resample_like(dot, inverse @ affine, prepared, field=field)
     centre = prepared.affine @ [*ndimage.center_of_mass(found), 1]
-    expected = prepared_points((affine @ [41, 61, 46, 1])[None, :3], read_way(**way))[0]
+    expected = prepared_points((affine @ [41, 61, 46, 1])[None, :3], read_way(**files))[0]
     assert centre[:3] == pytest.approx(expected, abs=0.3)
 
 
@@ -165,8 +168,8 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
         path, label = tmp_path / f"{sequence}.nii.gz", tmp_path / f"{sequence}_label.nii.gz"
         scans.append(RawScan("p", sequence, path, healthy=False, lesion_mask=label))
     out = tmp_path / "out"
-    registers = Register("rigid", spacing_mm=3.0), Register("affine", spacing_mm=3.0)
-    chain = Preparation(Extracted(), None, *registers, ("T1w",), 1.5, deform=QUICK)
+    registers = Register("rigid", spacing_mm=4.0), Register("affine", spacing_mm=4.0)
+    chain = Preparation(Extracted(), None, *registers, ("T1w",), 2.0, deform=QUICK)
     records, failures = prepare_subject(scans[:1], chain, out)
     # The sequence that joins later goes through the warp that is there.
     more, failed = prepare_subject(scans, chain, out, {"FLAIR"})

@@ -57,6 +57,8 @@ from brainuad.volumes.native_space import native_points, prepared_points, read_w
 from brainuad.volumes.nifti import write_volume
 
 QUICK = Register("affine", spacing_mm=4.0)
+CRUDE = Register("rigid", spacing_mm=6.0, iterations=10)
+"""Where it lays a brain is no matter."""
 SPACING = 3.0
 
 
@@ -86,7 +88,7 @@ def brains(tmp_path_factory):
 NEAREST = {"mode": "nearest", "padding_mode": "zeros"}
 
 
-def pipeline(*more, lazy=False, keys=("T1w", "FLAIR"), overrides=None):
+def pipeline(*more, lazy=False, keys=("T1w", "FLAIR"), overrides=None, register=QUICK):
     """Our steps as somebody else would write them."""
     every = [key + postfix for key in keys for postfix in ("", ".lesion")]
     return Compose(
@@ -95,7 +97,7 @@ def pipeline(*more, lazy=False, keys=("T1w", "FLAIR"), overrides=None):
             Orientationd(every, axcodes="RAS", labels=None),
             SkullStripd(keys, Extracted()),
             RegisterBetweend(keys, Register("rigid", spacing_mm=4.0)),
-            AffineToAtlasd(keys, QUICK),
+            AffineToAtlasd(keys, register),
             *more,
         ],
         lazy=lazy,
@@ -179,7 +181,7 @@ def test_a_preparation_interpolates_once(brains, tmp_path, monkeypatch):
 
 def test_a_whole_preparation_is_undone_for_labels_and_points(brains, tmp_path):
     """By the transforms' inverse, and by the records that evaluation uses."""
-    chain = Preparation(Extracted(), None, Register("rigid", spacing_mm=4.0), QUICK, ("T1w",), 1.0)
+    chain = Preparation(Extracted(), None, Register("rigid", spacing_mm=4.0), QUICK, ("T1w",), 1.5)
     steps = chain.compose(["FLAIR", "T1w"])
     found = steps(dict(brains))
     for key in ("T1w", "FLAIR"):
@@ -201,8 +203,8 @@ def test_a_whole_preparation_is_undone_for_labels_and_points(brains, tmp_path):
 
 
 def test_a_warp_resamples_once_and_is_undone(brains, tmp_path):
-    warp = DeformToAtlasd(["T1w", "FLAIR"], Deform(4.0, (20, 10)), spacing_mm=2.0, margin_mm=8.0)
-    grid = PreparedGridd(["T1w", "FLAIR"], spacing_mm=2.0, margin_mm=8.0)
+    warp = DeformToAtlasd(["T1w", "FLAIR"], Deform(4.0, (20, 10)), spacing_mm=3.0, margin_mm=8.0)
+    grid = PreparedGridd(["T1w", "FLAIR"], spacing_mm=3.0, margin_mm=8.0)
     steps = pipeline(warp, grid)
     found = steps(dict(brains) | {"warp": tmp_path / "subject"})
     kinds = [record["kind"] for record in records(found["FLAIR"])]
@@ -221,9 +223,10 @@ def test_our_steps_feed_monais_datasets(brains, tmp_path):
         Spacingd(keys, (4.0, 4.0, 4.0), mode=("bilinear", "nearest")),
         CropForegroundd(keys, source_key="T1w.brain", margin=2),
         keys=("T1w",),
+        register=CRUDE,
     )
     files = [{"T1w": brains["T1w"], "T1w.lesion": brains["T1w.lesion"]}] * 2
-    cached = CacheDataset(files, steps, progress=False)
+    cached = CacheDataset(files, steps, progress=False, hash_as_key=True)
     kept = PersistentDataset(files, steps, cache_dir=tmp_path / "cache")
     # As a worker that is spawned gets them.
     sent = pickle.loads(pickle.dumps(steps))
@@ -245,11 +248,17 @@ def test_our_steps_feed_monais_datasets(brains, tmp_path):
     assert np.allclose(nib.load(saved).affine, item["T1w"].affine, atol=1e-3)
 
 
-@pytest.mark.parametrize("library", ["plain", "torchio"])
-def test_images_of_torchio_go_in_and_come_out(brains, library):
-    """By tensor and affine alone, so that any object with these two will do."""
+@pytest.fixture(scope="module")
+def prepared(brains):
+    """The T1w brain on the atlas and its mask, at 4 mm."""
     found = pipeline(PreparedGridd("T1w", spacing_mm=4.0), keys=("T1w",))(dict(brains))
-    image, mask = found["T1w"], found["T1w.brain"]
+    return found["T1w"], found["T1w.brain"]
+
+
+@pytest.mark.parametrize("library", ["plain", "torchio"])
+def test_images_of_torchio_go_in_and_come_out(prepared, library):
+    """By tensor and affine alone, so that any object with these two will do."""
+    image, mask = prepared
     if library == "torchio":
         torchio = pytest.importorskip("torchio")
         subject = torchio.Subject(
@@ -336,7 +345,7 @@ def test_a_scan_that_fails_leaves_the_others(brains, tmp_path):
         pipeline()(dict(brains) | {"FLAIR": broken})
     assert str(raised.value.__cause__).startswith(f"{broken}: ")
     scans = [RawScan("p", "T1w", brains["T1w"], True), RawScan("p", "FLAIR", broken, True)]
-    chain = Preparation(Extracted(), None, Register("rigid"), QUICK, ("FLAIR", "T1w"), 3.0)
+    chain = Preparation(Extracted(), None, Register("rigid"), CRUDE, ("FLAIR", "T1w"), 3.0)
     records, failures = prepare_subject(scans, chain, tmp_path / "out")
     assert [record["sequence"] for record in records] == ["T1w"]
     assert failures[0][0] == "p"
@@ -486,7 +495,7 @@ def test_scans_with_different_reports_make_a_batch(brains, tmp_path):
     items = [steps({"T1w": path}) for path in (brains["T1w"], tmp_path / "plain.nii.gz")]
     notes = [report(item["T1w"])["notes"] for item in items]
     assert sorted(map(len, notes)) == [0, 1]
-    moved = AffineToAtlasd("T1w", QUICK)(items[0])
+    moved = AffineToAtlasd("T1w", CRUDE)(items[0])
     batch = list_data_collate([moved, items[1]])
     assert batch["T1w"].shape[0] == 2
 
@@ -498,7 +507,7 @@ def test_no_step_changes_what_it_was_given(brains):
     by = [report(item["T1w"])["skullstrip"]["by"] for item in (first, second)]
     assert by[0] != by[1]
     assert "skullstrip" not in report(loaded["T1w"])
-    register = AffineToAtlasd("T1w", QUICK)
+    register = AffineToAtlasd("T1w", CRUDE)
     moved = register(first)
     affine = moved["T1w"].affine.clone()
     for _ in range(2):

@@ -32,18 +32,18 @@ def test_there_are_24_ways_for_a_head_to_lie_along_the_axes():
 @pytest.mark.parametrize("distinct", [False, True])
 @pytest.mark.parametrize("degrees", [(170, 5, 0), (92, 0, 5), (0, -88, 4), (3, 0, 90), (90, 5, 90)])
 def test_a_turned_brain_is_found(degrees, distinct):
-    fixed, mask = atlas_at(3.0)
+    fixed, mask = atlas_at(4.0)
     known = turned(degrees, (0, 10, 0))
     moving = Volume(fixed.array, known @ fixed.affine)
-    found = Register("rigid", 3.0, turns=True, distinct=distinct)(fixed, moving, mask).matrix
+    found = Register("rigid", 4.0, turns=True, distinct=distinct)(fixed, moving, mask).matrix
     assert landmark_error(found, known, fixed, mask) < 2
 
 
 def test_without_turns_a_turned_brain_is_lost():
-    fixed, mask = atlas_at(3.0)
+    fixed, mask = atlas_at(4.0)
     known = turned((90, 0, 90))
     moving = Volume(fixed.array, known @ fixed.affine)
-    found = Register("rigid", 3.0)(fixed, moving, mask).matrix
+    found = Register("rigid", 4.0)(fixed, moving, mask).matrix
     assert landmark_error(found, known, fixed, mask) > 20
 
 
@@ -86,7 +86,7 @@ def as_it_came(real_data, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "degrees"),
-    [("ixi", (90, 0, 0)), ("ixi", (0, 90, 0)), ("ixi", (0, 0, 90)), ("glioma", (0, 90, 0))],
+    [("ixi", (90, 0, 0)), ("ixi", (0, 0, 90)), ("glioma", (0, 90, 0))],
 )
 def test_a_real_head_on_its_side_comes_out_upright(as_it_came, tmp_path, case, degrees):
     """As it came and turned by a right angle: the same brain in the same place, and back.
