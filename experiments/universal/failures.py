@@ -44,6 +44,15 @@ EVERY = 3
 LARGE, DRAWN = 1000, 3
 """Pixels (mm^2) from which on a stroke's slice may be drawn, and how many are."""
 
+AREAS = ((0.5, 3), (3, 10), (10, 30), (30, 200))
+"""Of strokes in a slice, cm^2."""
+
+CONTRASTS = ((1.1, 1.3), (1.3, 1.5), (1.5, 9))
+"""Of large strokes."""
+
+POOR = 0.3
+"""Dice below which a stroke counts as lost."""
+
 SHADES = 128
 """Colours of the picture: they decide its size."""
 
@@ -162,8 +171,19 @@ def people(runs: Path, slab: pd.DataFrame) -> str:
             spread = f"{part.mean():.2f} ({part.min():.2f} to {part.max():.2f}; {len(part)})"
             cells.append(spread if len(part) else "–")
         lines.append([words, *cells])
-    sick = slab[slab.stroke]
-    calm = slab[~slab.stroke]
+    sick, calm = slab[slab.stroke], slab[~slab.stroke]
+    areas, contrasts = sick.lesion_px / 100, sick.contrast[sick.lesion_px >= LARGE]
+    groups = [
+        *((f"{low} to {high} cm²", areas.between(low, high, "left")) for low, high in AREAS),
+        *(
+            (f"large, contrast {low} to {high}", contrasts.between(low, high, "left"))
+            for low, high in CONTRASTS
+        ),
+    ]
+    slices = []
+    for words, inside in groups:
+        dice = sick.dice[inside[inside].index]
+        slices.append([words, str(len(dice)), f"{dice.mean():.2f}", str((dice < POOR).sum())])
     return "\n".join(
         [
             "# People\n",
@@ -173,7 +193,10 @@ def people(runs: Path, slab: pd.DataFrame) -> str:
             f"Test slices of SOOP, each repeated to a slab of {SLAB} mm: {len(sick)} clear strokes "
             f"(one of {EVERY}), AP {sick.ap.mean():.3f}, Dice at 0.5 {sick.dice.mean():.3f}; "
             f"{len(calm)} slices without a stroke, {calm.marked_px.median() / 100:.1f} cm² marked "
-            f"in the median, {calm.marked_px.max() / 100:.1f} at most.\n",
+            f"in the median, {calm.marked_px.max() / 100:.1f} at most. The contrast is the median of "
+            "the stroke over that of the rest of the brain; large means "
+            f"{LARGE // 100} cm² or more.\n",
+            to_markdown(["strokes", "slices", "mean Dice", f"Dice below {POOR}"], slices),
         ]
     )
 

@@ -151,10 +151,10 @@ def sign(sequence: str) -> Literal["positive", "negative"]:
 
 
 def jobs(scans: int) -> list[Job]:
-    """Return the scans of a sequence: half as many for validation, a third without a lesion."""
+    """Return the scans of a sequence: half as many for validation, and without a lesion."""
     people = {"val": scans // 8, "test": scans // 4}
     sick = [Job(s, d, p) for s, n in people.items() for p in range(n) for d in PATHOLOGIES]
-    return [*sick, *(Job("test", "none", 100 + p) for p in range(scans // 3))]
+    return [*sick, *(Job("test", "none", 100 + p) for p in range(scans // 2))]
 
 
 def rows(job: Job, scan: SyntheticScan, judges: Sequence[Judge]) -> Iterator[dict[str, Any]]:

@@ -23,15 +23,15 @@ PARTS = {
     "without priors": "without the tissue priors (zeros)",
     "off the atlas": "without priors, relative to the brain's median",
     "painted ellipsoids": "other lesions: ellipsoids on the sequence's side",
-    "painted mixture": "other lesions: the mixture of `configs/painted/mixture.yaml`",
+    "painted mixture": "other lesions: bright, dark, wrong texture, pushed tissue",
 }
 NOTE = """# Results
 
 Written by `python -m experiments.universal.synthetic`; do not edit. The shipped models on synthetic
 scans of heads that training never saw: two for the validation, two for the test. **AP** and **Dice
-at 0.5** are means over scans with a lesion. In brackets is the 95 % bootstrap interval over
-{people} synthetic people, of whom each has a scan with multiple sclerosis, one with
-hyperintensities, one with a stroke and one with a tumour. The people share two heads, so the
+at 0.5** are means over scans with a lesion. In brackets is the 95 % bootstrap interval over the
+synthetic people, of whom each has a scan with multiple sclerosis, one with hyperintensities, one
+with a stroke and one with a tumour. The people share two heads, so the
 intervals tell nothing of other heads. Other lesions are painted into scans of further people. p is
 of the Wilcoxon test over people. Nothing was trained for this study: a part that is left out is
 left out at detection.
@@ -48,9 +48,8 @@ def write_tables(table: pd.DataFrame, out: Path) -> None:
     test = table[table.split == "test"]
     own = test[(test.model == test.sequence) & (test.disease != "none")]
     val = table[(table.split == "val") & (table.model == table.sequence)]
-    people = own.person.nunique()
     parts = [
-        NOTE.format(people=people),
+        NOTE,
         "## Fusions, on the validation\n",
         _candidates(val),
         "## The parts, on the test\n",
@@ -74,7 +73,7 @@ def choices(val: pd.DataFrame) -> dict[str, tuple[str, str]]:
     The residual by its Dice, because its AP is the same for all; the fusion by its AP.
     """
     found = {}
-    for sequence, rows in val.groupby("sequence"):
+    for sequence, rows in val.groupby("sequence", sort=False):
         mean = rows.groupby("score")[["ap", "dice"]].mean()
         residuals = mean[mean.index.str.startswith("residual")]
         fusions = mean[mean.index.str.contains("mean|product")]
@@ -114,7 +113,9 @@ def _parts(test: pd.DataFrame, own: pd.DataFrame, chosen: dict[str, tuple[str, s
             cells.append(cell)
         rows.append([words, *cells])
     note = "p compares the AP with that of the lesion head."
-    return f"{note}\n\n{_table(['AP, Dice', *chosen], rows)}"
+    people = own.groupby("sequence").person.nunique()
+    columns = [f"{sequence} ({people[sequence]} people)" for sequence in chosen]
+    return f"{note}\n\n{_table(['AP, Dice', *columns], rows)}"
 
 
 def _by_size(head: pd.DataFrame) -> str:
