@@ -193,8 +193,8 @@ def people(runs: Path, slab: pd.DataFrame) -> str:
             f"Test slices of SOOP, each repeated to a slab of {SLAB} mm: {len(sick)} clear strokes "
             f"(one of {EVERY}), AP {sick.ap.mean():.3f}, Dice at 0.5 {sick.dice.mean():.3f}; "
             f"{len(calm)} slices without a stroke, {calm.marked_px.median() / 100:.1f} cm² marked "
-            f"in the median, {calm.marked_px.max() / 100:.1f} at most. The contrast is the median of "
-            "the stroke over that of the rest of the brain; large means "
+            f"in the median, {calm.marked_px.max() / 100:.1f} at most. The contrast is the median "
+            "of the stroke over that of the rest of the brain; large means "
             f"{LARGE // 100} cm² or more.\n",
             to_markdown(["strokes", "slices", "mean Dice", f"Dice below {POOR}"], slices),
         ]

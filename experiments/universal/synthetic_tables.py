@@ -150,11 +150,11 @@ def _untrained(table: pd.DataFrame) -> str:
     rows = []
     for model, found in foreign.groupby("model", sort=False):
         cells = [
-            f"{_interval(part, 'ap')}, {_interval(part, 'dice')}"
+            f"{_interval(part, 'ap')}, {_interval(part, 'dice')} ({len(part)})"
             for part in (found[found.split == split] for split in ("val", "test"))
         ]
         rows.append([str(model), *cells])
-    return _table(["model: AP, Dice", "validation", "test"], rows)
+    return _table(["model: AP, Dice (scans)", "validation", "test"], rows)
 
 
 def _of(table: pd.DataFrame, sequence: str, score: str) -> pd.DataFrame:

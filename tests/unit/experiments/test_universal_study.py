@@ -101,4 +101,4 @@ def test_the_tables_say_what_was_chosen_on_the_validation(tables, tmp_path):
     assert "0.250 [0.250, 0.250], 0.125" in fusion
     assert "(product 0.1); p = 1" in fusion
     assert "| FLAIR | FLAIR | 3.00 | 3.00 | 0 of 1 |" in text
-    assert "| FLAIR | 0.750 [0.750, 0.750], 0.500 [0.500, 0.500]" in text
+    assert "| FLAIR | 0.750 [0.750, 0.750], 0.500 [0.500, 0.500] (1)" in text
