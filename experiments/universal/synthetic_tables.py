@@ -31,10 +31,9 @@ Written by `python -m experiments.universal.synthetic`; do not edit. The shipped
 scans of heads that training never saw: two for the validation, two for the test. **AP** and **Dice
 at 0.5** are means over scans with a lesion. In brackets is the 95 % bootstrap interval over the
 synthetic people, of whom each has a scan with multiple sclerosis, one with hyperintensities, one
-with a stroke and one with a tumour. The people share two heads, so the
-intervals tell nothing of other heads. Other lesions are painted into scans of further people. p is
-of the Wilcoxon test over people. Nothing was trained for this study: a part that is left out is
-left out at detection.
+with a stroke and one with a tumour. The people share two heads, so the intervals tell nothing of
+other heads. Other lesions are painted into scans of further people. p is of the Wilcoxon test over
+people. Nothing was trained for this study: a part that is left out is left out at detection.
 """
 
 
