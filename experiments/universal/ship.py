@@ -33,6 +33,9 @@ PREPARATION = {"T1w": ["preparation.steps.bias.iterations=[40,40,30,20]"]}
 """Changes of the default one. A T1w lesion has grey matter's value: what is left of a bias field
 hides it, so the field may be less smooth (METHODS_MORE.md, section 9.8)."""
 
+UNTESTED = {"FLAIR": ["PDw"]}
+"""Further sequences that a model takes: on synthetic PD scans FLAIR's does best (synthetic.md)."""
+
 METRICS = {"AP": "AP", "Dice, fixed": "Dice"}
 
 
@@ -69,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "licence": LICENCE,
         "scores": {} if arguments.scores is None else measured(arguments.scores, card["sequence"]),
     }
+    if name in UNTESTED:
+        entry["untested"] = UNTESTED[name]
     others = [one for one in read_json(INDEX)["models"] if one["file"] != path.name]
     models = sorted([*others, entry], key=lambda one: one["file"])
     write_json(INDEX, {"models": models})
