@@ -13,8 +13,8 @@ from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
-from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.settings.moved import as_before, retargeted
 
