@@ -24,12 +24,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from brainuad.machine.links import require_no_link
 from brainuad.machine.present import require_present
 from brainuad.machine.refused import MARK, writing
 from brainuad.machine.text import cell
+
+Item = TypeVar("Item")
 
 _OURS = re.compile(r"\.brainuad-([0-9a-f]{8})-[0-9a-f]{16}\.")
 _FOREIGN_DAYS = 1.0
@@ -63,6 +65,19 @@ def remove(path: Path) -> None:
     require_no_link(path)
     require_present(path)
     _remove(path)
+
+
+def move(path: Path, target: Path) -> None:
+    """Put a file in the place of another one on the same disk, at once.
+
+    Raises:
+        CannotWrite: as `atomic_path`.
+    """
+    require_no_link(target)
+    require_present(target)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
 
 
 @contextmanager
@@ -225,6 +240,25 @@ def _exchange(first: Path, second: Path) -> None:
     os.replace(second, aside)
     os.replace(first, second)
     os.replace(aside, first)
+
+
+def until_still(state: Callable[[], Any], write: Callable[[], Item]) -> Item:
+    """Write what is made of files that others write too; again where these changed meanwhile.
+
+    So the last of several processes that write it has seen the files of all, without a lock.
+
+    Args:
+        state: of the files that it is made of.
+        write: reads them and writes.
+
+    Returns:
+        The last result of `write`.
+    """
+    while True:
+        before = state()
+        found = write()
+        if state() == before:
+            return found
 
 
 def sizes(paths: Sequence[Path]) -> list[str]:

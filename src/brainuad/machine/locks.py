@@ -1,6 +1,7 @@
 """Locks of what several processes make and share, and claims of folders that only one may use."""
 
 import errno
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
+from brainuad.errors import InputError
 from brainuad.machine.links import require_no_link
 from brainuad.machine.present import require_present
 from brainuad.machine.refused import writing
@@ -74,6 +76,10 @@ def _warn(reason: str) -> None:
     )
 
 
+class Taken(Exception):
+    """Another process has the folder."""
+
+
 class Claim:
     """A folder that belongs to this process until `release`.
 
@@ -95,6 +101,7 @@ class Claim:
         require_no_link(self.mark)
         self._lease = SoftFileLease(self.mark, lease_duration=LEASE_S)
         with writing(folder):
+            self._made = not folder.is_dir()
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 self._lease.acquire(timeout=wait_s)
@@ -102,12 +109,53 @@ class Claim:
                 raise Taken(str(folder)) from None
 
     def release(self) -> None:
-        """Gives the folder back, and removes it where nothing was put into it."""
+        """Gives the folder back, and removes it where it is new and nothing was put into it."""
         with suppress(OSError):
             self._lease.release()
-        with suppress(OSError):
-            self.folder.rmdir()
+        if self._made:
+            with suppress(OSError):
+                self.folder.rmdir()
 
 
-class Taken(Exception):
-    """Another process has the folder."""
+def claim_free(folder: Path, fresh: bool) -> Claim:
+    """Claim a folder, or one with a number behind its name where another process has it.
+
+    Args:
+        folder: the first choice.
+        fresh: take no folder that is there already; else only one that no other process has.
+
+    Raises:
+        CannotWrite: as `Claim`.
+    """
+    for number in itertools.count(1):
+        own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        if os.path.lexists(own) and (fresh or number > 1):
+            continue
+        try:
+            claim = Claim(own)
+        except Taken:
+            continue
+        if number > 1:
+            say(f"note: {folder} is another process's; this one takes {own}")
+        return claim
+    raise AssertionError
+
+
+def claim_again(folder: Path) -> Claim:
+    """Claim a folder to go on in; one of a process that was killed is free after `LEASE_S`.
+
+    Raises:
+        InputError: another process is at work in it.
+        CannotWrite: as `Claim`.
+    """
+    try:
+        return Claim(folder)
+    except Taken:
+        say(f"note: another process has {folder}; waiting {LEASE_S:.0f} s for a sign of life of it")
+    try:
+        return Claim(folder, LEASE_S + 5)
+    except Taken:
+        raise InputError(
+            f"{folder}: another process is at work in it; wait for its end, or give another folder "
+            "with paths.output_dir"
+        ) from None

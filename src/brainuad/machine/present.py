@@ -1,4 +1,4 @@
-"""Folders that a command writes to: nothing is written there once their disk is gone.
+"""Disks that go while a command is at work: nothing is written below, and no scan is to blame.
 
 Where a disk was unmounted, its folders can be made anew on the disk below. Results would then lie
 in two places, and tables would lack what is on the first.
@@ -6,11 +6,11 @@ in two places, and tables would lack what is on the first.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from brainuad.errors import CannotWrite
+from brainuad.errors import CannotWrite, InputError
 
 PRESENT = "BRAINUAD_PRESENT"
 """Variable with the folders of `present` and their marks, as JSON."""
@@ -54,3 +54,19 @@ def require_present(path: Path) -> None:
                 f"{folder}: is not there any more (unmounted or removed?); what was finished lies "
                 "where it was. Run the same command again when it is back"
             )
+
+
+def require_any(images: Sequence[Path]) -> None:
+    """Refuse to go on where all scans that were there are gone; a single one is its own matter.
+
+    Args:
+        images: files and folders that were there at the start.
+
+    Raises:
+        InputError: there are several, and none is there any more.
+    """
+    if len(images) > 1 and not any(map(os.path.exists, images)):
+        raise InputError(
+            f"{images[0]} and all the other scans are not there any more (unmounted or removed?); "
+            "what was finished is kept. Run the same command again when they are back"
+        )
