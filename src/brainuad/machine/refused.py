@@ -49,6 +49,9 @@ def writing(path: Path) -> Iterator[None]:
         if MARK in str(error.filename):
             raise refused(path, error) from error
         raise
+    except FileExistsError as error:
+        why = OSError(errno.ENOTDIR, "a file is where a folder has to be")
+        raise refused(error.filename or path, why) from error
     except OSError as error:
         # ITK tells no number, torch (below) no OSError.
         if error.errno in REFUSED or error.errno is None:
