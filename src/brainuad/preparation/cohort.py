@@ -98,18 +98,18 @@ def prepare_cohort(
             work = run_tasks(tasks, jobs)
             for _, found in track(work, description="preparing", total=len(tasks)):
                 failures += found
+            if failures:
+                require_any(there)
+            # In the order of the list, whichever process was done first.
+            order = list(dict.fromkeys(scan.subject for scan in raw))
+            failures.sort(key=lambda failure: order.index(failure[0]))
+            return until_still(lambda: made.state(raw), lambda: finish(failures))
         except CannotWrite:
             # What is done is listed, as far as the disk takes it.
             with suppress(InputError, OSError):
                 _remove_unfinished(tasks, out)
                 finish.what_fits()
             raise
-        if failures:
-            require_any(there)
-        # In the order of the list, whichever process was done first.
-        order = list(dict.fromkeys(scan.subject for scan in raw))
-        failures.sort(key=lambda failure: order.index(failure[0]))
-        return until_still(lambda: made.state(raw), lambda: finish(failures))
 
 
 def _tasks(

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.copies import copies_of
-from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, write_cohort
 from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.sources import write_list
 from brainuad.errors import CannotWrite, InputError
-from brainuad.machine.files import write_json
+from brainuad.machine.files import remove, write_json
 from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.read import read_json
@@ -202,10 +202,20 @@ class Finish:
             except CannotWrite:
                 break
             records[key] = record
+        new = not (self.made.out / MANIFEST).is_file()
         others = self.made.others(self.raw)
-        records |= {key_of(scan): record for scan, record in others}
         scans = [*self.raw, *(scan for scan, _ in others)]
-        self._listed(scans, records, levels, [])
+        while records:
+            listed = records | {key_of(scan): record for scan, record in others}
+            try:
+                self._listed(scans, listed, levels, [])
+                return
+            except CannotWrite:
+                # The manifest takes room, too: the last scan is normalised again the next time.
+                _, record = records.popitem()
+                if not new:
+                    raise
+                remove(self.made.out / record["scan"])
 
     def _own(self) -> Records:
         """The records of this command's scans; one of other files is of a scan that failed."""
