@@ -16,6 +16,7 @@ from rich.progress import track
 
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans
 from brainuad.cohorts.scans import RawScan, file_stamp
+from brainuad.cohorts.splits import planned_scan
 from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.files import (
     own_folder,
@@ -32,7 +33,6 @@ from brainuad.machine.read import read_json
 from brainuad.machine.text import say
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.finish import Finish, Key, Made, is_done, key_of, prepared_by
-from brainuad.preparation.from_folder import planned_scan
 from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.pipeline import Preparation
