@@ -14,10 +14,9 @@ from brainuad.cli.predict import main as predict
 from brainuad.cli.prepare import main as prepare
 from brainuad.cohorts.find import find_all, find_raw, refuse_missing, refuse_unused
 from brainuad.cohorts.manifest import check_scans, read_cohort
-from brainuad.cohorts.splits import assign_splits
+from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import find_wanted
-from brainuad.preparation.from_folder import planned_scan
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.read import quiet_gdcm
 

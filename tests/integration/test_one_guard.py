@@ -12,7 +12,7 @@ from brainuad.cohorts.scans import RawScan
 from brainuad.errors import CannotWrite
 from brainuad.inference import outputs, prepare_scans
 from brainuad.model import predictor, prepared_scan
-from brainuad.preparation import cohort, subject
+from brainuad.preparation import cohort, finish, subject
 from brainuad.preparation.bias import N4
 from brainuad.preparation.normalise import cohort as normalise_cohort
 from brainuad.preparation.normalise.intensity import Nyul, Percentile
@@ -111,7 +111,7 @@ AFTER = [
     (normalise_cohort, "write_json"),
     (left_right, "lopsided"),
     (Limits, "flags"),
-    (cohort, "_scan"),
+    (finish, "row_of"),
 ]
 
 

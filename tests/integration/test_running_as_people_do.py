@@ -43,10 +43,10 @@ def test_a_machine_without_locale_home_temporary_folder_and_display_will_do(scan
     assert (tmp_path / "Köpfe/qc.html").is_file()
 
 
-@pytest.mark.filterwarnings("ignore:flock not supported")
-def test_a_file_system_that_does_not_know_flock_will_do(scans, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_that_does_not_know_flock_will_do(scans, tmp_path, monkeypatch, number):
     def unknown(*_):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", unknown)
     assert len(folder_cohort(scans, tmp_path / "cache", "T2w", spacing_mm=6).scans) == 3

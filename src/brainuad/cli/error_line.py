@@ -10,8 +10,8 @@ from typing import Any
 from brainuad import __version__
 from brainuad.errors import CannotWrite, InputError, PartialFailure, Stopped
 from brainuad.machine import threads
-from brainuad.machine.files import REFUSED, refused
 from brainuad.machine.memory import keep_memory
+from brainuad.machine.refused import REFUSED, refused
 from brainuad.machine.text import say
 from brainuad.settings.moved import warn_of_options
 

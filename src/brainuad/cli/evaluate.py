@@ -29,6 +29,21 @@ def evaluate(cfg: "DictConfig") -> None:
         InputError: bad input.
         PartialFailure: some subjects failed, everything else is done.
     """
+    from brainuad.machine.locks import claim_free
+
+    folder = Path(cfg.maps)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
+    out = Path(cfg.paths.output_dir)
+    claim = claim_free(out, fresh=cfg.paths.output_dir == cfg.paths.default_output_dir)
+    cfg.paths.output_dir = str(claim.folder)
+    try:
+        _evaluate(cfg, folder, claim.folder)
+    finally:
+        claim.release()
+
+
+def _evaluate(cfg: "DictConfig", folder: Path, out: Path) -> None:
     from omegaconf import OmegaConf
     from rich.console import Console
 
@@ -44,9 +59,6 @@ def evaluate(cfg: "DictConfig") -> None:
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.reporting.tables import flatter_table, summary_table
 
-    folder = Path(cfg.maps)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
     follow_no_links(Path(cfg.paths.cache_dir))
     cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
     cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
@@ -56,7 +68,6 @@ def evaluate(cfg: "DictConfig") -> None:
         *cohort.select("val", sequence, allow_empty=True),
         *cohort.select("test", sequence),
     ]
-    out = Path(cfg.paths.output_dir)
     follow_no_links(out)
     maps = {name: folder} | write_controls(cfg.controls, scans, out / "controls", name)
     postprocess, trained_on = instantiate(cfg.postprocess), read_trained_on(folder)

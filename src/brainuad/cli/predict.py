@@ -6,6 +6,7 @@ brainuad-predict [MODEL] SCANS OUT
 import argparse
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -106,32 +107,41 @@ def _main(arguments: argparse.Namespace) -> int:
     from brainuad.inference.outputs import write_dataset_description, write_tables
     from brainuad.machine.files import own_folder, remove_leftovers
     from brainuad.machine.links import follow_no_links
+    from brainuad.machine.present import present
 
     follow_no_links(out)
     if listed is not None:
-        write_aside(listed, out)
+        write_aside(listed, out, scans)
     if wanted[0].bids:
         write_dataset_description(out, scans)
     todo = [item for job in jobs for item in job.todo]
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
         remove_leftovers(folder)
     failures = []
-    try:
-        # A folder of its own: another command may be at work on the same OUT.
-        with own_folder(out / "work") as work:
+    # A folder of its own: another command may be at work on the same OUT.
+    with own_folder(out / "work") as work, present(out, work):
+        try:
             for number, job in enumerate(jobs):
                 failures += _predict(job, work / str(number), out, arguments)
-    finally:
-        table = write_tables(out, wanted)
-    counts = table["status"].value_counts()
+        except BaseException:
+            # What was finished is listed, as far as the disk takes it; the first error is said.
+            with suppress(OSError):
+                write_tables(out)
+            raise
+        table = write_tables(out)
+    own = table["scan_id"].isin({item.scan_id for item in wanted})
+    counts = table["status"][own].value_counts()
+    more = f"; {(~own).sum()} of other commands" if not own.all() else ""
     say(f"{out}: {counts.get('done', 0)} done, {counts.get('flagged', 0)} flagged, "
-          f"{counts.get('failed', 0)} failed; see subjects.csv and findings.csv")  # fmt: skip
+          f"{counts.get('failed', 0)} failed{more}; see subjects.csv and findings.csv")  # fmt: skip
     if not arguments.no_page:
+        from brainuad.inference.outputs import tables_in
+        from brainuad.machine.files import until_still
         from brainuad.reporting.attempt import attempt
         from brainuad.reporting.viewer import write_anonymous_page, write_page
 
         make = write_anonymous_page if arguments.anonymous else write_page
-        attempt(lambda: make(out), "look at")
+        attempt(lambda: until_still(lambda: tables_in(out), lambda: make(out)), "look at")
     if failures:
         raise PartialFailure(failures)
     return 0
@@ -195,8 +205,10 @@ def _predict(
 
     from brainuad.inference.outputs import write_failure, write_maps, write_prediction
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
+    from brainuad.inference.records import read_done
     from brainuad.machine.files import write_json
     from brainuad.machine.guard import Failures, guarded
+    from brainuad.machine.present import require_any
     from brainuad.model.card import preparation_of
 
     model, source, todo = job.model, job.source, job.todo
@@ -211,8 +223,16 @@ def _predict(
         about = {"stamp": "", "trained_on": model.trained_on}
         write_json(out / "prepared" / "maps.json", about)
     failures = Failures()
+    there = [item.scan.image for item in todo if item.scan.image.exists()]
+
+    def elsewhere(item: "Wanted") -> bool:
+        """Whether another command did the same scan meanwhile."""
+        return read_done(out, item, lambda item: job.stamps[item.scan_id])
+
     for item, found in track(ready, description="predicting", total=len(todo)):
         own = Failures()
+        if not arguments.keep_maps and elsewhere(item):
+            continue
         with guarded(own, item.scan_id, item.scan.image):
             if isinstance(found, str):
                 raise InputError(found)
@@ -220,6 +240,10 @@ def _predict(
             if arguments.keep_maps:
                 write_maps(out / "prepared", item, prediction)
             write_prediction(out, item, model.sequence, prediction, job.stamps[item.scan_id])
+        if own:
+            require_any(there)
+            if elsewhere(item):
+                continue
         for _, reason in own:
             write_failure(out, item, model.sequence, reason)
         failures += own

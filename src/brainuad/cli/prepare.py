@@ -12,9 +12,10 @@ from pathlib import Path
 from brainuad.cli.error_line import run_cli
 from brainuad.cohorts.account import write_aside
 from brainuad.cohorts.find import find_all
-from brainuad.cohorts.manifest import MANIFEST
+from brainuad.cohorts.manifest import MANIFEST, read_cohort
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
+from brainuad.machine.files import until_still
 from brainuad.machine.text import say
 from brainuad.preparation.from_folder import cohort_failures, look_over
 from brainuad.settings.compose import compose_preparation
@@ -138,10 +139,16 @@ def _prepare(arguments: argparse.Namespace) -> int:
         arguments.jobs,
         lines,
     )
-    write_aside(found, out)
-    records = {f"{s.subject}_{s.sequence}": read_record(cohort, s) for s in cohort.scans}
-    nameless = arguments.anonymous
-    attempt(lambda: write_quality(cohort, records, steps.load_atlas(), said, nameless), "look at")
+    write_aside(found, out, source)
+
+    def page() -> Path:
+        whole = read_cohort(out)
+        records = {f"{s.subject}_{s.sequence}": read_record(whole, s) for s in whole.scans}
+        return write_quality(whole, records, steps.load_atlas(), said, arguments.anonymous)
+
+    # Of all scans in the folder, those of another command too.
+    manifest = out / MANIFEST
+    attempt(lambda: until_still(manifest.read_bytes, page), "look at")
     flags = cohort.info["flags"]
     say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
     if failures := cohort_failures(cohort):

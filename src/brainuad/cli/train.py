@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_hydra
+from brainuad.errors import InputError
+from brainuad.machine.text import say
 
 # OmegaConf and all that a run needs are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from brainuad.machine.locks import Claim
 
 
 def main() -> int:
@@ -33,19 +37,35 @@ def train(cfg: "DictConfig") -> float | None:
     """
     from brainuad.machine import ranks
     from brainuad.machine.links import follow_no_links
+    from brainuad.machine.present import present
     from brainuad.tracking.tracker import ending
     from brainuad.training.preemption import stoppable
     from brainuad.training.run import run
 
     ranks.behave()
     _quieten()
-    follow_no_links(Path(cfg.paths.cache_dir))
-    cfg.paths.output_dir = ranks.decide(Path(cfg.paths.cache_dir), "folder", _output_dir(cfg))
-    follow_no_links(Path(cfg.paths.output_dir))
-    with ending(), stoppable():
-        found = run(cfg)
-        ranks.part()
-        return found
+    cache = Path(cfg.paths.cache_dir)
+    follow_no_links(cache)
+    try:
+        claim = _claim(cfg) if ranks.rank() == 0 else None
+    except Exception:
+        # The other ranks wait for the first one's word.
+        ranks.decide(cache, "folder", "")
+        raise
+    try:
+        out = ranks.decide(cache, "folder", str(claim.folder) if claim else "")
+        if not out:
+            raise InputError("the first process of this job has no run folder; it said why")
+        cfg.paths.output_dir = out
+        follow_no_links(Path(out))
+        mark = claim.mark if claim else Path(out)
+        with ending(), stoppable(), present(Path(out), mark):
+            found = run(cfg)
+            ranks.part()
+            return found
+    finally:
+        if claim:
+            claim.release()
 
 
 def _quieten() -> None:
@@ -61,7 +81,20 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
-def _output_dir(cfg: "DictConfig") -> str:
+def _claim(cfg: "DictConfig") -> "Claim":
+    """The run folder, this process's own until its end."""
+    from brainuad.machine.locks import claim_again, claim_free
+
+    out = _output_dir(cfg)
+    if cfg.ckpt == "last":
+        return claim_again(out)
+    claim = claim_free(out, fresh=cfg.paths.output_dir == cfg.paths.default_output_dir)
+    if (claim.folder / "config.yaml").is_file():
+        say(f"note: {claim.folder} holds an earlier run; its files are replaced")
+    return claim
+
+
+def _output_dir(cfg: "DictConfig") -> Path:
     """The run folder; `ckpt=last` goes on in the newest one of this name that has a checkpoint."""
     out = Path(cfg.paths.output_dir)
     last = Path("checkpoints") / "last.ckpt"
@@ -70,4 +103,4 @@ def _output_dir(cfg: "DictConfig") -> str:
         # A folder that the user named is the one he means, with or without a checkpoint.
         if runs and cfg.paths.output_dir == cfg.paths.default_output_dir:
             out = runs[-1].parent.parent
-    return str(out)
+    return out

@@ -5,11 +5,8 @@ from pathlib import Path
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.scans import Found, RawScan
-from brainuad.machine.files import write_csv
+from brainuad.cohorts.sources import write_list
 from brainuad.machine.text import one_line
-
-ASIDE = "left_aside.csv"
-"""The list beside a command's results."""
 
 FEW = 20
 """Lines of a list that is long, unless all are asked for."""
@@ -69,7 +66,13 @@ def _aside(found: Found, whole: bool) -> str:
     return "\n".join(lines)
 
 
-def write_aside(found: Found, out: Path) -> None:
-    """Write `left_aside.csv`: every file and folder that is not used, with the reason."""
+def write_aside(found: Found, out: Path, source: Path) -> None:
+    """Write `left_aside.csv`: every file and folder that is not used, with the reason.
+
+    Args:
+        found: of `source`.
+        out: folder; files of other sources that were left aside stay in the list.
+        source: where the user pointed.
+    """
     rows = [(str(aside.path), aside.reason) for aside in found.aside]
-    write_csv(out / ASIDE, [("path", "reason"), *rows])
+    write_list(out, "left_aside", ("path", "reason"), rows, source)

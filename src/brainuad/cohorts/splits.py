@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from brainuad.cohorts.copies import one_person
+from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 
@@ -100,3 +101,16 @@ def _interleaved(subjects: list[str], kinds: dict[str, tuple[str, ...]]) -> list
         for i, subject in enumerate(group)
     ]
     return [subject for *_, subject in sorted(placed)]
+
+
+def planned_scan(scan: RawScan) -> Scan:
+    """Return the row that a raw scan will have in the manifest, for checks before the work."""
+    return Scan(
+        subject=scan.subject,
+        sequence=scan.sequence,
+        image=scan.image,
+        brain_mask=scan.image,
+        healthy=scan.healthy,
+        split=scan.split,
+        person=scan.who if scan.who != scan.subject else "",
+    )

@@ -27,6 +27,7 @@ from brainuad.evaluation.slice_store import (
     regions,
     sorted_blocks,
 )
+from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.metrics.lesion import curve_overlap
 from brainuad.postprocess.pipeline import Postprocess
@@ -202,7 +203,7 @@ def _healthy_threshold(
 ) -> tuple[float | None, list[tuple[str, str]]]:
     """The healthy threshold on the prepared grid; None without a healthy validation map."""
     failures: list[tuple[str, str]] = []
-    with path.open("wb") as file:
+    with writing(path), path.open("wb") as file:
         for scan in scans:
             try:
                 for piece in cut(scan, maps, postprocess):

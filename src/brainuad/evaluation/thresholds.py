@@ -12,6 +12,7 @@ import numpy as np
 from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import NAN, score_subject, score_volume
+from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
@@ -96,7 +97,9 @@ def healthy_scores(
             failures.append((scan.subject, str(error)))
             continue
         ordered = np.sort(found.score.array[found.brain_mask])
-        scores.append(voxel.spooled(ordered, spool / f"val{index}.npy"))
+        path = spool / f"val{index}.npy"
+        with writing(path):
+            scores.append(voxel.spooled(ordered, path))
     return scores, failures
 
 

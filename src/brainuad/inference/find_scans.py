@@ -18,7 +18,7 @@ from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 
 TAKEN = (
-    *("records", "viewer", "prepared", "index.html", "subjects.csv", "findings.csv"),
+    *("records", "sources", "viewer", "prepared", "index.html", "subjects.csv", "findings.csv"),
     *("dataset_description.json", "left_aside.csv"),
 )
 """What lies in OUT beside the folders of the scans."""

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,20 @@ import numpy as np
 import pandas as pd
 
 from brainuad import __version__
+from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
-from brainuad.inference.records import FILES, record_path
-from brainuad.machine.files import atomic_path, remove, write_json, write_text
+from brainuad.inference.records import FILES, RECORDS, record_path
+from brainuad.machine.files import (
+    move,
+    own_folder,
+    remove,
+    sizes,
+    until_still,
+    write_json,
+    write_text,
+)
 from brainuad.machine.read import read_json
-from brainuad.machine.text import csv_text
+from brainuad.machine.text import csv_text, say
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
 from brainuad.volumes.nifti import write_like, write_volume
@@ -36,6 +44,9 @@ def write_prediction(
 ) -> Record:
     """Writes the files of a scan on its own grid, and its record last: one that has it is done.
 
+    All are written whole before one of them takes its place: on a disk that gets full the files of
+    before stay, and of two processes that do one scan each leaves its own files.
+
     Args:
         out: output folder.
         wanted: the scan.
@@ -43,6 +54,24 @@ def write_prediction(
         found: what the model says.
         stamp: of the model, the preparation and the scan.
     """
+    with own_folder(out / wanted.folder / "new") as new:
+        paths = _write_files(new, wanted, found)
+        record = _record(out, wanted, sequence, found, stamp, paths)
+        write_json(record_path(new, wanted), record)
+        made = [path.relative_to(new) for path in new.rglob("*") if path.is_file()]
+        own = record_path(new, wanted).relative_to(new)
+        for path in made:
+            if path != own:
+                move(new / path, out / path)
+        for kind in FILES:
+            if not paths[kind]:
+                remove(out / wanted.file(kind))
+        move(new / own, out / own)
+    return record
+
+
+def _write_files(new: Path, wanted: Wanted, found: Prediction) -> dict[str, str]:
+    """Kind to path of the files of a scan, relative to the folder; empty where there is none."""
     arrays = {
         "anomaly": found.anomaly_map,
         "mask": found.mask,
@@ -51,29 +80,39 @@ def write_prediction(
     }
     paths = dict.fromkeys(FILES, "")
     for kind, array in arrays.items():
-        path = out / wanted.file(kind)
-        if array is None:
-            remove(path)
-            continue
-        dtype = np.uint8 if kind == "mask" else np.float32
-        write_like(path, array, found.native, dtype)
-        paths[kind] = wanted.file(kind)
+        if array is not None:
+            dtype = np.uint8 if kind == "mask" else np.float32
+            write_like(new / wanted.file(kind), array, found.native, dtype)
+            paths[kind] = wanted.file(kind)
     if is_slice(found.mask):
         write_result_pngs(
-            out / wanted.file("anomaly", "png"),
-            out / wanted.file("mask", "png"),
+            new / wanted.file("anomaly", "png"),
+            new / wanted.file("mask", "png"),
             found.anomaly_map,
             found.mask,
         )
-    image = found.native
-    if wanted.scan.image.is_dir() or is_slice(found.mask):
-        # Of a DICOM series or a 2D image, in the folder of the preparation, which does not stay.
-        image = out / wanted.file("scan")
-        with atomic_path(image) as temporary:
-            shutil.copyfile(found.native, temporary)
+    if _needs_image(wanted, found):
+        shutil.copyfile(found.native, new / wanted.file("scan"))
+    return paths
+
+
+def _needs_image(wanted: Wanted, found: Prediction) -> bool:
+    """Whether the image of a scan lies in the folder of the preparation, which does not stay."""
+    return wanted.scan.image.is_dir() or is_slice(found.mask)
+
+
+def _record(
+    out: Path,
+    wanted: Wanted,
+    sequence: str,
+    found: Prediction,
+    stamp: str,
+    paths: dict[str, str],
+) -> Record:
+    image = out / wanted.file("scan") if _needs_image(wanted, found) else found.native
     notes = "; ".join(found.notes)
     findings = json.loads(found.findings.to_json(orient="records", double_precision=6))
-    record = {
+    return {
         "stamp": stamp,
         "subject": {
             "scan_id": wanted.scan_id,
@@ -93,8 +132,6 @@ def write_prediction(
         "findings": [{**row, "notes": notes} for row in findings],
         "seconds": found.seconds,
     }
-    write_json(record_path(out, wanted), record)
-    return record
 
 
 def write_maps(folder: Path, wanted: Wanted, found: Prediction) -> None:
@@ -121,24 +158,47 @@ def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Reco
     return record
 
 
-def write_tables(out: Path, wanted: Sequence[Wanted]) -> pd.DataFrame:
-    """`subjects.csv` and `findings.csv` of the records that are there, in the order of `wanted`.
+def write_tables(out: Path) -> pd.DataFrame:
+    """`subjects.csv` and `findings.csv` of all records in a folder, sorted by scan.
+
+    Other commands may write into the folder at the same time, or did so before. A scan whose files
+    are not there any more is left out.
 
     Returns:
         The former.
     """
+    return until_still(lambda: sizes(_records_in(out)), lambda: _write_tables(out))
+
+
+def _records_in(out: Path) -> list[Path]:
+    return sorted(p for p in (out / RECORDS).glob("*.json") if not p.name.startswith("."))
+
+
+def _write_tables(out: Path) -> pd.DataFrame:
     subjects, findings = [], []
-    for item in wanted:
-        path = record_path(out, item)
-        if path.is_file():
-            record = read_json(path, "delete it and run the same command again")
-            subjects.append(record["subject"])
-            findings += [{"scan_id": item.scan_id, **row} for row in record["findings"]]
+    for path in _records_in(out):
+        try:
+            record = read_json(path)
+            row, found = record["subject"], record["findings"]
+            named = [row[kind] for kind in FILES if row.get(kind)]
+            if all((out / name).is_file() for name in named):
+                findings += [{"scan_id": row["scan_id"], **one} for one in found]
+                subjects.append(row)
+        except (InputError, KeyError, TypeError, AttributeError):
+            # Another command's: its own scans have been made anew where a record was damaged.
+            say(f"warning: {path}: not a record; delete it and predict its scan again")
+    subjects.sort(key=lambda row: str(row["scan_id"]))
+    findings.sort(key=lambda row: str(row["scan_id"]))
     table = pd.DataFrame(subjects, columns=SUBJECT_COLUMNS).astype({"n_findings": "Int64"})
     _write_csv(out / SUBJECTS, table)
     columns = ["scan_id", *FINDING_COLUMNS, "notes"]
     _write_csv(out / FINDINGS, pd.DataFrame(findings, columns=columns))
     return table
+
+
+def tables_in(out: Path) -> list[bytes]:
+    """Contents of the two tables."""
+    return [(out / name).read_bytes() for name in (SUBJECTS, FINDINGS)]
 
 
 def write_dataset_description(out: Path, source: Path) -> None:

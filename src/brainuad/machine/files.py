@@ -17,21 +17,22 @@ import platform
 import re
 import secrets
 import shutil
+import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from filelock import FileLock
-
-from brainuad.errors import CannotWrite
 from brainuad.machine.links import require_no_link
+from brainuad.machine.present import require_present
+from brainuad.machine.refused import MARK, writing
 from brainuad.machine.text import cell
 
-MARK = ".brainuad-"
+Item = TypeVar("Item")
+
 _OURS = re.compile(r"\.brainuad-([0-9a-f]{8})-[0-9a-f]{16}\.")
 _FOREIGN_DAYS = 1.0
 """Age of a leftover of another machine, whose locks may not be seen here, before it is removed."""
@@ -59,10 +60,24 @@ def remove(path: Path) -> None:
     """Remove a file, a link (not what is behind it) or a folder with all that is in it.
 
     Raises:
-        CannotWrite: as `require_no_link`.
+        CannotWrite: as `require_no_link` and `require_present`.
     """
     require_no_link(path)
+    require_present(path)
     _remove(path)
+
+
+def move(path: Path, target: Path) -> None:
+    """Put a file in the place of another one on the same disk, at once.
+
+    Raises:
+        CannotWrite: as `atomic_path`.
+    """
+    require_no_link(target)
+    require_present(target)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
 
 
 @contextmanager
@@ -75,17 +90,14 @@ def atomic_path(path: Path, hold: bool = False) -> Iterator[Path]:
             it, if it is named as ours are.
 
     Raises:
-        CannotWrite: the disk is full or read-only, a quota or a permission is in the way; or as
-            `require_no_link`.
+        CannotWrite: the disk is full, read-only or gone, a quota or a permission is in the way; or
+            as `require_no_link` and `require_present`.
     """
-    temporary = temporary_name(path)
     require_no_link(path)
-    with _said(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # No link that somebody put there is followed: the file is new, or this fails.
-        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    require_present(path)
+    with writing(path):
+        temporary, held = _new(path, _open_file)
         try:
-            _try_lock(held)
             yield temporary
             os.replace(temporary, path)
         finally:
@@ -103,29 +115,62 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         CannotWrite: as `atomic_path`.
     """
-    with _said(path), own_folder(path) as temporary:
+    with writing(path), own_folder(path) as temporary:
         yield temporary
-        if os.path.lexists(path):
-            # The old one is now under the temporary name, and goes with it.
-            _exchange(temporary, path)
-        else:
-            os.replace(temporary, path)
+        _put(temporary, path)
 
 
 @contextmanager
 def own_folder(path: Path) -> Iterator[Path]:
-    """Yields a new folder beside `path` that is this process's own, and removes it after."""
-    temporary = temporary_name(path)
+    """Yields a new folder beside `path` that is this process's own, and removes it after.
+
+    Raises:
+        CannotWrite: as `atomic_path`.
+    """
     require_no_link(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.mkdir()
-    held = os.open(temporary, os.O_RDONLY)
+    require_present(path)
+    with writing(path):
+        temporary, held = _new(path, _open_folder)
+    done = threading.Event()
+    threading.Thread(target=_keep_young, args=(temporary, done), daemon=True).start()
     try:
-        _try_lock(held)
         yield temporary
     finally:
+        done.set()
         _remove(temporary)
         os.close(held)
+
+
+def _new(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A new file or folder beside `path`, and its descriptor, which holds its lock.
+
+    Between its making and its locking another process may take it for a leftover; then the next
+    name is tried.
+    """
+    while True:
+        temporary = temporary_name(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = make(temporary)
+        if _try_lock(held) is not False and temporary.exists():
+            return temporary, held
+        os.close(held)
+
+
+def _open_file(path: Path) -> int:
+    # No link that somebody put there is followed: the file is new, or this fails.
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+
+
+def _open_folder(path: Path) -> int:
+    path.mkdir()
+    return os.open(path, os.O_RDONLY)
+
+
+def _keep_young(path: Path, done: threading.Event) -> None:
+    """Where locks are not seen, a leftover is told by its age."""
+    while not done.wait(_FOREIGN_DAYS * 86400 / 24):
+        with suppress(OSError):
+            os.utime(path)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -145,66 +190,6 @@ def remove_leftovers(folder: Path) -> None:
                     _remove(path)
             finally:
                 os.close(held)
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Keeps `path` to this process for the block; others that ask wait.
-
-    Processes of one run, and runs of one sweep, want the same cached things at the same time.
-
-    Raises:
-        CannotWrite: the folder cannot be written, or its file system knows no locks; or as
-            `require_no_link`, and the lock itself must be none.
-    """
-    name = path.with_name(f".{path.name}.lock")
-    require_no_link(name / "lock")
-    held = FileLock(name)
-    with _said(name):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            held.acquire()
-        except NotImplementedError:
-            raise CannotWrite(
-                f"{name}: this file system knows no locks; set paths.cache_dir to another"
-            ) from None
-    try:
-        yield
-    finally:
-        held.release()
-
-
-REFUSED = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.EFBIG, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOLCK, errno.ELOOP),
-}
-"""What an operating system says where a file cannot be written."""
-
-
-def refused(path: object, error: OSError) -> CannotWrite:
-    """The error of a file that cannot be written, in one line."""
-    return CannotWrite(
-        f"{path}: cannot be written ({error.strerror or error}); free space there, or give a "
-        "folder that may be written"
-    )
-
-
-@contextmanager
-def _said(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses into one line that names the path."""
-    try:
-        yield
-    except CannotWrite:
-        raise
-    except OSError as error:
-        # ITK tells no number, torch (below) no OSError.
-        if error.errno in REFUSED or error.errno is None:
-            raise refused(path, error) from error
-        raise
-    except RuntimeError as error:
-        if "PytorchStreamWriter" in str(error) or "inline_container" in str(error):
-            raise refused(path, OSError("disk full?")) from error
-        raise
 
 
 def _host() -> str:
@@ -233,6 +218,17 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _put(temporary: Path, path: Path) -> None:
+    """Renames a folder to `path`; where there is one, it goes to the temporary name."""
+    try:
+        os.rename(temporary, path)
+    except OSError as error:
+        # Another process may have made it meanwhile.
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        _exchange(temporary, path)
+
+
 def _exchange(first: Path, second: Path) -> None:
     """Lets two names change places, at once where the system can do that."""
     # renameat2 of Linux, with RENAME_EXCHANGE, relative to the working folder.
@@ -244,6 +240,25 @@ def _exchange(first: Path, second: Path) -> None:
     os.replace(second, aside)
     os.replace(first, second)
     os.replace(aside, first)
+
+
+def until_still(state: Callable[[], Any], write: Callable[[], Item]) -> Item:
+    """Write what is made of files that others write too; again where these changed meanwhile.
+
+    So the last of several processes that write it has seen the files of all, without a lock.
+
+    Args:
+        state: of the files that it is made of.
+        write: reads them and writes.
+
+    Returns:
+        The last result of `write`.
+    """
+    while True:
+        before = state()
+        found = write()
+        if state() == before:
+            return found
 
 
 def sizes(paths: Sequence[Path]) -> list[str]:

@@ -1,9 +1,11 @@
 """One guard around what is done for one scan, so that none stops the others."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from brainuad.errors import CannotWrite, InputError
+from brainuad.machine.refused import FULL, refused
 
 Failures = list[tuple[str, str]]
 """(subject, reason) of each scan that something could not be done for."""
@@ -26,6 +28,9 @@ def guarded(failures: Failures, who: str, where: object) -> Iterator[None]:
     except CannotWrite:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            # Nothing but a write is refused so. What names no file is one for the time being.
+            raise refused(error.filename or tempfile.gettempdir(), error) from error
         failures.append((who, reason_of(error, where)))
 
 

@@ -4,35 +4,47 @@ import hashlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
 from rich.progress import track
 
-from brainuad.cohorts.copies import copies_of
-from brainuad.cohorts.manifest import Cohort, Scan, write_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans
 from brainuad.cohorts.scans import RawScan, file_stamp
-from brainuad.errors import InputError
-from brainuad.machine.files import remove_leftovers, sizes, write_csv, write_json
+from brainuad.cohorts.splits import planned_scan
+from brainuad.errors import CannotWrite, InputError
+from brainuad.machine.files import (
+    own_folder,
+    remove,
+    remove_leftovers,
+    sizes,
+    until_still,
+    write_json,
+)
 from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.links import follow_no_links
+from brainuad.machine.present import present, require_any
 from brainuad.machine.read import read_json
+from brainuad.machine.text import say
 from brainuad.machine.threads import one_thread
-from brainuad.preparation.normalise.cohort import fitted, record_path, write_normalised
+from brainuad.preparation.finish import Finish, Key, Made, is_done, key_of, prepared_by
+from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.pipeline import Preparation
-from brainuad.preparation.quality.left_right import compare_with_mirror
 from brainuad.preparation.quality.measures import Limits
 from brainuad.preparation.slices import SlicePreparation
 from brainuad.preparation.subject import prepare_subject, reference_of
-from brainuad.settings.describe import recipe_of
 
-Records = dict[tuple[str, str], dict[str, Any]]
-"""(subject, sequence) to what was done."""
+_FILES = (
+    *("work/{}.nii.gz", "masks/{}_brain.nii.gz", "masks/{}_lesion.nii.gz", "transforms/{}.json"),
+    *("native/{}.nii.gz", "native/{}_lesion.nii.gz"),
+)
+"""What is written of a scan before its record."""
 
 
 def prepare_cohort(
@@ -47,7 +59,9 @@ def prepare_cohort(
 ) -> Cohort:
     """Prepares all scans into the cohort folder `out`.
 
-    A second call does only what is missing, or whose files or parameters changed.
+    A second call does only what is missing, or whose files or parameters changed. Several calls may
+    be at work at once, here or on other machines: with the same scans or with other ones, which
+    come to lie in one cohort where they were prepared in the same way.
 
     Args:
         raw: scans with splits.
@@ -55,75 +69,79 @@ def prepare_cohort(
         normalise: of intensities; one that learns is fitted on the training scans.
         limits: of the quality flags.
         out: cohort folder; `failures.csv` lists what could not be prepared.
-        source: said in the record.
+        source: said in the record; scans of the same source that are not in `raw` leave the cohort.
         jobs: processes.
         spaces: what was said of the scans' spaces, for the record.
 
     Raises:
-        InputError: not one scan could be prepared.
+        InputError: not one scan could be prepared, or a person would be in two splits.
     """
     follow_no_links(out)
-    subjects: dict[str, list[RawScan]] = {}
-    for scan in raw:
-        subjects.setdefault(scan.subject, []).append(scan)
-    stamps = {
-        key: stamp for scans in subjects.values() for key, stamp in _stamps(scans, preparation)
-    }
-    todo = [scan for scan in raw if not _is_done(scan, stamps[_key(scan)], out)]
+    made = Made(out, source, prepared_by(preparation, normalise))
+    others = [scan for scan, _ in made.others(raw)]
+    check_scans([planned_scan(scan) for scan in [*raw, *others]], out / MANIFEST)
+    if others:
+        say(f"note: {out} holds {len(others)} scans of other sources, which stay in it")
+    if count := made.differing():
+        say(
+            f"note: {out} holds {count} scans of other sources that were prepared in another way; "
+            f"{MANIFEST} leaves them out"
+        )
+    with own_folder(out / "cohort") as own, present(out, own):
+        remove_leftovers(out)
+        stamps = _all_stamps(raw, preparation)
+        failures: Failures = []
+        there = [scan.image for scan in raw if scan.image.exists()]
+        tasks = _tasks(raw, preparation, stamps, out)
+        finish = Finish(raw, preparation, normalise, limits, made, stamps, spaces)
+        try:
+            work = run_tasks(tasks, jobs)
+            for _, found in track(work, description="preparing", total=len(tasks)):
+                failures += found
+            if failures:
+                require_any(there)
+            # In the order of the list, whichever process was done first.
+            order = list(dict.fromkeys(scan.subject for scan in raw))
+            failures.sort(key=lambda failure: order.index(failure[0]))
+            return until_still(lambda: made.state(raw), lambda: finish(failures))
+        except CannotWrite:
+            # What is done is listed, as far as the disk takes it.
+            with suppress(InputError, OSError):
+                _remove_unfinished(tasks, out)
+                finish.what_fits()
+            raise
+
+
+def _tasks(
+    raw: Sequence[RawScan],
+    preparation: Preparation | SlicePreparation,
+    stamps: Mapping[Key, str],
+    out: Path,
+) -> list["Task"]:
+    """What is to be done: of each subject the sequences that are missing, with their stamps."""
     wanted: dict[str, dict[str, str]] = {}
-    for scan in todo:
-        wanted.setdefault(scan.subject, {})[scan.sequence] = stamps[_key(scan)]
-    tasks = [(subjects[name], preparation, own, out) for name, own in wanted.items()]
-    remove_leftovers(out)
-    failures: Failures = []
-    work = run_tasks(tasks, jobs)
-    for _, found in track(work, description="preparing", total=len(tasks)):
-        failures += found
-    # In the order of the list, whichever process was done first.
-    order = {name: i for i, name in enumerate(subjects)}
-    failures.sort(key=lambda failure: order[failure[0]])
-    records: Records = {}
     for scan in raw:
-        # A record of other files or parameters is of a scan that failed this time.
-        if _is_done(scan, stamps[_key(scan)], out):
-            records[_key(scan)] = _read(scan, out)
-    levels, bad = fitted(raw, records, normalise, out)
-    failures += bad + write_normalised(raw, records, levels, out)
-    normalised = [scan for scan in raw if "scan" in records.get(_key(scan), {})]
-    if isinstance(preparation, Preparation) and (atlas := preparation.load_atlas()):
-        compared = [records[_key(scan)] for scan in normalised]
-        failures += compare_with_mirror(compared, atlas, out, limits.cohort_subjects)
-    copies = copies_of(normalised)
-    done: list[RawScan] = []
-    scans: list[Scan] = []
-    flags: dict[str, list[str]] = {}
-    for scan in normalised:
-        record = records[_key(scan)]
-        if "scan" not in record:
-            continue
-        with guarded(failures, scan.subject, scan.image):
-            said = [*limits.flags(record["quality"]), *copies.get(_key(scan), ())]
-            scans.append(_scan(scan, record, out))
-            done.append(scan)
-            if said:
-                flags["_".join(_key(scan))] = said
-    _write_failures(failures, out)
-    if not done:
-        reason = failures[0][1] if failures else "no scan"
-        raise InputError(f"{source}: no scan could be prepared; the first: {reason}")
-    info = {
-        "name": source.stem,
-        "source": str(source),
-        "recipe": {
-            "steps": recipe_of(preparation),
-            "normalise": {name: recipe_of(how) for name, how in levels.items()},
-            "limits": recipe_of(limits),
-        },
-        "flags": flags,
-        "failures": failures,
-        **({"spaces": list(spaces)} if spaces else {}),
-    }
-    return write_cohort(out, scans, info)
+        if not is_done(scan, stamps[key_of(scan)], out):
+            wanted.setdefault(scan.subject, {})[scan.sequence] = stamps[key_of(scan)]
+    subjects = _by_subject(raw)
+    return [(subjects[name], preparation, own, out) for name, own in wanted.items()]
+
+
+def _by_subject(raw: Sequence[RawScan]) -> dict[str, list[RawScan]]:
+    found: dict[str, list[RawScan]] = {}
+    for scan in raw:
+        found.setdefault(scan.subject, []).append(scan)
+    return found
+
+
+def _remove_unfinished(tasks: Sequence["Task"], out: Path) -> None:
+    """Remove files of scans that have no record yet: they are made anew, and take room."""
+    for scans, _, wanted, _ in tasks:
+        for scan in scans:
+            if scan.sequence in wanted and not record_path(scan, out).is_file():
+                name = "_".join(key_of(scan))
+                for place in _FILES:
+                    remove(out / place.format(name))
 
 
 def _task(
@@ -140,12 +158,24 @@ def _task(
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     failures: Failures = []
     with guarded(failures, scans[0].subject, scans[0].image):
-        records, failed = prepare_subject(scans, preparation, out, wanted)
-        failures += failed
+        # Another command may do the same scans, now and until these are done.
+        wanted = _missing(scans, wanted, out)
+        records, failed = prepare_subject(scans, preparation, out, wanted) if wanted else ([], [])
+        missing = _missing(scans, wanted, out)
+        failures += failed if missing else []
         for record in records:
-            path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
-            write_json(path, {**record, "stamp": wanted[record["sequence"]]})
+            if record["sequence"] in missing:
+                path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
+                write_json(path, {**record, "stamp": wanted[record["sequence"]]})
     return failures
+
+
+def _missing(scans: list[RawScan], wanted: dict[str, str], out: Path) -> dict[str, str]:
+    return {
+        scan.sequence: wanted[scan.sequence]
+        for scan in scans
+        if scan.sequence in wanted and not is_done(scan, wanted[scan.sequence], out)
+    }
 
 
 Task = tuple[list[RawScan], Preparation | SlicePreparation, dict[str, str], Path]
@@ -183,6 +213,10 @@ def _pooled(tasks: list[Task], jobs: int) -> Generator[tuple[Task, Failures], No
                 yield futures[future], future.result()
             except BrokenProcessPool:
                 left.append(futures[future])
+            except CannotWrite:
+                # None of the others could be written either.
+                pool.shutdown(cancel_futures=True)
+                raise
     return left
 
 
@@ -199,28 +233,6 @@ def _start_worker() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _scan(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
-    # The label of a 2D image is a NIfTI of ours.
-    own = record.get("native_lesion_mask")
-    label = out / own if own else scan.lesion_mask
-    return Scan(
-        subject=scan.subject,
-        sequence=scan.sequence,
-        image=out / record["scan"],
-        brain_mask=out / record["brain_mask"],
-        lesion_mask=out / record["lesion_mask"] if record["lesion_mask"] else None,
-        healthy=scan.healthy,
-        split=scan.split,
-        site=scan.site,
-        pathology=scan.pathology,
-        native_image=Path(record["native_image"]).absolute(),
-        native_lesion_mask=label.absolute() if label else None,
-        transform=out / record["transform"] if record["transform"] else None,
-        warp=out / record["warp"] if record["warp"] else None,
-        person=record.get("person", ""),
-    )
-
-
 def read_record(cohort: Cohort, scan: Scan) -> dict[str, Any]:
     """What was done to a scan of a prepared cohort."""
     found: dict[str, Any] = read_json(record_path(scan, cohort.root), "prepare the cohort again")
@@ -233,27 +245,16 @@ def record_of(cohort: Cohort, scan: Scan) -> dict[str, Any]:
     return read_record(cohort, first) if record_path(first, cohort.root).is_file() else {}
 
 
-def _read(scan: RawScan, out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(record_path(scan, out), "delete it and prepare it again")
-    return found
-
-
-def _is_done(scan: RawScan, stamp: str, out: Path) -> bool:
-    """Whether the scan was prepared from these files in this way and is still there."""
-    try:
-        record = _read(scan, out)
-    except InputError:
-        # Not there or damaged: it is made anew.
-        return False
-    kept = [record.get(key) for key in ("image", "brain_mask", "lesion_mask", "transform", "warp")]
-    kept += [record.get("native_lesion_mask")]
-    files = [name for name in kept if name]
-    return record.get("stamp") == stamp and all((out / name).is_file() for name in files)
+def _all_stamps(
+    raw: Sequence[RawScan], preparation: Preparation | SlicePreparation
+) -> dict[Key, str]:
+    subjects = _by_subject(raw).values()
+    return {key: stamp for scans in subjects for key, stamp in _stamps(scans, preparation)}
 
 
 def _stamps(
     scans: list[RawScan], preparation: Preparation | SlicePreparation
-) -> Iterator[tuple[tuple[str, str], str]]:
+) -> Iterator[tuple[Key, str]]:
     """Of each scan: its row, its files' and the template's sizes and times, its reference's, and
     the parameters.
     """
@@ -270,12 +271,4 @@ def _stamps(
         for item in (scan, reference):
             if item is not None:
                 digest.update(file_stamp(item).encode())
-        yield _key(scan), digest.hexdigest()
-
-
-def _key(scan: RawScan) -> tuple[str, str]:
-    return scan.subject, scan.sequence
-
-
-def _write_failures(failures: Failures, out: Path) -> None:
-    write_csv(out / "failures.csv", [("subject", "reason"), *failures])
+        yield key_of(scan), digest.hexdigest()

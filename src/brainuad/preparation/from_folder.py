@@ -9,12 +9,12 @@ from typing import Any
 from brainuad.cohorts.account import account
 from brainuad.cohorts.copies import said_of_copies
 from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
-from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, read_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, check_scans, read_cohort
 from brainuad.cohorts.scans import Found, RawScan
-from brainuad.cohorts.splits import assign_splits
+from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
-from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.settings.moved import as_before, retargeted
 
@@ -155,19 +155,6 @@ def look_over(
         refuse_unused(found, option)
     refuse_missing(found)
     check_scans([planned_scan(scan) for scan in raw], source)
-
-
-def planned_scan(scan: RawScan) -> Scan:
-    """Return the row that a raw scan will have in the manifest, for checks before the work."""
-    return Scan(
-        subject=scan.subject,
-        sequence=scan.sequence,
-        image=scan.image,
-        brain_mask=scan.image,
-        healthy=scan.healthy,
-        split=scan.split,
-        person=scan.who if scan.who != scan.subject else "",
-    )
 
 
 def limited(scans: Sequence[Any], limit: int | None) -> list[Any]:

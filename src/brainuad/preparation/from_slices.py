@@ -6,7 +6,7 @@ from brainuad.cohorts.find import refuse_missing
 from brainuad.cohorts.find_slices import find_slices
 from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
 from brainuad.cohorts.splits import assign_splits
-from brainuad.machine.files import lock
+from brainuad.machine.locks import lock
 from brainuad.preparation.from_folder import (
     HELD_OUT,
     PERCENTILES,

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.machine.files import lock
+from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.intensity import Normalise

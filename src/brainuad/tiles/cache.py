@@ -18,6 +18,7 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.places import as_plain, grid_of_file, laid
 from brainuad.errors import InputError
 from brainuad.machine import files
+from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
 from brainuad.tiles.augment import Augmentation
 from brainuad.types import Batch
@@ -118,7 +119,7 @@ def build_cache(
         grid, chosen = (grid, [*chosen, as_plain(grid)]) if any(away) else (None, chosen)
     recipe = json.dumps([VERSION, described, repr(tiling), chosen, dtype])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    with files.lock(folder):
+    with lock(folder):
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
                 _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype, grid)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from brainuad.machine import files
+from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
 from brainuad.tiles.cache import Key, TileDataset
 
@@ -76,7 +77,7 @@ def build_latents(
         copies, seed = 1, None
     recipe = json.dumps([tiles.folder.name, repr(tiles.augment), seed, copies, key])
     folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    with files.lock(folder):
+    with lock(folder):
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
                 _fill(tiles, encode, temporary, copies)

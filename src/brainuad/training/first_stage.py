@@ -17,8 +17,9 @@ from omegaconf import DictConfig, open_dict
 from brainuad import __version__
 from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
-from brainuad.machine.files import lock, write_json
+from brainuad.machine.files import write_json
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.model.card import without_added
 from brainuad.settings.allowed import MODEL

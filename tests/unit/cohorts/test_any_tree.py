@@ -21,9 +21,8 @@ from brainuad.cohorts.account import account
 from brainuad.cohorts.find import find_all
 from brainuad.cohorts.manifest import check_scans, read_cohort
 from brainuad.cohorts.people import person_key
-from brainuad.cohorts.splits import assign_splits
+from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
-from brainuad.preparation.from_folder import planned_scan
 from brainuad.volumes.nifti import read_volume
 
 

@@ -15,6 +15,7 @@ from brainuad.machine.files import (
     atomic_path,
     remove_leftovers,
     temporary_name,
+    until_still,
     write_json,
     write_text,
 )
@@ -109,6 +110,55 @@ def test_a_leftover_of_another_machine_stays_for_a_day(tmp_path, monkeypatch):
     os.utime(left, (time.time() - 2e5,) * 2)
     remove_leftovers(tmp_path)
     assert not left.exists()
+
+
+@pytest.mark.parametrize("write", [write_text, "folder"])
+def test_a_file_that_another_process_took_for_a_leftover_is_made_again(
+    tmp_path, monkeypatch, write
+):
+    """Before its lock is taken, a new file is as one of a process that was killed."""
+    own, calls = files._try_lock, []
+
+    def late(held):
+        calls.append(held)
+        if len(calls) == 1:
+            remove_leftovers(tmp_path)
+        return own(held)
+
+    monkeypatch.setattr(files, "_try_lock", late)
+    if write == "folder":
+        with atomic_folder(tmp_path / "a") as temporary:
+            (temporary / "b").write_text("whole")
+        assert os.listdir(tmp_path / "a") == ["b"]
+    else:
+        write(tmp_path / "a", "whole")
+        assert (tmp_path / "a").read_text() == "whole"
+    assert len(calls) > 2
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_two_processes_may_make_one_folder(tmp_path):
+    with atomic_folder(tmp_path / "f") as first:
+        (first / "a").write_text("first")
+        with atomic_folder(tmp_path / "f") as second:
+            (second / "a").write_text("second")
+    assert (tmp_path / "f" / "a").read_text() == "first"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_what_is_made_of_others_files_is_made_again_when_they_change(tmp_path):
+    part = tmp_path / "part"
+    part.write_text("1")
+    made = []
+
+    def write():
+        made.append(part.read_text())
+        if len(made) == 1:
+            part.write_text("2")
+        return made[-1]
+
+    assert until_still(part.read_text, write) == "2"
+    assert made == ["1", "2"]
 
 
 def test_no_link_is_followed_when_writing(tmp_path):

@@ -15,6 +15,7 @@ from brainuad.errors import CannotWrite
 from brainuad.inference.maps import remove_maps
 from brainuad.machine import files
 from brainuad.machine.links import GUARDED, MOST, follow_no_links
+from brainuad.machine.locks import lock
 from brainuad.volumes.nifti import write_volume
 
 
@@ -51,7 +52,7 @@ def _own(path):
 
 
 def _lock(path):
-    with files.lock(path):
+    with lock(path):
         pass
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort, write_cohort
 from brainuad.errors import InputError
-from brainuad.machine.files import lock, write_json
+from brainuad.machine.files import write_json
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
 from brainuad.synthetic.anatomies.bank import Bank, read_bank
 from brainuad.synthetic.anatomies.contrast import FREE, SEQUENCES

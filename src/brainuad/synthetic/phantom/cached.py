@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
-from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.locks import lock
 
 
 def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:

@@ -1,0 +1,72 @@
+"""Disks that go while a command is at work: nothing is written below, and no scan is to blame.
+
+Where a disk was unmounted, its folders can be made anew on the disk below. Results would then lie
+in two places, and tables would lack what is on the first.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from brainuad.errors import CannotWrite, InputError
+
+PRESENT = "BRAINUAD_PRESENT"
+"""Variable with the folders of `present` and their marks, as JSON."""
+
+
+@contextmanager
+def present(folder: Path, mark: Path) -> Iterator[None]:
+    """Refuse, in the block, to write below a folder whose mark is not there any more.
+
+    Processes that are started in the block inherit this.
+
+    Args:
+        folder: that a command writes to.
+        mark: a file or folder of the command's own in it.
+    """
+    before = os.environ.get(PRESENT)
+    marks = _marks() | {str(folder.absolute()): str(mark.absolute())}
+    os.environ[PRESENT] = json.dumps(marks)
+    try:
+        yield
+    finally:
+        os.environ.pop(PRESENT)
+        os.environ.update({} if before is None else {PRESENT: before})
+
+
+def _marks() -> dict[str, str]:
+    found: dict[str, str] = json.loads(os.environ.get(PRESENT, "{}"))
+    return found
+
+
+def require_present(path: Path) -> None:
+    """Refuse a path below a folder of `present` that is gone.
+
+    Raises:
+        CannotWrite: its disk was unmounted, or somebody removed it.
+    """
+    whole = Path(os.path.abspath(path))
+    for folder, mark in _marks().items():
+        if Path(folder) in whole.parents and not os.path.lexists(mark):
+            raise CannotWrite(
+                f"{folder}: is not there any more (unmounted or removed?); what was finished lies "
+                "where it was. Run the same command again when it is back"
+            )
+
+
+def require_any(images: Sequence[Path]) -> None:
+    """Refuse to go on where all scans that were there are gone; a single one is its own matter.
+
+    Args:
+        images: files and folders that were there at the start.
+
+    Raises:
+        InputError: there are several, and none is there any more.
+    """
+    if len(images) > 1 and not any(map(os.path.exists, images)):
+        raise InputError(
+            f"{images[0]} and all the other scans are not there any more (unmounted or removed?); "
+            "what was finished is kept. Run the same command again when they are back"
+        )
