@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_cli
 from brainuad.cohorts.account import write_aside
@@ -15,10 +16,15 @@ from brainuad.cohorts.find import find_all
 from brainuad.cohorts.manifest import MANIFEST
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
+from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.text import say
 from brainuad.preparation.from_folder import cohort_failures, look_over
+from brainuad.preparation.grid_memory import require_grids
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 PHANTOMS = ("train", "val", "test", "tumour", "ms", "stroke")
 
@@ -107,6 +113,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
     cfg = compose_preparation(arguments.overrides)
     source, out = arguments.source, arguments.out
+    require_whole(arguments.jobs, 1, "--jobs")
+    _require_split(cfg)
+    require_folder(out)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if (source / MANIFEST).is_file():
@@ -120,6 +129,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     )
     option = "" if arguments.allow_unused else "--allow-unused"
     look_over(found, raw, source, option, whole=arguments.dry_run)
+    require_grids(raw, steps)
     if arguments.dry_run:
         return 0
     # A step that cannot be made is said before any scan is read.
@@ -149,6 +159,20 @@ def _prepare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _require_split(cfg: "DictConfig") -> None:
+    """Refuse shares and folds that no cohort can be split by.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    for name in ("val_fraction", "test_fraction"):
+        value = cfg[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise InputError(f"{name} is {value!r}; use a share from 0 up to less than 1")
+    for name, least in {"seed": 0, "folds": 1, "fold": 0}.items():
+        require_whole(cfg[name], least, name)
+
+
 def _phantom_main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="brainuad-prepare phantom",
@@ -168,6 +192,8 @@ def _phantom_main(words: Sequence[str]) -> int:
 def _phantom(arguments: argparse.Namespace) -> int:
     from brainuad.synthetic.phantom import write_phantom_cohort
 
+    require_whole(arguments.jobs, 1, "--jobs")
+    require_folder(arguments.out)
     counts = {
         name: getattr(arguments, name) for name in PHANTOMS if getattr(arguments, name) is not None
     }

@@ -32,6 +32,7 @@ def train(cfg: "DictConfig") -> float | None:
         PartialFailure: some subjects failed, everything else is done.
     """
     from brainuad.machine import ranks
+    from brainuad.machine.limits import require_folder
     from brainuad.machine.links import follow_no_links
     from brainuad.tracking.tracker import ending
     from brainuad.training.preemption import stoppable
@@ -40,6 +41,7 @@ def train(cfg: "DictConfig") -> float | None:
     ranks.behave()
     _quieten()
     follow_no_links(Path(cfg.paths.cache_dir))
+    require_folder(Path(cfg.paths.cache_dir))
     cfg.paths.output_dir = ranks.decide(Path(cfg.paths.cache_dir), "folder", _output_dir(cfg))
     follow_no_links(Path(cfg.paths.output_dir))
     with ending(), stoppable():

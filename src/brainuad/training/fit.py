@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.progress import track
@@ -123,23 +122,20 @@ def fit(
     lowest value of the metric that it names. Of averaged weights the average.
 
     Raises:
-        InputError: Lightning refuses the trainer's settings, a GPU where there is none, say; or the
-            detector's network would see slices mirrored that are not cut left to right.
+        InputError: the detector's network would see slices mirrored that are not cut left to
+            right.
     """
     callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
     remove_leftovers(Path(cfg.paths.output_dir))
-    # The data module deals the samples to the ranks itself.
-    try:
-        trainer: Trainer = instantiate(
-            cfg.trainer,
-            callbacks=list(callbacks),
-            logger=logger,
-            plugins=[AtomicCheckpoints()],
-            use_distributed_sampler=False,
-            packages=RUN_PACKAGES,
-        )
-    except MisconfigurationException as error:
-        raise InputError(f"trainer: {error}; see configs/trainer for what there is") from None
+    # The data module deals the samples to the ranks itself. `preflight` has tried the settings.
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        callbacks=list(callbacks),
+        logger=logger,
+        plugins=[AtomicCheckpoints()],
+        use_distributed_sampler=False,
+        packages=RUN_PACKAGES,
+    )
     if detector.mirrors and datamodule.tiling.left_right_axis != 0:
         raise InputError(
             "the network looks at the other side of the brain, which the first axis of these "
