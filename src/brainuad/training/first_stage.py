@@ -286,9 +286,7 @@ def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]
 
 def _is_complete(model: Path) -> bool:
     """Whether a training reached its end: a model is kept before its quality is measured."""
-    from brainuad.model.model_file import read_card
-
-    return model.is_file() and bool(read_card(model).get("quality"))
+    return model.is_file() and bool(read_first_stage(model).quality)
 
 
 def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
