@@ -91,7 +91,7 @@ def _first_line(error: BaseException | None) -> str:
 def _unreadable(word: str) -> str:
     """About a word outside Hydra's grammar: how to quote it, where that helps."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     key, equals, value = word.partition("=")
     if not equals:
@@ -100,7 +100,7 @@ def _unreadable(word: str) -> str:
     quoted = f'{key}="{inner}"'
     try:
         OverridesParser.create().parse_override(quoted)
-    except OverrideParseException:
+    except HydraException:
         return f"{word}: '{key}' cannot be the name of a setting; write KEY=VALUE, without spaces"
     return (
         f"{word}: the value has characters with a meaning of their own; close every bracket and "

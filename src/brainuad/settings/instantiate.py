@@ -128,7 +128,7 @@ def _refusal(error: Exception) -> Exception:
         return cause if isinstance(cause, Exception) else error
     if isinstance(cause, InputError | OSError):
         return cause
-    where = str(error).rpartition("full_key:")[2].strip()
+    where = str(error).partition("full_key:")[2].strip()
     line = " ".join(str(cause).split()) or type(cause).__name__
     name = f"{where}: {said[1].rpartition('.')[2]}" if where else said[1].rpartition(".")[2]
     return InputError(f"{name} cannot be made of its values ({line}); mend the setting")
