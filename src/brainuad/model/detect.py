@@ -214,7 +214,7 @@ def _has_bfloat16(place: str) -> bool:
 
 @cache
 def device(name: str) -> str:
-    """Return the device that a name stands for, once a number has been there and back.
+    """Return the device that a name stands for, once it is known to be there.
 
     Args:
         name: as torch knows it, or `auto` for the accelerator of this machine.
@@ -224,7 +224,12 @@ def device(name: str) -> str:
     """
     place = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
-        torch.zeros(1, device=place).item()
+        made = torch.device(place)
+        if made.type == "cuda" and torch.cuda.is_available():
+            # Nothing is put there: each rank of a training would take memory of the first GPU.
+            torch.cuda.get_device_properties(made)
+        else:
+            torch.zeros(1, device=made).item()
     # A missing driver, a number too high and a name that is none have kinds of their own.
     except Exception as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
