@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.progress import track
@@ -25,6 +26,7 @@ from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.shipped import resolved
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.module import DetectorModule
+from brainuad.training.preflight import refused_trainer
 from brainuad.types import Batch
 
 
@@ -123,7 +125,7 @@ def fit(
 
     Raises:
         InputError: the detector's network would see slices mirrored that are not cut left to
-            right.
+            right; or Lightning refuses a setting that only a training shows.
     """
     callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
     remove_leftovers(Path(cfg.paths.output_dir))
@@ -148,8 +150,12 @@ def fit(
     _say_batch(trainer, datamodule.batch_size)
     threads.divide(trainer.num_devices)
     module = DetectorModule(detector)
-    with matmul_precision(cfg.matmul_precision):
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    try:
+        with matmul_precision(cfg.matmul_precision):
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    # A metric of `keep` that no epoch has, say.
+    except MisconfigurationException as error:
+        raise InputError(refused_trainer(error)) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     kept = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")

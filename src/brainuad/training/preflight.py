@@ -59,6 +59,9 @@ def preflight(cfg: DictConfig) -> Needs:
     device(cfg.device)
     instantiate(cfg.tiling)
     instantiate(cfg.postprocess)
+    for control in (cfg.get("controls") or {}).values() if cfg.predict else ():
+        instantiate(control.model)
+        instantiate(control.tiling)
     detector = _detector(cfg)
     learns = detector is None or detector.learns
     trained = 0
