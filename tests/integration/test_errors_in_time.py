@@ -184,7 +184,7 @@ def test_a_preparation_says_at_once_what_it_cannot_use(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("brainuad.machine.limits.available_bytes", lambda: 2e9)
     (tmp_path / "file").touch()
-    assert prepare.main([str(scans), *EXTRACTED, *words]) == 2
+    assert prepare.main([str(scans), words[0], *EXTRACTED, *words[1:]]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert said in line
