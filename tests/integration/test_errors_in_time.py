@@ -263,7 +263,7 @@ def test_a_signal_ends_a_prediction_with_its_tables_and_without_leftovers(
 
 
 def test_memory_that_is_full_is_said_with_the_remedy(scans, tmp_path, monkeypatch, capsys):
-    def full(*_):
+    def full(*_, **__):
         raise np._core._exceptions._ArrayMemoryError((9, 9), np.dtype(float))
 
     monkeypatch.setattr(prepare, "find_all", full)

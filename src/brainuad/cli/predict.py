@@ -163,7 +163,7 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.model.known import know
-    from brainuad.preparation.grid_memory import require_grids
+    from brainuad.preparation.planned_grids import require_grids
     from brainuad.settings.allowed import RECIPE
     from brainuad.settings.build import build
 

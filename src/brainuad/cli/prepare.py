@@ -19,7 +19,6 @@ from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.text import say
 from brainuad.preparation.from_folder import cohort_failures, look_over
-from brainuad.preparation.grid_memory import require_grids
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
@@ -107,6 +106,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.cohort import prepare_cohort, read_record
     from brainuad.preparation.explain import explained
     from brainuad.preparation.one_space import with_shared_grids
+    from brainuad.preparation.planned_grids import require_grids
     from brainuad.preparation.skullstrip.extracted import Extracted
     from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.quality import write_quality

@@ -16,7 +16,6 @@ from brainuad.errors import InputError
 from brainuad.machine.files import lock
 from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.text import say
-from brainuad.preparation.grid_memory import require_grids
 from brainuad.settings.moved import as_before, retargeted
 
 PERCENTILES = (1.0, 99.9)
@@ -67,6 +66,7 @@ def folder_cohort(
     from brainuad.preparation.normalise.intensity import Percentile
     from brainuad.preparation.one_space import told_spaces, with_shared_grids
     from brainuad.preparation.pipeline import Preparation
+    from brainuad.preparation.planned_grids import require_grids
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.skullstrip.extracted import Extracted
 
