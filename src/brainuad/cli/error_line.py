@@ -9,7 +9,7 @@ from typing import Any
 
 from brainuad import __version__
 from brainuad.errors import CannotWrite, InputError, PartialFailure, Stopped
-from brainuad.machine import threads
+from brainuad.machine import signals, terminal, threads
 from brainuad.machine.memory import keep_memory
 from brainuad.machine.refused import REFUSED, refused
 from brainuad.machine.text import say
@@ -17,6 +17,8 @@ from brainuad.settings.moved import warn_of_options
 
 FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
 BAD_INPUT, SOME_FAILED, STOPPED = 2, 3, 143
+
+AGAIN = "what was finished is kept; give the same command again to go on"
 
 
 def run_cli(
@@ -62,9 +64,11 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     # The ranks that Lightning launches get the words without --debug, and the environment.
     ours = {FULL_ERROR: "1", DEBUG: "1" if debug else "0"}
     caught: list[Exception] = []
+    started: list[bool] = []
 
     @functools.wraps(task)
     def job(cfg: Any) -> Any:
+        started.append(True)
         warn_of_options(HydraConfig.get().runtime.choices)
         try:
             return task(cfg)
@@ -80,10 +84,20 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     )(job)
 
     def run() -> int:
+        from hydra.errors import HydraException
+
+        from brainuad.settings.hydra_words import explained
+
         before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)
+        words = sys.argv[1:]
         try:
             main()
+        except HydraException as error:
+            # A job of a sweep has said its own.
+            if _known(error) is not None or started:
+                raise
+            raise InputError(explained(error, config_name, words)) from error
         finally:
             for name, value in before.items():
                 os.environ.pop(name)
@@ -98,8 +112,10 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
 def _guard(function: Callable[[], int], debug: bool) -> int:
     keep_memory()
     threads.start()
+    terminal.steady()
     try:
-        return function()
+        with signals.stoppable(AGAIN):
+            return function()
     except KeyboardInterrupt:
         message, status = "interrupted; what was finished is kept", 130
     except Stopped as stopped:
@@ -115,15 +131,25 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
 def _explain(error: Exception) -> tuple[str, int]:
     """What the user reads, and the exit status."""
     known = _known(error)
+    # What is kept all the same, see `brainuad.training.kept`.
+    kept = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     if isinstance(known, PartialFailure):
         return str(known), SOME_FAILED
     if known is not None:
-        return f"error: {' '.join(str(known).split())}", BAD_INPUT
+        return f"error: {' '.join(str(known).split())}{kept}", BAD_INPUT
     if _lost_peer(error):
         return "error: another process of this job ended; it said why", 1
     message = " ".join(str(error).split())
     hint = "(run with --debug for the traceback, and please report it)"
-    return f"internal error: {type(error).__name__}: {message} {hint}", 1
+    return f"internal error: {type(error).__name__}: {message}{kept} {hint}", 1
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or its GPU has no more memory, in the words of Python or torch."""
+    words = ("not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def _lost_peer(error: Exception) -> bool:
@@ -134,8 +160,9 @@ def _lost_peer(error: Exception) -> bool:
 
 def _known(error: BaseException | None) -> BaseException | None:
     """The error in the chain of causes that the user can mend, if there is one."""
-    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+
+    from brainuad.settings.hydra_words import explained_value
 
     outer = error
     while error is not None:
@@ -144,4 +171,12 @@ def _known(error: BaseException | None) -> BaseException | None:
         if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
             return refused(error.filename, error)
         error = error.__cause__ or error.__context__
-    return outer if isinstance(outer, HydraException | OmegaConfBaseException) else None
+    if outer is not None and _out_of_memory(outer):
+        return InputError(
+            f"the memory is full ({' '.join(str(outer).split()):.200}); use smaller batches "
+            "(datamodule.batch_size, predict_batch_size, --batch-size), fewer --jobs, larger "
+            "voxels or another device"
+        )
+    if isinstance(outer, OmegaConfBaseException):
+        return InputError(explained_value(outer))
+    return None

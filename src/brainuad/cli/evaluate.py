@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from brainuad.cli.error_line import run_hydra
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
+from brainuad.machine.guard import Failures
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import say
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
@@ -47,30 +48,35 @@ def _evaluate(cfg: "DictConfig", folder: Path, out: Path) -> None:
     from omegaconf import OmegaConf
     from rich.console import Console
 
-    from brainuad.cohorts.channels import with_channels
-    from brainuad.cohorts.folds import with_fold
-    from brainuad.cohorts.manifest import Cohort, joined
+    from brainuad.cohorts.manifest import joined
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
+    from brainuad.evaluation.thresholds import as_threshold, require_space
     from brainuad.inference.controls import fixed_thresholds, write_controls
     from brainuad.inference.maps import read_trained_on
     from brainuad.machine import provenance
+    from brainuad.machine.limits import require_folder
+    from brainuad.preparation.configured import cohort_of
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.reporting.tables import flatter_table, summary_table
 
-    follow_no_links(Path(cfg.paths.cache_dir))
-    cohort: Cohort = instantiate(cfg.data.cohort, packages=RUN_PACKAGES)
-    cohort = with_fold(cohort, cfg.data.folds, cfg.data.fold)
-    cohort = with_channels(cohort, cfg.data.sequence)
+    # All that is wrong with the settings is said before the first scan is read.
+    threshold, own = as_threshold(cfg.threshold, "threshold"), as_threshold(cfg.fixed, "fixed")
+    require_space(cfg.space)
+    postprocess = instantiate(cfg.postprocess)
+    for place in (Path(cfg.paths.cache_dir), out):
+        follow_no_links(place)
+        require_folder(place)
+    cohort = cohort_of(cfg.data, {"test": None})
     sequence, name = joined(cfg.data.sequence), str(cfg.name)
     scans = [
         *cohort.select("val", sequence, allow_empty=True),
         *cohort.select("test", sequence),
     ]
-    follow_no_links(out)
-    maps = {name: folder} | write_controls(cfg.controls, scans, out / "controls", name)
-    postprocess, trained_on = instantiate(cfg.postprocess), read_trained_on(folder)
+    failed: Failures = []
+    maps = {name: folder} | write_controls(cfg.controls, scans, out / "controls", name, failed)
+    trained_on = read_trained_on(folder)
     if cfg.protocol.slices is None:
         evaluation = evaluate_maps(
             cohort,
@@ -79,9 +85,8 @@ def _evaluate(cfg: "DictConfig", folder: Path, out: Path) -> None:
             postprocess,
             space=cfg.space,
             trained_on=trained_on,
-            thresholds=None if cfg.threshold is None else {name: float(cfg.threshold)},
-            fixed=fixed_thresholds(cfg.controls)
-            | ({} if cfg.fixed is None else {name: float(cfg.fixed)}),
+            thresholds=None if threshold is None else {name: threshold},
+            fixed=fixed_thresholds(cfg.controls) | ({} if own is None else {name: own}),
             seed=cfg.seed,
         )
     else:
@@ -108,5 +113,5 @@ def _evaluate(cfg: "DictConfig", folder: Path, out: Path) -> None:
     if evaluation.flatter is not None and len(evaluation.flatter):
         Console().print(flatter_table(evaluation.flatter))
     say(f"scores: {out / 'scores.csv'}")
-    if failures := [*cohort_failures(cohort), *evaluation.failures]:
+    if failures := [*cohort_failures(cohort), *failed, *evaluation.failures]:
         raise PartialFailure(failures)

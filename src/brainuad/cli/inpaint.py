@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
+from brainuad.machine.limits import require_folder
 from brainuad.machine.text import say
 from brainuad.preparation.recipes import changed, check, of_model
 from brainuad.settings.allowed import RECIPE
@@ -95,16 +96,21 @@ def _main(arguments: argparse.Namespace) -> int:
         raise InputError(f"{out}: a NIfTI file is written; let its name end in .nii.gz or .nii")
     if out.exists() and any(p.exists() and out.samefile(p) for p in (scan, arguments.mask)):
         raise InputError(f"{out}: would overwrite its own input; give OUT another name")
+    if arguments.detail_mm < 0:
+        raise InputError(f"--detail-mm {arguments.detail_mm}: use 0 or more")
+    place = device(arguments.device)
+    for file in (out, arguments.picture or out):
+        if file.is_dir():
+            raise InputError(f"{file}: is a folder; give the name of a file")
+        require_folder(file.absolute().parent)
     volume, hole = read_inputs(scan, arguments.mask)
     detector = load_model(arguments.model)
     _check_model(detector, arguments.model)
     steps, normalise = _preparation(detector.card, arguments.overrides)
-    detector.to(device(arguments.device))
+    detector.to(place)
     fastest_layout(detector, str(detector.device))
     torch.manual_seed(arguments.seed)
     tiling = build(detector.card["tiling"], kind=Tiling)
-    if arguments.detail_mm < 0:
-        raise InputError(f"--detail-mm {arguments.detail_mm}: use 0 or more")
     try:
         found = inpaint_scan(
             detector,

@@ -169,13 +169,18 @@ class _Job(NamedTuple):
 
 
 def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
+    from brainuad.cohorts.scans import RawScan
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.model.known import know
+    from brainuad.preparation.planned_grids import require_grids
+    from brainuad.settings.allowed import RECIPE
+    from brainuad.settings.build import build
 
     model = None
     if dry:
         known = know(*asked.models, **asked.choices)
+        _check_dry(asked, known)
     else:
         from brainuad.model.api import load
 
@@ -194,7 +199,27 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
         return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
 
     todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
+    if source.cohort is None:
+        steps = build(known.recipe["steps"], RECIPE) if model is None else model.steps
+        raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
+        require_grids(raw, steps)
     return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
+
+
+def _check_dry(asked: Asked, known: "Known") -> None:
+    """Refuse what a dry run has no need to load: a preparation, or a device.
+
+    Raises:
+        InputError: as `brainuad.load`.
+    """
+    from brainuad.preparation.recipes import check
+
+    check(known.recipe)
+    # torch takes seconds to import.
+    if asked.choices["device"] not in ("auto", "cpu"):
+        from brainuad.model.detect import device
+
+        device(asked.choices["device"])
 
 
 def _predict(

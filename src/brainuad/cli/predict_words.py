@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainuad.errors import InputError
+from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.text import say
 from brainuad.shipped import DEFAULT, DEMO, SENSITIVITY, is_shipped, models, resolved
 
@@ -42,8 +43,8 @@ def asked_of(arguments: argparse.Namespace) -> list[Asked]:
     from brainuad.model.known import number_or_name
 
     word, scans, out, changes = sort_words(arguments.words, arguments.model)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; OUT is a folder")
+    require_whole(arguments.jobs, 1, "--jobs")
+    require_folder(out)
     given = [word or DEFAULT, *arguments.also]
     sequences, listed = _sequences(given, scans, out, arguments.sequence)
     paths = [[resolved(model, sequence) for model in given] for sequence in sequences]
@@ -76,8 +77,9 @@ def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Pat
     Raises:
         InputError: too few or too many words.
     """
-    changes = [word for word in words if "=" in word]
-    places = [word for word in words if "=" not in word]
+    # What is there is a place, whatever it is called.
+    changes = [word for word in words if "=" in word and not Path(word).exists()]
+    places = [word for word in words if word not in changes]
     if model is not None and len(places) == 2:
         places = [model, *places]
     elif model is not None and len(places) == 3:

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_cli
 from brainuad.cohorts.account import write_aside
@@ -16,10 +17,14 @@ from brainuad.cohorts.manifest import MANIFEST, read_cohort
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import until_still
+from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.text import say
 from brainuad.preparation.from_folder import cohort_failures, look_over
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 PHANTOMS = ("train", "val", "test", "tumour", "ms", "stroke")
 
@@ -102,12 +107,16 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.cohort import prepare_cohort, read_record
     from brainuad.preparation.explain import explained
     from brainuad.preparation.one_space import with_shared_grids
+    from brainuad.preparation.planned_grids import require_grids
     from brainuad.preparation.skullstrip.extracted import Extracted
     from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.quality import write_quality
 
     cfg = compose_preparation(arguments.overrides)
     source, out = arguments.source, arguments.out
+    require_whole(arguments.jobs, 1, "--jobs")
+    _require_split(cfg)
+    require_folder(out)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if (source / MANIFEST).is_file():
@@ -121,6 +130,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     )
     option = "" if arguments.allow_unused else "--allow-unused"
     look_over(found, raw, source, option, whole=arguments.dry_run)
+    require_grids(raw, steps)
     if arguments.dry_run:
         return 0
     # A step that cannot be made is said before any scan is read.
@@ -156,6 +166,20 @@ def _prepare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _require_split(cfg: "DictConfig") -> None:
+    """Refuse shares and folds that no cohort can be split by.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    for name in ("val_fraction", "test_fraction"):
+        value = cfg[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise InputError(f"{name} is {value!r}; use a share from 0 up to less than 1")
+    for name, least in {"seed": 0, "folds": 1, "fold": 0}.items():
+        require_whole(cfg[name], least, name)
+
+
 def _phantom_main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="brainuad-prepare phantom",
@@ -175,6 +199,8 @@ def _phantom_main(words: Sequence[str]) -> int:
 def _phantom(arguments: argparse.Namespace) -> int:
     from brainuad.synthetic.phantom import write_phantom_cohort
 
+    require_whole(arguments.jobs, 1, "--jobs")
+    require_folder(arguments.out)
     counts = {
         name: getattr(arguments, name) for name in PHANTOMS if getattr(arguments, name) is not None
     }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
-from brainuad.errors import InputError
+from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.text import csv_text, say
 from brainuad.reporting.pages.report import SUBJECTS, make_report
 
@@ -54,8 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    require_whole(arguments.subjects, 0, "--subjects")
+    _require_run(arguments.run)
     say(make_report(arguments.run, arguments.subjects, arguments.anonymous))
     return 0
+
+
+def _require_run(run: Path) -> None:
+    """Refuse a run folder that the report cannot be written to, before the pictures are drawn."""
+    if run.is_dir():
+        require_folder(run)
 
 
 def _compare_main(words: Sequence[str]) -> int:
@@ -77,6 +85,7 @@ def _compare_main(words: Sequence[str]) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from brainuad.reporting.comparison.runs import compare_runs, write_comparison
 
+    require_folder(arguments.out)
     write_comparison(compare_runs(arguments.runs), arguments.out)
     say((arguments.out / "compare.md").read_text(encoding="utf-8"))
     return 0
@@ -106,9 +115,11 @@ def _folds(arguments: argparse.Namespace) -> int:
     from brainuad.reporting.comparison.folds import compare_folds, find_runs
     from brainuad.reporting.comparison.runs import write_comparison
 
+    out = arguments.out or arguments.folders[0]
+    if arguments.out:
+        require_folder(out)
     runs, unfinished = find_runs(arguments.folders)
     table, means = compare_folds(runs)
-    out = arguments.out or arguments.folders[0]
     write_comparison(table, out, "folds")
     write_text(out / "runs.csv", csv_text(means))
     say((out / "folds.md").read_text(encoding="utf-8"))
@@ -137,8 +148,8 @@ def _difficulty(arguments: argparse.Namespace) -> int:
     from brainuad.errors import PartialFailure
     from brainuad.label_free.difficulty import measure_difficulty
 
-    if arguments.draws < 1:
-        raise InputError(f"--draws {arguments.draws}: give a number of lesions, 1 or more")
+    require_whole(arguments.draws, 1, "--draws")
+    _require_run(arguments.run)
     table, failures = measure_difficulty(arguments.run, arguments.draws, arguments.device)
     shown = table.groupby(["place", "radius_mm", "contrast"])[["ap", "recall"]].mean()
     say(shown.round(3).unstack("contrast").to_string())

@@ -36,6 +36,7 @@ def train(cfg: "DictConfig") -> float | None:
         PartialFailure: some subjects failed, everything else is done.
     """
     from brainuad.machine import ranks
+    from brainuad.machine.limits import require_folder
     from brainuad.machine.links import follow_no_links
     from brainuad.machine.present import present
     from brainuad.tracking.tracker import ending
@@ -46,6 +47,7 @@ def train(cfg: "DictConfig") -> float | None:
     _quieten()
     cache = Path(cfg.paths.cache_dir)
     follow_no_links(cache)
+    require_folder(cache)
     try:
         claim = _claim(cfg) if ranks.rank() == 0 else None
     except Exception:

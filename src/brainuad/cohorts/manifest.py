@@ -160,9 +160,11 @@ class Cohort:
                     Counter(f"{s.sequence} {s.split}" for s in self.scans).items()
                 )
             )
+            # The source, where the cohort is still to be prepared.
+            where = self.root / MANIFEST
             raise InputError(
-                f"{self.root / MANIFEST}: no {kind}{sequence} scan in split '{split}' "
-                f"(found: {have or 'nothing'}); set data.sequence or mend the manifest"
+                f"{where if where.is_file() else self.root}: no {kind}{sequence} scan in split "
+                f"'{split}' (found: {have or 'nothing'}); set data.sequence or mend the manifest"
             )
         return found
 

@@ -34,6 +34,7 @@ from brainuad.evaluation.thresholds import (
     fit_healthy,
     fit_labelled,
     healthy_scores,
+    require_space,
 )
 from brainuad.metrics import voxel
 from brainuad.metrics.statistics import by_person
@@ -92,8 +93,7 @@ def evaluate_maps(
     Raises:
         InputError: a test subject was trained on, no test subject, or no map could be scored.
     """
-    if space not in ("native", "prepared"):
-        raise InputError(f"space is '{space}'; use native or prepared")
+    require_space(space)
     test = cohort.select("test", sequence)
     seen = sorted({scan.who for scan in test} & set(trained_on))
     if seen:

@@ -1,5 +1,6 @@
 """Thresholds fitted on validation subjects (docs/protocol.md#2-thresholds)."""
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from brainuad.postprocess.threshold import Shared, Threshold, scan_threshold
 
 Failures = list[tuple[str, str]]
 """(subject, one-line reason)."""
+
+SPACES = ("native", "prepared")
+"""Grids that scores can be computed on."""
 
 
 @dataclass(frozen=True)
@@ -159,3 +163,34 @@ def fit_labelled(
     count = Counter(people)
     weights = [1 / count[person] for person in people]
     return voxel.just_below(voxel.best_shared_threshold(sick, weights)), failures
+
+
+def require_space(space: Any) -> None:
+    """Refuse a space that no score can be computed in.
+
+    Raises:
+        InputError: neither `native` nor `prepared`.
+    """
+    if space not in SPACES:
+        raise InputError(f"space is {space!r}; use {' or '.join(SPACES)}")
+
+
+def as_threshold(value: Any, key: str) -> float | None:
+    """Return a threshold of scores; None where none is set.
+
+    Args:
+        value: from a configuration or a command line.
+        key: names it in the message.
+
+    Raises:
+        InputError: not a finite number, 0 or more.
+    """
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise InputError(f"{key} is {value!r}; use a number, 0 or more, or null")
+    return number

@@ -9,6 +9,7 @@ import torch
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.inference.maps import write_maps
+from brainuad.machine.guard import Failures, guarded
 from brainuad.model.detect import model_score
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.types import Detection
@@ -16,7 +17,11 @@ from brainuad.volumes.nifti import read_volume
 
 
 def write_controls(
-    controls: Mapping[str, Any], scans: Sequence[Scan], out: Path, method: str
+    controls: Mapping[str, Any],
+    scans: Sequence[Scan],
+    out: Path,
+    method: str,
+    failures: Failures,
 ) -> dict[str, Path]:
     """Writes the maps of every control, and of the oracle reconstruction where twins are.
 
@@ -25,6 +30,8 @@ def write_controls(
         scans: validation and test scans of one sequence, or of the same channels.
         out: a folder a control is made here.
         method: what the controls stand beside; a control of this name is the method itself.
+        failures: gets the name of a control that could not be computed, with the reason: it costs
+            its own rows alone.
 
     Returns:
         Control to folder.
@@ -32,12 +39,14 @@ def write_controls(
     folders: dict[str, Path] = {}
     for name, control in controls.items():
         if name != method:
-            folders[name] = out / name
-            score = model_score(instantiate(control.model), instantiate(control.tiling), 1)
-            write_maps(scans, folders[name], score, repr(resolve(control)), f"control {name}")
+            with guarded(failures, f"({name})", out / name):
+                score = model_score(instantiate(control.model), instantiate(control.tiling), 1)
+                write_maps(scans, out / name, score, repr(resolve(control)), f"control {name}")
+                folders[name] = out / name
     if any(scan.twin and scan.split == "test" for scan in scans):
-        folders["oracle_reconstruction"] = out / "oracle_reconstruction"
-        write_maps(scans, out / "oracle_reconstruction", oracle_score, "twin", "control oracle")
+        with guarded(failures, "(oracle_reconstruction)", out / "oracle_reconstruction"):
+            write_maps(scans, out / "oracle_reconstruction", oracle_score, "twin", "control oracle")
+            folders["oracle_reconstruction"] = out / "oracle_reconstruction"
     return folders
 
 

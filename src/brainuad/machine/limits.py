@@ -1,11 +1,13 @@
 """What a file claims against what is there: sizes are checked before memory is asked for."""
 
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from brainuad.errors import InputError
+from brainuad.errors import CannotWrite, InputError
 
 DEFLATE = 1032
 """Bytes that one byte of zlib, gzip or zip can stand for at most (zlib.net/zlib_tech.html)."""
@@ -51,6 +53,53 @@ def require_memory(count: float, what: object, remedy: str) -> None:
         raise InputError(
             f"{what}: needs {count / 1e9:.3g} GB of memory, {most / 1e9:.3g} GB are at hand; "
             f"{remedy}"
+        )
+
+
+def require_whole(value: object, least: int, name: str) -> None:
+    """Refuse what is no whole number, or too small.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}; use a whole number, {least} or more")
+
+
+def require_folder(path: Path, count: float = 0) -> None:
+    """Refuse a folder that cannot be made or written to, before the work that fills it.
+
+    Nothing is made: a few bytes are written where the folder is, or where it would be, and are
+    gone.
+
+    Args:
+        path: of the folder, which need not be there.
+        count: bytes that it will take at least, as far as is known before.
+
+    Raises:
+        InputError: it is a file, or lies in one.
+        CannotWrite: a permission, a quota, a read-only or a full disk is in the way.
+    """
+    there = path.absolute()
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        what = "is" if there == path.absolute() else f"cannot be made, because {there} is"
+        raise InputError(f"{path}: {what} a file or leads nowhere; give a folder")
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(4096))
+            file.flush()
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        raise CannotWrite(
+            f"{path}: cannot be written ({error.strerror or error}); free space there, or give a "
+            "folder that may be written"
+        ) from error
+    if count > free:
+        raise CannotWrite(
+            f"{path}: takes at least {count / 1e6:.3g} MB, {free / 1e6:.3g} MB are free; make room "
+            "there, or give a folder on another disk"
         )
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from brainuad.errors import InputError
 from brainuad.machine.files import our_name, remove, remove_leftovers, write_json
 
 Item = TypeVar("Item")
@@ -42,7 +43,24 @@ def rank() -> int:
     """Of this process; from the launcher's environment as long as the ranks have not met."""
     if _met():
         return distributed.get_rank()
-    return int(next((os.environ[name] for name in NUMBERS if name in os.environ), 0))
+    return next((own for name in NUMBERS if (own := number(name)) is not None), 0)
+
+
+def number(name: str) -> int | None:
+    """Return the number in an environment variable; None where it is not set.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    text = os.environ.get(name)
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(
+            f"{name} is {text!r} in the environment, which is no number; unset it"
+        ) from None
 
 
 def count() -> int:

@@ -1,6 +1,7 @@
 """From a trained detector and one scan to its anomaly map, on the prepared grid."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -211,8 +212,29 @@ def _has_bfloat16(place: str) -> bool:
     )
 
 
+@cache
 def device(name: str) -> str:
-    """`auto` becomes the accelerator of this machine; other names stay."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Return the device that a name stands for, once it is known to be there.
+
+    Args:
+        name: as torch knows it, or `auto` for the accelerator of this machine.
+
+    Raises:
+        InputError: no such device, or one that cannot be used.
+    """
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        made = torch.device(place)
+        if made.type == "cuda" and torch.cuda.is_available():
+            # Nothing is put there: each rank of a training would take memory of the first GPU.
+            torch.cuda.get_device_properties(made)
+        else:
+            torch.zeros(1, device=made).item()
+    # A missing driver, a number too high and a name that is none have kinds of their own.
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"device {name} cannot be used ({line:.200}); use cpu, or cuda or cuda:1 where there "
+            "is such a GPU"
+        ) from None
+    return place

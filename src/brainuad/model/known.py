@@ -179,7 +179,7 @@ def number_or_name(text: str) -> float | str:
     """A threshold as it is given on the command line.
 
     Raises:
-        InputError: neither a finite number nor one of `VARIANTS`.
+        InputError: neither a finite number, 0 or more, nor one of `VARIANTS`.
     """
     if text in VARIANTS:
         return text
@@ -187,9 +187,9 @@ def number_or_name(text: str) -> float | str:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not (math.isfinite(value) and value >= 0):
         raise InputError(
-            f"--threshold {text}: is neither a number nor one of {', '.join(VARIANTS)}"
+            f"--threshold {text}: is neither a number, 0 or more, nor one of {', '.join(VARIANTS)}"
         )
     return value
 

@@ -245,11 +245,7 @@ def _set_up(detector: AnomalyDetector, path: Path, place: str, samples: int | No
             raise InputError(f"samples is {samples}; a standard deviation takes two or more")
         setattr(detector, "n_samples", samples)  # noqa: B010  (a module's type says tensors)
     detector.keeps_draws = True
-    try:
-        detector.to(place)
-    except (RuntimeError, AssertionError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"device {place} cannot be used ({line}); try --device cpu") from None
+    detector.to(place)
     fastest_layout(detector, place)
 
 

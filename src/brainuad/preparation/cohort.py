@@ -208,15 +208,16 @@ def _pooled(tasks: list[Task], jobs: int) -> Generator[tuple[Task, Failures], No
     left = []
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker) as pool:
         futures = {pool.submit(_task, *task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                left.append(futures[future])
-            except CannotWrite:
-                # None of the others could be written either.
-                pool.shutdown(cancel_futures=True)
-                raise
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], future.result()
+                except BrokenProcessPool:
+                    left.append(futures[future])
+        finally:
+            # Where this process is told to end, or nothing can be written any more, those that
+            # wait are not begun.
+            pool.shutdown(wait=False, cancel_futures=True)
     return left
 
 

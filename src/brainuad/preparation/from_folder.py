@@ -1,7 +1,7 @@
 """A cohort from a folder: a prepared one as it is, or brain-extracted scans prepared now."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def folder_cohort(
     seed: int = 0,
     limit: int | None = None,
     allow_unused: bool = False,
+    check: Callable[[Cohort], None] | None = None,
 ) -> Cohort:
     """A cohort folder as it is, or one made from a plain folder or CSV of brain-extracted scans.
 
@@ -56,6 +57,7 @@ def folder_cohort(
         seed: of the splits.
         limit: at most so many subjects a split, healthy and not; None for all.
         allow_unused: go on where a mask belongs to nobody.
+        check: refuses the cohort as it will be, before any scan is prepared; None for no check.
 
     Raises:
         InputError: nothing to read, a subject in two splits, or no scan could be prepared.
@@ -64,6 +66,7 @@ def folder_cohort(
     from brainuad.preparation.normalise.intensity import Percentile
     from brainuad.preparation.one_space import told_spaces, with_shared_grids
     from brainuad.preparation.pipeline import Preparation
+    from brainuad.preparation.planned_grids import require_grids
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.skullstrip.extracted import Extracted
 
@@ -74,8 +77,11 @@ def folder_cohort(
     raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
     look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
     raw = limited(raw, limit)
+    if check is not None:
+        check(Cohort(source, tuple(map(planned_scan, raw)), {}))
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
+    require_grids(raw, steps)
     out = cache_folder(cache_dir, source, raw, (steps, normalise), told_spaces(raw))
     with lock(out):
         if (out / MANIFEST).is_file():

@@ -1,5 +1,6 @@
 """A cohort of 2D images: `data=slices`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from brainuad.cohorts.find import refuse_missing
@@ -14,6 +15,7 @@ from brainuad.preparation.from_folder import (
     cohort_given,
     limited,
     look_over,
+    planned_scan,
 )
 
 
@@ -31,6 +33,7 @@ def slices_cohort(
     limit: int | None = None,
     allow_unused: bool = False,
     jobs: int = 1,
+    check: Callable[[Cohort], None] | None = None,
 ) -> Cohort:
     """A cohort folder as it is, or one made from a folder or a CSV of 2D images.
 
@@ -51,6 +54,7 @@ def slices_cohort(
         limit: at most so many slices a split, healthy and not; None for all.
         allow_unused: go on where a mask belongs to nobody.
         jobs: processes.
+        check: refuses the cohort as it will be, before any scan is prepared; None for no check.
 
     Raises:
         InputError: nothing to read, a person in two splits, or no slice could be prepared.
@@ -69,6 +73,8 @@ def slices_cohort(
     raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
     look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
     raw = limited(raw, limit)
+    if check is not None:
+        check(Cohort(source, tuple(map(planned_scan, raw)), {}))
     normalise = Percentile(low_percentile, high_percentile)
     out = cache_folder(cache_dir, source, raw, (steps, normalise))
     with lock(out):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from brainuad.errors import InputError
+from brainuad.settings.hydra_words import composed, explained
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -15,17 +16,9 @@ def compose_preparation(overrides: Sequence[str]) -> "DictConfig":
     Raises:
         InputError: an override that Hydra does not understand.
     """
-    from hydra import compose, initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    # A run that Hydra started composes one as well, and Hydra wants to be alone.
-    outer = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("brainuad.configs", version_base="1.3"):
-            return compose("prepare", list(overrides))
+        return composed("prepare", overrides)
     except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from None
-    finally:
-        GlobalHydra.instance().hydra = outer
+        raise InputError(explained(error, "prepare", overrides)) from None

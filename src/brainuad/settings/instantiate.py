@@ -4,6 +4,8 @@ A configuration can come from a checkpoint that somebody else made, so a `_targe
 unless the thing it names was defined in a package that holds methods, not commands.
 """
 
+import inspect
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +77,9 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
         kwargs: further arguments, handed over as they are.
 
     Raises:
-        InputError: a `_target_` names something else or nothing.
+        InputError: a `_target_` names something else or nothing, or a class refuses its values.
     """
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate as make
     from omegaconf import OmegaConf
 
@@ -87,10 +90,48 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
     _refuse_interpolations(plain)
     for target in _targets(plain):
         _check(target, packages)
-    if not kwargs:
-        return make(plain, _convert_="all")
-    # Through a partial, because Hydra would turn dataclass arguments into configurations.
-    return make(plain, _convert_="all", _partial_=True)(**kwargs)
+    try:
+        if not kwargs:
+            return make(plain, _convert_="all")
+        # Through a partial, because Hydra would turn dataclass arguments into configurations.
+        made = make(plain, _convert_="all", _partial_=True)
+    except InstantiationException as error:
+        raise _refusal(error) from error
+    _require_arguments(made, kwargs)
+    return made(**kwargs)
+
+
+def _require_arguments(made: Any, more: dict[str, Any]) -> None:
+    """Refuse a setting that what is called does not take.
+
+    Raises:
+        InputError: naming it.
+    """
+    function = made.func
+    try:
+        inspect.signature(function).bind(*made.args, **{**made.keywords, **more})
+    except TypeError as error:
+        name = getattr(function, "__qualname__", str(function))
+        raise InputError(f"{name}: {error}; mend the setting") from None
+
+
+def _refusal(error: Exception) -> Exception:
+    """What a class says of values that it cannot use; a function's own error stays what it is."""
+    from hydra.utils import get_object
+
+    cause = error.__cause__
+    said = re.search(r"call to target '([^']*)'", str(error))
+    if cause is None or said is None:
+        return InputError(f"{' '.join(str(error).split())}; mend the setting")
+    arguments = isinstance(cause, TypeError) and f"{said[1].rpartition('.')[2]}" in str(cause)
+    if not arguments and not isinstance(get_object(said[1]), type):
+        return cause if isinstance(cause, Exception) else error
+    if isinstance(cause, InputError | OSError):
+        return cause
+    where = str(error).partition("full_key:")[2].strip()
+    line = " ".join(str(cause).split()) or type(cause).__name__
+    name = f"{where}: {said[1].rpartition('.')[2]}" if where else said[1].rpartition(".")[2]
+    return InputError(f"{name} cannot be made of its values ({line}); mend the setting")
 
 
 def resolve(config: "DictConfig") -> dict[str, Any]:

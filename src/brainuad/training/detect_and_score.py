@@ -154,7 +154,8 @@ def _evaluate(
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     maps = {str(cfg.name): out / "prepared"}
     maps |= {name: out / "also" / name for name in cfg.also}
-    maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name))
+    failures: list[tuple[str, str]] = []
+    maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name), failures)
     fixed = fixed_thresholds(cfg.controls)
     if detector.fixed_threshold is not None:
         fixed |= dict.fromkeys([str(cfg.name), *cfg.also], detector.fixed_threshold)
@@ -171,4 +172,4 @@ def _evaluate(
     )
     write_evaluation(evaluation, out, record)
     Console().print(summary_table(evaluation.summary, cfg.space))
-    return evaluation.failures
+    return [*failures, *evaluation.failures]

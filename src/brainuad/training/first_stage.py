@@ -123,7 +123,7 @@ def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], 
     folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
     stage_cfg.paths.output_dir = str(folder)
     model = folder / "model.ckpt"
-    if model.is_file():
+    if _is_complete(model):
         say(f"first stage: {model} is there already")
     else:
         say("first stage: training the autoencoder")
@@ -277,12 +277,17 @@ def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]
 
     if ranks.rank() == 0:
         with lock(model):
-            if ranks.decide(model.parent, "train", not model.is_file()):
+            if ranks.decide(model.parent, "train", not _is_complete(model)):
                 _train(cfg, train)
                 ranks.barrier()
     elif ranks.decide(model.parent, "train", None):
         _train(cfg, train)
         ranks.barrier()
+
+
+def _is_complete(model: Path) -> bool:
+    """Whether a training reached its end: a model is kept before its quality is measured."""
+    return model.is_file() and bool(read_first_stage(model).quality)
 
 
 def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:

@@ -26,6 +26,7 @@ from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.shipped import resolved
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.module import DetectorModule
+from brainuad.training.preflight import refused_trainer
 from brainuad.types import Batch
 
 
@@ -123,23 +124,20 @@ def fit(
     lowest value of the metric that it names. Of averaged weights the average.
 
     Raises:
-        InputError: Lightning refuses the trainer's settings, a GPU where there is none, say; or the
-            detector's network would see slices mirrored that are not cut left to right.
+        InputError: the detector's network would see slices mirrored that are not cut left to
+            right; or Lightning refuses a setting that only a training shows.
     """
     callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
     remove_leftovers(Path(cfg.paths.output_dir))
-    # The data module deals the samples to the ranks itself.
-    try:
-        trainer: Trainer = instantiate(
-            cfg.trainer,
-            callbacks=list(callbacks),
-            logger=logger,
-            plugins=[AtomicCheckpoints()],
-            use_distributed_sampler=False,
-            packages=RUN_PACKAGES,
-        )
-    except MisconfigurationException as error:
-        raise InputError(f"trainer: {error}; see configs/trainer for what there is") from None
+    # The data module deals the samples to the ranks itself. `preflight` has tried the settings.
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        callbacks=list(callbacks),
+        logger=logger,
+        plugins=[AtomicCheckpoints()],
+        use_distributed_sampler=False,
+        packages=RUN_PACKAGES,
+    )
     if detector.mirrors and datamodule.tiling.left_right_axis != 0:
         raise InputError(
             "the network looks at the other side of the brain, which the first axis of these "
@@ -152,8 +150,12 @@ def fit(
     _say_batch(trainer, datamodule.batch_size)
     threads.divide(trainer.num_devices)
     module = DetectorModule(detector)
-    with matmul_precision(cfg.matmul_precision):
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    try:
+        with matmul_precision(cfg.matmul_precision):
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    # A metric of `keep` that no epoch has, say.
+    except MisconfigurationException as error:
+        raise InputError(refused_trainer(error)) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     kept = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")

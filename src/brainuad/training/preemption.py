@@ -7,8 +7,7 @@ step on every rank. Here a signal in training only sets a flag, and the ranks ag
 import os
 import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from brainuad.errors import Stopped
 from brainuad.machine import ranks
+from brainuad.machine.signals import Handlers, give_back, take_over
 from brainuad.machine.text import say
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 """What SLURM sends before it takes the machine away, as `--signal=USR1@60` asks for, and at it."""
-
-Handlers = dict[signal.Signals, Any]
 
 
 @contextmanager
@@ -33,11 +31,11 @@ def stoppable() -> Iterator[None]:
     Raises:
         Stopped: a signal came.
     """
-    before = _take_over(_leave)
+    before = take_over(_leave, SIGNALS)
     try:
         yield
     finally:
-        _give_back(before)
+        give_back(before)
 
 
 class Preemption(Checkpoint):
@@ -60,7 +58,7 @@ class Preemption(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over the signals; Lightning has put its own handlers in place by now."""
-        self._before = _take_over(self._note)
+        self._before = take_over(self._note, SIGNALS)
 
     def on_train_batch_end(
         self,
@@ -92,7 +90,7 @@ class Preemption(Checkpoint):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gives the signals back."""
-        _give_back(self._before)
+        give_back(self._before)
         self._before = {}
 
     def _note(self, number: int, frame: Any) -> None:
@@ -123,15 +121,3 @@ def requeue() -> None:
 def _leave(number: int, frame: Any) -> None:
     requeue()
     raise Stopped(f"{signal.Signals(number).name}: what was finished is kept; go on by ckpt=last")
-
-
-def _take_over(handler: Callable[[int, Any], None]) -> Handlers:
-    """The handlers before."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.signal(number, handler) for number in SIGNALS}
-
-
-def _give_back(handlers: Handlers) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)

@@ -19,14 +19,6 @@ from brainuad.training.fit import AtomicCheckpoints, fit, measure, resume_point,
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_trainer_for_gpus_without_one_is_refused_in_a_line(tmp_path):
-    trainer = {"_target_": "lightning.pytorch.Trainer", "accelerator": "gpu", "devices": "auto"}
-    cfg = {"trainer": trainer, "callbacks": {}, "paths": {"output_dir": str(tmp_path)}}
-    with pytest.raises(InputError, match="trainer: No supported gpu .* see configs/trainer"):
-        fit(OmegaConf.create(cfg), None, None, None)
-
-
 def test_equal_checkpoints_have_equal_bytes(tmp_path):
     """Whatever their parts share: what was read again shares less."""
     word, pair = "wor" + "d", ("a", 1)

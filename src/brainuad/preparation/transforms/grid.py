@@ -13,6 +13,7 @@ from monai.utils.enums import TraceKeys
 
 from brainuad.machine.limits import require_memory
 from brainuad.preparation.atlas import BrainAtlas, load_brain_atlas
+from brainuad.preparation.grid_memory import VOXEL_BYTES, require_grid
 from brainuad.preparation.quality import measures
 from brainuad.preparation.register.demons import Deform, write_warp
 from brainuad.preparation.shared_grid import SharedGrid
@@ -126,7 +127,9 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         brain = Volume(inside, volume_of(image).affine)
         shared.require(native, int(image.meta.get("world", 0)), brain)
         voxels = float(np.prod(shared.grid.shape))
-        require_memory(16 * voxels, "the grid that the scans share", "choose larger voxels")
+        require_memory(
+            VOXEL_BYTES * voxels, "the grid that the scans share", "choose larger voxels"
+        )
         return Volume(np.zeros(shared.grid.shape, np.float32), shared.grid.affine)
 
     def grid_of(self, image: Volume, brain_mask: np.ndarray) -> Volume:
@@ -135,10 +138,8 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         Raises:
             InputError: it does not fit into the memory at hand.
         """
-        edge = np.array(image.array.shape) * image.spacing_mm + 2 * self.margin_mm
-        voxels = float(np.prod(edge / self.spacing_mm + 4))
-        what = f"spacing_mm {self.spacing_mm:g} and margin_mm {self.margin_mm:g}"
-        require_memory(16 * voxels, what, "choose larger voxels or a smaller margin")
+        edges = np.array(image.array.shape) * image.spacing_mm
+        require_grid(edges, self.spacing_mm, self.margin_mm)
         share = resample_spacing(
             Volume(brain_mask.astype(np.float32), image.affine), self.spacing_mm
         )

@@ -1,0 +1,49 @@
+"""Signals that ask a process to end: its work stops as at an error, and nothing is left half."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from brainuad.errors import Stopped
+
+END = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What a cluster, a container or a closed terminal sends before it kills."""
+
+Handlers = dict[signal.Signals, Any]
+
+
+@contextmanager
+def stoppable(said: str) -> Iterator[None]:
+    """Raise `Stopped` in the block where one of `END` comes; one that is ignored stays so.
+
+    Args:
+        said: what the user reads behind the name of the signal.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped(f"{signal.Signals(number).name}: {said}")
+
+    # `nohup` has a closed terminal ignored.
+    wanted = [number for number in END if signal.getsignal(number) is signal.SIG_DFL]
+    before = take_over(stop, wanted)
+    try:
+        yield
+    finally:
+        give_back(before)
+
+
+def take_over(
+    handler: Callable[[int, Any], None], numbers: "tuple[signal.Signals, ...] | list[Any]"
+) -> Handlers:
+    """Handle signals by `handler`, and return the handlers before; none outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def give_back(handlers: Handlers) -> None:
+    """Handle signals as before."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,50 @@
+"""What a command prints is never a reason to end: the work behind it takes hours."""
+
+import io
+import logging
+import os
+import sys
+from typing import Any, TextIO
+
+
+def steady() -> None:
+    """Let nothing about the terminal, the log file or the display end the process.
+
+    Characters that the output's encoding lacks are replaced. An output that is gone (a closed pipe
+    or terminal, a full disk) is no longer written to. Pictures go to files, so that a backend of
+    matplotlib for a notebook or a display is not asked for. A second call has no effect.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    # It warns of a folder for its cache, and goes on with another.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    sys.stdout, sys.stderr = _steady(sys.stdout), _steady(sys.stderr)
+
+
+class _Sink(io.FileIO):
+    """A file descriptor whose errors of writing are passed over."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(memoryview(data).cast("B"))
+
+
+def _steady(stream: TextIO) -> TextIO:
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream  # of a notebook or a test
+    try:
+        number = stream.fileno()
+    except OSError:
+        stream.reconfigure(errors="replace")
+        return stream
+    if number not in (1, 2) or isinstance(getattr(stream.buffer, "raw", None), _Sink):
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Sink(number, "w", closefd=False)),
+        encoding=stream.encoding,
+        errors="replace",
+        line_buffering=stream.line_buffering or number == 2,
+        write_through=stream.write_through,
+    )

@@ -1,0 +1,57 @@
+"""The cohort that a configuration describes, with its folds and channels."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from brainuad.cohorts.channels import with_channels
+from brainuad.cohorts.folds import with_fold
+from brainuad.cohorts.manifest import Cohort
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.settings.moved import moved
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+Needs = Mapping[str, bool | None]
+"""Splits that a command cannot do without: True for healthy scans, None for any."""
+
+
+def cohort_of(data: "DictConfig", needs: Needs) -> Cohort:
+    """Return the cohort, prepared now if it was not yet.
+
+    Args:
+        data: group `data` of a configuration.
+        needs: splits that must have scans of `data.sequence`; looked at before the first scan is
+            prepared, as far as the source says them.
+
+    Raises:
+        InputError: a split lacks scans; or as the cohort, its folds and its channels.
+    """
+    from hydra.utils import get_object
+
+    names = [data.sequence] if isinstance(data.sequence, str) else list(data.sequence)
+
+    def check(planned: Cohort) -> None:
+        # Folds are dealt later, and so are channels.
+        for name in names:
+            require_splits(planned, name, needs if data.folds == 1 else {})
+
+    more: dict[str, Any] = {}
+    make = get_object(moved(str(data.cohort._target_)))
+    if "check" in inspect.signature(make).parameters:
+        more["check"] = check
+    made: Cohort = instantiate(data.cohort, packages=RUN_PACKAGES, **more)
+    cohort = with_channels(with_fold(made, data.folds, data.fold), data.sequence)
+    require_splits(cohort, data.sequence, needs)
+    return cohort
+
+
+def require_splits(cohort: Cohort, sequence: str | Sequence[str], needs: Needs) -> None:
+    """Refuse a cohort that lacks scans of a split.
+
+    Raises:
+        InputError: as `Cohort.select`.
+    """
+    for split, healthy in needs.items():
+        cohort.select(split, sequence, healthy=healthy)

@@ -1,0 +1,143 @@
+"""Checks of a run before its first scan is prepared: what is wrong with its settings is said then.
+
+What is found out after hours of training costs them.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from brainuad.errors import InputError
+from brainuad.evaluation.thresholds import require_space
+from brainuad.machine import ranks
+from brainuad.machine.limits import require_folder, require_whole
+from brainuad.preparation.configured import Needs
+from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+
+if TYPE_CHECKING:
+    from brainuad.methods.base import AnomalyDetector
+
+LEAST = {
+    **dict.fromkeys(("predict_batch_size", "jobs", "datamodule.batch_size", "data.folds"), 1),
+    **dict.fromkeys(("painted_draws", "data.fold", "seed", "datamodule.num_workers"), 0),
+    **dict.fromkeys(("max_epochs", "trainer.max_epochs", "limit"), 1),
+}
+"""Smallest value of each whole number of a run; null where the configuration says so."""
+
+CHECKPOINTS = 7
+"""Sizes of the trained weights that a run folder holds: the model, and two checkpoints with the
+optimiser's two moments."""
+
+
+def require_numbers(cfg: DictConfig) -> None:
+    """Refuse whole numbers that are none, or too small.
+
+    Raises:
+        InputError: naming the key.
+    """
+    for key, least in LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None:
+            require_whole(value, least, key)
+
+
+def preflight(cfg: DictConfig) -> Needs:
+    """Check the settings of a run, and return the splits that it needs.
+
+    Raises:
+        InputError: a device, trainer, method, tiling or post-processing that cannot be used, or a
+            number out of range.
+        CannotWrite: the run folder.
+    """
+    from brainuad.model.detect import device
+
+    require_numbers(cfg)
+    require_space(cfg.space)
+    device(cfg.device)
+    instantiate(cfg.tiling)
+    instantiate(cfg.postprocess)
+    for control in (cfg.get("controls") or {}).values() if cfg.predict else ():
+        instantiate(control.model)
+        instantiate(control.tiling)
+    detector = _detector(cfg)
+    learns = detector is None or detector.learns
+    trained = 0
+    if detector is not None and detector.by_gradient:
+        trained = sum(p.numel() * p.element_size() for p in detector.parameters())
+    require_folder(Path(cfg.paths.output_dir), CHECKPOINTS * trained)
+    if learns:
+        require_trainer(cfg)
+    return dict(_needs(cfg, learns))
+
+
+def _detector(cfg: DictConfig) -> "AnomalyDetector | None":
+    """The method, untrained; None for one that waits for its first stage."""
+    if cfg.first_stage is not None or isinstance(cfg.model.get("autoencoder"), str):
+        return None
+    made: AnomalyDetector = instantiate(cfg.model)
+    return made
+
+
+def _needs(cfg: DictConfig, learns: bool) -> Iterator[tuple[str, bool | None]]:
+    own_scans = str(cfg.datamodule._target_).endswith(".HealthyDataModule")
+    if (learns and own_scans) or cfg.relative:
+        yield "train", True
+    if (learns and own_scans) or cfg.painted_draws or cfg.predict:
+        yield "val", True
+    if cfg.predict:
+        yield "test", None
+
+
+def require_trainer(cfg: DictConfig) -> None:
+    """Refuse settings of the trainer that Lightning refuses, in our words.
+
+    Raises:
+        InputError: naming the group or the variable.
+    """
+    require_tasks()
+    try:
+        trainer = instantiate(cfg.trainer, logger=False, packages=RUN_PACKAGES)
+    # Misconfiguration, ValueError, RuntimeError, TypeError and AssertionError, of several layers.
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(refused_trainer(error)) from error
+    tasks = ranks.number("SLURM_NTASKS")
+    own = trainer.num_devices * trainer.num_nodes
+    if _launched() and tasks is not None and tasks not in (1, own):
+        raise InputError(
+            f"SLURM starts {tasks} processes and the trainer takes {own}; ask for --ntasks=1, or "
+            "for trainer=ddp with as many --ntasks-per-node as trainer.devices"
+        )
+
+
+def require_tasks() -> None:
+    """Refuse a SLURM job whose processes cannot be told apart.
+
+    Raises:
+        InputError: naming the variable.
+    """
+    tasks = ranks.number("SLURM_NTASKS")
+    for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS_PER_NODE"):
+        ranks.number(name)
+    if _launched() and tasks and tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise InputError(
+            f"SLURM_NTASKS is {tasks}: of a job with --ntasks={tasks} the trainer cannot tell how "
+            f"they lie on the nodes; ask for --ntasks-per-node={tasks} (with trainer=ddp), or for "
+            "--ntasks=1"
+        )
+
+
+def refused_trainer(error: Exception) -> str:
+    """Return one line about what Lightning refuses."""
+    line = " ".join(str(error).split()) or f"{type(error).__name__} of Lightning"
+    return f"trainer: {line:.300}; see configs/trainer for what there is"
+
+
+def _launched() -> bool:
+    """Whether Lightning takes this for a job of SLURM; it passes over interactive ones."""
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return "SLURM_NTASKS" in os.environ and not interactive
