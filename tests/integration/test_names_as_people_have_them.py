@@ -19,8 +19,8 @@ from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import find_wanted
 from brainuad.preparation.from_folder import planned_scan
+from brainuad.volumes.dicom.read import quiet_gdcm
 from brainuad.volumes.nifti import write_volume
-from brainuad.volumes.read import quiet_gdcm
 
 
 def put(path, array=None, dtype=np.float32):

@@ -24,6 +24,7 @@ _OTHERS = (
 
 _DAMAGED = "no readable DICOM file; copy it again"
 
+
 def dicom_records(tree: Tree) -> tuple[list[Record], set[Path], list[Aside]]:
     """List the series of a tree, one per folder.
 

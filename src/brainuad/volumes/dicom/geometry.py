@@ -92,13 +92,13 @@ def _require_tags(folder: Path, images: Sequence[Image]) -> None:
         if lacking:
             raise InputError(
                 f"{folder}: {len(lacking)} of {len(images)} slices tell no {name} {tag}, such as "
-                f"{lacking[0].file.name}; export the series again with its geometry"
+                f"{lacking[0].name}; export the series again with its geometry"
             )
 
 
 def _require_one(folder: Path, images: Sequence[Image]) -> None:
     """Refuse images of several sizes, spacings, directions, persons or frames of reference."""
-    people = {image.patient for image in images if image.patient}
+    people = {image.patient for image in images}
     if len(people) > 1:
         raise InputError(
             f"{folder}: slices of {len(people)} patients in one series, by the patient's ID; give "
@@ -122,7 +122,7 @@ def _require_one(folder: Path, images: Sequence[Image]) -> None:
         counts = " and ".join(str(len(group)) for group in groups[:4])
         raise InputError(
             f"{folder}: slices in {len(groups)} directions ({counts}) in one series, such as "
-            f"{groups[-1][0].file.name}; put each direction into a folder of its own"
+            f"{groups[-1][0].name}; put each direction into a folder of its own"
         )
     worlds = [image.world for image in images if image.world]
     # Some programs write a new one with each slice.
@@ -177,7 +177,7 @@ def _without_copies(
             )
             raise InputError(
                 f"{folder}: several volumes in one series, {len(ordered)} slices with "
-                f"{kept[-1].file.name} and {image.file.name} at one position; {told}; put the "
+                f"{kept[-1].name} and {image.name} at one position; {told}; put the "
                 "slices of one volume into a folder of their own"
             )
     return kept, len(ordered) - len(kept)
@@ -202,7 +202,8 @@ def _values(images: Sequence[Image], names: Sequence[str]) -> str:
     """`echo number (1, 2) and echo time (10, 90)`."""
     parts = []
     for name in names[:3]:
-        values = list(dict.fromkeys(image.told[name] or "none" for image in images))
+        found = dict.fromkeys(image.told[name] or "none" for image in images)
+        values = [f"{float(text):g}" if _is_number(text) else text for text in found]
         more = ", and more" if len(values) > 4 else ""
         parts.append(f"{name} ({', '.join(values[:4])}{more})")
     return " and ".join(parts)
@@ -265,8 +266,8 @@ def _step(
         every = round(step / between)
         if abs(step / between - every) < 0.1:
             raise InputError(
-                f"{folder}: slices of {between:.4g} mm stand {step:.4g} mm apart, one of {every} is "
-                f"here between {heights[0]:.4g} and {heights[-1]:.4g} mm; {_EXPORT}"
+                f"{folder}: slices of {between:.4g} mm stand {step:.4g} mm apart, one of {every} "
+                f"is here between {heights[0]:.4g} and {heights[-1]:.4g} mm; {_EXPORT}"
             )
     rounded = off > max(0.1 * OFF_MM, 0.02 * step)
     return step, [f"slices lie up to {off:.2g} mm off a regular grid"] if rounded else []

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -28,6 +27,9 @@ _TAGS = [
     *(0x00200052, 0x00200100, 0x00201002, 0x00280004, 0x00280008, 0x00280010, 0x00280011),
     *(0x00280030, 0x00430010, 0x0043102F, _SHARED, _PER_FRAME),
 ]
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_SPECTRUM = f"{_STORAGE}4.2"
 
 _GE_COMPONENT = {1: "PHASE", 2: "REAL", 3: "IMAGINARY"}
 
@@ -94,6 +96,13 @@ class Image:
     told: dict[str, str] = field(default_factory=dict)
     multi_frame: bool = False
 
+    @property
+    def name(self) -> str:
+        """Name of the file, with the frame, counted from 1, where it holds several."""
+        if self.frames < 2:
+            return self.file.name
+        return f"{self.file.name} (frame {self.frame + 1})"
+
 
 def images_in(folder: Path) -> tuple[list[Image], list[Path]]:
     """Read the headers of the DICOM files that lie directly in a folder.
@@ -107,7 +116,7 @@ def images_in(folder: Path) -> tuple[list[Image], list[Path]]:
     images: list[Image] = []
     damaged: list[Path] = []
     for path in sorted(folder.iterdir()):
-        if path.is_dir():
+        if path.is_dir() or path.name.upper() == "DICOMDIR":
             continue
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is a pipe or a device; take it out of the folder")
@@ -145,12 +154,11 @@ def _images_of(path: Path) -> list[Image]:
     with path.open("rb") as file:
         start = file.read(132)
     marked = start[128:] == b"DICM"
-    # An empty `IM0005` is a slice that was not copied, an empty `done` is none.
-    slice_name = not path.suffix and any(map(str.isdigit, path.name))
-    if path.suffix.lower() in _ENDINGS or (not start and slice_name):
-        if not marked and start[:2] not in _FIRST_GROUPS:
+    if not marked and start[:2] not in _FIRST_GROUPS:
+        # An empty `IM0005` is a slice that was not copied, an empty `done` is none.
+        numbered = not path.suffix and any(map(str.isdigit, path.name))
+        if path.suffix.lower() in _ENDINGS or (numbered and not start.strip(b"\0")):
             raise ValueError("no DICOM header")
-    elif not marked and start[:2] not in _FIRST_GROUPS:
         return []
     with lenient():
         header = pydicom.dcmread(
@@ -160,8 +168,9 @@ def _images_of(path: Path) -> list[Image]:
             raise ValueError("an empty header")
         rows, columns = _number(header, 0x00280010), _number(header, 0x00280011)
         if not rows or not columns:
-            # A DICOMDIR, a report, a presentation state.
-            if marked and "SOPClassUID" not in header and path.name.upper() != "DICOMDIR":
+            # A report or a presentation state; or an image cut short.
+            storage = _text(header, 0x00080016)
+            if marked and (not storage or (_modality(storage) and storage != _SPECTRUM)):
                 raise ValueError("its header ends early")
             return []
         return _frames(path, header, (int(rows), int(columns)))
@@ -234,7 +243,7 @@ def _image(
 
 def _modality(sop_class: str) -> str:
     """The modality that a storage class is for; empty for any other."""
-    number = sop_class.removeprefix("1.2.840.10008.5.1.4.1.1.").split(".")[0]
+    number = sop_class.removeprefix(_STORAGE).split(".")[0]
     return {"4": "MR", "2": "CT", "128": "PT", "130": "PT", "20": "NM"}.get(number, "")
 
 

@@ -24,13 +24,23 @@ READABLE = (PLAIN, "diffusion", "map", "real")
 """Kinds that make a volume, the ones that a series is read for first."""
 
 _PROJECTION = frozenset(
-    "PROJECTION MIP MIPS MNIP MINIP MAXIP VRT SSD RENDERING VOLREN CURVED RENDER".split()
+    {
+        *("PROJECTION", "MIP", "MIPS", "MNIP", "MINIP", "MAXIP", "VRT", "SSD", "RENDERING"),
+        *("VOLREN", "CURVED", "RENDER"),
+    }
 )
-_LOCALIZER = frozenset("LOCALIZER LOCALISER SCOUT SURVEY".split())
-_CAPTURE = frozenset("SCREEN SCREENSHOT SCREENSAVE CSAREPORT REPORT CAPTURE".split())
+_LOCALIZER = frozenset({"LOCALIZER", "LOCALISER", "SCOUT", "SURVEY"})
+_CAPTURE = frozenset(
+    {
+        *("SCREEN", "SCREENSHOT", "SCREENSAVE", "CSAREPORT", "REPORT", "CAPTURE"),
+    }
+)
 _MAP = frozenset(
-    "ADC EADC FA TENSOR TRACEW TRACE CBF CBV RCBF RCBV MTT TTP TMAX SUBTRACTION VELOCITY MAP T1MAP T2MAP "
-    "QMAP R2MAP FMRI ZMAP TMAP PERFUSION".split()
+    {
+        *("ADC", "EADC", "FA", "TENSOR", "TRACEW", "TRACE", "CBF", "CBV", "RCBF", "RCBV"),
+        *("MTT", "TTP", "TMAX", "SUBTRACTION", "VELOCITY", "MAP", "T1MAP", "T2MAP", "QMAP"),
+        *("R2MAP", "FMRI", "ZMAP", "TMAP", "PERFUSION"),
+    }
 )
 _COMPONENT = {
     **dict.fromkeys(("P", "PHASE", "PHASE MAP"), "phase"),
@@ -50,21 +60,24 @@ def kind_of(image_type: str, component: str = "", technique: str = "", modality:
     """
     values = [value.strip().upper() for value in image_type.split("\\")]
     tokens = {token for value in values for token in re.split(r"[^A-Z0-9]+", value)}
-    if "MOSAIC" in tokens:
-        return "mosaic"
     rendered = technique.upper() not in ("", "NONE", "MPR", "MIXED")
-    if rendered or tokens & _PROJECTION or ("IP" in tokens and tokens & {"MAX", "MIN", "MEAN"}):
-        return "projection"
-    if tokens & _LOCALIZER:
-        return LOCALIZER
-    if tokens & _CAPTURE:
-        return "capture"
-    if part := _COMPONENT.get(component.strip().upper()):
-        return part
-    for value in values[2:]:
-        # Philips names the technique behind the component: `P_FFE`.
-        if part := _COMPONENT.get(value) or _COMPONENT.get(value[:1] if value[1:2] == "_" else ""):
-            return part
-    if modality not in ("MR", "") or not tokens & (_MAP | {"DIFFUSION"}):
-        return PLAIN
-    return "map" if tokens & _MAP else "diffusion"
+    intensity = "IP" in tokens and tokens & {"MAX", "MIN", "MEAN"}
+    part = _COMPONENT.get(component.strip().upper()) or next(
+        filter(None, map(_component, values[2:])), ""
+    )
+    resonance = modality in ("MR", "")
+    found = (
+        ("mosaic", "MOSAIC" in tokens),
+        ("projection", rendered or intensity or tokens & _PROJECTION),
+        (LOCALIZER, tokens & _LOCALIZER),
+        ("capture", tokens & _CAPTURE),
+        (part, part),
+        ("map", resonance and tokens & _MAP),
+        ("diffusion", resonance and "DIFFUSION" in tokens),
+    )
+    return next((kind for kind, told in found if told), PLAIN)
+
+
+def _component(value: str) -> str:
+    """The part of the complex image that a value names; Philips adds the technique: `P_FFE`."""
+    return _COMPONENT.get(value) or _COMPONENT.get(value[:1] if value[1:2] == "_" else "", "")

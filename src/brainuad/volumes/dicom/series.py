@@ -51,11 +51,14 @@ class Series:
         """Why it is no volume of a head, whatever its modality; empty where it may be one."""
         if self.kind not in READABLE and self.kind != "mosaic":
             others = f" and {_counted(self.left)}" if self.left else ""
-            return f"{WORDS[self.kind]}{others}, no volume of a head, by the image type in its files"
-        several = [group for group in directions(self.images) if group]
-        if len(several) > 2 or (len(several) > 1 and _LOCALIZER.search(self.first.description)):
-            if max(map(len, several)) <= max(FEW, len(self.images) // len(several)):
-                return f"a localizer: {len(self.images)} slices in {len(several)} directions"
+            return (
+                f"{WORDS[self.kind]}{others}, no volume of a head, by the image type in its files"
+            )
+        several = directions(self.images)
+        named = bool(_LOCALIZER.search(self.first.description))
+        few = several and len(several[0]) <= max(FEW, len(self.images) // len(several))
+        if len(several) > (1 if named else 2) and few:
+            return f"a localizer: {len(self.images)} slices in {len(several)} directions"
         return ""
 
     @property
@@ -144,7 +147,9 @@ def _counted(left: dict[str, int]) -> str:
 
 
 def _about(series: Series) -> str:
-    what = series.reason or (WORDS[LOCALIZER] if _LOCALIZER.search(series.first.description) else "")
+    what = series.reason or (
+        WORDS[LOCALIZER] if _LOCALIZER.search(series.first.description) else ""
+    )
     if series.modality not in ("", "MR"):
         what = f"{series.modality}, not MR"
     name = f" ({series.first.description})" if series.first.description else ""
