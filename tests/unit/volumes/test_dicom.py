@@ -1,6 +1,7 @@
 """Series of DICOM files: geometry, copies, kinds of images, enhanced files."""
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import tags_of, write_enhanced, write_series, write_slice
 
@@ -163,7 +164,12 @@ def test_reports_and_other_files_are_no_slices(tmp_path):
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "notes.txt").write_text("T1w")
     (tmp_path / "done").touch()
+    (tmp_path / "._001.dcm").write_bytes(b"Mac OS X")
+    (tmp_path / "more").symlink_to("nowhere")
     check_read(tmp_path)
+    (tmp_path / "010.dcm").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"010.dcm: no readable DICOM file"):
+        read_raw(tmp_path)
 
 
 def test_an_enhanced_file_is_read_by_the_positions_and_scales_of_its_frames(tmp_path):
@@ -198,6 +204,26 @@ def test_frames_without_positions_are_refused(tmp_path):
     pixels = np.stack([pixels for pixels, _ in slices()])
     write_slice(tmp_path / "1.dcm", pixels, slices()[0][1] | {"NumberOfFrames": 10})
     with pytest.raises(InputError, match="10 frames of which the header tells no positions"):
+        read_raw(tmp_path)
+
+
+def test_real_images_are_a_scan_where_they_are_alone(tmp_path):
+    real = slices(ImageType=["ORIGINAL", "PRIMARY", "R_IR"])
+    write(tmp_path, real)
+    check_read(tmp_path)
+    for i, (pixels, tags) in enumerate(slices(ImageType=["ORIGINAL", "PRIMARY", "I_IR"])):
+        write_slice(tmp_path / f"i{i}.dcm", pixels, tags)
+    with pytest.raises(InputError, match="and 10 real images, no volume of a head"):
+        read_raw(tmp_path)
+
+
+def test_a_mosaic_is_told_by_its_number_of_images_too(tmp_path):
+    pixels, tags = slices()[0]
+    write_slice(tmp_path / "1.dcm", pixels, tags)
+    file = pydicom.dcmread(tmp_path / "1.dcm")
+    file.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 40)
+    file.save_as(tmp_path / "1.dcm")
+    with pytest.raises(InputError, match="a Siemens mosaic.*convert it with dcm2niix"):
         read_raw(tmp_path)
 
 

@@ -23,7 +23,17 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 _TAGS = [
     *(0x00080008, 0x00080016, 0x00080018, 0x00080060, 0x0008103E, 0x00089207, 0x00089208),
     *(0x00100020, 0x00180050, 0x00180081, 0x00180082, 0x00180086, 0x00180088, 0x00181060),
-    *(0x00181314, 0x00189087, 0x0020000E, 0x00200012, 0x00200013, 0x00200032, 0x00200037),
+    *(
+        0x00181314,
+        0x00189087,
+        0x00190010,
+        0x0019100A,
+        0x0020000E,
+        0x00200012,
+        0x00200013,
+        0x00200032,
+        0x00200037,
+    ),
     *(0x00200052, 0x00200100, 0x00201002, 0x00280004, 0x00280008, 0x00280010, 0x00280011),
     *(0x00280030, 0x00430010, 0x0043102F, _SHARED, _PER_FRAME),
 ]
@@ -116,7 +126,8 @@ def images_in(folder: Path) -> tuple[list[Image], list[Path]]:
     images: list[Image] = []
     damaged: list[Path] = []
     for path in sorted(folder.iterdir()):
-        if path.is_dir() or path.name.upper() == "DICOMDIR":
+        # macOS leaves a `._001.dcm` beside each file.
+        if path.is_dir() or path.name.startswith(".") or path.name.upper() == "DICOMDIR":
             continue
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is a pipe or a device; take it out of the folder")
@@ -124,7 +135,8 @@ def images_in(folder: Path) -> tuple[list[Image], list[Path]]:
             images += _images_of(path)
         except Exception:
             # Broken files raise errors of every kind.
-            damaged.append(path)
+            if _may_be_slice(path) or is_dicom(path):
+                damaged.append(path)
     return images, damaged
 
 
@@ -135,6 +147,12 @@ def is_dicom(path: Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
+
+
+def _may_be_slice(path: Path) -> bool:
+    """Whether a name may be a slice's: `IM0005`, which is empty where it was not copied."""
+    numbered = not path.suffix and any(map(str.isdigit, path.name))
+    return numbered or path.suffix.lower() in _ENDINGS
 
 
 @contextmanager
@@ -155,9 +173,7 @@ def _images_of(path: Path) -> list[Image]:
         start = file.read(132)
     marked = start[128:] == b"DICM"
     if not marked and start[:2] not in _FIRST_GROUPS:
-        # An empty `IM0005` is a slice that was not copied, an empty `done` is none.
-        numbered = not path.suffix and any(map(str.isdigit, path.name))
-        if path.suffix.lower() in _ENDINGS or (numbered and not start.strip(b"\0")):
+        if path.suffix.lower() in _ENDINGS or not start.strip(b"\0"):
             raise ValueError("no DICOM header")
         return []
     with lenient():
@@ -208,6 +224,9 @@ def _image(
     component = _first(parts, 0x00089208)
     if not component and "GEMS" in _text(header, 0x00430010):
         component = _GE_COMPONENT.get(int(_number(header, 0x0043102F) or 0), "")
+    if "SIEMENS" in _text(header, 0x00190010) and (_number(header, 0x0019100A) or 0) > 1:
+        # The number of images in one mosaic.
+        frame_type += "\\MOSAIC"
     told = {name: next(filter(None, (_first(parts, t) for t in tags)), "")
             for name, tags in _TOLD.items()}  # fmt: skip
     slope, intercept = _numbers(parts, 0x00281053, 1), _numbers(parts, 0x00281052, 1)

@@ -20,7 +20,7 @@ WORDS = {
 }
 """Kinds other than `PLAIN`, and how to name their images."""
 
-READABLE = (PLAIN, "diffusion", "map", "real")
+READABLE = (PLAIN, "diffusion", "map")
 """Kinds that make a volume, the ones that a series is read for first."""
 
 _PROJECTION = frozenset(
