@@ -17,8 +17,8 @@ from brainuad.cohorts.manifest import check_scans, read_cohort
 from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import find_wanted
+from brainuad.volumes.dicom.read import quiet_gdcm
 from brainuad.volumes.nifti import write_volume
-from brainuad.volumes.read import quiet_gdcm
 
 
 def put(path, array=None, dtype=np.float32):

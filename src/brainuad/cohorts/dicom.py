@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainuad.cohorts.filename import is_image, read_name
 from brainuad.cohorts.names import file_name
 from brainuad.cohorts.records import Record, read_record
 from brainuad.cohorts.tree import Aside, Tree
-from brainuad.cohorts.words import sequence_of
+from brainuad.cohorts.words import OTHERS, sequence_of
 from brainuad.errors import InputError
+
+if TYPE_CHECKING:
+    from brainuad.volumes.dicom.series import Series
 
 _OTHERS = (
     *(".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".jpeg", ".pdf", ".html"),
@@ -18,12 +22,11 @@ _OTHERS = (
 )
 """Endings that no DICOM file has."""
 
-_NOT_MR = frozenset({"CT", "PT", "NM", "US", "CR", "DX", "MG", "XA", "SEG", "SR", "PR", "RTSTRUCT"})
-"""Modalities of files that are no magnetic resonance images."""
+_DAMAGED = "no readable DICOM file; copy it again"
 
 
 def dicom_records(tree: Tree) -> tuple[list[Record], set[Path], list[Aside]]:
-    """The series of a tree, a folder each.
+    """List the series of a tree, one per folder.
 
     The subject is the first folder that may be one; where no folder is, the patient's ID.
 
@@ -37,33 +40,45 @@ def dicom_records(tree: Tree) -> tuple[list[Record], set[Path], list[Aside]]:
         mine = [path for path in files if not is_image(path.name) and _may_be(path)]
         if not mine:
             continue
-        # SimpleITK is imported for DICOM alone.
-        from brainuad.volumes.read import dicom_tags, first_dicom_file
+        # pydicom is imported for DICOM alone.
+        from brainuad.volumes.dicom.series import series_in, usable
 
         try:
-            first = first_dicom_file(folder)
+            found, damaged = series_in(folder)
         except InputError as error:
             wrong.append(Aside(folder, str(error), wanted=True))
             continue
-        if first is None:
+        if not found:
+            wrong += [Aside(path, _DAMAGED, wanted=True) for path in damaged if path in mine]
             continue
-        said = dicom_tags(first, "0008|103e", "0010|0020", "0008|0060")
-        records.append(_record(folder, tree.root, *said))
         used |= {path for path in mine if path.name.upper() != "DICOMDIR"}
+        if kept := usable(found):
+            records.append(_record(folder, tree.root, kept[0]))
+        else:
+            reasons = "; ".join(dict.fromkeys(series.reason for series in found))
+            wrong.append(Aside(folder, reasons))
     wrong += _two_patients(records)
     left = {aside.path for aside in wrong}
     return [record for record in records if record.path not in left], used, wrong
 
 
-def _record(folder: Path, root: Path, description: str, patient: str, modality: str) -> Record:
+def _record(folder: Path, root: Path, series: "Series") -> Record:
+    patient, modality = series.first.patient, series.modality
     parts = folder.relative_to(root).parts
     # Read as if the series were a file in its folder.
     record = read_record(folder / "series", root)
     own = read_name(folder.name)
-    sequence = (own.sequence if parts else "") or sequence_of(description) or record.sequence
-    if modality in _NOT_MR:
-        # A name may say anything of it.
-        sequence = "PET" if modality == "PT" else modality
+    described = sequence_of(series.first.description)
+    sequence = (own.sequence if parts else "") or described or record.sequence
+    # A name may say anything of it.
+    if modality not in ("", "MR"):
+        sequence = "PET" if modality == "PT" else file_name(modality)
+    elif series.kind == "diffusion":
+        sequence = "DWI"
+    elif described == "localizer":
+        sequence = described
+    elif series.kind == "map":
+        sequence = sequence if sequence in OTHERS.values() else "map"
     subject = next((name for part in parts if (name := _person(part))), "")
     return replace(
         record,

@@ -40,8 +40,9 @@ CLIP = 4.0
 CERTAIN_WHITE = 0.7
 """Prior of white matter from which a voxel counts for the median."""
 
-MULTIPLE = 16
-"""Volumes are padded to a multiple of this; the network itself pads what it cannot halve then."""
+MULTIPLE, SMALLEST = 16, 32
+"""Volumes are padded to a multiple of the first, and to the second at least: the network halves
+five times, and pads by itself what it cannot halve then."""
 
 
 class Universal(AnomalyDetector):
@@ -196,7 +197,7 @@ class Universal(AnomalyDetector):
         given = torch.cat([seen, seen.flip(2), mask.to(seen.dtype), priors], 1)
         box = _box(mask)
         size = [part.stop - part.start for part in box]
-        pad = [part for n in reversed(size) for part in (0, -n % MULTIPLE)]
+        pad = [part for n in reversed(size) for part in (0, max(-n % MULTIPLE, SMALLEST - n))]
         found = self.network(functional.pad(given[(..., *box)], pad))
         out = found.new_zeros(len(given), found.shape[1], *given.shape[2:])
         out[(..., *box)] = found[(..., *(slice(n) for n in size))]

@@ -1,23 +1,21 @@
 """Scans as people have them: NIfTI files and folders of a DICOM series."""
 
-import locale
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 
 from brainuad.errors import InputError
 from brainuad.types import Volume
-from brainuad.volumes.itk import from_sitk
 from brainuad.volumes.lost import head_of, require_outside, without_lost
 from brainuad.volumes.nifti import read_with_header
 from brainuad.volumes.plane_files import TAKEN_BY
 
 OBLIQUE_DEGREES = 2.0
 """Voxel axes that lie further off the world's than this are said to be oblique."""
+
+
+_NIFTI = (".nii", ".gz", ".img", ".hdr")
 
 
 class RawVolume(NamedTuple):
@@ -65,8 +63,12 @@ def read_raw(path: Path) -> RawVolume:
     """Reads one 3D scan wherever its NaN lie; see `read_scan`."""
     sides_known, world = True, 0
     if path.is_dir():
-        volume, notes = _read_dicom(path)
+        # pydicom is imported for DICOM alone.
+        from brainuad.volumes.dicom.read import read_dicom
+
+        volume, notes = read_dicom(path)
     else:
+        refuse_dicom_file(path)
         volume, header = read_with_header(path)
         notes, sides_known = list(header.notes), header.sides_known
         world = header.world
@@ -103,80 +105,15 @@ def obliqueness(affine: np.ndarray) -> float:
     return float(np.rad2deg(np.arccos(np.clip(np.abs(axes).max(axis=0), 0, 1)).max()))
 
 
-@contextmanager
-def quiet_gdcm() -> Iterator[None]:
-    """Keeps GDCM from warning about every file that is no DICOM, and from changing the locale.
+def refuse_dicom_file(path: Path) -> None:
+    """Refuse one file of a DICOM series in place of the folder.
 
-    It leaves the process in the C locale, in which Python reads text files as ASCII.
+    Raises:
+        InputError: it is one.
     """
-    level = sitk.ProcessObject.GetGlobalWarningDisplay()
-    before = locale.setlocale(locale.LC_ALL)
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(level)
-        locale.setlocale(locale.LC_ALL, before)
+    if path.suffix.lower() in _NIFTI:
+        return
+    from brainuad.volumes.dicom.headers import is_dicom
 
-
-def _only_files(folder: Path) -> None:
-    """Refuse a folder with a pipe or a device in it: GDCM would wait for it for ever."""
-    for path in folder.iterdir():
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise InputError(f"{path}: is a pipe or a device; take it out of the folder")
-
-
-def dicom_series(folder: Path) -> list[str]:
-    """The DICOM series that lie directly in a folder."""
-    _only_files(folder)
-    with quiet_gdcm():
-        return list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
-
-
-def first_dicom_file(folder: Path) -> Path | None:
-    """The first file of the first DICOM series that lies directly in a folder.
-
-    None where there is no series. The header of each file is read once.
-    """
-    _only_files(folder)
-    with quiet_gdcm():
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
-    return Path(names[0]) if names else None
-
-
-def dicom_tags(file: Path, *tags: str) -> list[str]:
-    """Texts of a DICOM file's header, such as `0008|103e`; empty where it has none."""
-    reader = sitk.ImageFileReader()
-    try:
-        with quiet_gdcm():
-            reader.SetFileName(str(file))
-            reader.ReadImageInformation()
-    except RuntimeError:
-        # Its reading says what is the matter, when its turn comes.
-        return ["" for _ in tags]
-    return [reader.GetMetaData(t).strip() if reader.HasMetaDataKey(t) else "" for t in tags]
-
-
-def _read_dicom(folder: Path) -> tuple[Volume, list[str]]:
-    series = dicom_series(folder)
-    if not series:
-        raise InputError(f"{folder}: no DICOM series in this folder; give the series' own folder")
-    if len(series) > 1:
-        raise InputError(
-            f"{folder}: holds {len(series)} DICOM series; put each into a folder of its own"
-        )
-    reader = sitk.ImageSeriesReader()
-    try:
-        with quiet_gdcm():
-            names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-            reader.SetFileNames(names)
-            image = reader.Execute()
-    except RuntimeError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise InputError(f"{folder}: unreadable DICOM series ({line}); export it again") from None
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"{folder}: found {image.GetDimension()}D images with "
-            f"{image.GetNumberOfComponentsPerPixel()} channels, expected one grey 3D series"
-        )
-    return from_sitk(image), ["DICOM series"]
+    if is_dicom(path):
+        raise InputError(f"{path}: a DICOM file; give its folder {path.parent} instead")

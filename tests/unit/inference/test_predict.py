@@ -20,7 +20,7 @@ from brainuad.model import predictor
 from brainuad.model.checkpoint import load_model, save_model
 from brainuad.settings.describe import recipe_of
 from brainuad.types import Volume
-from brainuad.volumes.read import quiet_gdcm
+from brainuad.volumes.dicom.read import quiet_gdcm
 
 TURN = np.deg2rad(15)
 OBLIQUE = np.array(

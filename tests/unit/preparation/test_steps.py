@@ -28,10 +28,12 @@ from brainuad.preparation.transforms.brain import SkullStripd
 from brainuad.preparation.transforms.load import LoadScand
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Volume
+from brainuad.volumes.dicom.read import quiet_gdcm
+from brainuad.volumes.dicom.series import the_series
 from brainuad.volumes.itk import from_sitk, matrix_of, to_sitk, transform_of
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.orient import to_ras
-from brainuad.volumes.read import dicom_tags, first_dicom_file, quiet_gdcm, read_scan
+from brainuad.volumes.read import read_scan
 from brainuad.volumes.resample import resample_like, resample_spacing
 
 RNG = np.random.default_rng(0)
@@ -268,7 +270,7 @@ def test_dicom_series_are_read_where_they_lie(tmp_path):
     volume, notes = read_scan(tmp_path / "series")
     assert notes == ["DICOM series", "oblique by 10 degrees; its affine is followed"]
     assert locale.setlocale(locale.LC_ALL) == before
-    assert dicom_tags(first_dicom_file(tmp_path / "series"), "0008|103e") == ["t2 flair"]
+    assert the_series(tmp_path / "series")[0].first.description == "t2 flair"
     expected = to_ras(Volume(array.astype(np.float32), affine))
     assert np.array_equal(to_ras(volume).array, expected.array)
     assert to_ras(volume).affine == pytest.approx(expected.affine, abs=1e-3)

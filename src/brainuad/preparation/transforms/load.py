@@ -1,5 +1,6 @@
 """Scans, brain masks and lesion labels from files."""
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,10 @@ class LoadScand(ScanTransform):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._load = LoadImage(image_only=True, ensure_channel_first=True, expanduser=False)
+        with warnings.catch_warnings():
+            # Of its readers MONAI makes each that it can, and one wants a plugin of pydicom's.
+            warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+            self._load = LoadImage(image_only=True, ensure_channel_first=True, expanduser=False)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Replace each path by its image.

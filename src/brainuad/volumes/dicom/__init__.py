@@ -1,0 +1,1 @@
+"""Folders of DICOM files: headers, kinds of images, series, geometry of the slices, voxels."""
