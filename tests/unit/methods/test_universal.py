@@ -4,11 +4,15 @@ import contract
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from torch import nn
 
 from brainuad.cohorts.places import as_plain
 from brainuad.errors import InputError
 from brainuad.methods.universal import Universal
+from brainuad.settings.build import build
+from brainuad.settings.instantiate import resolve
+from brainuad.settings.plain import plain
 from brainuad.synthetic.anatomies.stream import StreamedScan
 from brainuad.synthetic.phantom import tiny_subject
 from brainuad.types import Batch
@@ -132,6 +136,16 @@ def test_a_scan_beside_the_atlas_is_scored_without_places_and_it_is_said(capsys)
     found.lies_at(None)
     found.detect(*scan())
     assert not found.network.seen[0, 3:].any()
+
+
+@pytest.mark.parametrize("thick", [1, 9, 17])
+def test_thin_slabs_of_a_brain_are_scored_by_the_configured_network(thick):
+    with initialize_config_module("brainuad.configs", version_base="1.3"):
+        cfg = compose("train", ["experiment=universal"])
+    found = Universal(build(plain(resolve(cfg.model.network)), kind=nn.Module)).eval()
+    image, mask = torch.rand(1, 1, 40, 40, 40), torch.zeros(1, 1, 40, 40, 40, dtype=torch.bool)
+    mask[..., 4:36, 4:36, 10 : 10 + thick] = True
+    assert found.detect(image * mask, mask).anomaly_map.shape == image.shape
 
 
 def test_healthy_tiles_and_slices_are_refused():
