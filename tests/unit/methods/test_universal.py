@@ -70,8 +70,8 @@ def test_it_sees_intensities_relative_to_white_matter_and_their_mirror_image():
     image[0, 0, 4, 5, 6] = 0.5
     found.detect(image, mask)
     seen = found.network.seen
-    # Cropped to the brain, symmetric about the middle: voxels 3 to 13 of 16, padded to 16.
-    assert seen.shape == (1, 6, 16, 16, 16)
+    # Cropped to the brain, symmetric about the middle: voxels 3 to 13 of 16, padded to 32.
+    assert seen.shape == (1, 6, 32, 32, 32)
     assert seen[0, 0, 1, 2, 3] == pytest.approx(4 * (0.5 / 0.4 - 1))
     assert seen[0, 1, 8, 2, 3] == pytest.approx(4 * (0.5 / 0.4 - 1))
     assert seen[0, :2].abs().sum() == pytest.approx(2.0, rel=1e-5)
