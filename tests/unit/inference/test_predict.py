@@ -369,7 +369,7 @@ def test_a_full_disk_stops_at_the_first_scan_and_blames_none(run, tmp_path, monk
     replaced = os.replace
 
     def full(temporary, path):
-        if str(path).endswith("left_aside.csv"):
+        if "left_aside" in str(path):
             # It comes before the first scan.
             return replaced(temporary, path)
         asked.append(str(path))
@@ -465,7 +465,7 @@ def test_a_model_without_a_threshold_of_that_name_says_so(run, tmp_path):
     assert "holds no threshold 'scan'; give one with --threshold" in said.err
     status, said, _ = run(scan, "--threshold", "best")
     assert status == 2
-    assert "neither a number nor one of healthy, scan, mebin, fixed" in said.err
+    assert "nor one of healthy, scan, mebin, fixed" in said.err
 
 
 def test_relative_models_find_their_scans_places_whatever_the_grid(run, model, tmp_path):

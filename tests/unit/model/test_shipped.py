@@ -148,7 +148,7 @@ def test_each_scan_of_a_folder_goes_to_the_model_of_its_sequence(two, scan, tmp_
     assert "with 1 T2w scans; left aside: 1 PD" in said
     assert predict(words) == 0
     table = pd.read_csv(tmp_path / "out" / "subjects.csv")
-    assert list(table.scan_id) == ["sub1_FLAIR", "sub2_FLAIR", "sub1_T2w"]
+    assert list(table.scan_id) == ["sub1_FLAIR", "sub1_T2w", "sub2_FLAIR"]
     assert (tmp_path / "out" / "index.html").is_file()
     # Nothing is left to do, and one sequence alone can be asked for.
     capsys.readouterr()
@@ -169,7 +169,7 @@ def test_a_sequence_that_the_model_was_not_tried_on_is_taken_and_flagged(package
     assert said.index("with 1 T2w scans") < said.index("with 1 PDw scans")
     assert "left aside" not in said
     table = pd.read_csv(tmp_path / "out" / "subjects.csv").set_index("subject")
-    assert list(table.sequence) == ["T2w", "PDw"]
+    assert list(table.sequence) == ["PDw", "T2w"]
     doubt = "of PDw: the model for T2w was tried on no such scan of a person"
     assert table.status["sub1"] == "flagged"
     assert doubt in table.reason["sub1"]
