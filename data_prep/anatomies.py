@@ -21,7 +21,7 @@ from nibabel.affines import apply_affine
 
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from brainuad.machine.files import lock
+from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.preparation.register.linear import Register
 from brainuad.synthetic.anatomies.bank import read_bank, write_arrays, write_bank_index

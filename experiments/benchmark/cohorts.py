@@ -16,7 +16,7 @@ from nilearn import datasets
 from scipy import ndimage
 
 from brainuad.cohorts.manifest import MANIFEST
-from brainuad.machine.files import lock
+from brainuad.machine.locks import lock
 from brainuad.preparation.register.linear import Register
 from brainuad.synthetic.phantom.cached import phantom_cohort
 from brainuad.volumes.nifti import read_volume, write_volume

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import ndimage
 
 from brainuad.cohorts.manifest import Scan, read_cohort, write_cohort
-from brainuad.machine.files import lock, write_text
+from brainuad.machine.files import write_text
+from brainuad.machine.locks import lock
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.resample import resample_like
 from experiments.benchmark.cohorts import EXTRACTED, elderly, glioma_label, prepared

@@ -17,6 +17,8 @@ from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from brainuad.postprocess.pipeline import Postprocess
+
 
 def main() -> int:
     """Entry point of `evaluate.py` and `brainuad-evaluate`; returns the exit status."""
@@ -30,21 +32,36 @@ def evaluate(cfg: "DictConfig") -> None:
         InputError: bad input.
         PartialFailure: some subjects failed, everything else is done.
     """
+    from brainuad.evaluation.thresholds import as_threshold, require_space
+    from brainuad.machine.limits import require_folder
     from brainuad.machine.locks import claim_free
 
     folder = Path(cfg.maps)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
+    # All that is wrong with the settings is said before anything is made or read.
+    threshold, own = as_threshold(cfg.threshold, "threshold"), as_threshold(cfg.fixed, "fixed")
+    require_space(cfg.space)
+    postprocess = instantiate(cfg.postprocess)
     out = Path(cfg.paths.output_dir)
+    for place in (Path(cfg.paths.cache_dir), out):
+        follow_no_links(place)
+        require_folder(place)
     claim = claim_free(out, fresh=cfg.paths.output_dir == cfg.paths.default_output_dir)
     cfg.paths.output_dir = str(claim.folder)
     try:
-        _evaluate(cfg, folder, claim.folder)
+        _evaluate(cfg, claim.folder, postprocess, threshold, own)
     finally:
         claim.release()
 
 
-def _evaluate(cfg: "DictConfig", folder: Path, out: Path) -> None:
+def _evaluate(
+    cfg: "DictConfig",
+    out: Path,
+    postprocess: "Postprocess",
+    threshold: float | None,
+    own: float | None,
+) -> None:
     from omegaconf import OmegaConf
     from rich.console import Console
 
@@ -52,22 +69,14 @@ def _evaluate(cfg: "DictConfig", folder: Path, out: Path) -> None:
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
-    from brainuad.evaluation.thresholds import as_threshold, require_space
     from brainuad.inference.controls import fixed_thresholds, write_controls
     from brainuad.inference.maps import read_trained_on
     from brainuad.machine import provenance
-    from brainuad.machine.limits import require_folder
     from brainuad.preparation.configured import cohort_of
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.reporting.tables import flatter_table, summary_table
 
-    # All that is wrong with the settings is said before the first scan is read.
-    threshold, own = as_threshold(cfg.threshold, "threshold"), as_threshold(cfg.fixed, "fixed")
-    require_space(cfg.space)
-    postprocess = instantiate(cfg.postprocess)
-    for place in (Path(cfg.paths.cache_dir), out):
-        follow_no_links(place)
-        require_folder(place)
+    folder = Path(cfg.maps)
     cohort = cohort_of(cfg.data, {"test": None})
     sequence, name = joined(cfg.data.sequence), str(cfg.name)
     scans = [

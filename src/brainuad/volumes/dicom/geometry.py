@@ -135,7 +135,8 @@ def _require_one(folder: Path, images: Sequence[Image]) -> None:
 
 def _axes(folder: Path, images: Sequence[Image]) -> np.ndarray:
     """`(2, 3)` unit vectors along a row and along a column, at right angles."""
-    axes = np.mean([image.orientation for image in images], axis=0).reshape(2, 3)
+    known = [image.orientation for image in images if image.orientation is not None]
+    axes = np.mean(known, axis=0).reshape(2, 3)
     lengths = np.linalg.norm(axes, axis=1)
     if np.abs(lengths - 1).max() > 0.02 or abs(axes[0] @ axes[1]) > 0.02:
         raise InputError(
