@@ -27,8 +27,8 @@ ROW = (
     ("T1w", "stroke", "real"),
     ("T1w", "ms", "real"),
     ("T1w", "tumour", "real"),
-    ("FLAIR", "ms", "real, remapped"),
-    ("FLAIR", "ms", "label map"),
+    ("FLAIR", "wmh", "real, remapped"),
+    ("FLAIR", "wmh", "label map"),
 )
 """Sequence, disease and source of the columns."""
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         start = time.process_time()
         found = make_backgrounds(arguments.cohort, bank, train, "T1w", "train", cache)
         _say(f"{len(found)} backgrounds ready", start)
-        figure, axes = plt.subplots(1, len(ROW), figsize=(2 * len(ROW), 2.5))
+        figure, axes = plt.subplots(1, len(ROW), figsize=(2 * len(ROW), 2.5), dpi=150)
         figure.patch.set_facecolor("black")
         for number, ((sequence, disease, source), axis) in enumerate(zip(ROW, axes, strict=True)):
             generator = ScanGenerator(
@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             scan = generator.scan(anatomy, *seeds, sequence=sequence, disease=disease)
             _say(f"scan, {sequence}, {source}", start)
             height = best_slice(scan)
-            show(axis, (scan.image * scan.brain_mask)[..., height].numpy(), f"{sequence}, {source}")
+            title = f"{sequence}, {disease}, {source}"
+            show(axis, (scan.image * scan.brain_mask)[..., height].numpy(), title)
             axis.set_axis_off()
             axis.contour(scan.lesion[..., height].numpy().T, [0.5], colors="red", linewidths=0.4)
     figure.subplots_adjust(0, 0, 1, 0.93, 0.01, 0)
