@@ -16,6 +16,7 @@ from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.limits import require_file
 from brainuad.synthetic.anatomies.bank import Bank, read_arrays, write_arrays
 from brainuad.synthetic.anatomies.partial_volumes import PartialVolumes
 from brainuad.synthetic.anatomies.real_classes import (
@@ -169,6 +170,8 @@ def _background(
 
 
 def _content(scan: Scan) -> str:
+    for path in (scan.image, scan.brain_mask):
+        require_file(path)
     digest = hashlib.sha256(scan.image.read_bytes())
     digest.update(scan.brain_mask.read_bytes())
     return digest.hexdigest()[:12]
