@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("cohort", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="folder for the backgrounds (default: none)")
-    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=6)
     arguments = parser.parse_args(argv)
     bank = read_bank(arguments.bank)
     train, _, _ = split_names(bank.names)
