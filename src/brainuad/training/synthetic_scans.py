@@ -6,6 +6,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import joined
+from brainuad.synthetic.anatomies.backgrounds import make_backgrounds
 from brainuad.synthetic.anatomies.cohort import given_bank, require_known, split_names
 from brainuad.synthetic.anatomies.lesions import LesionSettings
 from brainuad.synthetic.anatomies.scan import ScanGenerator
@@ -26,11 +27,15 @@ class SyntheticDataModule(HealthyDataModule):
         per_anatomy: scans of each drawn anatomy.
         real_shapes: probability that a lesion has the shape of a real one, where the bank has any;
             0 for a training that no label of a patient has a part in.
+        backgrounds: folder of a prepared healthy cohort whose scans are further anatomies: those
+            of its training split in training, of its validation split in validation; None for none.
+        backgrounds_share: probability that an anatomy is one of these.
         rest: of `HealthyDataModule`.
 
     Raises:
-        ValueError: `real_shapes` is no probability.
-        InputError: no such bank, or a sequence that is not synthesised; several are none.
+        ValueError: `real_shapes` or `backgrounds_share` is no probability.
+        InputError: no such bank, or a sequence that is not synthesised; several are none;
+            backgrounds that cannot be used.
     """
 
     def __init__(
@@ -41,18 +46,36 @@ class SyntheticDataModule(HealthyDataModule):
         val_scans: int = 12,
         per_anatomy: int = 4,
         real_shapes: float = LesionSettings.real,
+        backgrounds: Path | None = None,
+        backgrounds_share: float = ScanGenerator.backgrounds_share,
         **rest: Any,
     ) -> None:
         super().__init__(**rest)
         sequence = joined(rest["sequence"])
         require_known([sequence])
         found = given_bank(bank)
-        if not 0 <= real_shapes <= 1:
-            raise ValueError(f"real_shapes is {real_shapes}; use a probability, 0 to 1")
+        for name, value in (("real_shapes", real_shapes), ("backgrounds_share", backgrounds_share)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; use a probability, 0 to 1")
         lesions = LesionSettings(real=real_shapes)
-        train, val, _ = (
-            ScanGenerator(found, names, lesions=lesions) for names in split_names(found.names)
-        )
+        of_train, of_val, _ = split_names(found.names)
+
+        def generator(names: list[str], split: str) -> ScanGenerator:
+            real = None
+            if backgrounds is not None:
+                # The mean of two validation anatomies would leave most places without a class.
+                real = make_backgrounds(
+                    backgrounds, found, of_train, sequence, split, self.cache_dir
+                )
+            return ScanGenerator(
+                found,
+                names,
+                lesions=lesions,
+                backgrounds=real,
+                backgrounds_share=backgrounds_share,
+            )
+
+        train, val = generator(of_train, "train"), generator(of_val, "val")
         self.stream = ScanStream(train, [sequence], scans, per_anatomy, self.seed)
         self.val_stream = _Same(ScanStream(val, [sequence], val_scans, 2, self.seed + 1))
 

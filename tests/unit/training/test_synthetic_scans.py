@@ -25,6 +25,7 @@ def make(tmp_path_factory):
         given |= {"cache_dir": base, "batch_size": 2, **settings}
         return SyntheticDataModule(**given)
 
+    made.cohort = cohort
     return made
 
 
@@ -65,3 +66,15 @@ def test_real_shapes_can_be_left_out_of_training_and_validation(make):
     assert datamodule.val_stream.stream.generator.lesions.real == 0
     with pytest.raises(ValueError, match="real_shapes is 2"):
         make(real_shapes=2)
+
+
+def test_backgrounds_of_a_split_are_for_that_split_and_off_by_default(make):
+    assert make().stream.generator.backgrounds is None
+    folder = make.cohort.root
+    datamodule = make(backgrounds=folder, backgrounds_share=1)
+    train, val = datamodule.stream.generator, datamodule.val_stream.stream.generator
+    assert set(train.backgrounds.subjects).isdisjoint(val.backgrounds.subjects)
+    assert train.anatomy(0).real is not None
+    assert torch.isfinite(next(iter(datamodule.train_dataloader())).image).all()
+    with pytest.raises(ValueError, match="backgrounds_share is 3; use a probability"):
+        make(backgrounds=folder, backgrounds_share=3)

@@ -28,13 +28,11 @@ def push(anatomy: Anatomy, centre: Tensor, radius_mm: float, strength: float) ->
     low = [max(0, int(c) - reach) for c in centre.tolist()]
     high = [min(n, int(c) + reach + 1) for c, n in zip(centre.tolist(), anatomy.size, strict=True)]
     box = (slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))
-    fields = torch.cat(
-        [
-            anatomy.tissues[box],
-            torch.stack([anatomy.brain, anatomy.lesions, anatomy.ventricle_mm])[box],
-            anatomy.places[box],
-        ]
-    )
+    extra = torch.stack([anatomy.brain, anatomy.lesions, anatomy.ventricle_mm])
+    wholes = [anatomy.tissues, extra, anatomy.places]
+    if anatomy.real is not None:
+        wholes.append(anatomy.real.image[None])
+    fields = torch.cat([whole[box] for whole in wholes])
     axes = [torch.arange(n - m, dtype=torch.float32) for m, n in zip(low, high, strict=True)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).to(fields.device)
     middle = (centre - torch.tensor(low)).to(fields)
@@ -47,14 +45,11 @@ def push(anatomy: Anatomy, centre: Tensor, radius_mm: float, strength: float) ->
     soft = torch.minimum(moved[count], fields[count]).clamp(0, 1)
     mixed = torch.lerp(fields, moved, soft)
     parts = []
-    for whole, part in (
-        (anatomy.tissues, mixed[:count]),
-        (torch.stack([anatomy.brain, anatomy.lesions, anatomy.ventricle_mm]), mixed[count:-3]),
-        (anatomy.places, mixed[-3:]),
-    ):
+    for whole, part in zip(wholes, mixed.split([len(whole) for whole in wholes]), strict=True):
         parts.append(whole.clone())
         parts[-1][box] = part
-    tissues, extra, places = parts
+    tissues, extra, places, *images = parts
+    real = anatomy.real and replace(anatomy.real, image=images[0][0])
     return replace(
         anatomy,
         tissues=tissues,
@@ -62,4 +57,5 @@ def push(anatomy: Anatomy, centre: Tensor, radius_mm: float, strength: float) ->
         lesions=extra[1],
         ventricle_mm=extra[2],
         places=places,
+        real=real,
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from brainuad.synthetic.anatomies.backgrounds import Backgrounds
 from brainuad.synthetic.anatomies.bank import Bank
 from brainuad.synthetic.anatomies.contrast import SEQUENCES, draw_contrast, render
 from brainuad.synthetic.anatomies.draws import Draws
@@ -19,6 +20,7 @@ from brainuad.synthetic.anatomies.lesions import (
 )
 from brainuad.synthetic.anatomies.paint import paint
 from brainuad.synthetic.anatomies.partial_volumes import PartialVolumes
+from brainuad.synthetic.anatomies.real_image import quieter, real_image
 from brainuad.synthetic.anatomies.scanner import ScannerSettings, draw_scanner
 from brainuad.synthetic.anatomies.warp import Anatomy, WarpSettings, apply_warp, draw_warp
 
@@ -63,6 +65,8 @@ class ScanGenerator:
         jitter: of each class's intensity, see `contrast.draw_contrast`.
         outlined: share of lesion from which a voxel is in the mask.
         device: where scans are made.
+        backgrounds: real healthy scans that are further anatomies; None for none.
+        backgrounds_share: probability that an anatomy is one of these.
     """
 
     bank: Bank
@@ -74,8 +78,12 @@ class ScanGenerator:
     jitter: float = 0.03
     outlined: float = 0.5
     device: str = "cpu"
+    backgrounds: Backgrounds | None = None
+    backgrounds_share: float = 0.3
 
     def __post_init__(self) -> None:
+        if self.backgrounds is not None and self.extent != "brain":
+            raise ValueError("backgrounds are prepared brains without a skull; use extent 'brain'")
         unknown = set(self.names or ()) - set(self.bank.names)
         if unknown:
             raise ValueError(
@@ -97,10 +105,15 @@ class ScanGenerator:
         """Draw a healthy anatomy; the same seeds give the same voxels."""
         draws = Draws.of(*seeds, 0, device=self.device)
         names = tuple(self.names or self.bank.names)
-        stored = self._stored(names[draws.number(0, len(names) - 1)])
+        real = None
+        # Without backgrounds nothing is drawn, and the scans stay those of earlier versions.
+        if self.backgrounds is not None and draws.chance(self.backgrounds_share):
+            stored, real = self.backgrounds.read(draws.number(0, len(self.backgrounds) - 1))
+        else:
+            stored = self._stored(names[draws.number(0, len(names) - 1)])
         spacing = self.bank.spacing_mm
         warp = draw_warp(draws, stored, spacing, self.warp)
-        return apply_warp(stored, warp, self.affine, spacing, self.device)
+        return apply_warp(stored, warp, self.affine, spacing, self.device, real)
 
     def scan(
         self, anatomy: Anatomy, *seeds: int, sequence: str, disease: str | None = None
@@ -123,12 +136,22 @@ class ScanGenerator:
         size, spacing = anatomy.size, anatomy.spacing_mm
         disease, anatomy, parts = draw_lesions(draws, anatomy, self.real, self.lesions, disease)
         contrast = draw_contrast(draws, size, spacing, sequence, self.jitter)
-        clean = render(anatomy, contrast)
-        structures = draw_structures(draws, anatomy, contrast, draws.uniform(0, 1))
-        clean = add_structures(clean, anatomy, contrast, structures)
+        real, settings = anatomy.real, self.scanner
+        if real is None:
+            clean = render(anatomy, contrast)
+        else:
+            clean, contrast = real_image(anatomy, real, contrast)
+            settings = quieter(settings)
+        # A real scan of this sequence has its own.
+        if real is None or real.sequence != sequence:
+            structures = draw_structures(draws, anatomy, contrast, draws.uniform(0, 1))
+            clean = add_structures(clean, anatomy, contrast, structures)
         painted = paint(draws, clean, anatomy, contrast, parts)
-        scanner = draw_scanner(draws, size, spacing, contrast.white, self.scanner)
+        scanner = draw_scanner(draws, size, spacing, contrast.white, settings)
         brain_mask = skull_strip(draws, anatomy)
+        if real is not None:
+            # Nothing is known outside a prepared brain.
+            brain_mask &= anatomy.brain > 0.5
         share = scanner.sliced(painted.share)
         return SyntheticScan(
             image=scanner.scan(painted.image),

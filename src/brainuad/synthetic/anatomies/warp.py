@@ -5,7 +5,7 @@ smooth displacement `u`, and a displacement `e` of the old anatomy that widens o
 and sulci by a given factor. All classes are interpolated at once, as shares.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -25,6 +25,24 @@ PLEXUS = CLASSES.index("plexus")
 
 
 @dataclass(frozen=True)
+class RealImage:
+    """The real scan of an anatomy that was made from one.
+
+    Attributes:
+        image: `(D, H, W)` float32, 1 in the mean of cerebral white matter; continued outside the
+            brain.
+        sequence: of the scan.
+        means: `(16,)` of the classes in the unit of `image`.
+        spreads: standard deviations about the classes' mixture in white and in grey matter.
+    """
+
+    image: Tensor
+    sequence: str
+    means: Tensor
+    spreads: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """A healthy head.
 
@@ -35,6 +53,7 @@ class Anatomy:
         ventricle_mm: `(D, H, W)` distance to the lateral and third ventricles, about.
         places: `(3, D, H, W)` MNI152 RAS mm of each voxel's anatomical place.
         spacing_mm: edge length of a voxel.
+        real: the scan that the anatomy was made from; None for a label map's.
     """
 
     tissues: Tensor
@@ -43,6 +62,7 @@ class Anatomy:
     ventricle_mm: Tensor
     places: Tensor
     spacing_mm: float
+    real: RealImage | None = None
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -160,6 +180,7 @@ def apply_warp(
     affine: Tensor,
     spacing_mm: float,
     device: torch.device | str = "cpu",
+    real: RealImage | None = None,
 ) -> Anatomy:
     """Return the warped anatomy.
 
@@ -169,6 +190,7 @@ def apply_warp(
         affine: `(4, 4)` of the field, voxel to MNI152 RAS mm.
         spacing_mm: edge length of a voxel.
         device: where it is made.
+        real: scan of the anatomy, on its grid; warped with it.
     """
     stored = torch.from_numpy(anatomy.tissues).to(device).float() / 255
     extra = torch.stack(
@@ -188,8 +210,11 @@ def apply_warp(
         position = position + sampled(field[None], position[None])[0].movedim(0, -1) / spacing_mm
     found = sampled(torch.cat([stored, extra])[None], position[None])[0]
     affine = affine.to(device, torch.float32)
-    places = position @ affine[:3, :3].T + affine[:3, 3]
-    return Anatomy(found[:-3], found[-3], found[-2], found[-1], places.movedim(-1, 0), spacing_mm)
+    places = (position @ affine[:3, :3].T + affine[:3, 3]).movedim(-1, 0)
+    if real is not None:
+        image = sampled(real.image.to(device)[None, None], position[None])[0, 0]
+        real = replace(real, image=image, means=real.means.to(device))
+    return Anatomy(found[:-3], found[-3], found[-2], found[-1], places, spacing_mm, real)
 
 
 def ageing(
