@@ -241,7 +241,7 @@ def _run_of(cfg: DictConfig) -> DictConfig:
         stage.datamodule.batch_size = first.batch_size
         # The method's own choice of weights is not the autoencoder's.
         stage.update(first_stage=None, logger=None, keep="val/loss")
-        stage.update(ckpt="last", weights=None)
+        stage.update(ckpt="last", weights=None, also=None)
         stage.update(predict=False, evaluate=False, report=False, painted_draws=0, relative=None)
     return stage
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from tiny import NARROW
 
 from brainuad.cohorts.places import as_plain
+from brainuad.errors import InputError
 from brainuad.methods.universal import Universal
 from brainuad.networks.latent_autoencoder import measure_scale
 from brainuad.settings.instantiate import instantiate, resolve
@@ -136,7 +136,7 @@ def test_planted_lesion(trained):
 def test_every_score_is_for_every_reconstruction_method(model, residual):
     words = [f"model/residual={residual}", *NARROW.get(model, ())]
     if model in LACKING.get(residual, ()):
-        with pytest.raises(HydraException, match="needs (an encoder|several draws)"):
+        with pytest.raises(InputError, match="needs (an encoder|several draws)"):
             instantiate(config_of(model, *words).model)
         if residual == "mahalanobis" or model != "autopaint":
             return

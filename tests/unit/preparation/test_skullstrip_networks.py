@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.errors import InstantiationException
 from test_steps import chosen, head_of
 
 from brainuad.cli.prepare import main
@@ -141,7 +140,7 @@ def test_weights_are_data_alone(fake, tmp_path, monkeypatch):
 
 def test_a_missing_package_is_one_line_that_names_the_extra(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(contract, "is_installed", lambda module: False)
-    with pytest.raises(InstantiationException, match=r"brainuad\[hdbet\]"):
+    with pytest.raises(InputError, match=r"brainuad\[hdbet\]"):
         chosen("hdbet")
     write_volume(tmp_path / "heads" / "a_T1w.nii.gz", np.ones((9, 9, 9)), np.eye(4))
     words = [str(tmp_path / "heads"), str(tmp_path / "out"), "preparation/skullstrip=hdbet"]
