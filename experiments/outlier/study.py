@@ -47,7 +47,7 @@ BRIGHTNESS = "brightness"
 PEOPLE = {
     ("elderly", "wmh"): "elderly people",
     ("lgg", "tumour"): "low-grade gliomas, raw heads",
-    ("flair_cases", "tumour"): "gliomas of BraTS",
+    ("flair_cases", "tumour"): "gliomas in BraTS space",
     ("flair_cases", "wmh"): "people with white matter hyperintensities",
     ("t2_cases", "wmh"): "people with white matter hyperintensities",
     ("t2_cases", "stroke"): "old stroke",
