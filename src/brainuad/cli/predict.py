@@ -169,13 +169,9 @@ class _Job(NamedTuple):
 
 
 def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
-    from brainuad.cohorts.scans import RawScan
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.model.known import know
-    from brainuad.preparation.planned_grids import require_grids
-    from brainuad.settings.allowed import RECIPE
-    from brainuad.settings.build import build
 
     model = None
     if dry:
@@ -200,6 +196,11 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
     todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
     if source.cohort is None:
+        from brainuad.cohorts.scans import RawScan
+        from brainuad.preparation.planned_grids import require_grids
+        from brainuad.settings.allowed import RECIPE
+        from brainuad.settings.build import build
+
         steps = build(known.recipe["steps"], RECIPE) if model is None else model.steps
         raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
         require_grids(raw, steps)

@@ -22,7 +22,6 @@ from brainuad.cohorts.tree import Aside, Tree, is_there, natural, walk
 from brainuad.cohorts.words import PLAIN, canonical
 from brainuad.errors import InputError
 from brainuad.volumes.plane_files import TAKEN_BY, is_plane_file
-from brainuad.volumes.read import refuse_dicom_file
 
 _OURS = frozenset(PLAIN.values())
 _NOT_RAW = frozenset({"code", "sourcedata", "stimuli", "phenotype"})
@@ -77,6 +76,9 @@ def find_all(
     if source.is_file() and is_plane_file(source.name):
         raise InputError(f"{source}: a 2D image, no volume of a head; {TAKEN_BY}")
     if source.is_file():
+        # numpy comes with it.
+        from brainuad.volumes.read import refuse_dicom_file
+
         refuse_dicom_file(source)
     if not source.is_dir():
         raise InputError(

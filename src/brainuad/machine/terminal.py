@@ -45,6 +45,7 @@ def _steady(stream: TextIO) -> TextIO:
         io.BufferedWriter(_Sink(number, "w", closefd=False)),
         encoding=stream.encoding,
         errors="replace",
-        line_buffering=stream.line_buffering or number == 2,
+        # What is not buffered at all, by PYTHONUNBUFFERED, is read line by line.
+        line_buffering=stream.line_buffering or stream.write_through or number == 2,
         write_through=stream.write_through,
     )

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from brainuad.errors import InputError
+from brainuad.errors import CannotWrite, InputError
 from data_prep.unpack import unpack
 
 
@@ -97,7 +97,7 @@ def test_an_encrypted_archive_is_left_to_other_programs(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "out").write_text("a file where the folder should be")
-    with pytest.raises(InputError, match="may it be written"):
+    with pytest.raises(CannotWrite, match="a file is where a folder has to be"):
         unpack(_zip(tmp_path / "x.zip", {"a": b"one"}), tmp_path / "out")
 
 

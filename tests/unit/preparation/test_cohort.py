@@ -223,11 +223,11 @@ def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 240
-    while len(list(out.glob("scans/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(out.glob("scans/[!.]*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = {p: p.stat().st_mtime_ns for p in out.glob("scans/*.json")}
+    done = {p: p.stat().st_mtime_ns for p in out.glob("scans/[!.]*.json")}
     assert 2 <= len(done) < 8
     assert not (out / "manifest.csv").exists()
     for path in done:
@@ -275,7 +275,7 @@ def test_workers_end_with_a_killed_command_and_its_leftovers_go(tmp_path):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, **quiet)
     deadline = time.monotonic() + 240
-    while len(list(out.glob("scans/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(out.glob("scans/[!.]*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     # The command alone: what it started has to notice.
     process.kill()

@@ -76,7 +76,7 @@ def test_damaged_files_are_named(run_folder: Path, capsys, name: str, content: s
 
 def test_negative_count(run_folder: Path, capsys):
     assert main([str(run_folder), "--subjects", "-1"]) == 2
-    assert "--subjects -1" in capsys.readouterr().err
+    assert "--subjects is -1" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy():

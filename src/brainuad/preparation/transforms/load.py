@@ -1,5 +1,6 @@
 """Scans, brain masks and lesion labels from files."""
 
+import logging
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from brainuad.volumes.read import RawVolume, is_label_map, read_raw
 
 ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 """Of NIfTI files, in lower case."""
+
+# Of its readers MONAI makes each that it can, and one wants a plugin of pydicom's.
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 FILE = "label_file"
 """Key in a label's metadata: the file that it was read from."""
@@ -75,7 +79,7 @@ class LoadScand(ScanTransform):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         with warnings.catch_warnings():
-            # Of its readers MONAI makes each that it can, and one wants a plugin of pydicom's.
+            # As above.
             warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
             self._load = LoadImage(image_only=True, ensure_channel_first=True, expanduser=False)
 
