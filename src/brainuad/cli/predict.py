@@ -176,7 +176,7 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     model = None
     if dry:
         known = know(*asked.models, **asked.choices)
-        _check_dry(asked, known)
+        _check_device(asked.choices["device"])
     else:
         from brainuad.model.api import load
 
@@ -198,29 +198,27 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     if source.cohort is None:
         from brainuad.cohorts.scans import RawScan
         from brainuad.preparation.planned_grids import require_grids
+        from brainuad.preparation.recipes import check
         from brainuad.settings.allowed import RECIPE
         from brainuad.settings.build import build
 
+        check(known.recipe)
         steps = build(known.recipe["steps"], RECIPE) if model is None else model.steps
         raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
         require_grids(raw, steps)
     return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
 
 
-def _check_dry(asked: Asked, known: "Known") -> None:
-    """Refuse what a dry run has no need to load: a preparation, or a device.
+def _check_device(name: str) -> None:
+    """Refuse a device that is not there; torch, which takes seconds to import, is asked for others.
 
     Raises:
         InputError: as `brainuad.load`.
     """
-    from brainuad.preparation.recipes import check
-
-    check(known.recipe)
-    # torch takes seconds to import.
-    if asked.choices["device"] not in ("auto", "cpu"):
+    if name not in ("auto", "cpu"):
         from brainuad.model.detect import device
 
-        device(asked.choices["device"])
+        device(name)
 
 
 def _predict(
