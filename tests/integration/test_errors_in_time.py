@@ -1,5 +1,6 @@
 """What can be known at the start is said then; what was trained is kept, whatever fails after."""
 
+import importlib
 import io
 import os
 import signal
@@ -21,6 +22,12 @@ from brainuad.training import detect_and_score
 from brainuad.volumes.nifti import write_volume
 
 EXTRACTED = ("preparation=extracted", "preparation.steps.spacing_mm=6")
+
+
+# Imported now, these keep the true `write_maps`. Imported first inside a test, they would keep the
+# faulty one for all tests after it.
+for name in ("training.relative_to_healthy", "label_free.difficulty", "label_free.objective"):
+    importlib.import_module(f"brainuad.{name}")
 
 
 class Fault(Exception):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from brainuad.errors import CannotWrite, InputError
+from brainuad.machine.refused import refused
 
 DEFLATE = 1032
 """Bytes that one byte of zlib, gzip or zip can stand for at most (zlib.net/zlib_tech.html)."""
@@ -92,10 +93,7 @@ def require_folder(path: Path, count: float = 0) -> None:
             file.flush()
         free = shutil.disk_usage(there).free
     except OSError as error:
-        raise CannotWrite(
-            f"{path}: cannot be written ({error.strerror or error}); free space there, or give a "
-            "folder that may be written"
-        ) from error
+        raise refused(path, error) from error
     if count > free:
         raise CannotWrite(
             f"{path}: takes at least {count / 1e6:.3g} MB, {free / 1e6:.3g} MB are free; make room "

@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> float | None:
         failures = []
         if detector.learns:
             failures = _learn(cfg, detector, cohort, first_stage, resume, logger, keep)
-        record = _record(cfg, detector, cohort, started)
+        record = _record(cfg, config, detector, cohort, started)
         try:
             failures += detect_and_score(cfg, detector, cohort, out, record)
         except Exception as error:
@@ -103,7 +103,11 @@ def _untrained(
 
 
 def _record(
-    cfg: DictConfig, detector: "AnomalyDetector", cohort: "Cohort", started: float
+    cfg: DictConfig,
+    config: dict[str, Any],
+    detector: "AnomalyDetector",
+    cohort: "Cohort",
+    started: float,
 ) -> dict[str, Any]:
     """Return what `provenance.json` tells of a run when it is trained."""
     from brainuad.machine import provenance, ranks
@@ -113,7 +117,7 @@ def _record(
         "seed": cfg.seed,
         "precision": {"training": cfg.trainer.precision, "detection": cfg.predict_precision},
         "method": cfg.name,
-        "sequence": resolve(cfg)["data"]["sequence"],
+        "sequence": config["data"]["sequence"],
         "cohort": cohort.identity(),
         "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
         "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
