@@ -57,6 +57,9 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    from brainuad.settings.hydra_words import require_read
 
     debug = "--debug" in sys.argv or os.environ.get(DEBUG, os.environ.get(FULL_ERROR)) == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
@@ -69,8 +72,10 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
     @functools.wraps(task)
     def job(cfg: Any) -> Any:
         started.append(True)
-        warn_of_options(HydraConfig.get().runtime.choices)
         try:
+            words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+            require_read(cfg, config_name, words)
+            warn_of_options(HydraConfig.get().runtime.choices)
             return task(cfg)
         except Exception as error:
             # A job of a sweep must fail in Hydra's eyes; a single one is ours to report.

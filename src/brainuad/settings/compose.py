@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from brainuad.errors import InputError
-from brainuad.settings.hydra_words import composed, explained
+from brainuad.settings.hydra_words import composed, explained, require_read
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,11 +14,13 @@ def compose_preparation(overrides: Sequence[str]) -> "DictConfig":
     """The configuration `prepare` with these overrides, `key=value`.
 
     Raises:
-        InputError: an override that Hydra does not understand.
+        InputError: an override that Hydra does not understand, or one that nothing reads.
     """
     from hydra.errors import HydraException
 
     try:
-        return composed("prepare", overrides)
+        found = composed("prepare", overrides)
     except HydraException as error:
         raise InputError(explained(error, "prepare", overrides)) from None
+    require_read(found, "prepare", overrides)
+    return found

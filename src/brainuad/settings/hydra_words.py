@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainuad.errors import InputError
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -63,6 +65,31 @@ def explained(error: Exception, config_name: str, words: Sequence[str]) -> str:
     if cause is not None and _first_line(error).startswith(_MERGING):
         return f"{_first_line(error).removeprefix(_MERGING)}: {_first_line(cause)}; {HELP}"
     return f"{_first_line(error) or _first_line(cause)}; {HELP}"
+
+
+def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> None:
+    """Refuse settings that a plus sign adds and that nothing reads, which are mostly misspelt.
+
+    What is added below a class is handed on to it, which refuses what it does not know.
+
+    Args:
+        cfg: composed of the words.
+        config_name: of the configuration, `train`, `evaluate` or `prepare`.
+        words: of the command line, `key=value`, those that set something alone.
+
+    Raises:
+        InputError: naming the word and the key that was meant.
+    """
+    added = [word for word in words if word.startswith("+")]
+    groups = _groups() if added else []
+    for word in added:
+        key = word.partition("=")[0].lstrip("+")
+        used = any(f"${{{key}" in other for other in words)
+        if used or key.startswith("hydra.") or "@" in key or key in groups:
+            continue
+        tree = _tree(config_name, words)
+        if key not in _keys(tree) and not _handed_on(cfg, key):
+            raise InputError(_no_key(key, config_name, words))
 
 
 def explained_value(error: Exception) -> str:
@@ -199,6 +226,18 @@ def _parent(tree: dict[str, Any], key: str) -> dict[str, Any]:
             break
         found = below
     return found
+
+
+def _handed_on(cfg: "DictConfig", key: str) -> bool:
+    """Whether the key leads to a class, or to a setting of one."""
+    from omegaconf import OmegaConf
+
+    found: Any = OmegaConf.to_container(cfg, resolve=False)
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+        if isinstance(found, dict) and "_target_" in found:
+            return True
+    return False
 
 
 def _groups() -> list[str]:

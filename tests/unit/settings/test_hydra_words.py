@@ -22,6 +22,9 @@ HYDRAS = ("hydra", "mismatched", "viable", "config use", "search path", "object_
         ("model/residul=l1", "did you mean model/residual"),
         ("trainer=gpu", "trainer is one of ddp, ddp_cpu, default, smoke"),
         ("+seed=3", "write seed=3 without the +"),
+        ("+sead=3", "there is no setting sead; did you mean seed?"),
+        ("++paths.chache_dir=x", "did you mean paths.cache_dir"),
+        ("+data.cohort=3", "write data.cohort=3 without the +"),
         ("~seedd", "did you mean ~seed"),
         ("seed", "seed: is no setting; write KEY=VALUE"),
         ("seed=1,2", "several values are a sweep; add -m"),
@@ -45,6 +48,14 @@ def test_a_word_that_cannot_be_meant_is_one_line_with_the_remedy(
     assert said in line
     assert not [one for one in HYDRAS if one in line.replace("hands", "").lower()]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_added_for_a_class_or_for_another_word_is_taken():
+    words = ["+preparation.steps.after.skullstrip=[]", "+mine=2"]
+    words.append("preparation.steps.spacing_mm=${mine}")
+    assert compose_preparation(words).preparation.steps.spacing_mm == 2
+    with pytest.raises(InputError, match="there is no setting mine;"):
+        compose_preparation(words[:2])
 
 
 def test_the_quotes_that_are_offered_are_the_right_ones(capsys, monkeypatch):
