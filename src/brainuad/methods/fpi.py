@@ -37,8 +37,8 @@ class FPI(AnomalyDetector):
     """Predicts the share of a synthetic anomaly in every pixel.
 
     Args:
-        network: from images `(B, C, *S)`, 2 C channels with an atlas, to logits `(B, K, *S)`; the
-            mean over the K channels counts.
+        network: from images `(B, C, *S)`, 2 C channels with an atlas or the mirror image, to logits
+            `(B, K, *S)`; the mean over the K channels counts.
         corruption: paints synthetic anomalies into healthy images.
         optimizer: factory; the paper's is Adam with 1e-3.
         scheduler: factory or None.
@@ -48,6 +48,11 @@ class FPI(AnomalyDetector):
         donors_by_height: each slice's donor is at its height in another scan, and both scans'
             steps have the same shapes and factors, as in the code (`fpiSubmit.py:147-154`). The
             corruption has to take `donors`. False: as the corruption has it.
+        mirror: the network sees the left-right mirror image beside the image (ours).
+        dice: weight of 1 - soft Dice of the batch in the loss (ours).
+
+    Raises:
+        ValueError: both an atlas and the mirror image.
     """
 
     own_threshold = 0.5
@@ -62,13 +67,24 @@ class FPI(AnomalyDetector):
         atlas: HealthyAtlas | None = None,
         whole_image: bool = False,
         donors_by_height: bool = False,
+        mirror: bool = False,
+        dice: float = 0.0,
     ) -> None:
         super().__init__(optimizer, scheduler)
+        if atlas is not None and mirror:
+            raise ValueError("model.atlas and model.mirror together; choose one")
         self.network = network
         self.corruption = corruption
         self.atlas = atlas
         self.whole_image = whole_image
         self.donors_by_height = donors_by_height
+        self.mirror = mirror
+        self.dice = dice
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether the network sees the mirror image."""
+        return self.mirror
 
     @property
     def takes_pairs(self) -> bool:
@@ -89,6 +105,8 @@ class FPI(AnomalyDetector):
         """`(B, C, *S)` to `(B, 1, *S)`."""
         if self.atlas is not None:
             image = self.atlas.beside(image, brain_mask)
+        if self.mirror:
+            image = torch.cat([image, image.flip(2)], 1)
         return self.network(image).mean(1, keepdim=True)
 
     def generator(self) -> torch.Generator | None:
@@ -110,10 +128,16 @@ class FPI(AnomalyDetector):
         painted = self.corruption(image, brain_mask, self.generator(), **donors)
         logits = self.logits(painted.image, brain_mask)
         terms = functional.binary_cross_entropy_with_logits(logits, painted.share, reduction="none")
-        if self.whole_image:
-            return {"loss": terms.mean()}
         inside = brain_mask.to(terms.dtype)
-        return {"loss": (terms * inside).sum() / inside.sum().clamp_min(1)}
+        entropy = terms.mean()
+        if not self.whole_image:
+            entropy = (terms * inside).sum() / inside.sum().clamp_min(1)
+        if not self.dice:
+            return {"loss": entropy}
+        found = logits.sigmoid() * inside
+        both = 2 * (found * painted.share).sum() + 1
+        dice = both / (found.sum() + painted.share.sum() + 1)
+        return {"loss": entropy + self.dice * (1 - dice), "entropy": entropy, "soft_dice": dice}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The predicted share, in [0, 1]."""

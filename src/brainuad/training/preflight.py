@@ -6,7 +6,7 @@ What is found out after hours of training costs them.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,6 +16,7 @@ from brainuad.machine import ranks
 from brainuad.machine.limits import require_folder, require_whole
 from brainuad.preparation.configured import Needs
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.synthetic.masks.from_lesions import LesionHoles
 
 if TYPE_CHECKING:
     from brainuad.methods.base import AnomalyDetector
@@ -62,6 +63,7 @@ def preflight(cfg: DictConfig) -> Needs:
     for control in (cfg.get("controls") or {}).values() if cfg.predict else ():
         instantiate(control.model)
         instantiate(control.tiling)
+    _require_shapes(OmegaConf.to_container(cfg.model, resolve=True))
     detector = _detector(cfg)
     learns = detector is None or detector.learns
     trained = 0
@@ -71,6 +73,24 @@ def preflight(cfg: DictConfig) -> Needs:
     if learns:
         require_trainer(cfg)
     return dict(_needs(cfg, learns))
+
+
+def _require_shapes(settings: Any) -> None:
+    """Read the lesion masks that a method paints by, where it does.
+
+    Args:
+        settings: of the method, plain values.
+
+    Raises:
+        InputError: there are none.
+    """
+    below = settings
+    if isinstance(settings, dict):
+        below = settings.values()
+        if settings.get("_target_") == f"{LesionHoles.__module__}.LesionHoles":
+            instantiate(settings).require()
+    for value in below if isinstance(settings, dict | list) else ():
+        _require_shapes(value)
 
 
 def _detector(cfg: DictConfig) -> "AnomalyDetector | None":

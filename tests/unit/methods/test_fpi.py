@@ -55,6 +55,28 @@ def test_loss_is_of_the_brain_alone():
     assert detector.loss(BATCH)["loss"].item() > 10
 
 
+def test_soft_dice_by_hand():
+    """Found 0.5 in 32 pixels, painted 0.5 in 16 of them: (2 * 4 + 1) / (16 + 8 + 1)."""
+    terms = FPI(Zero(), half, dice=0.5).loss(BATCH)
+    assert terms["soft_dice"].item() == pytest.approx(9 / 25)
+    assert terms["loss"].item() == pytest.approx(math.log(2) + 0.5 * (1 - 9 / 25))
+
+
+def test_the_network_sees_the_mirror_image_behind_the_image():
+    image = torch.arange(16.0).reshape(1, 1, 4, 4) / 16
+    network = Zero()
+    network.forward = lambda seen: network.seen.append(seen) or seen[:, :1]
+    detector = FPI(network, half, mirror=True)
+    assert detector.mirrors
+    detector.score(image, torch.ones(1, 1, 4, 4, dtype=torch.bool))
+    (seen,) = network.seen
+    assert torch.equal(seen[:, :1], image)
+    # The first axis goes from left to right.
+    assert torch.equal(seen[:, 1:], image[:, :, [3, 2, 1, 0]])
+    with pytest.raises(ValueError, match="choose one"):
+        FPI(network, half, mirror=True, atlas=HealthyAtlas())
+
+
 def test_released_loss_is_of_the_whole_image():
     """Of logits -1 and a share s, log(1 + 1/e) + s a pixel; half of them have the share 0.5."""
     network = nn.Module()

@@ -41,6 +41,20 @@ def cfg(tmp_path):
     return OmegaConf.create(made)
 
 
+def test_masks_of_lesions_that_are_painted_are_read_before_any_scan(cfg, tmp_path):
+    holes = {"_target_": "brainuad.synthetic.masks.from_lesions.LesionHoles", "folder": "none"}
+    shift = {"_target_": "brainuad.synthetic.lesions.fillings.IntensityShift", "shape": holes}
+    mixture = {"_target_": "brainuad.synthetic.lesions.mixture.OneOf", "corruptions": [shift]}
+    network = {"_target_": "monai.networks.nets.basic_unet.BasicUNet", "spatial_dims": 2}
+    cfg.model = {
+        "_target_": "brainuad.methods.fpi.FPI",
+        "network": network,
+        "corruption": mixture,
+    }
+    with pytest.raises(InputError, match="none: no lesion mask"):
+        preflight(cfg)
+
+
 def test_a_run_that_can_be_done_says_what_it_needs(cfg, tmp_path):
     assert preflight(cfg) == {"val": True, "test": None}
     cfg.predict = False

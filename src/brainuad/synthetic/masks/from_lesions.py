@@ -1,7 +1,7 @@
 """Holes in the shapes of real lesions, from masks that the user has."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class LesionHoles:
         spacing_mm: of a pixel.
 
     Raises:
-        InputError: no mask there, or none with a lesion of that size.
+        InputError: when they are read: no mask there, or none with a lesion of that size.
     """
 
     folder: Path
@@ -44,16 +44,27 @@ class LesionHoles:
     min_voxels: int = 30
     region: Region | None = None
     spacing_mm: Spacing = None
-    outlines: Tensor = field(init=False, repr=False, compare=False)
-    """`(N, 1, side, side)` in [0, 1]."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "outlines", self._cut(2))
+    @cached_property
+    def outlines(self) -> Tensor:
+        """`(N, 1, side, side)` in [0, 1]; read when the first slice asks for them.
+
+        A trained model is scored without them, and on machines that do not have them.
+        """
+        return self._cut(2)
 
     @cached_property
     def solids(self) -> Tensor:
         """`(N, 1, side, side, side)` in [0, 1]; read when the first volume asks for them."""
         return self._cut(3)
+
+    def require(self) -> None:
+        """Read the masks now, for slices.
+
+        Raises:
+            InputError: see the class.
+        """
+        object.__setattr__(self, "outlines", self._cut(2))
 
     def __call__(self, brain_mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See `holes`."""
