@@ -1,13 +1,16 @@
-"""DICOM files for tests: one slice per file, or an enhanced file of many frames."""
+"""DICOM files for tests: one slice per file, an enhanced file of many frames, or a mosaic."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED = "1.2.840.10008.5.1.4.1.1.4.1"
+MOSAIC = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
 
 
 def tags_of(number, position, orientation=(1, 0, 0, 0, 1, 0), spacing=(4, 4), **more):
@@ -92,3 +95,65 @@ def write_enhanced(path, slices, shared=("ImageOrientationPatient", "PixelSpacin
         "PerFrameFunctionalGroupsSequence": frames,
     }
     write_slice(path, np.stack([pixels for pixels, _ in slices]), top | more, ENHANCED)
+
+
+def write_csa(fields):
+    """The bytes of a Siemens private header (CSA2): `{name: (VR, values)}`."""
+    found = b"SV10\4\3\2\1" + struct.pack("<2I", len(fields), 77)
+    for name, (vr, values) in fields.items():
+        # Scanners write six items or more, of which some are empty.
+        texts = [str(value).encode() for value in values]
+        texts += [b""] * (6 - len(texts))
+        vm = len(values)
+        found += struct.pack("<64si4s3i", name.encode(), vm, vr.encode(), 0, len(texts), 77)
+        for text in texts:
+            found += struct.pack("<4i", *[len(text)] * 2, 77, len(text))
+            found += text + bytes(-len(text) % 4)
+    return found
+
+
+def mosaic_fields(count, normal):
+    """Fields of the private header that tell the slices of a mosaic."""
+    return {
+        "EchoLinePosition": ("IS", [64]),
+        "NumberOfImagesInMosaic": ("US", [count]),
+        "SliceNormalVector": ("FD", [f"{x:.8f}" for x in normal]),
+        "PixelSpacing": ("DS", []),
+    }
+
+
+def mosaic_of(slices, grid=None):
+    """Pixels of a mosaic: `(N, rows, columns)` slices row by row in a square grid, zeros behind.
+
+    Args:
+        slices: the slices.
+        grid: tiles down and across; the least square one by default.
+    """
+    count, rows, columns = slices.shape
+    down, across = grid or [int(np.ceil(np.sqrt(count)))] * 2
+    pixels = np.zeros((down * rows, across * columns), slices.dtype)
+    for k, one in enumerate(slices):
+        top, left = k // across * rows, k % across * columns
+        pixels[top : top + rows, left : left + columns] = one
+    return pixels
+
+
+def mosaic_corner(corner, orientation, spacing, tile, whole):
+    """The position that the scanner writes: of the corner of one slice as large as the mosaic.
+
+    Its centre is that of the first slice. By hand, so as not to ask the library under test.
+    """
+    right, down = np.array(orientation, float).reshape(2, 3)
+    centre = corner + (tile[0] / 2) * spacing[0] * down + (tile[1] / 2) * spacing[1] * right
+    return centre - (whole[0] / 2) * spacing[0] * down - (whole[1] / 2) * spacing[1] * right
+
+
+def write_mosaic(path, pixels, tags, csa=None, count=None):
+    """Write pixels of a mosaic with a private header, and their number in (0019,100A)."""
+    write_slice(path, pixels, tags)
+    file = pydicom.dcmread(path)
+    if csa is not None:
+        file.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", csa)
+    if count is not None:
+        file.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", count)
+    file.save_as(path)

@@ -7,7 +7,17 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from dicom_files import tags_of, write_enhanced, write_series, write_slice
+from dicom_files import (
+    MOSAIC,
+    mosaic_fields,
+    mosaic_of,
+    tags_of,
+    write_csa,
+    write_enhanced,
+    write_mosaic,
+    write_series,
+    write_slice,
+)
 from tiny import write_tiny_model
 
 from brainuad.cli import predict
@@ -34,14 +44,17 @@ REASONS = {
     "tilt": "stacked at 27 degrees to their normal",
     "nowhere": "40 of 40 slices tell no position (0020,0032)",
     "echoes": "1_004.dcm and 2_004.dcm at one position; they differ in echo number (1, 2); put",
-    "mosaic": "a Siemens mosaic, all slices side by side in one image, which is not read; convert "
-    "it with dcm2niix",
+    "mosaic": "a Siemens mosaic, all slices side by side in one image, whose header tells no "
+    "usable number of slices (CSA NumberOfImagesInMosaic), no direction of slices (CSA "
+    "SliceNormalVector), no distance of slices (0018,0088); export it as one file per slice or as "
+    "enhanced DICOM, or convert it with dcm2niix to NIfTI",
 }
 NOTES = {
     "twice": "DICOM series; 40 copied slices are passed over",
     "onetwice": "DICOM series; 1 copied slices are passed over",
     "phases": "DICOM series; 40 phase images of the series are left out",
     "framed": "DICOM series",
+    "tiled": "DICOM series",
 }
 ASIDE = {
     "planes/T1_loc": "a localizer: 30 slices in 3 directions",
@@ -88,12 +101,12 @@ def write_all(root):
     write_series(root / "mip/T1w", A, ImageType=mip)
     frames = [(A[:, :, k].T, tags_of(k + 1, (-80, -96, -80 + 4 * k))) for k in range(40)]
     write_enhanced(root / "framed/T1w/1.dcm", frames)
-    mosaic = np.zeros((7 * 48, 7 * 40))
-    for k in range(40):
-        row, column = k // 7 * 48, k % 7 * 40
-        mosaic[row : row + 48, column : column + 40] = A[:, :, k].T
-    kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
-    write_slice(root / "mosaic/T1w/1.dcm", mosaic, tags_of(1, (-80, -96, -80), ImageType=kind))
+    mosaic = mosaic_of(A.transpose(2, 1, 0))
+    write_mosaic(root / "mosaic/T1w/1.dcm", mosaic, tags_of(1, (-80, -96, -80), ImageType=MOSAIC))
+    corner = (-80 - 3 * 40 * 4, -96 - 3 * 48 * 4, -80)
+    csa = write_csa(mosaic_fields(40, (0, 0, 1)))
+    tags = tags_of(1, corner, SpacingBetweenSlices=4, ImageType=MOSAIC)
+    write_mosaic(root / "tiled/T1w/1.dcm", mosaic, tags, csa, 40)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import tags_of, write_enhanced, write_slice
+from dicom_files import (
+    mosaic_corner,
+    mosaic_fields,
+    mosaic_of,
+    tags_of,
+    write_csa,
+    write_enhanced,
+    write_mosaic,
+    write_slice,
+)
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -359,6 +368,18 @@ def read(folder, source):
         return None, str(error)
 
 
+def check_drawn(raw, drawn):
+    assert raw.volume.array.shape == (drawn.columns, drawn.rows, len(drawn.slices))
+    for note in drawn.notes:
+        assert any(note in one for one in raw.notes), (note, raw.notes)
+    index = np.indices(raw.volume.array.shape).reshape(3, -1)
+    world = FLIP @ raw.volume.affine @ np.vstack([index, np.ones(index.shape[1])])
+    expected = drawn.value(world[:3].T).reshape(raw.volume.array.shape)
+    # Each mm changes a value by 14 at most.
+    off = 1 + 14 * 10.0**-drawn.digits
+    assert np.abs(raw.volume.array - expected).max() < off
+
+
 def test_value_tells_every_place():
     drawn = Drawn(1)
     points = np.random.default_rng(0).uniform(-100, 100, (200, 3))
@@ -387,14 +408,94 @@ def test_any_dicom_folder_is_read_as_drawn_or_refused_in_one_line(count):
                 assert "\n" not in said
                 assert name in said
                 return
-            assert raw.volume.array.shape == (drawn.columns, drawn.rows, len(drawn.slices))
-            for note in drawn.notes:
-                assert any(note in one for one in raw.notes), (note, raw.notes)
-            index = np.indices(raw.volume.array.shape).reshape(3, -1)
-            world = FLIP @ raw.volume.affine @ np.vstack([index, np.ones(index.shape[1])])
-            expected = drawn.value(world[:3].T).reshape(raw.volume.array.shape)
-            # Each mm changes a value by 14 at most.
-            off = 1 + 14 * 10.0**-drawn.digits
-            assert np.abs(raw.volume.array - expected).max() < off
+            check_drawn(raw, drawn)
+
+    check()
+
+
+MOSAICS = {
+    "": True, "copy": True, "phase": True, "scaled": True, "csa noise": None, "csa cut": False,
+    "no csa": False, "time point": False, "moved": False, "behind": False, "count": False,
+    "sheared": False, "wider": False, "file cut": False,
+}  # fmt: skip
+"""Faults of mosaics, and whether one is read: None for whatever comes, but in one line."""
+
+
+def build_mosaic(folder, seed, fault):
+    """Write a mosaic of drawn slices, along their normal or against it."""
+    drawn = Drawn(seed)
+    rng, count, turned = drawn.rng, len(drawn.slices), int(drawn.rng.choice([1, -1]))
+    tiles = np.stack([pixels for pixels, _ in drawn.slices[::turned]])
+    first, axes = drawn.slices[::turned][0][1], drawn.axes
+    pixels = mosaic_of(tiles)
+    tags = first | {"SpacingBetweenSlices": drawn.step}
+    place = drawn.corner + (turned < 0) * (count - 1) * drawn.step * axes[2]
+    corner = mosaic_corner(place, axes[:2], drawn.spacing, tiles[0].shape, pixels.shape)
+    # Rounded cosines move the corner of a mosaic by its size.
+    tags["ImageOrientationPatient"] = list(np.round(axes[:2].ravel(), 6))
+    tags["ImagePositionPatient"] = list(np.round(corner, drawn.digits))
+    csa = write_csa(mosaic_fields(count, turned * axes[2]))
+    if fault == "csa cut":
+        csa = csa[: int(rng.integers(1, len(csa) - 400))]
+    elif fault == "csa noise":
+        noisy = np.frombuffer(csa, "u1").copy()
+        noisy[rng.integers(0, len(csa), 5)] = rng.integers(0, 256, 5)
+        csa = noisy.tobytes()
+    elif fault == "behind":
+        # A tile behind the last; 9 slices leave none.
+        pixels[-1, -1] = 7
+        if count == 9:
+            csa = None
+    elif fault == "wider":
+        pixels = np.pad(pixels, ((0, 0), (0, 1)))
+    elif fault == "sheared":
+        csa = write_csa(mosaic_fields(count, axes[2] + 0.3 * axes[1]))
+    elif fault == "scaled":
+        pixels = pixels * 4
+        tags |= {"RescaleSlope": 0.25, "RescaleIntercept": 0}
+    told = count + (fault == "count")
+    write_mosaic(folder / "1.IMA", pixels, tags, None if fault == "no csa" else csa, told)
+    more = tags | {"SOPInstanceUID": "1.2.3.5"}
+    if fault == "copy":
+        write_mosaic(folder / "2.IMA", pixels, more, csa, told)
+        drawn.notes.add("copied slices are passed over")
+    elif fault == "phase":
+        kind = {"ImageType": ["ORIGINAL", "PRIMARY", "P", "MOSAIC"]}
+        write_mosaic(folder / "2.IMA", pixels, more | kind, csa, told)
+        drawn.notes.add("phase images of the series are left out")
+    elif fault == "time point":
+        write_mosaic(folder / "2.IMA", np.where(pixels, pixels + 1, 0), more, csa, told)
+    elif fault == "moved":
+        more["ImagePositionPatient"] = list(np.round(corner + drawn.step / 2 * axes[2], 3))
+        write_mosaic(folder / "2.IMA", pixels, more, csa, told)
+    elif fault == "file cut":
+        data = (folder / "1.IMA").read_bytes()
+        (folder / "1.IMA").write_bytes(data[: int(rng.choice([0, 140, 400, len(data) - 20]))])
+    drawn.read = MOSAICS[fault]
+    return drawn
+
+
+@pytest.mark.parametrize(
+    "count", [20, pytest.param(200, marks=pytest.mark.fuzz)], ids=["few", "many"]
+)
+def test_any_mosaic_is_read_as_drawn_or_refused_in_one_line(count):
+    @settings(
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    )
+    @given(st.integers(0, 2**31), st.sampled_from(list(MOSAICS)))
+    def check(seed, fault):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "in" / "anna" / "T1w"
+            drawn = build_mosaic(folder, seed, fault)
+            raw, said = read(folder, Path(name) / "in")
+            if raw is None:
+                assert "\n" not in said
+                assert name in said
+            assert drawn.read in (None, bool(raw)), (fault, said)
+            if drawn.read:
+                check_drawn(raw, drawn)
 
     check()

@@ -223,7 +223,7 @@ def test_a_mosaic_is_told_by_its_number_of_images_too(tmp_path):
     file = pydicom.dcmread(tmp_path / "1.dcm")
     file.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 40)
     file.save_as(tmp_path / "1.dcm")
-    with pytest.raises(InputError, match="a Siemens mosaic.*convert it with dcm2niix"):
+    with pytest.raises(InputError, match="a Siemens mosaic.*or convert it with dcm2niix"):
         read_raw(tmp_path)
 
 

@@ -23,19 +23,9 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 _TAGS = [
     *(0x00080008, 0x00080016, 0x00080018, 0x00080060, 0x0008103E, 0x00089207, 0x00089208),
     *(0x00100020, 0x00180050, 0x00180081, 0x00180082, 0x00180086, 0x00180088, 0x00181060),
-    *(
-        0x00181314,
-        0x00189087,
-        0x00190010,
-        0x0019100A,
-        0x0020000E,
-        0x00200012,
-        0x00200013,
-        0x00200032,
-        0x00200037,
-    ),
-    *(0x00200052, 0x00200100, 0x00201002, 0x00280004, 0x00280008, 0x00280010, 0x00280011),
-    *(0x00280030, 0x00430010, 0x0043102F, _SHARED, _PER_FRAME),
+    *(0x00181314, 0x00189087, 0x00190010, 0x0019100A, 0x0020000E, 0x00200012, 0x00200013),
+    *(0x00200032, 0x00200037, 0x00200052, 0x00200100, 0x00201002, 0x00280004, 0x00280008),
+    *(0x00280010, 0x00280011, 0x00280030, 0x00430010, 0x0043102F, _SHARED, _PER_FRAME),
 ]
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -66,7 +56,7 @@ class Image:
 
     Attributes:
         file: the file.
-        frame: index within the file, 0 for a file of one image.
+        frame: index within the file, or of a tile within a mosaic; 0 for a file of one image.
         frames: number of images in the file.
         kind: see `brainuad.volumes.dicom.kinds.kind_of`.
         series: UID of the series.
@@ -84,6 +74,7 @@ class Image:
         scaling: slope and intercept of one frame of several; None for the decoder's own.
         told: values of the properties that tell volumes apart.
         multi_frame: whether the file lists its frames.
+        mosaic: whether it is a Siemens mosaic, slices side by side in one image, or a tile of one.
     """
 
     file: Path
@@ -105,13 +96,14 @@ class Image:
     scaling: tuple[float, float] | None = None
     told: dict[str, str] = field(default_factory=dict)
     multi_frame: bool = False
+    mosaic: bool = False
 
     @property
     def name(self) -> str:
-        """Name of the file, with the frame, counted from 1, where it holds several."""
+        """Name of the file, with the frame or tile, counted from 1, where it holds several."""
         if self.frames < 2:
             return self.file.name
-        return f"{self.file.name} (frame {self.frame + 1})"
+        return f"{self.file.name} ({'tile' if self.mosaic else 'frame'} {self.frame + 1})"
 
 
 def images_in(folder: Path) -> tuple[list[Image], list[Path]]:
@@ -224,9 +216,9 @@ def _image(
     component = _first(parts, 0x00089208)
     if not component and "GEMS" in _text(header, 0x00430010):
         component = _GE_COMPONENT.get(int(_number(header, 0x0043102F) or 0), "")
-    if "SIEMENS" in _text(header, 0x00190010) and (_number(header, 0x0019100A) or 0) > 1:
-        # The number of images in one mosaic.
-        frame_type += "\\MOSAIC"
+    counted = "SIEMENS" in _text(header, 0x00190010) and (_number(header, 0x0019100A) or 0) > 1
+    # Newer scanners put the slices into frames, and leave the word in the image type.
+    mosaic = count == 1 and (counted or "MOSAIC" in frame_type.upper())
     told = {name: next(filter(None, (_first(parts, t) for t in tags)), "")
             for name, tags in _TOLD.items()}  # fmt: skip
     slope, intercept = _numbers(parts, 0x00281053, 1), _numbers(parts, 0x00281052, 1)
@@ -257,6 +249,7 @@ def _image(
         scaling=scaling if multi or count > 1 else None,
         told=told,
         multi_frame=multi or count > 1,
+        mosaic=mosaic,
     )
 
 

@@ -16,7 +16,6 @@ WORDS = {
     "capture": "screen captures",
     "diffusion": "diffusion images",
     "map": "computed maps",
-    "mosaic": "mosaics",
 }
 """Kinds other than `PLAIN`, and how to name their images."""
 
@@ -67,7 +66,6 @@ def kind_of(image_type: str, component: str = "", technique: str = "", modality:
     )
     resonance = modality in ("MR", "")
     found = (
-        ("mosaic", "MOSAIC" in tokens),
         ("projection", rendered or intensity or tokens & _PROJECTION),
         (LOCALIZER, tokens & _LOCALIZER),
         ("capture", tokens & _CAPTURE),

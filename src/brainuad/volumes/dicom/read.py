@@ -15,7 +15,8 @@ from brainuad.machine.limits import require_memory
 from brainuad.types import Volume
 from brainuad.volumes.dicom.geometry import LEAST, sorted_stack
 from brainuad.volumes.dicom.headers import Image, lenient
-from brainuad.volumes.dicom.series import Series, the_series
+from brainuad.volumes.dicom.mosaic import tiled, tiles_of
+from brainuad.volumes.dicom.series import the_series
 from brainuad.volumes.itk import FLIP
 
 _WORKING = 12  # bytes a voxel: float32, its copy in order, and one file's worth of the decoder's
@@ -40,13 +41,14 @@ def read_dicom(folder: Path) -> tuple[Volume, list[str]]:
             or irregular slices; a file of a form that is not read.
     """
     series, notes = the_series(folder)
-    _require_readable(series)
+    _require_positions(series.images)
+    images = tiled(folder, series.images)
     if series.modality not in ("", "MR"):
         notes.append(f"an image of modality {series.modality}, not MR")
     notes += series.notes
     with quiet_gdcm():
-        voxels = _Voxels(series.images)
-        slices, affine, more = sorted_stack(folder, series.images, voxels.equal)
+        voxels = _Voxels(images)
+        slices, affine, more = sorted_stack(folder, images, voxels.equal)
         rows, columns = slices[0].size
         require_memory(rows * columns * len(slices) * _WORKING, folder, "crop it first")
         array = np.empty((columns, rows, len(slices)), np.float32)
@@ -72,13 +74,8 @@ def quiet_gdcm() -> Iterator[None]:
         locale.setlocale(locale.LC_ALL, before)
 
 
-def _require_readable(series: Series) -> None:
-    if series.kind == "mosaic":
-        raise InputError(
-            f"{series.folder}: a Siemens mosaic, all slices side by side in one image, which is "
-            "not read; convert it with dcm2niix to NIfTI"
-        )
-    unplaced = [i for i in series.images if i.multi_frame and i.position is None]
+def _require_positions(images: Sequence[Image]) -> None:
+    unplaced = [i for i in images if i.multi_frame and i.position is None]
     if unplaced:
         raise InputError(
             f"{unplaced[0].file}: {unplaced[0].frames} frames of which the header tells no "
@@ -128,6 +125,8 @@ class _Voxels:
 
     def _several(self, image: Image) -> tuple[np.ndarray, bool]:
         """`(frames, rows, columns)` values, and whether they are as stored, not yet scaled."""
+        if image.mosaic:
+            return tiles_of(image, self._decoded(image.file)), False
         try:
             with lenient():
                 syntax = read_file_meta_info(image.file).TransferSyntaxUID

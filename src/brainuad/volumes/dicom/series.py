@@ -51,7 +51,7 @@ class Series:
         """Why it is no volume of a head, whatever its modality; empty where it may be one."""
         # Inversion recovery with its sign kept comes as real images alone.
         alone = self.kind == "real" and not self.left
-        if self.kind not in (*READABLE, "mosaic") and not alone:
+        if self.kind not in READABLE and not alone:
             others = f" and {_counted(self.left)}" if self.left else ""
             return (
                 f"{WORDS[self.kind]}{others}, no volume of a head, by the image type in its files"
