@@ -274,23 +274,37 @@ sys.exit(status or train.main())
 """
 
 
+ROUNDS = [pytest.param(1, id="once"), pytest.param(20, marks=pytest.mark.fuzz, id="20")]
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("locks", [True, False], ids=["locks", "no-locks"])
-def test_four_processes_do_what_one_does(model, lists, tmp_path, locks):
+def test_four_processes_do_what_one_does(model, lists, tmp_path, locks, rounds):
+    """Started together; twenty times by `pytest -m fuzz`."""
+
     def start(source, out, seed):
         words = [str(word) for word in (model, source, lists["all"], out, seed)]
         code = SEQUENCE if locks else NO_LOCKS + SEQUENCE
-        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen([sys.executable, "-c", code, *words], text=True, **pipe)
+        said = (tmp_path / f"{out.name}-{seed}.log").open("w")
+        both = {"stdout": said, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen([sys.executable, "-c", code, *words], **both)
 
-    one, four = tmp_path / "one", tmp_path / "four"
-    alone = start(lists["all"], one, 0)
-    assert alone.communicate()[0] is not None
+    one = tmp_path / "one"
+    assert start(lists["all"], one, 0).wait(300) == 0, (tmp_path / "one-0.log").read_text()
     sources = ("even", "odd", "all", "all")
-    processes = [start(lists[name], four, seed) for seed, name in enumerate(sources)]
-    said = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in (alone, *processes)] == [0] * 5, "\n".join(said)
-    assert "error" not in "".join(said)
+    for number in range(rounds):
+        four = tmp_path / f"four{number}"
+        processes = [start(lists[name], four, seed) for seed, name in enumerate(sources)]
+        status = [process.wait(600) for process in processes]
+        said = "".join(path.read_text() for path in sorted(tmp_path.glob(f"{four.name}-*.log")))
+        assert status == [0] * 4, said
+        assert "error" not in said
+        _assert_alike(one, four, said, len(sources))
+
+
+def _assert_alike(one, four, said, count):
+    """What four processes left is what one left."""
     assert tables(four / "out") == tables(one / "out")
     assert rows(four / "cohort") == rows(one / "cohort")
     for path in sorted((one / "cohort/scans").glob("*.nii.gz")):
@@ -298,8 +312,8 @@ def test_four_processes_do_what_one_does(model, lists, tmp_path, locks):
     runs = sorted(four.glob("run*"))
     # One that ended before another began left its folder to that one, which said so.
     seeds = list(map(seed_of, runs))
-    replaced = "".join(said).count("holds an earlier run; its files are replaced")
-    assert len(set(seeds)) == len(seeds) == len(sources) - replaced
+    replaced = said.count("holds an earlier run; its files are replaced")
+    assert len(set(seeds)) == len(seeds) == count - replaced
     for run in runs:
         for path in (one / "run/prepared").glob("*.nii.gz"):
             assert path.read_bytes() == (run / "prepared" / path.name).read_bytes()
