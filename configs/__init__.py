@@ -17,6 +17,18 @@ def _sides(*, _root_: DictConfig) -> Any:
     return [sides[one] for one in sequence] if isinstance(sequence, ListConfig) else sides[sequence]
 
 
+def _bright(share: float, *, _root_: DictConfig) -> float:
+    """`${bright:0.9}`: 0.9 where lesions of the sequence are brighter, 0.1 where they are darker.
+
+    A half for several sequences that differ in it.
+    """
+    found = _sides(_root_=_root_)
+    sides = {found} if isinstance(found, str) else set(found)
+    if len(sides) > 1:
+        return 0.5
+    return share if sides == {"positive"} else round(1 - share, 6)
+
+
 def _first(value: Any) -> Any:
     """`${first:${data.sequence}}`: the first item of a list; another value as it is."""
     return value[0] if isinstance(value, ListConfig) else value
@@ -29,5 +41,6 @@ def _watched(keep: str) -> str:
 
 OmegaConf.register_new_resolver("channels", _channels, replace=True)
 OmegaConf.register_new_resolver("sides", _sides, replace=True)
+OmegaConf.register_new_resolver("bright", _bright, replace=True)
 OmegaConf.register_new_resolver("first", _first, replace=True)
 OmegaConf.register_new_resolver("watched", _watched, replace=True)
