@@ -98,13 +98,16 @@ def explained_value(error: Exception) -> str:
     Args:
         error: of OmegaConf, where the setting is used.
     """
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue
+    from omegaconf import errors
 
     key = str(getattr(error, "full_key", None) or "")
-    if isinstance(error, MissingMandatoryValue):
-        key = key or str(error).rpartition(":")[2].strip()
+    missing = errors.MissingMandatoryValue | errors.InterpolationToMissingValueError
+    if isinstance(error, missing):
+        # Of several keys that refer to one, the one to set is in the message.
+        asked = _first_line(error).rpartition(":")[2].strip()
+        key = asked if isinstance(error, errors.InterpolationToMissingValueError) else key or asked
         return f"{key} is not set; give {key}=VALUE"
-    if isinstance(error, ConfigAttributeError | ConfigKeyError):
+    if isinstance(error, errors.ConfigAttributeError | errors.ConfigKeyError):
         return f"{key}: is missing in the configuration; set it, and do not take it out by ~"
     return f"{key}: {_first_line(error)}; give {key or 'it'} a value without ${{ }}"
 

@@ -7,6 +7,7 @@ import pytest
 from brainuad.cli import evaluate, train
 from brainuad.errors import InputError
 from brainuad.settings.compose import compose_preparation
+from brainuad.settings.hydra_words import composed
 
 HYDRAS = ("hydra", "mismatched", "viable", "config use", "search path", "object_type", "full_key")
 
@@ -78,3 +79,10 @@ def test_a_value_that_is_not_set_is_named(tmp_path, monkeypatch, capsys):
         assert evaluate.main() == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(said)
+
+
+def test_the_share_of_bright_lesions_follows_the_sequence():
+    words = ["experiment=fpi_shapes", "lesions.folder=masks"]
+    for sequence, share in (("FLAIR", 0.92), ("T1w", 0.08), ("[T1w,T2w]", 0.5)):
+        cfg = composed("train", [*words, f"data.sequence={sequence}"])
+        assert cfg.model.corruption.corruptions[0].bright == share
