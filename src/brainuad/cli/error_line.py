@@ -4,7 +4,7 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from brainuad import __version__
@@ -169,19 +169,29 @@ def _known(error: BaseException | None) -> BaseException | None:
 
     from brainuad.settings.hydra_words import explained_value
 
-    outer = error
-    while error is not None:
-        if isinstance(error, InputError | PartialFailure | CannotWrite):
-            return error
-        if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
-            return refused(error.filename, error)
-        error = error.__cause__ or error.__context__
-    if outer is not None and _out_of_memory(outer):
+    for one in _chain(error):
+        if isinstance(one, InputError | PartialFailure | CannotWrite):
+            return one
+        if isinstance(one, OSError) and one.errno in REFUSED and one.filename:
+            return refused(one.filename, one)
+    if error is not None and _out_of_memory(error):
         return InputError(
-            f"the memory is full ({' '.join(str(outer).split()):.200}); use smaller batches "
+            f"the memory is full ({' '.join(str(error).split()):.200}); use smaller batches "
             "(datamodule.batch_size, predict_batch_size, --batch-size), fewer --jobs, larger "
             "voxels or another device"
         )
-    if isinstance(outer, OmegaConfBaseException):
-        return InputError(explained_value(outer))
+    if isinstance(error, OmegaConfBaseException):
+        return InputError(explained_value(error))
     return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it, each once.
+
+    Where a debugger or a measure of coverage traces, OmegaConf makes an error its own cause.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -19,7 +19,7 @@ each other's, with one mask (`donors_by_height`), and its cross-entropy is over 
 the brain alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFa
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.types import Batch, Detection
+
+Scanner = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
 
 
 class FPI(AnomalyDetector):
@@ -50,6 +52,8 @@ class FPI(AnomalyDetector):
             corruption has to take `donors`. False: as the corruption has it.
         mirror: the network sees the left-right mirror image beside the image (ours).
         dice: weight of 1 - soft Dice of the batch in the loss (ours).
+        scanner: from painted images, brain masks and a generator to what the network sees of them
+            in training (ours, `ScannerNoise`); None for the painted images.
 
     Raises:
         ValueError: both an atlas and the mirror image.
@@ -69,6 +73,7 @@ class FPI(AnomalyDetector):
         donors_by_height: bool = False,
         mirror: bool = False,
         dice: float = 0.0,
+        scanner: Scanner | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if atlas is not None and mirror:
@@ -80,6 +85,7 @@ class FPI(AnomalyDetector):
         self.donors_by_height = donors_by_height
         self.mirror = mirror
         self.dice = dice
+        self.scanner = scanner
 
     @property
     def mirrors(self) -> bool:
@@ -125,8 +131,12 @@ class FPI(AnomalyDetector):
         if self.donors_by_height:
             (image, other), (brain_mask, other_mask) = image.chunk(2), brain_mask.chunk(2)
             donors = {"donors": Batch(other, other_mask)}
-        painted = self.corruption(image, brain_mask, self.generator(), **donors)
-        logits = self.logits(painted.image, brain_mask)
+        generator = self.generator()
+        painted = self.corruption(image, brain_mask, generator, **donors)
+        seen = painted.image
+        if self.scanner is not None:
+            seen = self.scanner(seen, brain_mask, generator)
+        logits = self.logits(seen, brain_mask)
         terms = functional.binary_cross_entropy_with_logits(logits, painted.share, reduction="none")
         inside = brain_mask.to(terms.dtype)
         entropy = terms.mean()

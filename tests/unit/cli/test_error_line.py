@@ -52,6 +52,13 @@ def test_debug_shows_the_traceback():
         _call(InputError("x"), "--debug")
 
 
+def test_an_error_that_is_its_own_cause_is_said_as_any_other(capsys):
+    error, other = ValueError("x"), ValueError("y")
+    error.__cause__, other.__cause__ = other, error
+    assert _call(error) == 1
+    assert capsys.readouterr().err.startswith("internal error: ValueError: x (run with --debug")
+
+
 class Returned(Callback):
     """A Hydra callback that keeps what the jobs of a sweep returned."""
 

@@ -77,6 +77,12 @@ def test_the_network_sees_the_mirror_image_behind_the_image():
         FPI(network, half, mirror=True, atlas=HealthyAtlas())
 
 
+def test_the_network_sees_painted_images_through_the_scanner():
+    detector = FPI(Zero(), half, scanner=lambda image, brain, generator: image / 2)
+    detector.loss(BATCH)
+    assert detector.network.seen[0][..., :2].eq(0.375).all()
+
+
 def test_released_loss_is_of_the_whole_image():
     """Of logits -1 and a share s, log(1 + 1/e) + s a pixel; half of them have the share 0.5."""
     network = nn.Module()

@@ -1,8 +1,13 @@
+import math
+
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from brainuad.methods.parts.moments import Moments
 from brainuad.synthetic.noise.diffusion import CoarseNoise, GaussianNoise
+from brainuad.synthetic.noise.scanner import ScannerNoise
 
 
 def _draw(noise, shape, seed=0):
@@ -78,3 +83,27 @@ def test_moments_are_the_mean_and_covariance_of_the_chosen_vectors():
     torch.testing.assert_close(factor @ factor.T, expected, atol=1e-5, rtol=1e-4)
     unused = torch.tensor([1.0, 1.0, -1.0])
     assert (factor @ unused).abs().max() < 1e-3
+
+
+def test_noise_of_a_scanner_has_its_size_and_grain_and_stays_in_the_brain():
+    brain = torch.ones(1, 1, 64, 64, dtype=torch.bool)
+    brain[..., :8] = False
+    image = 0.5 * brain
+    for grain, alike in ((0.0, 0.0), (1.0, math.exp(-0.25))):
+        noise = ScannerNoise(blur=(0, 0), noise=(0.05, 0.05), grain=(grain, grain))
+        found = noise(image, brain, torch.Generator().manual_seed(0))
+        assert found[..., :8].eq(0).all()
+        rest = (found - image)[0, 0, :, 8:]
+        assert rest.std().item() == pytest.approx(0.05, rel=0.1)
+        # Neighbours of Gaussian noise that was smoothed by s: exp(-1 / 4 s^2).
+        neighbours = torch.corrcoef(torch.stack([rest[1:].flatten(), rest[:-1].flatten()]))
+        assert neighbours[0, 1].item() == pytest.approx(alike, abs=0.05)
+
+
+def test_blur_of_a_scanner_is_a_gaussian():
+    image = torch.zeros(1, 1, 33, 33)
+    image[..., 16, 16] = 1
+    whole = torch.ones(1, 1, 33, 33, dtype=torch.bool)
+    found = ScannerNoise(blur=(2, 2), noise=(0, 0))(image, whole)
+    expected = ndimage.gaussian_filter(image[0, 0].double().numpy(), 2)
+    np.testing.assert_allclose(found[0, 0].numpy(), expected, atol=1e-6)
