@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from small_disk import disk, lose, remount, second_way
+from small_disk import after, disk, lose, remount, second_way
 from tiny import AFFINE, brain, write_tiny_model
 
 from brainuad.cli import predict, prepare
@@ -53,20 +53,6 @@ def prepared(capsys):
         return status, capsys.readouterr().err.splitlines()
 
     return call
-
-
-def after(monkeypatch, target, name, count, act):
-    """Let something happen after so many calls of a function, once."""
-    original, calls = getattr(target, name), []
-
-    def call(*args, **kwargs):
-        found = original(*args, **kwargs)
-        calls.append(args)
-        if len(calls) == count:
-            act()
-        return found
-
-    monkeypatch.setattr(target, name, call)
 
 
 def size_of(folder):

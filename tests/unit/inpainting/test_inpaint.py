@@ -6,6 +6,7 @@ import pytest
 import torch
 from nibabel.affines import apply_affine
 from scipy import ndimage
+from small_disk import disk, remount
 
 from brainuad.cli.inpaint import _preparation, main
 from brainuad.inpainting.fill import blended, carried_hole, smooth_fill
@@ -302,6 +303,24 @@ def _files(tmp_path, monkeypatch):
 def _run(folder, *more, scan="scan.nii.gz", mask="mask.nii.gz", out="out.nii.gz"):
     words = [str(folder / name) for name in (scan, mask, out)]
     return main([*words, "--model", "model.ckpt", "--device", "cpu", *more])
+
+
+@pytest.mark.parametrize(("kb", "kept"), [(8, False), (100, True)])
+def test_a_disk_that_is_full_or_read_only_is_one_line(files, capsys, kb, kept):
+    capsys.readouterr()
+    with disk(files / "disk") as place:
+        remount(place, f"size={kb}k")
+        assert _run(files, out="disk/out.nii.gz") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {place}/out.")
+        assert "No space left" in line
+        # Nor is half of it left.
+        assert [path.name for path in place.iterdir()] == ["out.nii.gz"] * kept
+        remount(place, "ro")
+        assert _run(files, out="disk/other.nii.gz") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {place}: ")
+        assert "Read-only" in line
 
 
 def test_the_command(files, capsys):
