@@ -42,7 +42,6 @@ def train(cfg: "DictConfig") -> float | None:
     from brainuad.machine.present import present
 
     ranks.behave()
-    _quieten()
     cache = Path(cfg.paths.cache_dir)
     follow_no_links(cache)
     require_folder(cache)
@@ -60,6 +59,8 @@ def _train(cfg: "DictConfig", cache: Path) -> float | None:
     from brainuad.training.preemption import stoppable
     from brainuad.training.run import run
 
+    # Behind the imports: Lightning's sets how much it says.
+    _quieten()
     try:
         claim = _claim(cfg) if ranks.rank() == 0 else None
     except Exception:

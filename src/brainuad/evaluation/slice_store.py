@@ -239,7 +239,9 @@ def sorted_blocks(
         nonlocal missed, pixels
         if scores:
             found = voxel.sort_scores(np.concatenate(scores), np.concatenate(truths), missed)
-            blocks.append(found.on_disk(path.with_name(f"{path.name}{len(blocks)}.npy")))
+            file = path.with_name(f"{path.name}{len(blocks)}.npy")
+            with writing(file):
+                blocks.append(found.on_disk(file))
         scores.clear()
         truths.clear()
         missed = pixels = 0

@@ -13,6 +13,7 @@ import numpy as np
 from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import NAN, score_subject, score_volume
+from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
@@ -101,7 +102,8 @@ def healthy_scores(
             continue
         ordered = np.sort(found.score.array[found.brain_mask])
         path = spool / f"val{index}.npy"
-        scores.append(voxel.spooled(ordered, path))
+        with writing(path):
+            scores.append(voxel.spooled(ordered, path))
     return scores, failures
 
 

@@ -20,8 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from brainuad.machine.refused import writing
-
 IN_MEMORY = 2**20
 """Bytes up to which an array stays in memory: one file each would be too many open at a time."""
 
@@ -77,14 +75,10 @@ def spooled(array: np.ndarray, path: Path) -> np.ndarray:
 
     That of a volume is; thousands of single slices are not, and a file stays open as long as its
     array is in use.
-
-    Raises:
-        CannotWrite: no room for the file.
     """
     if array.nbytes <= IN_MEMORY:
         return array
-    with writing(path):
-        np.save(path, array, allow_pickle=False)
+    np.save(path, array, allow_pickle=False)
     found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
 
