@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from small_disk import disk, lose, remount, second_way
+from small_disk import after, disk, lose, remount, second_way
 from tiny import AFFINE, brain, write_tiny_model
 
 from brainuad.cli import predict, prepare
@@ -22,11 +22,15 @@ def model(tmp_path_factory):
     return write_tiny_model(tmp_path_factory.mktemp("model") / "model.ckpt")
 
 
+def write_scans(folder):
+    for i in range(COUNT):
+        write_volume(folder / f"s{i}_T2w.nii.gz", 900 * brain(i)[0], AFFINE)
+    return folder
+
+
 @pytest.fixture
 def scans(tmp_path):
-    for i in range(COUNT):
-        write_volume(tmp_path / f"scans/s{i}_T2w.nii.gz", 900 * brain(i)[0], AFFINE)
-    return tmp_path / "scans"
+    return write_scans(tmp_path / "scans")
 
 
 @pytest.fixture
@@ -49,20 +53,6 @@ def prepared(capsys):
         return status, capsys.readouterr().err.splitlines()
 
     return call
-
-
-def after(monkeypatch, target, name, count, act):
-    """Let something happen after so many calls of a function, once."""
-    original, calls = getattr(target, name), []
-
-    def call(*args, **kwargs):
-        found = original(*args, **kwargs)
-        calls.append(args)
-        if len(calls) == count:
-            act()
-        return found
-
-    monkeypatch.setattr(target, name, call)
 
 
 def size_of(folder):
@@ -166,26 +156,57 @@ def test_a_cohort_on_a_disk_that_vanishes_is_nobodys_fault(prepared, scans, tmp_
         assert image.stat().st_mtime_ns < first
 
 
-def test_a_cohort_on_a_full_disk_is_nobodys_fault_and_goes_on(prepared, scans, tmp_path):
-    assert prepared(scans, tmp_path / "whole", "--anonymous") == (0, [])
-    whole = size_of(tmp_path / "whole")
-    with disk(tmp_path / "disk", f"{int(0.55 * whole)}k") as place:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Size of a cohort without its page, in kB."""
+    place = tmp_path_factory.mktemp("whole")
+    out = place / "cohort"
+    assert prepare.main([str(write_scans(place / "scans")), str(out), *WORDS]) == 0
+    (out / "qc.html").unlink()
+    return size_of(out)
+
+
+@pytest.mark.parametrize("share", [0.35, 0.45, 0.55, 0.65, 0.75, 0.9])
+def test_a_cohort_on_a_full_disk_lists_what_is_done_and_goes_on(
+    prepared, scans, tmp_path, whole, share
+):
+    with disk(tmp_path / "disk", f"{int(share * whole)}k") as place:
         out = place / "cohort"
         status, said = prepared(scans, out)
         assert status == 2
         assert len(said) == 1
         assert said[0].startswith(f"error: {out}/")
         assert "No space left" in said[0]
-        done = list(out.glob("scans/*.json"))
-        assert done
-        if (out / "manifest.csv").is_file():
-            found = read_cohort(out)
-            assert not found.info["failures"]
-            for scan in found.scans:
-                read_volume(scan.image)
+        done = {path.name.split(".")[0] for path in out.glob("scans/*.nii.gz")}
+        found = read_cohort(out)
+        assert not found.info["failures"]
+        assert {f"{scan.subject}_T2w" for scan in found.scans} == done
+        # Of all that are prepared but one at most.
+        assert len(list(out.glob("scans/*.json"))) - len(done) in (0, 1)
+        stamps = {}
+        for scan in found.scans:
+            read_volume(scan.image)
+            for path in (scan.image, scan.brain_mask):
+                stamps[path] = path.stat().st_mtime_ns
+        assert not list(out.rglob(".*"))
         remount(place, "size=50m")
         assert prepared(scans, out) == (0, [])
         assert len(read_cohort(out).scans) == COUNT
+        assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+def test_a_cohort_goes_on_on_a_disk_that_is_full_again(prepared, scans, tmp_path, whole):
+    with disk(tmp_path / "disk", f"{int(0.45 * whole)}k") as place:
+        out, listed = place / "cohort", []
+        for share in (0.45, 0.55, 0.7, 0.85):
+            remount(place, f"size={int(share * whole)}k")
+            status, said = prepared(scans, out)
+            assert (status, len(said)) == (2, 1)
+            assert "No space left" in said[0]
+            listed.append(len(read_cohort(out).scans))
+            assert len(list(out.glob("scans/*.nii.gz"))) == listed[-1]
+        assert listed == sorted(listed)
+        assert listed[0] < listed[-1]
 
 
 def test_scans_on_a_disk_that_vanishes_are_not_blamed(predicted, scans, tmp_path, monkeypatch):

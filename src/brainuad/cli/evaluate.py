@@ -35,6 +35,7 @@ def evaluate(cfg: "DictConfig") -> None:
     from brainuad.evaluation.thresholds import as_threshold, require_space
     from brainuad.machine.limits import require_folder
     from brainuad.machine.locks import claim_free
+    from brainuad.machine.present import present
 
     folder = Path(cfg.maps)
     if not folder.is_dir():
@@ -50,7 +51,8 @@ def evaluate(cfg: "DictConfig") -> None:
     claim = claim_free(out, fresh=cfg.paths.output_dir == cfg.paths.default_output_dir)
     cfg.paths.output_dir = str(claim.folder)
     try:
-        _evaluate(cfg, claim.folder, postprocess, threshold, own)
+        with present(claim.folder, claim.mark):
+            _evaluate(cfg, claim.folder, postprocess, threshold, own)
     finally:
         claim.release()
 

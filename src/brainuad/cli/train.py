@@ -36,18 +36,31 @@ def train(cfg: "DictConfig") -> float | None:
         PartialFailure: some subjects failed, everything else is done.
     """
     from brainuad.machine import ranks
+    from brainuad.machine.files import own_folder
     from brainuad.machine.limits import require_folder
+    from brainuad.machine.links import follow_no_links
+    from brainuad.machine.present import present
+
+    ranks.behave()
+    cache = Path(cfg.paths.cache_dir)
+    follow_no_links(cache)
+    require_folder(cache)
+    # A sign of life: what is kept in a cache that is lost is not begun anew below it.
+    with own_folder(cache / "run") as own, present(cache, own):
+        return _train(cfg, cache)
+
+
+def _train(cfg: "DictConfig", cache: Path) -> float | None:
+    """As `train`, in a run folder of its own."""
+    from brainuad.machine import ranks
     from brainuad.machine.links import follow_no_links
     from brainuad.machine.present import present
     from brainuad.tracking.tracker import ending
     from brainuad.training.preemption import stoppable
     from brainuad.training.run import run
 
-    ranks.behave()
+    # Behind the imports: Lightning's sets how much it says.
     _quieten()
-    cache = Path(cfg.paths.cache_dir)
-    follow_no_links(cache)
-    require_folder(cache)
     try:
         claim = _claim(cfg) if ranks.rank() == 0 else None
     except Exception:

@@ -14,6 +14,7 @@ from skimage.metrics import structural_similarity
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
+from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute, names
 from brainuad.postprocess.native import native_map
@@ -168,6 +169,7 @@ def score_subject(
 
     Raises:
         InputError: as `score_volume`, a lesion without a label, or one that is no label.
+        CannotWrite: no room for the file.
     """
     score, brain_mask, box, to_voxel = score_volume(scan, maps, postprocess, space)
     native = space == "native" and scan.native_image is not None
@@ -179,9 +181,11 @@ def score_subject(
     case = MapCase(score.array, truth, brain_mask)
     values = compute("map", case, kind)
     lesion_ml = float(np.count_nonzero(truth) * np.prod(score.spacing_mm) / 1000)
+    with writing(spool):
+        ordered = case.sorted.on_disk(spool)
     subject = ScoredSubject(
         scan=scan,
-        scores=case.sorted.on_disk(spool),
+        scores=ordered,
         anomaly_score=values["anomaly_score"],
         lesion_ml=lesion_ml,
         contrast=scan.contrast,

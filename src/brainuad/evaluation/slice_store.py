@@ -13,6 +13,7 @@ from torch.nn import functional
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
+from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Volume
@@ -68,8 +69,16 @@ class SliceStore:
     _end: int = 0
 
     def add(self, found: Sequence[Slice]) -> None:
-        """Appends slices."""
-        with self._scores.open("ab") as scores, self._flags.open("ab") as flags:
+        """Appends slices.
+
+        Raises:
+            CannotWrite: no room for them.
+        """
+        with (
+            writing(self._scores),
+            self._scores.open("ab") as scores,
+            self._flags.open("ab") as flags,
+        ):
             for piece in found:
                 scores.write(np.ascontiguousarray(piece.score, np.float32).tobytes())
                 flags.write((piece.truth + 2 * piece.brain.astype(np.uint8)).tobytes())
@@ -230,7 +239,9 @@ def sorted_blocks(
         nonlocal missed, pixels
         if scores:
             found = voxel.sort_scores(np.concatenate(scores), np.concatenate(truths), missed)
-            blocks.append(found.on_disk(path.with_name(f"{path.name}{len(blocks)}.npy")))
+            file = path.with_name(f"{path.name}{len(blocks)}.npy")
+            with writing(file):
+                blocks.append(found.on_disk(file))
         scores.clear()
         truths.clear()
         missed = pixels = 0

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from brainuad.errors import CannotWrite, InputError
+from brainuad.machine.present import require_present
 from brainuad.machine.refused import FULL, refused
 
 Failures = list[tuple[str, str]]
@@ -31,6 +32,8 @@ def guarded(failures: Failures, who: str, where: object) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in FULL:
             # Nothing but a write is refused so. What names no file is one for the time being.
             raise refused(error.filename or tempfile.gettempdir(), error) from error
+        # Nor is what was to be read on a disk that is gone.
+        require_present()
         failures.append((who, reason_of(error, where)))
 
 

@@ -25,12 +25,25 @@ def present(folder: Path, mark: Path) -> Iterator[None]:
     Args:
         folder: that a command writes to.
         mark: a file or folder of the command's own in it.
+
+    Raises:
+        CannotWrite: in place of any error of the block, where the folder is gone.
     """
     before = os.environ.get(PRESENT)
     marks = _marks() | {str(folder.absolute()): str(mark.absolute())}
     os.environ[PRESENT] = json.dumps(marks)
     try:
         yield
+    except CannotWrite:
+        raise
+    except Exception as error:
+        # What could not be read there tells of the same.
+        if not os.path.lexists(mark):
+            gone = _gone(folder)
+            for note in getattr(error, "__notes__", ()):
+                gone.add_note(note)
+            raise gone from error
+        raise
     finally:
         os.environ.pop(PRESENT)
         os.environ.update({} if before is None else {PRESENT: before})
@@ -41,19 +54,24 @@ def _marks() -> dict[str, str]:
     return found
 
 
-def require_present(path: Path) -> None:
-    """Refuse a path below a folder of `present` that is gone.
+def require_present(path: Path | None = None) -> None:
+    """Refuse a path below a folder of `present` that is gone; without a path, that any is gone.
 
     Raises:
         CannotWrite: its disk was unmounted, or somebody removed it.
     """
-    whole = Path(os.path.abspath(path))
+    whole = Path(os.path.abspath(path)) if path else None
     for folder, mark in _marks().items():
-        if Path(folder) in whole.parents and not os.path.lexists(mark):
-            raise CannotWrite(
-                f"{folder}: is not there any more (unmounted or removed?); what was finished lies "
-                "where it was. Run the same command again when it is back"
-            )
+        inside = whole is None or Path(folder) in whole.parents
+        if inside and not os.path.lexists(mark):
+            raise _gone(folder)
+
+
+def _gone(folder: object) -> CannotWrite:
+    return CannotWrite(
+        f"{folder}: is not there any more (unmounted or removed?); what was finished lies where it "
+        "was. Run the same command again when it is back"
+    )
 
 
 def require_any(images: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,11 +122,17 @@ def decide(folder: Path, key: str, value: Any) -> Any:
     if rank() == 0:
         remove_leftovers(folder)
         write_json(path, value, hold=True)
-        atexit.register(remove, path)
+        atexit.register(_forget, path)
         return value
     while not path.is_file():
         time.sleep(0.2)
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _forget(path: Path) -> None:
+    """Removes a decision, unless its disk is gone or takes no more."""
+    with suppress(OSError):
+        remove(path)
 
 
 def part() -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from brainuad.errors import CannotWrite
+from brainuad.machine.present import require_present
 
 MARK = ".brainuad-"
 """Names of what is half written begin so, see `brainuad.machine.files`."""
@@ -47,6 +48,7 @@ def writing(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         # What is written, not what is read for it.
         if MARK in str(error.filename):
+            require_present(path)
             raise refused(path, error) from error
         raise
     except FileExistsError as error:

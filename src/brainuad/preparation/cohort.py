@@ -30,10 +30,12 @@ from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.present import present, require_any
 from brainuad.machine.read import read_json
+from brainuad.machine.room import Room
 from brainuad.machine.text import say
 from brainuad.machine.threads import one_thread
-from brainuad.preparation.finish import Finish, Key, Made, is_done, key_of, prepared_by
-from brainuad.preparation.normalise.cohort import record_path
+from brainuad.preparation.finish import Finish
+from brainuad.preparation.made import Key, Made, is_done, key_of, prepared_by
+from brainuad.preparation.normalise.cohort import normalised_path, record_path
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.measures import Limits
@@ -45,6 +47,12 @@ _FILES = (
     *("native/{}.nii.gz", "native/{}_lesion.nii.gz"),
 )
 """What is written of a scan before its record."""
+
+TABLES, TABLES_SCAN = 32768, 2048
+"""Bytes that the manifest and all that is written with it take at most, and that each scan adds."""
+
+PAGE = 4096
+"""Bytes by which an image may take more room when its intensities are normalised."""
 
 
 def prepare_cohort(
@@ -93,11 +101,20 @@ def prepare_cohort(
         failures: Failures = []
         there = [scan.image for scan in raw if scan.image.exists()]
         tasks = _tasks(raw, preparation, stamps, out)
-        finish = Finish(raw, preparation, normalise, limits, made, stamps, spaces)
+        left = len(tasks)
+        room = Room(own / "room", TABLES + TABLES_SCAN * len(raw))
+        finish = Finish(raw, preparation, normalise, limits, made, stamps, spaces, room)
         try:
+            if tasks:
+                room.keep(0, out / MANIFEST)
+                _keep_room(raw, out, room)
             work = run_tasks(tasks, jobs)
-            for _, found in track(work, description="preparing", total=len(tasks)):
+            for task, found in track(work, description="preparing", total=len(tasks)):
                 failures += found
+                left -= 1
+                # What is left for the last one is no matter: it fits, or the disk is full.
+                if left:
+                    _keep_room(task[0], out, room)
             if failures:
                 require_any(there)
             # In the order of the list, whichever process was done first.
@@ -132,6 +149,14 @@ def _by_subject(raw: Sequence[RawScan]) -> dict[str, list[RawScan]]:
     for scan in raw:
         found.setdefault(scan.subject, []).append(scan)
     return found
+
+
+def _keep_room(scans: Sequence[RawScan], out: Path, room: Room) -> None:
+    """Keep room for the intensities of scans that are prepared: about what they take now."""
+    for scan in scans:
+        image, final = out / _FILES[0].format("_".join(key_of(scan))), normalised_path(scan, out)
+        if record_path(scan, out).is_file() and image.is_file() and not final.is_file():
+            room.keep(image.stat().st_size + PAGE, final)
 
 
 def _remove_unfinished(tasks: Sequence["Task"], out: Path) -> None:

@@ -1,11 +1,9 @@
 """The end of a preparation: intensities, comparisons and the manifest of all that lies in a cohort.
 
-Several commands may prepare scans into one cohort folder. Each scan's record says which source it
-is of and how it was prepared, so that whichever command ends last lists the scans of all.
+Several commands may prepare scans into one cohort folder, see `brainuad.preparation.made`.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,124 +14,23 @@ from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.sources import write_list
 from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.files import remove, write_json
-from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.read import read_json
-from brainuad.preparation.normalise.cohort import Records, fitted, record_path, write_normalised
+from brainuad.machine.room import Room
+from brainuad.preparation.made import Key, Made, is_done, key_of
+from brainuad.preparation.normalise.cohort import (
+    Records,
+    fitted,
+    normalised_path,
+    record_path,
+    write_normalised,
+)
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.left_right import compare_with_mirror
 from brainuad.preparation.quality.measures import Limits
 from brainuad.preparation.slices import SlicePreparation
 from brainuad.settings.describe import recipe_of
-
-Key = tuple[str, str]
-"""Subject and sequence."""
-
-State = list[tuple[Key, str, dict[str, Any]]]
-"""Key, stamp and row of each scan of other sources."""
-
-ROW = ("healthy", "split", "site", "pathology")
-"""What a record keeps of its scan, beside its files."""
-
-
-def key_of(scan: RawScan) -> Key:
-    """Return subject and sequence."""
-    return scan.subject, scan.sequence
-
-
-def prepared_by(preparation: Preparation | SlicePreparation, normalise: Normalise) -> str:
-    """Return a hash of what the scans of a cohort have in common, which grids need not be."""
-    steps = preparation
-    if isinstance(steps, Preparation):
-        steps = replace(steps, shared={})
-    return short_hash([recipe_of(steps), repr(normalise)])
-
-
-def is_done(scan: RawScan, stamp: str, out: Path) -> bool:
-    """Whether the scan was prepared from these files in this way and is still there."""
-    try:
-        record = read_json(record_path(scan, out))
-    except InputError:
-        # Not there or damaged: it is made anew.
-        return False
-    return record.get("stamp") == stamp and _files_there(record, out)
-
-
-def _files_there(record: Mapping[str, Any], out: Path) -> bool:
-    kept = [record.get(key) for key in ("image", "brain_mask", "lesion_mask", "transform", "warp")]
-    kept += [record.get("native_lesion_mask")]
-    return all((out / name).is_file() for name in kept if name)
-
-
-@dataclass(frozen=True)
-class Made:
-    """Scans in a cohort folder, by their records.
-
-    Attributes:
-        out: cohort folder.
-        source: of the command.
-        by: see `prepared_by`.
-    """
-
-    out: Path
-    source: Path
-    by: str
-
-    def others(self, raw: Sequence[RawScan]) -> list[tuple[RawScan, dict[str, Any]]]:
-        """Scans of other sources that were prepared in the same way, with their records.
-
-        Args:
-            raw: scans of this command, which replaces those of the same name.
-        """
-        own = {key_of(scan) for scan in raw}
-        found = [(self._scan(record), record) for record in self._records()]
-        return [
-            (scan, record)
-            for scan, record in found
-            if key_of(scan) not in own and record["by"] == self.by
-        ]
-
-    def state(self, raw: Sequence[RawScan]) -> State:
-        """What decides the manifest beside the scans of this command."""
-        return [(key_of(scan), one["stamp"], one["row"]) for scan, one in self.others(raw)]
-
-    def differing(self) -> int:
-        """Count the scans of other sources that were prepared in another way."""
-        return sum(record["by"] != self.by for record in self._records())
-
-    def noted(self, record: dict[str, Any], scan: RawScan) -> dict[str, Any]:
-        """A record with what other commands have to know of its scan."""
-        row = {name: getattr(scan, name) for name in ROW}
-        row |= {"image": str(scan.image.absolute()), "lesion_mask": None}
-        if scan.lesion_mask is not None:
-            row["lesion_mask"] = str(scan.lesion_mask.absolute())
-        return record | {"source": str(self.source.absolute()), "by": self.by, "row": row}
-
-    @staticmethod
-    def _scan(record: Mapping[str, Any]) -> RawScan:
-        row = record["row"]
-        label = row["lesion_mask"]
-        return RawScan(
-            record["subject"],
-            record["sequence"],
-            Path(row["image"]),
-            lesion_mask=Path(label) if label else None,
-            **{name: row[name] for name in ROW},
-        )
-
-    def _records(self) -> list[dict[str, Any]]:
-        """Of other sources, finished; of those that nobody can read nothing is known."""
-        found = []
-        for path in sorted((self.out / "scans").glob("[!.]*.json")):
-            with suppress(InputError, KeyError, TypeError):
-                record = read_json(path)
-                self._scan(record)
-                whole = _files_there(record, self.out) and (self.out / record["scan"]).is_file()
-                known = {"by", "stamp"} <= record.keys()
-                if whole and known and record["source"] != str(self.source.absolute()):
-                    found.append(record)
-        return found
 
 
 @dataclass
@@ -148,6 +45,7 @@ class Finish:
         made: what lies in the cohort folder.
         stamps: scan to what decides its preparation.
         spaces: what was said of the scans' spaces.
+        room: that is kept for all of this.
         again: whether scans of other sources came while it was at work.
     """
 
@@ -158,6 +56,7 @@ class Finish:
     made: Made
     stamps: Mapping[Key, str]
     spaces: Sequence[str]
+    room: Room
     again: bool = False
 
     def __call__(self, before: Failures) -> Cohort:
@@ -172,6 +71,7 @@ class Finish:
         Raises:
             InputError: no scan of this command could be prepared, or one person is in two splits.
         """
+        self.room.give_back()
         out, own = self.made.out, self._own()
         left = {scan.subject for scan in self.raw if key_of(scan) not in own}
         # Another command may have done what failed here.
@@ -189,19 +89,17 @@ class Finish:
                 record.pop("normalised", None)
         self.again = True
         failures += bad + write_normalised(scans, records, levels, out)
+        self.room.give_back(last=True)
         return self._listed(scans, records, levels, failures)
 
     def what_fits(self) -> None:
         """List the scans that are done, on a disk that takes no more."""
-        records: Records = {}
         levels, _ = fitted(self.raw, self._own(), self.normalise, self.made.out)
-        for key, record in self._own().items():
-            scan = next(scan for scan in self.raw if key_of(scan) == key)
-            try:
-                write_normalised([scan], {key: record}, levels, self.made.out)
-            except CannotWrite:
-                break
-            records[key] = record
+        self.room.give_back()
+        records = self._normalised(levels)
+        self.room.give_back(last=True)
+        # On a small disk the first scan may need the room of the tables.
+        records = records or self._normalised(levels)
         new = not (self.made.out / MANIFEST).is_file()
         others = self.made.others(self.raw)
         scans = [*self.raw, *(scan for scan, _ in others)]
@@ -216,6 +114,22 @@ class Finish:
                 if not new:
                     raise
                 remove(self.made.out / record["scan"])
+
+    def _normalised(self, levels: Mapping[str, Normalise]) -> Records:
+        """The records of as many of this command's scans as the disk takes."""
+        records: Records = {}
+        for key, record in self._own().items():
+            scan = next(scan for scan in self.raw if key_of(scan) == key)
+            new = "scan" not in record
+            try:
+                write_normalised([scan], {key: record}, levels, self.made.out)
+            except CannotWrite:
+                # Its image may be there, and its record not tell of it; one of before stays.
+                if new:
+                    remove(normalised_path(scan, self.made.out))
+                break
+            records[key] = record
+        return records
 
     def _own(self) -> Records:
         """The records of this command's scans; one of other files is of a scan that failed."""

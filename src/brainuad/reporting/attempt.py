@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from brainuad.errors import CannotWrite
+from brainuad.machine.present import require_present
 from brainuad.machine.text import one_line, say
 
 
@@ -13,11 +15,18 @@ def attempt(make: Callable[[], Path], title: str) -> str:
     Args:
         make: writes the page and returns its path.
         title: said before the path: `report:`, `look at`.
+
+    Raises:
+        CannotWrite: the disk is full, read-only or gone, with a note that the results are complete.
     """
     try:
         say(title, make())
         return ""
+    except CannotWrite as error:
+        error.add_note("the results are complete")
+        raise
     except Exception as error:
+        require_present()
         why = f"{type(error).__name__}: {one_line(error)}"
         say(f"warning: no page ({why}); the results are complete", file=sys.stderr)
         return why

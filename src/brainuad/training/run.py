@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from brainuad.cohorts.manifest import joined
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import CannotWrite, InputError, PartialFailure
 from brainuad.machine.files import write_json, write_text
 from brainuad.machine.guard import guarded
 from brainuad.machine.text import one_line, say
@@ -55,9 +56,11 @@ def run(cfg: DictConfig) -> float | None:
         if detector.learns:
             failures = _learn(cfg, detector, cohort, first_stage, resume, logger, keep)
         record = _record(cfg, config, detector, cohort, started)
+        first: Exception | None = None
         try:
             failures += detect_and_score(cfg, detector, cohort, out, record)
         except Exception as error:
+            first = error
             record["error"] = one_line(error) or type(error).__name__
             raise
         finally:
@@ -66,7 +69,9 @@ def run(cfg: DictConfig) -> float | None:
             record |= {"failures": failures, "duration_s": time.time() - started}
             record["peak_memory_bytes"] = provenance.peak_memory()
             if ranks.rank() == 0:
-                write_json(out / "provenance.json", record)
+                # Of a disk that takes no more, the first error is said.
+                with suppress(CannotWrite) if first else nullcontext():
+                    write_json(out / "provenance.json", record)
         if ranks.rank() != 0:
             return None
         failures += _show(cfg, cohort, out, record, logger)

@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 from nibabel.affines import apply_affine
 from scipy import ndimage
+from small_disk import disk, remount
 
 from brainuad.cli.inpaint import _preparation, main
 from brainuad.inpainting.fill import blended, carried_hole, smooth_fill
@@ -302,6 +304,29 @@ def _files(tmp_path, monkeypatch):
 def _run(folder, *more, scan="scan.nii.gz", mask="mask.nii.gz", out="out.nii.gz"):
     words = [str(folder / name) for name in (scan, mask, out)]
     return main([*words, "--model", "model.ckpt", "--device", "cpu", *more])
+
+
+def test_a_disk_that_is_full_or_read_only_is_one_line(files, monkeypatch, capsys):
+    hole = read_volume(files / "mask.nii.gz").array > 0
+    found = SimpleNamespace(where=hole, values=np.zeros(hole.sum()))
+    monkeypatch.setattr("brainuad.inpainting.scan.inpaint_scan", lambda *_, **__: found)
+    assert _run(files) == 0
+    pages = -(-(files / "out.nii.gz").stat().st_size // 4096)
+    capsys.readouterr()
+    # Room for nothing, for half of the scan, and for all of it but no picture.
+    for number, size in enumerate((4, 4 * (pages // 2), 4 * (pages + 1))):
+        with disk(files / f"disk{number}", f"{size}k") as place:
+            assert _run(files, out=f"{place.name}/out.nii.gz") == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith(f"error: {place}/out.")
+            assert "No space left" in line
+            # The whole scan, or nothing of it.
+            assert [path.name for path in place.iterdir()] == ["out.nii.gz"] * (number == 2)
+            remount(place, "ro")
+            assert _run(files, out=f"{place.name}/other.nii.gz") == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith(f"error: {place}: ")
+            assert "Read-only" in line
 
 
 def test_the_command(files, capsys):

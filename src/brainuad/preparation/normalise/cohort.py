@@ -52,7 +52,7 @@ def write_normalised(
         how = levels.get(scan.sequence)
         if key not in records or how is None:
             continue
-        record, path = records[key], f"scans/{scan.subject}_{scan.sequence}.nii.gz"
+        record, path = records[key], str(normalised_path(scan, Path()))
         stamp = hashlib.sha256(f"{record['stamp']}{how!r}".encode()).hexdigest()
         if record.get("normalised") == stamp and (out / path).is_file():
             continue
@@ -75,6 +75,11 @@ def write_normalised(
 def record_path(scan: RawScan | Scan, out: Path) -> Path:
     """Where a cohort folder keeps what was done to a scan."""
     return out / "scans" / f"{scan.subject}_{scan.sequence}.json"
+
+
+def normalised_path(scan: RawScan, out: Path) -> Path:
+    """Where a cohort folder keeps the prepared scan."""
+    return out / "scans" / f"{scan.subject}_{scan.sequence}.nii.gz"
 
 
 def _training(
