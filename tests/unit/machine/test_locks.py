@@ -47,24 +47,26 @@ def no_locks(request, monkeypatch):
 
 
 def test_where_there_are_no_locks_one_waits_for_the_other_all_the_same(no_locks, tmp_path, capsys):
-    inside, order = threading.Event(), []
+    inside, done, order = threading.Event(), threading.Event(), []
 
     def first():
         with lock(tmp_path / "a"):
             inside.set()
-            later.join(0.5)
+            # In vain, for the other is to wait.
+            done.wait(0.5)
             order.append("first")
 
     def second():
         inside.wait()
         with lock(tmp_path / "a"):
             order.append("second")
+        done.set()
 
-    one, later = threading.Thread(target=first), threading.Thread(target=second)
-    one.start()
-    later.start()
-    one.join()
-    later.join()
+    both = [threading.Thread(target=first), threading.Thread(target=second)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
     assert order == ["first", "second"]
     assert not list(tmp_path.glob("*.lease"))
     with lock(tmp_path / "b"):
