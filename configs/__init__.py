@@ -20,13 +20,11 @@ def _sides(*, _root_: DictConfig) -> Any:
 def _bright(share: float, *, _root_: DictConfig) -> float:
     """`${bright:0.9}`: 0.9 where lesions of the sequence are brighter, 0.1 where they are darker.
 
-    A half for several sequences that differ in it.
+    A half where they are either, and for several sequences that differ in it.
     """
     found = _sides(_root_=_root_)
     sides = {found} if isinstance(found, str) else set(found)
-    if len(sides) > 1:
-        return 0.5
-    return share if sides == {"positive"} else round(1 - share, 6)
+    return {("positive",): share, ("negative",): round(1 - share, 6)}.get(tuple(sides), 0.5)
 
 
 def _first(value: Any) -> Any:

@@ -74,7 +74,10 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
         started.append(True)
         try:
             words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-            require_read(cfg, config_name, words)
+            sources = HydraConfig.get().runtime.config_sources
+            # A folder of the user's own configurations has keys that nobody else knows.
+            if all(source.provider != "command-line" for source in sources):
+                require_read(cfg, config_name, words)
             warn_of_options(HydraConfig.get().runtime.choices)
             return task(cfg)
         except Exception as error:

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -141,7 +142,8 @@ def _main(arguments: argparse.Namespace) -> int:
         from brainuad.reporting.viewer import write_anonymous_page, write_page
 
         make = write_anonymous_page if arguments.anonymous else write_page
-        attempt(lambda: until_still(lambda: tables_in(out), lambda: make(out)), "look at")
+        whole = partial(until_still, lambda: tables_in(out), lambda: make(out))
+        attempt(whole, "look at", bool(failures))
     if failures:
         raise PartialFailure(failures)
     return 0

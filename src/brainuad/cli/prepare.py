@@ -156,12 +156,13 @@ def _prepare(arguments: argparse.Namespace) -> int:
         records = {f"{s.subject}_{s.sequence}": read_record(whole, s) for s in whole.scans}
         return write_quality(whole, records, steps.load_atlas(), said, arguments.anonymous)
 
-    # Of all scans in the folder, those of another command too.
-    manifest = out / MANIFEST
-    attempt(lambda: until_still(manifest.read_bytes, page), "look at")
     flags = cohort.info["flags"]
     say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
-    if failures := cohort_failures(cohort):
+    failures = cohort_failures(cohort)
+    # Of all scans in the folder, those of another command too.
+    manifest = out / MANIFEST
+    attempt(lambda: until_still(manifest.read_bytes, page), "look at", bool(failures))
+    if failures:
         raise PartialFailure(failures)
     return 0
 

@@ -45,7 +45,7 @@ def train(cfg: "DictConfig") -> float | None:
     cache = Path(cfg.paths.cache_dir)
     follow_no_links(cache)
     require_folder(cache)
-    # A sign of life: what is kept in a cache that is lost is not begun anew below it.
+    # Marks the cache, so that one that is unmounted is not made anew on the disk below.
     with own_folder(cache / "run") as own, present(cache, own):
         return _train(cfg, cache)
 
@@ -59,7 +59,7 @@ def _train(cfg: "DictConfig", cache: Path) -> float | None:
     from brainuad.training.preemption import stoppable
     from brainuad.training.run import run
 
-    # Behind the imports: Lightning's sets how much it says.
+    # After the imports: importing Lightning resets its log level.
     _quieten()
     try:
         claim = _claim(cfg) if ranks.rank() == 0 else None

@@ -150,7 +150,13 @@ def _new(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     while True:
         temporary = temporary_name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = make(temporary)
+        try:
+            held = make(temporary)
+        except FileNotFoundError:
+            # Taken for a leftover, or its folder is gone, which the next try says.
+            if not path.parent.is_dir():
+                raise
+            continue
         if _try_lock(held) is not False and temporary.exists():
             return temporary, held
         os.close(held)

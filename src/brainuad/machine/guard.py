@@ -32,7 +32,7 @@ def guarded(failures: Failures, who: str, where: object) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in FULL:
             # Nothing but a write is refused so. What names no file is one for the time being.
             raise refused(error.filename or tempfile.gettempdir(), error) from error
-        # Nor is what was to be read on a disk that is gone.
+        # A scan is not to blame either where the disk that it lay on is gone.
         require_present()
         failures.append((who, reason_of(error, where)))
 

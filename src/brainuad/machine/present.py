@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from brainuad.errors import CannotWrite, InputError
+from brainuad.errors import CannotWrite, InputError, PartialFailure
 
 PRESENT = "BRAINUAD_PRESENT"
 """Variable with the folders of `present` and their marks, as JSON."""
@@ -34,7 +34,7 @@ def present(folder: Path, mark: Path) -> Iterator[None]:
     os.environ[PRESENT] = json.dumps(marks)
     try:
         yield
-    except CannotWrite:
+    except (CannotWrite, PartialFailure):
         raise
     except Exception as error:
         # What could not be read there tells of the same.

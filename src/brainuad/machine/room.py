@@ -11,7 +11,8 @@ from brainuad.machine.refused import FULL, writing
 class Room:
     """A file that takes room until it is given back.
 
-    Where a file system cannot keep room, none is kept.
+    Where the operating system has no call for it, none is kept. Where the file system has none, the
+    C library writes the file instead.
 
     Args:
         path: of the file, in a folder of the process's own.
@@ -45,8 +46,9 @@ class Room:
                 allocate(held, self._size, count)
                 self._size += count
             except OSError as error:
-                # Of others, the file system has no such thing.
+                # Any other error: this file system cannot keep room.
                 if error.errno in FULL:
+                    os.ftruncate(held, self._size)
                     raise
             finally:
                 os.close(held)
@@ -56,6 +58,5 @@ class Room:
         left = 0 if last else min(self.last, self._size)
         # Gone with its disk, where that is lost.
         with suppress(OSError):
-            if self._size > left:
-                os.truncate(self.path, left)
-                self._size = left
+            os.truncate(self.path, left)
+            self._size = left

@@ -51,9 +51,9 @@ class FPI(AnomalyDetector):
             steps have the same shapes and factors, as in the code (`fpiSubmit.py:147-154`). The
             corruption has to take `donors`. False: as the corruption has it.
         mirror: the network sees the left-right mirror image beside the image (ours).
-        dice: weight of 1 - soft Dice of the batch in the loss (ours).
-        scanner: from painted images, brain masks and a generator to what the network sees of them
-            in training (ours, `ScannerNoise`); None for the painted images.
+        dice: weight of 1 - soft Dice of a rank's batch, over the brain, in the loss (ours).
+        scanner: from painted images, brain masks and a generator to what the loss is taken of
+            (ours, `ScannerNoise`); None for the painted images.
 
     Raises:
         ValueError: both an atlas and the mirror image.
@@ -145,8 +145,8 @@ class FPI(AnomalyDetector):
         if not self.dice:
             return {"loss": entropy}
         found = logits.sigmoid() * inside
-        both = 2 * (found * painted.share).sum() + 1
-        dice = both / (found.sum() + painted.share.sum() + 1)
+        wanted = painted.share * inside
+        dice = (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)
         return {"loss": entropy + self.dice * (1 - dice), "entropy": entropy, "soft_dice": dice}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:

@@ -49,7 +49,7 @@ _FILES = (
 """What is written of a scan before its record."""
 
 TABLES, TABLES_SCAN = 32768, 2048
-"""Bytes that the manifest and all that is written with it take at most, and that each scan adds."""
+"""Bytes that the manifest and all that is written with it take, about, and that each scan adds."""
 
 PAGE = 4096
 """Bytes by which an image may take more room when its intensities are normalised."""
@@ -101,20 +101,20 @@ def prepare_cohort(
         failures: Failures = []
         there = [scan.image for scan in raw if scan.image.exists()]
         tasks = _tasks(raw, preparation, stamps, out)
-        left = len(tasks)
+        left, kept = len(tasks), set[Key]()
         room = Room(own / "room", TABLES + TABLES_SCAN * len(raw))
         finish = Finish(raw, preparation, normalise, limits, made, stamps, spaces, room)
         try:
             if tasks:
                 room.keep(0, out / MANIFEST)
-                _keep_room(raw, out, room)
+                _keep_room(raw, out, room, kept)
             work = run_tasks(tasks, jobs)
             for task, found in track(work, description="preparing", total=len(tasks)):
                 failures += found
                 left -= 1
-                # What is left for the last one is no matter: it fits, or the disk is full.
+                # After the last subject nothing else is written before the room is given back.
                 if left:
-                    _keep_room(task[0], out, room)
+                    _keep_room(task[0], out, room, kept)
             if failures:
                 require_any(there)
             # In the order of the list, whichever process was done first.
@@ -151,12 +151,22 @@ def _by_subject(raw: Sequence[RawScan]) -> dict[str, list[RawScan]]:
     return found
 
 
-def _keep_room(scans: Sequence[RawScan], out: Path, room: Room) -> None:
-    """Keep room for the intensities of scans that are prepared: about what they take now."""
+def _keep_room(scans: Sequence[RawScan], out: Path, room: Room, kept: set[Key]) -> None:
+    """Keep room for the intensities of scans that are prepared: about what they take now.
+
+    Args:
+        scans: some.
+        out: cohort folder.
+        room: for all.
+        kept: scans that there is room for; those of this call join them.
+    """
     for scan in scans:
+        if key_of(scan) in kept:
+            continue
         image, final = out / _FILES[0].format("_".join(key_of(scan))), normalised_path(scan, out)
         if record_path(scan, out).is_file() and image.is_file() and not final.is_file():
             room.keep(image.stat().st_size + PAGE, final)
+            kept.add(key_of(scan))
 
 
 def _remove_unfinished(tasks: Sequence["Task"], out: Path) -> None:

@@ -124,7 +124,7 @@ class Finish:
             try:
                 write_normalised([scan], {key: record}, levels, self.made.out)
             except CannotWrite:
-                # Its image may be there, and its record not tell of it; one of before stays.
+                # An image that no record tells of; one of an earlier run stays.
                 if new:
                     remove(normalised_path(scan, self.made.out))
                 break

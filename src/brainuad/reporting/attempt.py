@@ -9,22 +9,27 @@ from brainuad.machine.present import require_present
 from brainuad.machine.text import one_line, say
 
 
-def attempt(make: Callable[[], Path], title: str) -> str:
+def attempt(make: Callable[[], Path], title: str, failed: bool = False) -> str:
     """Make a page and say where it lies, or why it could not be made; return why.
 
     Args:
         make: writes the page and returns its path.
         title: said before the path: `report:`, `look at`.
+        failed: whether some subjects failed, which the caller lists after this.
 
     Raises:
-        CannotWrite: the disk is full, read-only or gone, with a note that the results are complete.
+        CannotWrite: it cannot be written, and no subject failed; with a note that the results are
+            complete.
     """
     try:
         say(title, make())
         return ""
     except CannotWrite as error:
-        error.add_note("the results are complete")
-        raise
+        if not failed:
+            error.add_note("the results are complete")
+            raise
+        say(f"warning: no page ({one_line(error)})", file=sys.stderr)
+        return one_line(error)
     except Exception as error:
         require_present()
         why = f"{type(error).__name__}: {one_line(error)}"

@@ -71,6 +71,7 @@ CONFIGURED = frozenset(
         "brainuad.synthetic.noise.diffusion.CoarseNoise",
         "brainuad.synthetic.noise.diffusion.SimplexNoise",
         "brainuad.synthetic.noise.diffusion.SimplexNoise2D",
+        "brainuad.synthetic.noise.scanner.ScannerNoise",
         "brainuad.volumes.tiling.PlanesTiling",
         "brainuad.volumes.tiling.SliceTiling",
         "brainuad.volumes.tiling.VolumeTiling",

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 CLOSE = 0.6
 """Smallest likeness of a key that is offered for a misspelt one, from 0 to 1 (`difflib`)."""
 
+OPEN = frozenset({"hydra", "also", "controls", "lesion_sides", "callbacks", "logger", "lesions"})
+"""Sections that take names of the user's own."""
+
 HELP = "--help lists what can be set"
 
 _MERGING = "Error merging override "
@@ -80,15 +83,21 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
     Raises:
         InputError: naming the word and the key that was meant.
     """
-    added = [word for word in words if word.startswith("+")]
-    groups = _groups() if added else []
-    for word in added:
-        key = word.partition("=")[0].lstrip("+")
-        used = any(f"${{{key}" in other for other in words)
-        if used or key.startswith("hydra.") or "@" in key or key in groups:
-            continue
-        tree = _tree(config_name, words)
-        if key not in _keys(tree) and not _handed_on(cfg, key):
+    from omegaconf import OmegaConf
+
+    keys = [word.partition("=")[0].lstrip("+") for word in words if word.startswith("+")]
+    if not keys:
+        return
+    whole: Any = OmegaConf.to_container(cfg, resolve=False)
+    known, groups = set(_keys(_tree(config_name, words))), _groups()
+    # Of `${data.source}`, `${oc.select:mine,1}` and `${.mine}`.
+    named = " ".join(re.findall(r"\$\{([^{}]*)\}", str(whole)))
+    for key in keys:
+        group = "@" in key or "/" in key or key in groups
+        # A name is all there is of a setting that another one of its section refers to.
+        referred = re.search(rf"(^|[^\w]){re.escape(key.split('.')[-1])}($|[^\w])", named)
+        first = key.split(".")[0]
+        if not (group or key in known or referred or first in OPEN or _handed_on(whole, key)):
             raise InputError(_no_key(key, config_name, words))
 
 
@@ -213,11 +222,12 @@ def _tree(config_name: str, words: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
-def _keys(tree: Any, above: str = "") -> Iterator[str]:
+def _keys(tree: Any, above: str = "", hidden: bool = False) -> Iterator[str]:
+    """Keys of all depths; `hidden` ones begin with an underscore."""
     for key, value in tree.items() if isinstance(tree, dict) else ():
-        if not str(key).startswith("_"):
+        if hidden or not str(key).startswith("_"):
             yield f"{above}{key}"
-            yield from _keys(value, f"{above}{key}.")
+            yield from _keys(value, f"{above}{key}.", hidden)
 
 
 def _parent(tree: dict[str, Any], key: str) -> dict[str, Any]:
@@ -231,16 +241,14 @@ def _parent(tree: dict[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def _handed_on(cfg: "DictConfig", key: str) -> bool:
-    """Whether the key leads to a class, or to a setting of one."""
-    from omegaconf import OmegaConf
-
-    found: Any = OmegaConf.to_container(cfg, resolve=False)
+def _handed_on(whole: dict[str, Any], key: str) -> bool:
+    """Whether the key leads to a class, to a setting of one, or to a section with one."""
+    found: Any = whole
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None
         if isinstance(found, dict) and "_target_" in found:
             return True
-    return False
+    return any(name.split(".")[-1] == "_target_" for name in _keys(found, hidden=True))
 
 
 def _groups() -> list[str]:

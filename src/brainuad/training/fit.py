@@ -141,7 +141,8 @@ def fit(
     if detector.mirrors and datamodule.tiling.left_right_axis != 0:
         raise InputError(
             "the network looks at the other side of the brain, which the first axis of these "
-            "slices does not lead to; set model.network.mirror=false"
+            "slices does not lead to; set model.network.mirror=false, or, of fpi, "
+            "model.mirror=false and model/network=unet_small"
         )
     if detector.measures:
         measure(detector, datamodule, device(cfg.device))

@@ -69,7 +69,7 @@ def run(cfg: DictConfig) -> float | None:
             record |= {"failures": failures, "duration_s": time.time() - started}
             record["peak_memory_bytes"] = provenance.peak_memory()
             if ranks.rank() == 0:
-                # Of a disk that takes no more, the first error is said.
+                # On a full disk the first error is said, not this one.
                 with suppress(CannotWrite) if first else nullcontext():
                     write_json(out / "provenance.json", record)
         if ranks.rank() != 0:
@@ -196,15 +196,16 @@ def _logger(cfg: DictConfig, config: dict[str, Any]) -> Any:
 def _show(
     cfg: DictConfig, cohort: "Cohort", out: Path, record: dict[str, Any], logger: Any
 ) -> list[tuple[str, str]]:
-    """Make the report, and hand the results to who follows the run; return what failed."""
+    """Hand the results to who follows the run, and make the report; return what failed."""
     from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.report import choose, make_report
 
     failures: list[tuple[str, str]] = []
-    if cfg.report and (why := attempt(lambda: make_report(out), "report:")):
-        failures.append(("(report)", why))
     if hasattr(logger, "log_results"):
         test = cohort.select("test", cfg.data.sequence, allow_empty=True)
         with guarded(failures, "(logger)", out):
             logger.log_results(choose(test, len(test)), record)
+    failed = bool(failures or record["failures"])
+    if cfg.report and (why := attempt(lambda: make_report(out), "report:", failed)):
+        failures.append(("(report)", why))
     return failures

@@ -7,7 +7,7 @@ import pytest
 from brainuad.cli import evaluate, train
 from brainuad.errors import InputError
 from brainuad.settings.compose import compose_preparation
-from brainuad.settings.hydra_words import composed
+from brainuad.settings.hydra_words import composed, require_read
 
 HYDRAS = ("hydra", "mismatched", "viable", "config use", "search path", "object_type", "full_key")
 
@@ -86,3 +86,33 @@ def test_the_share_of_bright_lesions_follows_the_sequence():
     for sequence, share in (("FLAIR", 0.92), ("T1w", 0.08), ("[T1w,T2w]", 0.5)):
         cfg = composed("train", [*words, f"data.sequence={sequence}"])
         assert cfg.model.corruption.corruptions[0].bright == share
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("+also.clean={scores_by: clean}", "experiment=madad"),
+        ("+controls.mine={model: {_target_: a.B}}",),
+        ("+lesion_sides.SWI=negative", "data.sequence=SWI"),
+        ("model/corruption=real_shapes", "+lesions.folder=x", "experiment=fpi"),
+        ("+mine=2", "seed=${oc.select:mine,1}"),
+        ("+data.mine=2", "data.spacing_mm=${.mine}"),
+        ("++seed=3",),
+        ("+trainer.limit_train_batches=2",),
+        ("+callbacks.mine._target_=a.B",),
+        ("+model/residual@model.other=l1",),
+    ],
+)
+def test_what_is_added_to_be_read_is_taken(words):
+    words = list(words)
+    require_read(composed("train", words), "train", words)
+
+
+def test_a_folder_of_own_configurations_has_keys_of_its_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nmykey: 3\n")
+    words = ["--config-dir", str(tmp_path), "experiment=mine", "++mykey=4", "device=nosuch"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train.py", *words, "data=folder", "data.source=nowhere"])
+    assert train.main() == 2
+    assert "mykey" not in capsys.readouterr().err

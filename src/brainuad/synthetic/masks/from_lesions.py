@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +51,12 @@ class LesionHoles:
 
         A trained model is scored without them, and on machines that do not have them.
         """
-        return self._cut(2)
+        return _cut(Path(self.folder), self.min_voxels, 2)
 
     @cached_property
     def solids(self) -> Tensor:
         """`(N, 1, side, side, side)` in [0, 1]; read when the first volume asks for them."""
-        return self._cut(3)
+        return _cut(Path(self.folder), self.min_voxels, 3)
 
     def require(self) -> None:
         """Read the masks now, for slices.
@@ -64,7 +64,7 @@ class LesionHoles:
         Raises:
             InputError: see the class.
         """
-        object.__setattr__(self, "outlines", self._cut(2))
+        _cut(Path(self.folder), self.min_voxels, 2)
 
     def __call__(self, brain_mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See `holes`."""
@@ -93,12 +93,18 @@ class LesionHoles:
         laid = (laid > 0.5) & used.reshape(*used.shape, *[1] * dims)
         return laid.any(1, keepdim=True) & brain_mask
 
-    def _cut(self, dims: int) -> Tensor:
-        paths = sorted(Path(self.folder).glob("**/*.nii*"))
-        found = [lesion for path in paths for lesion in _lesions(path, self.min_voxels, dims)]
-        if not found:
-            raise InputError(f"{self.folder}: no lesion mask of {self.min_voxels} voxels; check it")
-        return torch.stack(found)[:, None]
+
+@lru_cache(maxsize=4)
+def _cut(folder: Path, min_voxels: int, dims: int) -> Tensor:
+    """Every lesion of the masks in a folder; several shapes of one configuration read them once."""
+    found = [
+        lesion
+        for path in sorted(folder.glob("**/*.nii*"))
+        for lesion in _lesions(path, min_voxels, dims)
+    ]
+    if not found:
+        raise InputError(f"{folder}: no lesion mask of {min_voxels} voxels; check it")
+    return torch.stack(found)[:, None]
 
 
 def _lesions(path: Path, min_voxels: int, dims: int) -> Iterator[Tensor]:

@@ -40,8 +40,10 @@ class ScannerNoise:
             uniform(*span, image, generator).flatten() for span in (self.blur, self.grain)
         )
         size = uniform(*self.noise, image, generator)
-        noise = blurred(drawn(torch.randn, tuple(image.shape), image, generator), grain)
+        noise = blurred(drawn(torch.randn, tuple(image.shape), image, generator).float(), grain)
         # Smoothing makes noise weaker.
         deviation = noise.flatten(1).std(1).reshape(size.shape).clamp_min(1e-6)
-        found = blurred(image, blur) + size * noise / deviation
+        # What is outside the brain darkens no rim.
+        inside = blurred(brain_mask.float(), blur).clamp_min(1e-3)
+        found = blurred(image.float(), blur) / inside + size * noise / deviation
         return torch.where(brain_mask, found, torch.zeros_like(found)).clamp(0, 1)

@@ -217,7 +217,7 @@ def _image(
     if not component and "GEMS" in _text(header, 0x00430010):
         component = _GE_COMPONENT.get(int(_number(header, 0x0043102F) or 0), "")
     counted = "SIEMENS" in _text(header, 0x00190010) and (_number(header, 0x0019100A) or 0) > 1
-    # Newer scanners put the slices into frames, and leave the word in the image type.
+    # Newer scanners put the slices into frames, and keep the word in the image type.
     mosaic = count == 1 and (counted or "MOSAIC" in frame_type.upper())
     told = {name: next(filter(None, (_first(parts, t) for t in tags)), "")
             for name, tags in _TOLD.items()}  # fmt: skip
