@@ -23,9 +23,10 @@ class Room:
         self.path = path
         self.last = last
         self._size = 0
+        self._kept: set[Path] = set()
 
     def keep(self, count: int, what: Path) -> None:
-        """Keep more room, and that for the last the first time.
+        """Keep room for a file, once, and the first time that for the last.
 
         Args:
             count: bytes.
@@ -37,7 +38,7 @@ class Room:
         """
         allocate = getattr(os, "posix_fallocate", None)
         count += 0 if self._size else self.last
-        if allocate is None or not count:
+        if allocate is None or not count or what in self._kept:
             return
         require_present(what)
         with writing(what):
@@ -45,6 +46,7 @@ class Room:
             try:
                 allocate(held, self._size, count)
                 self._size += count
+                self._kept.add(what)
             except OSError as error:
                 # Any other error: this file system cannot keep room.
                 if error.errno in FULL:

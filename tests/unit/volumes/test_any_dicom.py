@@ -380,6 +380,16 @@ def check_drawn(raw, drawn):
     assert np.abs(raw.volume.array - expected).max() < off
 
 
+def drawn_often(count):
+    """So many draws; a smaller folder than one that fails would tell no more."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    )
+
+
 def test_value_tells_every_place():
     drawn = Drawn(1)
     points = np.random.default_rng(0).uniform(-100, 100, (200, 3))
@@ -390,13 +400,7 @@ def test_value_tells_every_place():
     "count", [30, pytest.param(300, marks=pytest.mark.fuzz)], ids=["few", "many"]
 )
 def test_any_dicom_folder_is_read_as_drawn_or_refused_in_one_line(count):
-    @settings(
-        max_examples=count,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        # A smaller folder tells no more.
-        phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    )
+    @drawn_often(count)
     @given(folders())
     def check(case):
         with tempfile.TemporaryDirectory() as name:
@@ -479,12 +483,7 @@ def build_mosaic(folder, seed, fault):
     "count", [20, pytest.param(200, marks=pytest.mark.fuzz)], ids=["few", "many"]
 )
 def test_any_mosaic_is_read_as_drawn_or_refused_in_one_line(count):
-    @settings(
-        max_examples=count,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    )
+    @drawn_often(count)
     @given(st.integers(0, 2**31), st.sampled_from(list(MOSAICS)))
     def check(seed, fault):
         with tempfile.TemporaryDirectory() as name:
