@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import call
+from small_disk import after
 from tiny import AFFINE, brain, write_tiny_cohort, write_tiny_model
 
 from brainuad.cli import predict, prepare
@@ -16,7 +17,7 @@ from brainuad.cohorts.manifest import read_cohort
 from brainuad.inference import outputs
 from brainuad.machine.locks import Claim
 from brainuad.model import predictor
-from brainuad.preparation import cohort, finish
+from brainuad.preparation import cohort, finish, made
 from brainuad.volumes.nifti import write_volume
 
 WORDS = ("preparation=extracted", "preparation.steps.spacing_mm=6")
@@ -272,6 +273,21 @@ sys.argv += ["data.sequence=T2w", "report=false", "evaluate=false", f"seed={seed
 sys.argv += [f"paths.cache_dir={out}/cache", f"paths.output_dir={out}/run"]
 sys.exit(status or train.main())
 """
+
+
+def test_a_manifest_of_one_that_did_not_know_of_a_scan_yet_is_written_again(
+    lists, tmp_path, monkeypatch
+):
+    """Another command may have read the records before ours said whose they are."""
+    out = tmp_path / "cohort"
+
+    def overwrite():
+        manifest = out / "manifest.csv"
+        manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+
+    after(monkeypatch, made.Made, "noted", 1, overwrite)
+    assert prepare.main([str(lists["all"]), str(out), *WORDS]) == 0
+    assert len(read_cohort(out).scans) == 8
 
 
 ROUNDS = [pytest.param(1, id="once"), pytest.param(20, marks=pytest.mark.fuzz, id="20")]

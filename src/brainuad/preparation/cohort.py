@@ -101,26 +101,26 @@ def prepare_cohort(
         failures: Failures = []
         there = [scan.image for scan in raw if scan.image.exists()]
         tasks = _tasks(raw, preparation, stamps, out)
-        left, kept = len(tasks), set[Key]()
+        left = len(tasks)
         room = Room(own / "room", TABLES + TABLES_SCAN * len(raw))
         finish = Finish(raw, preparation, normalise, limits, made, stamps, spaces, room)
         try:
             if tasks:
                 room.keep(0, out / MANIFEST)
-                _keep_room(raw, out, room, kept)
+                _keep_room(raw, out, room)
             work = run_tasks(tasks, jobs)
             for task, found in track(work, description="preparing", total=len(tasks)):
                 failures += found
                 left -= 1
                 # After the last subject nothing else is written before the room is given back.
                 if left:
-                    _keep_room(task[0], out, room, kept)
+                    _keep_room(task[0], out, room)
             if failures:
                 require_any(there)
             # In the order of the list, whichever process was done first.
             order = list(dict.fromkeys(scan.subject for scan in raw))
             failures.sort(key=lambda failure: order.index(failure[0]))
-            return until_still(lambda: made.state(raw), lambda: finish(failures))
+            return until_still(lambda: (made.state(raw), finish.lost), lambda: finish(failures))
         except CannotWrite:
             # What is done is listed, as far as the disk takes it.
             with suppress(InputError, OSError):
@@ -151,22 +151,12 @@ def _by_subject(raw: Sequence[RawScan]) -> dict[str, list[RawScan]]:
     return found
 
 
-def _keep_room(scans: Sequence[RawScan], out: Path, room: Room, kept: set[Key]) -> None:
-    """Keep room for the intensities of scans that are prepared: about what they take now.
-
-    Args:
-        scans: some.
-        out: cohort folder.
-        room: for all.
-        kept: scans that there is room for; those of this call join them.
-    """
+def _keep_room(scans: Sequence[RawScan], out: Path, room: Room) -> None:
+    """Keep room for the intensities of scans that are prepared: about what they take now."""
     for scan in scans:
-        if key_of(scan) in kept:
-            continue
         image, final = out / _FILES[0].format("_".join(key_of(scan))), normalised_path(scan, out)
         if record_path(scan, out).is_file() and image.is_file() and not final.is_file():
             room.keep(image.stat().st_size + PAGE, final)
-            kept.add(key_of(scan))
 
 
 def _remove_unfinished(tasks: Sequence["Task"], out: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.copies import copies_of
-from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, write_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort, write_cohort
 from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.sources import write_list
 from brainuad.errors import CannotWrite, InputError
@@ -47,6 +47,8 @@ class Finish:
         spaces: what was said of the scans' spaces.
         room: that is kept for all of this.
         again: whether scans of other sources came while it was at work.
+        lost: whether another command, which did not know of a scan of this one yet, wrote the
+            manifest meanwhile.
     """
 
     raw: Sequence[RawScan]
@@ -58,6 +60,7 @@ class Finish:
     spaces: Sequence[str]
     room: Room
     again: bool = False
+    lost: bool = False
 
     def __call__(self, before: Failures) -> Cohort:
         """Write the manifest of all scans that are done.
@@ -118,8 +121,9 @@ class Finish:
     def _normalised(self, levels: Mapping[str, Normalise]) -> Records:
         """The records of as many of this command's scans as the disk takes."""
         records: Records = {}
+        scans = {key_of(scan): scan for scan in self.raw}
         for key, record in self._own().items():
-            scan = next(scan for scan in self.raw if key_of(scan) == key)
+            scan = scans[key]
             new = "scan" not in record
             try:
                 write_normalised([scan], {key: record}, levels, self.made.out)
@@ -185,9 +189,13 @@ class Finish:
         }
         cohort = write_cohort(out, [row for _, row in done.values()], info)
         # Last, so that the scans of a source that does not go with the others stay out of theirs.
+        self.lost = False
         for key, (scan, _) in done.items():
             if key in own and (noted := self.made.noted(records[key], scan)) != records[key]:
                 write_json(record_path(scan, out), noted)
+                self.lost = True
+        # Who writes from now on has seen the records.
+        self.lost = self.lost and not done.keys() <= set(map(key_of, read_cohort(out).scans))
         return replace(cohort, info=info | {"failures": failures})
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.fingerprint import short_hash
@@ -30,7 +31,7 @@ ROW = ("healthy", "split", "site", "pathology")
 """What a record keeps of its scan, beside its files."""
 
 
-def key_of(scan: RawScan) -> Key:
+def key_of(scan: RawScan | Scan) -> Key:
     """Return subject and sequence."""
     return scan.subject, scan.sequence
 
