@@ -77,7 +77,8 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     methods = list(dict.fromkeys(d.run.method for d in designs))
     methods += sorted({m for d in designs for m in d.run.methods} - set(methods))
     members = {method: _of(method, designs) for method in methods}
-    subjects = sorted(set.intersection(*(_lesions(d.run, m) for m in methods for d in members[m])))
+    lesions = [d.run.with_lesion(method) for method, of in members.items() for d in of]
+    subjects = sorted(set.intersection(*lesions))
     if not subjects:
         raise InputError(f"{paths[0]}: no subject with a lesion is scored in every run")
     people = [designs[0].run.people[subject] for subject in subjects]
@@ -85,9 +86,7 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     tables = {
         (method, title): pd.DataFrame(
             by_person(
-                np.array(
-                    [[_value(d.run, s, method, metric, threshold) for s in subjects] for d in of]
-                ),
+                np.array([d.run.values(subjects, method, metric, threshold) for d in of]),
                 people,
             ),
             index=pd.MultiIndex.from_tuples([(d.fold, d.seed) for d in of], names=("fold", "seed")),
@@ -173,16 +172,6 @@ def _of(method: str, designs: Sequence[Design]) -> list[Design]:
             )
         seen[key] = design.run.path
     return own
-
-
-def _lesions(run: RunFolder, method: str) -> set[str]:
-    rows = [score for score in run.scores if (score.method, score.metric) == (method, "auprc")]
-    return {s.subject for s in rows if run.value(s.subject, method, "auprc", "none") is not None}
-
-
-def _value(run: RunFolder, subject: str, method: str, metric: str, threshold: str) -> float:
-    found = run.value(subject, method, metric, threshold)
-    return float("nan") if found is None else found
 
 
 def _cell(table: pd.DataFrame) -> str:

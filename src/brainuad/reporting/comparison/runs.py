@@ -84,16 +84,11 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     if CONTROL in runs[0].methods and CONTROL not in [method for _, method in rows]:
         rows.append((runs[0], CONTROL))
     names = _names([method for _, method in rows], [run.path.resolve().name for run, _ in rows])
-    subjects = sorted(set.intersection(*(_lesions(run, method) for run, method in rows)))
+    subjects = sorted(set.intersection(*(run.with_lesion(method) for run, method in rows)))
     if not subjects:
         raise InputError(f"{paths[0]}: no subject with a lesion is scored in every run")
     values = {
-        title: np.array(
-            [
-                [_value(run, subject, method, metric, threshold) for subject in subjects]
-                for run, method in rows
-            ]
-        )
+        title: np.array([run.values(subjects, method, metric, threshold) for run, method in rows])
         for title, threshold, metric in (*METRICS, *DESCRIBED)
     }
     people = [runs[0].people[subject] for subject in subjects]
@@ -208,20 +203,6 @@ def _names(methods: list[str], folders: list[str]) -> list[str]:
         method if methods.count(method) == 1 else f"{method} ({folder})"
         for method, folder in zip(methods, folders, strict=True)
     ]
-
-
-def _lesions(run: RunFolder, method: str) -> set[str]:
-    wanted = {
-        score.subject
-        for score in run.scores
-        if (score.method, score.threshold, score.metric) == (method, "none", "auprc")
-    }
-    return {s for s in wanted if run.value(s, method, "auprc", "none") is not None}
-
-
-def _value(run: RunFolder, subject: str, method: str, metric: str, threshold: str) -> float:
-    found = run.value(subject, method, metric, threshold)
-    return float("nan") if found is None else found
 
 
 def _cell(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, title: str) -> str:
