@@ -27,6 +27,7 @@ from brainuad.evaluation.slice_store import (
     regions,
     sorted_blocks,
 )
+from brainuad.evaluation.thresholds import require_unseen
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.metrics.lesion import curve_overlap
@@ -119,10 +120,7 @@ def evaluate_slices(
         InputError: a test subject was trained on, no test subject, or no map could be scored.
     """
     test = cohort.select("test", sequence)
-    if seen := sorted({scan.who for scan in test} & set(trained_on)):
-        raise InputError(
-            f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
-        )
+    require_unseen(cohort, test, trained_on)
     val = cohort.select("val", sequence, allow_empty=True)
     space = f"slice:{protocol.name}"
     common = {"cohort": cohort.name, "sequence": sequence, "space": space, "subject": POOLED}

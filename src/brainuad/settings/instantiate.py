@@ -6,11 +6,10 @@ unless the thing it names was defined in a package that holds methods, not comma
 
 import inspect
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
-from brainuad.settings.moved import retargeted
+from brainuad.settings.moved import retargeted, targets
 
 # Hydra takes a third of a second to import: only when there is something to make.
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
         return None
     plain = retargeted(plain)
     _refuse_interpolations(plain)
-    for target in _targets(plain):
+    for target in targets(plain):
         _check(target, packages)
     try:
         if not kwargs:
@@ -139,17 +138,6 @@ def resolve(config: "DictConfig") -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
-
-
-def _targets(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        for value in config.values():
-            yield from _targets(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _targets(value)
 
 
 def _refuse_interpolations(config: Any) -> None:

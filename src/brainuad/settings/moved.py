@@ -7,7 +7,7 @@ one release, with a warning.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,17 @@ def retargeted(config: Any, rename: Any = moved) -> Any:
     if isinstance(config, list | tuple):
         return type(config)(retargeted(item, rename) for item in config)
     return config
+
+
+def targets(config: Any, but: Collection[str] = ()) -> Iterator[str]:
+    """Yield every `_target_` of plain values, less what lies below the keys in `but`."""
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        config = [value for key, value in config.items() if key not in but]
+    if isinstance(config, list | tuple):
+        for value in config:
+            yield from targets(value, but)
 
 
 def present_experiment(name: str) -> str | None:
