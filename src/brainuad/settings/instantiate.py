@@ -140,6 +140,13 @@ def resolve(config: "DictConfig") -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
 
 
+def as_yaml(config: dict[str, Any]) -> str:
+    """Return plain values as YAML that OmegaConf reads back as they are."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(config))
+
+
 def _refuse_interpolations(config: Any) -> None:
     """Hydra would fill them in after the targets were checked."""
     if isinstance(config, dict):

@@ -110,7 +110,7 @@ def build_cache(
     described = [
         [str(path), path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [str(path)]
         for scan in scans
-        for path in (*scan.images, scan.brain_mask)
+        for path in (*scan.seen, scan.brain_mask)
     ]
     chosen: list[object] = [min_brain_fraction, heights and list(heights)]
     if grid is not None:
