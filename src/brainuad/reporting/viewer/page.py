@@ -41,7 +41,10 @@ def write_page(out: Path) -> Path:
     """
     rows = read_rows(out)
     folder = out / FOLDER
-    _write_static(folder)
+    for name in _STATIC:
+        path, text = folder / name, _read(name)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
     cards = []
     for row in track(rows, description="page", transient=True):
         problem = ""
@@ -105,16 +108,6 @@ def _facts(row: ScanRow) -> str:
     if numbers["volume_mm3"] is not None:
         facts.append(f"<b>{numbers['volume_mm3'] / 1000:.1f}</b> mL")
     return "".join(f"<span>{fact}</span>" for fact in facts)
-
-
-def _write_static(folder: Path) -> None:
-    for name in _STATIC:
-        _write_if_other(folder / name, _read(name))
-
-
-def _write_if_other(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
 
 
 def _read(name: str) -> str:
