@@ -170,10 +170,6 @@ def group_rows(
 
 def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table":
     """The table for the terminal: means that fit 80 columns; empty columns are left out."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
     columns = columns_of(space)
     header, rows = summary_rows(results, spread=False, columns=columns)
     short = ["method", *(column.short for column in columns)]
@@ -183,40 +179,43 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
     if not slices:
         note = "Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels"
         note = "\n".join(filter(None, [note, untold_note(results)]))
-    table = Table(
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        title=Text(space) if slices else "means over test subjects",
-        # As text: rich would read `[x]` as markup.
-        caption=Text(visible(note, "\n")),
-    )
-    for i in kept:
-        table.add_column(short[i], no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(visible(row[i], "")) for i in kept))
-    return table
+    title = space if slices else "means over test subjects"
+    cells = [[row[i] for i in kept] for row in rows]
+    return _terminal(title, note, [short[i] for i in kept], cells, no_wrap=True)
 
 
 def flatter_table(rows: "pd.DataFrame") -> "Table":
     """How much each rule of a benchmark flatters, for the terminal, a row a rule and method."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
     methods = list(dict.fromkeys(rows.method))
-    table = Table(
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        title="the same maps, one rule switched at a time",
-        caption="in brackets: what a rule adds to ours; with a +, what it adds to the row above",
-    )
-    for name in ("metric", "rule", *methods):
-        table.add_column(Text(visible(name, "")))
+    lines = []
     for (metric, rule), part in rows.groupby(["metric", "rule"], sort=False):
         found = {row.method: row for row in part.itertuples()}
         above = "" if part.against.iloc[0] in ("", "ours") else "+ "
         cells = [_flatter_cell(found.get(method)) for method in methods]
-        table.add_row(metric, Text(visible(f"{above}{rule}", "")), *cells)
+        lines.append([metric, f"{above}{rule}", *cells])
+    note = "in brackets: what a rule adds to ours; with a +, what it adds to the row above"
+    title = "the same maps, one rule switched at a time"
+    return _terminal(title, note, ["metric", "rule", *methods], lines)
+
+
+def _terminal(
+    title: str,
+    caption: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    no_wrap: bool = False,
+) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    # As text: rich would read `[x]` as markup.
+    said = Text(visible(caption, "\n"), "table.caption")
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=Text(title, "table.title"), caption=said)
+    for name in header:
+        table.add_column(Text(visible(name, "")), no_wrap=no_wrap)
+    for row in rows:
+        table.add_row(*(Text(visible(cell, "")) for cell in row))
     return table
 
 

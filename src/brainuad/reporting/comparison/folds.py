@@ -16,6 +16,7 @@ from brainuad.reporting.comparison.runs import (
     Comparison,
     is_best,
     paired_tests,
+    require_same,
     shown_columns,
 )
 from brainuad.reporting.run_folder import RunFolder, read_run
@@ -145,14 +146,9 @@ def _read(path: Path) -> Design:
 
 
 def _require_same(first: Design, other: Design) -> None:
-    pairs = {key: (first.run.summary.get(key), other.run.summary.get(key)) for key in _SAME}
-    pairs["data.folds"] = (first.folds, other.folds)
-    for key, (mine, its) in pairs.items():
-        if mine != its:
-            raise InputError(
-                f"{other.run.path}: its {key} is {its}, that of {first.run.path} is {mine}; give "
-                "the runs of one cross-validation"
-            )
+    facts = {key: (first.run.summary.get(key), other.run.summary.get(key)) for key in _SAME}
+    facts["data.folds"] = (first.folds, other.folds)
+    require_same(first.run, other.run, facts, "give the runs of one cross-validation")
 
 
 def _of(method: str, designs: Sequence[Design]) -> list[Design]:

@@ -16,7 +16,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import remove, write_text
 from brainuad.machine.text import without_home
 from brainuad.reporting.pages.html import Markup, escape
-from brainuad.reporting.viewer.rows import STATES, ScanRow, read_rows
+from brainuad.reporting.viewer.rows import ScanRow, counted, read_rows
 from brainuad.reporting.viewer.scan import key_of, write_scan
 
 FOLDER = "viewer"
@@ -55,11 +55,10 @@ def write_page(out: Path) -> Path:
                 problem = f"cannot be shown: {error}"
         cards.append(_card(row, problem))
     _remove_others(folder / "scans", {key_of(row.scan_id) for row in rows if row.can_be_opened})
-    counts = {state: sum(row.status == state for row in rows) for state in STATES}
     page = Template(_read("index.html")).substitute(
         cards="\n".join(cards),
         total=len(rows),
-        summary=escape(", ".join(f"{n} {state}" for state, n in counts.items() if n)),
+        summary=escape(counted(rows)),
         version=escape(version("brainuad")),
     )
     write_text(out / "index.html", page)
