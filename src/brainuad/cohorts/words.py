@@ -17,14 +17,15 @@ def word_sets(section: str) -> dict[str, frozenset[str]]:
     return {name: frozenset(words.split()) for name, words in _TABLE[section].items()}
 
 
-def _named(section: str) -> dict[str, str]:
+def named(section: str) -> dict[str, str]:
+    """Return the words of a section of `words.ini`, each with the name of its entry."""
     return {word: name for name, words in word_sets(section).items() for word in words}
 
 
-PLAIN = _named("sequences")
+PLAIN = named("sequences")
 """Words (lower case) and the sequence that they name by themselves."""
 
-OTHERS = _named("others")
+OTHERS = named("others")
 """Words of images that no preset is made for."""
 
 _NAMES = word_sets("names")

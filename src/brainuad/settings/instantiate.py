@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
+from brainuad.settings.allowed import MONAI_TRANSFORM_MODULES
 from brainuad.settings.moved import retargeted, targets
 
 # Hydra takes a third of a second to import: only when there is something to make.
@@ -33,12 +34,7 @@ MODEL_PACKAGES = (
 )
 """What a model's configuration may name."""
 
-MONAI_TRANSFORMS = (
-    "monai.transforms.intensity.",
-    "monai.transforms.spatial.",
-    "monai.transforms.croppad.",
-    "monai.transforms.smooth_field.",
-)
+MONAI_TRANSFORMS = tuple(name.removesuffix("dictionary") for name in MONAI_TRANSFORM_MODULES)
 """MONAI's transforms that a configuration may name; none of their modules touches a file."""
 
 MONAI_SHORT = "monai.transforms."
