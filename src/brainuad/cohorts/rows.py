@@ -1,4 +1,4 @@
-"""Rows of a table of scans or of slices, in whatever dialect the spreadsheet wrote."""
+"""Rows of a table of scans or of slices, as spreadsheets write them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ SPLITS = {
     **{"validation": "val", "valid": "val", "dev": "val"},
 }
 _SAID = frozenset(["-", ".", "none", "unknown", "no", "nein", "non", "kein", "0", "?", "/", "--"])
-"""What may be a value of some columns."""
+"""Words that are values in some columns."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TableRow:
         if not text:
             return None
         path = self.folder / text
-        # Windows writes other strokes.
+        # Windows separates folders by backslashes.
         turned = self.folder / text.replace("\\", "/")
         return turned if "\\" in text and not is_there(path) else path
 

@@ -88,7 +88,7 @@ def _scan(row: TableRow, found: Found) -> RawScan:
 
 
 def _health(row: TableRow, label: Path | None) -> tuple[bool, str]:
-    """Whether the row's person is healthy, and the pathology without words such as `control`."""
+    """Return whether the row's person is healthy, and the pathology; empty for `control`."""
     said, pathology = row.text("healthy"), row.text("pathology")
     pathology = "" if pathology.casefold() in NOBODY else pathology
     ill = is_ill(pathology)

@@ -90,7 +90,7 @@ class ContextVAE(nn.Module):
 
 
 def activations(layers: nn.Sequential, kind: type[nn.Module], image: Tensor) -> list[Tensor]:
-    """What layers of a kind return, in order."""
+    """Return the outputs of the layers of a kind, in order."""
     found = []
     for layer in layers:
         image = layer(image)
