@@ -35,8 +35,10 @@ from brainuad.evaluation.thresholds import (
     fit_labelled,
     healthy_scores,
     require_space,
+    require_unseen,
 )
 from brainuad.metrics import voxel
+from brainuad.metrics.severity import spearman
 from brainuad.metrics.statistics import by_person
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold, Shared, Threshold
@@ -95,11 +97,7 @@ def evaluate_maps(
     """
     require_space(space)
     test = cohort.select("test", sequence)
-    seen = sorted({scan.who for scan in test} & set(trained_on))
-    if seen:
-        raise InputError(
-            f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
-        )
+    require_unseen(cohort, test, trained_on)
     failures: Failures = []
     methods: dict[str, _Method] = {}
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
@@ -198,7 +196,8 @@ def _score_scan(
         if traces.false_positives is not None:
             methods[name].false_positives.add(traces.false_positives)
         if control and name != CONTROL:
-            rho = trust_checks.explained(traces.sample, control[1].sample)
+            # Near 1, the method has learned brightness; NaN when either is constant.
+            rho = spearman(traces.sample, control[1].sample)
             subject.rows.append(Row("none", NAN, "intensity_rho", rho))
             if not scan.healthy:
                 gain = _value(subject, "auprc") - _value(control[0], "auprc")

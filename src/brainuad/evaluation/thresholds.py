@@ -3,14 +3,14 @@
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainuad.cohorts.manifest import Cohort
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import NAN, score_subject, score_volume
 from brainuad.machine.refused import writing
@@ -173,6 +173,18 @@ def require_space(space: Any) -> None:
     """
     if space not in SPACES:
         raise InputError(f"space is {space!r}; use {' or '.join(SPACES)}")
+
+
+def require_unseen(cohort: Cohort, test: Iterable[Scan], trained_on: Collection[str]) -> None:
+    """Refuse to score people that the model was trained on.
+
+    Raises:
+        InputError: there are any.
+    """
+    if seen := sorted({scan.who for scan in test} & set(trained_on)):
+        raise InputError(
+            f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
+        )
 
 
 def as_threshold(value: Any, key: str) -> float | None:

@@ -142,7 +142,7 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     found = read_json(path, "evaluate the run again")
     try:
         rows = found["results"]
-        shown = {column[1:] for column in SHOWN}
+        shown = {column.key for column in SHOWN}
         return [row for row in rows if (row["group"], row["threshold"], row["metric"]) in shown]
     except (KeyError, TypeError):
         raise InputError(f"{path}: not a summary of brainuad; evaluate the run again") from None

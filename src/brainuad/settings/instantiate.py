@@ -6,11 +6,11 @@ unless the thing it names was defined in a package that holds methods, not comma
 
 import inspect
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
-from brainuad.settings.moved import retargeted
+from brainuad.settings.allowed import MONAI_TRANSFORM_MODULES
+from brainuad.settings.moved import retargeted, targets
 
 # Hydra takes a third of a second to import: only when there is something to make.
 if TYPE_CHECKING:
@@ -34,12 +34,7 @@ MODEL_PACKAGES = (
 )
 """What a model's configuration may name."""
 
-MONAI_TRANSFORMS = (
-    "monai.transforms.intensity.",
-    "monai.transforms.spatial.",
-    "monai.transforms.croppad.",
-    "monai.transforms.smooth_field.",
-)
+MONAI_TRANSFORMS = tuple(name.removesuffix("dictionary") for name in MONAI_TRANSFORM_MODULES)
 """MONAI's transforms that a configuration may name; none of their modules touches a file."""
 
 MONAI_SHORT = "monai.transforms."
@@ -88,7 +83,7 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
         return None
     plain = retargeted(plain)
     _refuse_interpolations(plain)
-    for target in _targets(plain):
+    for target in targets(plain):
         _check(target, packages)
     try:
         if not kwargs:
@@ -146,17 +141,6 @@ def as_yaml(config: dict[str, Any]) -> str:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_yaml(OmegaConf.create(config))
-
-
-def _targets(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        for value in config.values():
-            yield from _targets(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _targets(value)
 
 
 def _refuse_interpolations(config: Any) -> None:

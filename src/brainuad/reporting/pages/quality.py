@@ -19,6 +19,7 @@ from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.resample import resample_like
 
 _PANEL, _GAP, _HISTOGRAM = 150, 4, 190
+_MEASURES = ("overlap", "similarity", "cohort_mirrored_gain", "noise", "border_share")
 _BRAIN, _ATLAS = "#56d364", "#ff9f1c"
 
 
@@ -52,16 +53,7 @@ def write_quality(
                 shown if nameless else html.Markup(f'<a href="#{anchor}">{html.escape(name)}</a>'),
                 str(len(flags.get(name, []))),
                 f"{found['brain_ml']:.0f}",
-                *(
-                    f"{found[key]:.3f}" if found.get(key) is not None else "–"
-                    for key in (
-                        "overlap",
-                        "similarity",
-                        "cohort_mirrored_gain",
-                        "noise",
-                        "border_share",
-                    )
-                ),
+                *("–" if found.get(key) is None else f"{found[key]:.3f}" for key in _MEASURES),
                 scan.split,
                 "; ".join(said),
             ]
