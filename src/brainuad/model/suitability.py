@@ -16,11 +16,12 @@ from nibabel.affines import apply_affine
 from scipy.special import stdtrit
 
 from brainuad.cohorts.load import load_scan
-from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.cohort import record_of
+from brainuad.preparation.records import record_of
+from brainuad.records.scan import ScanRecord
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.planes import is_slice
@@ -124,7 +125,7 @@ def training_statistics(
             except InputError:
                 # Listed with the run's failures already.
                 continue
-            quality, native_spacing = quality_of(cohort, scan)
+            quality, native_spacing = quality_of(record_of(cohort, scan))
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
             measures.append(
                 measures_of(volume, brain_mask, quality, native_spacing, in_mni(recipe))
@@ -149,13 +150,10 @@ def training_statistics(
 
 
 def quality_of(
-    cohort: Cohort, scan: Scan
-) -> tuple[dict[str, float], tuple[float, float, float] | None]:
-    """What the preparation measured of a scan and its native voxel size, where that is known."""
-    record = record_of(cohort, scan)
-    if not record:
-        return {}, None
-    return record["quality"], tuple(record["native_spacing_mm"])
+    record: ScanRecord | None,
+) -> tuple[Mapping[str, float], tuple[float, ...] | None]:
+    """Return the measures of the preparation and the native voxel size; empty without a record."""
+    return ({}, None) if record is None else (record.quality, record.native_spacing_mm)
 
 
 def measures_of(
@@ -174,7 +172,7 @@ def measures_of(
         native_spacing: voxel size of the scan as it came, in mm.
         laid_on_mni: whether the prepared world is MNI's.
     """
-    found = {name: float(quality[name]) for name in MEASURES if quality.get(name) is not None}
+    found = {name: float(quality[name]) for name in MEASURES if name in quality}
     if not is_slice(brain_mask):  # what a slice holds tells where it was cut
         found["prepared_ml"] = float(brain_mask.sum() * np.prod(image.spacing_mm) / 1000)
     if native_spacing is not None:

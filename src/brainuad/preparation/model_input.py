@@ -18,9 +18,9 @@ from rich.progress import track
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.locks import lock
-from brainuad.machine.read import read_json
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.intensity import Normalise
+from brainuad.preparation.records import record_at
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.build import build
 from brainuad.settings.instantiate import instantiate
@@ -104,14 +104,11 @@ def unnormalised(image: Path) -> Path:
     Raises:
         InputError: the record names a file that is not there.
     """
-    path = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
-    if not path.is_file():
+    record = record_at(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
+    known = record.normalised if record is not None else None
+    if record is None or known is None or Path(known.image).name != image.name:
         return image
-    record = read_json(path, "prepare the cohort again", kind=None)
-    # Others keep JSON files beside their scans, too.
-    if "normalised" not in record or Path(record.get("scan", "")).name != image.name:
-        return image
-    found = image.parents[1] / record["image"]
+    found = image.parents[1] / record.image
     if not found.is_file():
         raise InputError(
             f"{found}: no such file, and this model's intensities are made of it; prepare the "
