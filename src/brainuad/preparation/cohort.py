@@ -18,6 +18,7 @@ from brainuad.cohorts.manifest import MANIFEST, Cohort, check_scans
 from brainuad.cohorts.scans import RawScan, file_stamp
 from brainuad.cohorts.splits import planned_scan
 from brainuad.errors import CannotWrite, InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import (
     own_folder,
     remove,
@@ -25,7 +26,6 @@ from brainuad.machine.files import (
     sizes,
     until_still,
 )
-from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.present import present, require_any
 from brainuad.machine.room import Room
@@ -102,7 +102,7 @@ def prepare_cohort(
     with own_folder(out / "cohort") as own, present(out, own):
         remove_leftovers(out)
         stamps = _all_stamps(raw, preparation)
-        failures: Failures = []
+        failures = Failures()
         there = [scan.image for scan in raw if scan.image.exists()]
         tasks = _tasks(raw, preparation, stamps, out)
         left = len(tasks)
@@ -186,11 +186,13 @@ def _task(
     """
     # One thread a process: the sums of a registration then come in one order, every time.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    failures: Failures = []
-    with guarded(failures, scans[0].subject, scans[0].image):
+    failures = Failures()
+    with failures.catching(scans[0].subject, scans[0].image):
         # Another command may do the same scans, now and until these are done.
         wanted = _missing(scans, wanted, out)
-        records, failed = prepare_subject(scans, preparation, out, wanted) if wanted else ([], [])
+        if not wanted:
+            return failures
+        records, failed = prepare_subject(scans, preparation, out, wanted)
         missing = _missing(scans, wanted, out)
         failures += failed if missing else []
         for record in records:
@@ -227,7 +229,7 @@ def run_tasks(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, Failures]]:
         if (yield from _pooled([task], 1)):
             image = task[0][0].image
             reason = "its process was killed (out of memory?); run again with fewer jobs"
-            yield task, [(task[0][0].subject, f"{image}: {reason}")]
+            yield task, Failures([(task[0][0].subject, f"{image}: {reason}")])
 
 
 def _pooled(tasks: list[Task], jobs: int) -> Generator[tuple[Task, Failures], None, list[Task]]:

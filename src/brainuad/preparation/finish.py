@@ -12,8 +12,8 @@ from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, write
 from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.sources import write_list
 from brainuad.errors import CannotWrite, InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import remove
-from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.room import Room
 from brainuad.preparation.made import Made, is_done
 from brainuad.preparation.normalise.cohort import fitted, write_normalised
@@ -79,7 +79,7 @@ class Finish:
         out, own = self.made.out, self._own()
         left = {scan.subject for scan in self.raw if key_of(scan) not in own}
         # Another command may have done what failed here.
-        failures = [failure for failure in before if failure[0] in left]
+        failures = Failures(failure for failure in before if failure[0] in left)
         others = self.made.others(self.raw)
         scans = [*self.raw, *(scan for scan, _ in others)]
         if others:
@@ -110,7 +110,7 @@ class Finish:
         while records:
             listed = records | {key_of(scan): record for scan, record in others}
             try:
-                self._listed(scans, listed, levels, [])
+                self._listed(scans, listed, levels, Failures())
                 return
             except CannotWrite:
                 # The manifest takes room, too: the last scan is normalised again the next time.
@@ -168,7 +168,7 @@ class Finish:
             key = key_of(scan)
             if (record := records.get(key)) is None:
                 continue
-            with guarded(failures, scan.subject, scan.image):
+            with failures.catching(scan.subject, scan.image):
                 said = [*self.limits.flags(record.quality), *copies.get(key, ())]
                 rows[key] = row_of(scan, record, out)
                 if said:

@@ -4,7 +4,6 @@
 function, `made`. Controls, scores and pictures keep the cohort's intensities.
 """
 
-import hashlib
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,8 @@ from rich.progress import track
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.locks import lock
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.intensity import Normalise
@@ -29,8 +30,6 @@ from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 VERSION = 2
 """Of what is made: kept files of another version are made anew."""
-
-Failures = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -133,20 +132,17 @@ def as_input(
         The scans, less those that failed, and (subject, reason) of these.
     """
     if how is None:
-        return tuple(scans), []
+        return tuple(scans), Failures()
     folder = Path(cache_dir) / ("tissue" if isinstance(how, TissueInput) else "normalised")
-    failures: Failures = []
+    failures = Failures()
     targets: dict[Scan, Path] = {}
     for scan in scans:
-        try:
+        with failures.catching(scan.subject):
             targets |= {row: _target(row, how, folder) for row in scan.rows}
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
     with lock(folder):
         todo = [(row, how, target) for row, target in targets.items() if not target.is_file()]
-        for row, reason in track(_run(todo, jobs), description="what is seen", total=len(todo)):
-            if reason is not None:
-                failures.append((row.subject, reason))
+        for bad in track(_run(todo, jobs), description="what is seen", total=len(todo)):
+            failures += bad
     done = {row: target for row, target in targets.items() if target.is_file()}
     seen = [_with_images(scan, done) for scan in scans if all(row in done for row in scan.rows)]
     return tuple(seen), failures
@@ -160,7 +156,7 @@ def _with_images(scan: Scan, images: Mapping[Scan, Path]) -> Scan:
 Task = tuple[Scan, ModelInput, Path]
 
 
-def _run(tasks: list[Task], jobs: int) -> Iterator[tuple[Scan, str | None]]:
+def _run(tasks: list[Task], jobs: int) -> Iterator[Failures]:
     if jobs <= 1 or len(tasks) <= 1:
         yield from map(_make, tasks)
         return
@@ -170,25 +166,18 @@ def _run(tasks: list[Task], jobs: int) -> Iterator[tuple[Scan, str | None]]:
         yield from pool.map(_make, tasks)
 
 
-def _make(task: Task) -> tuple[Scan, str | None]:
-    """Writes what is seen of one scan; the reason where that was not possible."""
+def _make(task: Task) -> Failures:
+    """Write what is seen of one scan."""
     scan, how, target = task
-    try:
+    failures = Failures()
+    with failures.catching(scan.subject):
         found = made(how, scan.image, scan.brain_mask)
-    except InputError as error:
-        return scan, str(error)
-    write_volume(target, found.array, found.affine)
-    return scan, None
+        write_volume(target, found.array, found.affine)
+    return failures
 
 
 def _target(scan: Scan, how: ModelInput, folder: Path) -> Path:
     """Where it is kept, by the parameters and the files that it is made of."""
-    digest = hashlib.sha256(repr((VERSION, how)).encode())
     source = unnormalised(scan.image) if isinstance(how, NormalisedInput) else scan.image
-    for path in (source, scan.brain_mask):
-        stat = path.stat() if path.is_file() else None
-        digest.update(
-            repr((str(path.absolute()), stat and (stat.st_size, stat.st_mtime_ns))).encode()
-        )
-    name = f"{scan.subject}_{scan.sequence}_{digest.hexdigest()[:12]}.nii.gz"
-    return folder / name
+    key = fingerprint(VERSION, how, source, scan.brain_mask)
+    return folder / f"{scan.subject}_{scan.sequence}_{key}.nii.gz"

@@ -13,7 +13,7 @@ from scipy import ndimage
 from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.slices import RawSlice
 from brainuad.errors import InputError
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
 from brainuad.preparation.background import cleared
 from brainuad.preparation.quality.measures import measure
 from brainuad.records.scan import ScanRecord
@@ -79,10 +79,10 @@ def prepare_slices(
         wanted: sequences to do; None for all.
     """
     records: list[ScanRecord] = []
-    failures: Failures = []
+    failures = Failures()
     for scan in scans:
         if wanted is None or scan.sequence in wanted:
-            with guarded(failures, scan.subject, scan.image):
+            with failures.catching(scan.subject, scan.image):
                 records.append(_prepared(scan, preparation, out))
     return records, failures
 

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from brainuad.cohorts.scans import RawScan
+from brainuad.machine.failures import Failures
 from brainuad.preparation.pipeline import FAILURES, FIELD, POSTFIXES, Preparation
 from brainuad.preparation.register.linear import Registration
 from brainuad.preparation.slices import SlicePreparation, prepare_slices
@@ -41,7 +42,7 @@ def prepare_subject(
     preparation: Preparation | SlicePreparation,
     out: Path,
     wanted: Collection[str] | None = None,
-) -> tuple[list[ScanRecord], list[tuple[str, str]]]:
+) -> tuple[list[ScanRecord], Failures]:
     """Prepare the sequences of one subject up to intensity normalisation.
 
     Args:
@@ -65,7 +66,7 @@ def prepare_subject(
             line = (
                 f"{scan.image}: a sequence named '{scan.sequence}'; leave the '.' out of its name"
             )
-            return [], [(scan.subject, line)]
+            return [], Failures([(scan.subject, line)])
         files = (scan.image, scan.brain_mask, scan.lesion_mask)
         for postfix, path in zip(POSTFIXES, files, strict=True):
             if path is not None:
@@ -74,7 +75,9 @@ def prepare_subject(
         data |= _known(chosen, out)
     found = upright_run(preparation, [scan.sequence for scan in used], data)
     failed = found.get(FAILURES, {})
-    failures = [(scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed]
+    failures = Failures(
+        (scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed
+    )
     left = [scan for scan in used if scan.sequence in found]
     reference = reference_of(left, preparation) if left else None
     records = [_write(scan, found, reference, out) for scan in left if scan.sequence in names]

@@ -77,8 +77,8 @@ def detect_and_score(
         return failures
     record["wall_time_per_volume_s"] = written.seconds_per_volume
     failures += bad + written.failures
-    threshold, bad = _fit_threshold(cfg, detector, cohort, prepared, record)
-    failures += bad
+    threshold, unread = _fit_threshold(cfg, detector, cohort, prepared, record)
+    failures += unread
     detector.card["statistics"] = training_statistics(
         cohort, sequence, prepared, postprocess, detector.card["preparation"]
     )

@@ -1,6 +1,5 @@
 """Intensities of a cohort's scans, normalised after all are prepared: some need the others."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,8 @@ from rich.progress import track
 
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.preparation.normalise.intensity import Normalise, Nyul
 from brainuad.preparation.records import Records, key_of, normalised_path
 from brainuad.records.scan import Normalised
@@ -24,13 +24,13 @@ def fitted(
 
     One that is fitted already stays as it is.
     """
-    failures: Failures = []
+    failures = Failures()
     found: dict[str, Normalise] = {}
     for sequence in sorted({scan.sequence for scan in raw}):
         found[sequence] = normalise
         if isinstance(normalise, Nyul) and not normalise.standard:
             del found[sequence]
-            with guarded(failures, f"({sequence})", out):
+            with failures.catching(f"({sequence})", out):
                 training = _training(raw, records, sequence, out, failures)
                 try:
                     found[sequence] = normalise.fitted(training)
@@ -46,19 +46,19 @@ def write_normalised(
 
     The records are replaced in `records`. `Finish` writes them when it has compared the scans.
     """
-    failures: Failures = []
+    failures = Failures()
     for scan in track(raw, description="normalising"):
         key, how = key_of(scan), levels.get(scan.sequence)
         if key not in records or how is None:
             continue
         record, path = records[key], normalised_path(scan, Path())
-        stamp = hashlib.sha256(f"{record.stamp}{how!r}".encode()).hexdigest()
+        stamp = fingerprint(record.stamp, how)
         known = record.normalised
         if known is not None and known.stamp == stamp and (out / path).is_file():
             continue
         # Set last: a scan that fails on the way is not normalised.
         records[key] = replace(record, normalised=None)
-        with guarded(failures, scan.subject, scan.image):
+        with failures.catching(scan.subject, scan.image):
             volume = read_volume(out / record.image)
             inside = read_mask(out / record.brain_mask, like=volume)
             try:
@@ -80,7 +80,7 @@ def _training(
             continue
         found = []
         if record := records.get(key):
-            with guarded(failures, scan.subject, scan.image):
+            with failures.catching(scan.subject, scan.image):
                 volume = read_volume(out / record.image)
                 found = [(volume.array, read_mask(out / record.brain_mask, like=volume))]
             if not found:

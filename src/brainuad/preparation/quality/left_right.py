@@ -5,14 +5,14 @@ the right frontal and the left occipital lobe reach further (Yakovlevian torque;
 2003, Nature Reviews Neuroscience 4), so the average of the other subjects has a side.
 """
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.records import Records
 from brainuad.records.scan import ScanRecord
@@ -49,12 +49,11 @@ def compare_with_mirror(records: Records, atlas: BrainAtlas, out: Path, least: i
         (subject, reason) of those that could not be compared; they lose their records.
     """
     grid = mirror_grid(atlas)
-    failures: Failures = []
+    failures = Failures()
     for sequence in sorted({sequence for _, sequence in records}):
         own = {key: record for key, record in sorted(records.items()) if key[1] == sequence}
-        said = [f"{record.subject} {record.stamp}" for record in own.values()]
-        said += [f"{least} {SPACING_MM} {SMOOTH_MM}"]
-        stamp = hashlib.sha256("\n".join(said).encode()).hexdigest()
+        stamps = {record.subject: record.stamp for record in own.values()}
+        stamp = fingerprint(stamps, least, SPACING_MM, SMOOTH_MM)
         if all(record.compared == stamp for record in own.values()):
             continue
         total, count = np.zeros(grid.array.shape), 0
@@ -66,7 +65,7 @@ def compare_with_mirror(records: Records, atlas: BrainAtlas, out: Path, least: i
                 total, count = total + part, count + 1
         for key in own.keys() & records.keys():
             quality = {name: value for name, value in own[key].quality.items() if name != GAIN}
-            part = _read(own[key], out, grid, []) if count >= least else None
+            part = _read(own[key], out, grid, Failures()) if count >= least else None
             if part is not None:
                 quality[GAIN] = -_correlation(part, total - part)
             records[key] = replace(own[key], quality=quality, compared=stamp)
@@ -115,7 +114,7 @@ def lopsided(volume: Volume, brain_mask: np.ndarray, grid: Volume) -> np.ndarray
 
 def _read(record: ScanRecord, out: Path, grid: Volume, failures: Failures) -> np.ndarray | None:
     part = None
-    with guarded(failures, record.subject, out / record.image):
+    with failures.catching(record.subject, out / record.image):
         volume = read_volume(out / record.image)
         part = lopsided(volume, read_mask(out / record.brain_mask, like=volume), grid)
     return part

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
-from brainuad.machine.guard import Failures, guarded
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.explain import Said
 from brainuad.preparation.records import Records, key_of
@@ -70,7 +70,7 @@ def write_quality(
         if nameless:
             continue
         problems, body = Failures(), ""
-        with guarded(problems, name, scan.image):
+        with problems.catching(name, scan.image):
             picture = draw_scan(scan, atlas)
             body = html.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
         body += "".join(html.paragraph(why, "alert") for _, why in problems)
