@@ -162,28 +162,36 @@ class Finish:
         if isinstance(steps, Preparation) and (atlas := steps.load_atlas()):
             failures += compare_with_mirror(records, atlas, out, self.limits.cohort_subjects)
         copies = copies_of(normalised)
+        own = {key_of(scan) for scan in self.raw}
         rows: dict[Key, Scan] = {}
-        flags: dict[str, list[str]] = {}
         for scan in normalised:
             key = key_of(scan)
-            if (record := records.get(key)) is None:
-                continue
-            with failures.catching(scan.subject, scan.image):
+            if key in records:
+                with failures.catching(scan.subject, scan.image):
+                    rows[key] = row_of(scan, records[key], out)
+                    if key in own:
+                        records[key] = replace(records[key], origin=self.made.origin(scan))
+        # Scans of a source that does not go with the others stay out of their manifest.
+        check_scans(list(rows.values()), out / MANIFEST)
+        listed: list[Scan] = []
+        sources = {str(source)}
+        flags: dict[str, list[str]] = {}
+        for key, row in rows.items():
+            record = records[key]
+            with failures.catching(row.subject, row.image):
                 said = [*self.limits.flags(record.quality), *copies.get(key, ())]
-                rows[key] = row_of(scan, record, out)
+                # Before the manifest: a command that overwrites it without these scans sees that
+                # they came, and writes it again.
+                write_record(record, out)
+                listed.append(row)
                 if said:
                     flags[record.name] = said
-        own = {key_of(scan): scan for scan in self.raw}
+                if record.origin and key not in own:
+                    sources.add(record.origin.source)
         everybody = write_list(out, "failures", ("subject", "reason"), failures, source)
-        if not own.keys() & rows.keys():
+        if not own & set(map(key_of, listed)):
             reason = failures[0][1] if failures else "no scan"
             raise InputError(f"{source}: no scan could be prepared; the first: {reason}")
-        sources = {str(source)}
-        for key in rows:
-            if key in own:
-                records[key] = replace(records[key], origin=self.made.origin(own[key]))
-            elif origin := records[key].origin:
-                sources.add(origin.source)
         info = {
             "name": source.stem if len(sources) == 1 else out.name,
             "source": "; ".join(sorted(sources)),
@@ -196,13 +204,7 @@ class Finish:
             "failures": everybody,
             **({"spaces": list(self.spaces)} if self.spaces else {}),
         }
-        # Scans of a source that does not go with the others stay out of their manifest.
-        check_scans(list(rows.values()), out / MANIFEST)
-        # Before the manifest: a command that overwrites it without these scans sees that they
-        # came, and writes it again.
-        for key in rows:
-            write_record(records[key], out)
-        cohort = write_cohort(out, rows.values(), info)
+        cohort = write_cohort(out, listed, info)
         return replace(cohort, info=info | {"failures": failures})
 
 
