@@ -3,7 +3,7 @@
 import torch
 
 from brainuad.methods.base import AnomalyDetector
-from brainuad.model.checkpoint import load_model, save_model
+from brainuad.model.model import Model
 from brainuad.synthetic.anatomies.stream import StreamedScan
 from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
@@ -107,11 +107,11 @@ def check_half_precision(detector: AnomalyDetector, batch: Batch) -> None:
     assert torch.isfinite(found).all()
 
 
-def check_checkpoint(detector: AnomalyDetector, batch: Batch, folder) -> None:
+def check_checkpoint(detector: AnomalyDetector, batch: Batch, card, tiling, folder) -> None:
     """Saved and loaded, the map is the same, bit for bit."""
     path = folder / "model.ckpt"
-    save_model(detector, path)
-    again = load_model(path).anomaly_map(batch.image, batch.brain_mask)
+    Model(detector, card, tiling).save(path)
+    again = Model.load(path).method.anomaly_map(batch.image, batch.brain_mask)
     assert torch.equal(detector.anomaly_map(batch.image, batch.brain_mask), again)
 
 

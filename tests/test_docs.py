@@ -88,8 +88,8 @@ def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
         )
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
-    detector.card = {"model": resolve(cfg.model), "tiling": resolve(cfg.tiling)}
-    detector.card |= {"postprocess": {}, "sequence": "T2w", "subjects": {}}
+    card = {"model": resolve(cfg.model), "tiling": resolve(cfg.tiling)}
+    card |= {"postprocess": {}, "sequence": "T2w", "subjects": {}}
     batch = contract.phantom_batch(size, instantiate(cfg.tiling))
     losses = contract.train_steps(detector, batch, 60)
     contract.check_learns(losses)
@@ -99,4 +99,4 @@ def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
     contract.check_degenerate(detector, batch)
     contract.check_half_precision(detector, batch)
     contract.check_planted_lesion(detector, batch)
-    contract.check_checkpoint(detector, batch, Path(tmp_path))
+    contract.check_checkpoint(detector, batch, card, instantiate(cfg.tiling), Path(tmp_path))

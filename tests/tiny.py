@@ -121,7 +121,7 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
     """An untrained model of brain-extracted T2w scans at 3 mm that were registered to nothing."""
     import torch
 
-    from brainuad.model.checkpoint import save_model
+    from brainuad.model.model import Model
     from brainuad.settings.compose import compose_preparation
     from brainuad.settings.instantiate import instantiate, resolve
 
@@ -129,8 +129,7 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
     # These brains are as large as a cat's.
     words += ["+preparation.limits.brain_ml=[10,2100]", "+preparation.limits.noise=1"]
     torch.manual_seed(seed)
-    detector = instantiate(METHODS[method])
-    detector.card = {
+    card = {
         "name": method,
         "model": METHODS[method],
         "input": {"tissue": None},
@@ -154,7 +153,7 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
         "threshold": 0.75,
         **card,
     }
-    save_model(detector, path)
+    Model(instantiate(METHODS[method]), card, instantiate(card["tiling"])).save(path)
     return path
 
 

@@ -11,8 +11,8 @@ import brainuad
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.load import load_scan
 from brainuad.model.card import preparation_of
-from brainuad.model.checkpoint import load_model
 from brainuad.model.known import Known
+from brainuad.model.model import Model
 from brainuad.model.prepared_scan import from_cohort
 from brainuad.preparation.from_folder import folder_cohort
 from brainuad.preparation.model_input import as_input, input_of, unnormalised
@@ -122,6 +122,6 @@ def test_cards_of_before_see_the_prepared_intensities(cohort, tmp_path):
     scan = cohort.scans[0]
     seen = loaded.predictor.seen(from_cohort(scan, cohort, loaded.recipe))
     np.testing.assert_array_equal(seen[0], read_volume(scan.image).array)
-    cards = [load_model(path).card for path in (old, now)]
+    cards = [Model.load(path).card for path in (old, now)]
     with pytest.raises(brainuad.errors.InputError, match="has another input"):
         Known([old, now], [cards[0], {**cards[1], "input": DAE}])

@@ -11,7 +11,9 @@ from brainuad.cli import predict, prepare
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import CannotWrite
 from brainuad.inference import outputs, prepare_scans
-from brainuad.model import predictor, prepared_scan
+from brainuad.model import model as model_module
+from brainuad.model import predict as predicting
+from brainuad.model import prepared_scan
 from brainuad.preparation import cohort, finish, subject
 from brainuad.preparation.bias import N4
 from brainuad.preparation.normalise import cohort as normalise_cohort
@@ -192,14 +194,14 @@ PREDICTING = [
     (prepared_scan, "measures_of"),
     (Percentile, "__call__"),
     (Limits, "flags"),
-    (predictor.Predictor, "seen"),
-    (predictor, "detect_volume"),
-    (predictor, "native_map"),
-    (predictor, "native_mask"),
-    (predictor, "read_native"),
-    (predictor, "find"),
-    (predictor, "unsuitable"),
-    (predictor, "percentile_of"),
+    (predicting, "seen_by"),
+    (model_module, "detect_volume"),
+    (predicting, "native_map"),
+    (predicting, "native_mask"),
+    (predicting, "read_native"),
+    (predicting, "find"),
+    (predicting, "unsuitable"),
+    (predicting, "percentile_of"),
     (outputs, "write_like"),
 ]
 

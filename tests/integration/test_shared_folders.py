@@ -16,7 +16,7 @@ from brainuad.cli import predict, prepare
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.inference import outputs
 from brainuad.machine.locks import Claim
-from brainuad.model import predictor
+from brainuad.model import model as model_module
 from brainuad.preparation import cohort, finish
 from brainuad.volumes.nifti import write_volume
 
@@ -109,18 +109,18 @@ def test_anothers_damaged_or_emptied_record_is_left_out(model, lists, tmp_path, 
 
 
 def test_what_fails_here_and_was_done_elsewhere_is_done(model, lists, tmp_path, monkeypatch):
-    out, original = tmp_path / "out", predictor.detect_volume
+    out, original = tmp_path / "out", model_module.detect_volume
     calls = []
 
-    def fails(*arguments):
+    def fails(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 1:
             # Another command does all of it meanwhile.
             assert predicted(model, lists["odd"], out, "--no-page") == 0
             raise ValueError("by chance")
-        return original(*arguments)
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(predictor, "detect_volume", fails)
+    monkeypatch.setattr(model_module, "detect_volume", fails)
     assert predicted(model, lists["odd"], out, "--no-page") == 0
     assert set(pd.read_csv(out / "subjects.csv").status) == {"done"}
     # Nor was anything done twice.
@@ -211,7 +211,7 @@ def test_what_another_command_prepared_meanwhile_is_not_prepared_again(
         calls.append(arguments)
         if len(calls) == 1:
             assert prepared(lists["odd"], out) == 0
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(cohort, "prepare_subject", prepare_one)
     assert prepared(lists["odd"], out) == 0

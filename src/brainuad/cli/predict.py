@@ -20,8 +20,9 @@ from brainuad.shipped import SENSITIVITY
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
     from brainuad.inference.find_scans import Source, Wanted
-    from brainuad.model.api import Model
+    from brainuad.model.ensemble import Ensemble
     from brainuad.model.known import Known
+    from brainuad.model.model import Model
 
 DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
 
@@ -159,7 +160,7 @@ class _Job(NamedTuple):
         stamps: scan to what decides its prediction, of those that are not done.
     """
 
-    model: "Model | None"
+    model: "Model | Ensemble | None"
     known: "Known"
     source: "Source"
     stamps: dict[str, str]
@@ -200,14 +201,9 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     if source.cohort is None:
         from brainuad.cohorts.scans import RawScan
         from brainuad.preparation.planned_grids import require_grids
-        from brainuad.preparation.recipes import check
-        from brainuad.settings.allowed import RECIPE
-        from brainuad.settings.build import build
 
-        check(known.recipe)
-        steps = build(known.recipe["steps"], RECIPE) if model is None else model.steps
         raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
-        require_grids(raw, steps)
+        require_grids(raw, known.steps)
     return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
 
 
@@ -218,7 +214,7 @@ def _check_device(name: str) -> None:
         InputError: as `brainuad.load`.
     """
     if name not in ("auto", "cpu"):
-        from brainuad.model.detect import device
+        from brainuad.model.device import device
 
         device(name)
 
@@ -240,13 +236,13 @@ def _predict(
     model, source, todo = job.model, job.source, job.todo
     assert model is not None
     if source.cohort is not None:
-        recipe = preparation_of(source.cohort, model.known.sequences) or model.recipe
+        recipe = preparation_of(source.cohort, job.known.sequences) or job.known.recipe
         ready = read_wanted(todo, source.cohort, recipe)
     else:
-        ready = prepare_wanted(todo, model.steps, model.recipe, work, arguments.jobs)
+        ready = prepare_wanted(todo, job.known.steps, job.known.recipe, work, arguments.jobs)
     if arguments.keep_maps:
         # Beside the raw maps, who must not be scored with them.
-        about = {"stamp": "", "trained_on": model.trained_on}
+        about = {"stamp": "", "trained_on": job.known.trained_on}
         write_json(out / "prepared" / "maps.json", about)
     failures = Failures()
     there = [item.scan.image for item in todo if item.scan.image.exists()]
@@ -262,16 +258,16 @@ def _predict(
         with guarded(own, item.scan_id, item.scan.image):
             if isinstance(found, str):
                 raise InputError(found)
-            prediction = model.predictor(found)
+            prediction = model.predict_prepared(found)
             if arguments.keep_maps:
                 write_maps(out / "prepared", item, prediction)
-            write_prediction(out, item, model.sequence, prediction, job.stamps[item.scan_id])
+            write_prediction(out, item, job.known.sequence, prediction, job.stamps[item.scan_id])
         if own:
             require_any(there)
             if elsewhere(item):
                 continue
         for _, reason in own:
-            write_failure(out, item, model.sequence, reason)
+            write_failure(out, item, job.known.sequence, reason)
         failures += own
     return failures
 

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.methods.parts.grid_buffers import GridBuffers
-from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.methods.parts.residuals import Features, Residual, bind
 from brainuad.tiles.cache import TileDataset
 from brainuad.types import Batch, Detection
+from brainuad.volumes.grids import Grid
 from brainuad.volumes.tiling import Tiling
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -47,8 +47,8 @@ class AnomalyDetector(nn.Module, ABC):
         self.scheduler_factory = scheduler
         self.card: dict[str, Any] = {}
         """What travels in every checkpoint: plain values only, see `brainuad.model.checkpoint`."""
-        self.relative: RelativeToHealthy | None = None
-        """What whole volumes' scores are relative to; None for the scores as they are."""
+        self.grid: Grid | None = None
+        """Grid of the training scans, for methods that know places."""
         self.keeps_draws = False
         """Whether `detect` gives the map of each random draw too, where a method draws."""
         self.keeps_background = False
@@ -64,11 +64,6 @@ class AnomalyDetector(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where it is."""
         return self._place.device
-
-    @property
-    def fixed_threshold(self) -> float | None:
-        """`own_threshold`; None where scores are relative to healthy brains, on another scale."""
-        return None if self.relative is not None else self.own_threshold
 
     @property
     def by_gradient(self) -> bool:

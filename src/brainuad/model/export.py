@@ -12,7 +12,7 @@ from brainuad.machine.read import read_json
 from brainuad.machine.text import markdown, without_home
 from brainuad.model.bundle import write_bundle
 from brainuad.model.card import FORMAT
-from brainuad.model.checkpoint import load_model, weights_hash
+from brainuad.model.model import Model
 
 PLACES = ("source", "path", "cache_dir", "output_dir")
 """Keys of a card whose values are paths of the machine that trained."""
@@ -36,22 +36,22 @@ def export_model(
     Raises:
         InputError: no model, no threshold in it, or `out` holds something else.
     """
-    detector = load_model(run)
+    model = Model.load(run)
     if half:
         rounded = {
             name: value.half().to(value.dtype) if value.is_floating_point() else value
-            for name, value in detector.state_dict().items()
+            for name, value in model.state_dict().items()
         }
-        detector.load_state_dict(rounded)
-    if "threshold" not in detector.card:
+        model.load_state_dict(rounded)
+    if "threshold" not in model.card:
         raise InputError(
             f"{run}: holds no threshold; train it with predict=true before you share it"
         )
     card = {
-        **detector.card,
+        **model.card,
         "format": FORMAT,
         "licence": licence,
-        "weights_sha256": weights_hash(detector),
+        "weights_sha256": model.weights_hash,
         "scores": _scores(run if run.is_dir() else run.parent),
         "exported_with": describe()["versions"],
         **changes,
@@ -60,7 +60,7 @@ def export_model(
     card = _without_places(card)
     # Through JSON, so that a value that cannot be written stops before anything is written.
     card = json.loads(json.dumps(card, default=str))
-    weights = detector.state_dict()
+    weights = model.state_dict()
     if half:
         weights = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
     write_bundle(out, weights, card, model_card(card))

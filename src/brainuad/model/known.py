@@ -20,6 +20,8 @@ from brainuad.shipped import is_shipped, untested
 if TYPE_CHECKING:
     from brainuad.postprocess.pipeline import Postprocess
     from brainuad.postprocess.threshold import Threshold
+    from brainuad.preparation.pipeline import Preparation
+    from brainuad.preparation.slices import SlicePreparation
 
 RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
@@ -105,6 +107,21 @@ class Known:
     def sequences(self) -> tuple[str, ...]:
         """The sequence of each channel."""
         return (self.untested,) if self.untested else sequences_of(self.card)
+
+    @cached_property
+    def steps(self) -> "Preparation | SlicePreparation":
+        """The preparation's geometric steps.
+
+        Raises:
+            InputError: a part of the preparation that cannot be made.
+        """
+        from brainuad.preparation.recipes import check
+        from brainuad.settings.allowed import RECIPE
+        from brainuad.settings.build import build
+
+        check(self.recipe)
+        steps: Preparation | SlicePreparation = build(self.recipe["steps"], RECIPE)
+        return steps
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -209,8 +226,8 @@ def know(
         InputError: as `Known`, or a model without a readable card.
     """
     if precision == "auto":
-        from brainuad.model.detect import chosen_precision
-        from brainuad.model.detect import device as device_of
+        from brainuad.model.device import chosen_precision
+        from brainuad.model.device import device as device_of
 
         precision = chosen_precision(precision, device_of(device))
     cards = [read_card(Path(path)) for path in models]
@@ -236,9 +253,9 @@ def _threshold(path: Path, card: dict[str, Any], wanted: float | str | None) -> 
 
 
 def _hash_now(path: Path) -> str:
-    from brainuad.model.checkpoint import load_model, weights_hash
+    from brainuad.model.model import Model
 
-    found = weights_hash(load_model(path))
+    found = Model.load(path).weights_hash
     remember_hash(path, found)
     return found
 

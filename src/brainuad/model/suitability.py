@@ -8,7 +8,6 @@ small cohort knows little of what is usual, and its interval is wide.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy.special import stdtrit
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
@@ -95,7 +95,7 @@ MEASURES = {
 def training_statistics(
     cohort: Cohort,
     sequence: str,
-    maps: Path,
+    maps: MapFolder,
     postprocess: Postprocess,
     recipe: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def training_statistics(
     Args:
         cohort: it was trained on.
         sequence: of the model; of several, the first channel is measured.
-        maps: folder with the raw maps of the validation subjects.
+        maps: raw maps of the validation subjects.
         postprocess: of the model.
         recipe: of the cohort's preparation, see `brainuad.preparation.recipes`; None where it is
             not known.
@@ -130,9 +130,8 @@ def training_statistics(
             measures.append(
                 measures_of(volume, brain_mask, quality, native_spacing, in_mni(recipe))
             )
-            path = maps / f"{scan.subject}_anomaly.nii.gz"
-            if split == "val" and path.is_file():
-                raw = read_volume(path).array
+            if split == "val" and maps.has(scan.subject):
+                raw = maps.map(scan.subject).array
                 scores.append(
                     anomaly_score(postprocess.score(raw, brain_mask, spacing)[brain_mask])
                 )

@@ -56,12 +56,13 @@ class NormalisedInput:
 ModelInput = TissueInput | NormalisedInput
 
 
-def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
+def input_of(settings: Mapping[str, Any], own: bool = False) -> ModelInput | None:
     """What `input` of a configuration or a card asks for; None for the cohort's intensities.
 
     Args:
         settings: `tissue`, the configuration of a `TissueInput`, and `normalise`, that of a
             normaliser. Each may be None, and cards of older versions lack the second.
+        own: whether they are the user's, and not a card's, which a stranger may have written.
 
     Raises:
         InputError: both are given, or one names foreign code.
@@ -69,11 +70,9 @@ def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
     tissue, normalise = settings.get("tissue"), settings.get("normalise")
     if tissue is not None and normalise is not None:
         raise InputError("input: tissue maps have no intensities; set input.normalise=null")
-    # Plain values are a card's, which a stranger may have written.
-    plain = isinstance(settings, dict)
     if normalise is None:
-        return build(tissue, kind=TissueInput | None) if plain else instantiate(tissue)
-    return NormalisedInput(build(normalise, kind=Normalise) if plain else instantiate(normalise))
+        return instantiate(tissue) if own else build(tissue, kind=TissueInput | None)
+    return NormalisedInput(instantiate(normalise) if own else build(normalise, kind=Normalise))
 
 
 def made(how: ModelInput, image: Path, brain_mask: Path) -> Volume:
@@ -119,7 +118,7 @@ def unnormalised(image: Path) -> Path:
 def as_input(
     scans: Sequence[Scan], how: ModelInput | None, cache_dir: Path, jobs: int = 1
 ) -> tuple[tuple[Scan, ...], Failures]:
-    """The scans with `image`, and that of every channel, replaced by what the method sees.
+    """Return the scans with the `view` that a method has of each.
 
     Args:
         scans: prepared.
@@ -144,13 +143,12 @@ def as_input(
         for bad in track(_run(todo, jobs), description="what is seen", total=len(todo)):
             failures += bad
     done = {row: target for row, target in targets.items() if target.is_file()}
-    seen = [_with_images(scan, done) for scan in scans if all(row in done for row in scan.rows)]
+    seen = [
+        replace(scan, view=tuple(done[row] for row in scan.rows))
+        for scan in scans
+        if all(row in done for row in scan.rows)
+    ]
     return tuple(seen), failures
-
-
-def _with_images(scan: Scan, images: Mapping[Scan, Path]) -> Scan:
-    channels = tuple(replace(row, image=images[row]) for row in scan.channels)
-    return replace(scan, image=images[scan.rows[0]], channels=channels)
 
 
 Task = tuple[Scan, ModelInput, Path]

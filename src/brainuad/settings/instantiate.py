@@ -141,6 +141,13 @@ def resolve(config: "DictConfig") -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
 
 
+def as_yaml(config: dict[str, Any]) -> str:
+    """Return plain values as YAML that OmegaConf reads back as they are."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(config))
+
+
 def _targets(config: Any) -> Iterator[str]:
     if isinstance(config, dict):
         if "_target_" in config:

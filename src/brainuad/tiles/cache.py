@@ -110,7 +110,7 @@ def build_cache(
     if grid is not None and not any(_is_away(scan, grid) for scan in scans):
         # All are on it and are cut as they are.
         grid = None
-    paths = [path for scan in scans for path in (*scan.images, scan.brain_mask)]
+    paths = [path for scan in scans for path in (*scan.seen, scan.brain_mask)]
     folder = root / fingerprint(VERSION, paths, tiling, min_brain_fraction, heights, dtype, grid)
     with lock(folder):
         if not folder.is_dir():

@@ -4,15 +4,12 @@
 a run like any other, in `cache/stages/HASH`, where the hash is of all that decides its weights.
 """
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from omegaconf import DictConfig, open_dict
 
 from brainuad import __version__
 from brainuad.cohorts.manifest import joined
@@ -24,16 +21,15 @@ from brainuad.machine.text import say
 from brainuad.model.card import without_added
 from brainuad.settings.allowed import MODEL
 from brainuad.settings.build import check_targets
-from brainuad.settings.instantiate import resolve
 from brainuad.settings.moved import as_before, retargeted
 from brainuad.settings.plain import plain
+from brainuad.training.settings import Config, RunSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from brainuad.cohorts.manifest import Cohort, Scan
-    from brainuad.methods.base import AnomalyDetector
-    from brainuad.volumes.tiling import Tiling
+    from brainuad.model.model import Model
 
 DECIDING = (
     *("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed"),
@@ -73,43 +69,37 @@ class FirstStage:
         return hash_weights(self.weights)
 
 
-def with_first_stage(
-    cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]
+def first_stage_of(
+    settings: RunSettings, cohort: "Cohort", train: Callable[[RunSettings], Any]
 ) -> FirstStage | None:
-    """The first stage of a run, trained now if there is none yet; None for methods without one.
-
-    Puts the configuration of the autoencoder in the place of its path.
+    """Return the first stage of a run, trained now if there is none yet; None for none.
 
     Args:
-        cfg: of the run.
+        settings: of the run.
         cohort: of the run.
-        train: makes a run folder from a configuration.
+        train: makes a run folder.
 
     Raises:
         InputError: a given autoencoder cannot be used.
     """
-    given = cfg.model.get("autoencoder")
+    given = settings.model.get("autoencoder")
     if isinstance(given, str):
         # What it reached elsewhere says nothing of the scans here.
         stage = replace(read_first_stage(Path(given)), quality={})
-        _check_channels(stage, cfg.data.sequence)
-    elif cfg.first_stage is None:
+        _check_channels(stage, settings.channels)
+        return stage
+    if settings.stage is None:
         return None
-    else:
-        stage = read_first_stage(_own_stage(cfg, cohort, train))
-    with open_dict(cfg):
-        cfg.model.autoencoder = stage.config
-    return stage
+    return read_first_stage(_own_stage(settings, settings.stage, cohort, train))
 
 
-def _check_channels(stage: FirstStage, sequence: str | Sequence[str]) -> None:
+def _check_channels(stage: FirstStage, given: int) -> None:
     """Raises InputError when an autoencoder takes another number of channels than the scans have.
 
     Squares of pixels are channels of its network as well.
     """
     network = stage.config.get("network", {})
     taken = network.get("in_channels", 1) // stage.config.get("patch", 1) ** 2
-    given = 1 if isinstance(sequence, str) else len(sequence)
     if taken != given:
         raise InputError(
             f"{stage.path}: its autoencoder takes {taken} channels, data.sequence names {given}; "
@@ -117,40 +107,36 @@ def _check_channels(stage: FirstStage, sequence: str | Sequence[str]) -> None:
         )
 
 
-def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]) -> Path:
-    """The model file of the first stage that the configuration describes."""
-    stage_cfg = _run_of(cfg)
-    folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
-    stage_cfg.paths.output_dir = str(folder)
+def _own_stage(
+    settings: RunSettings,
+    stage: Callable[[Path], RunSettings],
+    cohort: "Cohort",
+    train: Callable[[RunSettings], Any],
+) -> Path:
+    """Return the model file of the first stage that the settings describe, trained if need be."""
+    folder = settings.cache / "stages" / _hash(stage(settings.out).config, cohort)
     model = folder / "model.ckpt"
     if _is_complete(model):
         say(f"first stage: {model} is there already")
     else:
         say("first stage: training the autoencoder")
-        _train_once(stage_cfg, model, train)
+        _train_once(stage(folder), model, train)
     return model
 
 
 def build_on(
-    detector: "AnomalyDetector",
-    stage: FirstStage,
-    tiling: "Tiling",
-    scans: "Mapping[str, Sequence[Scan]]",
-    out: Path,
-    device: str = "cpu",
+    model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Scan]]", out: Path
 ) -> None:
-    """Puts the weights in and writes `autoencoder.json`; says so when the first stage is poor.
+    """Put the weights in and write `autoencoder.json`; say so when the first stage is poor.
 
     The quality of an autoencoder that was given is measured here, on these scans, and so is the
     latent scale unless it came with the weights.
 
     Args:
-        detector: what stands on the stage.
+        model: its method uses the stage; its card gets the quality.
         stage: its first stage.
-        tiling: of both.
-        scans: healthy ones of `train` and `val`, as the detector sees them.
+        scans: healthy ones of `train` and `val`, as the method sees them.
         out: run folder.
-        device: to measure on.
 
     Raises:
         InputError: the weights do not fit.
@@ -160,7 +146,7 @@ def build_on(
     from brainuad.methods.autoencoder import KLAutoencoder, too_poor
     from brainuad.methods.parts.residuals import signed
 
-    autoencoder = detector.autoencoder
+    autoencoder = model.method.autoencoder
     assert isinstance(autoencoder, nn.Module)
     try:
         autoencoder.load_state_dict(stage.weights)
@@ -170,16 +156,16 @@ def build_on(
         ) from None
     quality = stage.quality
     if not quality:
-        measured = KLAutoencoder(autoencoder, signed).to(device)  # type: ignore[arg-type]
+        measured = KLAutoencoder(autoencoder, signed).to(model.runtime.device)  # type: ignore[arg-type]
         if not stage.keeps_scale:
-            measured.measure_scale(tiling, scans["train"])
-        measured.measure_quality(tiling, scans["val"], out)
+            measured.measure_scale(model.tiling, scans["train"])
+        measured.measure_quality(model.tiling, scans["val"], out)
         measured.cpu()
         quality = measured.card["quality"]
     elif not quality["good"]:
         say(f"warning: {too_poor(quality)}")
-    detector.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": stage.digest}
-    write_json(out / "autoencoder.json", detector.card["first_stage"])
+    model.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": stage.digest}
+    write_json(out / "autoencoder.json", model.card["first_stage"])
 
 
 def read_first_stage(path: Path) -> FirstStage:
@@ -229,26 +215,9 @@ def read_first_stage(path: Path) -> FirstStage:
     return FirstStage(described, weights, quality, path)
 
 
-def _run_of(cfg: DictConfig) -> DictConfig:
-    """The configuration of the first stage's own run."""
-    stage = copy.deepcopy(cfg)
-    first = stage.first_stage
-    with open_dict(stage):
-        stage.model = first.model
-        stage.name = first.name
-        stage.seed = first.seed
-        stage.max_epochs = first.max_epochs
-        stage.datamodule.batch_size = first.batch_size
-        # The method's own choice of weights is not the autoencoder's.
-        stage.update(first_stage=None, logger=None, keep="val/loss")
-        stage.update(ckpt="last", weights=None, also=None)
-        stage.update(predict=False, evaluate=False, report=False, painted_draws=0, relative=None)
-    return stage
-
-
-def _hash(cfg: DictConfig, cohort: "Cohort") -> str:
-    """Of the configuration, the version, and the healthy scans that are trained on."""
-    config = retargeted(resolve(cfg), as_before)
+def _hash(config: Config, cohort: "Cohort") -> str:
+    """Return a hash of the configuration, the version, and the healthy scans to train on."""
+    config = retargeted(config, as_before)
     sequence = joined(config["data"]["sequence"])
     scans = [
         (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
@@ -268,8 +237,8 @@ def _without_neutral(value: Any) -> Any:
     return value
 
 
-def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]) -> None:
-    """Trains unless another run does; that one is waited for.
+def _train_once(settings: RunSettings, model: Path, train: Callable[[RunSettings], Any]) -> None:
+    """Train unless another run does; that one is waited for.
 
     The first rank holds the lock and decides; the other ranks of the run do as it does.
     """
@@ -278,10 +247,10 @@ def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]
     if ranks.rank() == 0:
         with lock(model):
             if ranks.decide(model.parent, "train", not _is_complete(model)):
-                _train(cfg, train)
+                _train(settings, train)
                 ranks.barrier()
     elif ranks.decide(model.parent, "train", None):
-        _train(cfg, train)
+        _train(settings, train)
         ranks.barrier()
 
 
@@ -290,9 +259,9 @@ def _is_complete(model: Path) -> bool:
     return model.is_file() and bool(read_first_stage(model).quality)
 
 
-def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
+def _train(settings: RunSettings, train: Callable[[RunSettings], Any]) -> None:
     try:
-        train(cfg)
+        train(settings)
     except PartialFailure as failure:
         # The run that this stage is for meets the same subjects and lists them at its end.
         say(f"first stage: {str(failure).splitlines()[0]}")

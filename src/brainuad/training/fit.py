@@ -1,7 +1,7 @@
 """The training itself: where it goes on, on how many devices, and which weights it leaves."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig
 from rich.progress import track
 
 from brainuad.cohorts.places import as_plain, shared_grid
@@ -18,15 +17,15 @@ from brainuad.errors import InputError
 from brainuad.machine import threads
 from brainuad.machine.files import atomic_path, remove_leftovers
 from brainuad.machine.text import say
-from brainuad.methods.base import AnomalyDetector
 from brainuad.model.card import same_training
-from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash
-from brainuad.model.detect import device
+from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.model import Model
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.shipped import resolved
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.module import DetectorModule
 from brainuad.training.preflight import refused_trainer
+from brainuad.training.settings import RunSettings
 from brainuad.types import Batch
 
 
@@ -67,71 +66,88 @@ def _unshared(value: Any) -> Any:
     return value
 
 
-def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path | None:
-    """The checkpoint to go on from, if one was asked for and is there."""
-    if cfg.ckpt is None:
+def resume_point(ckpt: str | None, out: Path, card: Mapping[str, Any]) -> Path | None:
+    """Return the checkpoint to go on from; None where none was asked for, or none is there.
+
+    Args:
+        ckpt: path, or `last` for the last one of the run folder.
+        out: run folder.
+        card: of the run.
+
+    Raises:
+        InputError: unreadable, or made with other settings.
+    """
+    if ckpt is None:
         return None
-    path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
-    if cfg.ckpt == "last" and not path.is_file():
+    path = out / "checkpoints" / "last.ckpt" if ckpt == "last" else Path(ckpt)
+    if ckpt == "last" and not path.is_file():
         say(f"no checkpoint in {path.parent} yet: starting from the beginning")
         return None
-    _check_resumable(path, read_checkpoint(path), detector)
+    _check_resumable(path, read_checkpoint(path), card)
     say(f"resuming from {path}")
     return path
 
 
-def start_from(weights: str | None, detector: AnomalyDetector) -> None:
-    """Put the weights of a trained model into a detector; its card says of which.
+def start_from(weights: str | None, model: Model) -> None:
+    """Put the weights of a trained model into another; its card names them.
 
     Args:
         weights: a checkpoint, run folder or bundle, or the name of a model that the package has for
-            the detector's sequence; None for no weights.
-        detector: with a card, which has the hash of the first stage that it stands on, if any.
+            the model's sequence; None for no weights.
+        model: its card has the hash of its first stage, if any.
 
     Raises:
-        InputError: as `load_model` and `resolved`, or the weights are of another network or stand
-            on another first stage.
+        InputError: as `Model.load` and `resolved`, or the weights are of another network or another
+            first stage.
     """
     if weights is None:
         return
-    path = resolved(weights, detector.card["sequence"])
-    given = load_model(path)
+    path = resolved(weights, model.card["sequence"])
+    given = Model.load(path)
     try:
-        detector.load_state_dict(given.state_dict())
+        model.method.load_state_dict(given.method.state_dict())
     except RuntimeError as error:
         raise InputError(
             f"weights: {path} is of another network ({str(error).splitlines()[-1].strip()}); give "
             "a model of the same experiment"
         ) from None
-    own = detector.card["run"]
+    own = model.card["run"]
     if (given.card.get("first_stage") or {}).get("sha256") != own.get("first_stage"):
         raise InputError(
             f"weights: {path} stands on another first stage; set model.autoencoder={path} too"
         )
-    own["weights"] = weights_hash(given)
+    own["weights"] = given.weights_hash
 
 
 def fit(
-    cfg: DictConfig,
-    detector: AnomalyDetector,
+    settings: RunSettings,
+    model: Model,
     datamodule: HealthyDataModule,
     resume: Path | None,
     logger: Any = False,
 ) -> None:
-    """Trains, from a checkpoint where there is one, and leaves the kept weights in the detector.
+    """Train, from a checkpoint where there is one, and leave the kept weights in the model.
 
-    `cfg.keep` says which: `last` for those of the last epoch, else those of the epoch with the
-    lowest value of the metric that it names. Of averaged weights the average.
+    `settings.keep` chooses them: `last` for those of the last epoch, else those of the epoch with
+    the lowest value of the metric that it names. Of averaged weights the average.
+
+    Args:
+        settings: of the run.
+        model: its card gets the grid of the training scans, where the method knows places.
+        datamodule: of the training tiles.
+        resume: checkpoint to go on from.
+        logger: of Lightning; False for none.
 
     Raises:
-        InputError: the detector's network would see slices mirrored that are not cut left to
+        InputError: the method's network would see slices mirrored that are not cut left to
             right; or Lightning refuses a setting that only a training shows.
     """
-    callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
-    remove_leftovers(Path(cfg.paths.output_dir))
+    detector = model.method
+    callbacks = instantiate(settings.callbacks, packages=RUN_PACKAGES).values()
+    remove_leftovers(settings.out)
     # The data module deals the samples to the ranks itself. `preflight` has tried the settings.
     trainer: Trainer = instantiate(
-        cfg.trainer,
+        settings.trainer,
         callbacks=list(callbacks),
         logger=logger,
         plugins=[AtomicCheckpoints()],
@@ -145,14 +161,14 @@ def fit(
             "model.mirror=false and model/network=unet_small"
         )
     if detector.measures:
-        measure(detector, datamodule, device(cfg.device))
+        measure(model, datamodule)
     if not detector.by_gradient:
         return
     _say_batch(trainer, datamodule.batch_size)
     threads.divide(trainer.num_devices)
-    module = DetectorModule(detector)
+    module = DetectorModule(detector, model.card)
     try:
-        with matmul_precision(cfg.matmul_precision):
+        with matmul_precision(settings.matmul_precision):
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     # A metric of `keep` that no epoch has, say.
     except MisconfigurationException as error:
@@ -160,9 +176,9 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     kept = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
-    if cfg.keep == "last":
+    if settings.keep == "last":
         # Read again: a run that had ended and is only scored anew holds no average.
-        kept = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
+        kept = settings.out / "checkpoints" / "last.ckpt"
     if kept.is_file():
         detector.load_state_dict(read_checkpoint(kept)["state_dict"])
 
@@ -184,33 +200,34 @@ def matmul_precision(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def measure(detector: AnomalyDetector, datamodule: HealthyDataModule, where: str = "cpu") -> None:
-    """What is learned without an optimiser, before anything else: one pass over the training tiles.
+def measure(model: Model, datamodule: HealthyDataModule) -> None:
+    """Learn what takes no optimiser: one pass over the training tiles, before anything else.
 
     Takes seconds, so it is begun anew after an interruption, and where a launcher started several
     ranks each makes the whole pass for itself, to the same end.
 
     Args:
-        detector: put on the CPU again at the end, for Lightning to move.
+        model: its method is put on the CPU again at the end, for Lightning to move.
         datamodule: of the training tiles, which come on the CPU.
-        where: device of the detector meanwhile: a method may have a large network look at them.
 
     Raises:
         InputError: the method takes scans of one world alone, and these are of several.
     """
+    detector = model.method
     if detector.knows_places:
-        _lay_on_one_grid(detector, datamodule)
+        _lay_on_one_grid(model, datamodule)
     datamodule.setup()
     batches = track(datamodule.measuring_dataloader(), description="measuring")
-    detector.to(where)
+    # A method may have a large network look at them.
+    detector.to(model.runtime.device)
     detector.measure(Batch(*batch) for batch in batches)
     detector.cpu()
 
 
-def _lay_on_one_grid(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
+def _lay_on_one_grid(model: Model, datamodule: HealthyDataModule) -> None:
     """Let places go by the affines: no voxels of two places are added."""
     grid, said = shared_grid(datamodule.scans["train"])
-    if grid is None and detector.needs_places:
+    if grid is None and model.method.needs_places:
         raise InputError(
             f"{said}: they have no places in common, which this method learns from; register them "
             "with brainuad-prepare"
@@ -220,7 +237,8 @@ def _lay_on_one_grid(detector: AnomalyDetector, datamodule: HealthyDataModule) -
     if said:
         say(said)
     datamodule.grid = grid
-    detector.card["grid"] = as_plain(grid)
+    model.card["grid"] = as_plain(grid)
+    model.method.grid = grid
 
 
 def _say_batch(trainer: Trainer, batch_size: int) -> None:
@@ -233,9 +251,9 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
         )
 
 
-def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: AnomalyDetector) -> None:
+def _check_resumable(path: Path, checkpoint: dict[str, Any], card: Mapping[str, Any]) -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
-    now = detector.card["run"]
+    now = card["run"]
     differing = [key for key in now if not same_training(saved.get(key), now[key])]
     if differing:
         raise InputError(

@@ -66,7 +66,7 @@ def trained(request):
     cfg = config_of(model, *WORDS.get(model, ()), *NARROW.get(model, ()))
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
-    detector.card = {
+    card = {
         "model": resolve(cfg.model),
         "tiling": resolve(cfg.tiling),
         "postprocess": {},
@@ -80,15 +80,14 @@ def trained(request):
         measure_scale(stage.eval().autoencoder, [batch.image])
         detector.autoencoder.load_state_dict(stage.autoencoder.state_dict())
     if isinstance(detector, Universal):
-        detector.card["grid"] = as_plain(
-            Grid(batch.image.shape[2:], tiny_subject("contract0").affine)
-        )
+        detector.grid = Grid(batch.image.shape[2:], tiny_subject("contract0").affine)
+        card["grid"] = as_plain(detector.grid)
         batch = contract.with_lesion(batch)
     elif detector.measures:
         detector.measure([batch])
     steps = 40 if isinstance(detector, Universal) else 120
     losses = contract.train_steps(detector, batch, steps) if detector.by_gradient else []
-    return detector, batch, losses
+    return detector, batch, losses, card
 
 
 def test_output(trained):
@@ -112,7 +111,9 @@ def test_half_precision(trained):
 
 
 def test_checkpoint(trained, tmp_path):
-    contract.check_checkpoint(*trained[:2], tmp_path)
+    detector, batch, _, card = trained
+    tiling = instantiate(card["tiling"])
+    contract.check_checkpoint(detector, batch, card, tiling, tmp_path)
 
 
 def test_learns(trained):
@@ -150,9 +151,7 @@ def test_every_score_is_for_every_reconstruction_method(model, residual):
     detector = instantiate(cfg.model)
     batch = contract.phantom_batch(SIZE, instantiate(cfg.tiling), 4)
     if isinstance(detector, Universal):
-        detector.card["grid"] = as_plain(
-            Grid(batch.image.shape[2:], tiny_subject("contract0").affine)
-        )
+        detector.grid = Grid(batch.image.shape[2:], tiny_subject("contract0").affine)
         batch = contract.with_lesion(batch)
     elif detector.measures:
         detector.measure([batch])
