@@ -172,6 +172,13 @@ class ScanRecord:
             # JSON has no NaN: null stands for a measure that could not be taken.
             values["quality"] = {name: v for name, v in measured.items() if v is not None}
         try:
+            for name, kind in (("normalised", Normalised), ("origin", Origin)):
+                if values.get(name) is not None:
+                    values[name] = from_plain(kind, values[name], f"{where}: {name}")
+            if isinstance(steps := values.get("steps"), dict):
+                values["steps"] = {
+                    name: from_plain(Step, step, f"{where}: {name}") for name, step in steps.items()
+                }
             return from_plain(cls, values, where)
         except InputError as error:
             raise InputError(f"{error}; prepare it again") from None

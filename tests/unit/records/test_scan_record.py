@@ -79,14 +79,17 @@ def test_a_record_of_before_is_the_same_record():
     ("changes", "said"),
     [
         ({"colour": "red"}, r"unknown keys \['colour'\]"),
-        ({"shape": "10"}, "shape is '10', expected"),
-        ({"shape": [1.5]}, "shape is 1.5, expected int"),
-        ({"spacing_mm": True}, "spacing_mm is True, expected float"),
-        ({"quality": {"noise": "high"}}, "quality.noise is 'high', expected float"),
+        ({"shape": "10"}, r"shape is '10', not tuple\[int, \.\.\.\]"),
+        ({"shape": [1.5]}, r"shape is \(1.5,\), not tuple"),
+        ({"spacing_mm": True}, "spacing_mm is True, not float"),
+        ({"quality": {"noise": "high"}}, "quality is {'noise': 'high'}, not"),
         ({"normalised": {"image": "a"}}, r"normalised: unknown keys \[\], missing keys \['by'"),
+        ({"steps": 3}, "steps is 3, not"),
+        ({"steps": {"bias": 3}}, "bias: expected an object"),
+        ({"steps": {"bias": {"seconds": "x"}}}, "bias: seconds is 'x', not float"),
         ({"version": 99}, "version 99, expected at most 1; update brainuad"),
         ({"version": [1]}, r"version \[1\], expected"),
-        ({"sequence": None}, "sequence is None, expected str"),
+        ({"sequence": None}, "sequence is None, not str"),
     ],
 )
 def test_what_is_no_record_is_one_line_with_the_key(tmp_path, changes, said):
