@@ -10,7 +10,7 @@ import numpy as np
 from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.model.suitability import in_mni, measures_of, quality_of
+from brainuad.model.suitability import in_mni, measures_of
 from brainuad.preparation.records import record_of
 from brainuad.records.scan import ScanRecord
 from brainuad.settings.allowed import RECIPE
@@ -78,24 +78,11 @@ def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> 
         image = normalise(volume.array, brain_mask)
     except ValueError as error:
         raise InputError(f"{record.native_image}: {error}; check that it shows a head") from None
-    limits = build(recipe["limits"], RECIPE)
-    seen = Volume(image, volume.affine)
-    laid = in_mni(recipe)
-    return PreparedScan(
-        image=seen,
-        brain_mask=brain_mask,
-        space=Space(
-            Path(record.native_image),
-            read_way(folder / record.transform) if record.transform else (),
-        ),
-        in_mni=laid,
-        measures=measures_of(seen, brain_mask, record.quality, record.native_spacing_mm, laid),
-        flags=tuple(limits.flags(record.quality)),
-        notes=record.notes,
-        sides_known=record.sides_known,
-        seconds=record.seconds,
-        files=((folder / record.image, folder / record.brain_mask),),
-    )
+    way = read_way(folder / record.transform) if record.transform else ()
+    space = Space(Path(record.native_image), way)
+    files = ((folder / record.image, folder / record.brain_mask),)
+    found = _described(Volume(image, volume.affine), brain_mask, space, record, recipe)
+    return replace(found, seconds=record.seconds, files=files)
 
 
 def from_records(
@@ -137,20 +124,28 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
     images, masks = load_scan(scan)
     image, brain_mask = images[0].numpy(), masks[0].numpy()
     affine = read_volume(scan.image).affine
+    space = Space((scan.native_image or scan.image).absolute(), scan.space.way)
     record = record_of(cohort, scan)
-    quality, native_spacing = quality_of(record)
-    volume = Volume(image, affine)
-    laid = in_mni(recipe)
-    limits = build(recipe["limits"], RECIPE)
-    return PreparedScan(
-        image=volume,
-        brain_mask=brain_mask,
-        space=Space((scan.native_image or scan.image).absolute(), scan.space.way),
-        in_mni=laid,
-        measures=measures_of(volume, brain_mask, quality, native_spacing, laid),
-        flags=tuple(limits.flags(quality)),
-        notes=record.notes if record else (),
-        sides_known=record is None or record.sides_known,
+    return replace(
+        _described(Volume(image, affine), brain_mask, space, record, recipe),
         others=tuple(other.numpy() for other in images[1:]),
         files=tuple((row.image, row.brain_mask) for row in scan.rows),
+    )
+
+
+def _described(
+    image: Volume,
+    brain_mask: np.ndarray,
+    space: Space,
+    record: ScanRecord | None,
+    recipe: Mapping[str, Any],
+) -> PreparedScan:
+    """Return a scan of one channel with what its record says of it."""
+    laid = in_mni(recipe)
+    measures = measures_of(image, brain_mask, record, laid)
+    if record is None:
+        return PreparedScan(image, brain_mask, space, laid, measures)
+    flags = tuple(build(recipe["limits"], RECIPE).flags(record.quality))
+    return PreparedScan(
+        image, brain_mask, space, laid, measures, flags, record.notes, record.sides_known
     )

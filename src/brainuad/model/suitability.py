@@ -125,11 +125,9 @@ def training_statistics(
             except InputError:
                 # Listed with the run's failures already.
                 continue
-            quality, native_spacing = quality_of(record_of(cohort, scan))
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
-            measures.append(
-                measures_of(volume, brain_mask, quality, native_spacing, in_mni(recipe))
-            )
+            record = record_of(cohort, scan)
+            measures.append(measures_of(volume, brain_mask, record, in_mni(recipe)))
             if split == "val" and maps.has(scan.subject):
                 raw = maps.map(scan.subject).array
                 scores.append(
@@ -148,34 +146,23 @@ def training_statistics(
     }
 
 
-def quality_of(
-    record: ScanRecord | None,
-) -> tuple[Mapping[str, float], tuple[float, ...] | None]:
-    """Return the measures of the preparation and the native voxel size; empty without a record."""
-    return ({}, None) if record is None else (record.quality, record.native_spacing_mm)
-
-
 def measures_of(
-    image: Volume,
-    brain_mask: np.ndarray,
-    quality: Mapping[str, float],
-    native_spacing: Sequence[float] | None,
-    laid_on_mni: bool,
+    image: Volume, brain_mask: np.ndarray, record: ScanRecord | None, laid_on_mni: bool
 ) -> dict[str, float]:
-    """The `MEASURES` of a prepared scan, less `distance` and those that nobody knows.
+    """Return the `MEASURES` of a prepared scan, less `distance` and those that nobody knows.
 
     Args:
         image: `(D, H, W)`, prepared.
         brain_mask: on its grid, bool.
-        quality: as the preparation measured it.
-        native_spacing: voxel size of the scan as it came, in mm.
+        record: of its preparation; None where the cohort keeps none.
         laid_on_mni: whether the prepared world is MNI's.
     """
-    found = {name: float(quality[name]) for name in MEASURES if name in quality}
+    found = {}
+    if record is not None:
+        found = {name: float(record.quality[name]) for name in MEASURES if name in record.quality}
+        found["voxel_mm"] = float(max(record.native_spacing_mm))
     if not is_slice(brain_mask):  # what a slice holds tells where it was cut
         found["prepared_ml"] = float(brain_mask.sum() * np.prod(image.spacing_mm) / 1000)
-    if native_spacing is not None:
-        found["voxel_mm"] = float(max(native_spacing))
     return found | (contrasts(image, brain_mask) if laid_on_mni else {})
 
 
