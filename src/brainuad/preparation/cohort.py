@@ -139,13 +139,13 @@ def _tasks(
     stamps: Mapping[Key, str],
     out: Path,
 ) -> list["Task"]:
-    """What is to be done: of each subject the sequences that are missing, with their stamps."""
-    wanted: dict[str, dict[str, str]] = {}
-    for scan in raw:
-        if not is_done(scan, stamps[key_of(scan)], out):
-            wanted.setdefault(scan.subject, {})[scan.sequence] = stamps[key_of(scan)]
-    subjects = _by_subject(raw)
-    return [(subjects[name], preparation, own, out) for name, own in wanted.items()]
+    """Return what is to be done: the missing sequences of each subject, with their stamps."""
+    tasks: list[Task] = []
+    for scans in _by_subject(raw).values():
+        wanted = {scan.sequence: stamps[key_of(scan)] for scan in scans}
+        if missing := _missing(scans, wanted, out):
+            tasks.append((scans, preparation, missing, out))
+    return tasks
 
 
 def _by_subject(raw: Sequence[RawScan]) -> dict[str, list[RawScan]]:
