@@ -24,8 +24,8 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.inference.maps import fill
 from brainuad.label_free.objective import ap_of
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.machine.guard import Failures
 from brainuad.metrics.statistics import summarise
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.device import device
@@ -115,7 +115,7 @@ def ready(path: Path, scans: dict[str, list[Scan]], cache: Path) -> Model:
     """Return the model of a checkpoint, with what a training run sets after its last step."""
     model = Model.load(path, Runtime(device("auto"), batch_size=32, cache=cache)).on_device()
     if path.name != "model.ckpt":
-        failures: Failures = []
+        failures = Failures()
         train, val = (
             model.views([scan for scan in scans[split] if scan.healthy], failures)
             for split in ("train", "val")
@@ -181,7 +181,7 @@ def labelled(
 
 def detected(model: Model, scans: list[Scan], maps: Path) -> Path:
     """Return the folder of the maps of scans."""
-    failures: Failures = []
+    failures = Failures()
     fill(MapFolder(maps), scans, model, failures, "detecting")
     if failures:
         raise SystemExit(f"{failures[0][0]}: {failures[0][1]}")

@@ -23,7 +23,7 @@ from torch import Tensor
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.machine.guard import Failures
+from brainuad.machine.failures import Failures
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.model import Model, Runtime
 from brainuad.reporting.run_folder import read_run
@@ -151,7 +151,7 @@ def measured(
     if options:
         model = model.with_options(options)
     model.on_device()
-    failures: Failures = []
+    failures = Failures()
     sick = model.views([one.sick for one in painted], failures)
     healthy = model.views([one.healthy for one in painted], failures)
     if failures:

@@ -16,9 +16,9 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.places import from_plain
 from brainuad.errors import InputError
 from brainuad.machine.cache import cache_folder
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
-from brainuad.machine.guard import Failures
 from brainuad.machine.limits import require_memory
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy

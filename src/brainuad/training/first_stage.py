@@ -4,8 +4,6 @@
 a run like any other, in `cache/stages/HASH`, where the hash is of all that decides its weights.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from brainuad import __version__
 from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.files import write_json
-from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.fingerprint import fingerprint, hash_weights
 from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.model.card import without_added
@@ -220,6 +218,7 @@ def _hash(config: Config, cohort: "Cohort") -> str:
     """Return a hash of the configuration, the version, and the healthy scans to train on."""
     config = retargeted(config, as_before)
     sequence = joined(config["data"]["sequence"])
+    # By content and not by place: a cohort that was moved is the same.
     scans = [
         (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
         for scan in cohort.scans
@@ -228,8 +227,7 @@ def _hash(config: Config, cohort: "Cohort") -> str:
         if path.is_file()
     ]
     settings = without_added({key: config[key] for key in DECIDING})
-    recipe = [__version__, _without_neutral(settings), scans]
-    return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
+    return fingerprint(__version__, _without_neutral(settings), scans)
 
 
 def _without_neutral(value: Any) -> Any:

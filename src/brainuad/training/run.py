@@ -11,11 +11,11 @@ from lightning import seed_everything
 
 from brainuad.cohorts.manifest import Cohort, joined
 from brainuad.cohorts.map_folder import MapFolder
-from brainuad.errors import CannotWrite, PartialFailure
+from brainuad.errors import CannotWrite
 from brainuad.label_free.objective import painted_ap
 from brainuad.machine import provenance, ranks
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.text import one_line, say
 from brainuad.model.card import card_of, preparation_of
 from brainuad.model.model import Model, Runtime
@@ -57,7 +57,7 @@ def run(settings: RunSettings) -> float | None:
         write_text(settings.out / "config.yaml", as_yaml(settings.config))
     say(f"run folder: {settings.out}")
     logger = _logger(settings)
-    failures: Failures = []
+    failures = Failures()
     with keeping(model, settings.out) as keep:
         if model.method.learns:
             _learn(settings, model, cohort, stage, resume, logger, keep, failures)
@@ -83,8 +83,7 @@ def run(settings: RunSettings) -> float | None:
         if ranks.rank() != 0:
             return None
         _show(settings, cohort, record, logger, failures)
-    if failures:
-        raise PartialFailure(failures)
+    failures.raise_if_any()
     return record.get("painted", {}).get("mean")
 
 
@@ -183,7 +182,7 @@ def _recorded(
         raise
     finally:
         # A subject that failed early fails later too: its first reason is the one to know.
-        failures[:] = list(dict(reversed(failures)).items())[::-1]
+        failures[:] = failures.first_reasons()
         record |= {"failures": list(failures), "duration_s": time.time() - started}
         record["peak_memory_bytes"] = provenance.peak_memory()
         if ranks.rank() == 0:
@@ -209,7 +208,7 @@ def _show(
 
     if hasattr(logger, "log_results"):
         test = cohort.select("test", settings.sequence, allow_empty=True)
-        with guarded(failures, "(logger)", settings.out):
+        with failures.catching("(logger)", settings.out):
             logger.log_results(choose(test, len(test)), record)
     if settings.report:
         why = attempt(lambda: make_report(settings.out), "report:", bool(failures))
