@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tiny import ROOT
+from tiny import EXPERIMENTS, ROOT
 
 from brainuad.cli.train import main as train_command
 from brainuad.volumes.nifti import read_volume
@@ -101,7 +101,7 @@ _BANK = (
 _WORDS = {"strega": _STREGA, "disyre": ("model.window=32",), "vae": _VAE, "ae": _VAE}
 
 CASES = {
-    **{model: Case(model, _WORDS.get(model, ())) for model in MODELS},
+    **{model: Case(EXPERIMENTS.get(model, model), _WORDS.get(model, ())) for model in MODELS},
     "universal": Case("universal", _BANK, "bank", "tumour000"),
     "with_flips": Case("vae", (*_VAE, "flips=true")),
     "with_relative": Case("vae", (*_VAE, "relative=healthy")),
@@ -111,8 +111,6 @@ CASES = {
     "with_otsu": Case("intensity", (f"+postprocess.otsu={_OTSU}",)),
     "with_warp": Case("zscore", (), "moved"),
     "with_warp_trained": Case("strega", _STREGA, "moved"),
-    "with_prototypes_madad": Case("madad_prototypes"),
-    "with_prototypes_autopaint": Case("autopaint_prototypes"),
     # The experiment scores by one pass, without sampling.
     "with_sampler": Case("madad_prototypes", ("model.scores_by=residual",)),
     "volumes_dae": Case("dae_3d", tuple(VOLUMES)),

@@ -32,6 +32,7 @@ from brainuad.preparation.model_input import as_input, input_of
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
+from brainuad.training.fit import calibrate
 from experiments.choose import option_of
 from experiments.groups import METRICS, read_subjects
 from experiments.label_free.ranks import draw_scatter, report
@@ -123,7 +124,8 @@ def ready(
             for split in ("train", "val")
         )
         with tempfile.TemporaryDirectory(prefix="brainuad-") as out:
-            detector.examine(instantiate(card["tiling"]), train, val, Path(out))
+            tiling = instantiate(card["tiling"])
+            calibrate(detector, tiling, {"train": train, "val": val}, Path(out))
     return detector
 
 

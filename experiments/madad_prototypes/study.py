@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 UNHINTED = "without the healthy prototype"
 TRAINED = {
     UNHINTED: ["model.prototypes=null", "model.network.hints=0"],
-    "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
+    "patches of 1 cell": ["model.patches.sizes=[1]", "model.patches.probabilities=[1.0]"],
     "T = 100": ["model.num_timesteps=100"],
     "independent noise in each cell": ["model.noise=null"],
     "noise of mean 0 and covariance 1": ["model.latent_noise=false"],
@@ -44,7 +44,7 @@ DETECTED: dict[str, dict[str, Any]] = {
     "sampled where the mask head says": {"scores_by": "residual"},
     "sampled without the mask head: every cell moves": {
         "scores_by": "residual",
-        "mask_threshold": 1.1,
+        "sampling": {"mask_threshold": 1.1},
     },
     "predicted mask as the score": {"scores_by": "mask"},
     "against the input": {"reference": "input"},
@@ -115,14 +115,14 @@ def first_stage(checkpoint: Path) -> AnomalyDetector:
     """The autoencoder of a model as a detector by its own error, in the model's residual."""
     detector = load_model(checkpoint)
     assert isinstance(detector, MADAD)
-    return KLAutoencoder(detector.autoencoder, detector.residual)
+    return KLAutoencoder(detector.first_stage, detector.residual)
 
 
 def by_pixel(checkpoint: Path) -> AnomalyDetector:
     """The same without an average over pixels."""
     detector = load_model(checkpoint)
     assert isinstance(detector, MADAD)
-    return KLAutoencoder(detector.autoencoder, signed)
+    return KLAutoencoder(detector.first_stage, signed)
 
 
 def prototype(checkpoint: Path) -> AnomalyDetector:

@@ -127,7 +127,7 @@ def scored(
         seconds[name], failures = written.seconds_per_volume, [*failures, *written.failures]
     maps = {name: folder / name for name in seconds}
     # Brightness has no threshold of its own: nothing is above 1.
-    thresholds = dict.fromkeys(maps, Outlier.own_threshold) | {BRIGHTNESS: 1.0}
+    thresholds = dict.fromkeys(maps, Outlier.traits.own_threshold) | {BRIGHTNESS: 1.0}
     found = evaluate_maps(cohort, sequence, maps, CHAIN, thresholds=thresholds)
     if failures := [*failures, *found.failures]:
         sys.exit(f"could not be scored: {failures}")

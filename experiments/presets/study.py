@@ -28,11 +28,11 @@ PRESETS = ("strega", "madad", "autopaint")
 STAGE = "autoencoder of madad"
 
 SAMPLER: dict[str, dict[str, Any]] = {
-    "ten steps, as the paper": {"sampling_steps": 10},
-    "three steps": {"sampling_steps": 3},
-    "mask threshold 0.3": {"mask_threshold": 0.3},
-    "mask threshold 0.8": {"mask_threshold": 0.8},
-    "every cell moves": {"mask_threshold": 1.1},
+    "ten steps, as the paper": {"sampling": {"steps": 10}},
+    "three steps": {"sampling": {"steps": 3}},
+    "mask threshold 0.3": {"sampling": {"mask_threshold": 0.3}},
+    "mask threshold 0.8": {"sampling": {"mask_threshold": 0.8}},
+    "every cell moves": {"sampling": {"mask_threshold": 1.1}},
     "predicted mask as the score": {"scores_by": "mask"},
 }
 """Other options of MAD-AD's detection, of the same weights."""
@@ -85,7 +85,7 @@ def first_stage(checkpoint: Path) -> AnomalyDetector:
     """The autoencoder of a model as a detector by its own error."""
     detector = load_model(checkpoint)
     assert isinstance(detector, MADAD)
-    return KLAutoencoder(detector.autoencoder, detector.residual)
+    return KLAutoencoder(detector.first_stage, detector.residual)
 
 
 def report(table: pd.DataFrame, sampler: pd.DataFrame | None) -> str:

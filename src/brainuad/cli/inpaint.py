@@ -159,9 +159,10 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
 
 
 def _check_model(detector: "AnomalyDetector", path: Path) -> None:
+    from brainuad.methods.base import InpaintingDetector
     from brainuad.model.card import sequences_of
 
-    if not callable(getattr(detector, "inpaint", None)):
+    if not isinstance(detector, InpaintingDetector):
         raise InputError(
             f"{path}: {type(detector).__name__} cannot inpaint; give a model of "
             "experiment=autopaint"

@@ -31,7 +31,13 @@ from torch.nn import functional
 
 from brainuad.diffusion.process import add_noise, clean_image, restore
 from brainuad.diffusion.schedule import linear_alpha_bar, sampling_timesteps
-from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.base import (
+    AnomalyDetector,
+    OptimizerFactory,
+    Residual,
+    SchedulerFactory,
+    Traits,
+)
 from brainuad.methods.parts.centre import enlarged, reduced
 from brainuad.methods.parts.random_draws import score_draws
 from brainuad.methods.parts.residuals import bind
@@ -66,6 +72,13 @@ class AnoDDPM(AnomalyDetector):
         ValueError: an option is out of range, or the residual takes what the method does not have.
     """
 
+    traits = Traits(
+        samples=True,
+        detection_options=frozenset(
+            {"residual", "start", "sampling_steps", "eta", "seed", "n_samples", "variance"}
+            | {"test_crop"}
+        ),
+    )
     alpha_bar: Tensor
 
     def __init__(

@@ -16,6 +16,7 @@ from brainuad.settings.allowed import MODEL, RECIPE
 from brainuad.settings.build import check_targets
 from brainuad.settings.moved import retargeted
 from brainuad.settings.plain import plain
+from brainuad.settings.upgraded import upgraded
 
 FORMAT = "1.5"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
@@ -49,17 +50,16 @@ ADDED_SETTINGS = {
 """Settings that older runs lack, and what stands for them."""
 
 
-DETECTION_KEYS = (
-    *("residual", "gradient", "times_residual", "n_samples", "sample_seed"),
-    *("scores_by", "reference", "sampling_steps", "eta", "mask_threshold"),
-)
-"""Of `model`: what scores and does not train; a trained model can be scored in another way."""
+def same_training(one: Any, other: Any, detection_options: Collection[str] = ()) -> bool:
+    """Return whether two settings of a key of `RESULT_KEYS` train the same, however they score.
 
-
-def same_training(one: Any, other: Any) -> bool:
-    """Whether two settings of a key of `RESULT_KEYS` train the same, however they score."""
-    one, other = (without_added(retargeted(value)) for value in (one, other))
-    return bool(_without(one, DETECTION_KEYS) == _without(other, DETECTION_KEYS))
+    Args:
+        one: plain values.
+        other: plain values.
+        detection_options: settings of a model that do not count, see `Traits`.
+    """
+    one, other = (without_added(upgraded(retargeted(value))) for value in (one, other))
+    return bool(_without(one, detection_options) == _without(other, detection_options))
 
 
 def checked(path: Path, card: Any) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def checked(path: Path, card: Any) -> dict[str, Any]:
     missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
     if not isinstance(card, dict) or missing:
         raise InputError(f"{path}: its card lacks {missing}; train it again with brainuad")
-    card = {**ADDED, **card}
+    card = {**ADDED, **card, "model": upgraded(card["model"])}
     major = FORMAT.partition(".")[0]
     if str(card["format"]).partition(".")[0] != major:
         raise InputError(
@@ -208,6 +208,10 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     "thresholds": (
         lambda v: isinstance(v, dict) and all(map(_is_threshold, v, v.values())),
         "thresholds by name",
+    ),
+    "checks": (
+        lambda v: _is_table(v) and all(map(_is_number, v.values())),
+        "numbers by name",
     ),
     "statistics": (
         lambda v: v is None or (isinstance(v, dict) and _are_statistics(v)),

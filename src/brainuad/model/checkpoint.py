@@ -19,6 +19,7 @@ from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import FORMAT, checked
 from brainuad.settings.build import build
+from brainuad.settings.upgraded import upgraded_weights
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def load_model(path: Path) -> AnomalyDetector:
     path = named_file(path)
     content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
     card = checked(path, content.get("brainuad"))
-    weights = content["state_dict"]
+    weights = upgraded_weights(card["model"], content["state_dict"])
     detector = _built(path, card, weights)
     try:
         detector.load_state_dict(weights)
@@ -112,12 +113,15 @@ def with_options(detector: AnomalyDetector, options: Mapping[str, Any]) -> Anoma
 
     Args:
         detector: with a card; stays as it is.
-        options: of the card's `model`, by name.
+        options: options of the card's `model`, by name; those of a group keep its other ones.
 
     Raises:
         InputError: the model has no such option.
     """
-    model = {**detector.card["model"], **options}
+    model = dict(detector.card["model"])
+    for name, value in options.items():
+        within = isinstance(value, Mapping) and "_target_" not in value
+        model[name] = {**(model.get(name) or {}), **value} if within else value
     made = build(model)
     made.load_state_dict(detector.state_dict())
     made.card = {**detector.card, "model": model}

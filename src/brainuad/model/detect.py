@@ -49,7 +49,7 @@ def detect_volume(
         brain_mask: `(1, D, H, W)` bool.
         batch_size: tiles a forward pass.
         affine: `(4, 4)`, voxels to their world in mm, for what knows places
-            (`AnomalyDetector.lies_at`, `relative`); None for the grid of the training scans.
+            (`AnomalyDetector.affine`, `relative`); None for the grid of the training scans.
 
     Returns:
         `Detection` without batch axis, on the CPU.
@@ -86,7 +86,7 @@ def _detect_placed(
         try:
             placed, mask = laid(image, brain_mask, own.affine, grid)
         except InputError:
-            if detector.needs_places:
+            if detector.traits.places == "required":
                 raise
         else:
             found = _detect_both(detector, tiling, placed, mask, batch_size, grid.affine)
@@ -115,14 +115,14 @@ def _detect_both(
     batch_size: int,
     affine: np.ndarray | None,
 ) -> Detection:
-    detector.lies_at(affine)
+    detector.affine = affine
     found = _detect_tiles(detector, tiling, image, brain_mask, batch_size)
     if not detector.card.get("flips"):
         return found
     if affine is not None:
         turn = np.diag([-1.0, 1.0, 1.0, 1.0])
         turn[0, 3] = image.shape[1] - 1
-        detector.lies_at(affine @ turn)
+        detector.affine = affine @ turn
     mirrored = _detect_tiles(detector, tiling, image.flip(1), brain_mask.flip(1), batch_size)
     back = (None if part is None else part.flip(1) for part in mirrored)
     return averaged([found, Detection._make(back)])
@@ -136,7 +136,7 @@ def _detect_tiles(
     masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
     parts: dict[str, Tensor] = {"anomaly_map": tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])}
     # A tile without brain scores zero by contract, so it is not computed.
-    wanted = masks.flatten(1).any(1) | detector.keeps_background
+    wanted = masks.flatten(1).any(1) | detector.traits.keeps_background
     todo = wanted.nonzero()[:, 0]
     for index in todo.split(batch_size):
         found = detector.detect(tiles[index].to(detector.device), masks[index].to(detector.device))

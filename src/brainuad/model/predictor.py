@@ -237,7 +237,7 @@ class _Clock:
 
 def _set_up(detector: AnomalyDetector, path: Path, place: str, samples: int | None) -> None:
     if samples is not None:
-        if not hasattr(detector, "n_samples"):
+        if not detector.traits.samples:
             raise InputError(
                 f"{path}: {type(detector).__name__} draws nothing; leave --samples out"
             )

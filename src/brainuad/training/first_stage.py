@@ -1,6 +1,6 @@
 """Methods that stand on a model of their own: the first stage, trained once and found again.
 
-`first_stage` in the configuration describes it; `model.autoencoder=PATH` takes a given one. It is
+`first_stage` in the configuration describes it; `model.first_stage=PATH` takes a given one. It is
 a run like any other, in `cache/stages/HASH`, where the hash is of all that decides its weights.
 """
 
@@ -17,7 +17,6 @@ from omegaconf import DictConfig, open_dict
 from brainuad import __version__
 from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
-from brainuad.machine.files import write_json
 from brainuad.machine.fingerprint import hash_weights
 from brainuad.machine.locks import lock
 from brainuad.machine.text import say
@@ -49,21 +48,21 @@ NEUTRAL = (
 
 @dataclass(frozen=True)
 class FirstStage:
-    """An autoencoder to build a method on.
+    """A trained module to build a method on.
 
     Attributes:
-        config: of the `LatentAutoencoder`.
+        config: its configuration.
         weights: its state.
-        quality: PSNR, SSIM and more, as its training measured them; empty for a public one, and
-            for one of another run.
-        path: where it was read.
+        checks: numbers that the calibration of its method returned, such as PSNR and SSIM; None
+            for a public one, for one of another run, and for an unfinished one.
+        path: file that it was read from.
         keeps_scale: whether the latent scale was released with the weights; otherwise it is
-            measured wherever the quality is.
+            measured wherever the checks are.
     """
 
     config: dict[str, Any]
     weights: "dict[str, Tensor]"
-    quality: dict[str, Any]
+    checks: dict[str, float] | None
     path: Path
     keeps_scale: bool = False
 
@@ -76,9 +75,9 @@ class FirstStage:
 def with_first_stage(
     cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]
 ) -> FirstStage | None:
-    """The first stage of a run, trained now if there is none yet; None for methods without one.
+    """Return the first stage of a run, trained now if there is none; None for methods without one.
 
-    Puts the configuration of the autoencoder in the place of its path.
+    Puts the configuration of its module in the place of its path.
 
     Args:
         cfg: of the run.
@@ -86,19 +85,19 @@ def with_first_stage(
         train: makes a run folder from a configuration.
 
     Raises:
-        InputError: a given autoencoder cannot be used.
+        InputError: a given first stage cannot be used.
     """
-    given = cfg.model.get("autoencoder")
+    given = cfg.model.get("first_stage")
     if isinstance(given, str):
         # What it reached elsewhere says nothing of the scans here.
-        stage = replace(read_first_stage(Path(given)), quality={})
+        stage = replace(read_first_stage(Path(given)), checks=None)
         _check_channels(stage, cfg.data.sequence)
     elif cfg.first_stage is None:
         return None
     else:
-        stage = read_first_stage(_own_stage(cfg, cohort, train))
+        stage = _own_stage(cfg, cohort, train)
     with open_dict(cfg):
-        cfg.model.autoencoder = stage.config
+        cfg.model.first_stage = stage.config
     return stage
 
 
@@ -113,22 +112,22 @@ def _check_channels(stage: FirstStage, sequence: str | Sequence[str]) -> None:
     if taken != given:
         raise InputError(
             f"{stage.path}: its autoencoder takes {taken} channels, data.sequence names {given}; "
-            "leave model.autoencoder out, and one is trained on these sequences"
+            "leave model.first_stage out, and one is trained on these sequences"
         )
 
 
-def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]) -> Path:
-    """The model file of the first stage that the configuration describes."""
+def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]) -> FirstStage:
+    """Return the first stage that the configuration describes."""
     stage_cfg = _run_of(cfg)
     folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
     stage_cfg.paths.output_dir = str(folder)
-    model = folder / "model.ckpt"
-    if _is_complete(model):
+    model, part = folder / "model.ckpt", str(cfg.first_stage.part)
+    if _is_complete(model, part):
         say(f"first stage: {model} is there already")
     else:
-        say("first stage: training the autoencoder")
-        _train_once(stage_cfg, model, train)
-    return model
+        say(f"first stage: training the {part}")
+        _train_once(stage_cfg, model, part, train)
+    return read_first_stage(model, part)
 
 
 def build_on(
@@ -136,10 +135,9 @@ def build_on(
     stage: FirstStage,
     tiling: "Tiling",
     scans: "Mapping[str, Sequence[Scan]]",
-    out: Path,
     device: str = "cpu",
 ) -> None:
-    """Puts the weights in and writes `autoencoder.json`; says so when the first stage is poor.
+    """Load the weights of the first stage; print a warning where an autoencoder is poor.
 
     The quality of an autoencoder that was given is measured here, on these scans, and so is the
     latent scale unless it came with the weights.
@@ -149,48 +147,50 @@ def build_on(
         stage: its first stage.
         tiling: of both.
         scans: healthy ones of `train` and `val`, as the detector sees them.
-        out: run folder.
-        device: to measure on.
+        device: device to measure on.
 
     Raises:
         InputError: the weights do not fit.
     """
-    from torch import nn
-
     from brainuad.methods.autoencoder import KLAutoencoder, too_poor
     from brainuad.methods.parts.residuals import signed
+    from brainuad.networks.latent_autoencoder import LatentAutoencoder
+    from brainuad.tiles.cache import brain_tiles
+    from brainuad.types import Batch
 
-    autoencoder = detector.autoencoder
-    assert isinstance(autoencoder, nn.Module)
+    module = detector.first_stage
+    assert module is not None
     try:
-        autoencoder.load_state_dict(stage.weights)
+        module.load_state_dict(stage.weights)
     except RuntimeError as error:
         raise InputError(
-            f"{stage.path}: its weights do not fit its autoencoder ({str(error).splitlines()[0]})"
+            f"{stage.path}: its weights do not fit its module ({str(error).splitlines()[0]})"
         ) from None
-    quality = stage.quality
-    if not quality:
-        measured = KLAutoencoder(autoencoder, signed).to(device)  # type: ignore[arg-type]
+    checks = stage.checks
+    if checks is None and isinstance(module, LatentAutoencoder):
+        measured = KLAutoencoder(module, signed).to(device)
+        train, val = (map(Batch._make, brain_tiles(scans[s], tiling)) for s in ("train", "val"))
         if not stage.keeps_scale:
-            measured.measure_scale(tiling, scans["train"])
-        measured.measure_quality(tiling, scans["val"], out)
+            measured.measure_scale(train)
+        checks = measured.measure_quality(val)
         measured.cpu()
-        quality = measured.card["quality"]
-    elif not quality["good"]:
-        say(f"warning: {too_poor(quality)}")
-    detector.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": stage.digest}
-    write_json(out / "autoencoder.json", detector.card["first_stage"])
+    elif checks and "psnr_db" in checks and (words := too_poor(checks)):
+        say(f"warning: {words}")
+    detector.card["first_stage"] = {
+        **{"checks": checks or {}, "path": str(stage.path), "sha256": stage.digest}
+    }
 
 
-def read_first_stage(path: Path) -> FirstStage:
-    """An autoencoder from a checkpoint of ours or from public weights.
+def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
+    """Read a first stage from a checkpoint of ours, or an autoencoder from public weights.
 
     Args:
-        path: `.ckpt` of `experiment=autoencoder` or of a method that holds one, or
-            `.safetensors` in the layout that `networks.public_vae` describes.
+        path: `.ckpt` of a first stage or of a method that holds one, or `.safetensors` in the
+            layout that `networks.public_vae` describes.
+        part: the module that a second stage takes of a first stage's method.
 
     Raises:
-        InputError: unreadable, or without an autoencoder.
+        InputError: unreadable, or without that module.
     """
     import torch
 
@@ -206,11 +206,14 @@ def read_first_stage(path: Path) -> FirstStage:
         }
         named = {f"network.{name}": value for name, value in weights.items()}
         scale = torch.tensor(released_scale(path))
-        return FirstStage(config, named | {"scale": scale}, {}, path, keeps_scale=True)
+        return FirstStage(config, named | {"scale": scale}, None, path, keeps_scale=True)
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("brainuad") or {}
-    described = (card.get("model") or {}).get("autoencoder")
-    prefix = "autoencoder."
+    model = card.get("model") or {}
+    # A method that stands on such a stage itself holds it under that name.
+    part = "first_stage" if "first_stage" in model else part
+    described = model.get(part)
+    prefix = f"{part}."
     weights = {
         name.removeprefix(prefix): value
         for name, value in checkpoint["state_dict"].items()
@@ -218,15 +221,15 @@ def read_first_stage(path: Path) -> FirstStage:
     }
     if described is None or not weights:
         raise InputError(
-            f"{path}: holds no autoencoder; give a model.ckpt of experiment=autoencoder or a "
+            f"{path}: holds no {part}; give a model.ckpt of experiment=autoencoder or a "
             ".safetensors file of a public one"
         )
     try:
-        described, quality = plain(described), plain(card.get("quality") or {})
+        described, checks = plain(described), plain(card.get("checks", card.get("quality")))
     except ValueError as error:
         raise InputError(f"{path}: its card is no plain data: {error}; do not use it") from None
-    check_targets(described, MODEL, f"{path}: autoencoder")
-    return FirstStage(described, weights, quality, path)
+    check_targets(described, MODEL, f"{path}: {part}")
+    return FirstStage(described, weights, checks, path)
 
 
 def _run_of(cfg: DictConfig) -> DictConfig:
@@ -268,7 +271,9 @@ def _without_neutral(value: Any) -> Any:
     return value
 
 
-def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]) -> None:
+def _train_once(
+    cfg: DictConfig, model: Path, part: str, train: Callable[[DictConfig], Any]
+) -> None:
     """Trains unless another run does; that one is waited for.
 
     The first rank holds the lock and decides; the other ranks of the run do as it does.
@@ -277,7 +282,7 @@ def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]
 
     if ranks.rank() == 0:
         with lock(model):
-            if ranks.decide(model.parent, "train", not _is_complete(model)):
+            if ranks.decide(model.parent, "train", not _is_complete(model, part)):
                 _train(cfg, train)
                 ranks.barrier()
     elif ranks.decide(model.parent, "train", None):
@@ -285,9 +290,9 @@ def _train_once(cfg: DictConfig, model: Path, train: Callable[[DictConfig], Any]
         ranks.barrier()
 
 
-def _is_complete(model: Path) -> bool:
-    """Whether a training reached its end: a model is kept before its quality is measured."""
-    return model.is_file() and bool(read_first_stage(model).quality)
+def _is_complete(model: Path, part: str) -> bool:
+    """Return whether a training reached its end: a model is kept before its calibration."""
+    return model.is_file() and read_first_stage(model, part).checks is not None
 
 
 def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:

@@ -1,11 +1,12 @@
 """The training itself: where it goes on, on how many devices, and which weights it leaves."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -13,10 +14,11 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.progress import track
 
+from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.places import as_plain, shared_grid
 from brainuad.errors import InputError
 from brainuad.machine import threads
-from brainuad.machine.files import atomic_path, remove_leftovers
+from brainuad.machine.files import atomic_path, remove_leftovers, write_json
 from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.card import same_training
@@ -24,10 +26,12 @@ from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash
 from brainuad.model.detect import device
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.shipped import resolved
+from brainuad.tiles.cache import brain_tiles
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.module import DetectorModule
 from brainuad.training.preflight import refused_trainer
 from brainuad.types import Batch
+from brainuad.volumes.tiling import Tiling
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -106,7 +110,7 @@ def start_from(weights: str | None, detector: AnomalyDetector) -> None:
     own = detector.card["run"]
     if (given.card.get("first_stage") or {}).get("sha256") != own.get("first_stage"):
         raise InputError(
-            f"weights: {path} stands on another first stage; set model.autoencoder={path} too"
+            f"weights: {path} stands on another first stage; set model.first_stage={path} too"
         )
     own["weights"] = weights_hash(given)
 
@@ -138,14 +142,13 @@ def fit(
         use_distributed_sampler=False,
         packages=RUN_PACKAGES,
     )
-    if detector.mirrors and datamodule.tiling.left_right_axis != 0:
+    if detector.traits.left_right and datamodule.tiling.left_right_axis != 0:
         raise InputError(
             "the network looks at the other side of the brain, which the first axis of these "
             "slices does not lead to; set model.network.mirror=false, or, of fpi, "
             "model.mirror=false and model/network=unet_small"
         )
-    if detector.measures:
-        measure(detector, datamodule, device(cfg.device))
+    measure(detector, datamodule, device(cfg.device))
     if not detector.by_gradient:
         return
     _say_batch(trainer, datamodule.batch_size)
@@ -185,10 +188,10 @@ def matmul_precision(precision: str) -> Iterator[None]:
 
 
 def measure(detector: AnomalyDetector, datamodule: HealthyDataModule, where: str = "cpu") -> None:
-    """What is learned without an optimiser, before anything else: one pass over the training tiles.
+    """Let the method learn without an optimiser, in one pass over the training tiles.
 
-    Takes seconds, so it is begun anew after an interruption, and where a launcher started several
-    ranks each makes the whole pass for itself, to the same end.
+    The pass takes seconds. After an interruption it is repeated, and each of several ranks makes
+    it for itself, with the same result.
 
     Args:
         detector: put on the CPU again at the end, for Lightning to move.
@@ -198,19 +201,51 @@ def measure(detector: AnomalyDetector, datamodule: HealthyDataModule, where: str
     Raises:
         InputError: the method takes scans of one world alone, and these are of several.
     """
-    if detector.knows_places:
+    if detector.traits.places != "ignored":
         _lay_on_one_grid(detector, datamodule)
-    datamodule.setup()
-    batches = track(datamodule.measuring_dataloader(), description="measuring")
     detector.to(where)
-    detector.measure(Batch(*batch) for batch in batches)
+    detector.measure(_training_tiles(datamodule))
     detector.cpu()
+
+
+def _training_tiles(datamodule: HealthyDataModule) -> Iterator[Batch]:
+    """Yield every training tile once; without a reader no tile is cut."""
+    datamodule.setup()
+    for batch in track(datamodule.measuring_dataloader(), description="measuring"):
+        yield Batch(*batch)
+
+
+def calibrate(
+    detector: AnomalyDetector, tiling: Tiling, scans: Mapping[str, Sequence[Scan]], out: Path
+) -> None:
+    """Calibrate a trained method, and keep what it returns in its card and the run folder.
+
+    Numbers go to `checks.json`, beside those of the first stage; arrays to `checks.npz`.
+
+    Args:
+        detector: trained, on the device to use.
+        tiling: tiling of the method.
+        scans: healthy scans of `train` and `val`, as the method sees them.
+        out: run folder.
+    """
+    tiles = (map(Batch._make, brain_tiles(scans[split], tiling)) for split in ("train", "val"))
+    found = detector.calibrate(*tiles)
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    checks = {name: value for name, value in found.items() if name not in arrays}
+    detector.card["checks"] = checks
+    stage = (detector.card.get("first_stage") or {}).get("checks", {})
+    checks = {**{f"first_stage/{name}": value for name, value in stage.items()}, **checks}
+    if checks:
+        write_json(out / "checks.json", checks)
+    if arrays:
+        with atomic_path(out / "checks.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _lay_on_one_grid(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
     """Let places go by the affines: no voxels of two places are added."""
     grid, said = shared_grid(datamodule.scans["train"])
-    if grid is None and detector.needs_places:
+    if grid is None and detector.traits.places == "required":
         raise InputError(
             f"{said}: they have no places in common, which this method learns from; register them "
             "with brainuad-prepare"
@@ -236,7 +271,8 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
 def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: AnomalyDetector) -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
     now = detector.card["run"]
-    differing = [key for key in now if not same_training(saved.get(key), now[key])]
+    options = detector.traits.detection_options
+    differing = [key for key in now if not same_training(saved.get(key), now[key], options)]
     if differing:
         raise InputError(
             f"{path}: was made with another {', '.join(differing)}; repeat the command it was "

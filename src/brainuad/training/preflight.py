@@ -95,7 +95,7 @@ def _require_shapes(settings: Any) -> None:
 
 def _detector(cfg: DictConfig) -> "AnomalyDetector | None":
     """The method, untrained; None for one that waits for its first stage."""
-    if cfg.first_stage is not None or isinstance(cfg.model.get("autoencoder"), str):
+    if cfg.first_stage is not None or isinstance(cfg.model.get("first_stage"), str):
         return None
     made: AnomalyDetector = instantiate(cfg.model)
     return made

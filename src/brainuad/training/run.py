@@ -159,7 +159,7 @@ def _learn(
     from brainuad.preparation.model_input import as_input, input_of
     from brainuad.training.channels import channels_compared
     from brainuad.training.first_stage import build_on
-    from brainuad.training.fit import fit
+    from brainuad.training.fit import calibrate, fit
 
     out = Path(cfg.paths.output_dir)
     sequence = joined(cfg.data.sequence)
@@ -173,15 +173,15 @@ def _learn(
         packages=RUN_PACKAGES,
     )
     if first_stage is not None:
-        build_on(detector, first_stage, tiling, datamodule.scans, out, device(cfg.device))
+        build_on(detector, first_stage, tiling, datamodule.scans, device(cfg.device))
     datamodule.training_set = detector.training_set
-    datamodule.pairs = detector.takes_pairs
+    datamodule.pairs = detector.traits.pairs
     with channels_compared(cfg.data.sequence):
         fit(cfg, detector, datamodule, resume, logger)
     keep()
     # Lightning leaves it on the CPU, where a large autoencoder would take hours.
     detector.to(device(cfg.device))
-    detector.examine(tiling, datamodule.scans["train"], datamodule.scans["val"], out)
+    calibrate(detector, tiling, datamodule.scans, out)
     return bad + datamodule.failures
 
 

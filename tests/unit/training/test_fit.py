@@ -122,7 +122,7 @@ def test_weights_that_do_not_fit_are_refused_in_a_line(tmp_path):
         start_from(str(other), detector)
     given = write_tiny_model(tmp_path / "given.ckpt", "strega", first_stage={"sha256": "a"})
     detector.card["run"] = {"first_stage": "b"}
-    with pytest.raises(InputError, match=r"another first stage; set model.autoencoder="):
+    with pytest.raises(InputError, match=r"another first stage; set model.first_stage="):
         start_from(str(given), detector)
     with pytest.raises(InputError, match="no such"):
         start_from(str(tmp_path / "nothing.ckpt"), detector)
