@@ -285,12 +285,14 @@ def steps(
     return losses
 
 
-def changes(model: dict[str, Any], options: frozenset[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Configurations in which one option differs that is a number or holds some, or the residual.
+def changes(
+    model: dict[str, Any], options: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Configurations in which one option differs: a number, a group of numbers, or the residual.
 
     Others, such as words, are a matter of the method's own test.
     """
-    for name in sorted(options & model.keys()):
+    for name in [name for name in options if name in model]:
         value = other(name, model[name])
         changed = {**model, name: value}
         if value == model[name]:

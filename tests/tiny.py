@@ -82,9 +82,6 @@ METHODS = {
 }
 
 
-EXPERIMENTS = {"madad_clean": "madad_prototypes"}
-"""Model configurations whose experiment has another name."""
-
 NARROW = {
     "anoddpm": ("model.network.network.channels=[16,16,32]",),
     "autopaint": ("model.network.features=[16,32,32,64,64,64]",),
@@ -96,7 +93,7 @@ NARROW = {
     ),
     "fpi": ("model.network.network.features=[16,16,32,64,64,16]",),
     "madad": ("first_stage.model.autoencoder.network.channels=[32]", "model.network.width=16"),
-    "madad_clean": (
+    "madad_prototypes": (
         *("first_stage.model.autoencoder.network.channels=[32]", "model.network.width=16"),
     ),
     "pddpm": ("model.network.network.channels=[16,16,32]",),

@@ -81,7 +81,7 @@ class AutoPaint(InpaintingDetector):
         ValueError: an option is out of range or unknown.
     """
 
-    traits = Traits(detection_options=frozenset({"residual"}))
+    traits = Traits(detection_options=("residual",))
     first_stage: LatentAutoencoder | None
     candidate_threshold: Tensor
     repaint_peak: Tensor

@@ -50,7 +50,7 @@ class Traits:
     places: Literal["ignored", "used", "required"] = "ignored"
     keeps_background: bool = False
     own_threshold: float | None = None
-    detection_options: frozenset[str] = frozenset()
+    detection_options: tuple[str, ...] = ()
 
 
 class AnomalyDetector(GridBuffers, ABC):
@@ -240,7 +240,7 @@ class ReconstructionDetector(AnomalyDetector):
         ValueError: the residual needs what the method does not have.
     """
 
-    traits = Traits(detection_options=frozenset({"residual"}))
+    traits = Traits(detection_options=("residual",))
 
     def __init__(
         self,

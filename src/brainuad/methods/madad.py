@@ -79,9 +79,7 @@ class MADAD(AnomalyDetector):
         ValueError: an option is out of range, or the network's latents are not the autoencoder's.
     """
 
-    traits = Traits(
-        samples=True, detection_options=frozenset({"residual", "sampling", "n_samples"})
-    )
+    traits = Traits(samples=True, detection_options=("residual", "sampling", "n_samples"))
     takes_hints = False
     """Whether the network may see a hint beside the latent."""
     first_stage: LatentAutoencoder

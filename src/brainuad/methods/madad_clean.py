@@ -55,7 +55,7 @@ class MADADClean(MADAD):
 
     traits = replace(
         MADAD.traits,
-        detection_options=MADAD.traits.detection_options | {"scores_by", "reference"},
+        detection_options=(*MADAD.traits.detection_options, "scores_by", "reference"),
     )
     takes_hints = True
     noise_mean: Tensor

@@ -26,15 +26,9 @@ from torch import Tensor
 from brainuad.diffusion.patches import draw_patches, grid_masks
 from brainuad.diffusion.process import add_noise
 from brainuad.diffusion.schedule import cosine_alpha_bar
-from brainuad.methods.base import (
-    AnomalyDetector,
-    OptimizerFactory,
-    Residual,
-    SchedulerFactory,
-    Traits,
-)
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
 from brainuad.methods.parts.random_draws import score_draws
-from brainuad.methods.parts.residuals import bind
+from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.synthetic.noise.diffusion import GaussianNoise, Noise
 from brainuad.types import Batch, Detection
@@ -64,7 +58,7 @@ class PDDPM(AnomalyDetector):
 
     traits = Traits(
         samples=True,
-        detection_options=frozenset({"residual", "test_timestep", "seed", "n_samples"}),
+        detection_options=("residual", "test_timestep", "seed", "n_samples"),
     )
     alpha_bar: Tensor
 

@@ -81,7 +81,7 @@ class StRegA(VAE):
         self.traits = replace(
             self.traits,
             keeps_background=keeps_background,
-            detection_options=self.traits.detection_options | {"keeps_background"},
+            detection_options=(*self.traits.detection_options, "keeps_background"),
         )
         self.ce_factor = ce_factor
         self.geco = geco

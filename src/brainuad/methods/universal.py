@@ -65,9 +65,7 @@ class Universal(AnomalyDetector):
             matter: scanners and normalisers differ in where zero is.
     """
 
-    traits = Traits(
-        left_right=True, places="used", detection_options=frozenset({"scores_by", "sign"})
-    )
+    traits = Traits(left_right=True, places="used", detection_options=("scores_by", "sign"))
 
     def __init__(
         self,

@@ -20,12 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainuad.methods.base import (
-    OptimizerFactory,
-    ReconstructionDetector,
-    SchedulerFactory,
-    Traits,
-)
+from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, SchedulerFactory, Traits
 from brainuad.methods.parts.bright_prior import keep_bright
 from brainuad.methods.parts.elbo_gradient import BOUNDS, elbo_gradient
 from brainuad.methods.parts.latent_checks import check_latent
@@ -54,7 +49,7 @@ class AE(ReconstructionDetector):
         ValueError: the network is a variational one.
     """
 
-    traits = Traits(detection_options=frozenset({"residual", "bright_quantile"}))
+    traits = Traits(detection_options=("residual", "bright_quantile"))
 
     def __init__(
         self,
@@ -107,9 +102,9 @@ class VAE(ReconstructionDetector):
 
     traits = Traits(
         samples=True,
-        detection_options=frozenset(
-            {"residual", "n_samples", "sample_seed", "gradient", "times_residual"}
-            | {"bright_quantile"}
+        detection_options=(
+            *("residual", "n_samples", "sample_seed", "gradient", "times_residual"),
+            "bright_quantile",
         ),
     )
 

@@ -38,7 +38,7 @@ class ZScore(ReconstructionDetector):
         atlas: what is measured on the training scans.
     """
 
-    traits = Traits(places="required", detection_options=frozenset({"residual"}))
+    traits = Traits(places="required", detection_options=("residual",))
 
     def __init__(self, residual: Residual, atlas: HealthyAtlas) -> None:
         super().__init__(residual)

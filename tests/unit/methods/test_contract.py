@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from method_tester import SIZE, MethodTester, card_of, phantom_batch, plant, train
-from tiny import EXPERIMENTS, NARROW
+from tiny import NARROW
 
 from brainuad.errors import InputError
 from brainuad.settings.instantiate import instantiate, resolve
@@ -31,12 +31,12 @@ leaves a mask head that lets none go."""
 
 
 def config_of(model: str, *words: str):
-    """The composed run of the experiment of a model, on small slices."""
+    """The composed run of the experiment of the same name, on small slices."""
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         cfg = compose(
             "train",
             [
-                f"experiment={EXPERIMENTS.get(model, model)}",
+                f"experiment={model}",
                 f"data.slice_size={SIZE}",
                 f"name={model}",
                 "paths.output_dir=x",
@@ -66,7 +66,7 @@ def test_every_score_is_for_every_reconstruction_method(model, residual):
     words = [f"model/residual={residual}", *NARROW.get(model, ())]
     # By default the first draws nothing, and the second does not sample.
     more = {"mahalanobis": ["model.n_samples=3"]} if samples(model) else {}
-    if model == "madad_clean":
+    if model == "madad_prototypes":
         more["mahalanobis"].append("model.scores_by=residual")
     if model == "autopaint":
         # Its encoder is that of a first stage, which the experiment leaves out.

@@ -17,9 +17,9 @@ MOST_STD = 5.0
 class HealthyAtlas(GridBuffers):
     """Mean and standard deviation of healthy scans at every voxel of one grid.
 
-    The method has to require places (`Traits.places`), so that its scans lie on one grid. Where fewer than
-    `min_count` training scans had brain, the mean and the standard deviation of all brain voxels of
-    all of them stand in.
+    The method has to require places (`Traits.places`), so that its scans lie on one grid. Where
+    fewer than `min_count` training scans had brain, the mean and the standard deviation of all
+    brain voxels of all of them stand in.
 
     Args:
         min_std: floor of the standard deviation, in intensities of [0, 1]. 0.05 is about the noise
