@@ -85,7 +85,7 @@ def training(runs: Path, table: pd.DataFrame) -> str:
         ]
         found = third[(third.method == method) & (third.seed == int(seed))]["mean"].item()
         times = found / third[third.method == "intensity"]["mean"].iloc[0]
-        used = f"{latent['in_use']}/{latent['latent_dim']}"
+        used = f"{latent['in_use']:.0f}/{latent['latent_dim']:.0f}"
         row = [
             sequence,
             method,

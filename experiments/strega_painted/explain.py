@@ -145,7 +145,7 @@ def healthy(name: str, runs: list[Path]) -> list[str]:
         np.mean([record[f"error/{key}"] for record in found])
         for key in ("clean/reconstruction", "clean/mean_image", "painted/reconstruction")
     ]
-    used = " ".join(f"{record['in_use']}/{record['latent_dim']}" for record in found)
+    used = " ".join(f"{record['in_use']:.0f}/{record['latent_dim']:.0f}" for record in found)
     return [name, *(f"{error:.4f}" for error in errors), used]
 
 

@@ -59,7 +59,12 @@ def same_training(one: Any, other: Any, detection_options: Collection[str] = ())
         detection_options: settings of a model that do not count, see `Traits`.
     """
     one, other = (without_added(upgraded(retargeted(value))) for value in (one, other))
-    return bool(_without(one, detection_options) == _without(other, detection_options))
+    if isinstance(one, dict) and isinstance(other, dict):
+        one, other = (
+            {key: item for key, item in value.items() if key not in detection_options}
+            for value in (one, other)
+        )
+    return bool(one == other)
 
 
 def checked(path: Path, card: Any) -> dict[str, Any]:
@@ -256,7 +261,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[st
     }
     run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)
     return {
-        "model": config["model"],
+        "model": upgraded(config["model"]),
         "input": config["input"],
         "tiling": config["tiling"],
         "postprocess": config["postprocess"],

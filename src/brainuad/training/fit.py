@@ -231,7 +231,7 @@ def calibrate(
     tiles = (map(Batch._make, brain_tiles(scans[split], tiling)) for split in ("train", "val"))
     found = detector.calibrate(*tiles)
     arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
-    checks = {name: value for name, value in found.items() if name not in arrays}
+    checks = {name: float(value) for name, value in found.items() if name not in arrays}
     detector.card["checks"] = checks
     stage = (detector.card.get("first_stage") or {}).get("checks", {})
     checks = {**{f"first_stage/{name}": value for name, value in stage.items()}, **checks}
@@ -271,8 +271,10 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
 def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: AnomalyDetector) -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
     now = detector.card["run"]
-    options = detector.traits.detection_options
-    differing = [key for key in now if not same_training(saved.get(key), now[key], options)]
+    options = {"model": detector.traits.detection_options}
+    differing = [
+        key for key in now if not same_training(saved.get(key), now[key], options.get(key, ()))
+    ]
     if differing:
         raise InputError(
             f"{path}: was made with another {', '.join(differing)}; repeat the command it was "

@@ -31,8 +31,8 @@ def latent(run: RunFolder) -> str:
         f"On {record['subjects']:.0f} held-out healthy subjects the reconstruction is "
         f"{'closer to the image than' if better else 'no better than'} the mean training image, "
         f"and {'repairs' if repairs else 'does not repair'} squares painted over it. "
-        f"{record['in_use']} of {record['latent_dim']} latent dimensions are in use (mean KL over "
-        f"0.01 nat), {record['kl_nats']:.1f} nats in all."
+        f"{record['in_use']:.0f} of {record['latent_dim']:.0f} latent dimensions are in use (mean "
+        f"KL over 0.01 nat), {record['kl_nats']:.1f} nats in all."
     )
     body: str = html.paragraph(words, "" if better and repairs else "note")
     body += html.table(

@@ -178,7 +178,7 @@ def _checks(checks: Mapping[str, Any]) -> str:
     own = {name.removeprefix("first_stage/"): value for name, value in checks.items()}
     if "psnr_db" in own:
         words = (
-            f"The autoencoder reconstructs {own['subjects']} held-out healthy brains with PSNR "
+            f"The autoencoder reconstructs {own['subjects']:.0f} held-out healthy brains with PSNR "
             f"{own['psnr_db']:.1f} dB and SSIM {own['ssim']:.3f}"
         )
         poor = own["psnr_db"] < own["min_psnr_db"] or own["ssim"] < own["min_ssim"]
