@@ -33,6 +33,7 @@ from brainuad.model.model import Model, Runtime
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
+from brainuad.training.fit import calibrate
 from experiments.choose import option_of
 from experiments.groups import METRICS, read_subjects
 from experiments.label_free.ranks import draw_scatter, report
@@ -121,7 +122,7 @@ def ready(path: Path, scans: dict[str, list[Scan]], cache: Path) -> Model:
             for split in ("train", "val")
         )
         with tempfile.TemporaryDirectory(prefix="brainuad-") as out:
-            model.method.examine(model.tiling, train, val, Path(out))
+            calibrate(model, {"train": train, "val": val}, Path(out))
     return model
 
 

@@ -26,7 +26,7 @@ from brainuad.settings.instantiate import RUN_PACKAGES, as_yaml, instantiate
 from brainuad.training.channels import channels_compared
 from brainuad.training.detect_and_score import detect_and_score
 from brainuad.training.first_stage import FirstStage, build_on, first_stage_of
-from brainuad.training.fit import fit, resume_point, start_from
+from brainuad.training.fit import calibrate, fit, resume_point, start_from
 from brainuad.training.kept import keeping
 from brainuad.training.planes import refuse_volume_method
 from brainuad.training.preflight import preflight
@@ -52,7 +52,7 @@ def run(settings: RunSettings) -> float | None:
     model = _untrained(settings, cohort, stage)
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
     ckpt = settings.ckpt if model.method.by_gradient else None
-    resume = resume_point(ckpt, settings.out, model.card)
+    resume = resume_point(ckpt, settings.out, model)
     if ranks.rank() == 0:
         write_text(settings.out / "config.yaml", as_yaml(settings.config))
     say(f"run folder: {settings.out}")
@@ -135,18 +135,16 @@ def _learn(
         packages=RUN_PACKAGES,
     )
     if stage is not None:
-        build_on(model, stage, datamodule.scans, settings.out)
+        build_on(model, stage, datamodule.scans)
     datamodule.training_set = model.method.training_set
-    datamodule.pairs = model.method.takes_pairs
+    datamodule.pairs = model.method.traits.pairs
     with channels_compared(settings.channels):
         fit(settings, model, datamodule, resume, logger)
     failures += datamodule.failures
     keep()
     # Lightning leaves it on the CPU, where a large autoencoder would take hours.
     model.method.to(settings.device)
-    train, held_out = datamodule.scans["train"], datamodule.scans["val"]
-    model.method.examine(model.tiling, train, held_out, settings.out)
-    model.card = replace(model.card, **model.method.card)
+    calibrate(model, datamodule.scans, settings.out)
 
 
 def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float) -> dict[str, Any]:
