@@ -135,7 +135,7 @@ class Card:
         usual = vars(Card({}, {}, {}, "", None))
         more = values.pop("more")
         said = {key: value for key, value in values.items() if value != usual[key]}
-        return {**{key: values[key] for key in CARD_KEYS}, **said, **more}
+        return {**{key: values[key] for key in ("format", *CARD_KEYS)}, **said, **more}
 
     @classmethod
     def from_json(cls, path: Path, values: Any) -> "Card":
