@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 from tiny import ROOT
 
 import brainuad.methods
+from brainuad.model.card import Card
 from brainuad.settings.instantiate import instantiate, resolve
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -88,8 +89,7 @@ def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
         )
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
-    card = {"model": resolve(cfg.model), "tiling": resolve(cfg.tiling)}
-    card |= {"postprocess": {}, "sequence": "T2w", "subjects": {}}
+    card = Card(resolve(cfg.model), resolve(cfg.tiling), {}, "T2w", {})
     batch = contract.phantom_batch(size, instantiate(cfg.tiling))
     losses = contract.train_steps(detector, batch, 60)
     contract.check_learns(losses)

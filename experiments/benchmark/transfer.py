@@ -55,7 +55,7 @@ def main() -> int:
     model = Model.load(ROOT / model_run / "model.ckpt", runtime).on_device()
     maps, failures = MapFolder(folder / "prepared"), []
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
-    trained_on = model.card["subjects"]["train"]
+    trained_on = model.card.trained_on
     seconds = fill(maps, scans, model, failures, "detecting", trained_on)
     if failures:
         raise InputError(f"{source}: {len(failures)} scans failed, the first: {failures[0]}")

@@ -139,7 +139,7 @@ def objective(
         healthy = [scan for scan in val if scan.healthy][: arguments.limit]
         copies, failures = painted_scans(healthy, arguments.draws, arguments.cache, corruption)
         maps = detected(model, copies, out / "maps")
-        chain = instantiate(model.card["postprocess"])
+        chain = model.postprocess
         found = {scan.subject: ap_of(scan, MapFolder(maps), chain) for scan in copies}
         for subject, reason in failures:
             print(f"left out: {subject}: {reason}")
@@ -167,10 +167,10 @@ def labelled(
         maps, card = detected(model, kept, out / "maps"), model.card
         evaluation = evaluate_maps(
             Cohort(cohort.root, tuple(kept), cohort.info),
-            card["sequence"],
-            {card["name"]: maps},
-            instantiate(card["postprocess"]),
-            space=card["space"],
+            card.sequence,
+            {card.name: maps},
+            model.postprocess,
+            space=card.space,
         )
         text = evaluation.scores.to_csv(index=False, lineterminator="\n")
         write_text(out / "scores.csv", text)

@@ -130,10 +130,10 @@ def scored(
     scans, failures = cohort.select("test", sequence), []
     runtime = Runtime(batch_size=1, cache=folder / "input")
     scorers: dict[str, Model] = {
-        name: Model(Outlier(side, **options), {}, VolumeTiling(), how, runtime=runtime)
+        name: Model(Outlier(side, **options), None, VolumeTiling(), how, runtime=runtime)
         for name, options in methods.items()
     }
-    scorers[BRIGHTNESS] = Model(Brightness(side), {}, VolumeTiling(), how, runtime=runtime)
+    scorers[BRIGHTNESS] = Model(Brightness(side), None, VolumeTiling(), how, runtime=runtime)
     seconds = {}
     for name, scorer in scorers.items():
         title = f"{sequence}, {name}"

@@ -85,7 +85,7 @@ def score(root: Path, sequence: str, folder: Path) -> str:
     scans = cohort.select("test", sequence)
     maps = folder / "maps"
     failures: Failures = []
-    control = Model(IntensityDetector(), {}, VolumeTiling())
+    control = Model(IntensityDetector(), None, VolumeTiling())
     fill(MapFolder(maps), scans, control, failures, "intensity")
     text = ""
     for title, chain in CHAINS.items():

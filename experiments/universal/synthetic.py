@@ -27,8 +27,6 @@ from brainuad.machine.text import csv_text
 from brainuad.methods.universal import Universal
 from brainuad.metrics.voxel import average_precision, dice
 from brainuad.model.detect import detect_volume
-from brainuad.postprocess.pipeline import Postprocess
-from brainuad.settings.build import build
 from brainuad.settings.instantiate import instantiate
 from brainuad.shipped import DEFAULT
 from brainuad.synthetic.anatomies.bank import read_bank
@@ -87,7 +85,7 @@ class Judge:
         self.model = brainuad.load(DEFAULT, sequence=sequence, device="cpu")
         detector = self.model.method
         assert isinstance(detector, Universal)
-        self.postprocess = build(self.model.card["postprocess"], kind=Postprocess)
+        self.postprocess = self.model.postprocess
         self.channels = Channels(detector.network)
         detector.network, detector.sign = self.channels, sign(sequence)
         self.detector, self.sequence, self.affine = detector, sequence, affine

@@ -61,8 +61,8 @@ def test_every_method_takes_the_sequences_of_a_subject_at_once(place: Path, name
     perfect = scores[(scores.method == "oracle_reconstruction") & (scores.metric == "auprc")]
     assert perfect.value.min() == 1
     card = Model.load(out).card
-    assert card["sequence"] == "T2w+T1w"
-    assert card["run"]["data"]["sequence"] == ["T2w", "T1w"]
+    assert card.sequence == "T2w+T1w"
+    assert card.run["data"]["sequence"] == ["T2w", "T1w"]
 
 
 def test_what_stands_beside_a_run_knows_its_channels(place: Path, capsys) -> None:
@@ -72,7 +72,7 @@ def test_what_stands_beside_a_run_knows_its_channels(place: Path, capsys) -> Non
     said = capsys.readouterr().out
     assert "val/painted_AP" in said
     out = place / "vae"
-    assert Model.load(out).card["model"]["residual"]["sign"] == ["positive", "negative"]
+    assert Model.load(out).card.model["residual"]["sign"] == ["positive", "negative"]
     page = (out / "report.html").read_text()
     assert "T2w+T1w" in page
     assert page.count("<img") > 2

@@ -119,7 +119,7 @@ def test_a_fault_in_the_evaluation_costs_no_model_and_no_mask(run, monkeypatch):
     status, (line,), folder = run()
     assert status == 1
     assert "by the test; the trained model is in " in line
-    assert Model.load(folder / "model.ckpt").card["threshold"] is not None
+    assert Model.load(folder / "model.ckpt").card.threshold is not None
     assert len(list(folder.glob("*_mask.nii.gz"))) == 3
 
 

@@ -48,7 +48,7 @@ def test_maps_are_those_of_the_method_over_the_training_brains_mean(tmp_path, ru
     model = Model.load(tmp_path / "relative")
     again = model.on_device().detect_scan(scan)
     np.testing.assert_array_equal(again.anomaly_map[0].numpy(), relative.array)
-    assert model.card["relative"]["sigma"] == 0
+    assert model.card.relative["sigma"] == 0
 
 
 def test_scans_that_lie_elsewhere_are_refused(tmp_path, run):

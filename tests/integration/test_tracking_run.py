@@ -99,8 +99,8 @@ def test_the_model_and_the_scores_are_artifacts_that_name_nobody(tracked):
     assert set(scores.subject) == {"test 1", "test 2", "test 3", "(pooled)"}
     assert sorted(scores.value.dropna()) == sorted(own.value.dropna())
     model = Model.load(found["model"]["model.ckpt"])
-    assert model.card["subjects"] == {"train": [], "val": []}
-    assert model.card["threshold"] == Model.load(tracked / "run" / "model.ckpt").card["threshold"]
+    assert model.card.subjects == {"train": [], "val": []}
+    assert model.card.threshold == Model.load(tracked / "run" / "model.ckpt").card.threshold
 
 
 def test_nothing_tells_whose_or_where(tracked):

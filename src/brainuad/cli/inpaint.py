@@ -6,13 +6,13 @@ brainuad-inpaint SCAN MASK OUT --model MODEL
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.machine.limits import require_folder
 from brainuad.machine.text import say
-from brainuad.preparation.recipes import changed, check, of_model
+from brainuad.preparation.recipes import changed, check
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
 
@@ -20,6 +20,7 @@ from brainuad.settings.build import build
 if TYPE_CHECKING:
     import numpy as np
 
+    from brainuad.model.card import Card
     from brainuad.model.model import Model
     from brainuad.preparation.normalise.intensity import Normalise
     from brainuad.preparation.pipeline import Preparation
@@ -115,7 +116,7 @@ def _main(arguments: argparse.Namespace) -> int:
             hole,
             steps,
             normalise,
-            model.card["sequence"],
+            model.card.sequence,
             arguments.brain_mask,
             detail_mm=arguments.detail_mm,
         )
@@ -155,19 +156,17 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
 
 
 def _check_model(model: "Model", path: Path) -> None:
-    from brainuad.model.card import sequences_of
-
     if not callable(getattr(model.method, "inpaint", None)):
         raise InputError(
             f"{path}: {type(model.method).__name__} cannot inpaint; give a model of "
             "experiment=autopaint"
         )
-    if len(sequences_of(model.card)) > 1:
+    if len(model.card.channels) > 1:
         raise InputError(
-            f"{path}: takes {model.card['sequence']} at once, and one scan is filled here; give "
+            f"{path}: takes {model.card.sequence} at once, and one scan is filled here; give "
             "a model that was trained on one sequence"
         )
-    seen = model.card.get("input", {})
+    seen = model.card.input
     if seen.get("tissue") or seen.get("normalise"):
         kind = "tissue maps" if seen.get("tissue") else "intensities of its own (input.normalise)"
         raise InputError(
@@ -175,15 +174,13 @@ def _check_model(model: "Model", path: Path) -> None:
         )
 
 
-def _preparation(
-    card: dict[str, Any], overrides: Sequence[str]
-) -> tuple["Preparation", "Normalise"]:
+def _preparation(card: "Card", overrides: Sequence[str]) -> tuple["Preparation", "Normalise"]:
     """The steps and the normalisation that the model was trained with, where nothing else is said.
 
     Raises:
         InputError: as `brainuad.preparation.recipes.changed`.
     """
-    recipe = changed(of_model(card), overrides)
+    recipe = changed(card.recipe, overrides)
     check(recipe)
     return (
         build(recipe["steps"], RECIPE),

@@ -188,7 +188,7 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     source = find_wanted(
         *(asked.scans, known.sequences, asked.out, asked.sequence),
         trained_on=known.trained_on,
-        split_hash=known.card.get("split_hash"),
+        split_hash=known.card.split_hash,
         pixel_mm=known.pixel_mm,
         listed=asked.listed,
     )
@@ -288,7 +288,7 @@ def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
             f"{known.sequence} (--sequence says otherwise)"
         )
     if source.cohort is None:
-        how = "as the model's training scans" if known.card.get("preparation") else "by default"
+        how = "as the model's training scans" if known.card.preparation else "by default"
         steps = known.recipe["steps"]
         where = "to the atlas" if steps.get("atlas") else "without an atlas"
         spacing = steps["spacing_mm"]

@@ -11,6 +11,7 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.inference.maps import Scorer, fill
 from brainuad.machine.guard import Failures, guarded
+from brainuad.model.card import Card
 from brainuad.model.model import Model
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Detection
@@ -55,7 +56,9 @@ def untrained_controls(controls: Mapping[str, Any]) -> dict[str, Model]:
     """
     return {
         name: Model(
-            instantiate(control["model"]), {"model": control}, instantiate(control["tiling"])
+            instantiate(control["model"]),
+            Card(control["model"], control["tiling"], {}, "", None),
+            instantiate(control["tiling"]),
         )
         for name, control in controls.items()
     }

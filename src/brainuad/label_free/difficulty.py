@@ -24,7 +24,6 @@ from brainuad.metrics.voxel import average_precision
 from brainuad.model.device import PRECISIONS, device
 from brainuad.model.model import Model, Runtime
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.settings.build import build
 from brainuad.settings.plain import plain
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.lesions.fillings import IntensityShift
@@ -95,19 +94,19 @@ def measure_difficulty(
     runtime = _runtime(run, folder.config, device(device_name), cache_folder())
     model = Model.load(run, runtime).on_device()
     card = model.card
-    names = set(card["subjects"]["val"])
+    names = set((card.subjects or {}).get("val", ()))
     scans = [s for s in folder.cohort.scans if s.who in names and s.healthy]
-    scans = [scan for scan in scans if scan.sequence == card["sequence"]]
+    scans = [scan for scan in scans if scan.sequence == card.sequence]
     if not scans:
         raise InputError(f"{run}: the cohort lacks its healthy validation subjects; bring it back")
     made, failures = _paint_cells(scans, draws, runtime.cache)
     copies = [scan for _, _, scan in made]
     maps = MapFolder(run / "difficulty")
     fill(maps, copies, model, failures, "difficulty")
-    postprocess, rows = build(card["postprocess"], kind=Postprocess), []
+    rows = []
     for cell, draw, scan in made:
         if maps.has(scan.subject):
-            found = _scored(scan, maps, postprocess, card.get("threshold"))
+            found = _scored(scan, maps, model.postprocess, card.threshold)
             subject = scan.subject.split("__")[0]
             rows.append({"subject": subject, **cell._asdict(), "draw": draw, **found})
     if not rows:

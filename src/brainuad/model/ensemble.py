@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from brainuad.model.card import Card
 from brainuad.model.known import Known
 from brainuad.model.model import Model
 from brainuad.model.predict import Image, predict_prepared, predict_raw
@@ -25,7 +25,7 @@ class Ensemble:
     known: Known
 
     @property
-    def card(self) -> dict[str, Any]:
+    def card(self) -> Card:
         """The card of the first model."""
         return self.known.card
 

@@ -24,7 +24,7 @@ from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.batch_size import batch_size_for, is_out_of_memory
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
-from brainuad.model.card import FORMAT, checked
+from brainuad.model.card import FORMAT, Card
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.detect import detect_volume
 from brainuad.model.device import PRECISIONS
@@ -68,7 +68,7 @@ class Model:
 
     Attributes:
         method: scores tiles.
-        card: what travels with the weights, plain values.
+        card: travels with the weights.
         tiling: cuts a volume into tiles, and joins them.
         view: what the method sees of a scan; None for the cohort's intensities.
         relative: what scores are relative to; None for the scores as they are.
@@ -81,14 +81,14 @@ class Model:
     def __init__(
         self,
         method: AnomalyDetector,
-        card: dict[str, Any],
+        card: Card | None,
         tiling: Tiling,
         view: ModelInput | None = None,
         relative: RelativeToHealthy | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         self.method = method
-        self.card = card
+        self.card = card or Card({}, {}, {}, "", None)
         self.tiling = tiling
         self.view = view
         self.relative = relative
@@ -108,13 +108,13 @@ class Model:
         """
         path = named_file(path)
         content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
-        card = checked(path, content.get("brainuad"))
+        card = Card.from_json(path, content.get("brainuad"))
         weights = content["state_dict"]
         try:
             method = _built(path, card, weights)
-            relative = build(card["relative"], kind=RelativeToHealthy | None)
-            tiling = build(card["tiling"], kind=Tiling)
-            model = cls(method, card, tiling, input_of(card["input"]), relative, runtime)
+            relative = build(card.relative, kind=RelativeToHealthy | None)
+            tiling = build(card.tiling, kind=Tiling)
+            model = cls(method, card, tiling, input_of(card.input), relative, runtime)
         except InputError as error:
             raise InputError(f"{path}: {error}; do not use it, or get it again") from None
         try:
@@ -124,15 +124,15 @@ class Model:
                 f"{path}: its weights do not fit its model ({str(error).splitlines()[0]})"
             ) from None
         model.path = path
-        if card["grid"] is not None:
-            method.grid = from_plain(card["grid"])
+        if card.grid is not None:
+            method.grid = from_plain(card.grid)
         return model
 
     def save(self, path: Path) -> None:
         """Write weights and card, atomically."""
         content = {
             "state_dict": {name: value.cpu() for name, value in self.state_dict().items()},
-            "brainuad": {**self.card, "version": __version__, "format": FORMAT},
+            "brainuad": replace(self.card, version=__version__, format=FORMAT).to_json(),
         }
         # Into an open file: by its name torch would write the temporary name into the archive, and
         # the same weights would give other bytes every time.
@@ -174,7 +174,7 @@ class Model:
         Raises:
             InputError: the card describes none.
         """
-        found: Postprocess = build(self.card["postprocess"], kind=Postprocess)
+        found: Postprocess = build(self.card.postprocess, kind=Postprocess)
         return found
 
     @property
@@ -190,8 +190,8 @@ class Model:
     @property
     def weights_hash(self) -> str:
         """SHA-256 over the names and values of all weights, the method's configuration, `flips`."""
-        flips = " flips" if self.card.get("flips") else ""
-        return hash_weights(self.state_dict(), about=f"{self.card.get('model')!r}{flips}")
+        flips = " flips" if self.card.flips else ""
+        return hash_weights(self.state_dict(), about=f"{self.card.model!r}{flips}")
 
     @property
     def fingerprint(self) -> str:
@@ -219,12 +219,12 @@ class Model:
         Raises:
             InputError: the method has no such option.
         """
-        config = {**self.card["model"], **options}
+        config = {**self.card.model, **options}
         method = build(config)
         method.load_state_dict(self.method.state_dict())
         method.to(self.method.device)
         method.grid = self.method.grid
-        card = {**self.card, "model": config}
+        card = replace(self.card, model=config)
         return Model(method, card, self.tiling, self.view, runtime=self.runtime)
 
     def on_device(self) -> "Model":
@@ -308,7 +308,7 @@ class Model:
         """Detect in batches that fit; half as large after each failure, for good."""
         given = self.runtime.batch_size
         size = given or batch_size_for(self.method, self.tiling, image, brain_mask)
-        flips = bool(self.card.get("flips"))
+        flips = self.card.flips
         while True:
             self.runtime = replace(self.runtime, batch_size=size)
             try:
@@ -327,11 +327,11 @@ class Model:
                 torch.cuda.empty_cache()
 
 
-def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -> AnomalyDetector:
+def _built(path: Path, card: Card, weights: Mapping[str, Tensor]) -> AnomalyDetector:
     """Return the method of a card, built once its size is known to be that of its weights."""
     # Without memory: a card may ask for any size.
     with torch.device("meta"):
-        planned: AnomalyDetector = build(card["model"], kind=AnomalyDetector)
+        planned: AnomalyDetector = build(card.model, kind=AnomalyDetector)
     # Buffers may grow with what was measured, such as an atlas; parameters never do.
     for name, value in planned.named_parameters():
         if not isinstance(weights.get(name), Tensor) or weights[name].shape != value.shape:
@@ -341,4 +341,4 @@ def _built(path: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -
             raise InputError(f"its weights {name:.80} hold NaN or infinite values")
     buffers = sum(value.numel() * value.element_size() for value in planned.buffers())
     require_memory(buffers, path, "do not trust this file")
-    return build(card["model"])
+    return build(card.model)

@@ -17,6 +17,7 @@ from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.methods.parts.random_draws import averaged
 from brainuad.metrics.severity import anomaly_score
+from brainuad.model.card import Card
 from brainuad.model.findings import find
 from brainuad.model.known import Known
 from brainuad.model.prediction import Prediction, as_bright
@@ -45,7 +46,9 @@ with oedema stay below."""
 class Detecting(Protocol):
     """What is asked of each model."""
 
-    card: dict[str, Any]
+    @property
+    def card(self) -> Card:
+        """What travels with the weights."""
 
     @property
     def view(self) -> ModelInput | None:
@@ -116,7 +119,7 @@ def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedSc
     """
     clock = _Clock()
     postprocess = models[0].postprocess
-    statistics = pooled([model.card.get("statistics") for model in models])
+    statistics = pooled([model.card.statistics for model in models])
     view = models[0].view
     seen = seen_by(view, scan)
     clock("input")

@@ -1,6 +1,7 @@
 """After a training: maps, thresholds, the model file, masks and scores."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
@@ -57,7 +58,7 @@ def detect_and_score(
         model,
         failures,
         "detecting",
-        model.card["subjects"]["train"] if model.learns else (),
+        model.card.trained_on if model.learns else (),
     )
     for name, options in settings.also.items():
         maps[name] = MapFolder(settings.out / "also" / name)
@@ -96,10 +97,12 @@ def _calibrate(
     if not told:
         record["notes"] = [*record.get("notes", []), UNTOLD]
         say(f"note: {UNTOLD}")
-    model.card["threshold"] = fitted.healthy if told else None
-    model.card["thresholds"] = fitted.as_card(model.fixed_threshold)
-    model.card["statistics"] = training_statistics(
-        cohort, sequence, maps, postprocess, model.card["preparation"]
+    recipe = model.card.preparation
+    model.card = replace(
+        model.card,
+        threshold=fitted.healthy if told else None,
+        thresholds=fitted.as_card(model.fixed_threshold),
+        statistics=training_statistics(cohort, sequence, maps, postprocess, recipe),
     )
     return fitted.healthy
 

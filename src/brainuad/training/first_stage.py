@@ -164,8 +164,9 @@ def build_on(
         quality = measured.card["quality"]
     elif not quality["good"]:
         say(f"warning: {too_poor(quality)}")
-    model.card["first_stage"] = {**quality, "path": str(stage.path), "sha256": stage.digest}
-    write_json(out / "autoencoder.json", model.card["first_stage"])
+    found = {**quality, "path": str(stage.path), "sha256": stage.digest}
+    model.card = replace(model.card, first_stage=found)
+    write_json(out / "autoencoder.json", found)
 
 
 def read_first_stage(path: Path) -> FirstStage:

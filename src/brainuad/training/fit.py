@@ -1,8 +1,9 @@
 """The training itself: where it goes on, on how many devices, and which weights it leaves."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from brainuad.errors import InputError
 from brainuad.machine import threads
 from brainuad.machine.files import atomic_path, remove_leftovers
 from brainuad.machine.text import say
-from brainuad.model.card import same_training
+from brainuad.model.card import Card, same_training
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.model import Model
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
@@ -66,7 +67,7 @@ def _unshared(value: Any) -> Any:
     return value
 
 
-def resume_point(ckpt: str | None, out: Path, card: Mapping[str, Any]) -> Path | None:
+def resume_point(ckpt: str | None, out: Path, card: Card) -> Path | None:
     """Return the checkpoint to go on from; None where none was asked for, or none is there.
 
     Args:
@@ -102,7 +103,7 @@ def start_from(weights: str | None, model: Model) -> None:
     """
     if weights is None:
         return
-    path = resolved(weights, model.card["sequence"])
+    path = resolved(weights, model.card.sequence)
     given = Model.load(path)
     try:
         model.method.load_state_dict(given.method.state_dict())
@@ -111,12 +112,12 @@ def start_from(weights: str | None, model: Model) -> None:
             f"weights: {path} is of another network ({str(error).splitlines()[-1].strip()}); give "
             "a model of the same experiment"
         ) from None
-    own = model.card["run"]
-    if (given.card.get("first_stage") or {}).get("sha256") != own.get("first_stage"):
+    if (given.card.first_stage or {}).get("sha256") != model.card.run.get("first_stage"):
         raise InputError(
             f"weights: {path} stands on another first stage; set model.autoencoder={path} too"
         )
-    own["weights"] = given.weights_hash
+    run = {**model.card.run, "weights": given.weights_hash}
+    model.card = replace(model.card, run=run)
 
 
 def fit(
@@ -166,7 +167,7 @@ def fit(
         return
     _say_batch(trainer, datamodule.batch_size)
     threads.divide(trainer.num_devices)
-    module = DetectorModule(detector, model.card)
+    module = DetectorModule(detector, model.card.to_json())
     try:
         with matmul_precision(settings.matmul_precision):
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
@@ -237,7 +238,7 @@ def _lay_on_one_grid(model: Model, datamodule: HealthyDataModule) -> None:
     if said:
         say(said)
     datamodule.grid = grid
-    model.card["grid"] = as_plain(grid)
+    model.card = replace(model.card, grid=as_plain(grid))
     model.method.grid = grid
 
 
@@ -251,9 +252,9 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
         )
 
 
-def _check_resumable(path: Path, checkpoint: dict[str, Any], card: Mapping[str, Any]) -> None:
+def _check_resumable(path: Path, checkpoint: dict[str, Any], card: Card) -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
-    now = card["run"]
+    now = card.run
     differing = [key for key in now if not same_training(saved.get(key), now[key])]
     if differing:
         raise InputError(

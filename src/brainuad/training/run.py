@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,11 @@ def _untrained(settings: RunSettings, cohort: Cohort, stage: FirstStage | None) 
         settings.jobs,
     )
     card = card_of(settings.config, cohort, preparation_of(cohort, settings.sequence))
+    if stage is not None:
+        card = replace(card, run={**card.run, "first_stage": stage.digest})
     view = input_of(settings.input, own=True)
     model = Model(instantiate(settings.model), card, tiling, view, runtime=runtime)
     refuse_volume_method(cohort, model.method, tiling)
-    if stage is not None:
-        card["run"]["first_stage"] = stage.digest
     start_from(settings.weights, model)
     for options in settings.also.values():
         model.with_options(options)
@@ -146,7 +147,7 @@ def _learn(
     model.method.to(settings.device)
     train, held_out = datamodule.scans["train"], datamodule.scans["val"]
     model.method.examine(model.tiling, train, held_out, settings.out)
-    model.card |= model.method.card
+    model.card = replace(model.card, **model.method.card)
 
 
 def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float) -> dict[str, Any]:

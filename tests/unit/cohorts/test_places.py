@@ -16,7 +16,7 @@ from brainuad.errors import InputError
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
-from brainuad.model.card import checked
+from brainuad.model.card import Card
 from brainuad.model.model import Model
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.fit import measure
@@ -56,7 +56,7 @@ def write_scan(root: Path, seed: int, split: str, low=(0,) * 3, high=(0,) * 3, s
 def fitted(root: Path, scans: list[Scan]) -> Model:
     cohort = Cohort(root, tuple(scans), {})
     tiling = VolumeTiling()
-    model = Model(ZScore(signed, HealthyAtlas(min_count=2)), {}, tiling)
+    model = Model(ZScore(signed, HealthyAtlas(min_count=2)), None, tiling)
     measure(model, HealthyDataModule(cohort, "T2w", tiling, root / "cache", batch_size=1))
     return model
 
@@ -84,7 +84,7 @@ def test_scans_on_other_grids_of_one_world_give_the_same_atlas_and_map(
         for (seed, split), ends in zip(enumerate(plan), grids, strict=True)
     ]
     one, several = fitted(root / "same", same), fitted(root / "apart", apart)
-    grid = several.card["grid"]
+    grid = several.card.grid
     for name in ("mean", "std"):
         found = lay(
             getattr(several.method.atlas, name)[0].numpy(),
@@ -119,19 +119,19 @@ def test_equal_shapes_elsewhere_in_the_world_are_never_added(tmp_path):
     at = (slice(None), slice(8, 16), slice(8, 16), slice(8, 12))
     expected = torch.stack([first, shifted, third]).mean(0)[at]
     atlas = HealthyAtlas(sigma=0, min_count=2)
-    plain = Model(ZScore(signed, atlas), {}, VolumeTiling())
+    plain = Model(ZScore(signed, atlas), None, VolumeTiling())
     data = HealthyDataModule(
         Cohort(tmp_path, tuple(scans), {}), "T2w", VolumeTiling(), tmp_path / "c"
     )
     measure(plain, data)
     torch.testing.assert_close(plain.method.atlas.mean[at], expected, atol=1e-3, rtol=0)
-    assert detector.card["grid"]["shape"] == [25, 28, 20]
+    assert detector.card.grid["shape"] == [25, 28, 20]
 
 
 def test_one_scan_astray_is_listed_and_the_rest_is_done(tmp_path):
     scans = [write_scan(tmp_path, seed, "val" if seed == 4 else "train") for seed in range(5)]
     scans[1] = write_scan(tmp_path, 1, "train", shift=(0.0, 0.0, 90.0))
-    detector = Model(ZScore(signed, HealthyAtlas(sigma=0, min_count=2)), {}, VolumeTiling())
+    detector = Model(ZScore(signed, HealthyAtlas(sigma=0, min_count=2)), None, VolumeTiling())
     data = HealthyDataModule(Cohort(tmp_path, tuple(scans), {}), "T2w", VolumeTiling(), tmp_path)
     measure(detector, data)
     assert [name for name, _ in data.failures] == ["s1"]
@@ -199,10 +199,10 @@ def test_slices_of_several_worlds_count_as_they_lie(tmp_path):
     scans = [write_scan(tmp_path, 3, "val")]
     scans += [write_scan(tmp_path, seed, "train", shift=(0, 0, 60.0 * seed)) for seed in range(3)]
     cohort = Cohort(tmp_path, tuple(scans), {})
-    detector = Model(Looks(), {}, VolumeTiling())
+    detector = Model(Looks(), None, VolumeTiling())
     data = HealthyDataModule(cohort, "T2w", VolumeTiling(), tmp_path / "cache")
     measure(detector, data)
-    assert "grid" not in detector.card
+    assert detector.card.grid is None
     expected = torch.stack([load_scan(scan)[0] for scan in scans[1:]]).mean(0)
     torch.testing.assert_close(detector.method.atlas.images[0], expected, atol=1e-3, rtol=0)
 
@@ -253,8 +253,8 @@ def test_what_a_card_may_say_of_a_grid(tmp_path):
     ]
     for value in wrong:
         with pytest.raises(InputError, match="grid is not a grid, or null"):
-            checked(tmp_path / "model.ckpt", {**card, "grid": value})
-    assert checked(tmp_path / "model.ckpt", {**card, "grid": grid})["grid"] == grid
+            Card.from_json(tmp_path / "model.ckpt", {**card, "grid": value})
+    assert Card.from_json(tmp_path / "model.ckpt", {**card, "grid": grid}).grid == grid
 
 
 def test_a_scan_that_reaches_beyond_the_grid_is_said():

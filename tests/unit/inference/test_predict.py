@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -177,7 +178,7 @@ def test_a_dry_run_knows_what_is_done(run, tmp_path, model):
     assert "to do: 1 scans, 2 are" in run(scans, "--dry-run", model=copy)[1].out
     # Another model in its place.
     other = Model.load(copy)
-    other.card["flips"] = True
+    other.card = replace(other.card, flips=True)
     other.save(copy)
     assert "to do: 3 scans;" in run(scans, "--dry-run", model=copy)[1].out
 
@@ -472,9 +473,8 @@ def test_relative_models_find_their_scans_places_whatever_the_grid(run, model, t
     """Healthy brains score 1 in the left half of the world and 3 in the right one."""
     scan = write_scan(tmp_path / "scans" / "a_T2w.nii.gz")
     relative = Model.load(model)
-    relative.card["relative"] = {
-        "_target_": "brainuad.methods.parts.relative_to_healthy.RelativeToHealthy"
-    }
+    target = "brainuad.methods.parts.relative_to_healthy.RelativeToHealthy"
+    relative.card = replace(relative.card, relative={"_target_": target})
     relative.relative = RelativeToHealthy(sigma=0, floor=0.5)
     # A grid of two voxels for the whole world, and a metre each: nothing like the scan's.
     halves = Volume(np.array([1.0, 3.0]).reshape(2, 1, 1), np.diag([1e3, 1e3, 1e3, 1]))

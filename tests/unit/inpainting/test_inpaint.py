@@ -14,6 +14,7 @@ from brainuad.inpainting.fill import blended, carried_hole, smooth_fill
 from brainuad.inpainting.scan import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
+from brainuad.model.card import Card
 from brainuad.model.model import Model
 from brainuad.preparation.bias import N4
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
@@ -53,7 +54,8 @@ def give(monkeypatch, method):
     """Let every model that is loaded have this method."""
 
     def load(cls, path, runtime=None):
-        return cls(method, method.card, instantiate(method.card["tiling"]), runtime=runtime)
+        own = {"model": {}, "postprocess": {}, "subjects": None, **method.card}
+        return cls(method, Card(**own), instantiate(own["tiling"]), runtime=runtime)
 
     monkeypatch.setattr(Model, "load", classmethod(load))
 
@@ -511,8 +513,7 @@ def test_a_model_that_cannot_inpaint_is_refused(files, capsys, monkeypatch):
     monkeypatch.undo()
     detector = IntensityDetector()
     model = {"_target_": "brainuad.methods.intensity.IntensityDetector"}
-    card = {"model": model, "postprocess": {}, "sequence": "T2w", "subjects": {}}
-    card["tiling"] = {"_target_": "brainuad.volumes.tiling.VolumeTiling"}
+    card = Card(model, {"_target_": "brainuad.volumes.tiling.VolumeTiling"}, {}, "T2w", {})
     Model(detector, card, VolumeTiling()).save(files / "model.ckpt")
     assert _run(files, "--model", str(files / "model.ckpt")) == 2
     words = "model.ckpt: IntensityDetector cannot inpaint; give a model of experiment=autopaint\n"
@@ -534,7 +535,9 @@ def test_a_real_head_gets_its_tissue_back(real_data, tmp_path, monkeypatch):
     write_changed(voided, folder / "T1.nii.gz", hole, np.zeros(hole.sum()))
     write_volume(tmp_path / "mask.nii.gz", hole, healthy.affine, np.uint8)
     detector = Fake()
-    steps, _ = _preparation(detector.card, ["preparation.steps.spacing_mm=2"])
+    steps, _ = _preparation(
+        Card({}, {}, {}, "T1w", None, run=detector.card["run"]), ["preparation.steps.spacing_mm=2"]
+    )
     detector.fill = _oracle(healthy, steps, tmp_path / "truth").fill
     detector.card["tiling"] = {"_target_": "brainuad.volumes.tiling.VolumeTiling"}
     give(monkeypatch, detector)

@@ -1,5 +1,6 @@
 """Every model config is found by itself and must pass every check of `contract.py`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import contract
@@ -12,6 +13,7 @@ from tiny import NARROW
 from brainuad.cohorts.places import as_plain
 from brainuad.errors import InputError
 from brainuad.methods.universal import Universal
+from brainuad.model.card import Card
 from brainuad.networks.latent_autoencoder import measure_scale
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.synthetic.phantom import tiny_subject
@@ -66,13 +68,7 @@ def trained(request):
     cfg = config_of(model, *WORDS.get(model, ()), *NARROW.get(model, ()))
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
-    card = {
-        "model": resolve(cfg.model),
-        "tiling": resolve(cfg.tiling),
-        "postprocess": {},
-        "sequence": "T2w",
-        "subjects": {},
-    }
+    card = Card(resolve(cfg.model), resolve(cfg.tiling), {}, "T2w", {})
     batch = contract.phantom_batch(SIZE, instantiate(cfg.tiling))
     if cfg.first_stage is not None:
         stage = instantiate(cfg.first_stage.model)
@@ -81,7 +77,7 @@ def trained(request):
         detector.autoencoder.load_state_dict(stage.autoencoder.state_dict())
     if isinstance(detector, Universal):
         detector.grid = Grid(batch.image.shape[2:], tiny_subject("contract0").affine)
-        card["grid"] = as_plain(detector.grid)
+        card = replace(card, grid=as_plain(detector.grid))
         batch = contract.with_lesion(batch)
     elif detector.measures:
         detector.measure([batch])
@@ -112,7 +108,7 @@ def test_half_precision(trained):
 
 def test_checkpoint(trained, tmp_path):
     detector, batch, _, card = trained
-    tiling = instantiate(card["tiling"])
+    tiling = instantiate(card.tiling)
     contract.check_checkpoint(detector, batch, card, tiling, tmp_path)
 
 

@@ -8,6 +8,7 @@ from brainuad.errors import InputError
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
+from brainuad.model.card import Card
 from brainuad.model.model import Model
 from brainuad.types import Batch
 from brainuad.volumes.tiling import VolumeTiling
@@ -130,8 +131,7 @@ def test_saved_and_loaded(atlas, tmp_path):
         "residual": {"_target_": "brainuad.methods.parts.residuals.signed", "_partial_": True},
         "atlas": {"_target_": "brainuad.methods.parts.healthy_atlas.HealthyAtlas"},
     }
-    card = {"model": model, "postprocess": {}, "sequence": "T2w", "subjects": {}}
-    card["tiling"] = {"_target_": "brainuad.volumes.tiling.VolumeTiling"}
+    card = Card(model, {"_target_": "brainuad.volumes.tiling.VolumeTiling"}, {}, "T2w", {})
     Model(atlas, card, VolumeTiling()).save(tmp_path / "model.ckpt")
     loaded = Model.load(tmp_path / "model.ckpt").method
     assert loaded.learns

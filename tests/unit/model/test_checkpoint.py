@@ -1,9 +1,11 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
 from brainuad.errors import InputError
+from brainuad.model.card import Card
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.model import Model
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
@@ -23,22 +25,16 @@ MODEL = {
 
 def _detector(seed=0):
     torch.manual_seed(seed)
-    card = {
-        "model": MODEL,
-        "tiling": {"_target_": "brainuad.volumes.tiling.VolumeTiling"},
-        "postprocess": {},
-        "sequence": "T2w",
-        "subjects": {},
-    }
+    card = Card(MODEL, {"_target_": "brainuad.volumes.tiling.VolumeTiling"}, {}, "T2w", {})
     return Model(instantiate(MODEL), card, VolumeTiling())
 
 
 def test_round_trip(tmp_path):
     detector = _detector()
-    detector.card["threshold"] = 0.25
+    detector.card = replace(detector.card, threshold=0.25)
     detector.save(tmp_path / "model.ckpt")
     loaded = Model.load(tmp_path / "model.ckpt")
-    assert loaded.card["threshold"] == 0.25
+    assert loaded.card.threshold == 0.25
     assert loaded.weights_hash == detector.weights_hash != _detector(1).weights_hash
 
 
@@ -103,7 +99,8 @@ def test_bad_checkpoints_are_refused(tmp_path, make, words):
 )
 def test_a_card_cannot_name_code(tmp_path, target):
     detector = _detector()
-    detector.card["model"] = MODEL | {"residual": {"_target_": target, "command": "true"}}
+    model = MODEL | {"residual": {"_target_": target, "command": "true"}}
+    detector.card = replace(detector.card, model=model)
     detector.save(tmp_path / "model.ckpt")
     with pytest.raises(InputError, match="not allowed|defined elsewhere"):
         Model.load(tmp_path / "model.ckpt")

@@ -40,7 +40,7 @@ def test_by_hand():
 def test_it_travels_with_the_model(tmp_path, plane):
     plain = Model.load(write_tiny_model(tmp_path / "a.ckpt", "strega"))
     flipping = Model.load(write_tiny_model(tmp_path / "b.ckpt", "strega", flips=True))
-    assert plain.card["flips"] is False
+    assert plain.card.flips is False
     assert plain.weights_hash != flipping.weights_hash
     image = torch.rand(1, 20, 24, 16, generator=torch.Generator().manual_seed(0))
     brain_mask = image > 0.1

@@ -29,7 +29,7 @@ def test_detection_runs_in_the_precision_asked_for(tiny_cohort, precision, dtype
     detector = Product()
     scan = tiny_cohort.scans[0]
     runtime = Runtime(precision=precision, batch_size=1)
-    found = Model(detector, {}, VolumeTiling(), runtime=runtime).detect_scan(scan)
+    found = Model(detector, None, VolumeTiling(), runtime=runtime).detect_scan(scan)
     assert detector.seen == dtype
     assert found.anomaly_map.dtype == torch.float32
     assert found.anomaly_map.max() > 0

@@ -55,9 +55,9 @@ def test_what_ships_is_what_the_list_says():
         assert len(content) == model.size <= 2.2e6
         assert hashlib.sha256(content).hexdigest() == model.sha256
         card = Model.load(model.path).card
-        assert card["sequence"] == model.sequence
-        assert card["thresholds"]["fixed"] == 0.5
-        assert card["statistics"] is None
+        assert card.sequence == model.sequence
+        assert card.thresholds["fixed"] == 0.5
+        assert card.statistics is None
         assert model.licence
         assert "non-commercial" not in model.data_licence.lower()
 
@@ -89,7 +89,7 @@ def test_half_precision_is_exact_to_a_part_in_two_thousand(package, tmp_path):
         other = half.state_dict()[name]
         assert other.dtype == value.dtype
         assert ((value - other).abs() <= value.abs() / 2048 + 1e-7).all()
-    assert half.card["weights_sha256"] == half.weights_hash
+    assert half.card.weights_sha256 == half.weights_hash
 
 
 def test_two_words_take_the_model_that_ships_at_its_own_threshold(package, scan, tmp_path, capsys):

@@ -75,7 +75,7 @@ def test_what_was_seen_and_how_sure_it_is_lie_beside_the_map(tiny_cohort, tmp_pa
     detector = StRegA(ContextVAE((32, 32), 1, (4, 8), 6), signed, n_samples=samples)
     runtime = Runtime(batch_size=8, cache=tmp_path)
     tiling = SliceTiling("axial", (32, 32))
-    model = Model(detector, {"model": {}}, tiling, TissueInput(), runtime=runtime)
+    model = Model(detector, None, tiling, TissueInput(), runtime=runtime)
     seen, _ = as_input(tiny_cohort.scans[:1], TissueInput(), tmp_path)
     out, failures = tmp_path / "maps", []
     fill(MapFolder(out), tiny_cohort.scans[:1], model, failures, "title")

@@ -18,6 +18,7 @@ from brainuad.cli.run_settings import settings_of
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.model.card import Card
 from brainuad.model.model import Model
 from brainuad.settings.instantiate import instantiate
 from brainuad.training.first_stage import build_on, first_stage_of, read_first_stage
@@ -69,7 +70,7 @@ class Training:
     def __call__(self, settings):
         self.runs.append(settings)
         torch.manual_seed(settings.seed)
-        card = {"model": settings.model, "quality": self.quality}
+        card = Card(settings.model, {}, {}, "T2w", None, quality=self.quality)
         Model(instantiate(settings.model), card, VolumeTiling()).save(settings.out / "model.ckpt")
 
 
@@ -257,7 +258,7 @@ def _of_a_method(first, folder):
     model |= {"network": network, "residual": residual}
     detector = instantiate(model)
     detector.autoencoder.load_state_dict(first.weights)
-    card = {"model": model, "first_stage": first.quality}
+    card = Card(model, {}, {}, "T2w", None, first_stage=first.quality)
     Model(detector, card, VolumeTiling()).save(folder / "madad.ckpt")
     return folder / "madad.ckpt"
 
@@ -285,7 +286,7 @@ def test_a_given_checkpoint_takes_its_place(configure, tiny_cohort, tmp_path, fi
     for name, value in detector.method.autoencoder.state_dict().items():
         assert name == "scale" or torch.equal(value, first.weights[name])
     # What it reached where it was trained says nothing of these scans.
-    record = detector.card["first_stage"]
+    record = detector.card.first_stage
     assert record["psnr_db"] != QUALITY["psnr_db"]
     assert record["subjects"] == 2
     assert detector.method.autoencoder.scale.item() == pytest.approx(record["scale"])
@@ -293,7 +294,7 @@ def test_a_given_checkpoint_takes_its_place(configure, tiny_cohort, tmp_path, fi
 
 def _build(cfg, stage, out, scans=None):
     settings = cfg.with_first_stage(stage.config)
-    model = Model(instantiate(settings.model), {}, instantiate(settings.tiling))
+    model = Model(instantiate(settings.model), None, instantiate(settings.tiling))
     build_on(model, stage, scans or {}, out)
     return model
 
@@ -312,15 +313,15 @@ def test_a_public_one_keeps_its_scale_and_is_measured(configure, tiny_cohort, tm
     assert record["scale"] == pytest.approx(0.18215)
     assert record["subjects"] == 2
     assert record["path"] == str(path)
-    assert detector.card["first_stage"] == record
+    assert detector.card.first_stage == record
     printed = capsys.readouterr().out
     assert "autoencoder: PSNR" in printed
     assert "warning: the autoencoder is too poor" in printed  # random weights
     # Its images are grey, its weights frozen like those of ours.
     assert not any(p.requires_grad for p in detector.method.autoencoder.parameters())
     batch = Batch(torch.rand(1, 1, 24, 32), torch.ones(1, 1, 24, 32, dtype=torch.bool))
-    detector.measure([batch])
-    assert detector.anomaly_map(*batch).shape == (1, 1, 24, 32)
+    detector.method.measure([batch])
+    assert detector.method.anomaly_map(*batch).shape == (1, 1, 24, 32)
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -334,7 +335,7 @@ def test_a_poor_one_warns(configure, first, tmp_path, capsys, good):
         not good
     )
     record = json.loads((tmp_path / "autoencoder.json").read_text())
-    assert record == detector.card["first_stage"]
+    assert record == detector.card.first_stage
     assert record["psnr_db"] == 12.3
     assert record["sha256"] == hash_weights(first.weights)
 

@@ -51,7 +51,7 @@ def train(tmp_path):
         tiling = SliceTiling("axial", (24, 32))
         datamodule = HealthyDataModule(cohort, "T2w", tiling, tmp_path / "cache", batch_size=8)
         detector = Falling()
-        fit(settings_of(cfg), Model(detector, {}, tiling), datamodule, resume)
+        fit(settings_of(cfg), Model(detector, None, tiling), datamodule, resume)
         return detector
 
     return run
