@@ -8,7 +8,7 @@ from tiny import AFFINE, brain, write_tiny_model
 from brainuad.cli import predict, prepare
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.inference import outputs
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
 from brainuad.model import model as model_module
 from brainuad.preparation import cohort
 from brainuad.volumes.nifti import read_volume, write_volume
@@ -233,7 +233,7 @@ def test_a_full_temporary_folder_is_no_scans_fault(predicted, scans, tmp_path, m
     assert "No space left" in said[0]
     assert len(table) == 0
     failures = Failures()
-    with guarded(failures, "a", "a.nii.gz"):
+    with failures.catching("a", "a.nii.gz"):
         raise OSError(5, "Input/output error", "a.nii.gz")
     # What cannot be read is.
     assert len(failures) == 1

@@ -106,11 +106,11 @@ AFTER = [
     (subject, "_write"),
     (subject, "write_volume"),
     (subject, "write_way"),
-    (cohort, "write_json"),
+    (cohort, "write_record"),
     (Percentile, "__call__"),
     (normalise_cohort, "read_volume"),
     (normalise_cohort, "write_volume"),
-    (normalise_cohort, "write_json"),
+    (finish, "write_record"),
     (left_right, "lopsided"),
     (Limits, "flags"),
     (finish, "row_of"),
@@ -189,7 +189,7 @@ def test_a_fault_in_the_chain_of_a_prediction_costs_its_own_scan_alone(
 
 
 PREDICTING = [
-    (prepare_scans, "read_json"),
+    (prepare_scans, "read_record"),
     (prepare_scans, "from_records"),
     (prepared_scan, "measures_of"),
     (Percentile, "__call__"),

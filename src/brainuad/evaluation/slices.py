@@ -29,6 +29,7 @@ from brainuad.evaluation.slice_store import (
     sorted_blocks,
 )
 from brainuad.evaluation.thresholds import require_unseen
+from brainuad.machine.failures import Failures
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.metrics.lesion import curve_overlap
@@ -125,7 +126,7 @@ def evaluate_slices(
     common = {"cohort": cohort.name, "sequence": sequence, "space": space, "subject": POOLED}
     rows: list[dict[str, Any]] = []
     flattered: list[dict[str, Any]] = []
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     for number, (method, folder) in enumerate(maps.items()):
         with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
             there = Path(spool)
@@ -133,7 +134,8 @@ def evaluate_slices(
             failures += bad
             if not len(stores.paper):
                 if number == 0:
-                    raise InputError(f"{folder}: no slice could be scored: {_last(failures)}")
+                    last = failures[-1][1] if failures else "the protocol leaves every slice out"
+                    raise InputError(f"{folder}: no slice could be scored: {last}")
                 failures.append((f"({method})", f"{folder}: no slice could be scored"))
                 continue
             sick = [scan for scan in val if not scan.healthy] if protocol.dice == "folds" else []
@@ -159,7 +161,7 @@ def evaluate_slices(
         curves={},
         lesions=pd.DataFrame(columns=["subject", "method"]),
         false_positives={},
-        failures=list(dict.fromkeys(failures)),
+        failures=Failures(dict.fromkeys(failures)),
         context=context,
         flatter=pd.DataFrame(flattered, columns=list(FLATTER_COLUMNS)),
     )
@@ -171,22 +173,19 @@ def _collect(
     postprocess: Postprocess,
     protocol: SliceProtocol,
     path: Path,
-) -> tuple[_Stores, list[tuple[str, str]]]:
+) -> tuple[_Stores, Failures]:
     """The slices of all scans, and the scans without a usable map."""
     stores = _Stores(*(SliceStore(path.with_name(f"{path.name}-{x}")) for x in _Stores._fields))
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     for scan in scans:
-        try:
+        with failures.catching(scan.subject):
             ours = cut(scan, maps, postprocess)
             theirs = ours if protocol.masked else cut(scan, maps, postprocess, masked=False)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-            continue
-        stores.ours.add(ours)
-        kept = large_enough(theirs, protocol.min_brain)
-        if protocol.lesions_only:
-            kept = [piece for piece in kept if piece.area]
-        stores.paper.add(framed(kept, protocol.size))
+            stores.ours.add(ours)
+            kept = large_enough(theirs, protocol.min_brain)
+            if protocol.lesions_only:
+                kept = [piece for piece in kept if piece.area]
+            stores.paper.add(framed(kept, protocol.size))
     if protocol.largest_only:
         return _Stores(stores.paper.largest(), stores.ours), failures
     return stores, failures
@@ -194,16 +193,14 @@ def _collect(
 
 def _healthy_threshold(
     scans: Iterable[Scan], maps: Path, postprocess: Postprocess, path: Path
-) -> tuple[float | None, list[tuple[str, str]]]:
+) -> tuple[float | None, Failures]:
     """The healthy threshold on the prepared grid; None without a healthy validation map."""
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     with writing(path), path.open("wb") as file:
         for scan in scans:
-            try:
+            with failures.catching(scan.subject):
                 for piece in cut(scan, maps, postprocess):
                     file.write(piece.score[piece.brain].tobytes())
-            except InputError as error:
-                failures.append((scan.subject, str(error)))
     if not path.stat().st_size:
         return None, failures
     return postprocess.threshold.fit([np.memmap(path, np.float32, "r")]), failures
@@ -282,7 +279,3 @@ def _own(rows: list[Row], protocol: SliceProtocol) -> dict[str, float]:
         "ap": ("none", "auprc_pooled"),
     }
     return {metric: found[key] for metric, key in keys.items() if key in found}
-
-
-def _last(failures: list[tuple[str, str]]) -> str:
-    return failures[-1][1] if failures else "the protocol leaves every slice out"

@@ -13,13 +13,13 @@ import numpy as np
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import NAN, score_subject, score_volume
+from brainuad.machine.failures import Failures
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import Shared, Threshold, scan_threshold
 
-Failures = list[tuple[str, str]]
 """(subject, one-line reason)."""
 
 SPACES = ("native", "prepared")
@@ -93,17 +93,14 @@ def healthy_scores(
 ) -> tuple[list[np.ndarray], Failures]:
     """Sorted scores of each healthy validation subject's brain, the large ones on disk."""
     scores: list[np.ndarray] = []
-    failures: Failures = []
+    failures = Failures()
     for index, scan in enumerate(cohort.select("val", sequence, healthy=True, allow_empty=True)):
-        try:
-            found = score_volume(scan, maps, postprocess, space)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-            continue
-        ordered = np.sort(found.score.array[found.brain_mask])
         path = spool / f"val{index}.npy"
-        with writing(path):
-            scores.append(voxel.spooled(ordered, path))
+        with failures.catching(scan.subject):
+            found = score_volume(scan, maps, postprocess, space)
+            ordered = np.sort(found.score.array[found.brain_mask])
+            with writing(path):
+                scores.append(voxel.spooled(ordered, path))
     return scores, failures
 
 
@@ -145,18 +142,15 @@ def fit_labelled(
     """
     sick: list[voxel.SortedScores] = []
     people: list[str] = []
-    failures: Failures = []
+    failures = Failures()
     scans = cohort.select("val", sequence, healthy=False, allow_empty=True)
     for index, scan in enumerate(scans):
         path = spool / f"labelled{index}.npy"
-        try:
+        with failures.catching(scan.subject):
             found, _ = score_subject(scan, maps, postprocess, {}, space, path)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-            continue
-        if found.scores.positives:
-            sick.append(found.scores)
-            people.append(scan.who)
+            if found.scores.positives:
+                sick.append(found.scores)
+                people.append(scan.who)
     if not sick:
         return None, failures
     # That is the lowest positive score; a mask is what lies above its threshold.

@@ -9,11 +9,10 @@ from brainuad.cohorts.scans import RawScan
 from brainuad.inference.find_scans import Wanted
 from brainuad.machine.files import remove
 from brainuad.machine.guard import Failures, guarded
-from brainuad.machine.read import read_json
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
 from brainuad.preparation.cohort import Task, run_tasks
-from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.records import read_record, record_path
 from brainuad.preparation.slices import SlicePreparation
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
@@ -51,7 +50,7 @@ def prepare_wanted(
         found: PreparedScan | None = None
         if not failures:
             with guarded(failures, folder.name, scans[0].image):
-                records = [read_json(record_path(scan, folder)) for scan in scans]
+                records = [read_record(record_path(scan, folder)) for scan in scans]
                 found = from_records(records, folder, recipe)
         yield items[folder.name], found or failures[0][1]
         remove(folder)
