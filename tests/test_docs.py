@@ -2,18 +2,14 @@
 
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 
-import contract
 import pytest
-import torch
 from hydra import compose, initialize_config_module
+from method_tester import SIZE, MethodTester, train
 from tiny import ROOT
 
 import brainuad.methods
-from brainuad.model.card import Card
-from brainuad.settings.instantiate import instantiate, resolve
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 CONFIGS = ROOT / "configs"
@@ -81,22 +77,9 @@ def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
     for kind, content in (("model", model), ("experiment", experiment)):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "denoising.yaml").write_text(content)
-    size = [32, 48]
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         search = f"hydra.searchpath=[file://{tmp_path}]"
         cfg = compose(
-            "train", [search, "experiment=denoising", f"data.slice_size={size}", "name=denoising"]
+            "train", [search, "experiment=denoising", f"data.slice_size={SIZE}", "name=denoising"]
         )
-    torch.manual_seed(0)
-    detector = instantiate(cfg.model)
-    card = Card(resolve(cfg.model), resolve(cfg.tiling), {}, "T2w", {})
-    batch = contract.phantom_batch(size, instantiate(cfg.tiling))
-    losses = contract.train_steps(detector, batch, 60)
-    contract.check_learns(losses)
-    contract.check_output(detector, batch)
-    contract.check_same_twice(detector, batch)
-    contract.check_batch_of_one(detector, batch)
-    contract.check_degenerate(detector, batch)
-    contract.check_half_precision(detector, batch)
-    contract.check_planted_lesion(detector, batch)
-    contract.check_checkpoint(detector, batch, card, instantiate(cfg.tiling), Path(tmp_path))
+    MethodTester().check_all(train(cfg, tmp_path))

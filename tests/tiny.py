@@ -105,6 +105,7 @@ METHODS = {
 NARROW = {
     "anoddpm": ("model.network.network.channels=[16,16,32]",),
     "autopaint": ("model.network.features=[16,32,32,64,64,64]",),
+    "autopaint_prototypes": ("model.network.features=[16,32,32,64,64,64]",),
     "dae": ("model.network.features=[8,16,32,64]",),
     "disyre": (
         *("model.window=32", "model.stride=16"),
@@ -112,6 +113,9 @@ NARROW = {
     ),
     "fpi": ("model.network.network.features=[16,16,32,64,64,16]",),
     "madad": ("first_stage.model.autoencoder.network.channels=[32]", "model.network.width=16"),
+    "madad_prototypes": (
+        *("first_stage.model.autoencoder.network.channels=[32]", "model.network.width=16"),
+    ),
     "pddpm": ("model.network.network.channels=[16,16,32]",),
 }
 """Words for experiments: windows and networks for small slices, with every configured layer."""

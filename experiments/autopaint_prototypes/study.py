@@ -20,8 +20,8 @@ from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
 VARIANTS: dict[str, dict[str, Any]] = {
-    "candidates alone": {"rounds": 0},
-    "nothing hidden": {"times": 0},
+    "candidates alone": {"regions": {"rounds": 0}},
+    "nothing hidden": {"patterns": {"times": 0}},
 }
 """Parts of the detection left out of a trained model."""
 
@@ -63,7 +63,7 @@ def main() -> None:
 def described(out: Path, sequence: str, seed: int) -> list[str]:
     """A run's seconds, its cost, and what repainting leaves of healthy brains."""
     provenance = json.loads((out / "provenance.json").read_text())
-    found = json.loads((out / "autopaint.json").read_text())
+    found = json.loads((out / "checks.json").read_text())
     shares = [found[f"healthy_region_{when}"] for when in ("before", "after")]
     return [
         sequence,

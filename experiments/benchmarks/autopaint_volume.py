@@ -77,7 +77,11 @@ def measure(name: str) -> dict[str, float]:
         keep_memory()
     torch.manual_seed(0)
     with initialize_config_module("brainuad.configs", version_base="1.3"):
-        options = ["model.autoencoder=null", "model.rounds=0", f"model.chunk={VARIANTS[name]}"]
+        options = [
+            "model.first_stage=null",
+            "model.regions.rounds=0",
+            f"model.chunk={VARIANTS[name]}",
+        ]
         cfg = compose("train", ["experiment=autopaint", *options, "name=x", "paths.output_dir=x"])
     detector: AutoPaint = instantiate(cfg.model).eval()
     template = load_template(2.0)
@@ -86,8 +90,7 @@ def measure(name: str) -> dict[str, float]:
     volume = torch.from_numpy(np.float32(image))[None] * brain_mask
     tiling = SliceTiling("axial", tuple(cfg.data.slice_size))
     slices = tiling.split(volume)[0], tiling.split(brain_mask.to(torch.uint8))[0].bool()
-    if detector.measures:
-        detector.measure([Batch(*slices)])
+    detector.measure([Batch(*slices)])
     run = one_at_a_time if name in (PLAIN, KEPT, HALF) else batched(detector)
     with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in name):
         run(detector, tiling, volume[..., 40:41], brain_mask[..., 40:41])

@@ -98,8 +98,7 @@ def training_step(
     detector: AnomalyDetector = instantiate(cfg.model)
     lay_out(detector)
     batch = brains(instantiate(cfg.tiling), min(cfg.datamodule.batch_size, most))
-    if detector.measures:
-        detector.measure([batch])
+    detector.measure([batch])
     trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, 1e-5, fused=True)
     detector.train()

@@ -134,7 +134,11 @@ def build(size: str) -> MADAD:
     """The paper's geometry, untrained, on the device."""
     small = ["first_stage=autoencoder", *SMALL] if DEVICE == "cpu" else []
     with initialize_config_module("brainuad.configs", version_base="1.3"):
-        overrides = ["experiment=madad_paper", f"model/size={size}", "model.mask_threshold=1.1"]
+        overrides = [
+            "experiment=madad_paper",
+            f"model/size={size}",
+            "model.sampling.mask_threshold=1.1",
+        ]
         cfg = compose("train", [*overrides, *small, "name=x", "paths.output_dir=x"])
     return instantiate(cfg.model).to(DEVICE)
 
@@ -188,7 +192,7 @@ def plain_loss(detector: MADAD, tiles: torch.Tensor, masks: torch.Tensor) -> tor
     """The objective with everything in the step, masks by loops over slices and blocks."""
     rng = np.random.default_rng(0)
     with torch.no_grad():
-        mean, std = detector.autoencoder.encode(tiles)
+        mean, std = detector.first_stage.encode(tiles)
         x_0 = mean + std * torch.randn_like(std)
     height, width = rng.choice(SIZES, 2, p=PROBABILITIES)
     cells = tuple(x_0.shape[2:])
@@ -224,9 +228,9 @@ def detection(
     @torch.no_grad()
     def plain() -> None:
         for batch in tiling.split(image)[0].split(32):
-            z = detector.autoencoder.encode(batch.to(DEVICE))[0]
+            z = detector.first_stage.encode(batch.to(DEVICE))[0]
             restored = next(detector._healthy(z, torch.zeros_like(batch, device=DEVICE)))
-            (detector.autoencoder.decode(z) - restored).abs().cpu()
+            (detector.first_stage.decode(z) - restored).abs().cpu()
 
     detector.eval()
     return plain if name == "plain" else ours

@@ -92,12 +92,11 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
     noise = 0.02 * np.random.default_rng(0).standard_normal(brain_mask.shape)
     image = np.float32(0.9 * template.csf + 0.55 * template.grey + 0.35 * template.white + noise)
     image = np.where(brain_mask, np.clip(image, 0, 1), np.float32(0))
-    if detector.measures:
-        tiling = instantiate(cfg.tiling)
-        tiles = tiling.split(torch.from_numpy(image)[None])[0]
-        masks = tiling.split(torch.from_numpy(brain_mask)[None].byte())[0].bool()
-        inside = masks.flatten(1).any(1)
-        detector.measure([Batch(tiles[inside], masks[inside])])
+    tiling = instantiate(cfg.tiling)
+    tiles = tiling.split(torch.from_numpy(image)[None])[0]
+    masks = tiling.split(torch.from_numpy(brain_mask)[None].byte())[0].bool()
+    inside = masks.flatten(1).any(1)
+    detector.measure([Batch(tiles[inside], masks[inside])])
     with tempfile.TemporaryDirectory() as folder:
         native = Path(folder) / "scan.nii.gz"
         write_volume(native, image, template.affine)

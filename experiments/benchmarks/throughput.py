@@ -94,9 +94,9 @@ def measure(name: str, folder: Path, seconds: float, workers: int) -> dict[str, 
         augment=instantiate(cfg.datamodule.augment, packages=RUN_PACKAGES),
     )
     data.setup()
-    if detector.measures:  # prototypes and atlases, without which a step is refused
-        fit.measure(detector, data, DEVICE)
-        detector.to(DEVICE)
+    # Prototypes and atlases, without which a step is refused.
+    fit.measure(detector, data, DEVICE)
+    detector.to(DEVICE)
     data.training_set = detector.training_set
     loader = data.train_dataloader()
     batches = Endless(loader)

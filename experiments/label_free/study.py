@@ -24,8 +24,8 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.inference.maps import fill
 from brainuad.label_free.objective import ap_of
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.machine.guard import Failures
 from brainuad.metrics.statistics import summarise
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.device import device
@@ -33,6 +33,7 @@ from brainuad.model.model import Model, Runtime
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
+from brainuad.training.fit import calibrate
 from experiments.choose import option_of
 from experiments.groups import METRICS, read_subjects
 from experiments.label_free.ranks import draw_scatter, report
@@ -115,13 +116,13 @@ def ready(path: Path, scans: dict[str, list[Scan]], cache: Path) -> Model:
     """Return the model of a checkpoint, with what a training run sets after its last step."""
     model = Model.load(path, Runtime(device("auto"), batch_size=32, cache=cache)).on_device()
     if path.name != "model.ckpt":
-        failures: Failures = []
+        failures = Failures()
         train, val = (
             model.views([scan for scan in scans[split] if scan.healthy], failures)
             for split in ("train", "val")
         )
         with tempfile.TemporaryDirectory(prefix="brainuad-") as out:
-            model.method.examine(model.tiling, train, val, Path(out))
+            calibrate(model, {"train": train, "val": val}, Path(out))
     return model
 
 
@@ -181,7 +182,7 @@ def labelled(
 
 def detected(model: Model, scans: list[Scan], maps: Path) -> Path:
     """Return the folder of the maps of scans."""
-    failures: Failures = []
+    failures = Failures()
     fill(MapFolder(maps), scans, model, failures, "detecting")
     if failures:
         raise SystemExit(f"{failures[0][0]}: {failures[0][1]}")

@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 UNHINTED = "without the healthy prototype"
 TRAINED = {
     UNHINTED: ["model.prototypes=null", "model.network.hints=0"],
-    "patches of 1 cell": ["model.patch_sizes=[1]", "model.patch_probabilities=[1.0]"],
+    "patches of 1 cell": ["model.patches.sizes=[1]", "model.patches.probabilities=[1.0]"],
     "T = 100": ["model.num_timesteps=100"],
     "independent noise in each cell": ["model.noise=null"],
     "noise of mean 0 and covariance 1": ["model.latent_noise=false"],
@@ -43,7 +43,7 @@ DETECTED: dict[str, dict[str, Any]] = {
     "sampled where the mask head says": {"scores_by": "residual"},
     "sampled without the mask head: every cell moves": {
         "scores_by": "residual",
-        "mask_threshold": 1.1,
+        "sampling": {"mask_threshold": 1.1},
     },
     "predicted mask as the score": {"scores_by": "mask"},
     "against the input": {"reference": "input"},
@@ -114,7 +114,7 @@ def first_stage(checkpoint: Path) -> Model:
     """Return the autoencoder of a model as a method by its own error, in the model's residual."""
     model = Model.load(checkpoint)
     assert isinstance(model.method, MADAD)
-    model.method = KLAutoencoder(model.method.autoencoder, model.method.residual)
+    model.method = KLAutoencoder(model.method.first_stage, model.method.residual)
     return model
 
 
@@ -122,7 +122,7 @@ def by_pixel(checkpoint: Path) -> Model:
     """Return the same without an average over pixels."""
     model = Model.load(checkpoint)
     assert isinstance(model.method, MADAD)
-    model.method = KLAutoencoder(model.method.autoencoder, signed)
+    model.method = KLAutoencoder(model.method.first_stage, signed)
     return model
 
 

@@ -140,7 +140,7 @@ def scored(
         seconds[name] = fill(MapFolder(folder / name), scans, scorer, failures, title)
     maps = {name: folder / name for name in seconds}
     # Brightness has no threshold of its own: nothing is above 1.
-    thresholds = dict.fromkeys(maps, Outlier.own_threshold) | {BRIGHTNESS: 1.0}
+    thresholds = dict.fromkeys(maps, Outlier.traits.own_threshold) | {BRIGHTNESS: 1.0}
     found = evaluate_maps(cohort, sequence, maps, CHAIN, thresholds=thresholds)
     if failures := [*failures, *found.failures]:
         sys.exit(f"could not be scored: {failures}")

@@ -27,11 +27,11 @@ PRESETS = ("strega", "madad", "autopaint")
 STAGE = "autoencoder of madad"
 
 SAMPLER: dict[str, dict[str, Any]] = {
-    "ten steps, as the paper": {"sampling_steps": 10},
-    "three steps": {"sampling_steps": 3},
-    "mask threshold 0.3": {"mask_threshold": 0.3},
-    "mask threshold 0.8": {"mask_threshold": 0.8},
-    "every cell moves": {"mask_threshold": 1.1},
+    "ten steps, as the paper": {"sampling": {"steps": 10}},
+    "three steps": {"sampling": {"steps": 3}},
+    "mask threshold 0.3": {"sampling": {"mask_threshold": 0.3}},
+    "mask threshold 0.8": {"sampling": {"mask_threshold": 0.8}},
+    "every cell moves": {"sampling": {"mask_threshold": 1.1}},
     "predicted mask as the score": {"scores_by": "mask"},
 }
 """Other options of MAD-AD's detection, of the same weights."""
@@ -84,7 +84,7 @@ def first_stage(checkpoint: Path) -> Model:
     """Return the autoencoder of a model as a method by its own error."""
     model = Model.load(checkpoint)
     assert isinstance(model.method, MADAD)
-    model.method = KLAutoencoder(model.method.autoencoder, model.method.residual)
+    model.method = KLAutoencoder(model.method.first_stage, model.method.residual)
     return model
 
 

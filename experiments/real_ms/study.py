@@ -19,8 +19,8 @@ from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.inference.maps import fill
 from brainuad.machine import provenance
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
-from brainuad.machine.guard import Failures
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.model.model import Model
 from brainuad.postprocess.components import RemoveSmall
@@ -84,7 +84,7 @@ def score(root: Path, sequence: str, folder: Path) -> str:
     cohort = folder_cohort(folder / "openms.csv", folder / "cache", sequence, spacing_mm=1.0)
     scans = cohort.select("test", sequence)
     maps = folder / "maps"
-    failures: Failures = []
+    failures = Failures()
     control = Model(IntensityDetector(), None, VolumeTiling())
     fill(MapFolder(maps), scans, control, failures, "intensity")
     text = ""

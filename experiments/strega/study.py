@@ -78,14 +78,14 @@ def training(runs: Path, table: pd.DataFrame) -> str:
         method, sequence, seed = out.parent.name.split("-")
         seconds = json.loads(out.read_text())["provenance"]["fit_s"]
         epochs = yaml.safe_load((out.parent / "config.yaml").read_text())["max_epochs"]
-        latent = json.loads((out.parent / "latent.json").read_text())
-        errors = [latent["error"][f"clean/{k}"] for k in ("reconstruction", "mean_image")]
+        latent = json.loads((out.parent / "checks.json").read_text())
+        errors = [latent[f"error/clean/{k}"] for k in ("reconstruction", "mean_image")]
         third = table[
             (table.sequence == sequence) & (table.group == THIRD) & (table.metric == "AP")
         ]
         found = third[(third.method == method) & (third.seed == int(seed))]["mean"].item()
         times = found / third[third.method == "intensity"]["mean"].iloc[0]
-        used = f"{latent['in_use']}/{latent['latent_dim']}"
+        used = f"{latent['in_use']:.0f}/{latent['latent_dim']:.0f}"
         row = [
             sequence,
             method,

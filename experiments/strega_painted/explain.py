@@ -140,12 +140,12 @@ def draw(runs: Path, names: list[str]) -> None:
 
 def healthy(name: str, runs: list[Path]) -> list[str]:
     """What the runs' own checks of the latent space found."""
-    found = [json.loads((run / "latent.json").read_text()) for run in runs]
+    found = [json.loads((run / "checks.json").read_text()) for run in runs]
     errors = [
-        np.mean([record["error"][key] for record in found])
+        np.mean([record[f"error/{key}"] for record in found])
         for key in ("clean/reconstruction", "clean/mean_image", "painted/reconstruction")
     ]
-    used = " ".join(f"{record['in_use']}/{record['latent_dim']}" for record in found)
+    used = " ".join(f"{record['in_use']:.0f}/{record['latent_dim']:.0f}" for record in found)
     return [name, *(f"{error:.4f}" for error in errors), used]
 
 

@@ -23,7 +23,8 @@ from torch import Tensor
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.machine.guard import Failures
+from brainuad.machine.failures import Failures
+from brainuad.methods.autopaint import AutoPaint
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.model import Model, Runtime
 from brainuad.reporting.run_folder import read_run
@@ -45,12 +46,16 @@ METHODS = {
     "vae": ("vae", {}),
     "strega": ("strega", {}),
     "autopaint": ("autopaint", {}),
+    "autopaint, hidden": ("autopaint", {}),
     "madad": ("madad", {}),
     "madad_clean": ("madad", {"scores_by": "clean"}),
     "madad, mask head": ("madad", {"scores_by": "mask"}),
     "fpi_shapes": ("fpi_shapes", {}),
 }
 """Name in the table: run folder and options of the method."""
+
+HIDDEN = "autopaint, hidden"
+"""AutoPaint before it decides what to replace: each pixel filled while it is hidden."""
 
 INTRODUCTION = """# Results
 
@@ -151,7 +156,7 @@ def measured(
     if options:
         model = model.with_options(options)
     model.on_device()
-    failures: Failures = []
+    failures = Failures()
     sick = model.views([one.sick for one in painted], failures)
     healthy = model.views([one.healthy for one in painted], failures)
     if failures:
@@ -167,10 +172,11 @@ def measured(
         stages = [_decoded(model, x, brain) for x in (seen, before)]
         row["kept by the autoencoder"] = _kept(stages, added, lesion)
         found = [model.detect_scan(scan) for scan in (with_it, without)]
-        row["kept by the reconstruction"] = _kept(
-            [part.reconstruction for part in found], added, lesion
-        )
-        rebuilt = found[1].reconstruction
+        images = [part.reconstruction for part in found]
+        if name == HIDDEN:
+            images = [_hidden(model, x, brain) for x in (seen, before)]
+        row["kept by the reconstruction"] = _kept(images, added, lesion)
+        rebuilt = images[1]
         error = np.nan if rebuilt is None else float((rebuilt - before)[0][inside].abs().mean())
         row["healthy error"] = error / max(strength, 1e-6)
         row["AP, ideal"] = _ap(added.abs(), inside, lesion)
@@ -187,6 +193,22 @@ def _decoded(model: Model, image: Tensor, brain_mask: Tensor) -> Tensor | None:
     with torch.no_grad():
         decoded = autoencoder.decode(autoencoder.encode(tiles)[0])
     joined = model.tiling.join(decoded, places, tuple(image.shape[1:]))
+    return torch.where(brain_mask, joined, torch.zeros(()))
+
+
+@torch.no_grad()
+def _hidden(model: Model, image: Tensor, brain_mask: Tensor) -> Tensor:
+    """Return what AutoPaint fills each pixel with while it is hidden, its mean over the holes."""
+    method = model.method
+    assert isinstance(method, AutoPaint)
+    tiles, places = model.tiling.split(image)
+    masks = model.tiling.split(brain_mask.to(torch.uint8))[0].bool()
+    total, count = torch.zeros_like(tiles), torch.zeros_like(tiles)
+    for pattern in method.patterns(tiles):
+        hole = masks & pattern
+        total += torch.where(hole, method.inpaint(tiles, hole), torch.zeros(()))
+        count += hole
+    joined = model.tiling.join(total / count.clamp_min(1), places, tuple(image.shape[1:]))
     return torch.where(brain_mask, joined, torch.zeros(()))
 
 

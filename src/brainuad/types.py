@@ -96,7 +96,7 @@ class Detection(NamedTuple):
 
     Attributes:
         anomaly_map: `(B, 1, *S)` float32, finite, >= 0, zero outside the brain
-            (unless `AnomalyDetector.keeps_background`), larger = more abnormal.
+            (unless `Traits.keeps_background`), larger = more abnormal.
         reconstruction: `(B, C, *S)` pseudo-healthy image, or None where a method makes none.
         uncertainty: `(B, 1, *S)` standard deviation of the anomaly map over a method's draws, or
             None where it draws nothing.

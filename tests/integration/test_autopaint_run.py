@@ -44,7 +44,7 @@ def run(base):
 
 def test_one_command_trains_and_leaves_everything(run):
     out, said = run
-    record = json.loads((out / "autopaint.json").read_text())
+    record = json.loads((out / "checks.json").read_text())
     assert f"{record['healthy_region_after']:.1%} after repainting" in said
     assert 0 <= record["healthy_region_after"] < 1
     state = torch.load(out / "model.ckpt", weights_only=True)["state_dict"]
@@ -65,7 +65,7 @@ def test_interrupted_before_the_second_phase_it_ends_the_same(base, run):
         base, "train.py", again, *SMALL, *FEATURES, "max_epochs=3", "report=false", "ckpt=last"
     )
     assert "resuming from" in said
-    for name in ("metrics.csv", "scores.csv", "autopaint.json"):
+    for name in ("metrics.csv", "scores.csv", "checks.json"):
         assert (again / name).read_bytes() == (out / name).read_bytes()
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 ONE, BOTH = "data.sequence=T2w", "data.sequence=[T2w,T1w]"
 VOLUMES = {"dae_3d": golden.VOLUMES, "fpi_3d": golden.VOLUMES}
-WORDS = {"strega": ["input=intensity"], "madad": ["model.mask_threshold=1.1"], **VOLUMES}
+WORDS = {"strega": ["input=intensity"], "madad": ["model.sampling.mask_threshold=1.1"], **VOLUMES}
 """Every cell moves: a mask head that was trained for one step may let none go."""
 LACKING = "has no T1w scan, where the channels are T2w+T1w; add it, or use fewer sequences"
 
@@ -105,7 +105,7 @@ def test_what_stands_beside_a_run_knows_its_channels(place: Path, capsys) -> Non
             ["data.sequence=T1w", "model.network.channels=2"],
             "takes 2 channels and got 1; data.sequence has",
         ),
-        ("madad", ["model.autoencoder=ONE"], "takes 1 channels, data.sequence names 2; leave"),
+        ("madad", ["model.first_stage=ONE"], "takes 1 channels, data.sequence names 2; leave"),
     ],
 )
 def test_what_takes_one_sequence_says_so_in_one_line(

@@ -69,10 +69,12 @@ def test_one_command_trains_both_stages_and_leaves_everything(finished, place):
     scores = pd.read_csv(out / "scores.csv")
     assert set(scores.method) == {"madad", "madad_clean", "intensity", "oracle_reconstruction"}
     (stage,) = (place.base / "cache" / "stages").iterdir()
-    record = json.loads((out / "autoencoder.json").read_text())
+    checks = json.loads((out / "checks.json").read_text())
+    assert {"first_stage/psnr_db", "first_stage/ssim", "first_stage/scale"} <= set(checks)
+    assert f"autoencoder: PSNR {checks['first_stage/psnr_db']:.1f} dB" in done.stdout
+    record = torch.load(out / "model.ckpt", weights_only=True)["brainuad"]["first_stage"]
     assert record["path"] == str(stage / "model.ckpt")
-    assert {"psnr_db", "ssim", "scale", "good", "sha256"} <= set(record)
-    assert f"autoencoder: PSNR {record['psnr_db']:.1f} dB" in done.stdout
+    assert {"checks", "sha256"} <= set(record)
     # Two epochs do not make a good one.
     assert "warning: the autoencoder is too poor for a second stage" in done.stdout
     assert "eval mode" not in done.stderr
@@ -80,7 +82,7 @@ def test_one_command_trains_both_stages_and_leaves_everything(finished, place):
     own = torch.load(stage / "model.ckpt", weights_only=True)["state_dict"]
     assert own["autoencoder.scale"] != 1
     for name, value in own.items():
-        assert torch.equal(model[name], value)
+        assert torch.equal(model[name.replace("autoencoder", "first_stage", 1)], value)
 
 
 def test_the_second_row_is_the_same_model_with_the_other_detection(finished, place):
@@ -141,7 +143,7 @@ def test_another_seed_is_another_model_and_is_not_resumed_on(finished, place, mo
     # In this process, to save its imports: the same arguments, on the other run's autoencoder.
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # which the command sets
     before = {path: path.read_bytes() for path in out.glob("*.*") if path.is_file()}
-    given = [f"model.autoencoder={other / 'model.ckpt'}", "max_epochs=3", "ckpt=last"]
+    given = [f"model.first_stage={other / 'model.ckpt'}", "max_epochs=3", "ckpt=last"]
     monkeypatch.setattr(sys, "argv", ["train.py", *place.options(out), *place.small, *given])
     assert main() == 2
     said = capsys.readouterr().err.strip().splitlines()
@@ -154,7 +156,11 @@ def test_another_seed_is_another_model_and_is_not_resumed_on(finished, place, mo
 def test_a_trained_model_is_asked_by_the_sampler_without_another_training(finished, place):
     out, _ = finished
     trained = f"ckpt={out / 'checkpoints' / 'last.ckpt'}"
-    published = ("model.scores_by=residual", "model.eta=0", "model.mask_threshold=0.5")
+    published = (
+        "model.scores_by=residual",
+        "model.sampling.eta=0",
+        "model.sampling.mask_threshold=0.5",
+    )
     sampled, done = place.train("sampled", "max_epochs=3", trained, *published, "report=false")
     assert done.returncode == 0, done.stderr
     models = [

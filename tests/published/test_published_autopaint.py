@@ -68,8 +68,8 @@ def test_priornets_weights_are_a_word_away():
 def test_the_network_sees_the_slice_and_its_hole_alone(name):
     """The mirror image and a healthy prototype are of a preset of their own, and so is the peak."""
     model = preset(name).model
-    assert model.prototypes is None
-    assert model.left_alpha is None
+    assert model._target_ == "brainuad.methods.autopaint.AutoPaint"
+    assert model.regions.left_alpha is None
     assert not model.network.hints
     assert not model.network.mirror
     assert not model.network.full_resolution

@@ -42,20 +42,20 @@ MADAD = [
     Value("groups", "model.network.norm_groups", 32, "diffusionmodules/util.py, normalization"),
     Value("no prototype", "model.network.hints", 0, "models.py:6"),
     # Noise, masks, loss.
+    Value(
+        "nothing of ours", "model._target_", "brainuad.methods.madad.MADAD", "evaluate-MAD-AD.py"
+    ),
     Value("timesteps", "model.num_timesteps", 10, "train-MAD-AD.py, create_diffusion"),
-    Value("noise", "model.noise", None, "train-MAD-AD.py, randn_like"),
-    Value("its statistics", "model.latent_noise", False, "train-MAD-AD.py, randn_like"),
-    Value("sides", "model.patch_sizes", [1, 2, 4, 8], "train-MAD-AD.py:252-253"),
+    Value("sides", "model.patches.sizes", [1, 2, 4, 8], "train-MAD-AD.py:252-253"),
     Value(
         "their probabilities",
-        "model.patch_probabilities",
+        "model.patches.probabilities",
         [0.2, 0.3, 0.3, 0.2],
         "train-MAD-AD.py:252-253",
     ),
-    Value("noised share", "model.max_fraction", 0.4, "train-MAD-AD.py:254"),
-    Value("brain in a block", "model.min_brain", 0.9, "train-MAD-AD.py:257"),
+    Value("noised share", "model.patches.max_fraction", 0.4, "train-MAD-AD.py:254"),
+    Value("brain in a block", "model.patches.min_brain", 0.9, "train-MAD-AD.py:257"),
     Value("mask's weight", "model.mask_weight", 0.001, "gaussian_diffusion.py:954-960"),
-    Value("predicted", "model.prototypes", None, "gaussian_diffusion.py, START_X"),
     Value("slices are encoded in every step", "model.latent_copies", 0, "train-MAD-AD.py:249"),
     Value("latents in float32", "model.half_encoding", False, "train-MAD-AD.py:4-5, :249"),
     # Training.
@@ -79,11 +79,9 @@ MADAD = [
     Value("batch", "datamodule.batch_size", 96, "train-MAD-AD.py:427-429"),
     Value("epochs", "max_epochs", 200, "train-MAD-AD.py:427-429"),
     # Detection.
-    Value("scored by", "model.scores_by", "residual", "evaluate-MAD-AD.py:100"),
-    Value("against", "model.reference", "decoded", "evaluate-MAD-AD.py:183"),
-    Value("steps", "model.sampling_steps", None, "evaluate-MAD-AD.py, --ddim-steps 10 of 10"),
-    Value("eta", "model.eta", 0.5, "evaluate-MAD-AD.py:179"),
-    Value("cells that move", "model.mask_threshold", 0.5, "gaussian_diffusion.py:717"),
+    Value("steps", "model.sampling.steps", None, "evaluate-MAD-AD.py, --ddim-steps 10 of 10"),
+    Value("eta", "model.sampling.eta", 0.5, "evaluate-MAD-AD.py:179"),
+    Value("cells that move", "model.sampling.mask_threshold", 0.5, "gaussian_diffusion.py:717"),
     Value(
         "residual",
         "model.residual",

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_hydra
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.machine.guard import Failures
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import say
 from brainuad.settings.instantiate import RUN_PACKAGES, as_yaml, instantiate, resolve
@@ -85,7 +85,7 @@ def _evaluate(
         *cohort.select("val", sequence, allow_empty=True),
         *cohort.select("test", sequence),
     ]
-    failed: Failures = []
+    failed = Failures()
     controls = untrained_controls(config["controls"] or {})
     controlled = write_controls(controls, scans, out / "controls", name, failed)
     maps = {name: folder} | {control: made.path for control, made in controlled.items()}
@@ -126,5 +126,4 @@ def _evaluate(
     if evaluation.flatter is not None and len(evaluation.flatter):
         Console().print(flatter_table(evaluation.flatter))
     say(f"scores: {out / 'scores.csv'}")
-    if failures := [*cohort_failures(cohort), *failed, *evaluation.failures]:
-        raise PartialFailure(failures)
+    Failures([*cohort_failures(cohort), *failed, *evaluation.failures]).raise_if_any()

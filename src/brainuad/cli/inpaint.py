@@ -156,7 +156,9 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
 
 
 def _check_model(model: "Model", path: Path) -> None:
-    if not callable(getattr(model.method, "inpaint", None)):
+    from brainuad.methods.base import InpaintingDetector
+
+    if not isinstance(model.method, InpaintingDetector):
         raise InputError(
             f"{path}: {type(model.method).__name__} cannot inpaint; give a model of "
             "experiment=autopaint"

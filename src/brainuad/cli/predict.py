@@ -4,7 +4,6 @@ brainuad-predict [MODEL] SCANS OUT
 """
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from brainuad.cli.error_line import run_cli
 from brainuad.cli.predict_words import Asked, asked_of
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.text import one_line, say
 from brainuad.shipped import SENSITIVITY
 
@@ -119,7 +119,7 @@ def _main(arguments: argparse.Namespace) -> int:
     todo = [item for job in jobs for item in job.todo]
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
         remove_leftovers(folder)
-    failures = []
+    failures = Failures()
     # A folder of its own: another command may be at work on the same OUT.
     with own_folder(out / "work") as work, present(out, work):
         try:
@@ -145,8 +145,7 @@ def _main(arguments: argparse.Namespace) -> int:
         make = write_anonymous_page if arguments.anonymous else write_page
         whole = partial(until_still, lambda: tables_in(out), lambda: make(out))
         attempt(whole, "look at", bool(failures))
-    if failures:
-        raise PartialFailure(failures)
+    failures.raise_if_any()
     return 0
 
 
@@ -174,6 +173,7 @@ class _Job(NamedTuple):
 def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
+    from brainuad.machine.fingerprint import fingerprint
     from brainuad.model.known import know
 
     model = None
@@ -195,7 +195,7 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
     def stamp(item: "Wanted") -> str:
         scans = "\n".join(scan_stamp(scan) for scan in item.scans)
-        return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
+        return fingerprint(known.stamp, scans)
 
     todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
     if source.cohort is None:
@@ -219,9 +219,7 @@ def _check_device(name: str) -> None:
         device(name)
 
 
-def _predict(
-    job: _Job, work: Path, out: Path, arguments: argparse.Namespace
-) -> list[tuple[str, str]]:
+def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) -> Failures:
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
     from rich.progress import track
 
@@ -229,7 +227,6 @@ def _predict(
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.inference.records import read_done
     from brainuad.machine.files import write_json
-    from brainuad.machine.guard import Failures, guarded
     from brainuad.machine.present import require_any
     from brainuad.model.card import preparation_of
 
@@ -255,7 +252,7 @@ def _predict(
         own = Failures()
         if not arguments.keep_maps and elsewhere(item):
             continue
-        with guarded(own, item.scan_id, item.scan.image):
+        with own.catching(item.scan_id, item.scan.image):
             if isinstance(found, str):
                 raise InputError(found)
             prediction = model.predict_prepared(found)

@@ -32,22 +32,38 @@ class MaskDraw:
     order: Tensor
 
 
-def check_patches(sizes: Sequence[int], probabilities: Sequence[float]) -> None:
-    """Refuses what `draw_mask` cannot draw from.
+@dataclass(frozen=True)
+class Patches:
+    """The patches of cells that training noises.
+
+    Args:
+        sizes: sides of a patch in cells.
+        probabilities: probabilities of the sizes; height and width are drawn independently.
+        max_fraction: largest noised share of a slice; each slice's is uniform from 0 to this.
+        min_brain: smallest share of brain in a block of 2 x 2 cells that may be noised.
 
     Raises:
-        ValueError: a size below 1, or no probability for each that could be one.
+        ValueError: an argument is out of range.
     """
-    if len(sizes) != len(probabilities):
-        raise ValueError(
-            f"{len(sizes)} patch_sizes and {len(probabilities)} patch_probabilities; give one "
-            "probability a size"
-        )
-    if min(sizes, default=0) < 1 or min(probabilities) < 0 or sum(probabilities) <= 0:
-        raise ValueError(
-            f"patch_sizes are {list(sizes)}, patch_probabilities {list(probabilities)}; use sizes "
-            "of 1 cell or more, and probabilities of 0 or more, not all 0"
-        )
+
+    sizes: Sequence[int] = SIZES
+    probabilities: Sequence[float] = PROBABILITIES
+    max_fraction: float = 0.4
+    min_brain: float = 0.9
+
+    def __post_init__(self) -> None:
+        sizes, probabilities = list(self.sizes), list(self.probabilities)
+        if len(sizes) != len(probabilities):
+            raise ValueError(
+                f"{len(sizes)} sizes and {len(probabilities)} probabilities; give one per size"
+            )
+        if min(sizes, default=0) < 1 or min(probabilities) < 0 or sum(probabilities) <= 0:
+            raise ValueError(
+                f"sizes are {sizes}, probabilities {probabilities}; use sizes of 1 cell or more, "
+                "and probabilities of 0 or more, not all 0"
+            )
+        if not 0 <= self.max_fraction <= 1:
+            raise ValueError(f"max_fraction is {self.max_fraction}; use 0 to 1")
 
 
 def draw_mask(

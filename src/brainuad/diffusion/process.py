@@ -5,12 +5,37 @@ Latents are `(B, C, h, w)`, masks `(B, 1, h, w)` with 1 = clean.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x_t `(B, C, h, w)`, t `(B,)`) -> clean latent `(B, C, h, w)`, mask `(B, 1, h, w)`."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of `restore` at detection.
+
+    Args:
+        steps: number of steps, 1 to T; None for T.
+        eta: 0 makes the sampler deterministic, 1 is DDPM.
+        mask_threshold: cells whose predicted mask is this or more keep their value; above 1 none.
+        seed: seed of the noise.
+
+    Raises:
+        ValueError: `eta` is out of range.
+    """
+
+    steps: int | None = None
+    eta: float = 0.5
+    mask_threshold: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta is {self.eta}; use 0 to 1")
 
 
 def add_noise(x_0: Tensor, mask: Tensor, alpha_bar_t: Tensor, eps: Tensor) -> Tensor:

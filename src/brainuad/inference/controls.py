@@ -10,7 +10,7 @@ from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.inference.maps import Scorer, fill
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
 from brainuad.model.card import Card
 from brainuad.model.model import Model
 from brainuad.settings.instantiate import instantiate
@@ -86,9 +86,9 @@ def write_controls(
     folders: dict[str, MapFolder] = {}
     for name, scorer in scorers.items():
         folder = MapFolder(out / name)
-        with guarded(failures, f"({name})", folder.path):
+        with failures.catching(f"({name})", folder.path):
             # A scan that no control can read is the method's failure, too, and is listed there.
-            fill(folder, scans, scorer, [], f"control {name}")
+            fill(folder, scans, scorer, Failures(), f"control {name}")
             folders[name] = folder
     return folders
 

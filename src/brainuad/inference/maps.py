@@ -4,7 +4,6 @@ Every file is written atomically, and a second run does only what is missing. A 
 read is listed, and the others go on.
 """
 
-import hashlib
 import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -16,9 +15,9 @@ from rich.progress import track
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
-from brainuad.errors import InputError
 from brainuad.machine import ranks
-from brainuad.machine.guard import Failures
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.types import Detection
 from brainuad.volumes.header import read_header
 from brainuad.volumes.nifti import write_volume
@@ -64,21 +63,18 @@ def fill(
     """
     seen = scorer.views(scans, failures)
     if ranks.rank() == 0:
-        stamp = _stamp(scorer.fingerprint, seen)
+        files = [(scan.subject, *scan.seen, scan.brain_mask) for scan in seen]
+        stamp = fingerprint(scorer.fingerprint, files)
         folder.begin(stamp, [scan.subject for scan in seen], trained_on)
     ranks.barrier()
-    own: Failures = []
-    seconds: list[float] = []
+    own, seconds = Failures(), []
     for scan in track(ranks.share(seen), description=escape(title)):
         if folder.has(scan.subject):
             continue
         start = time.perf_counter()
-        try:
+        with own.catching(scan.subject):
             _write(folder, scan, scorer.detect_scan(scan))
-        except InputError as error:
-            own.append((scan.subject, str(error)))
-            continue
-        seconds.append(time.perf_counter() - start)
+            seconds.append(time.perf_counter() - start)
     failures += ranks.gather(own)
     seconds = ranks.gather(seconds)
     return float(np.mean(seconds)) if seconds else 0.0
@@ -94,14 +90,3 @@ def _write(folder: MapFolder, scan: Scan, found: Detection) -> None:
             write_volume(folder.file(scan.subject, kind), array[0].numpy(), affine)
     # The map comes last: a subject that has one is done.
     write_volume(folder.file(scan.subject), found.anomaly_map[0].numpy(), affine)
-
-
-def _stamp(fingerprint: str, scans: Sequence[Scan]) -> str:
-    """Return a hash of the scorer and of the scans' names, places, sizes and times."""
-    digest = hashlib.sha256(fingerprint.encode())
-    for scan in scans:
-        for path in (*scan.seen, scan.brain_mask):
-            stat = path.stat() if path.is_file() else None
-            about = (scan.subject, str(path), stat and (stat.st_size, stat.st_mtime_ns))
-            digest.update(repr(about).encode())
-    return digest.hexdigest()

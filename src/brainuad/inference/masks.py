@@ -7,8 +7,7 @@ from rich.progress import track
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
-from brainuad.errors import InputError
-from brainuad.machine.guard import Failures
+from brainuad.machine.failures import Failures
 from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.types import Volume
@@ -36,10 +35,8 @@ def write_masks(
         failures: gets each scan without a mask.
     """
     for scan in track(scans, description="writing masks"):
-        try:
+        with failures.catching(scan.subject):
             _write_mask(scan, maps, out, postprocess, threshold)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
 
 
 def _write_mask(

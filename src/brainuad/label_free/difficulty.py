@@ -17,6 +17,7 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.inference.maps import fill
 from brainuad.machine.cache import cache_folder
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import csv_text, one_line
@@ -64,7 +65,7 @@ CELLS = tuple(Cell(*values) for values in product(RADII_MM, CONTRASTS, PLACES))
 
 def measure_difficulty(
     run: Path, draws: int = 3, device_name: str = "auto"
-) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+) -> tuple[pd.DataFrame, Failures]:
     """Paints the grid into the run's healthy validation subjects and scores the model's maps.
 
     The lesions of a cell go round the subjects, and depend on subject, cell and draw alone, so
@@ -135,17 +136,14 @@ def _runtime(run: Path, config: str, place: str, cache: Path) -> Runtime:
 
 def _paint_cells(
     scans: list[Scan], draws: int, cache_dir: Path
-) -> tuple[list[tuple[Cell, int, Scan]], list[tuple[str, str]]]:
+) -> tuple[list[tuple[Cell, int, Scan]], Failures]:
     """Painted copies with their cells, each under a name of its own; and what failed."""
-    made, failures = [], []
+    made, failures = [], Failures()
     for number, (cell, draw) in enumerate(product(CELLS, range(draws))):
         scan = scans[number % len(scans)]
-        try:
+        with failures.catching(scan.subject):
             copy = painted_copy(scan, draw, cache_dir, cell.corruption())
-        except InputError as error:
-            failures.append((scan.subject, f"{cell}: {error}"))
-            continue
-        made.append((cell, draw, replace(copy, subject=f"{scan.subject}__{number}")))
+            made.append((cell, draw, replace(copy, subject=f"{scan.subject}__{number}")))
     return made, failures
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.inference.maps import fill
-from brainuad.machine.guard import Failures
+from brainuad.machine.failures import Failures
 from brainuad.machine.text import say
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision

@@ -15,7 +15,7 @@ do not show.
 import torch
 from torch import Tensor
 
-from brainuad.methods.base import ReconstructionDetector
+from brainuad.methods.base import ReconstructionDetector, Traits
 from brainuad.methods.parts.residuals import Residual
 
 
@@ -35,6 +35,8 @@ class Asymmetry(ReconstructionDetector):
     Raises:
         ValueError: `plane` is no such index.
     """
+
+    traits = Traits(left_right=True, detection_options=("residual", "plane"))
 
     def __init__(self, residual: Residual, plane: float | None = None) -> None:
         super().__init__(residual)

@@ -16,9 +16,8 @@ adversarial weight in place of the one adapted to the last layer's gradient; KL 
 detector it scores by its residual: the control that says what the diffusion adds.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 import numpy as np
 import torch
@@ -26,17 +25,13 @@ from monai.losses.adversarial_loss import PatchAdversarialLoss
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.machine.files import write_json
 from brainuad.machine.text import say
 from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, SchedulerFactory
 from brainuad.methods.parts.adversarial import judge
 from brainuad.methods.parts.residuals import Residual
 from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scale
-from brainuad.tiles.cache import brain_tiles
 from brainuad.types import Batch
-from brainuad.volumes.tiling import Tiling
 
 MOST_SCANS = 50
 """At most so many scans measure the scale, and as many the quality."""
@@ -118,49 +113,47 @@ class KLAutoencoder(ReconstructionDetector):
             terms |= {"generator": generator, "discriminator": discriminator}
         return terms
 
-    def examine(
-        self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
-    ) -> None:
-        """Measures the latent scale on training scans and the quality on held-out ones."""
-        self.measure_scale(tiling, train)
-        self.measure_quality(tiling, held_out, out)
+    def calibrate(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> Mapping[str, float]:
+        """Measure the latent scale on training scans and the quality on held-out ones."""
+        self.measure_scale(train)
+        return self.measure_quality(held_out)
 
-    def measure_scale(self, tiling: Tiling, train: Sequence[Scan]) -> None:
-        """Sets the latent scale from training scans."""
+    def measure_scale(self, train: Iterable[Batch]) -> None:
+        """Set the latent scale from the tiles of training scans."""
         self.eval()
-        measure_scale(self.autoencoder, self._images(tiling, train[:MOST_SCANS]))
+        scans = islice(train, MOST_SCANS)
+        images = (part.to(self.device) for tiles, _ in scans for part in tiles.split(32))
+        measure_scale(self.autoencoder, images)
 
-    def measure_quality(self, tiling: Tiling, held_out: Sequence[Scan], out: Path) -> None:
-        """Measures the quality on held-out scans.
+    def measure_quality(self, held_out: Iterable[Batch]) -> dict[str, float]:
+        """Measure the quality on the tiles of held-out scans.
 
-        Writes `autoencoder.json` and says in a line, with a warning where it is due, what a
-        second stage can hope for.
+        Print it in one line, with a warning where a second stage can hope for little.
+
+        Returns:
+            The quality and the limits that it is held to, see `too_poor`.
+
+        Raises:
+            InputError: there is no scan.
         """
         self.eval()
-        scale = self.autoencoder.scale.item()
         found = [
             reconstruction_quality(self.autoencoder, tiles.to(self.device), masks.to(self.device))
-            for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling)
+            for tiles, masks in islice(held_out, MOST_SCANS)
         ]
         if not found:
             raise InputError("no healthy held-out scan can be read any more; put them back")
         psnr, ssim = (float(np.mean(values)) for values in zip(*found, strict=True))
-        good = psnr >= self.min_psnr_db and ssim >= self.min_ssim
-        record = {"psnr_db": psnr, "ssim": ssim, "scale": scale, "subjects": len(found)}
-        limits = {"min_psnr_db": self.min_psnr_db, "min_ssim": self.min_ssim}
-        self.card["quality"] = {**record, **limits, "good": good}
-        write_json(out / "autoencoder.json", self.card["quality"])
+        scale = self.autoencoder.scale.item()
         say(
             f"autoencoder: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} in {len(found)} held-out healthy "
             f"brains, latent scale {scale:.3f}"
         )
-        if not good:
-            say(f"warning: {too_poor(self.card['quality'])}")
-
-    def _images(self, tiling: Tiling, scans: Sequence[Scan]) -> Iterator[Tensor]:
-        for tiles, _ in brain_tiles(scans, tiling):
-            for part in tiles.split(32):
-                yield part.to(self.device)
+        quality = {"psnr_db": psnr, "ssim": ssim, "scale": scale, "subjects": len(found)}
+        quality |= {"min_psnr_db": self.min_psnr_db, "min_ssim": self.min_ssim}
+        if words := too_poor(quality):
+            say(f"warning: {words}")
+        return quality
 
     def _adversarial(self, image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
         """G for the autoencoder alone, D for the discriminator alone."""
@@ -201,11 +194,13 @@ def reconstruction_quality(
     return psnr.item(), full[inside].double().mean().item()
 
 
-def too_poor(quality: Mapping[str, Any]) -> str:
-    """What the user of a second stage should know of a poor first one."""
+def too_poor(quality: Mapping[str, float]) -> str | None:
+    """Return a warning for the user of a second stage on a poor first one; None on a good one."""
+    psnr, ssim = quality["psnr_db"], quality["ssim"]
+    if psnr >= quality["min_psnr_db"] and ssim >= quality["min_ssim"]:
+        return None
     return (
-        f"the autoencoder is too poor for a second stage (PSNR {quality['psnr_db']:.1f} dB, SSIM "
-        f"{quality['ssim']:.3f}; wanted {quality['min_psnr_db']:g} dB and "
-        f"{quality['min_ssim']:g}): what it blurs cannot be told from a lesion; train it longer "
-        "or give it more channels"
+        f"the autoencoder is too poor for a second stage (PSNR {psnr:.1f} dB, SSIM {ssim:.3f}; "
+        f"wanted {quality['min_psnr_db']:g} dB and {quality['min_ssim']:g}): what it blurs cannot "
+        "be told from a lesion; train it longer or give it more channels"
     )

@@ -1,9 +1,10 @@
-"""What every method is: a module that scores images, and gives the loss that it learns by."""
+"""The contract of a method: a module that scores images, and the loss that it learns by."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -11,139 +12,174 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from brainuad.cohorts.manifest import Scan
 from brainuad.methods.parts.grid_buffers import GridBuffers
 from brainuad.methods.parts.residuals import Features, Residual, bind
 from brainuad.tiles.cache import TileDataset
 from brainuad.types import Batch, Detection
 from brainuad.volumes.grids import Grid
-from brainuad.volumes.tiling import Tiling
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
 
 
-class AnomalyDetector(nn.Module, ABC):
-    """Learns healthy brains, scores images.
+@dataclass(frozen=True)
+class Traits:
+    """Facts about a method that the data side, the training and the commands act on.
 
-    A method overrides `loss` (when it learns) and `score`; `detect` gives the contract's
-    guarantees once for all of them. `brainuad.training.module` trains it.
+    A class states those of all its instances; a constructor narrows them with
+    `self.traits = replace(self.traits, ...)`.
 
-    Args:
-        optimizer: factory from parameters to an optimiser; None for methods without learning.
-        scheduler: factory from the optimiser to a per-epoch schedule; None for a constant rate.
+    Attributes:
+        samples: scores by random draws, has an attribute `n_samples`, and returns an uncertainty.
+        left_right: takes the first image axis for left to right.
+        pairs: trains on tiles with donors: the second half of a batch of its loss holds one for
+            each tile of the first half (`brainuad.training.pairs`).
+        places: whether it learns the appearance of each place, by `measure`. If `used`, training
+            scans and scored scans are resampled to one grid by their affines, and maps return on
+            the scan's own grid; scans of several worlds stay on their own grids. If `required`,
+            those are refused.
+        keeps_background: the map keeps the scores outside the brain, see `Detection`.
+        own_threshold: threshold with a meaning of its own, such as a probability of 0.5, fitted to
+            nothing; None without one.
+        detection_options: constructor arguments that change scores and nothing of the training.
     """
 
-    _place: Tensor
+    samples: bool = False
+    left_right: bool = False
+    pairs: bool = False
+    places: Literal["ignored", "used", "required"] = "ignored"
+    keeps_background: bool = False
     own_threshold: float | None = None
-    """Of the scores, where a method has a natural one (a probability of 0.5): what is above it is
-    abnormal. Fitted to nothing."""
+    detection_options: tuple[str, ...] = ()
+
+
+class AnomalyDetector(GridBuffers, ABC):
+    """A method: learns healthy brains, scores images.
+
+    Six members make a method: `traits`, `first_stage`, `measure`, `loss`, `score` (`reconstruct`
+    in a `ReconstructionDetector`) and `calibrate`. A method overrides those it needs; `score` is
+    the only one that every method has. Buffers whose size the training data decides, such as an
+    atlas or a memory bank, are named in `sized_by_data`.
+
+    Three hooks serve single methods: `start_epoch`, `training_set` and `judge_scan`. Everything
+    else is for callers. `brainuad.training.module` trains.
+
+    Args:
+        optimizer: factory from parameters to an optimiser; None for methods without training.
+        scheduler: factory from the optimiser to a per-epoch schedule; None for a constant rate.
+        first_stage: any trained module that the method uses; frozen, in evaluation mode for good.
+            None for methods without one.
+    """
+
+    traits: Traits = Traits()
+    _place: Tensor
 
     def __init__(
-        self, optimizer: OptimizerFactory | None = None, scheduler: SchedulerFactory | None = None
+        self,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        first_stage: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
-        self.card: dict[str, Any] = {}
-        """What travels in every checkpoint: plain values only, see `brainuad.model.checkpoint`."""
+        self.first_stage = first_stage
+        if first_stage is not None:
+            first_stage.requires_grad_(False).eval()
         self.grid: Grid | None = None
         """Grid of the training scans, for methods that know places."""
         self.keeps_draws = False
-        """Whether `detect` gives the map of each random draw too, where a method draws."""
-        self.keeps_background = False
-        """Whether the map of `detect` keeps what lies outside the brain, see `Detection`."""
+        """Whether `detect` also returns the map of each random draw."""
+        self.affine: np.ndarray | None = None
+        """`(4, 4)`, voxels of the scan that `score` gets next to its world in mm; None where it is
+        not known, for the grid of the training scans."""
         self.validation_seed = 0
-        """Number of the validation batch, for draws that are the same ones in every epoch."""
+        """Number of the validation batch, for draws that are the same in every epoch."""
         self.step = 0
         """Steps of the optimiser so far."""
-        # Of some methods it is the only tensor; it goes wherever the detector goes.
+        # Some methods have no other tensor; it moves with the detector.
         self.register_buffer("_place", torch.empty(0), persistent=False)
 
-    @property
-    def device(self) -> torch.device:
-        """Where it is."""
-        return self._place.device
-
-    @property
-    def by_gradient(self) -> bool:
-        """Whether there is anything that an optimiser trains."""
-        return any(parameter.requires_grad for parameter in self.parameters())
-
-    @property
-    def learns(self) -> bool:
-        """Whether it learns from healthy brains, by an optimiser or by `measure`."""
-        return self.by_gradient or self.measures
-
-    @property
-    def measures(self) -> bool:
-        """Whether `measure` has to be called, before any training."""
-        return type(self).measure is not AnomalyDetector.measure
-
-    @property
-    def mirrors(self) -> bool:
-        """Whether it takes the first axis of an image for left to right."""
-        return False
-
-    @property
-    def knows_places(self) -> bool:
-        """Whether it learns, by `measure`, what each place looks like (`GridBuffers.of_places`).
-
-        Its training scans are then laid on one grid by their affines, and so is what it scores;
-        what it finds comes back on the scan's own grid.
-        """
-        return any(isinstance(part, GridBuffers) and part.of_places for part in self.modules())
-
-    @property
-    def needs_places(self) -> bool:
-        """Whether it refuses scans that lie in several worlds; else each counts as it lies."""
-        return any(isinstance(part, GridBuffers) and part.needs_places for part in self.modules())
-
-    @property
-    def takes_pairs(self) -> bool:
-        """Whether a batch of its loss has a donor for each tile, behind the tiles.
-
-        `brainuad.training.pairs` deals them.
-        """
-        return False
-
     def measure(self, batches: Iterable[Batch]) -> None:
-        """What a method learns without an optimiser: one pass over the training tiles.
+        """Learn without an optimiser, in one pass over the training tiles; does nothing here.
 
-        Called before the training, and in place of it where nothing is trained `by_gradient`, when
-        the detector is on its device.
+        Called before the training, on the detector's device.
 
         Args:
-            batches: every training tile once, as it is, on the CPU.
+            batches: every training tile once, not augmented, on the CPU.
         """
-        raise NotImplementedError(f"{type(self).__name__} measures nothing")
-
-    def generator(self) -> torch.Generator | None:
-        """Of a loss's draws: None, the global one, in training.
-
-        In validation one on the CPU, the same for a batch in every epoch and on every device.
-        """
-        return None if self.training else torch.Generator().manual_seed(self.validation_seed)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Called before an epoch of training, and before the rest of one that was interrupted."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms of the objective; the one named `loss` is minimised, all are logged."""
+        """Return the terms of the objective; the one named `loss` is minimised, all are logged."""
         raise NotImplementedError(f"{type(self).__name__} has nothing to train")
 
     @abstractmethod
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """Scores a batch; larger = more abnormal. Called in evaluation mode without gradient.
+        """Score a batch; larger is more abnormal. Called in evaluation mode without gradient.
 
         Args:
             image: `(B, C, *S)` in [0, 1], zero outside the brain.
             brain_mask: `(B, 1, *S)` bool.
         """
 
+    def calibrate(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> Mapping[str, Any]:
+        """Set thresholds and check the trained method; called once, after the training.
+
+        Args:
+            train: tiles of each healthy training scan, one batch per scan, on the CPU; can be
+                read once.
+            held_out: the same of healthy validation scans.
+
+        Returns:
+            Numbers, and arrays of pictures, by name. The run writes them to `checks.json` and
+            `checks.npz`, and the report shows the numbers.
+        """
+        return {}
+
+    def start_epoch(self, epoch: int) -> None:
+        """Prepare an epoch of training, or the rest of one that was interrupted; a hook."""
+
+    def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
+        """Return what the method trains on, indexed by (epoch, index): the tiles; a hook.
+
+        Called when the detector is on its device. Derived data are kept in `cache_dir`.
+        """
+        return tiles
+
+    def judge_scan(self, found: Detection, image: Tensor) -> Detection:
+        """Change the scores of a whole scan by what only a whole scan shows; a hook.
+
+        Args:
+            found: detection in a whole scan, `(C, D, H, W)`, on the CPU.
+            image: `(C, D, H, W)` in [0, 1].
+        """
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the detector."""
+        return self._place.device
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether an optimiser has anything to train."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns anything: a checkpoint of it then holds some weights or buffers."""
+        return bool(self.state_dict())
+
+    def generator(self) -> torch.Generator | None:
+        """Return the generator for draws of the loss: None, the global one, in training.
+
+        In validation it is one on the CPU, the same for a batch in every epoch and on every device.
+        """
+        return None if self.training else torch.Generator().manual_seed(self.validation_seed)
+
     @torch.no_grad()
     def detect(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """Scores a batch and its pseudo-healthy image in one pass; shapes as in `Detection`."""
+        """Score a batch in evaluation mode; shapes and ranges as `Detection` promises."""
         was_training = self.training
         self.eval()
         try:
@@ -152,7 +188,7 @@ class AnomalyDetector(nn.Module, ABC):
             self.train(was_training)
         zero = torch.zeros((), device=image.device)
         anomaly_map = found.anomaly_map.float().clamp_min(0)
-        if not self.keeps_background:
+        if not self.traits.keeps_background:
             anomaly_map = torch.where(brain_mask, anomaly_map, zero)
         others = (
             None if image is None else torch.where(brain_mask, image.float(), zero)
@@ -160,77 +196,76 @@ class AnomalyDetector(nn.Module, ABC):
         )
         return Detection(anomaly_map, *others)
 
-    def lies_at(self, affine: np.ndarray | None) -> None:
-        """Called before a scan is scored, for methods that know places; others ignore it.
-
-        Args:
-            affine: `(4, 4)`, voxels of the prepared scan, or of the grid that it was laid on
-                (`knows_places`), to its world in mm; None where nobody knows it, for the grid of
-                the training scans.
-        """
-
-    def judge_scan(self, found: Detection, image: Tensor) -> Detection:
-        """What a whole scan changes in the scores of its tiles; as they are, unless overridden.
-
-        Args:
-            found: of a whole scan, `(C, D, H, W)`, on the CPU.
-            image: `(C, D, H, W)` in [0, 1].
-        """
-        return found
-
     def anomaly_map(self, image: Tensor, brain_mask: Tensor) -> Tensor:
         """`(B, C, *S)`, `(B, 1, *S)` to the anomaly map `(B, 1, *S)`; see `Detection`."""
         return self.detect(image, brain_mask).anomaly_map
 
-    def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
-        """What a method trains on, indexed by (epoch, index): the tiles, or what it makes of them.
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; the first stage stays in evaluation mode."""
+        super().train(mode)
+        if self.first_stage is not None:
+            self.first_stage.eval()
+        return self
 
-        Called when the detector is on its device. What is made is kept in `cache_dir`.
-        """
-        return tiles
-
-    def examine(
-        self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
     ) -> None:
-        """Checks of a method's own after training, written into the run folder `out`.
-
-        Args:
-            tiling: of this method.
-            train: healthy scans it was trained on, as it sees them.
-            held_out: healthy validation scans, as it sees them.
-            out: run folder.
-        """
+        """Take the first stage's weights by their old name, `autoencoder`, too."""
+        if self.first_stage is not None:
+            for name in [name for name in state_dict if name.startswith(f"{prefix}autoencoder.")]:
+                new = f"{prefix}first_stage.{name.removeprefix(f'{prefix}autoencoder.')}"
+                state_dict[new] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class ReconstructionDetector(AnomalyDetector):
-    """Scores by what a pseudo-healthy reconstruction cannot explain.
+    """A method that scores by the difference to a pseudo-healthy reconstruction.
 
     Args:
         residual: from image, reconstruction and brain mask to the anomaly map.
-        features: of an encoder of the method, for residuals that take them.
-        draws: whether the method draws several reconstructions, for residuals that take those.
+        optimizer: as in `AnomalyDetector`.
+        scheduler: as in `AnomalyDetector`.
+        first_stage: as in `AnomalyDetector`.
+        features: features of an encoder of the method, for residuals that need them.
+        draws: whether the method draws several reconstructions, for residuals that need those.
 
     Raises:
-        ValueError: the residual takes what the method does not have.
+        ValueError: the residual needs what the method does not have.
     """
+
+    traits = Traits(detection_options=("residual",))
 
     def __init__(
         self,
         residual: Residual,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
+        first_stage: nn.Module | None = None,
         *,
         features: Features | None = None,
         draws: bool = False,
     ) -> None:
-        super().__init__(optimizer, scheduler)
+        super().__init__(optimizer, scheduler, first_stage)
         self.residual = bind(residual, features, draws)
 
     @abstractmethod
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """The pseudo-healthy image `(B, C, *S)` of `image (B, C, *S)`."""
+        """Return the pseudo-healthy image `(B, C, *S)` of `image (B, C, *S)`."""
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual of the reconstruction."""
+        """Return the residual of the reconstruction."""
         reconstruction = self.reconstruct(image, brain_mask)
         return Detection(self.residual(image, reconstruction, brain_mask), reconstruction)
+
+
+class InpaintingDetector(AnomalyDetector):
+    """A method that can fill a hole with healthy tissue, for `brainuad-inpaint`."""
+
+    @abstractmethod
+    def inpaint(self, image: Tensor, hole: Tensor) -> Tensor:
+        """Fill holes; outside them the image stays as it is.
+
+        Args:
+            image: `(B, C, *S)` in [0, 1], zero outside the brain.
+            hole: `(B, 1, *S)` bool; the image's values there do not matter.
+        """

@@ -22,6 +22,7 @@ the noise is the same in every epoch.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +70,8 @@ class DAE(ReconstructionDetector):
         self.grids = [cells, *other_cells]
         self.sigma = sigma
         self.atlas = atlas
-
-    @property
-    def measures(self) -> bool:
-        """Whether there is an atlas."""
-        return self.atlas is not None
+        if atlas is not None:
+            self.traits = replace(self.traits, places="required")
 
     def measure(self, batches: Iterable[Batch]) -> None:
         """The atlas, where there is one."""

@@ -33,8 +33,8 @@ import torch
 from torch import Tensor, nn
 
 from brainuad.diffusion.schedule import linear_alpha_bar
-from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
-from brainuad.methods.parts.residuals import bind
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
+from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.methods.parts.windows import in_windows, random_crops
 from brainuad.synthetic.lesions.contract import Corruption, severity_of
 from brainuad.types import Batch, Detection
@@ -69,6 +69,7 @@ class DISYRE(AnomalyDetector):
         ValueError: an unknown way or order of severities, or an impossible number of steps.
     """
 
+    traits = Traits(detection_options=("residual", "sampling_steps", "way", "stride"))
     severities: Tensor
     trained_severities: Tensor
 

@@ -20,6 +20,7 @@ the brain alone.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainuad.machine import ranks
-from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.types import Batch, Detection
@@ -59,8 +60,8 @@ class FPI(AnomalyDetector):
         ValueError: both an atlas and the mirror image.
     """
 
-    own_threshold = 0.5
-    """More than half of the voxel is foreign."""
+    # More than half of the voxel is foreign.
+    traits = Traits(own_threshold=0.5)
 
     def __init__(
         self,
@@ -80,27 +81,18 @@ class FPI(AnomalyDetector):
             raise ValueError("model.atlas and model.mirror together; choose one")
         self.network = network
         self.corruption = corruption
+        self.traits = replace(
+            self.traits,
+            left_right=mirror,
+            pairs=donors_by_height,
+            places="ignored" if atlas is None else "required",
+        )
         self.atlas = atlas
         self.whole_image = whole_image
         self.donors_by_height = donors_by_height
         self.mirror = mirror
         self.dice = dice
         self.scanner = scanner
-
-    @property
-    def mirrors(self) -> bool:
-        """Whether the network sees the mirror image."""
-        return self.mirror
-
-    @property
-    def takes_pairs(self) -> bool:
-        """Whether donors come by height."""
-        return self.donors_by_height
-
-    @property
-    def measures(self) -> bool:
-        """Whether there is an atlas."""
-        return self.atlas is not None
 
     def measure(self, batches: Iterable[Batch]) -> None:
         """The atlas, where there is one."""
@@ -115,10 +107,8 @@ class FPI(AnomalyDetector):
             image = torch.cat([image, image.flip(2)], 1)
         return self.network(image).mean(1, keepdim=True)
 
-    def generator(self) -> torch.Generator | None:
-        """As of every method; with donors by height the two steps of a pair draw the same."""
-        if not self.donors_by_height:
-            return super().generator()
+    def _generator_of_pairs(self) -> torch.Generator:
+        """Return a generator that draws the same in the two steps of a pair."""
         step, seed = self.validation_seed, 0
         if self.training:
             step, seed = self.step, torch.initial_seed()
@@ -131,7 +121,7 @@ class FPI(AnomalyDetector):
         if self.donors_by_height:
             (image, other), (brain_mask, other_mask) = image.chunk(2), brain_mask.chunk(2)
             donors = {"donors": Batch(other, other_mask)}
-        generator = self.generator()
+        generator = self._generator_of_pairs() if donors else self.generator()
         painted = self.corruption(image, brain_mask, generator, **donors)
         seen = painted.image
         if self.scanner is not None:

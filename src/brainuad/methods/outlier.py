@@ -43,7 +43,7 @@ from torch import Tensor
 
 from brainuad.errors import InputError
 from brainuad.machine.text import say
-from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector, Traits
 from brainuad.methods.parts.tissue_atlas import TISSUES, Atlas, atlas_at, on_atlas, priors
 from brainuad.postprocess.smooth import Gaussian
 from brainuad.preparation.tissue.hmrf import (
@@ -86,7 +86,7 @@ class Outlier(AnomalyDetector):
         ValueError: an argument is out of range.
     """
 
-    own_threshold = 3.0
+    traits = Traits(own_threshold=3.0)
 
     def __init__(
         self,
@@ -115,11 +115,6 @@ class Outlier(AnomalyDetector):
         self._fit = partial(
             fit_classes, robust=robust, kappa=kappa, trim=trim, iterations=iterations
         )
-        self._affine: np.ndarray | None = None
-
-    def lies_at(self, affine: np.ndarray | None) -> None:
-        """Where the scan lies that comes next; see `AnomalyDetector.lies_at`."""
-        self._affine = affine
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """The mean over channels; see the head of this module.
@@ -142,8 +137,8 @@ class Outlier(AnomalyDetector):
         if not brain.any():
             return found
         spacing = (self.spacing_mm,) * 3
-        if self._affine is not None:
-            spacing = Volume(brain, self._affine).spacing_mm
+        if self.affine is not None:
+            spacing = Volume(brain, self.affine).spacing_mm
         lines = [self._smooth(channel, brain, spacing)[brain] for channel in scan]
         atlas = self._atlas(np.argwhere(brain), lines)
         parts = [self._distance(*pair, atlas) for pair in zip(lines, signs, strict=True)]
@@ -152,8 +147,8 @@ class Outlier(AnomalyDetector):
 
     def _atlas(self, places: np.ndarray, lines: Sequence[np.ndarray]) -> Atlas | None:
         """The atlas at `(N, 3)` voxels; None where the `(N,)` lines do not lie on it."""
-        if self._affine is not None and on_atlas(self._affine, places, lines):
-            return atlas_at(self._affine, places)
+        if self.affine is not None and on_atlas(self.affine, places, lines):
+            return atlas_at(self.affine, places)
         say(
             "warning: a scan does not lie on the MNI152 atlas; scored by its distance to the "
             "brain's median, without tissues and places; prepare it with brainuad-prepare"

@@ -26,9 +26,9 @@ from torch import Tensor
 from brainuad.diffusion.patches import draw_patches, grid_masks
 from brainuad.diffusion.process import add_noise
 from brainuad.diffusion.schedule import cosine_alpha_bar
-from brainuad.methods.base import AnomalyDetector, OptimizerFactory, Residual, SchedulerFactory
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
 from brainuad.methods.parts.random_draws import score_draws
-from brainuad.methods.parts.residuals import bind
+from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.networks.pixel_unet import PixelUNet
 from brainuad.synthetic.noise.diffusion import GaussianNoise, Noise
 from brainuad.types import Batch, Detection
@@ -56,6 +56,10 @@ class PDDPM(AnomalyDetector):
         ValueError: an option is out of range, or the residual takes what the method does not have.
     """
 
+    traits = Traits(
+        samples=True,
+        detection_options=("residual", "test_timestep", "seed", "n_samples"),
+    )
     alpha_bar: Tensor
 
     def __init__(

@@ -19,60 +19,42 @@ code draws one (`n_samples=1` does, the same noise for every slice, so that two 
 the squares are cubes.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from brainuad.cohorts.manifest import Scan
 from brainuad.machine import ranks
-from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, SchedulerFactory
-from brainuad.methods.parts.bright_prior import keep_bright
-from brainuad.methods.parts.elbo_gradient import BOUNDS, elbo_gradient
 from brainuad.methods.parts.geco import GECO
-from brainuad.methods.parts.latent_checks import check_latent
-from brainuad.methods.parts.random_draws import score_draws
 from brainuad.methods.parts.residuals import Residual
-from brainuad.networks.context_vae import ContextVAE, gaussian_kl
-from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
+from brainuad.methods.vae import VAE, Network, drawn
+from brainuad.networks.context_vae import gaussian_kl
 from brainuad.synthetic.lesions.boxes import RULES, draw_boxes, paint_boxes
-from brainuad.types import Batch, Detection
-from brainuad.volumes.tiling import Tiling
+from brainuad.types import Batch
 
 
-class StRegA(ReconstructionDetector):
-    """Compact ceVAE, on slices or on volumes.
+class StRegA(VAE):
+    """Compact ceVAE, on slices or on volumes: a `VAE` that also repairs squares painted over.
 
     Args:
         network: the variational autoencoder; or a plain one, without draws and KL.
         residual: from image, reconstruction and brain mask to the anomaly map.
-        optimizer: factory; the paper's is Adam with 1e-4.
-        scheduler: factory or None.
-        ce_factor: f, the share of the context-encoding term (0.5 in ceVAE); 0 is a plain VAE, or an
-            autoencoder where the network is no variational one.
-        kl_weight: beta (0.01 in ceVAE).
-        reconstruction_weight: theta while `geco` is None.
-        geco: adapts theta instead.
+        ce_factor: f, the share of the context-encoding term (0.5 in ceVAE); 0 leaves it out.
+        geco: adapts theta, the reconstruction's weight; None for a constant one.
         max_squares: largest number of squares painted over a slice.
         max_side: longest side of a square as a share of the slice's shorter side.
-        squares: how number, sides and places are drawn, see `draw_boxes`: `last` as the released
-            code does, `one_side` as its arguments read, `own_side`.
+        squares: rule for number, sides and places, see `draw_boxes`: `last` as the released code
+            draws them, `one_side` as its arguments read, `own_side`.
         sampled_context: the context term reconstructs from a drawn z, as the released code's does
             (train.py:69, ceVae/aes.py:86-95); False from the posterior's mean.
         scale_slices: the loss sees each image as `scaled`, as the released code's does
             (train.py:24-28); at test time none is changed (Pipeline.ipynb:178).
-        n_samples: 0 scores by the posterior's mean; else so many draws of z are decoded, and the
-            map is the mean of their residuals, the uncertainty the standard deviation.
-        sample_seed: of these draws; every slice gets the same ones, whatever batch it is in.
-        gradient: None scores by the residual; `elbo` or `kl` by that gradient with respect to the
-            image, see `elbo_gradient`, by the posterior's mean.
-        times_residual: the gradient is multiplied with the residual.
         keeps_background: the map keeps what is painted outside the brain, for a chain that masks
             last (`Postprocess.masks_last`).
-        bright_quantile: where a scan is darker than this quantile of its whole array, background
-            included, its map is 0 (Baur et al.); None for none. 0.9 is for bright lesions.
+        vae: the other arguments of `VAE`; the paper's optimiser is Adam with 1e-4, its `kl_weight`
+            0.01.
 
     Raises:
         ValueError: an option is out of range, or the network has no posterior for it.
@@ -80,97 +62,37 @@ class StRegA(ReconstructionDetector):
 
     def __init__(
         self,
-        network: ContextVAE | UnifiedAutoencoder,
+        network: Network,
         residual: Residual,
-        optimizer: OptimizerFactory | None = None,
-        scheduler: SchedulerFactory | None = None,
+        *,
         ce_factor: float = 0.5,
-        kl_weight: float = 0.01,
-        reconstruction_weight: float = 1.0,
         geco: GECO | None = None,
         max_squares: int = 3,
         max_side: float = 0.5,
         squares: str = "own_side",
         sampled_context: bool = False,
         scale_slices: bool = False,
-        n_samples: int = 0,
-        sample_seed: int = 0,
-        gradient: str | None = None,
-        times_residual: bool = False,
         keeps_background: bool = False,
-        bright_quantile: float | None = None,
+        **vae: Any,
     ) -> None:
-        super().__init__(
-            residual, optimizer, scheduler, features=network.features, draws=n_samples > 1
-        )
-        if n_samples < 0:
-            raise ValueError(f"n_samples is {n_samples}; 0 is the mean, 2 and more are draws")
-        if n_samples and not network.variational:
-            raise ValueError("n_samples is for a variational network; this one has nothing to draw")
-        if gradient is not None and gradient not in BOUNDS:
-            raise ValueError(f"gradient is '{gradient}'; use one of {', '.join(BOUNDS)}, or null")
-        if gradient is not None and (n_samples or not network.variational):
-            raise ValueError("gradient is for a variational network and n_samples=0")
+        super().__init__(network, residual, **vae)
         if squares not in RULES:
             raise ValueError(f"squares is '{squares}'; use one of {', '.join(RULES)}")
-        self.network = network
+        self.traits = replace(
+            self.traits,
+            keeps_background=keeps_background,
+            detection_options=(*self.traits.detection_options, "keeps_background"),
+        )
         self.ce_factor = ce_factor
-        self.kl_weight = kl_weight
-        self.reconstruction_weight = reconstruction_weight
         self.geco = geco
         self.max_squares = max_squares
         self.max_side = max_side
         self.squares = squares
         self.sampled_context = sampled_context
         self.scale_slices = scale_slices
-        self.n_samples = n_samples
-        self.sample_seed = sample_seed
-        self.gradient = gradient
-        self.times_residual = times_residual
-        self.keeps_background = keeps_background
-        self.bright_quantile = bright_quantile
 
-    def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """Decodes the posterior's mean."""
-        return self.network(image)
-
-    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual by the posterior's mean, or over draws from it; or a gradient."""
-        if self.n_samples == 0 or self.gradient is not None:
-            found = super().score(image, brain_mask)
-            if self.gradient is None:
-                return found
-            slope = self._gradient(image, self.gradient)
-            weight = found.anomaly_map if self.times_residual else 1.0
-            return Detection(slope * weight, found.reconstruction)
-        mu, log_sigma = self.network.encode(image)
-        assert log_sigma is not None
-        generator = torch.Generator().manual_seed(self.sample_seed)
-        noise = torch.randn(self.n_samples, *mu.shape[1:], generator=generator).to(mu)
-        decoded = (self.network.decode(mu + torch.exp(log_sigma) * draw) for draw in noise)
-        return score_draws(self.residual, image, brain_mask, decoded, self.keeps_draws)
-
-    def judge_scan(self, found: Detection, image: Tensor) -> Detection:
-        """Clears what is too dark to be a lesion, where `bright_quantile` says so."""
-        if self.bright_quantile is None:
-            return found
-        return keep_bright(found, image, self.bright_quantile)
-
-    def _gradient(self, image: Tensor, bound: str) -> Tensor:
-        # The objective has means; the bound has sums.
-        pixels, latent = image[0].numel(), self.network.latent_dim
-        weight = self.kl_weight * pixels / latent / self.reconstruction_weight
-        return elbo_gradient(self.network.encode, self.network.decode, image, weight, bound)
-
-    def examine(
-        self, tiling: Tiling, train: Sequence[Scan], held_out: Sequence[Scan], out: Path
-    ) -> None:
-        """Checks whether the latent space is one of healthy brains, where it has a prior."""
-        if self.network.variational:
-            self.eval()
-            check_latent(self.network, self._covered, tiling, train, held_out, out, self.device)
-
-    def _covered(self, tiles: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def covered(self, tiles: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Paint the squares of the context term over tiles `(B, C, *S)`."""
         boxes = draw_boxes(tiles, self.max_squares, self.max_side, generator, self.squares)
         return paint_boxes(tiles, *boxes)
 
@@ -179,7 +101,7 @@ class StRegA(ReconstructionDetector):
         image = given = scaled(batch.image) if self.scale_slices else batch.image
         if self.training and self.ce_factor > 0:
             # Clean and corrupted in one pass: the same numbers as two, in larger, faster batches.
-            given = torch.cat([image, self._covered(image)])
+            given = torch.cat([image, self.covered(image)])
         codes, log_sigmas = self.network.encode(given)
         mu, *context_mu = codes.split(len(image))
         z, kl = [mu, *context_mu], torch.zeros((), device=image.device)
@@ -208,11 +130,6 @@ class StRegA(ReconstructionDetector):
             terms["theta"] = self.geco.theta.clone()
             self.geco.update(ranks.mean(l1.detach(), len(image)))
         return {"loss": total, **terms}
-
-
-def drawn(mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """A z of N(mu, exp(log_sigma)^2), through which gradients pass."""
-    return mu + torch.exp(log_sigma) * torch.randn_like(mu)
 
 
 def scaled(image: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ priors, and it is said.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
@@ -28,7 +29,7 @@ from torch.nn import functional
 
 from brainuad.errors import InputError
 from brainuad.machine.text import say
-from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory
+from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
 from brainuad.methods.parts.tissue_atlas import TISSUES, atlas_at, inside_atlas
 from brainuad.synthetic.anatomies.stream import StreamedScan
 from brainuad.types import Batch, Detection
@@ -63,6 +64,8 @@ class Universal(AnomalyDetector):
             matter: scanners and normalisers differ in where zero is.
     """
 
+    traits = Traits(left_right=True, places="used", detection_options=("scores_by", "sign"))
+
     def __init__(
         self,
         network: nn.Module,
@@ -82,35 +85,17 @@ class Universal(AnomalyDetector):
             raise ValueError(f"scores_by is {scores_by}; use lesion or residual")
         if sign not in ("positive", "negative"):
             raise ValueError(f"sign is {sign}; use positive or negative")
+        if scores_by == "lesion":
+            # The score is a probability.
+            self.traits = replace(self.traits, own_threshold=0.5)
         self.network = network
         self.gain, self.scores_by, self.sign = gain, scores_by, sign
         self.weights, self.epochs = (weight_first, weight_last), epochs
         self.drop_priors, self.offset = drop_priors, offset
         self._weight = weight_first
-        self._affine: np.ndarray | None = None
-
-    @property
-    def own_threshold(self) -> float | None:  # type: ignore[override]
-        """A probability of 0.5; none of the residual."""
-        return 0.5 if self.scores_by == "lesion" else None
-
-    @property
-    def mirrors(self) -> bool:
-        """It does."""
-        return True
-
-    @property
-    def measures(self) -> bool:
-        """It keeps the grid of the training scans, on which all scans are laid."""
-        return True
-
-    @property
-    def knows_places(self) -> bool:
-        """By the atlas."""
-        return True
 
     def measure(self, batches: Iterable[Batch]) -> None:
-        """Keep nothing but the grid, which `brainuad.training.fit` writes into the card.
+        """Check that tiles are whole brains; `brainuad.training.fit` writes their grid to the card.
 
         Raises:
             InputError: the grid is none of whole brains.
@@ -168,10 +153,6 @@ class Universal(AnomalyDetector):
             out["dice"] = (both / (positive.sum(1) + batch.lesion.flatten(1).sum(1) + 1)).mean()
         return out
 
-    def lies_at(self, affine: np.ndarray | None) -> None:
-        """Where the scan lies that comes next; see `AnomalyDetector.lies_at`."""
-        self._affine = affine
-
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """Probability of a lesion, and the healthy scan.
 
@@ -220,9 +201,9 @@ class Universal(AnomalyDetector):
         """Priors of a scan, `(3, *S)`; 0 where it does not lie on the atlas."""
         size = tuple(mask.shape[1:])
         places = np.argwhere(mask[0].cpu().numpy())
-        if len(places) and self._affine is not None:
-            if inside_atlas(self._affine, places):
-                return _priors_at(self._affine, size).to(mask.device)
+        if len(places) and self.affine is not None:
+            if inside_atlas(self.affine, places):
+                return _priors_at(self.affine, size).to(mask.device)
             say(
                 "warning: a scan does not lie on the MNI152 atlas; scored without places; prepare "
                 "it with brainuad-prepare"

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from brainuad.methods.base import ReconstructionDetector
+from brainuad.methods.base import ReconstructionDetector, Traits
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import Residual
 from brainuad.types import Batch, Detection
@@ -37,6 +37,8 @@ class ZScore(ReconstructionDetector):
             side of the mean counts, its `average` is in voxels.
         atlas: what is measured on the training scans.
     """
+
+    traits = Traits(places="required", detection_options=("residual",))
 
     def __init__(self, residual: Residual, atlas: HealthyAtlas) -> None:
         super().__init__(residual)

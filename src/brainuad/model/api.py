@@ -76,7 +76,7 @@ def _draw(method: AnomalyDetector, path: Path, samples: int) -> None:
     Raises:
         InputError: the method draws nothing, or the number is too small.
     """
-    if not hasattr(method, "n_samples"):
+    if not method.traits.samples:
         raise InputError(f"{path}: {type(method).__name__} draws nothing; leave --samples out")
     if samples < 2:
         raise InputError(f"samples is {samples}; a standard deviation takes two or more")

@@ -18,6 +18,7 @@ from brainuad.settings.allowed import MODEL, RECIPE
 from brainuad.settings.build import check_targets
 from brainuad.settings.moved import retargeted
 from brainuad.settings.plain import plain
+from brainuad.settings.upgraded import upgraded
 
 FORMAT = "1.5"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
@@ -44,13 +45,6 @@ ADDED_SETTINGS = {
     **{"donors_by_height": False, "whole_image": False},  # FPI
 }
 """Settings that older runs lack, and what stands for them."""
-
-
-DETECTION_KEYS = (
-    *("residual", "gradient", "times_residual", "n_samples", "sample_seed"),
-    *("scores_by", "reference", "sampling_steps", "eta", "mask_threshold"),
-)
-"""Of `model`: what scores and does not train; a trained model can be scored in another way."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ class Card:
         split_hash: hash of the cohort's splits.
         run: settings that a resumed training must share.
         first_stage: quality, place and hash of the first stage.
-        quality: quality of an autoencoder that is one.
+        checks: numbers that the method's calibration returned; None before it.
         licence: licence of the weights.
         weights_sha256: their hash.
         scores: rows of the run's summary.
@@ -111,7 +105,7 @@ class Card:
     split_hash: str | None = None
     run: dict[str, Any] = field(default_factory=dict)
     first_stage: dict[str, Any] | None = None
-    quality: dict[str, Any] | None = None
+    checks: dict[str, Any] | None = None
     licence: str = ""
     weights_sha256: str = ""
     scores: list[dict[str, Any]] = field(default_factory=list)
@@ -138,8 +132,9 @@ class Card:
     def to_json(self) -> dict[str, Any]:
         """Return plain values; what is as `from_json` has it without a key is left out."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        usual = vars(Card({}, {}, {}, "", None))
         more = values.pop("more")
-        said = {key: value for key, value in values.items() if value not in (None, "", {}, [])}
+        said = {key: value for key, value in values.items() if value != usual[key]}
         return {**{key: values[key] for key in CARD_KEYS}, **said, **more}
 
     @classmethod
@@ -155,16 +150,28 @@ class Card:
                 lacks what it should have; each violation is named.
         """
         own = _checked(path, values)
+        own["model"] = upgraded(own["model"])
         names = {entry.name for entry in fields(cls)} - {"more"}
         known = {key: value for key, value in own.items() if key in names}
         more = {key: value for key, value in own.items() if key not in names}
         return cls(**{"format": "1.0", **known}, more=more)
 
 
-def same_training(one: Any, other: Any) -> bool:
-    """Whether two settings of a key of `RESULT_KEYS` train the same, however they score."""
-    one, other = (without_added(retargeted(value)) for value in (one, other))
-    return bool(_without(one, DETECTION_KEYS) == _without(other, DETECTION_KEYS))
+def same_training(one: Any, other: Any, detection_options: Collection[str] = ()) -> bool:
+    """Return whether two settings of a key of `RESULT_KEYS` train the same, however they score.
+
+    Args:
+        one: plain values.
+        other: plain values.
+        detection_options: settings of a model that do not count, see `Traits`.
+    """
+    one, other = (without_added(upgraded(retargeted(value))) for value in (one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        one, other = (
+            {key: item for key, item in value.items() if key not in detection_options}
+            for value in (one, other)
+        )
+    return bool(one == other)
 
 
 def _checked(path: Path, card: Any) -> dict[str, Any]:
@@ -308,12 +315,16 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, dict) and all(map(_is_threshold, v, v.values())),
         "thresholds by name",
     ),
+    "checks": (
+        lambda v: _is_table(v) and all(map(_is_number, v.values())),
+        "numbers by name",
+    ),
     "statistics": (
         lambda v: v is None or (isinstance(v, dict) and _are_statistics(v)),
         "statistics of a training cohort, or null",
     ),
     **dict.fromkeys(("licence", "weights_sha256", "about"), (_is_text, "text")),
-    **dict.fromkeys(("first_stage", "quality", "exported_with"), (_is_table, "a table")),
+    **dict.fromkeys(("first_stage", "checks", "quality", "exported_with"), (_is_table, "a table")),
     "scores": (lambda v: isinstance(v, list) and all(map(_is_table, v)), "rows of scores"),
 }
 """Key of a card: whether its value is right, and what it should be."""
@@ -347,8 +358,9 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) 
         for split in ("train", "val")
     }
     run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)
-    own = ("model", "input", "tiling", "postprocess", "space", "flips", "relative", "seed", "name")
+    own = ("input", "tiling", "postprocess", "space", "flips", "relative", "seed", "name")
     return Card(
+        upgraded(config["model"]),
         **{key: config[key] for key in own},
         version=__version__,
         sequence=joined(config["data"]["sequence"]),

@@ -33,7 +33,7 @@ def detect_volume(
         brain_mask: `(1, D, H, W)` bool.
         batch_size: tiles per forward pass.
         affine: `(4, 4)`, voxels to their world in mm, for methods that know places
-            (`AnomalyDetector.lies_at`); None for the grid of the training scans.
+            (`AnomalyDetector.affine`); None for the grid of the training scans.
         grid: that of the training scans, for methods that know places: a volume on another grid is
             resampled to it by its affine, and the maps are resampled back.
         flips: also score the left-right mirror image, and average both; `uncertainty` is then that
@@ -50,7 +50,7 @@ def detect_volume(
         try:
             placed, mask = laid(image, brain_mask, own.affine, grid)
         except InputError:
-            if method.needs_places:
+            if method.traits.places == "required":
                 raise
         else:
             found = _detect_both(method, tiling, placed, mask, batch_size, grid.affine, flips)
@@ -80,14 +80,14 @@ def _detect_both(
     affine: np.ndarray | None,
     flips: bool,
 ) -> Detection:
-    method.lies_at(affine)
+    method.affine = affine
     found = _detect_tiles(method, tiling, image, brain_mask, batch_size)
     if not flips:
         return found
     if affine is not None:
         turn = np.diag([-1.0, 1.0, 1.0, 1.0])
         turn[0, 3] = image.shape[1] - 1
-        method.lies_at(affine @ turn)
+        method.affine = affine @ turn
     mirrored = _detect_tiles(method, tiling, image.flip(1), brain_mask.flip(1), batch_size)
     back = (None if part is None else part.flip(1) for part in mirrored)
     return averaged([found, Detection._make(back)])
@@ -101,7 +101,7 @@ def _detect_tiles(
     masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
     parts: dict[str, Tensor] = {"anomaly_map": tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])}
     # A tile without brain scores zero by contract, so it is not computed.
-    wanted = masks.flatten(1).any(1) | method.keeps_background
+    wanted = masks.flatten(1).any(1) | method.traits.keeps_background
     todo = wanted.nonzero()[:, 0]
     for index in todo.split(batch_size):
         found = method.detect(tiles[index].to(method.device), masks[index].to(method.device))

@@ -16,9 +16,9 @@ from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.places import from_plain
 from brainuad.errors import InputError
 from brainuad.machine.cache import cache_folder
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
-from brainuad.machine.guard import Failures
 from brainuad.machine.limits import require_memory
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
@@ -36,6 +36,7 @@ from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.model_input import ModelInput, as_input, input_of
 from brainuad.settings.build import build
+from brainuad.settings.upgraded import upgraded_weights
 from brainuad.types import Detection
 from brainuad.volumes.header import read_header
 from brainuad.volumes.tiling import Tiling
@@ -109,7 +110,7 @@ class Model:
         path = named_file(path)
         content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
         card = Card.from_json(path, content.get("brainuad"))
-        weights = content["state_dict"]
+        weights = upgraded_weights(card.model, content["state_dict"])
         try:
             method = _built(path, card, weights)
             relative = build(card.relative, kind=RelativeToHealthy | None)
@@ -201,7 +202,7 @@ class Model:
     @property
     def fixed_threshold(self) -> float | None:
         """The method's own threshold; None where scores are relative, on another scale."""
-        return None if self.relative is not None else self.method.own_threshold
+        return None if self.relative is not None else self.method.traits.own_threshold
 
     @property
     def learns(self) -> bool:
@@ -214,12 +215,15 @@ class Model:
         The copy is not relative to healthy brains: those statistics are of the model's own maps.
 
         Args:
-            options: of the card's `model`, by name.
+            options: options of the card's `model`, by name; those of a group keep its other ones.
 
         Raises:
             InputError: the method has no such option.
         """
-        config = {**self.card.model, **options}
+        config = dict(self.card.model)
+        for name, value in options.items():
+            within = isinstance(value, Mapping) and "_target_" not in value
+            config[name] = {**(config.get(name) or {}), **value} if within else value
         method = build(config)
         method.load_state_dict(self.method.state_dict())
         method.to(self.method.device)

@@ -25,7 +25,7 @@ def read_card(path: Path) -> Card:
     """Return the card of a checkpoint, of a run folder or of a bundle.
 
     Raises:
-        InputError: as `brainuad.model.checkpoint.load_model`, but for the weights.
+        InputError: as `brainuad.model.model.Model.load`, but for the weights.
     """
     path = named_file(path)
     return Card.from_json(path, read_bundle_card(path) if is_bundle(path) else _card_in(path))

@@ -32,7 +32,6 @@ class LatentAutoencoder(nn.Module):
         self.network = network
         self.patch = patch
         self.register_buffer("scale", torch.ones(()))
-        self._frozen = False
 
     @property
     def downsampling(self) -> int:
@@ -44,15 +43,6 @@ class LatentAutoencoder(nn.Module):
     def latent_channels(self) -> int:
         """Channels of the latent."""
         return self.network.latent_channels
-
-    def freeze(self) -> None:
-        """For good: no gradients, and evaluation mode whatever the model around it is in."""
-        self._frozen = True
-        self.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "LatentAutoencoder":
-        """As `nn.Module.train`; a frozen one stays in evaluation mode."""
-        return super().train(mode and not self._frozen)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the posterior, scaled.

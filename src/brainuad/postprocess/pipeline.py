@@ -25,7 +25,7 @@ class Postprocess:
         otsu: the threshold of each volume by itself, the variant `otsu` of the scores.
         binarise: (score, threshold) -> bool; `above`, or `Hysteresis`.
         masks_last: what lies outside the brain, where a map has it
-            (`AnomalyDetector.keeps_background`), is cleared after the mask steps, as in StRegA's
+            (`Traits.keeps_background`), is cleared after the mask steps, as in StRegA's
             code; False clears it before anything else.
         scan: the scale of each scan by itself, for the variant `scan` of the scores.
         mebin: the rule of the variant `mebin` of the scores.

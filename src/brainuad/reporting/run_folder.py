@@ -141,31 +141,35 @@ class RunFolder:
         return read_arrays(self.path / "curves.npz")
 
     @cached_property
-    def latent(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Contents of `latent.json` and `latent.npz`; empty for methods that have none.
+    def checks(self) -> dict[str, float]:
+        """Numbers from the calibration of the method and of its first stage, by name.
 
         Raises:
             InputError: a file is damaged.
         """
-        return read_record(self.path / "latent.json"), read_arrays(self.path / "latent.npz")
+        if found := read_record(self.path / "checks.json"):
+            return found
+        # Runs before version 0.2 have a file per method.
+        quality, latent, repainting = (
+            read_record(self.path / f"{name}.json")
+            for name in ("autoencoder", "latent", "autopaint")
+        )
+        errors = latent.pop("error", {})
+        return {
+            **{f"first_stage/{name}": value for name, value in quality.items()},
+            **{f"error/{name}": value for name, value in errors.items()},
+            **latent,
+            **repainting,
+        }
 
     @cached_property
-    def autoencoder(self) -> dict[str, Any]:
-        """Contents of `autoencoder.json`; empty for methods without a first stage.
+    def check_arrays(self) -> dict[str, np.ndarray]:
+        """Arrays from the calibration of the method, by name.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: a file is damaged.
         """
-        return read_record(self.path / "autoencoder.json")
-
-    @cached_property
-    def repainting(self) -> dict[str, Any]:
-        """Contents of `autopaint.json`; empty for methods that do not repaint.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        return read_record(self.path / "autopaint.json")
+        return read_arrays(self.path / "checks.npz") or read_arrays(self.path / "latent.npz")
 
     def lesions(self, method: str) -> list[dict[str, float]]:
         """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""

@@ -28,6 +28,8 @@ nothing but numbers. Others of its networks download weights when they are asked
 
 CONFIGURED = frozenset(
     {
+        "brainuad.diffusion.masks.Patches",
+        "brainuad.diffusion.process.Sampling",
         "brainuad.methods.parts.adversarial.spectral_discriminator",
         "brainuad.methods.parts.repaint.Regions",
         "brainuad.methods.parts.residuals.mahalanobis",
@@ -65,6 +67,7 @@ CONFIGURED = frozenset(
         "brainuad.synthetic.lesions.shapes.CentralBoxes",
         "brainuad.synthetic.lesions.shapes.Ellipsoids",
         "brainuad.synthetic.lesions.shapes.Soft",
+        "brainuad.synthetic.masks.covering.CoveringPatterns",
         "brainuad.synthetic.masks.from_lesions.LesionHoles",
         "brainuad.synthetic.masks.random.BlobHoles",
         "brainuad.synthetic.masks.random.ShapeHoles",

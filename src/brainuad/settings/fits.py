@@ -19,11 +19,24 @@ def misfits(make: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[str]
             can read, take anything.
         given: arguments by name.
     """
-    for name, parameter in inspect.signature(make).parameters.items():
+    for name, parameter in parameters(make).items():
         known = parameter.annotation
         if name in given and known is not parameter.empty and not fits(given[name], known):
             said = inspect.formatannotation(known)
             yield f"{name} is {' '.join(repr(given[name]).split()):.60}, not {said:.80}"
+
+
+def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return what a class or function takes; by `**` a subclass takes what its bases do."""
+    found = dict(inspect.signature(make).parameters)
+    for base in make.__mro__[1:-1] if isinstance(make, type) else ():
+        if any(one.kind is one.VAR_KEYWORD for one in found.values()):
+            found = {**inspect.signature(base).parameters, **_named(found)}
+    return found
+
+
+def _named(found: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Parameter]:
+    return {name: one for name, one in found.items() if one.kind is not one.VAR_KEYWORD}
 
 
 def fits(value: Any, known: Any) -> bool:

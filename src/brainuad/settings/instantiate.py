@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainuad.errors import InputError
 from brainuad.settings.allowed import MONAI_TRANSFORM_MODULES
 from brainuad.settings.moved import retargeted, targets
+from brainuad.settings.upgraded import upgraded
 
 # Hydra takes a third of a second to import: only when there is something to make.
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MODEL_PACKAGES = (
     "brainuad.synthetic.noise.",
     "brainuad.synthetic.masks.",
+    "brainuad.diffusion.",
     "brainuad.methods.",
     "brainuad.networks.",
     "brainuad.postprocess.",
@@ -81,7 +83,7 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
     plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     if plain is None:
         return None
-    plain = retargeted(plain)
+    plain = upgraded(retargeted(plain))
     _refuse_interpolations(plain)
     for target in targets(plain):
         _check(target, packages)

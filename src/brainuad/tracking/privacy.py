@@ -19,7 +19,7 @@ CONFIG = (
 
 CARD = (
     *("version", "model", "input", "tiling", "postprocess", "sequence", "space", "seed", "name"),
-    *("threshold", "thresholds", "quality", "first_stage"),
+    *("threshold", "thresholds", "quality", "checks", "first_stage"),
 )
 """Of a checkpoint's card."""
 

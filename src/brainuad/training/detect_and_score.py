@@ -16,7 +16,7 @@ from brainuad.inference.controls import fixed_thresholds, untrained_controls, wr
 from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
 from brainuad.machine import ranks
-from brainuad.machine.guard import Failures
+from brainuad.machine.failures import Failures
 from brainuad.machine.text import say
 from brainuad.model.model import Model
 from brainuad.model.suitability import training_statistics

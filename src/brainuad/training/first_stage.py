@@ -1,11 +1,9 @@
 """Methods that stand on a model of their own: the first stage, trained once and found again.
 
-`first_stage` in the configuration describes it; `model.autoencoder=PATH` takes a given one. It is
+`first_stage` in the configuration describes it; `model.first_stage=PATH` takes a given one. It is
 a run like any other, in `cache/stages/HASH`, where the hash is of all that decides its weights.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brainuad import __version__
 from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
-from brainuad.machine.files import write_json
-from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.fingerprint import fingerprint, hash_weights
 from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.model.card import without_added
@@ -45,21 +42,21 @@ NEUTRAL = (
 
 @dataclass(frozen=True)
 class FirstStage:
-    """An autoencoder to build a method on.
+    """A trained module to build a method on.
 
     Attributes:
-        config: of the `LatentAutoencoder`.
+        config: its configuration.
         weights: its state.
-        quality: PSNR, SSIM and more, as its training measured them; empty for a public one, and
-            for one of another run.
-        path: where it was read.
+        checks: numbers that the calibration of its method returned, such as PSNR and SSIM; None
+            for a public one, for one of another run, and for an unfinished one.
+        path: file that it was read from.
         keeps_scale: whether the latent scale was released with the weights; otherwise it is
-            measured wherever the quality is.
+            measured wherever the checks are.
     """
 
     config: dict[str, Any]
     weights: "dict[str, Tensor]"
-    quality: dict[str, Any]
+    checks: dict[str, float] | None
     path: Path
     keeps_scale: bool = False
 
@@ -80,17 +77,17 @@ def first_stage_of(
         train: makes a run folder.
 
     Raises:
-        InputError: a given autoencoder cannot be used.
+        InputError: a given first stage cannot be used.
     """
-    given = settings.model.get("autoencoder")
+    given = settings.model.get("first_stage")
     if isinstance(given, str):
         # What it reached elsewhere says nothing of the scans here.
-        stage = replace(read_first_stage(Path(given)), quality={})
+        stage = replace(read_first_stage(Path(given)), checks=None)
         _check_channels(stage, settings.channels)
         return stage
     if settings.stage is None:
         return None
-    return read_first_stage(_own_stage(settings, settings.stage, cohort, train))
+    return _own_stage(settings, settings.stage, cohort, train)
 
 
 def _check_channels(stage: FirstStage, given: int) -> None:
@@ -103,7 +100,7 @@ def _check_channels(stage: FirstStage, given: int) -> None:
     if taken != given:
         raise InputError(
             f"{stage.path}: its autoencoder takes {taken} channels, data.sequence names {given}; "
-            "leave model.autoencoder out, and one is trained on these sequences"
+            "leave model.first_stage out, and one is trained on these sequences"
         )
 
 
@@ -112,22 +109,20 @@ def _own_stage(
     stage: Callable[[Path], RunSettings],
     cohort: "Cohort",
     train: Callable[[RunSettings], Any],
-) -> Path:
-    """Return the model file of the first stage that the settings describe, trained if need be."""
+) -> FirstStage:
+    """Return the first stage that the settings describe, trained if need be."""
     folder = settings.cache / "stages" / _hash(stage(settings.out).config, cohort)
-    model = folder / "model.ckpt"
-    if _is_complete(model):
+    model, part = folder / "model.ckpt", settings.stage_part
+    if _is_complete(model, part):
         say(f"first stage: {model} is there already")
     else:
-        say("first stage: training the autoencoder")
-        _train_once(stage(folder), model, train)
-    return model
+        say(f"first stage: training the {part}")
+        _train_once(stage(folder), model, part, train)
+    return read_first_stage(model, part)
 
 
-def build_on(
-    model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Scan]]", out: Path
-) -> None:
-    """Put the weights in and write `autoencoder.json`; say so when the first stage is poor.
+def build_on(model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Scan]]") -> None:
+    """Load the weights of the first stage; print a warning where an autoencoder is poor.
 
     The quality of an autoencoder that was given is measured here, on these scans, and so is the
     latent scale unless it came with the weights.
@@ -136,48 +131,50 @@ def build_on(
         model: its method uses the stage; its card gets the quality.
         stage: its first stage.
         scans: healthy ones of `train` and `val`, as the method sees them.
-        out: run folder.
 
     Raises:
         InputError: the weights do not fit.
     """
-    from torch import nn
-
     from brainuad.methods.autoencoder import KLAutoencoder, too_poor
     from brainuad.methods.parts.residuals import signed
+    from brainuad.networks.latent_autoencoder import LatentAutoencoder
+    from brainuad.tiles.cache import brain_tiles
+    from brainuad.types import Batch
 
-    autoencoder = model.method.autoencoder
-    assert isinstance(autoencoder, nn.Module)
+    module = model.method.first_stage
+    assert module is not None
     try:
-        autoencoder.load_state_dict(stage.weights)
+        module.load_state_dict(stage.weights)
     except RuntimeError as error:
         raise InputError(
-            f"{stage.path}: its weights do not fit its autoencoder ({str(error).splitlines()[0]})"
+            f"{stage.path}: its weights do not fit its module ({str(error).splitlines()[0]})"
         ) from None
-    quality = stage.quality
-    if not quality:
-        measured = KLAutoencoder(autoencoder, signed).to(model.runtime.device)  # type: ignore[arg-type]
+    checks = stage.checks
+    if checks is None and isinstance(module, LatentAutoencoder):
+        measured = KLAutoencoder(module, signed).to(model.runtime.device)
+        train, val = (
+            map(Batch._make, brain_tiles(scans[split], model.tiling)) for split in ("train", "val")
+        )
         if not stage.keeps_scale:
-            measured.measure_scale(model.tiling, scans["train"])
-        measured.measure_quality(model.tiling, scans["val"], out)
+            measured.measure_scale(train)
+        checks = measured.measure_quality(val)
         measured.cpu()
-        quality = measured.card["quality"]
-    elif not quality["good"]:
-        say(f"warning: {too_poor(quality)}")
-    found = {**quality, "path": str(stage.path), "sha256": stage.digest}
+    elif checks and "psnr_db" in checks and (words := too_poor(checks)):
+        say(f"warning: {words}")
+    found = {"checks": checks or {}, "path": str(stage.path), "sha256": stage.digest}
     model.card = replace(model.card, first_stage=found)
-    write_json(out / "autoencoder.json", found)
 
 
-def read_first_stage(path: Path) -> FirstStage:
-    """An autoencoder from a checkpoint of ours or from public weights.
+def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
+    """Read a first stage from a checkpoint of ours, or an autoencoder from public weights.
 
     Args:
-        path: `.ckpt` of `experiment=autoencoder` or of a method that holds one, or
-            `.safetensors` in the layout that `networks.public_vae` describes.
+        path: `.ckpt` of a first stage or of a method that holds one, or `.safetensors` in the
+            layout that `networks.public_vae` describes.
+        part: the module that a second stage takes of a first stage's method.
 
     Raises:
-        InputError: unreadable, or without an autoencoder.
+        InputError: unreadable, or without that module.
     """
     import torch
 
@@ -193,11 +190,14 @@ def read_first_stage(path: Path) -> FirstStage:
         }
         named = {f"network.{name}": value for name, value in weights.items()}
         scale = torch.tensor(released_scale(path))
-        return FirstStage(config, named | {"scale": scale}, {}, path, keeps_scale=True)
+        return FirstStage(config, named | {"scale": scale}, None, path, keeps_scale=True)
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("brainuad") or {}
-    described = (card.get("model") or {}).get("autoencoder")
-    prefix = "autoencoder."
+    model = card.get("model") or {}
+    # A method that stands on such a stage itself holds it under that name.
+    part = "first_stage" if "first_stage" in model else part
+    described = model.get(part)
+    prefix = f"{part}."
     weights = {
         name.removeprefix(prefix): value
         for name, value in checkpoint["state_dict"].items()
@@ -205,21 +205,22 @@ def read_first_stage(path: Path) -> FirstStage:
     }
     if described is None or not weights:
         raise InputError(
-            f"{path}: holds no autoencoder; give a model.ckpt of experiment=autoencoder or a "
+            f"{path}: holds no {part}; give a model.ckpt of experiment=autoencoder or a "
             ".safetensors file of a public one"
         )
     try:
-        described, quality = plain(described), plain(card.get("quality") or {})
+        described, checks = plain(described), plain(card.get("checks", card.get("quality")))
     except ValueError as error:
         raise InputError(f"{path}: its card is no plain data: {error}; do not use it") from None
-    check_targets(described, MODEL, f"{path}: autoencoder")
-    return FirstStage(described, weights, quality, path)
+    check_targets(described, MODEL, f"{path}: {part}")
+    return FirstStage(described, weights, checks, path)
 
 
 def _hash(config: Config, cohort: "Cohort") -> str:
     """Return a hash of the configuration, the version, and the healthy scans to train on."""
     config = retargeted(config, as_before)
     sequence = joined(config["data"]["sequence"])
+    # By content and not by place: a cohort that was moved is the same.
     scans = [
         (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
         for scan in cohort.scans
@@ -228,8 +229,7 @@ def _hash(config: Config, cohort: "Cohort") -> str:
         if path.is_file()
     ]
     settings = without_added({key: config[key] for key in DECIDING})
-    recipe = [__version__, _without_neutral(settings), scans]
-    return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
+    return fingerprint(__version__, _without_neutral(settings), scans)
 
 
 def _without_neutral(value: Any) -> Any:
@@ -238,7 +238,9 @@ def _without_neutral(value: Any) -> Any:
     return value
 
 
-def _train_once(settings: RunSettings, model: Path, train: Callable[[RunSettings], Any]) -> None:
+def _train_once(
+    settings: RunSettings, model: Path, part: str, train: Callable[[RunSettings], Any]
+) -> None:
     """Train unless another run does; that one is waited for.
 
     The first rank holds the lock and decides; the other ranks of the run do as it does.
@@ -247,7 +249,7 @@ def _train_once(settings: RunSettings, model: Path, train: Callable[[RunSettings
 
     if ranks.rank() == 0:
         with lock(model):
-            if ranks.decide(model.parent, "train", not _is_complete(model)):
+            if ranks.decide(model.parent, "train", not _is_complete(model, part)):
                 _train(settings, train)
                 ranks.barrier()
     elif ranks.decide(model.parent, "train", None):
@@ -255,9 +257,9 @@ def _train_once(settings: RunSettings, model: Path, train: Callable[[RunSettings
         ranks.barrier()
 
 
-def _is_complete(model: Path) -> bool:
-    """Whether a training reached its end: a model is kept before its quality is measured."""
-    return model.is_file() and bool(read_first_stage(model).quality)
+def _is_complete(model: Path, part: str) -> bool:
+    """Return whether a training reached its end: a model is kept before its calibration."""
+    return model.is_file() and read_first_stage(model, part).checks is not None
 
 
 def _train(settings: RunSettings, train: Callable[[RunSettings], Any]) -> None:

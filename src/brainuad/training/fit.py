@@ -1,28 +1,31 @@
 """The training itself: where it goes on, on how many devices, and which weights it leaves."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from rich.progress import track
 
+from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.places import as_plain, shared_grid
 from brainuad.errors import InputError
 from brainuad.machine import threads
-from brainuad.machine.files import atomic_path, remove_leftovers
+from brainuad.machine.files import atomic_path, remove_leftovers, write_json
 from brainuad.machine.text import say
-from brainuad.model.card import Card, same_training
+from brainuad.model.card import same_training
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.model import Model
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.shipped import resolved
+from brainuad.tiles.cache import brain_tiles
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.module import DetectorModule
 from brainuad.training.preflight import refused_trainer
@@ -37,7 +40,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Writes beside `path`, then renames."""
-        # Into an open file, as `save_model` says.
+        # Into an open file, as `Model.save` says.
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(_unshared(_without_last_score(checkpoint)), file)
 
@@ -67,13 +70,13 @@ def _unshared(value: Any) -> Any:
     return value
 
 
-def resume_point(ckpt: str | None, out: Path, card: Card) -> Path | None:
+def resume_point(ckpt: str | None, out: Path, model: Model) -> Path | None:
     """Return the checkpoint to go on from; None where none was asked for, or none is there.
 
     Args:
         ckpt: path, or `last` for the last one of the run folder.
         out: run folder.
-        card: of the run.
+        model: with the card of the run.
 
     Raises:
         InputError: unreadable, or made with other settings.
@@ -84,7 +87,7 @@ def resume_point(ckpt: str | None, out: Path, card: Card) -> Path | None:
     if ckpt == "last" and not path.is_file():
         say(f"no checkpoint in {path.parent} yet: starting from the beginning")
         return None
-    _check_resumable(path, read_checkpoint(path), card)
+    _check_resumable(path, read_checkpoint(path), model)
     say(f"resuming from {path}")
     return path
 
@@ -114,7 +117,7 @@ def start_from(weights: str | None, model: Model) -> None:
         ) from None
     if (given.card.first_stage or {}).get("sha256") != model.card.run.get("first_stage"):
         raise InputError(
-            f"weights: {path} stands on another first stage; set model.autoencoder={path} too"
+            f"weights: {path} stands on another first stage; set model.first_stage={path} too"
         )
     run = {**model.card.run, "weights": given.weights_hash}
     model.card = replace(model.card, run=run)
@@ -155,14 +158,13 @@ def fit(
         use_distributed_sampler=False,
         packages=RUN_PACKAGES,
     )
-    if detector.mirrors and datamodule.tiling.left_right_axis != 0:
+    if detector.traits.left_right and datamodule.tiling.left_right_axis != 0:
         raise InputError(
             "the network looks at the other side of the brain, which the first axis of these "
             "slices does not lead to; set model.network.mirror=false, or, of fpi, "
             "model.mirror=false and model/network=unet_small"
         )
-    if detector.measures:
-        measure(model, datamodule)
+    measure(model, datamodule)
     if not detector.by_gradient:
         return
     _say_batch(trainer, datamodule.batch_size)
@@ -202,10 +204,10 @@ def matmul_precision(precision: str) -> Iterator[None]:
 
 
 def measure(model: Model, datamodule: HealthyDataModule) -> None:
-    """Learn what takes no optimiser: one pass over the training tiles, before anything else.
+    """Let the method learn without an optimiser, in one pass over the training tiles.
 
-    Takes seconds, so it is begun anew after an interruption, and where a launcher started several
-    ranks each makes the whole pass for itself, to the same end.
+    The pass takes seconds. After an interruption it is repeated, and each of several ranks makes
+    it for itself, with the same result.
 
     Args:
         model: its method is put on the CPU again at the end, for Lightning to move.
@@ -215,20 +217,51 @@ def measure(model: Model, datamodule: HealthyDataModule) -> None:
         InputError: the method takes scans of one world alone, and these are of several.
     """
     detector = model.method
-    if detector.knows_places:
+    if detector.traits.places != "ignored":
         _lay_on_one_grid(model, datamodule)
-    datamodule.setup()
-    batches = track(datamodule.measuring_dataloader(), description="measuring")
     # A method may have a large network look at them.
     detector.to(model.runtime.device)
-    detector.measure(Batch(*batch) for batch in batches)
+    detector.measure(_training_tiles(datamodule))
     detector.cpu()
+
+
+def _training_tiles(datamodule: HealthyDataModule) -> Iterator[Batch]:
+    """Yield every training tile once; without a reader no tile is cut."""
+    datamodule.setup()
+    for batch in track(datamodule.measuring_dataloader(), description="measuring"):
+        yield Batch(*batch)
+
+
+def calibrate(model: Model, scans: Mapping[str, Sequence[Scan]], out: Path) -> None:
+    """Calibrate a trained method, and keep what it returns in the card and the run folder.
+
+    Numbers go to `checks.json`, beside those of the first stage; arrays to `checks.npz`.
+
+    Args:
+        model: trained, on the device to use.
+        scans: healthy scans of `train` and `val`, as the method sees them.
+        out: run folder.
+    """
+    tiles = (
+        map(Batch._make, brain_tiles(scans[split], model.tiling)) for split in ("train", "val")
+    )
+    found = model.method.calibrate(*tiles)
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    own = {name: float(value) for name, value in found.items() if name not in arrays}
+    model.card = replace(model.card, checks=own)
+    stage = (model.card.first_stage or {}).get("checks", {})
+    checks = {**{f"first_stage/{name}": value for name, value in stage.items()}, **own}
+    if checks:
+        write_json(out / "checks.json", checks)
+    if arrays:
+        with atomic_path(out / "checks.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _lay_on_one_grid(model: Model, datamodule: HealthyDataModule) -> None:
     """Let places go by the affines: no voxels of two places are added."""
     grid, said = shared_grid(datamodule.scans["train"])
-    if grid is None and model.method.needs_places:
+    if grid is None and model.method.traits.places == "required":
         raise InputError(
             f"{said}: they have no places in common, which this method learns from; register them "
             "with brainuad-prepare"
@@ -252,10 +285,13 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
         )
 
 
-def _check_resumable(path: Path, checkpoint: dict[str, Any], card: Card) -> None:
+def _check_resumable(path: Path, checkpoint: dict[str, Any], model: Model) -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
-    now = card.run
-    differing = [key for key in now if not same_training(saved.get(key), now[key])]
+    now = model.card.run
+    options = {"model": model.method.traits.detection_options}
+    differing = [
+        key for key in now if not same_training(saved.get(key), now[key], options.get(key, ()))
+    ]
     if differing:
         raise InputError(
             f"{path}: was made with another {', '.join(differing)}; repeat the command it was "

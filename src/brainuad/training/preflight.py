@@ -100,7 +100,7 @@ def _require_shapes(settings: Any) -> None:
 
 def _detector(settings: RunSettings) -> "AnomalyDetector | None":
     """Return the method, untrained; None for one that waits for its first stage."""
-    if settings.stage is not None or isinstance(settings.model.get("autoencoder"), str):
+    if settings.stage is not None or isinstance(settings.model.get("first_stage"), str):
         return None
     made: AnomalyDetector = instantiate(settings.model)
     return made

@@ -10,7 +10,7 @@ from brainuad.cohorts.places import shared_grid
 from brainuad.errors import InputError
 from brainuad.inference.maps import fill
 from brainuad.machine import ranks
-from brainuad.machine.guard import Failures
+from brainuad.machine.failures import Failures
 from brainuad.machine.text import say
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.model import Model

@@ -11,11 +11,11 @@ from lightning import seed_everything
 
 from brainuad.cohorts.manifest import Cohort, joined
 from brainuad.cohorts.map_folder import MapFolder
-from brainuad.errors import CannotWrite, PartialFailure
+from brainuad.errors import CannotWrite
 from brainuad.label_free.objective import painted_ap
 from brainuad.machine import provenance, ranks
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.text import one_line, say
 from brainuad.model.card import card_of, preparation_of
 from brainuad.model.model import Model, Runtime
@@ -26,7 +26,7 @@ from brainuad.settings.instantiate import RUN_PACKAGES, as_yaml, instantiate
 from brainuad.training.channels import channels_compared
 from brainuad.training.detect_and_score import detect_and_score
 from brainuad.training.first_stage import FirstStage, build_on, first_stage_of
-from brainuad.training.fit import fit, resume_point, start_from
+from brainuad.training.fit import calibrate, fit, resume_point, start_from
 from brainuad.training.kept import keeping
 from brainuad.training.planes import refuse_volume_method
 from brainuad.training.preflight import preflight
@@ -52,12 +52,12 @@ def run(settings: RunSettings) -> float | None:
     model = _untrained(settings, cohort, stage)
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
     ckpt = settings.ckpt if model.method.by_gradient else None
-    resume = resume_point(ckpt, settings.out, model.card)
+    resume = resume_point(ckpt, settings.out, model)
     if ranks.rank() == 0:
         write_text(settings.out / "config.yaml", as_yaml(settings.config))
     say(f"run folder: {settings.out}")
     logger = _logger(settings)
-    failures: Failures = []
+    failures = Failures()
     with keeping(model, settings.out) as keep:
         if model.method.learns:
             _learn(settings, model, cohort, stage, resume, logger, keep, failures)
@@ -83,8 +83,7 @@ def run(settings: RunSettings) -> float | None:
         if ranks.rank() != 0:
             return None
         _show(settings, cohort, record, logger, failures)
-    if failures:
-        raise PartialFailure(failures)
+    failures.raise_if_any()
     return record.get("painted", {}).get("mean")
 
 
@@ -136,18 +135,16 @@ def _learn(
         packages=RUN_PACKAGES,
     )
     if stage is not None:
-        build_on(model, stage, datamodule.scans, settings.out)
+        build_on(model, stage, datamodule.scans)
     datamodule.training_set = model.method.training_set
-    datamodule.pairs = model.method.takes_pairs
+    datamodule.pairs = model.method.traits.pairs
     with channels_compared(settings.channels):
         fit(settings, model, datamodule, resume, logger)
     failures += datamodule.failures
     keep()
     # Lightning leaves it on the CPU, where a large autoencoder would take hours.
     model.method.to(settings.device)
-    train, held_out = datamodule.scans["train"], datamodule.scans["val"]
-    model.method.examine(model.tiling, train, held_out, settings.out)
-    model.card = replace(model.card, **model.method.card)
+    calibrate(model, datamodule.scans, settings.out)
 
 
 def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float) -> dict[str, Any]:
@@ -183,7 +180,7 @@ def _recorded(
         raise
     finally:
         # A subject that failed early fails later too: its first reason is the one to know.
-        failures[:] = list(dict(reversed(failures)).items())[::-1]
+        failures[:] = failures.first_reasons()
         record |= {"failures": list(failures), "duration_s": time.time() - started}
         record["peak_memory_bytes"] = provenance.peak_memory()
         if ranks.rank() == 0:
@@ -209,7 +206,7 @@ def _show(
 
     if hasattr(logger, "log_results"):
         test = cohort.select("test", settings.sequence, allow_empty=True)
-        with guarded(failures, "(logger)", settings.out):
+        with failures.catching("(logger)", settings.out):
             logger.log_results(choose(test, len(test)), record)
     if settings.report:
         why = attempt(lambda: make_report(settings.out), "report:", bool(failures))

@@ -82,11 +82,16 @@ class RunSettings:
         )
 
     @property
+    def stage_part(self) -> str:
+        """The module that a method takes of its first stage."""
+        return str((self.config.get("first_stage") or {}).get("part", "autoencoder"))
+
+    @property
     def channels(self) -> int:
         """Number of channels of the scans."""
         return 1 if isinstance(self.sequence, str) else len(self.sequence)
 
     def with_first_stage(self, config: Config) -> "RunSettings":
         """Return the settings with the first stage's configuration in place of its path."""
-        model = {**self.model, "autoencoder": config}
+        model = {**self.model, "first_stage": config}
         return replace(self, model=model, config={**self.config, "model": model})

@@ -1,6 +1,5 @@
 """The first stage's objective term by term, its examination, and both networks' gradients."""
 
-import json
 import math
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from brainuad.errors import InputError
-from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality
+from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality, too_poor
 from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.tiles.cache import brain_tiles
@@ -252,10 +251,10 @@ def test_quality_is_psnr_and_ssim_inside_the_brain():
         ({"min_psnr_db": -50.0, "min_ssim": 0.99}, False),
     ],
 )
-def test_examination_measures_scale_and_quality(tiny_cohort, tmp_path, capsys, limits, good):
+def test_examination_measures_scale_and_quality(tiny_cohort, capsys, limits, good):
     train, val = (tiny_cohort.select(split, "T2w") for split in ("train", "val"))
     detector = build(**limits).train()
-    detector.examine(TILING, train, val, tmp_path)
+    record = detector.calibrate(*(brain_tiles(scans, TILING) for scans in (train, val)))
     tiles = torch.cat([tiles for tiles, _ in brain_tiles(train, TILING)])
     with torch.no_grad():
         mean, std = detector.autoencoder.network.encode(2 * tiles - 1)
@@ -263,14 +262,12 @@ def test_examination_measures_scale_and_quality(tiny_cohort, tmp_path, capsys, l
     scores = [
         reconstruction_quality(detector.autoencoder, *one) for one in brain_tiles(val, TILING)
     ]
-    record = json.loads((tmp_path / "autoencoder.json").read_text())
-    assert record == detector.card["quality"]
     assert record["scale"] == pytest.approx(1 / deviation, rel=1e-4)
     assert detector.autoencoder.scale.item() == pytest.approx(record["scale"])
     assert record["psnr_db"] == pytest.approx(np.mean([psnr for psnr, _ in scores]), rel=1e-5)
     assert record["ssim"] == pytest.approx(np.mean([ssim for _, ssim in scores]), rel=1e-5)
     assert record["subjects"] == len(val) == 2
-    assert record["good"] == good
+    assert (too_poor(record) is None) == good
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"autoencoder: PSNR {record['psnr_db']:.1f} dB, SSIM ")
     assert [line.startswith("warning: the autoencoder is too poor") for line in lines[1:]] == (
@@ -279,13 +276,12 @@ def test_examination_measures_scale_and_quality(tiny_cohort, tmp_path, capsys, l
 
 
 @pytest.mark.parametrize(("split", "words"), [("train", "latent scale"), ("val", "held-out")])
-def test_scans_that_went_away_are_said_in_one_line(tiny_cohort, tmp_path, split, words):
+def test_scans_that_went_away_are_said_in_one_line(tiny_cohort, split, words):
     for scan in tiny_cohort.select(split, "T2w"):
         scan.image.unlink()
     train, val = (tiny_cohort.select(name, "T2w") for name in ("train", "val"))
     with pytest.raises(InputError, match=words):
-        build().examine(TILING, train, val, tmp_path)
-    assert not (tmp_path / "autoencoder.json").exists()
+        build().calibrate(*(brain_tiles(scans, TILING) for scans in (train, val)))
 
 
 def test_the_noise_does_not_depend_on_the_memory_layout():

@@ -1,7 +1,5 @@
 """AutoPaint with networks whose answers are known, and short trainings of its real one."""
 
-import json
-
 import pytest
 import torch
 from hydra import compose, initialize_config_module
@@ -14,13 +12,17 @@ from torch.utils.data import DataLoader
 
 from brainuad.errors import InputError
 from brainuad.methods.autopaint import AutoPaint
+from brainuad.methods.autopaint_prototypes import AutoPaintPrototypes
 from brainuad.methods.parts.inpainting_losses import inpainting_terms
 from brainuad.methods.parts.prototypes import HealthyPrototypes
+from brainuad.methods.parts.repaint import Regions
 from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.masks.covering import CoveringPatterns
 from brainuad.synthetic.masks.random import ShapeHoles
+from brainuad.tiles.cache import brain_tiles
 from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 from brainuad.volumes.tiling import SliceTiling
@@ -30,6 +32,8 @@ SIZE = (24, 28)
 
 class Known(nn.Module):
     """Fills with a value, and remembers the images and the valid pixels it was given."""
+
+    mirror = False
 
     def __init__(self, value=0.5):
         super().__init__()
@@ -42,12 +46,25 @@ class Known(nn.Module):
         return torch.full_like(image, self.value)
 
 
+PATTERNS = {"times": "times", "hole_sides": "sides"}
+REGIONS = {"region_alpha": "alpha", "left_alpha": "left_alpha", "rounds": "rounds"}
+OURS = ("prototypes", "discriminator", "adversarial_weight")
+
+
 def build(network=None, **options):
+    """A detector of the options, those of its groups by their own names; ours where one is."""
     torch.manual_seed(0)
     network = network or PartialUNet(1, (8, 8), (3, 3))
     options = {"hole_sides": (0.25,), "chunk": 5} | options
     adam = options.pop("optimizer", lambda p: torch.optim.Adam(p, 1e-2))
-    return AutoPaint(network, ShapeHoles(), signed, optimizer=adam, **options)
+    for group, kind, names in (
+        ("patterns", CoveringPatterns, PATTERNS),
+        ("regions", Regions, REGIONS),
+    ):
+        if taken := {new: options.pop(old) for old, new in names.items() if old in options}:
+            options[group] = kind(**taken)
+    make = AutoPaintPrototypes if set(options) & set(OURS) else AutoPaint
+    return make(network, ShapeHoles(), signed, optimizer=adam, **options)
 
 
 def batch_of(count=2):
@@ -116,7 +133,7 @@ def test_the_autoencoder_gives_features_and_stays_as_it_is():
     for name in ("encoder", "decoder"):
         assert getattr(network, name) is not None
     autoencoder = LatentAutoencoder(network, 2)
-    detector = build(autoencoder=autoencoder, feature_layers=1)
+    detector = build(first_stage=autoencoder, feature_layers=1)
     batch = batch_of()
     before = [p.clone() for p in autoencoder.parameters()]
     assert len(autoencoder.features(batch.image)) > 1
@@ -216,12 +233,9 @@ def test_healthy_scans_set_the_threshold(tmp_path):
     detector = build(Known(0.5), region_alpha=0.1)
     assert detector.candidate_threshold.isinf()
     tiling = SliceTiling("axial", SIZE)
-    detector.examine(tiling, [], scans, tmp_path)
-    record = json.loads((tmp_path / "autopaint.json").read_text())
+    record = detector.calibrate([], brain_tiles(scans, tiling))
     assert record["candidate_threshold"] == detector.candidate_threshold.item()
     scores = []
-    from brainuad.tiles.cache import brain_tiles
-
     for tiles, masks in brain_tiles(scans, tiling):
         scores.append((tiles - 0.5).abs()[masks])
     above = (torch.cat(scores) > detector.candidate_threshold).float().mean().item()
@@ -241,8 +255,8 @@ def test_little_of_healthy_scans_stays(tmp_path):
     left = {}
     for left_alpha in (None, 1e-6):
         detector = build(Known(0.5), region_alpha=0.1, left_alpha=left_alpha)
-        detector.examine(SliceTiling("axial", SIZE), [], scans, tmp_path)
-        left[left_alpha] = json.loads((tmp_path / "autopaint.json").read_text())
+        tiles = brain_tiles(scans, SliceTiling("axial", SIZE))
+        left[left_alpha] = detector.calibrate([], tiles)
     same, strict = left[None], left[1e-6]
     assert same["repaint_peak"] == same["candidate_threshold"] == strict["candidate_threshold"]
     assert strict["repaint_peak"] > strict["candidate_threshold"]
@@ -264,8 +278,9 @@ def test_the_network_sees_the_prototype_of_what_is_seen():
     network = PartialUNet(1, (8, 8), (3, 3), hints=1, mirror=True)
     detector = build(network, prototypes=HealthyPrototypes(2, 1)).eval()
     batch = batch_of()
-    assert detector.measures
-    assert not build().measures
+    assert detector.traits.left_right
+    assert detector.traits.places == "used"
+    assert build().traits.places == "ignored"
     detector.measure([batch])
     hole = torch.zeros_like(batch.brain_mask)
     hole[:, :, 8:14, 10:18] = True
@@ -276,9 +291,9 @@ def test_the_network_sees_the_prototype_of_what_is_seen():
     fit(detector, batch)
 
 
-def test_a_threshold_needs_scans(tmp_path):
+def test_a_threshold_needs_scans():
     with pytest.raises(InputError, match="put them back"):
-        build(Known(0.5)).examine(SliceTiling("axial", SIZE), [], [], tmp_path)
+        build(Known(0.5)).calibrate([], [])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +308,7 @@ def test_a_threshold_needs_scans(tmp_path):
     ],
 )
 def test_options_out_of_range(options):
-    with pytest.raises(ValueError, match="|".join(options) + "|weights names"):
+    with pytest.raises(ValueError, match="times|rounds|chunk|alpha|weights names"):
         build(**options)
 
 

@@ -107,8 +107,8 @@ def test_beside_an_atlas_the_network_adds_to_the_image_what_is_missing():
     # What is asked for is the way back to the mean: minus the distance, in intensities.
     network = Known(lambda seen: -seen[:, 1:] * MOST_STD * 0.02**0.5)
     detector = DAE(network, signed, sigma=0.1, atlas=HealthyAtlas(sigma=0, min_count=2))
-    assert detector.measures
-    assert not DAE(network, signed).measures
+    assert detector.traits.places == "required"
+    assert DAE(network, signed).traits.places == "ignored"
     detector.measure([Batch(healthy, brain)])
     image = torch.full(brain.shape, 0.6)[:1]
     found = detector.detect(image, brain[:1])

@@ -67,7 +67,7 @@ def test_the_network_sees_the_mirror_image_behind_the_image():
     network = Zero()
     network.forward = lambda seen: network.seen.append(seen) or seen[:, :1]
     detector = FPI(network, half, mirror=True)
-    assert detector.mirrors
+    assert detector.traits.left_right
     detector.score(image, torch.ones(1, 1, 4, 4, dtype=torch.bool))
     (seen,) = network.seen
     assert torch.equal(seen[:, :1], image)
@@ -109,8 +109,8 @@ def test_two_scans_are_each_others_donor_with_one_mask():
     """`fpiSubmit.py:147-154` and `self_sup_task.py:59-63`."""
     torch.manual_seed(0)
     detector = FPI(Zero(), ForeignPatch(CentralBoxes()), donors_by_height=True).train()
-    assert detector.takes_pairs
-    assert not FPI(Zero(), half).takes_pairs
+    assert detector.traits.pairs
+    assert not FPI(Zero(), half).traits.pairs
     for step, batch in enumerate([*_pair(), *_pair()]):
         detector.step = step
         detector.loss(batch)
@@ -147,8 +147,8 @@ def test_with_an_atlas_the_network_sees_the_distance_from_it():
     healthy = torch.full(brain.shape, 0.3)
     healthy[1] = 0.5
     detector = FPI(Zero(), half, atlas=HealthyAtlas(sigma=0, min_count=2))
-    assert detector.measures
-    assert not FPI(Zero(), half).measures
+    assert detector.traits.places == "required"
+    assert FPI(Zero(), half).traits.places == "ignored"
     detector.measure([Batch(healthy * brain, brain)])
     detector.detect(torch.full(brain.shape, 0.6)[:1], brain[:1])
     (seen,) = detector.network.seen

@@ -8,10 +8,12 @@ from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import nn
 from torch.nn import functional
 
-from brainuad.diffusion.process import restore
+from brainuad.diffusion.masks import Patches
+from brainuad.diffusion.process import Sampling, restore
 from brainuad.diffusion.schedule import cosine_alpha_bar
 from brainuad.methods import madad
 from brainuad.methods.madad import MADAD
+from brainuad.methods.madad_clean import MADADClean
 from brainuad.methods.parts.prototypes import HealthyPrototypes
 from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
@@ -70,10 +72,21 @@ def shrinking(mask=0.0):
     return Known(lambda x_t, t: (x_t / 2, torch.full_like(x_t[:, :1], mask)))
 
 
+SAMPLING = {"sampling_steps": "steps"} | {n: n for n in ("eta", "mask_threshold", "seed")}
+PATCHES = {"patch_sizes": "sizes", "patch_probabilities": "probabilities"}
+PATCHES |= {"max_fraction": "max_fraction"}
+OURS = ("prototypes", "latent_noise", "scores_by", "reference")
+
+
 def build(network, autoencoder=None, **options):
+    """A detector of the options, those of its groups by their own names; ours where one is."""
     if "prototypes" in options:
         network.hints = network.channels
-    return MADAD(autoencoder or Pixels(), network, signed, **options).eval()
+    for group, kind, names in (("sampling", Sampling, SAMPLING), ("patches", Patches, PATCHES)):
+        if taken := {new: options.pop(old) for old, new in names.items() if old in options}:
+            options[group] = kind(**taken)
+    make = MADADClean if set(options) & set(OURS) else MADAD
+    return make(autoencoder or Pixels(), network, signed, **options).eval()
 
 
 def batch_of(count=3, seed=1):
@@ -377,17 +390,17 @@ def test_the_map_does_not_depend_on_the_batch(options):
         ({"scores_by": "both"}, "scores_by is 'both'; use residual, mask or clean"),
         ({"reference": "twin"}, "reference is 'twin'; use decoded or input"),
         ({"n_samples": 0}, "n_samples is 0"),
-        ({"n_samples": 2, "scores_by": "clean"}, "every draw is the same; use eta=0.5"),
+        ({"n_samples": 2, "scores_by": "clean"}, "every draw is the same; use scores_by"),
         ({"n_samples": 2, "eta": 0.0}, "every draw is the same; use eta=0.5"),
-        ({"eta": 1.5}, "eta 1.5"),
-        ({"eta": -0.1}, "eta -0.1"),
+        ({"eta": 1.5}, "eta is 1.5"),
+        ({"eta": -0.1}, "eta is -0.1"),
         ({"sampling_steps": 0}, "sampling_steps is 0; use 1 to 10"),
         ({"sampling_steps": 11}, "sampling_steps is 11; use 1 to 10"),
         ({"num_timesteps": 0}, "num_timesteps is 0|sampling_steps is 0"),
         ({"latent_copies": -1}, "latent_copies is -1"),
-        ({"max_fraction": 1.2}, "max_fraction 1.2"),
-        ({"patch_sizes": [1, 2]}, "2 patch_sizes and 4 patch_probabilities"),
-        ({"patch_sizes": [0, 1, 2, 4]}, "patch_sizes are \\[0, 1, 2, 4\\].*1 cell or more"),
+        ({"max_fraction": 1.2}, "max_fraction is 1.2"),
+        ({"patch_sizes": [1, 2]}, "2 sizes and 4 probabilities"),
+        ({"patch_sizes": [0, 1, 2, 4]}, "sizes are \\[0, 1, 2, 4\\].*1 cell or more"),
         ({"patch_probabilities": [0.0] * 4}, "not all 0"),
         ({"patch_probabilities": [-1, 1, 1, 1]}, "probabilities of 0 or more"),
     ],
@@ -410,7 +423,10 @@ def test_a_network_takes_hints_where_there_are_prototypes_and_nowhere_else(hints
     network.hints = hints
     wanted = 4 - hints
     with pytest.raises(ValueError, match=f"takes {hints} .* set model.network.hints={wanted}"):
-        MADAD(Pixels(), network, signed, prototypes=prototypes)
+        MADADClean(Pixels(), network, signed, prototypes=prototypes)
+    if prototypes is None:
+        with pytest.raises(ValueError, match="set model.network.hints=0"):
+            MADAD(Pixels(), network, signed)
 
 
 def real():
@@ -428,7 +444,7 @@ def test_the_autoencoder_is_frozen_and_the_network_learns():
     optimizer = DetectorModule(detector).configure_optimizers()
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert held == {id(parameter) for parameter in detector.network.parameters()}
-    assert not any(module.training for module in detector.autoencoder.modules())
+    assert not any(module.training for module in detector.first_stage.modules())
     detector.loss(batch_of())["loss"].backward()
     optimizer.step()
     after = detector.state_dict()
@@ -471,8 +487,8 @@ def test_the_network_sees_the_prototype_of_the_noised_latent_and_of_the_scan():
     network = Known(lambda x, t: (x[:, :4] / 2, torch.zeros_like(x[:, :1])))
     detector = build(network, prototypes=HealthyPrototypes(3, 1))
     batch = batch_of()
-    assert detector.measures
-    assert not build(shrinking()).measures
+    assert detector.traits.places == "used"
+    assert build(shrinking()).traits.places == "ignored"
     detector.measure([batch])
     assert detector.prototypes.images.shape == (3, 4, *CELLS)
     detector.train().loss(batch)
@@ -510,7 +526,6 @@ def test_noise_takes_the_statistics_of_healthy_brain_cells():
     image[..., 16:] = 1.0
     network = constant(0.0, 0.5)
     detector = build(network, latent_noise=True, max_fraction=1.0, num_timesteps=1)
-    assert detector.measures
     detector.measure([Batch(image[:100], brain_mask[:100]), Batch(image[100:], brain_mask[100:])])
     cells = image[..., ::2, :16:2]
     torch.testing.assert_close(detector.noise_mean, cells.mean().expand(4), atol=2e-2, rtol=0)

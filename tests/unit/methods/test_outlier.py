@@ -115,7 +115,7 @@ def brain(sequence, spacing=4.0, grey=None):
 
 
 def scored(detector, image, mask, affine):
-    detector.lies_at(affine)
+    detector.affine = affine
     given = torch.from_numpy(image)[None, None], torch.from_numpy(mask)[None, None]
     return detector.anomaly_map(*given)[0, 0].numpy()
 
@@ -140,8 +140,8 @@ def test_a_lesion_of_white_matter_is_above_3_on_the_side_of_the_sequence(sequenc
     found = scored(Outlier(sign), image, mask, template.affine)
     healthy = np.ones_like(mask)
     healthy[tuple(slice(part.start - 1, part.stop + 1) for part in where)] = False
-    assert (found[where] > Outlier.own_threshold).all()
-    assert (found > Outlier.own_threshold)[healthy & mask].mean() < 0.002
+    assert (found[where] > Outlier.traits.own_threshold).all()
+    assert (found > Outlier.traits.own_threshold)[healthy & mask].mean() < 0.002
     other = {"positive": "negative", "negative": "positive"}[sign]
     assert not scored(Outlier(other), image, mask, template.affine)[where].any()
 
@@ -223,7 +223,7 @@ def test_channels_are_scored_by_their_own_sign_and_averaged():
     where = deepest(template.white, mask)
     first[where], second[where] = 0.6, 0.9
     both = Outlier(["negative", "positive"])
-    both.lies_at(template.affine)
+    both.affine = template.affine
     image = torch.from_numpy(np.stack([first, second]))[None]
     found = both.anomaly_map(image, torch.from_numpy(mask)[None, None])[0, 0].numpy()
     # Distances below the mean count too, before the two are averaged.

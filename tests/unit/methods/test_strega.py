@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.distributions import Normal, kl_divergence
 from brainuad.methods.parts.geco import GECO
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA, scaled
+from brainuad.methods.vae import VAE
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.synthetic.lesions.boxes import draw_boxes, paint_boxes
@@ -386,8 +388,9 @@ def unified(**options):
     return UnifiedAutoencoder((16, 32), 1, (8, 16), 6, dropout=0, **options)
 
 
-def test_a_plain_vae_has_no_second_term():
-    detector, batch = StRegA(unified(), signed, ce_factor=0, kl_weight=0.3).train(), _batch()
+@pytest.mark.parametrize("make", [partial(StRegA, ce_factor=0), VAE])
+def test_a_plain_vae_has_no_second_term(make):
+    detector, batch = make(unified(), signed, kl_weight=0.3).train(), _batch()
     torch.manual_seed(7)
     terms = detector.loss(batch)
     torch.manual_seed(7)

@@ -1,6 +1,6 @@
 """The network for synthetic lesions: what it sees, what it says, and its loss, by hand."""
 
-import contract
+import method_tester
 import numpy as np
 import pytest
 import torch
@@ -59,7 +59,7 @@ def streamed(image, mask, healthy, lesion):
 def detector(**settings):
     found = Universal(Known(**settings.pop("says", {})), **settings)
     found.grid = Grid(SIZE, affine())
-    found.lies_at(affine())
+    found.affine = affine()
     return found.eval()
 
 
@@ -94,7 +94,7 @@ def test_the_score_is_a_probability_and_the_healthy_scan_comes_back_in_its_own_i
 @pytest.mark.parametrize(("sign", "expected"), [("positive", 0.125), ("negative", 0.0)])
 def test_the_residual_is_of_the_side_of_lesions(sign, expected):
     found = detector(says={"healthy": -0.5}, scores_by="residual", sign=sign)
-    assert found.own_threshold is None
+    assert found.traits.own_threshold is None
     assert found.detect(*scan()).anomaly_map.max() == pytest.approx(expected)
 
 
@@ -128,11 +128,11 @@ def test_the_weight_of_lesions_falls_to_the_last_epoch():
 
 def test_a_scan_beside_the_atlas_is_scored_without_places_and_it_is_said(capsys):
     found = detector()
-    found.lies_at(affine(shift=(300.0, 0, 0)))
+    found.affine = affine(shift=(300.0, 0, 0))
     found.detect(*scan())
     assert not found.network.seen[0, 3:].any()
     assert "does not lie on the MNI152 atlas" in capsys.readouterr().out
-    found.lies_at(None)
+    found.affine = None
     found.detect(*scan())
     assert not found.network.seen[0, 3:].any()
 
@@ -171,13 +171,13 @@ def test_training_on_another_grid_than_the_atlas_scans_is_refused():
 
 def test_the_phantom_of_the_contract_is_on_the_atlas():
     subject = tiny_subject("contract0")
-    batch = contract.with_lesion(
+    batch = method_tester.with_lesion(
         Batch(
             torch.from_numpy(subject.images["FLAIR"])[None, None],
             torch.from_numpy(subject.brain_mask)[None, None],
         )
     )
     found = detector()
-    found.lies_at(subject.affine)
+    found.affine = subject.affine
     found.detect(batch.image, batch.brain_mask)
     assert found.network.seen[0, 3:].any()

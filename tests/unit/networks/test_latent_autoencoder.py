@@ -42,13 +42,3 @@ def test_sampled_latents_have_unit_deviation_at_the_measured_scale():
     before = autoencoder.decode(mean)
     autoencoder.scale.mul_(2)
     torch.testing.assert_close(autoencoder.decode(autoencoder.encode(torch.cat(images))[0]), before)
-
-
-def test_frozen_is_for_good_and_travels_with_its_scale():
-    autoencoder = _autoencoder()
-    autoencoder.freeze()
-    around = torch.nn.Sequential(autoencoder).train()
-    assert around.training
-    assert not any(module.training for module in autoencoder.modules())
-    assert not any(parameter.requires_grad for parameter in around.parameters())
-    assert "0.scale" in around.state_dict()

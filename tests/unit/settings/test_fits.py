@@ -46,3 +46,13 @@ def test_misfits_are_named_on_one_line():
         "size is '1\\n2', not int",
         "name is 3, not str",
     ]
+
+
+def test_a_subclass_is_held_to_the_annotations_of_its_base():
+    from brainuad.methods.madad_clean import MADADClean
+
+    given = {"scores_by": "clean", "mask_weight": "heavy", "num_timesteps": 10, "latent_noise": 1}
+    assert [line.split(" is ")[0] for line in misfits(MADADClean, given)] == [
+        "mask_weight",
+        "latent_noise",
+    ]

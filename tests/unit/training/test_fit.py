@@ -78,10 +78,10 @@ def test_a_trained_model_may_be_scored_in_another_way_but_not_be_another(tmp_pat
     detector.card = replace(
         detector.card, run={"model": METHODS["strega"] | {"residual": squares, "gradient": "kl"}}
     )
-    assert resume_point(str(path), tmp_path, detector.card) == path
+    assert resume_point(str(path), tmp_path, detector) == path
     detector.card = replace(detector.card, run={"model": METHODS["strega"] | {"ce_factor": 0.1}})
     with pytest.raises(InputError, match="was made with another model"):
-        resume_point(str(path), tmp_path, detector.card)
+        resume_point(str(path), tmp_path, detector)
 
 
 def test_a_run_from_before_a_setting_goes_on_unless_the_setting_is_used(tmp_path):
@@ -94,17 +94,17 @@ def test_a_run_from_before_a_setting_goes_on_unless_the_setting_is_used(tmp_path
         "datamodule": {"batch_size": 8, **added},
     }
     detector.card = replace(detector.card, run=now)
-    assert resume_point(str(path), tmp_path, detector.card) == path
+    assert resume_point(str(path), tmp_path, detector) == path
     for key, used in {"heights": [0.1, 0.9], "slices_per_volume": 1}.items():
         settings = {"batch_size": 8, **added, key: used}
         detector.card = replace(detector.card, run={**before, "datamodule": settings})
         with pytest.raises(InputError, match="was made with another datamodule"):
-            resume_point(str(path), tmp_path, detector.card)
+            resume_point(str(path), tmp_path, detector)
     detector.card = replace(
         detector.card, run={**before, "input": {"tissue": None, "normalise": {"_target_": "x"}}}
     )
     with pytest.raises(InputError, match="was made with another input"):
-        resume_point(str(path), tmp_path, detector.card)
+        resume_point(str(path), tmp_path, detector)
 
 
 def test_a_training_starts_from_the_weights_of_a_trained_model(tmp_path):
@@ -126,7 +126,7 @@ def test_weights_that_do_not_fit_are_refused_in_a_line(tmp_path):
         start_from(str(other), detector)
     given = write_tiny_model(tmp_path / "given.ckpt", "strega", first_stage={"sha256": "a"})
     detector.card = replace(detector.card, run={"first_stage": "b"})
-    with pytest.raises(InputError, match=r"another first stage; set model.autoencoder="):
+    with pytest.raises(InputError, match=r"another first stage; set model.first_stage="):
         start_from(str(given), detector)
     with pytest.raises(InputError, match="no such"):
         start_from(str(tmp_path / "nothing.ckpt"), detector)

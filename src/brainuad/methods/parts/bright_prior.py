@@ -11,15 +11,17 @@ from torch import Tensor
 from brainuad.types import Detection
 
 
-def keep_bright(found: Detection, image: Tensor, quantile: float) -> Detection:
-    """The scores where the image reaches its quantile, elsewhere 0.
+def keep_bright(found: Detection, image: Tensor, quantile: float | None) -> Detection:
+    """Return the scores where the image reaches its quantile, elsewhere 0.
 
     Args:
         found: of a whole scan, `(C, D, H, W)`.
         image: `(C, D, H, W)`, zero outside the brain; of several channels the mean counts.
         quantile: in [0, 1], of the whole array: the background takes part, so that 0.9 keeps about
-            four tenths of a brain that fills a quarter of the array.
+            four tenths of a brain that fills a quarter of the array. None keeps every score.
     """
+    if quantile is None:
+        return found
     brightness = image.mean(0, keepdim=True)
     # torch.quantile takes no array of 16 million voxels, which a scan may have.
     bright = brightness >= float(np.quantile(brightness.numpy(), quantile))

@@ -17,9 +17,9 @@ MOST_STD = 5.0
 class HealthyAtlas(GridBuffers):
     """Mean and standard deviation of healthy scans at every voxel of one grid.
 
-    Scans are laid on that grid before they come here (`GridBuffers.of_places`). Where fewer than
-    `min_count` training scans had brain, the mean and the standard deviation of all brain voxels of
-    all of them stand in.
+    The method has to require places (`Traits.places`), so that its scans lie on one grid. Where
+    fewer than `min_count` training scans had brain, the mean and the standard deviation of all
+    brain voxels of all of them stand in.
 
     Args:
         min_std: floor of the standard deviation, in intensities of [0, 1]. 0.05 is about the noise
@@ -33,8 +33,6 @@ class HealthyAtlas(GridBuffers):
     """
 
     sized_by_data = ("mean", "std")
-    of_places = True
-    needs_places = True
     mean: Tensor
     std: Tensor
 

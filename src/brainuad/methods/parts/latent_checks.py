@@ -1,18 +1,16 @@
-"""Is an autoencoder's latent space one of healthy brains? Checks on held-out healthy subjects."""
+"""Checks on held-out healthy subjects: is an autoencoder's latent space one of healthy brains?"""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brainuad.cohorts.manifest import Scan
-from brainuad.machine.files import atomic_path, write_json
 from brainuad.networks.context_vae import ContextVAE, gaussian_kl
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
-from brainuad.tiles.cache import brain_tiles
-from brainuad.volumes.tiling import Tiling
+from brainuad.types import Batch
 
 IN_USE_NATS = 0.01
 """Mean KL from which a latent dimension counts as used (Burda et al. 2016 use the like)."""
@@ -27,13 +25,11 @@ MOST_SCANS = 50
 def check_latent(
     network: ContextVAE | UnifiedAutoencoder,
     cover: Callable[[Tensor, torch.Generator], Tensor],
-    tiling: Tiling,
-    train: Sequence[Scan],
-    held_out: Sequence[Scan],
-    out: Path,
+    train: Iterable[Batch],
+    held_out: Iterable[Batch],
     device: torch.device,
-) -> None:
-    """Write `latent.json` (errors, dimensions in use) and `latent.npz` (pictures) to `out`.
+) -> dict[str, Any]:
+    """Return errors, dimensions in use and arrays of pictures by name.
 
     Errors are mean absolute differences to the clean image in the brain, per subject, of three
     predictors: the reconstruction, the identity (what it was given) and the mean image of the
@@ -43,18 +39,19 @@ def check_latent(
     Args:
         network: trained, in evaluation mode.
         cover: function that paints squares over tiles, drawn by the generator.
-        tiling: tiling of the method.
-        train: healthy training scans as the network sees them; unreadable scans are left out.
-        held_out: healthy scans that were not trained on.
-        out: run folder.
+        train: tiles of each healthy training scan, as the network sees them.
+        held_out: tiles of healthy scans that were not trained on.
         device: device of the network.
+
+    Returns:
+        Numbers, and the arrays `kl`, `ends` and `path`; empty without a held-out scan.
     """
-    mean_tiles = _mean_image(train[:MOST_SCANS], tiling)
+    mean_tiles = _mean_image(islice(train, MOST_SCANS))
     rows: dict[str, list[float]] = {}
     kls: list[Tensor] = []
     middles: list[Tensor] = []
     generator = torch.Generator().manual_seed(0)
-    for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling):
+    for tiles, masks in islice(held_out, MOST_SCANS):
         levels = _levels(len(tiles))
         painted = cover(tiles, generator)
         predicted = {
@@ -72,25 +69,23 @@ def check_latent(
         kls.append(gaussian_kl(mu, log_sigma).flatten(1))
         middles.append(tiles[len(tiles) // 2])
     if not kls:
-        return
+        return {}
     kl = torch.cat(kls).mean(0).numpy()
-    pictures = {"kl": np.sort(kl)[::-1]}
-    record = {
+    checks: dict[str, Any] = {
         "subjects": len(kls),
         "latent_dim": len(kl),
         "in_use": int((kl > IN_USE_NATS).sum()),
         "kl_nats": float(kl.sum()),
-        "error": {name: float(np.mean(values)) for name, values in rows.items()},
+        "kl": np.sort(kl)[::-1],
+        **{f"error/{name}": float(np.mean(values)) for name, values in rows.items()},
     }
     if len(middles) > 1:
         ends = torch.stack(middles[:2])
         path = _interpolate(network, ends, device)
         steps = (path[1:] - path[:-1]).abs().flatten(1).mean(1)
-        record["largest_step"] = float(steps.max() / steps.mean())
-        pictures |= {"ends": _picture(ends), "path": _picture(path)}
-    with atomic_path(out / "latent.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **pictures)
-    write_json(out / "latent.json", record)
+        checks["largest_step"] = float(steps.max() / steps.mean())
+        checks |= {"ends": _picture(ends), "path": _picture(path)}
+    return checks
 
 
 def _levels(count: int) -> Tensor:
@@ -98,10 +93,10 @@ def _levels(count: int) -> Tensor:
     return torch.linspace(0, LEVELS - 1, count).round().long()
 
 
-def _mean_image(scans: Sequence[Scan], tiling: Tiling) -> Tensor:
+def _mean_image(scans: Iterable[Batch]) -> Tensor:
     """`(LEVELS, C, *S)`: the training tiles' mean at each level; empty levels take the next."""
     total, count = torch.zeros(()), torch.zeros(LEVELS)
-    for tiles, _ in brain_tiles(scans, tiling):
+    for tiles, _ in scans:
         levels = _levels(len(tiles))
         if total.ndim == 0:
             total = torch.zeros(LEVELS, *tiles.shape[1:])

@@ -42,7 +42,6 @@ class HealthyPrototypes(GridBuffers):
     """
 
     sized_by_data = ("images",)
-    of_places = True
     images: Tensor
 
     def __init__(self, count: int = 64, least: int = 20, side: int = 24, most: int = 8192) -> None:

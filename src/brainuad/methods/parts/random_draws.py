@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from brainuad.methods.parts.residuals import Residual, takes
+from brainuad.methods.parts.residuals import Residual, needed
 from brainuad.types import Detection
 
 
@@ -25,7 +25,7 @@ def score_draws(
         reconstructions: of `image`, one a draw; two at least for a residual that takes `std`.
         keep: as in `mean_and_std`; one residual has no draws of its own, nor an uncertainty.
     """
-    if takes(residual, "std"):
+    if needed(residual) == "std":
         std, mean = torch.std_mean(torch.stack([part.float() for part in reconstructions]), 0)
         return Detection(residual(image, mean, brain_mask, std=std), mean)
     draws = ((residual(image, healthy, brain_mask), healthy) for healthy in reconstructions)

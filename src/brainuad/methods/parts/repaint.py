@@ -38,16 +38,34 @@ class Repainted(NamedTuple):
 
 @dataclass(frozen=True)
 class Regions:
-    """From a map to the region to repaint: what is above the threshold, cleaned and grown.
+    """The region to repaint: the part of a map above the threshold, cleaned and grown.
 
     Args:
+        alpha: share of the pixels of healthy held-out brains above the candidate threshold.
+        left_alpha: share of these brains that still reaches the peak when the candidates have been
+            repainted once; parts of a region that do not are healthy. None for no peak (ours).
+        rounds: largest number of rounds of repainting; 0 for the candidates alone.
         opening: radius in pixels; what is thinner than twice of it goes.
         dilation: radius in pixels by which the rest grows, so that a lesion's rim, which shines
             into a residual less, does not tell the network what to paint.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     opening: int = 1
     dilation: int = 2
+    alpha: float = 0.01
+    left_alpha: float | None = None
+    rounds: int = 5
+
+    def __post_init__(self) -> None:
+        shares = [self.alpha, 0.5 if self.left_alpha is None else self.left_alpha]
+        if self.rounds < 0 or not all(0 < share < 1 for share in shares):
+            raise ValueError(
+                f"rounds is {self.rounds}, alpha {self.alpha}, left_alpha {self.left_alpha}; use 0 "
+                "or more, and shares of 1, or no left_alpha"
+            )
 
     def __call__(
         self,

@@ -1,20 +1,17 @@
 """Thresholds of repainting, set on healthy scans so that few of their pixels are candidates."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.machine.files import write_json
 from brainuad.machine.text import say
 from brainuad.methods.parts.repaint import Regions, Repainted
-from brainuad.tiles.cache import brain_tiles
-from brainuad.volumes.tiling import Tiling
+from brainuad.types import Batch
 
 MOST_SCANS = 20
 """At most so many healthy scans set the thresholds."""
@@ -25,8 +22,6 @@ class Repainter(Protocol):
 
     candidate_threshold: Tensor
     repaint_peak: Tensor
-    region_alpha: float
-    left_alpha: float | None
     regions: Regions
 
     @property
@@ -43,27 +38,23 @@ class Repainter(Protocol):
 
 
 @torch.no_grad()
-def set_thresholds(
-    detector: Repainter, tiling: Tiling, held_out: Sequence[Scan], out: Path
-) -> None:
-    """Sets the thresholds on healthy held-out scans and repaints what is above them.
-
-    Writes `autopaint.json` to `out`: the thresholds, the share of healthy brains that is a
-    candidate and that is left of it after repainting, and the cost in images a slice.
+def set_thresholds(detector: Repainter, held_out: Iterable[Batch]) -> dict[str, float]:
+    """Set the thresholds on healthy held-out scans and repaint what is above them.
 
     Args:
         detector: trained, in evaluation mode.
-        tiling: of the detector.
-        held_out: healthy scans that it was not trained on, as it sees them; one that cannot be read
-            is left out.
-        out: run folder.
+        held_out: tiles of healthy scans that it was not trained on.
+
+    Returns:
+        The thresholds, the share of healthy brains that is a candidate and that is left of it after
+        repainting, and the cost in images per slice.
 
     Raises:
-        InputError: none of the scans can be read any more.
+        InputError: there is no scan.
     """
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     passes = 0
-    for tiles, masks in brain_tiles(held_out[:MOST_SCANS], tiling):
+    for tiles, masks in islice(held_out, MOST_SCANS):
         for pair in zip(tiles.split(16), masks.split(16), strict=True):
             image, brain_mask = (part.to(detector.device) for part in pair)
             first, cost = detector.find_candidates(image, brain_mask)
@@ -74,17 +65,18 @@ def set_thresholds(
     # By numpy: torch's quantile takes no more than 2 ** 24 values.
     scores = np.concatenate([first[mask].numpy() for _, mask, first in found])
     threshold, peak = detector.candidate_threshold, detector.repaint_peak
-    threshold.fill_(float(np.quantile(scores, 1 - detector.region_alpha)))
+    regions = detector.regions
+    threshold.fill_(float(np.quantile(scores, 1 - regions.alpha)))
     peak.copy_(threshold)
-    if detector.left_alpha is not None:
+    if regions.left_alpha is not None:
         once = np.concatenate([_once_repainted(detector, *part) for part in found])
         # Where less than that share is a candidate, all of it may stay.
-        peak.clamp_(min=float(np.quantile(once, 1 - detector.left_alpha)))
+        peak.clamp_(min=float(np.quantile(once, 1 - regions.left_alpha)))
     before = after = 0
     for part in found:
         image, brain_mask, first = (tensor.to(detector.device) for tensor in part)
         repainted = detector.repaint_region(image, brain_mask, first)
-        before += int(detector.regions(first, threshold, brain_mask).sum())
+        before += int(regions(first, threshold, brain_mask).sum())
         after += int(repainted.region.sum())
         passes += repainted.passes
     record = {
@@ -94,11 +86,11 @@ def set_thresholds(
         "healthy_region_after": after / len(scores),
         "images_a_slice": passes / sum(len(image) for image, _, _ in found),
     }
-    write_json(out / "autopaint.json", record)
     say(
         f"candidates: {before / len(scores):.1%} of healthy held-out brains, "
         f"{after / len(scores):.1%} after repainting; {record['images_a_slice']:.1f} images a slice"
     )
+    return record
 
 
 def _once_repainted(detector: Repainter, *part: Tensor) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""From an image and its reconstruction to a score; configurations of any reconstruction method.
+"""Residuals: from an image and its reconstruction to a score, for any reconstruction method.
 
-Each is called with (image, reconstruction, brain_mask) and gives a map `(B, 1, *S)`, >= 0. What
-else one needs it names as an argument: `features`, the encoder of the method, or `std`, the spread
-of its draws; `bind` hands it over.
+Each is called with (image, reconstruction, brain_mask) and returns a map `(B, 1, *S)`, >= 0. One
+that needs more declares it by `needs`, and takes it as an argument of that name: `features`, those
+of an encoder of the method, or `std`, the standard deviation of its draws.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from einops import reduce
@@ -23,8 +23,26 @@ Residual = Callable[..., Tensor]
 Features = Callable[[Tensor], Sequence[Tensor]]
 """From images `(B, C, *S)` to activations `(B, C_p, *S_p)` of some layers."""
 
+_NEEDED: dict[Residual, str] = {}
+"""Argument that a residual needs besides the images."""
+
 _POOLS = {4: functional.avg_pool2d, 5: functional.avg_pool3d}
 _UPSAMPLING = {4: "bilinear", 5: "trilinear"}
+
+
+def needs(name: Literal["features", "std"]) -> Callable[[Residual], Residual]:
+    """Declare the argument that a residual needs besides the images; a decorator."""
+
+    def declare(residual: Residual) -> Residual:
+        _NEEDED[residual] = name
+        return residual
+
+    return declare
+
+
+def needed(residual: Residual) -> str | None:
+    """Return the argument that a residual, or a partial of one, needs; None for none."""
+    return _NEEDED.get(residual.func if isinstance(residual, partial) else residual)
 
 
 def signed(
@@ -98,6 +116,7 @@ def ssim(image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sigma: float
     return (1 - reduce(full, "b c ... -> b 1 ...", "mean")).clamp_min(0)
 
 
+@needs("features")
 def perceptual(
     image: Tensor,
     reconstruction: Tensor,
@@ -128,6 +147,7 @@ def perceptual(
     return torch.stack(maps).mean(0)
 
 
+@needs("std")
 def mahalanobis(
     image: Tensor,
     reconstruction: Tensor,
@@ -157,32 +177,30 @@ def mahalanobis(
 
 
 def bind(residual: Residual, features: Features | None = None, draws: bool = False) -> Residual:
-    """The residual with what it asks for.
+    """Return the residual with the features that it needs.
 
     Args:
-        residual: called with (image, reconstruction, brain_mask) and what it names besides.
-        features: of the method's encoder; None where there is none.
+        residual: called with (image, reconstruction, brain_mask) and what it needs besides.
+        features: features of the method's encoder; None without one.
         draws: whether the method will hand over `std`.
 
     Raises:
-        ValueError: it asks for what the method does not have.
+        ValueError: it needs what the method does not have.
     """
-    name = getattr(getattr(residual, "func", residual), "__name__", "residual")
-    if takes(residual, "std") and not draws:
+    need = needed(residual)
+    function = residual.func if isinstance(residual, partial) else residual
+    if need == "std" and not draws:
         raise ValueError(
-            f"{name} needs several draws; set model.n_samples=8, of a method that has it"
+            f"{function.__name__} needs several draws; set model.n_samples=8, of a method that has "
+            "it"
         )
-    if takes(residual, "features"):
+    if need == "features":
         if features is None:
-            raise ValueError(f"{name} needs an encoder, which this model does not have")
+            raise ValueError(
+                f"{function.__name__} needs an encoder, which this model does not have"
+            )
         return partial(residual, features=features)
     return residual
-
-
-def takes(residual: Residual, name: str) -> bool:
-    """Whether the residual asks for an argument of this name that it does not have yet."""
-    found = inspect.signature(residual).parameters.get(name)
-    return found is not None and found.default is found.empty
 
 
 def _difference(

@@ -12,14 +12,15 @@ _NAMES = {
     "mean_image": "mean training image of that level",
     "identity": "identity (what it was given)",
 }
+_ERRORS = [f"{given}/{name}" for given in ("clean", "painted") for name in _NAMES]
 
 
 def latent(run: RunFolder) -> str:
     """The section; empty for a method without such a latent space."""
-    record, arrays = run.latent
-    if not record:
+    record, arrays = run.checks, run.check_arrays
+    if "latent_dim" not in record:
         return ""
-    error = record["error"]
+    error = {name: record[f"error/{name}"] for name in _ERRORS}
     rows = [
         [name, f"{error[f'clean/{key}']:.4f}", f"{error[f'painted/{key}']:.4f}"]
         for key, name in _NAMES.items()
@@ -27,11 +28,11 @@ def latent(run: RunFolder) -> str:
     better = error["clean/reconstruction"] < error["clean/mean_image"]
     repairs = error["painted/reconstruction"] < error["painted/identity"]
     words = (
-        f"On {record['subjects']} held-out healthy subjects the reconstruction is "
+        f"On {record['subjects']:.0f} held-out healthy subjects the reconstruction is "
         f"{'closer to the image than' if better else 'no better than'} the mean training image, "
         f"and {'repairs' if repairs else 'does not repair'} squares painted over it. "
-        f"{record['in_use']} of {record['latent_dim']} latent dimensions are in use (mean KL over "
-        f"0.01 nat), {record['kl_nats']:.1f} nats in all."
+        f"{record['in_use']:.0f} of {record['latent_dim']:.0f} latent dimensions are in use (mean "
+        f"KL over 0.01 nat), {record['kl_nats']:.1f} nats in all."
     )
     body: str = html.paragraph(words, "" if better and repairs else "note")
     body += html.table(

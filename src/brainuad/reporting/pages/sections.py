@@ -1,5 +1,6 @@
 """What the report says of a run: each function makes one part of the page."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from brainuad.cohorts.names import POOLED
@@ -139,24 +140,37 @@ def training(run: RunFolder) -> str:
     body = html.grid(plots, "plots")
     if rest := list(run.history)[MAX_TRAINING_PLOTS:]:
         body += html.paragraph(f"Also in metrics.csv: {', '.join(rest)}.", "soft")
-    if quality := run.autoencoder:
+    return html.section("Training", body + _checks(run.checks), anchor="training")
+
+
+def _checks(checks: Mapping[str, Any]) -> str:
+    """Sentences on an autoencoder and on repainting, and a table of all numbers."""
+    if not checks:
+        return ""
+    body = ""
+    own = {name.removeprefix("first_stage/"): value for name, value in checks.items()}
+    if "psnr_db" in own:
         words = (
-            f"The autoencoder reconstructs {quality['subjects']} held-out healthy brains with PSNR "
-            f"{quality['psnr_db']:.1f} dB and SSIM {quality['ssim']:.3f}"
+            f"The autoencoder reconstructs {own['subjects']:.0f} held-out healthy brains with PSNR "
+            f"{own['psnr_db']:.1f} dB and SSIM {own['ssim']:.3f}"
         )
-        if not quality["good"]:
+        poor = own["psnr_db"] < own["min_psnr_db"] or own["ssim"] < own["min_ssim"]
+        if poor:
             words += (
-                f", which is poor (wanted {quality['min_psnr_db']:g} dB and "
-                f"{quality['min_ssim']:g}): what it blurs cannot be told from a lesion"
+                f", which is poor (wanted {own['min_psnr_db']:g} dB and {own['min_ssim']:g}): what "
+                "it blurs cannot be told from a lesion"
             )
-        body += html.paragraph(words + ".", "" if quality["good"] else "note")
-    if found := run.repainting:
+        body += html.paragraph(words + ".", "note" if poor else "")
+    if "healthy_region_before" in own:
         body += html.paragraph(
-            f"{found['healthy_region_before']:.1%} of held-out healthy brains are candidates for "
-            f"repainting, {found['healthy_region_after']:.1%} after it (nothing would be right); "
-            f"{found['images_a_slice']:.1f} images go through the network for a slice."
+            f"{own['healthy_region_before']:.1%} of held-out healthy brains are candidates for "
+            f"repainting, {own['healthy_region_after']:.1%} after it (nothing would be right); "
+            f"{own['images_a_slice']:.1f} images go through the network for a slice."
         )
-    return html.section("Training", body, anchor="training")
+    numbers = {name: value for name, value in checks.items() if isinstance(value, int | float)}
+    rows = [[name, f"{value:.4g}"] for name, value in numbers.items()]
+    caption = "Checks of the trained method on healthy scans (checks.json)."
+    return body + html.table(["check", "value"], rows, caption=caption)
 
 
 def what_ran(run: RunFolder) -> str:

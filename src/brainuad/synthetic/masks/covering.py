@@ -1,6 +1,7 @@
 """Patterns of holes that hide each pixel of an image several times."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
@@ -10,6 +11,33 @@ from torch import Tensor
 SHAPES = ("ball", "box", "ellipsoid")
 
 _STRETCH = 1.5
+
+
+@dataclass(frozen=True)
+class CoveringPatterns:
+    """Settings of `covering_patterns` for images of any size.
+
+    Args:
+        times: number of times that every pixel is hidden, at least; 0 for no patterns.
+        sides: sides of the hidden cells, as shares of the image's shorter side, in turn.
+        seed: seed of the offsets.
+
+    Raises:
+        ValueError: `times` is below 0.
+    """
+
+    times: int = 3
+    sides: Sequence[float] = (0.12, 0.2)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.times < 0:
+            raise ValueError(f"times is {self.times}; use 0 or more")
+
+    def __call__(self, shape: Sequence[int]) -> Tensor:
+        """Return the patterns `(P, *S)` for images of this shape."""
+        sides = tuple(share * min(shape) for share in self.sides)
+        return covering_patterns(tuple(shape), self.times, sides, self.seed)
 
 
 @cache

@@ -6,7 +6,7 @@ import torch
 
 from brainuad.methods.parts.bright_prior import keep_bright
 from brainuad.methods.parts.residuals import signed
-from brainuad.methods.strega import StRegA
+from brainuad.methods.vae import VAE
 from brainuad.model.detect import detect_volume
 from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.types import Detection
@@ -34,14 +34,13 @@ def test_the_quantile_is_of_the_whole_scan_not_of_a_slice(quantile):
     """As `utils/Evaluation.py:205`, :282-289 of the released code, the background included."""
     torch.manual_seed(0)
     network = UnifiedAutoencoder((16, 16), 1, (8, 8), 4)
-    options = {"ce_factor": 0.0, "n_samples": 2}
-    detector = StRegA(network, signed, bright_quantile=quantile, **options)
+    detector = VAE(network, signed, bright_quantile=quantile, n_samples=2)
     brain_mask = torch.zeros(1, 16, 16, 8, dtype=torch.bool)
     brain_mask[:, 3:13, 3:13, 1:7] = True
     # Slices become brighter from the bottom to the top.
     image = torch.rand(1, 16, 16, 8) * torch.linspace(0.3, 1, 8) * brain_mask
     found = detect_volume(detector, SliceTiling("axial", (16, 16)), image, brain_mask)
-    plain = StRegA(network, signed, **options)
+    plain = VAE(network, signed, n_samples=2)
     expected = detect_volume(plain, SliceTiling("axial", (16, 16)), image, brain_mask)
     dark = image.numpy() < np.quantile(image.numpy(), quantile or 0.0)
     for name in ("anomaly_map", "uncertainty"):

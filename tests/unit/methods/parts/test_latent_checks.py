@@ -1,7 +1,5 @@
 """Checks of a latent space whose answers are known."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -10,10 +8,12 @@ from torch import nn
 
 from brainuad.methods.parts.latent_checks import LEVELS, STEPS
 from brainuad.methods.parts.residuals import signed
-from brainuad.methods.strega import StRegA
+from brainuad.methods.vae import VAE
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.reporting.pages.latent import latent
 from brainuad.reporting.run_folder import read_run
+from brainuad.tiles.cache import brain_tiles
+from brainuad.training.fit import calibrate
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.tiling import SliceTiling
 
@@ -39,21 +39,21 @@ class Known(nn.Module):
 
 @pytest.fixture
 def checked(tiny_cohort, tmp_path):
-    detector = StRegA(ContextVAE((32, 32), 1, (4,), 2), signed)
+    detector = VAE(ContextVAE((32, 32), 1, (4,), 2), signed)
     detector.network = Known()
     out = tmp_path / "run"
     out.mkdir()
     (out / "config.yaml").write_text("name: x\n")
     train, val = (tiny_cohort.select(split, "T2w") for split in ("train", "val"))
-    detector.examine(TILING, train, val, out)
+    calibrate(detector, TILING, {"train": train, "val": val}, out)
     return train, val, out
 
 
 def test_errors_of_three_predictors(checked):
     train, val, out = checked
-    record = json.loads((out / "latent.json").read_text())
+    record = read_run(out).checks
     assert record["subjects"] == 2
-    assert record["error"]["clean/identity"] == 0
+    assert record["error/clean/identity"] == 0
     halves, means = [], []
     for scan in val:
         image, mask = read_volume(scan.image).array, read_volume(scan.brain_mask).array > 0
@@ -64,35 +64,32 @@ def test_errors_of_three_predictors(checked):
         # Fewer slices than levels: each has a level of its own.
         assert len(kept) < LEVELS
         means.append(np.abs(mean - image[..., kept])[inside].mean())
-    assert record["error"]["clean/reconstruction"] == pytest.approx(np.mean(halves), rel=1e-4)
-    assert record["error"]["clean/mean_image"] == pytest.approx(np.mean(means), rel=1e-4)
-    assert record["error"]["painted/mean_image"] == record["error"]["clean/mean_image"]
-    assert record["error"]["painted/identity"] > 0
+    assert record["error/clean/reconstruction"] == pytest.approx(np.mean(halves), rel=1e-4)
+    assert record["error/clean/mean_image"] == pytest.approx(np.mean(means), rel=1e-4)
+    assert record["error/painted/mean_image"] == record["error/clean/mean_image"]
+    assert record["error/painted/identity"] > 0
 
 
 def test_dimensions_in_use_and_their_kl(checked):
-    record = json.loads((checked[2] / "latent.json").read_text())
+    record = read_run(checked[2]).checks
     assert record["latent_dim"] == 4
     assert record["in_use"] == 2  # the third is the prior, the last has 0.005 nat
     assert record["kl_nats"] == pytest.approx(0.5 + 2 + 0.005)
-    with np.load(checked[2] / "latent.npz") as arrays:
-        assert arrays["kl"] == pytest.approx([2, 0.5, 0.005, 0])
-        assert arrays["path"].shape == (STEPS, 32, 32)
-        assert arrays["ends"].shape == (2, 32, 32)
+    arrays = read_run(checked[2]).check_arrays
+    assert arrays["kl"] == pytest.approx([2, 0.5, 0.005, 0])
+    assert arrays["path"].shape == (STEPS, 32, 32)
+    assert arrays["ends"].shape == (2, 32, 32)
 
 
-def test_interpolation_goes_from_one_to_the_other_in_even_steps(tiny_cohort, tmp_path):
+def test_interpolation_goes_from_one_to_the_other_in_even_steps(tiny_cohort):
     torch.manual_seed(0)
-    detector = StRegA(ContextVAE((32, 32), 1, (4, 8), 6), signed).eval()
-    val = tiny_cohort.select("val", "T2w")
-    detector.examine(TILING, tiny_cohort.select("train", "T2w"), val, tmp_path)
-    record = json.loads((tmp_path / "latent.json").read_text())
-    with np.load(tmp_path / "latent.npz") as arrays:
-        ends = torch.from_numpy(arrays["ends"])[:, None]
-        with torch.no_grad():
-            decoded = detector.network(ends)[:, 0].numpy()
-        assert arrays["path"][0] == pytest.approx(decoded[0], abs=1e-5)
-        assert arrays["path"][-1] == pytest.approx(decoded[1], abs=1e-5)
+    detector = VAE(ContextVAE((32, 32), 1, (4, 8), 6), signed).eval()
+    scans = (tiny_cohort.select(split, "T2w") for split in ("train", "val"))
+    record = detector.calibrate(*(brain_tiles(part, TILING) for part in scans))
+    with torch.no_grad():
+        decoded = detector.network(torch.from_numpy(record["ends"])[:, None])[:, 0].numpy()
+    assert record["path"][0] == pytest.approx(decoded[0], abs=1e-5)
+    assert record["path"][-1] == pytest.approx(decoded[1], abs=1e-5)
     assert 1 <= record["largest_step"] < 2
     assert brain(0)[0].shape[:2] <= (32, 32)
 
