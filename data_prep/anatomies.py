@@ -36,7 +36,8 @@ from brainuad.synthetic.anatomies.shapes import Shape, Shapes
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_label, read_volume
 from brainuad.volumes.orient import to_ras
-from brainuad.volumes.resample import box_of, resample_like, smoothed
+from brainuad.volumes.regions import box_of
+from brainuad.volumes.resample import resample_like, smoothed
 from brainuad.volumes.template import load_template
 from data_prep.dataset import Dataset
 

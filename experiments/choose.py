@@ -20,8 +20,6 @@ from brainuad.cohorts.load import load_scan
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.checkpoint import read_checkpoint
-from brainuad.model.detect import detect_volume
-from brainuad.networks.memory_layout import fastest_layout
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.synthetic.painted import painted_scans
@@ -53,16 +51,14 @@ def main() -> None:
     for variant in arguments.variant:
         pairs = (pair.split("=", 1) for pair in variant)
         options[" ".join(variant)] = {key: yaml.safe_load(value) for key, value in pairs}
-    tiling = instantiate(card["tiling"])
     chains = {name: instantiate(option_of("postprocess", name)) for name in arguments.chains}
     rows = []
     for name, option in options.items():
         started = time.perf_counter()
-        detector = changed(arguments.checkpoint, option)
-        fastest_layout(detector, str(detector.device))
+        model = changed(arguments.checkpoint, option).on_device()
         values: dict[str, list[float]] = {chain: [] for chain in chains}
         for image, brain_mask, lesion, spacing_mm in cases:
-            found = detect_volume(detector, tiling, image, brain_mask, 64).anomaly_map[0].numpy()
+            found = model.detect(image, brain_mask).anomaly_map[0].numpy()
             inside = brain_mask[0].numpy()
             for key, postprocess in chains.items():
                 score = postprocess.score(found, inside, spacing_mm)

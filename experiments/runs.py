@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, read_cohort
-from brainuad.inference.maps import write_maps
-from brainuad.methods.base import AnomalyDetector
-from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash, with_options
-from brainuad.model.detect import model_score
-from brainuad.settings.instantiate import instantiate
+from brainuad.cohorts.map_folder import MapFolder
+from brainuad.inference.maps import fill
+from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.model import Model
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,9 +41,9 @@ def embedded(checkpoint: Path) -> Cohort:
     return read_cohort(next((ROOT / "cache" / "cohorts").glob(f"{name}*")))
 
 
-def changed(checkpoint: Path, options: dict[str, Any]) -> AnomalyDetector:
-    """A trained model with other options of detection."""
-    return with_options(load_model(checkpoint), options)
+def changed(checkpoint: Path, options: dict[str, Any]) -> Model:
+    """Return a trained model with other options of detection."""
+    return Model.load(checkpoint).with_options(options)
 
 
 def variant(
@@ -52,19 +51,16 @@ def variant(
     name: str,
     cohort: Cohort,
     sequence: str,
-    load: Callable[[Path], AnomalyDetector],
+    load: Callable[[Path], Model],
     options: Sequence[str] = (),
 ) -> Path:
     """Scores what `load` makes of the run's model, into the folder that is returned."""
     out = run / "variants" / name
     if (out / "scores.csv").is_file():
         return out
-    checkpoint = run / "model.ckpt"
-    detector = load(checkpoint)
-    card = read_checkpoint(checkpoint)["brainuad"]
+    model = load(run / "model.ckpt").on_device()
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
-    score = model_score(detector, instantiate(card["tiling"]), 32)
-    write_maps(scans, out / "maps", score, name + weights_hash(detector), name)
+    fill(MapFolder(out / "maps"), scans, model, [], name)
     command = [sys.executable, "evaluate.py", f"maps='{out / 'maps'}'", f"name='{name}'"]
     command += ["data=folder", f"data.source={cohort.root}", f"data.sequence={sequence}"]
     command += ["controls=none", f"paths.output_dir='{out}'", *options]

@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 
 from brainuad.cohorts.places import as_plain
 from brainuad.methods.base import AnomalyDetector
-from brainuad.model.card import same_training
-from brainuad.model.checkpoint import load_model, save_model
+from brainuad.model.card import Card, same_training
+from brainuad.model.model import Model
 from brainuad.networks.latent_autoencoder import measure_scale
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.synthetic.anatomies.stream import StreamedScan
@@ -40,6 +40,7 @@ class Trained(NamedTuple):
         losses: loss of each step.
         model: its configuration, plain values.
         folder: empty folder.
+        card: what travels with it.
     """
 
     detector: AnomalyDetector
@@ -47,6 +48,7 @@ class Trained(NamedTuple):
     losses: list[float]
     model: dict[str, Any]
     folder: Path
+    card: Card
 
 
 class MethodTester:
@@ -102,8 +104,10 @@ class MethodTester:
 
     def test_saved_and_loaded_the_map_is_bit_equal(self, trained: Trained):
         path = trained.folder / "model.ckpt"
-        save_model(trained.detector, path)
-        again = load_model(path).anomaly_map(trained.batch.image, trained.batch.brain_mask)
+        tiling = instantiate(trained.card.tiling)
+        Model(trained.detector, trained.card, tiling).save(path)
+        method = Model.load(path).method
+        again = method.anomaly_map(trained.batch.image, trained.batch.brain_mask)
         assert torch.equal(map_of(trained), again)
 
     def test_the_loss_falls(self, trained: Trained):
@@ -204,7 +208,9 @@ def train(cfg: DictConfig, folder: Path) -> Trained:
     model, tiling = resolve(cfg.model), instantiate(cfg.tiling)
     detector = instantiate(cfg.model)
     batch = phantom_batch(SIZE, tiling)
-    detector.card = card_of(model, resolve(cfg.tiling), batch)
+    detector.grid = grid_of(batch)
+    place = None if detector.grid is None else as_plain(detector.grid)
+    card = Card(model, resolve(cfg.tiling), {}, "T2w", {}, grid=place)
     if cfg.first_stage is not None:
         stage = instantiate(cfg.first_stage.model)
         steps(stage, optimizer_of(stage), batch, range(200))
@@ -218,24 +224,21 @@ def train(cfg: DictConfig, folder: Path) -> Trained:
     losses = []
     if detector.by_gradient:
         losses = steps(detector, optimizer_of(detector), batch, range(40 if drawn else 120))
-    return Trained(detector, batch, losses, model, folder)
+    return Trained(detector, batch, losses, model, folder, card)
 
 
-def card_of(model: dict[str, Any], tiling: Any, batch: Batch) -> dict[str, Any]:
-    """The least card that a checkpoint may have, with the grid of the phantom."""
+def grid_of(batch: Batch) -> Grid | None:
+    """Return the grid of the phantom, for volumes."""
     from brainuad.synthetic.phantom import tiny_subject
 
-    card = {"model": model, "tiling": tiling, "postprocess": {}, "sequence": "T2w", "subjects": {}}
-    if batch.image.ndim == 5:
-        grid = Grid(tuple(batch.image.shape[2:]), tiny_subject("contract0").affine)
-        card["grid"] = as_plain(grid)
-    return card
+    size = tuple(batch.image.shape[2:])
+    return Grid(size, tiny_subject("contract0").affine) if len(size) == 3 else None
 
 
 def like(trained: Trained, model: dict[str, Any]) -> AnomalyDetector:
     """A method of this configuration with the trained weights, in training mode."""
     detector: AnomalyDetector = instantiate(model)
-    detector.card = {**trained.detector.card, "model": model}
+    detector.grid = trained.detector.grid
     detector.load_state_dict(trained.detector.state_dict())
     return detector
 

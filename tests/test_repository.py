@@ -34,6 +34,7 @@ FLOOR = {
     "settings": 1,
     "metrics": 1,
     "networks": 1,
+    "records": 2,
     "volumes": 2,
     "cohorts": 3,
     "postprocess": 3,

@@ -123,8 +123,10 @@ def test_the_wheel_contains_viewer_configurations_and_licences(tmp_path):
     for name in ("niivue.js", "niivue.LICENSE.txt", "page.js", "index.html"):
         assert f"brainuad/reporting/viewer/static/{name}" in held
     assert "brainuad/configs/train.yaml" in held
-    for path in (ROOT / "src" / "brainuad" / "shipped").glob("*.[jz]*"):
-        assert f"brainuad/shipped/{path.name}" in held
+    package = ROOT / "src" / "brainuad"
+    for path in package.rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            assert f"brainuad/{path.relative_to(package).as_posix()}" in held
     assert any(name.endswith("licenses/NOTICE") for name in held)
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import yaml
 
 from brainuad.cohorts.manifest import read_cohort, write_cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.inference.maps import write_maps
+from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
 from brainuad.machine import provenance
 from brainuad.machine.files import write_json, write_text
-from brainuad.model.checkpoint import load_model
-from brainuad.model.detect import device, model_score
-from brainuad.preparation.model_input import as_input, input_of
+from brainuad.model.device import device
+from brainuad.model.model import Model, Runtime
 from brainuad.reporting.pages.report import make_report
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
@@ -43,40 +43,32 @@ def main() -> int:
     scans += [replace(scan, split="test") for scan in read_cohort(Path(source)).scans]
     name = f"{Path(source).name} by models of {trained.cohort.name}"
     cohort = write_cohort(folder / "cohort", scans, {"name": name})
-    detector = load_model(ROOT / model_run / "model.ckpt")
     config = yaml.safe_load(trained.config)
     sequence = trained.sequence
-    detector.to(device(config["device"]))
-    score = model_score(
-        detector,
-        instantiate(config["tiling"]),
-        config["predict_batch_size"],
-        str(detector.device),
+    runtime = Runtime(
+        device(config["device"]),
         config["predict_precision"],
-    )
-    seen, failures = as_input(
-        [*cohort.select("val", sequence), *cohort.select("test", sequence)],
-        input_of(config["input"]),
+        config["predict_batch_size"],
         Path(config["paths"]["cache_dir"]),
         config["jobs"],
     )
-    stamp = str(trained.provenance.get("checkpoint", {}).get("sha256"))
-    subjects = detector.card["subjects"]["train"]
-    own_input = input_of(config["input"]) is not None
-    maps = folder / "prepared"
-    written = write_maps(seen, maps, score, stamp, "detecting", subjects, keep_input=own_input)
-    if failures := [*failures, *written.failures]:
+    model = Model.load(ROOT / model_run / "model.ckpt", runtime).on_device()
+    maps, failures = MapFolder(folder / "prepared"), []
+    scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
+    trained_on = model.card.trained_on
+    seconds = fill(maps, scans, model, failures, "detecting", trained_on)
+    if failures:
         raise InputError(f"{source}: {len(failures)} scans failed, the first: {failures[0]}")
     command = [
         sys.executable,
         "evaluate.py",
-        f"maps={maps}",
+        f"maps={maps.path}",
         "data=folder",
         f"data.source={folder}/cohort",
     ]
     command += [f"data.sequence={sequence}", f"paths.output_dir={out}"]
-    if detector.fixed_threshold is not None:
-        command.append(f"fixed={detector.fixed_threshold}")
+    if model.fixed_threshold is not None:
+        command.append(f"fixed={model.fixed_threshold}")
     command += [word for word in options if word.startswith(OF_EVALUATION)]
     if not any(word.startswith("postprocess=") for word in options):
         # Its own chain, which no option may be named after.
@@ -91,9 +83,10 @@ def main() -> int:
     if threshold is None:
         # Healthy scans tell of none: nothing is marked.
         threshold = float("nan")
-    write_masks(cohort.select("test", sequence), maps, folder, postprocess, threshold)
+    test = cohort.select("test", sequence)
+    write_masks(test, maps, MapFolder(folder), postprocess, threshold, failures)
     record = trained.provenance | provenance.describe()
-    times = {"wall_time_per_volume_s": written.seconds_per_volume, "failures": []}
+    times = {"wall_time_per_volume_s": seconds, "failures": []}
     memory = {"peak_memory_bytes": provenance.peak_memory(), "fit_s": None}
     write_json(folder / "provenance.json", record | times | memory | {"cohort": cohort.identity()})
     make_report(folder)

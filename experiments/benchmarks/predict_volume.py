@@ -28,12 +28,11 @@ from omegaconf import DictConfig
 from brainuad.cohorts.scans import RawScan
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.outputs import write_prediction
-from brainuad.model.known import Known
-from brainuad.model.predictor import Predictor
+from brainuad.model.model import Model
 from brainuad.model.prepared_scan import PreparedScan
 from brainuad.preparation.recipes import default
 from brainuad.settings.instantiate import instantiate, resolve
-from brainuad.types import Batch, Volume
+from brainuad.types import Batch, Space, Volume
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.template import load_template
 
@@ -81,7 +80,7 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
     cfg = configuration(experiment, list(options))
     detector = instantiate(cfg.model)
     recipe = default(1.0)
-    detector.card = {
+    card = {
         **{key: resolve(cfg[key]) for key in ("model", "tiling", "postprocess", "input")},
         "sequence": "T2w",
         "preparation": recipe,
@@ -102,13 +101,13 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
         native = Path(folder) / "scan.nii.gz"
         write_volume(native, image, template.affine)
         scan = PreparedScan(
-            Volume(image, template.affine), brain_mask, native, in_mni=True, measures={}
+            Volume(image, template.affine), brain_mask, Space(native, ()), in_mni=True
         )
-        predictor = Predictor([detector], Known(["x"], [detector.card]), "cpu")
+        model = Model(detector, card, instantiate(cfg.tiling)).on_device()
         start = time.perf_counter()
-        first = predictor(scan)
+        first = model.predict_prepared(scan)
         warm = time.perf_counter() - start
-        known = predictor.known
+        known = model.known
         known.threshold = float(np.quantile(first.anomaly_map[brain_mask], 0.99))
         known.thresholds = [known.threshold]
         if not first.mask.any():
@@ -119,7 +118,7 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
         cpu = np.inf
         for _ in range(rounds):
             began = time.process_time()
-            found = predictor(scan)
+            found = model.predict_prepared(scan)
             start = time.perf_counter()
             write_prediction(Path(folder) / "out", wanted, "T2w", found, "")
             now = {**found.seconds, "writing": time.perf_counter() - start}
@@ -135,7 +134,7 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
         "first_pass_seconds": round(warm, 2),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "rounds": rounds,
-        "batch_size": predictor.batch_sizes[0],
+        "batch_size": model.runtime.batch_size,
         "findings": len(found.findings),
         "stages_s": {name: round(value, 2) for name, value in seconds.items()},
         "share_percent": {name: round(100 * v / total, 1) for name, v in seconds.items()},

@@ -13,9 +13,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
-from brainuad.model.checkpoint import load_model, read_checkpoint
+from brainuad.model.model import Model
 from brainuad.reporting.tables import to_markdown
-from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.masks.random import ShapeHoles
 
 Fill = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -37,8 +36,9 @@ def fill_scans(
         slices: of each, evenly between the lowest and the highest with a tenth of the frame brain.
         seed: of the holes, which are the same for every method.
     """
-    detector, other = load_model(inpainter).eval(), load_model(vae).eval()
-    tiling = instantiate(read_checkpoint(inpainter)["brainuad"]["tiling"])
+    model = Model.load(inpainter)
+    tiling = model.tiling
+    detector, other = model.method.eval(), Model.load(vae).method.eval()
     methods: dict[str, Fill] = {
         OURS: lambda image, hole, brain: detector.inpaint(image, hole),
         "mean of what is seen": mean_fill,

@@ -20,15 +20,16 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
-from brainuad.inference.maps import write_maps
-from brainuad.label_free.objective import painted_ap
+from brainuad.inference.maps import fill
+from brainuad.label_free.objective import ap_of
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
-from brainuad.model.checkpoint import read_checkpoint, weights_hash
-from brainuad.model.detect import model_score
-from brainuad.preparation.model_input import as_input, input_of
+from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.device import device
+from brainuad.model.model import Model, Runtime
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
@@ -36,7 +37,7 @@ from brainuad.training.fit import calibrate
 from experiments.choose import option_of
 from experiments.groups import METRICS, read_subjects
 from experiments.label_free.ranks import draw_scatter, report
-from experiments.runs import ROOT, changed, embedded
+from experiments.runs import ROOT, embedded
 
 HERE = Path(__file__).parent
 LABELLED = tuple(METRICS.values())
@@ -90,8 +91,8 @@ def measured(run: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any
             ]
             for split in ("train", "val", "test")
         }
-        detector = ready(path, card, cohort, scans, arguments.cache)
-        digest = weights_hash(detector)
+        model = ready(path, scans, arguments.cache)
+        digest = model.weights_hash
         if digest in seen:
             continue
         seen.add(digest)
@@ -105,33 +106,28 @@ def measured(run: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any
         out = arguments.work / f"{digest[:16]}-{arguments.draws}-{arguments.limit or 'all'}"
         print(f"{about['run']} {path.stem}", flush=True)
         values = {
-            f"painted {kind}": objective(detector, card, scans["val"], kind, out, arguments)
+            f"painted {kind}": objective(model, scans["val"], kind, out, arguments)
             for kind in arguments.painted
         }
-        yield about | values | labelled(detector, card, cohort, scans, out, arguments)
+        yield about | values | labelled(model, cohort, scans, out, arguments)
 
 
-def ready(
-    path: Path, card: dict[str, Any], cohort: Cohort, scans: dict[str, list[Scan]], cache: Path
-) -> AnomalyDetector:
-    """The model of a checkpoint, with what a training run sets after its last step."""
-    detector = changed(path, {})
-    detector.card = card
+def ready(path: Path, scans: dict[str, list[Scan]], cache: Path) -> Model:
+    """Return the model of a checkpoint, with what a training run sets after its last step."""
+    model = Model.load(path, Runtime(device("auto"), batch_size=32, cache=cache)).on_device()
     if path.name != "model.ckpt":
-        how = input_of(card["input"])
+        failures = Failures()
         train, val = (
-            as_input([s for s in scans[split] if s.healthy], how, cache)[0]
+            model.views([scan for scan in scans[split] if scan.healthy], failures)
             for split in ("train", "val")
         )
         with tempfile.TemporaryDirectory(prefix="brainuad-") as out:
-            tiling = instantiate(card["tiling"])
-            calibrate(detector, tiling, {"train": train, "val": val}, Path(out))
-    return detector
+            calibrate(model, {"train": train, "val": val}, Path(out))
+    return model
 
 
 def objective(
-    detector: AnomalyDetector,
-    card: dict[str, Any],
+    model: Model,
     val: list[Scan],
     kind: str,
     out: Path,
@@ -143,12 +139,9 @@ def objective(
     if not file.is_file():
         healthy = [scan for scan in val if scan.healthy][: arguments.limit]
         copies, failures = painted_scans(healthy, arguments.draws, arguments.cache, corruption)
-        maps = detected(detector, card, copies, out / "maps", arguments.cache)
-        chain = instantiate(card["postprocess"])
-        found = {
-            scan.subject: painted_ap(scan, maps / f"{scan.subject}_anomaly.nii.gz", chain)
-            for scan in copies
-        }
+        maps = detected(model, copies, out / "maps")
+        chain = model.postprocess
+        found = {scan.subject: ap_of(scan, MapFolder(maps), chain) for scan in copies}
         for subject, reason in failures:
             print(f"left out: {subject}: {reason}")
         write_json(file, {"corruption": repr(corruption), "ap": found})
@@ -160,8 +153,7 @@ def objective(
 
 
 def labelled(
-    detector: AnomalyDetector,
-    card: dict[str, Any],
+    model: Model,
     cohort: Cohort,
     scans: dict[str, list[Scan]],
     out: Path,
@@ -173,13 +165,13 @@ def labelled(
             *[scan for scan in scans["val"] if scan.healthy][: arguments.limit],
             *[scan for scan in scans["test"] if not scan.healthy][: arguments.limit],
         ]
-        maps = detected(detector, card, kept, out / "maps", arguments.cache)
+        maps, card = detected(model, kept, out / "maps"), model.card
         evaluation = evaluate_maps(
             Cohort(cohort.root, tuple(kept), cohort.info),
-            card["sequence"],
-            {card["name"]: maps},
-            instantiate(card["postprocess"]),
-            space=card["space"],
+            card.sequence,
+            {card.name: maps},
+            model.postprocess,
+            space=card.space,
         )
         text = evaluation.scores.to_csv(index=False, lineterminator="\n")
         write_text(out / "scores.csv", text)
@@ -188,17 +180,12 @@ def labelled(
     return {name: float(means[name]) for name in LABELLED}
 
 
-def detected(
-    detector: AnomalyDetector, card: dict[str, Any], scans: list[Scan], maps: Path, cache: Path
-) -> Path:
-    """The folder of the maps of scans."""
-    from brainuad.model.detect import device
-
-    seen, _ = as_input(scans, input_of(card["input"]), cache)
-    score = model_score(detector, instantiate(card["tiling"]), 32, device("auto"))
-    written = write_maps(seen, maps, score, weights_hash(detector), "detecting")
-    if written.failures:
-        raise SystemExit(f"{written.failures[0][0]}: {written.failures[0][1]}")
+def detected(model: Model, scans: list[Scan], maps: Path) -> Path:
+    """Return the folder of the maps of scans."""
+    failures = Failures()
+    fill(MapFolder(maps), scans, model, failures, "detecting")
+    if failures:
+        raise SystemExit(f"{failures[0][0]}: {failures[0][1]}")
     return maps
 
 

@@ -20,11 +20,10 @@ import pandas as pd
 from torch import nn
 
 from brainuad.methods.autoencoder import KLAutoencoder
-from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.madad import MADAD
 from brainuad.methods.parts.residuals import signed
 from brainuad.metrics.statistics import summarise
-from brainuad.model.checkpoint import load_model
+from brainuad.model.model import Model
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import group_means, paired_tests, read_subjects, to_table
 from experiments.runs import ROOT, changed, embedded, train, variant
@@ -111,27 +110,29 @@ def ablation(
     return pd.concat(found)
 
 
-def first_stage(checkpoint: Path) -> AnomalyDetector:
-    """The autoencoder of a model as a detector by its own error, in the model's residual."""
-    detector = load_model(checkpoint)
-    assert isinstance(detector, MADAD)
-    return KLAutoencoder(detector.first_stage, detector.residual)
+def first_stage(checkpoint: Path) -> Model:
+    """Return the autoencoder of a model as a method by its own error, in the model's residual."""
+    model = Model.load(checkpoint)
+    assert isinstance(model.method, MADAD)
+    model.method = KLAutoencoder(model.method.first_stage, model.method.residual)
+    return model
 
 
-def by_pixel(checkpoint: Path) -> AnomalyDetector:
-    """The same without an average over pixels."""
-    detector = load_model(checkpoint)
-    assert isinstance(detector, MADAD)
-    return KLAutoencoder(detector.first_stage, signed)
+def by_pixel(checkpoint: Path) -> Model:
+    """Return the same without an average over pixels."""
+    model = Model.load(checkpoint)
+    assert isinstance(model.method, MADAD)
+    model.method = KLAutoencoder(model.method.first_stage, signed)
+    return model
 
 
-def prototype(checkpoint: Path) -> AnomalyDetector:
-    """The model with a network that corrects nothing."""
-    detector = load_model(checkpoint)
-    assert isinstance(detector, MADAD)
-    for parameter in detector.network.clean_head[-1].parameters():
+def prototype(checkpoint: Path) -> Model:
+    """Return the model with a network that corrects nothing."""
+    model = Model.load(checkpoint)
+    assert isinstance(model.method, MADAD)
+    for parameter in model.method.network.clean_head[-1].parameters():
         nn.init.zeros_(parameter)
-    return detector
+    return model
 
 
 CONTROLS = {"autoencoder": first_stage, "autoencoder by pixel": by_pixel, "prototype": prototype}

@@ -16,17 +16,18 @@ from typing import Any
 import pandas as pd
 import torch
 
-from brainuad.cohorts.load import load_scan
-from brainuad.cohorts.manifest import Cohort, Scan, read_cohort
+from brainuad.cohorts.manifest import Cohort, read_cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
-from brainuad.inference.maps import write_maps
+from brainuad.inference.maps import fill
 from brainuad.machine.files import write_text
+from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.outlier import Outlier
-from brainuad.model.detect import model_score
+from brainuad.model.model import Model, Runtime
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
-from brainuad.preparation.model_input import NormalisedInput, as_input
+from brainuad.preparation.model_input import NormalisedInput
 from brainuad.preparation.normalise.released import VolumeQuantiles
 from brainuad.reporting.tables import to_markdown
 from brainuad.types import Detection
@@ -103,6 +104,22 @@ def main() -> None:
     print(text)
 
 
+class Brightness(AnomalyDetector):
+    """The intensity, or 1 less it.
+
+    Args:
+        side: `positive` for bright lesions.
+    """
+
+    def __init__(self, side: str) -> None:
+        super().__init__()
+        self.side = side
+
+    def score(self, image: torch.Tensor, brain_mask: torch.Tensor) -> Detection:
+        """Return the intensity of the first channel as the score."""
+        return Detection(image if self.side == "positive" else 1 - image, None)
+
+
 def scored(
     cohort: Cohort, sequence: str, methods: dict[str, dict[str, Any]], folder: Path
 ) -> pd.DataFrame:
@@ -110,21 +127,17 @@ def scored(
     side = SEQUENCES[sequence]
     # As input=range has it: the brightest voxels keep their order.
     how = NormalisedInput(VolumeQuantiles(0.0, 1.0))
-    scans, failures = as_input(cohort.select("test", sequence), how, folder / "input")
-
-    def brightness(scan: Scan) -> Detection:
-        image, brain_mask = load_scan(scan)
-        found = image if side == "positive" else 1 - image
-        return Detection(torch.where(brain_mask, found, torch.zeros(())), None)
-
-    scores = {
-        name: model_score(Outlier(side, **options), VolumeTiling(), 1)
+    scans, failures = cohort.select("test", sequence), []
+    runtime = Runtime(batch_size=1, cache=folder / "input")
+    scorers: dict[str, Model] = {
+        name: Model(Outlier(side, **options), None, VolumeTiling(), how, runtime=runtime)
         for name, options in methods.items()
     }
+    scorers[BRIGHTNESS] = Model(Brightness(side), None, VolumeTiling(), how, runtime=runtime)
     seconds = {}
-    for name, score in {**scores, BRIGHTNESS: brightness}.items():
-        written = write_maps(scans, folder / name, score, name, f"{sequence}, {name}")
-        seconds[name], failures = written.seconds_per_volume, [*failures, *written.failures]
+    for name, scorer in scorers.items():
+        title = f"{sequence}, {name}"
+        seconds[name] = fill(MapFolder(folder / name), scans, scorer, failures, title)
     maps = {name: folder / name for name in seconds}
     # Brightness has no threshold of its own: nothing is above 1.
     thresholds = dict.fromkeys(maps, Outlier.traits.own_threshold) | {BRIGHTNESS: 1.0}

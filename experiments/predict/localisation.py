@@ -196,7 +196,7 @@ def to_native(head: Path) -> Path:
     steps = instantiate(default(2.0)["steps"], packages=PREPARATION)
     records, failures = prepare_subject([RawScan("head", "T1w", head, healthy=True)], steps, folder)
     assert not failures, failures
-    return folder / records[0]["transform"]
+    return folder / str(records[0].transform)
 
 
 def judged(out: Path, table: pd.DataFrame, truth: Path) -> tuple[str, float, str, str]:

@@ -253,7 +253,8 @@ def time_head(head: Path, chain: str) -> dict[str, object]:
         sys.exit(str(failures))
     clock, seconds = time.perf_counter() - clock, time.process_time() - start
     names = {"skullstrip": "skull strip", "bias": "N4", "atlas": "atlas", "deform": "warp"}
-    parts = {f"{said}, s": record.get(key, {}).get("seconds", 0.0) for key, said in names.items()}
+    took = {name: step.seconds for name, step in record.steps.items()}
+    parts = {f"{said}, s": took.get(name, 0.0) for name, said in names.items()}
     return {
         "grid": " × ".join(str(n) for n in read_volume(head).array.shape),
         **parts,

@@ -15,10 +15,9 @@ from typing import Any
 import pandas as pd
 
 from brainuad.methods.autoencoder import KLAutoencoder
-from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.madad import MADAD
 from brainuad.metrics.statistics import summarise
-from brainuad.model.checkpoint import load_model
+from brainuad.model.model import Model
 from brainuad.reporting.tables import to_markdown
 from experiments.groups import group_means, paired_tests, read_subjects, to_table
 from experiments.runs import ROOT, changed, embedded, finished, train, variant
@@ -81,11 +80,12 @@ def scored(out: Path, name: str, sequence: str, load: Any) -> pd.DataFrame:
     return read_subjects(variant(out, name, cohort, sequence, load, chain), name)
 
 
-def first_stage(checkpoint: Path) -> AnomalyDetector:
-    """The autoencoder of a model as a detector by its own error."""
-    detector = load_model(checkpoint)
-    assert isinstance(detector, MADAD)
-    return KLAutoencoder(detector.first_stage, detector.residual)
+def first_stage(checkpoint: Path) -> Model:
+    """Return the autoencoder of a model as a method by its own error."""
+    model = Model.load(checkpoint)
+    assert isinstance(model.method, MADAD)
+    model.method = KLAutoencoder(model.method.first_stage, model.method.residual)
+    return model
 
 
 def report(table: pd.DataFrame, sampler: pd.DataFrame | None) -> str:

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
-from brainuad.inference.maps import write_maps
+from brainuad.inference.maps import fill
 from brainuad.machine import provenance
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
 from brainuad.methods.intensity import IntensityDetector
-from brainuad.model.detect import model_score
+from brainuad.model.model import Model
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.erode import ErodeBrainMask
 from brainuad.postprocess.pipeline import Postprocess
@@ -82,16 +84,16 @@ def score(root: Path, sequence: str, folder: Path) -> str:
     cohort = folder_cohort(folder / "openms.csv", folder / "cache", sequence, spacing_mm=1.0)
     scans = cohort.select("test", sequence)
     maps = folder / "maps"
-    written = write_maps(
-        scans, maps, model_score(IntensityDetector(), VolumeTiling(), 1), "intensity", "intensity"
-    )
+    failures = Failures()
+    control = Model(IntensityDetector(), None, VolumeTiling())
+    fill(MapFolder(maps), scans, control, failures, "intensity")
     text = ""
     for title, chain in CHAINS.items():
         found = evaluate_maps(
             cohort, sequence, {"intensity": maps}, chain, thresholds={"intensity": THRESHOLD}
         )
-        if failures := [*written.failures, *found.failures]:
-            sys.exit(f"could not be scored: {failures}")
+        if bad := [*failures, *found.failures]:
+            sys.exit(f"could not be scored: {bad}")
         text += f"\n{title}:\n"
         for columns in (SHOWN, COMPANIONS):
             header, cells = summary_rows(found.summary, columns=columns)

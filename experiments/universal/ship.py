@@ -18,8 +18,8 @@ import pandas as pd
 
 from brainuad.machine.files import write_json
 from brainuad.machine.read import read_json
-from brainuad.model.checkpoint import load_model
 from brainuad.model.export import export_model
+from brainuad.model.model_file import read_card
 from brainuad.preparation.recipes import changed, default
 from brainuad.shipped import DEFAULT, FOLDER, INDEX
 
@@ -57,20 +57,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         "about": SOURCE,
     }
     if name in PREPARATION:
-        spacing = load_model(arguments.run).card["run"]["data"]["spacing_mm"]
+        spacing = read_card(arguments.run).run["data"]["spacing_mm"]
         nobody["preparation"] = changed(default(spacing), PREPARATION[name])
     card = export_model(arguments.run, path, LICENCE, half=True, **nobody)
     content = path.read_bytes()
     entry = {
         "name": DEFAULT,
-        "sequence": card["sequence"],
+        "sequence": card.sequence,
         "file": path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "size": len(content),
         "source": SOURCE,
         "data_licence": DATA,
         "licence": LICENCE,
-        "scores": {} if arguments.scores is None else measured(arguments.scores, card["sequence"]),
+        "scores": {} if arguments.scores is None else measured(arguments.scores, card.sequence),
     }
     if name in UNTESTED:
         entry["untested"] = UNTESTED[name]

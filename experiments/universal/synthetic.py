@@ -82,17 +82,18 @@ class Judge:
     """
 
     def __init__(self, sequence: str, affine: np.ndarray) -> None:
-        self.predictor = brainuad.load(DEFAULT, sequence=sequence, device="cpu").predictor
-        detector = self.predictor.detectors[0]
+        self.model = brainuad.load(DEFAULT, sequence=sequence, device="cpu")
+        detector = self.model.method
         assert isinstance(detector, Universal)
+        self.postprocess = self.model.postprocess
         self.channels = Channels(detector.network)
         detector.network, detector.sign = self.channels, sign(sequence)
         self.detector, self.sequence, self.affine = detector, sequence, affine
 
     def seen(self, image: np.ndarray, brain: np.ndarray) -> np.ndarray:
         """The scan as the model's preparation normalises it, `(D, H, W)` in [0, 1]."""
-        assert self.predictor.input is not None
-        return self.predictor.input.of(np.where(brain, image, 0), brain, (2.0, 2.0, 2.0))
+        assert self.model.view is not None
+        return self.model.view.of(np.where(brain, image, 0), brain, (2.0, 2.0, 2.0))
 
     def map(
         self,
@@ -114,13 +115,13 @@ class Judge:
         self.detector.scores_by, self.channels.without = scores_by, without
         given = torch.from_numpy(image.astype(np.float32))[None], torch.from_numpy(brain)[None]
         where = self.affine if placed else None
-        found = detect_volume(self.detector, self.predictor.tilings[0], *given, affine=where)
+        found = detect_volume(self.detector, self.model.tiling, *given, affine=where)
         return found.anomaly_map[0].numpy()
 
     def scored(self, name: str, score: np.ndarray, brain: np.ndarray, truth: np.ndarray) -> dict:
         """A row of the table: the map above 0.5, small components removed, against the truth."""
         ml = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
-        mask = self.predictor.postprocess.segment(score, brain, (2.0, 2.0, 2.0), 0.5)
+        mask = self.postprocess.segment(score, brain, (2.0, 2.0, 2.0), 0.5)
         sick = bool(truth.any())
         return {
             "model": self.sequence,

@@ -15,8 +15,7 @@ import brainuad
 from brainuad.cli.evaluate import main as evaluate_command
 from brainuad.cli.report import main as report_command
 from brainuad.cohorts.manifest import Scan, read_cohort
-from brainuad.model.checkpoint import load_model
-from brainuad.model.detect import model_score
+from brainuad.model.model import Model, Runtime
 from brainuad.preparation.recipes import of_cohort
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 from brainuad.settings.moved import moved
@@ -75,9 +74,9 @@ def map_of_model(path: Path, folder: Path) -> np.ndarray:
     """The anomaly map of a checkpoint or a run folder."""
     image = write_scan(folder)
     scan = Scan("scan", "T2w", image, folder / "scan_brain.nii.gz", healthy=True, split="test")
-    detector = load_model(path)
+    model = Model.load(path, Runtime(batch_size=32))
     with golden.alone():
-        found = model_score(detector, instantiate(detector.card["tiling"]), 32)(scan)
+        found = model.on_device().detect_scan(scan)
     return found.anomaly_map[0].numpy()
 
 

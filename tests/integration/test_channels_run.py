@@ -12,7 +12,7 @@ from tiny import NARROW, write_tiny_channels
 from brainuad.cli.evaluate import main as evaluate
 from brainuad.cli.report import main as report
 from brainuad.cli.train import main as train
-from brainuad.model.checkpoint import load_model
+from brainuad.model.model import Model
 from brainuad.volumes.nifti import read_volume
 
 pytestmark = pytest.mark.slow
@@ -60,9 +60,9 @@ def test_every_method_takes_the_sequences_of_a_subject_at_once(place: Path, name
     assert found.max() > 0
     perfect = scores[(scores.method == "oracle_reconstruction") & (scores.metric == "auprc")]
     assert perfect.value.min() == 1
-    card = load_model(out).card
-    assert card["sequence"] == "T2w+T1w"
-    assert card["run"]["data"]["sequence"] == ["T2w", "T1w"]
+    card = Model.load(out).card
+    assert card.sequence == "T2w+T1w"
+    assert card.run["data"]["sequence"] == ["T2w", "T1w"]
 
 
 def test_what_stands_beside_a_run_knows_its_channels(place: Path, capsys) -> None:
@@ -72,7 +72,7 @@ def test_what_stands_beside_a_run_knows_its_channels(place: Path, capsys) -> Non
     said = capsys.readouterr().out
     assert "val/painted_AP" in said
     out = place / "vae"
-    assert load_model(out).card["model"]["residual"]["sign"] == ["positive", "negative"]
+    assert Model.load(out).card.model["residual"]["sign"] == ["positive", "negative"]
     page = (out / "report.html").read_text()
     assert "T2w+T1w" in page
     assert page.count("<img") > 2

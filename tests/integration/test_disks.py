@@ -8,8 +8,8 @@ from tiny import AFFINE, brain, write_tiny_model
 from brainuad.cli import predict, prepare
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.inference import outputs
-from brainuad.machine.guard import Failures, guarded
-from brainuad.model import predictor
+from brainuad.machine.failures import Failures
+from brainuad.model import model as model_module
 from brainuad.preparation import cohort
 from brainuad.volumes.nifti import read_volume, write_volume
 
@@ -223,17 +223,17 @@ def test_scans_on_a_disk_that_vanishes_are_not_blamed(predicted, scans, tmp_path
 
 
 def test_a_full_temporary_folder_is_no_scans_fault(predicted, scans, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(predictor, "detect_volume", full)
+    monkeypatch.setattr(model_module, "detect_volume", full)
     status, said, table = predicted(scans, tmp_path / "out")
     assert status == 2
     assert len(said) == 1
     assert "No space left" in said[0]
     assert len(table) == 0
     failures = Failures()
-    with guarded(failures, "a", "a.nii.gz"):
+    with failures.catching("a", "a.nii.gz"):
         raise OSError(5, "Input/output error", "a.nii.gz")
     # What cannot be read is.
     assert len(failures) == 1

@@ -13,10 +13,10 @@ from tiny import AFFINE, ROOT, brain, write_tiny_cohort, write_tiny_model
 
 from brainuad.cli import evaluate, predict, prepare, train
 from brainuad.errors import CannotWrite
-from brainuad.inference import controls, maps, outputs
+from brainuad.inference import controls, outputs
 from brainuad.machine import terminal
 from brainuad.machine.limits import require_folder
-from brainuad.model.checkpoint import load_model
+from brainuad.model.model import Model
 from brainuad.reporting.pages import report
 from brainuad.training import detect_and_score
 from brainuad.volumes.nifti import write_volume
@@ -80,12 +80,12 @@ def test_a_cohort_without_a_test_split_is_refused_before_a_scan_is_prepared(run,
 
 def test_a_fault_after_the_training_costs_no_model(run, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(maps, "write_maps", fail)
+        patch.setattr(detect_and_score, "fill", fail)
         status, (line,), folder = run()
     assert status == 1
     assert line.startswith("internal error: Fault: by the test; the trained model is in ")
     assert "please report" in line
-    assert load_model(folder / "model.ckpt").atlas.mean.any()
+    assert Model.load(folder / "model.ckpt").method.atlas.mean.any()
     assert '"error": "by the test"' in (folder / "provenance.json").read_text()
 
 
@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_after_the_training_costs_no_model(run, monkeypatch)
     def full(*_, **__):
         raise CannotWrite("run/prepared: cannot be written")
 
-    monkeypatch.setattr(maps, "write_maps", full)
+    monkeypatch.setattr(detect_and_score, "fill", full)
     status, (line,), folder = run()
     assert status == 2
     assert line.startswith("error: run/prepared: cannot be written; the trained model is in ")
@@ -101,7 +101,7 @@ def test_a_disk_that_is_full_after_the_training_costs_no_model(run, monkeypatch)
 
 
 def test_a_fault_in_a_control_or_the_report_costs_nothing_else(run, monkeypatch):
-    monkeypatch.setattr(controls, "model_score", fail)
+    monkeypatch.setattr(controls, "fill", fail)
     monkeypatch.setattr(report, "make_report", fail)
     status, lines, folder = run()
     assert status == 3
@@ -119,7 +119,7 @@ def test_a_fault_in_the_evaluation_costs_no_model_and_no_mask(run, monkeypatch):
     status, (line,), folder = run()
     assert status == 1
     assert "by the test; the trained model is in " in line
-    assert load_model(folder / "model.ckpt").card["threshold"] is not None
+    assert Model.load(folder / "model.ckpt").card.threshold is not None
     assert len(list(folder.glob("*_mask.nii.gz"))) == 3
 
 

@@ -15,7 +15,8 @@ from brainuad.errors import CannotWrite
 from brainuad.evaluation import results
 from brainuad.evaluation.slice_store import Slice, SliceStore
 from brainuad.inference import maps, masks
-from brainuad.model.checkpoint import load_model, read_checkpoint
+from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.model import Model
 from brainuad.tiles import cache as tile_cache
 from brainuad.training import callbacks
 from brainuad.training import run as run_module
@@ -89,7 +90,7 @@ def test_a_disk_that_goes_in_a_training_is_one_line_and_costs_nothing_finished(
         assert (f"the trained model is in {out / 'model.ckpt'}" in said[0]) == (step in KEPT)
         with second_way(place, tmp_path / "mnt"):
             if step in KEPT:
-                load_model(out / "model.ckpt")
+                Model.load(out / "model.ckpt")
             before = {path: path.stat().st_mtime_ns for path in out.glob("*/*_anomaly.nii.gz")}
             status, said = trained(out, cache, "ckpt=last", *words)
             assert (status, said) == (0, [])

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tiny import write_tiny_cohort
+from tiny import a_record, write_tiny_cohort
 
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.machine.files import write_text
@@ -29,10 +29,11 @@ def _quality(folder):
     # A slash cannot be in a name: the payloads that can do without one.
     names = [f"s{RUNS.join(('<img src=x onerror=', '>'))}", f"s'\"><svg onload='{RUNS}'>"]
     scans = [replace(s, subject=name) for s, name in zip(cohort.scans, names, strict=True)]
-    keys = [f"{name}_T2w" for name in names]
-    info = {"name": ALL, "flags": {key: list(PAYLOADS) for key in keys}}
+    info = {"name": ALL, "flags": {f"{name}_T2w": list(PAYLOADS) for name in names}}
     cohort = write_cohort(cohort.root, scans, info | {"failures": [(ALL, ALL)]})
-    records = {key: {"quality": {"brain_ml": 1.0}, "notes": [ALL]} for key in keys}
+    records = {
+        (name, "T2w"): a_record(name, quality={"brain_ml": 1.0}, notes=(ALL,)) for name in names
+    }
     return write_quality(cohort, records, None)
 
 

@@ -1,6 +1,7 @@
 """What a method sees is one tensor, in training and in every way of detection."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import brainuad
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.load import load_scan
 from brainuad.model.card import preparation_of
-from brainuad.model.checkpoint import load_model
 from brainuad.model.known import Known
+from brainuad.model.model import Model
+from brainuad.model.predict import seen_by
 from brainuad.model.prepared_scan import from_cohort
 from brainuad.preparation.from_folder import folder_cohort
 from brainuad.preparation.model_input import as_input, input_of, unnormalised
@@ -64,8 +66,8 @@ def test_training_and_detection_see_the_same(folder, cohort, model, tmp_path):
         np.sort(trained[trained > 0]), np.sort(raw[raw > 0] / np.percentile(raw[raw > 0], 90)), 1e-5
     )
     loaded = brainuad.load(model, device="cpu")
-    of_cohort = from_cohort(scan, cohort, loaded.recipe)
-    np.testing.assert_array_equal(loaded.predictor.seen(of_cohort)[0], trained)
+    of_cohort = from_cohort(scan, cohort, loaded.known.recipe)
+    np.testing.assert_array_equal(seen_by(loaded.view, of_cohort)[0], trained)
     found = loaded.predict(folder / f"{scan.subject}_T2w.nii.gz")
     np.testing.assert_array_equal(found.raw["input"].array, trained)
     # A tile of training is the same, in half precision.
@@ -111,7 +113,7 @@ def test_without_a_record_the_image_is_taken_as_it_is(tmp_path):
         np.testing.assert_allclose(channel, expected, rtol=1e-5, atol=1e-6)
     model = write_tiny_model(tmp_path / "m.ckpt", input=DAE, sequence="T2w+T1w")
     known = brainuad.load(model, device="cpu")
-    as_detected = known.predictor.seen(from_cohort(scan, cohort, known.recipe))
+    as_detected = seen_by(known.view, from_cohort(scan, cohort, known.known.recipe))
     np.testing.assert_array_equal(as_detected, found)
 
 
@@ -120,8 +122,8 @@ def test_cards_of_before_see_the_prepared_intensities(cohort, tmp_path):
     now = write_tiny_model(tmp_path / "now.ckpt", input={"tissue": None, "normalise": None})
     loaded = brainuad.load(old, now, device="cpu")
     scan = cohort.scans[0]
-    seen = loaded.predictor.seen(from_cohort(scan, cohort, loaded.recipe))
+    seen = seen_by(loaded.models[0].view, from_cohort(scan, cohort, loaded.known.recipe))
     np.testing.assert_array_equal(seen[0], read_volume(scan.image).array)
-    cards = [load_model(path).card for path in (old, now)]
+    cards = [Model.load(path).card for path in (old, now)]
     with pytest.raises(brainuad.errors.InputError, match="has another input"):
-        Known([old, now], [cards[0], {**cards[1], "input": DAE}])
+        Known([old, now], [cards[0], replace(cards[1], input=DAE)])

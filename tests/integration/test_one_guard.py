@@ -11,7 +11,9 @@ from brainuad.cli import predict, prepare
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import CannotWrite
 from brainuad.inference import outputs, prepare_scans
-from brainuad.model import predictor, prepared_scan
+from brainuad.model import model as model_module
+from brainuad.model import predict as predicting
+from brainuad.model import prepared_scan
 from brainuad.preparation import cohort, finish, subject
 from brainuad.preparation.bias import N4
 from brainuad.preparation.normalise import cohort as normalise_cohort
@@ -104,11 +106,11 @@ AFTER = [
     (subject, "_write"),
     (subject, "write_volume"),
     (subject, "write_way"),
-    (cohort, "write_json"),
+    (cohort, "write_record"),
     (Percentile, "__call__"),
     (normalise_cohort, "read_volume"),
     (normalise_cohort, "write_volume"),
-    (normalise_cohort, "write_json"),
+    (finish, "write_record"),
     (left_right, "lopsided"),
     (Limits, "flags"),
     (finish, "row_of"),
@@ -187,19 +189,19 @@ def test_a_fault_in_the_chain_of_a_prediction_costs_its_own_scan_alone(
 
 
 PREDICTING = [
-    (prepare_scans, "read_json"),
+    (prepare_scans, "read_record"),
     (prepare_scans, "from_records"),
     (prepared_scan, "measures_of"),
     (Percentile, "__call__"),
     (Limits, "flags"),
-    (predictor.Predictor, "seen"),
-    (predictor, "detect_volume"),
-    (predictor, "native_map"),
-    (predictor, "native_mask"),
-    (predictor, "read_native"),
-    (predictor, "find"),
-    (predictor, "unsuitable"),
-    (predictor, "percentile_of"),
+    (predicting, "seen_by"),
+    (model_module, "detect_volume"),
+    (predicting, "native_map"),
+    (predicting, "native_mask"),
+    (predicting, "read_native"),
+    (predicting, "find"),
+    (predicting, "unsuitable"),
+    (predicting, "percentile_of"),
     (outputs, "write_like"),
 ]
 

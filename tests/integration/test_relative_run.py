@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from tiny import write_tiny_cohort
 
-from brainuad.model.checkpoint import load_model
-from brainuad.model.detect import model_score
+from brainuad.model.model import Model
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
-from brainuad.volumes.tiling import SliceTiling
 
 pytestmark = pytest.mark.slow
 
@@ -47,10 +45,10 @@ def test_maps_are_those_of_the_method_over_the_training_brains_mean(tmp_path, ru
         np.testing.assert_allclose(relative.array, plain.array / expected, rtol=1e-5)
     assert not (tmp_path / "relative" / "healthy_maps").exists()
     # It travels with the model.
-    model = load_model(tmp_path / "relative")
-    again = model_score(model, SliceTiling("axial", (32, 32)), 32)(scan)
+    model = Model.load(tmp_path / "relative")
+    again = model.on_device().detect_scan(scan)
     np.testing.assert_array_equal(again.anomaly_map[0].numpy(), relative.array)
-    assert model.card["relative"]["sigma"] == 0
+    assert model.card.relative["sigma"] == 0
 
 
 def test_scans_that_lie_elsewhere_are_refused(tmp_path, run):

@@ -16,8 +16,8 @@ from brainuad.cli import predict, prepare
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.inference import outputs
 from brainuad.machine.locks import Claim
-from brainuad.model import predictor
-from brainuad.preparation import cohort, finish, made
+from brainuad.model import model as model_module
+from brainuad.preparation import cohort, finish
 from brainuad.volumes.nifti import write_volume
 
 WORDS = ("preparation=extracted", "preparation.steps.spacing_mm=6")
@@ -109,18 +109,18 @@ def test_anothers_damaged_or_emptied_record_is_left_out(model, lists, tmp_path, 
 
 
 def test_what_fails_here_and_was_done_elsewhere_is_done(model, lists, tmp_path, monkeypatch):
-    out, original = tmp_path / "out", predictor.detect_volume
+    out, original = tmp_path / "out", model_module.detect_volume
     calls = []
 
-    def fails(*arguments):
+    def fails(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 1:
             # Another command does all of it meanwhile.
             assert predicted(model, lists["odd"], out, "--no-page") == 0
             raise ValueError("by chance")
-        return original(*arguments)
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(predictor, "detect_volume", fails)
+    monkeypatch.setattr(model_module, "detect_volume", fails)
     assert predicted(model, lists["odd"], out, "--no-page") == 0
     assert set(pd.read_csv(out / "subjects.csv").status) == {"done"}
     # Nor was anything done twice.
@@ -184,21 +184,20 @@ def test_a_person_in_two_splits_of_two_sources_is_said_before_the_work(lists, tm
 
 
 def test_scans_that_come_while_the_manifest_is_written_are_in_it(lists, tmp_path, monkeypatch):
-    out, original = tmp_path / "out", finish.write_cohort
-    calls = []
+    out, original = tmp_path / "out", finish.fitted
+    listed = []
 
-    def write(*arguments):
-        found = original(*arguments)
-        calls.append(arguments)
-        if len(calls) == 1:
+    def fit(*arguments):
+        listed.append(len(arguments[0]))
+        if len(listed) == 1:
+            # The other command does not know of this one's scans yet, nor does this one of its.
             assert prepared(lists["even"], out) == 0
-        if len(calls) == 2:
-            # The other command, which does not know of this one's scans yet.
-            assert len(found.scans) == 4
-        return found
+            assert len(rows(out)) == 4
+        return original(*arguments)
 
-    monkeypatch.setattr(finish, "write_cohort", write)
+    monkeypatch.setattr(finish, "fitted", fit)
     assert prepared(lists["odd"], out) == 0
+    assert listed == [4, 4, 8]
     assert len(rows(out)) == 8
 
 
@@ -212,7 +211,7 @@ def test_what_another_command_prepared_meanwhile_is_not_prepared_again(
         calls.append(arguments)
         if len(calls) == 1:
             assert prepared(lists["odd"], out) == 0
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(cohort, "prepare_subject", prepare_one)
     assert prepared(lists["odd"], out) == 0
@@ -275,18 +274,20 @@ sys.exit(status or train.main())
 """
 
 
-def test_a_manifest_of_one_that_did_not_know_of_a_scan_yet_is_written_again(
-    lists, tmp_path, monkeypatch
+@pytest.mark.parametrize("name", ["fitted", "write_normalised", "check_scans", "write_cohort"])
+def test_whoever_writes_the_manifest_last_lists_the_scans_of_both(
+    lists, tmp_path, monkeypatch, name
 ):
-    """Another command may have read the records before ours said whose they are."""
-    out = tmp_path / "cohort"
+    """Another command does all its work after this step of ours."""
+    out, again = tmp_path / "cohort", []
 
-    def overwrite():
-        manifest = out / "manifest.csv"
-        manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    def other():
+        if not again:
+            again.append(True)
+            assert prepared(lists["even"], out) == 0
 
-    after(monkeypatch, made.Made, "noted", 1, overwrite)
-    assert prepare.main([str(lists["all"]), str(out), *WORDS]) == 0
+    after(monkeypatch, finish, name, 1, other)
+    assert prepared(lists["odd"], out) == 0
     assert len(read_cohort(out).scans) == 8
 
 

@@ -13,7 +13,7 @@ import yaml
 from tiny import ROOT, write_tiny_cohort
 from wandb_file import artifacts, config, history
 
-from brainuad.model.checkpoint import load_model
+from brainuad.model.model import Model
 from brainuad.tracking.tracker import OBJECTIVE
 
 pytestmark = pytest.mark.slow
@@ -98,9 +98,9 @@ def test_the_model_and_the_scores_are_artifacts_that_name_nobody(tracked):
     own = pd.read_csv(tracked / "run" / "scores.csv")
     assert set(scores.subject) == {"test 1", "test 2", "test 3", "(pooled)"}
     assert sorted(scores.value.dropna()) == sorted(own.value.dropna())
-    model = load_model(found["model"]["model.ckpt"])
-    assert model.card["subjects"] == {"train": [], "val": []}
-    assert model.card["threshold"] == load_model(tracked / "run" / "model.ckpt").card["threshold"]
+    model = Model.load(found["model"]["model.ckpt"])
+    assert model.card.subjects == {"train": [], "val": []}
+    assert model.card.threshold == Model.load(tracked / "run" / "model.ckpt").card.threshold
 
 
 def test_nothing_tells_whose_or_where(tracked):

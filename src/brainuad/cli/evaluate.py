@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_hydra
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.machine.guard import Failures
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import say
-from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.settings.instantiate import RUN_PACKAGES, as_yaml, instantiate, resolve
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -64,30 +64,32 @@ def _evaluate(
     threshold: float | None,
     own: float | None,
 ) -> None:
-    from omegaconf import OmegaConf
     from rich.console import Console
 
     from brainuad.cohorts.manifest import joined
+    from brainuad.cohorts.map_folder import MapFolder
     from brainuad.evaluation.maps import evaluate_maps
     from brainuad.evaluation.results import write_evaluation
     from brainuad.evaluation.slices import evaluate_slices
-    from brainuad.inference.controls import fixed_thresholds, write_controls
-    from brainuad.inference.maps import read_trained_on
+    from brainuad.inference.controls import fixed_thresholds, untrained_controls, write_controls
     from brainuad.machine import provenance
     from brainuad.preparation.configured import cohort_of
     from brainuad.preparation.from_folder import cohort_failures
     from brainuad.reporting.tables import flatter_table, summary_table
 
     folder = Path(cfg.maps)
-    cohort = cohort_of(cfg.data, {"test": None})
+    config = resolve(cfg)
+    cohort = cohort_of(config["data"], {"test": None})
     sequence, name = joined(cfg.data.sequence), str(cfg.name)
     scans = [
         *cohort.select("val", sequence, allow_empty=True),
         *cohort.select("test", sequence),
     ]
-    failed: Failures = []
-    maps = {name: folder} | write_controls(cfg.controls, scans, out / "controls", name, failed)
-    trained_on = read_trained_on(folder)
+    failed = Failures()
+    controls = untrained_controls(config["controls"] or {})
+    controlled = write_controls(controls, scans, out / "controls", name, failed)
+    maps = {name: folder} | {control: made.path for control, made in controlled.items()}
+    trained_on = MapFolder(folder).trained_on
     if cfg.protocol.slices is None:
         evaluation = evaluate_maps(
             cohort,
@@ -97,7 +99,7 @@ def _evaluate(
             space=cfg.space,
             trained_on=trained_on,
             thresholds=None if threshold is None else {name: threshold},
-            fixed=fixed_thresholds(cfg.controls) | ({} if own is None else {name: own}),
+            fixed=fixed_thresholds(controls) | ({} if own is None else {name: own}),
             seed=cfg.seed,
         )
     else:
@@ -110,12 +112,12 @@ def _evaluate(
             trained_on=trained_on,
             seed=cfg.seed,
         )
-    write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_text(out / "config.yaml", as_yaml(config))
     record = {
         **provenance.describe(),
         "seed": cfg.seed,
         "method": cfg.name,
-        "sequence": OmegaConf.to_container(cfg, resolve=True)["data"]["sequence"],  # type: ignore[call-overload,index]
+        "sequence": config["data"]["sequence"],
         "cohort": cohort.identity(),
     }
     write_json(out / "provenance.json", record)
@@ -124,5 +126,4 @@ def _evaluate(
     if evaluation.flatter is not None and len(evaluation.flatter):
         Console().print(flatter_table(evaluation.flatter))
     say(f"scores: {out / 'scores.csv'}")
-    if failures := [*cohort_failures(cohort), *failed, *evaluation.failures]:
-        raise PartialFailure(failures)
+    Failures([*cohort_failures(cohort), *failed, *evaluation.failures]).raise_if_any()

@@ -6,13 +6,13 @@ brainuad-inpaint SCAN MASK OUT --model MODEL
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.machine.limits import require_folder
 from brainuad.machine.text import say
-from brainuad.preparation.recipes import changed, check, of_model
+from brainuad.preparation.recipes import changed, check
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
 
@@ -20,7 +20,8 @@ from brainuad.settings.build import build
 if TYPE_CHECKING:
     import numpy as np
 
-    from brainuad.methods.base import AnomalyDetector
+    from brainuad.model.card import Card
+    from brainuad.model.model import Model
     from brainuad.preparation.normalise.intensity import Normalise
     from brainuad.preparation.pipeline import Preparation
     from brainuad.types import Volume
@@ -84,12 +85,10 @@ def _main(arguments: argparse.Namespace) -> int:
     import torch
 
     from brainuad.inpainting.scan import inpaint_scan
-    from brainuad.model.checkpoint import load_model
-    from brainuad.model.detect import device
-    from brainuad.networks.memory_layout import fastest_layout
+    from brainuad.model.device import device
+    from brainuad.model.model import Model, Runtime
     from brainuad.reporting.drawing.inpainted import write_picture
     from brainuad.volumes.nifti import write_changed
-    from brainuad.volumes.tiling import Tiling
 
     scan, out = arguments.scan, arguments.out
     if not out.name.endswith((".nii", ".nii.gz")):
@@ -104,22 +103,20 @@ def _main(arguments: argparse.Namespace) -> int:
             raise InputError(f"{file}: is a folder; give the name of a file")
         require_folder(file.absolute().parent)
     volume, hole = read_inputs(scan, arguments.mask)
-    detector = load_model(arguments.model)
-    _check_model(detector, arguments.model)
-    steps, normalise = _preparation(detector.card, arguments.overrides)
-    detector.to(place)
-    fastest_layout(detector, str(detector.device))
+    model = Model.load(arguments.model, Runtime(place))
+    _check_model(model, arguments.model)
+    steps, normalise = _preparation(model.card, arguments.overrides)
+    model.on_device()
     torch.manual_seed(arguments.seed)
-    tiling = build(detector.card["tiling"], kind=Tiling)
     try:
         found = inpaint_scan(
-            detector,
-            tiling,
+            model.method,
+            model.tiling,
             volume,
             hole,
             steps,
             normalise,
-            detector.card["sequence"],
+            model.card.sequence,
             arguments.brain_mask,
             detail_mm=arguments.detail_mm,
         )
@@ -158,21 +155,20 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
     return volume, hole
 
 
-def _check_model(detector: "AnomalyDetector", path: Path) -> None:
+def _check_model(model: "Model", path: Path) -> None:
     from brainuad.methods.base import InpaintingDetector
-    from brainuad.model.card import sequences_of
 
-    if not isinstance(detector, InpaintingDetector):
+    if not isinstance(model.method, InpaintingDetector):
         raise InputError(
-            f"{path}: {type(detector).__name__} cannot inpaint; give a model of "
+            f"{path}: {type(model.method).__name__} cannot inpaint; give a model of "
             "experiment=autopaint"
         )
-    if len(sequences_of(detector.card)) > 1:
+    if len(model.card.channels) > 1:
         raise InputError(
-            f"{path}: takes {detector.card['sequence']} at once, and one scan is filled here; give "
+            f"{path}: takes {model.card.sequence} at once, and one scan is filled here; give "
             "a model that was trained on one sequence"
         )
-    seen = detector.card.get("input", {})
+    seen = model.card.input
     if seen.get("tissue") or seen.get("normalise"):
         kind = "tissue maps" if seen.get("tissue") else "intensities of its own (input.normalise)"
         raise InputError(
@@ -180,15 +176,13 @@ def _check_model(detector: "AnomalyDetector", path: Path) -> None:
         )
 
 
-def _preparation(
-    card: dict[str, Any], overrides: Sequence[str]
-) -> tuple["Preparation", "Normalise"]:
+def _preparation(card: "Card", overrides: Sequence[str]) -> tuple["Preparation", "Normalise"]:
     """The steps and the normalisation that the model was trained with, where nothing else is said.
 
     Raises:
         InputError: as `brainuad.preparation.recipes.changed`.
     """
-    recipe = changed(of_model(card), overrides)
+    recipe = changed(card.recipe, overrides)
     check(recipe)
     return (
         build(recipe["steps"], RECIPE),

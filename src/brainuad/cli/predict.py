@@ -4,7 +4,6 @@ brainuad-predict [MODEL] SCANS OUT
 """
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,15 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from brainuad.cli.error_line import run_cli
 from brainuad.cli.predict_words import Asked, asked_of
-from brainuad.errors import InputError, PartialFailure
+from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.text import one_line, say
 from brainuad.shipped import SENSITIVITY
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
 if TYPE_CHECKING:
     from brainuad.inference.find_scans import Source, Wanted
-    from brainuad.model.api import Model
+    from brainuad.model.ensemble import Ensemble
     from brainuad.model.known import Known
+    from brainuad.model.model import Model
 
 DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
 
@@ -118,7 +119,7 @@ def _main(arguments: argparse.Namespace) -> int:
     todo = [item for job in jobs for item in job.todo]
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
         remove_leftovers(folder)
-    failures = []
+    failures = Failures()
     # A folder of its own: another command may be at work on the same OUT.
     with own_folder(out / "work") as work, present(out, work):
         try:
@@ -144,8 +145,7 @@ def _main(arguments: argparse.Namespace) -> int:
         make = write_anonymous_page if arguments.anonymous else write_page
         whole = partial(until_still, lambda: tables_in(out), lambda: make(out))
         attempt(whole, "look at", bool(failures))
-    if failures:
-        raise PartialFailure(failures)
+    failures.raise_if_any()
     return 0
 
 
@@ -159,7 +159,7 @@ class _Job(NamedTuple):
         stamps: scan to what decides its prediction, of those that are not done.
     """
 
-    model: "Model | None"
+    model: "Model | Ensemble | None"
     known: "Known"
     source: "Source"
     stamps: dict[str, str]
@@ -173,6 +173,7 @@ class _Job(NamedTuple):
 def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
+    from brainuad.machine.fingerprint import fingerprint
     from brainuad.model.known import know
 
     model = None
@@ -187,27 +188,22 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     source = find_wanted(
         *(asked.scans, known.sequences, asked.out, asked.sequence),
         trained_on=known.trained_on,
-        split_hash=known.card.get("split_hash"),
+        split_hash=known.card.split_hash,
         pixel_mm=known.pixel_mm,
         listed=asked.listed,
     )
 
     def stamp(item: "Wanted") -> str:
         scans = "\n".join(scan_stamp(scan) for scan in item.scans)
-        return hashlib.sha256(f"{known.stamp}\n{scans}".encode()).hexdigest()
+        return fingerprint(known.stamp, scans)
 
     todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
     if source.cohort is None:
         from brainuad.cohorts.scans import RawScan
         from brainuad.preparation.planned_grids import require_grids
-        from brainuad.preparation.recipes import check
-        from brainuad.settings.allowed import RECIPE
-        from brainuad.settings.build import build
 
-        check(known.recipe)
-        steps = build(known.recipe["steps"], RECIPE) if model is None else model.steps
         raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
-        require_grids(raw, steps)
+        require_grids(raw, known.steps)
     return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
 
 
@@ -218,14 +214,12 @@ def _check_device(name: str) -> None:
         InputError: as `brainuad.load`.
     """
     if name not in ("auto", "cpu"):
-        from brainuad.model.detect import device
+        from brainuad.model.device import device
 
         device(name)
 
 
-def _predict(
-    job: _Job, work: Path, out: Path, arguments: argparse.Namespace
-) -> list[tuple[str, str]]:
+def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) -> Failures:
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
     from rich.progress import track
 
@@ -233,20 +227,19 @@ def _predict(
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.inference.records import read_done
     from brainuad.machine.files import write_json
-    from brainuad.machine.guard import Failures, guarded
     from brainuad.machine.present import require_any
     from brainuad.model.card import preparation_of
 
     model, source, todo = job.model, job.source, job.todo
     assert model is not None
     if source.cohort is not None:
-        recipe = preparation_of(source.cohort, model.known.sequences) or model.recipe
+        recipe = preparation_of(source.cohort, job.known.sequences) or job.known.recipe
         ready = read_wanted(todo, source.cohort, recipe)
     else:
-        ready = prepare_wanted(todo, model.steps, model.recipe, work, arguments.jobs)
+        ready = prepare_wanted(todo, job.known.steps, job.known.recipe, work, arguments.jobs)
     if arguments.keep_maps:
         # Beside the raw maps, who must not be scored with them.
-        about = {"stamp": "", "trained_on": model.trained_on}
+        about = {"stamp": "", "trained_on": job.known.trained_on}
         write_json(out / "prepared" / "maps.json", about)
     failures = Failures()
     there = [item.scan.image for item in todo if item.scan.image.exists()]
@@ -259,19 +252,19 @@ def _predict(
         own = Failures()
         if not arguments.keep_maps and elsewhere(item):
             continue
-        with guarded(own, item.scan_id, item.scan.image):
+        with own.catching(item.scan_id, item.scan.image):
             if isinstance(found, str):
                 raise InputError(found)
-            prediction = model.predictor(found)
+            prediction = model.predict_prepared(found)
             if arguments.keep_maps:
                 write_maps(out / "prepared", item, prediction)
-            write_prediction(out, item, model.sequence, prediction, job.stamps[item.scan_id])
+            write_prediction(out, item, job.known.sequence, prediction, job.stamps[item.scan_id])
         if own:
             require_any(there)
             if elsewhere(item):
                 continue
         for _, reason in own:
-            write_failure(out, item, model.sequence, reason)
+            write_failure(out, item, job.known.sequence, reason)
         failures += own
     return failures
 
@@ -292,7 +285,7 @@ def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
             f"{known.sequence} (--sequence says otherwise)"
         )
     if source.cohort is None:
-        how = "as the model's training scans" if known.card.get("preparation") else "by default"
+        how = "as the model's training scans" if known.card.preparation else "by default"
         steps = known.recipe["steps"]
         where = "to the atlas" if steps.get("atlas") else "without an atlas"
         spacing = steps["spacing_mm"]

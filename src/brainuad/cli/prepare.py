@@ -104,10 +104,11 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from brainuad.preparation.cohort import prepare_cohort, read_record
+    from brainuad.preparation.cohort import prepare_cohort
     from brainuad.preparation.explain import explained
     from brainuad.preparation.one_space import with_shared_grids
     from brainuad.preparation.planned_grids import require_grids
+    from brainuad.preparation.records import key_of, read_record, record_path
     from brainuad.preparation.skullstrip.extracted import Extracted
     from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.quality import write_quality
@@ -153,7 +154,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
     def page() -> Path:
         whole = read_cohort(out)
-        records = {f"{s.subject}_{s.sequence}": read_record(whole, s) for s in whole.scans}
+        records = {key_of(scan): read_record(record_path(scan, out)) for scan in whole.scans}
         return write_quality(whole, records, steps.load_atlas(), said, arguments.anonymous)
 
     flags = cohort.info["flags"]

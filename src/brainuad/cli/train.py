@@ -52,6 +52,7 @@ def train(cfg: "DictConfig") -> float | None:
 
 def _train(cfg: "DictConfig", cache: Path) -> float | None:
     """As `train`, in a run folder of its own."""
+    from brainuad.cli.run_settings import settings_of
     from brainuad.machine import ranks
     from brainuad.machine.links import follow_no_links
     from brainuad.machine.present import present
@@ -75,7 +76,7 @@ def _train(cfg: "DictConfig", cache: Path) -> float | None:
         follow_no_links(Path(out))
         mark = claim.mark if claim else Path(out)
         with ending(), stoppable(), present(Path(out), mark):
-            found = run(cfg)
+            found = run(settings_of(cfg))
             ranks.part()
             return found
     finally:

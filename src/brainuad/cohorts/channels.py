@@ -2,21 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from brainuad.cohorts.manifest import Cohort, Scan, joined
+from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 
-
-class _OfSequence(Protocol):
-    @property
-    def subject(self) -> str: ...
-    @property
-    def sequence(self) -> str: ...
-
-
-_Row = TypeVar("_Row", bound=_OfSequence)
+_Row = TypeVar("_Row", RawScan, Scan)
 
 
 def by_subject(

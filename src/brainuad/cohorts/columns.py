@@ -7,18 +7,12 @@ from pathlib import Path
 from brainuad.cohorts.filename import is_image
 from brainuad.cohorts.people import column_words, health_by, names_person, tells_health, truth
 from brainuad.cohorts.scans import RawScan
-from brainuad.cohorts.words import loosened, role_of, word_set
+from brainuad.cohorts.words import loosened, role_of, word_sets
 from brainuad.errors import InputError
 
 COLUMNS = tuple(RawScan.__dataclass_fields__)
 
-_WORDS = {
-    "image": word_set("image img scan file filename filepath path nifti volume"),
-    "sequence": word_set("sequence modality weighting series"),
-    "split": word_set("split subset partition"),
-    "site": word_set("site center centre scanner hospital"),
-    "pathology": word_set("pathology"),
-}
+_WORDS = word_sets("columns")
 """Words of the names that a column may have; all of its words are among them."""
 
 

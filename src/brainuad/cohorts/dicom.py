@@ -9,17 +9,13 @@ from brainuad.cohorts.filename import is_image, read_name
 from brainuad.cohorts.names import file_name
 from brainuad.cohorts.records import Record, read_record
 from brainuad.cohorts.tree import Aside, Tree
-from brainuad.cohorts.words import OTHERS, sequence_of
+from brainuad.cohorts.words import OTHERS, sequence_of, word_sets
 from brainuad.errors import InputError
 
 if TYPE_CHECKING:
     from brainuad.volumes.dicom.series import Series
 
-_OTHERS = (
-    *(".json", ".txt", ".csv", ".tsv", ".bval", ".bvec", ".png", ".jpg", ".jpeg", ".pdf", ".html"),
-    *(".md", ".yaml", ".yml", ".xml", ".mat", ".py", ".sh", ".log", ".zip", ".gz", ".tar", ".xls"),
-    *(".xlsx", ".doc", ".docx", ".mgz", ".npy", ".npz", ".pkl", ".pt", ".ckpt", ".h5"),
-)
+_OTHERS = tuple(word_sets("endings")["other"])
 """Endings that no DICOM file has."""
 
 _DAMAGED = "no readable DICOM file; copy it again"

@@ -54,8 +54,7 @@ _HABITS = (
     # UK Biobank: 1000011_20253_2_0
     re.compile(r"^(?P<subject>\d{7})_(?P<field>2\d{4})_(?P<session>\d)_\d(?:[-_](?P<rest>.*))?$"),
 )
-_FIELDS = {"20252": "T1w", "20253": "FLAIR", "20251": "SWI", "20250": "DWI"}
-_FIELDS |= {"20227": "BOLD", "20249": "BOLD"}
+_FIELDS = vocabulary.named("biobank")
 """Data fields of UK Biobank."""
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-._]([01]\d)[-._]([0-3]\d)(?!\d)")
@@ -63,9 +62,7 @@ _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-._]([01]\d)[-._]([0-3]\d)(?!\d)")
 
 _BIDS = re.compile(r"^sub-[A-Za-z0-9+]+(?=_|$)")
 _ENTITY = re.compile(r"^([a-z]+)-([A-Za-z0-9+.-]+)$")
-_SUFFIXES = {"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "PDw": "PDw", "T2starw": "T2star"}
-_SUFFIXES |= {"T2star": "T2star", "dwi": "DWI", "bold": "BOLD", "sbref": "BOLD", "asl": "ASL"}
-_SUFFIXES |= {"angio": "MRA", "pet": "PET", "ct": "CT", "UNIT1": "MP2RAGE", "MP2RAGE": "MP2RAGE"}
+_SUFFIXES = vocabulary.named("suffixes")
 _DRAWN = ("mask", "roi", "dseg", "probseg", "seg")
 
 

@@ -16,8 +16,9 @@ from brainuad.cohorts.health import ill_people, participants
 from brainuad.cohorts.identity import Key, key_of, name_people
 from brainuad.cohorts.pairing import pair, sort_out
 from brainuad.cohorts.records import Record, read_alone, read_record
+from brainuad.cohorts.rows import TABLES
 from brainuad.cohorts.scans import Found, RawScan
-from brainuad.cohorts.table import TABLES, from_table
+from brainuad.cohorts.table import from_table
 from brainuad.cohorts.tree import Aside, Tree, is_there, natural, walk
 from brainuad.cohorts.words import PLAIN, canonical
 from brainuad.errors import InputError

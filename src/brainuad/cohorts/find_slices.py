@@ -6,10 +6,10 @@ from pathlib import Path
 
 from brainuad.cohorts.names import file_name
 from brainuad.cohorts.people import is_ill
+from brainuad.cohorts.rows import SPLITS, TABLES
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.slice_names import BRAINS, MASKS, sequence_in, subject_of
 from brainuad.cohorts.slices import RawSlice, is_empty, is_slice_file, slices_of_table
-from brainuad.cohorts.table import SPLITS, TABLES
 from brainuad.cohorts.tree import Aside, Tree, walk
 from brainuad.cohorts.words import CONTAINER, loosened, words_of
 from brainuad.errors import InputError

@@ -2,26 +2,13 @@
 
 import re
 
-from brainuad.cohorts.words import LESION, word_set, words_of
+from brainuad.cohorts.words import LESION, word_sets, words_of
 
-NOT = word_set("no non not without wo ohne sans sin kein keine")
+_PEOPLE = word_sets("people")
+NOT = _PEOPLE["turning"]
 """Words that turn the next one round."""
 
-CONTROLS = word_set(
-    "control controls healthy hc hcs normal normals volunteer volunteers hv cn con ctrl ctl ctr "
-    "nc td healthycontrol healthycontrols kontrolle kontrollen gesund ctrls typical "
-    "neurotypical nondemented unaffected unremarkable temoin témoin témoins temoins sain sano "
-    "good negative"
-)
-PATIENTS = word_set(
-    "patient patients pat pats case cases pathological pathologic abnormal diseased sick "
-    "affected yes patienten malades pacientes ill unhealthy krank bad anomaly positive ungood"
-)
-DISEASES = word_set(
-    "tumour tumours tumor tumors glioma gliomas glioblastoma gbm hgg lgg ms stroke strokes wmh "
-    "epilepsy fcd metastases meningioma ischemic infarct rrms ppms spms pwms alzheimer ad mci "
-    "mdd dementia demented scz schz schizophrenia asd adhd tbi parkinson sclerosis"
-)
+CONTROLS, PATIENTS, DISEASES = (_PEOPLE[kind] for kind in ("control", "patient", "disease"))
 
 
 def group_of(text: str) -> str:

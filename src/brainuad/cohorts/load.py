@@ -13,7 +13,10 @@ from brainuad.volumes.nifti import read_mask, read_volume
 
 
 def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reads a prepared scan: image `(C, D, H, W)` float32 and brain mask `(1, D, H, W)` bool.
+    """Read what a method sees of a prepared scan, and its brain mask.
+
+    Returns:
+        `(C, D, H, W)` float32, 0 outside the brain, and `(1, D, H, W)` bool.
 
     Raises:
         InputError: unreadable, grids differ, an empty mask, or a constant brain.
@@ -23,7 +26,7 @@ def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:
     if not mask.any():
         raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
     images = []
-    for path, volume in zip(scan.images, volumes, strict=True):
+    for path, volume in zip(scan.seen, volumes, strict=True):
         if np.ptp(volume.array[mask]) == 0:
             raise InputError(f"{path}: constant inside the brain; export the scan again")
         images.append(torch.from_numpy(np.where(mask, volume.array, np.float32(0)))[None])
@@ -33,14 +36,14 @@ def load_scan(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_channels(scan: Scan) -> list[Volume]:
-    """Reads the volume of each channel of a scan.
+    """Read the volume of each channel that a method sees of a scan.
 
     Raises:
         InputError: unreadable, or the channels are on different grids.
     """
-    volumes = [read_volume(path) for path in scan.images]
-    for path, volume in zip(scan.images, volumes, strict=True):
-        require_one_grid(path, volume, scan.image, volumes[0])
+    volumes = [read_volume(path) for path in scan.seen]
+    for path, volume in zip(scan.seen, volumes, strict=True):
+        require_one_grid(path, volume, scan.seen[0], volumes[0])
     return volumes
 
 

@@ -54,6 +54,8 @@ class Scan:
         channels: rows of the subject's sequences where they are the channels of one image
             (`brainuad.cohorts.channels`), the first of which is this one; no column.
         person: unit of every split and of the statistics; empty where it is the subject.
+        view: file of each channel that a method sees in place of `images`, a tissue map say
+            (`brainuad.preparation.model_input`); empty where it sees the images. No column.
     """
 
     subject: str
@@ -73,6 +75,7 @@ class Scan:
     warp: Path | None = None
     channels: tuple["Scan", ...] = field(default=(), repr=False)
     person: str = ""
+    view: tuple[Path, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         """Refuse names that cannot name a file: every scan's do."""
@@ -96,6 +99,11 @@ class Scan:
         return tuple(row.image for row in self.rows)
 
     @property
+    def seen(self) -> tuple[Path, ...]:
+        """The volume of each channel that a method sees."""
+        return self.view or self.images
+
+    @property
     def space(self) -> Space:
         """The way from `image` to `native_image`.
 
@@ -108,7 +116,7 @@ class Scan:
         return Space(self.native_image, read_way(self.transform, self.warp))
 
 
-COLUMNS = tuple(entry.name for entry in fields(Scan) if entry.name != "channels")
+COLUMNS = tuple(entry.name for entry in fields(Scan) if entry.name not in ("channels", "view"))
 _REQUIRED = ("subject", "sequence", "image", "brain_mask", "healthy", "split")
 _PATHS = tuple(entry.name for entry in fields(Scan) if "Path" in str(entry.type))
 

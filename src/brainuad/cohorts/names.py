@@ -1,10 +1,13 @@
 """Names of subjects, sequences and groups: what may name a file, and what is taken already."""
 
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from brainuad.errors import InputError
 from brainuad.machine.text import FORMULAS
+
+if TYPE_CHECKING:
+    from brainuad.cohorts.manifest import Scan
+    from brainuad.cohorts.scans import RawScan
 
 MAX_BYTES = 120
 """Of a name in UTF-8. A file system takes 255, and a file's name is two of these and more."""
@@ -16,24 +19,7 @@ GROUPS = ("all", "bright", "iso", "dark", "healthy", "pooled", "no lesion")
 """Groups of subjects in `summary.json` that no pathology may be called."""
 
 
-class Named(Protocol):
-    """A scan, as it came or prepared."""
-
-    @property
-    def subject(self) -> str: ...
-    @property
-    def sequence(self) -> str: ...
-    @property
-    def pathology(self) -> str: ...
-    @property
-    def site(self) -> str: ...
-    @property
-    def healthy(self) -> bool: ...
-    @property
-    def image(self) -> Path: ...
-
-
-def check_names(scan: Named) -> None:
+def check_names(scan: "RawScan | Scan") -> None:
     """Refuse a scan with a name that cannot name a file, or is taken; its sequence may be unknown.
 
     Raises:

@@ -7,30 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from brainuad.cohorts.groups import DISEASES, PATIENTS, group_of
-from brainuad.cohorts.words import NOBODY, word_set, words_of
+from brainuad.cohorts.words import NOBODY, word_sets, words_of
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
 
 _FLOAT = re.compile(r"^(\d+)[.,]0+$")
 _PREFIXES = ("subject", "subj", "sub", "s")
-_GROUPS = word_set(
-    "group groups gruppe grupo groupe arm cohort diagnosis diagnose diagnostic diag dx pathology "
-    "disease patient patients status condition healthy health gesund control controls lesion "
-    "stroke tumor tumour ill illness demented"
-)
-"""Words of columns that tell who is ill."""
-
-_LINKING = word_set("is has have type name of at study clinical participant subject sub tumor side")
-"""Words that may stand beside them."""
-
-_PEOPLE = word_set(
-    "subject subjects participant patient sub subj case proband person rid eid pid id"
-)
-_NUMBERS = word_set("id ids name nr no number code label")
-"""Words of columns that hold the names of people."""
-
-_OF_HEALTH = word_set("healthy health gesund control controls")
-"""Words of columns in which yes is good news."""
+_WORDS = word_sets("people")
+_YES, _NO = (word_sets("values")[answer] for answer in ("yes", "no"))
 
 PersonKey = tuple[str, ...]
 
@@ -88,7 +72,8 @@ def column_words(name: str) -> list[str]:
 def tells_health(name: str, values: Sequence[str]) -> bool:
     """Whether a column tells who is ill: by its name, or by patients and controls side by side."""
     words = set(column_words(name))
-    if words & _GROUPS and not words - _GROUPS - _LINKING:
+    telling = _WORDS["health column"]
+    if words & telling and not words - telling - _WORDS["beside health"]:
         return True
     told = {is_ill(value) for value in dict.fromkeys(values)}
     return {True, False} <= told
@@ -105,7 +90,7 @@ def health_by(name: str, values: Sequence[str]) -> dict[str, bool | None]:
     told: dict[str, bool | None] = {}
     for text in texts:
         yes = truth(text) if plain else None
-        if yes is not None and words & _OF_HEALTH and not words & {"group", "groups"}:
+        if yes is not None and words & _WORDS["good news"] and not words & {"group", "groups"}:
             told[text] = not yes
         elif yes is not None and words & (DISEASES | PATIENTS | {"lesion", "ill", "disease"}):
             told[text] = yes
@@ -157,7 +142,8 @@ def read_participants(path: Path) -> tuple[dict[PersonKey, tuple[bool, str]], li
 def names_person(column: str) -> bool:
     """Whether a column holds the names of people."""
     words = set(column_words(column))
-    return bool(words & _PEOPLE) and not words - _PEOPLE - _NUMBERS
+    naming = _WORDS["person column"]
+    return bool(words & naming) and not words - naming - _WORDS["beside person"]
 
 
 def truth(text: str) -> bool | None:
@@ -166,7 +152,3 @@ def truth(text: str) -> bool | None:
     if plain in _YES:
         return True
     return False if plain in _NO else None
-
-
-_YES = word_set("true yes y 1 1.0 1,0 t ja x wahr vrai verdadero vero oui si sí")
-_NO = word_set("false no n 0 0.0 0,0 f nein falsch faux falso non")

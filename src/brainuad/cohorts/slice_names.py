@@ -4,13 +4,9 @@ import re
 from itertools import pairwise
 
 from brainuad.cohorts.names import file_name
-from brainuad.cohorts.words import PLAIN, word_set, words_of
+from brainuad.cohorts.words import PLAIN, word_sets, words_of
 
-MASKS = word_set(
-    "mask masks msk seg segm segmentation segmentations label labels gt groundtruth annotation "
-    "annotations annot roi rois lesion lesions lesionmask lesionmasks"
-)
-BRAINS = word_set("brain brainmask brainmasks")
+MASKS, BRAINS = (word_sets("slices")[kind] for kind in ("mask", "brain"))
 
 
 def sequence_in(stem: str) -> str:

@@ -2,115 +2,48 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from configparser import ConfigParser
 from dataclasses import dataclass
+from pathlib import Path
+
+_TABLE = ConfigParser(interpolation=None)
+# Names of sequences keep their capitals.
+_TABLE.optionxform = str  # type: ignore[assignment, method-assign]
+_TABLE.read_string(Path(__file__).with_name("words.ini").read_text(encoding="utf-8"))
 
 
-def _named(**names: str) -> dict[str, str]:
-    return {word: name for name, words in names.items() for word in words.split()}
+def word_sets(section: str) -> dict[str, frozenset[str]]:
+    """Return the entries of a section of `words.ini`, each with its words."""
+    return {name: frozenset(words.split()) for name, words in _TABLE[section].items()}
 
 
-def word_set(words: str) -> frozenset[str]:
-    """The words of a text as a set."""
-    return frozenset(words.split())
+def named(section: str) -> dict[str, str]:
+    """Return the words of a section of `words.ini`, each with the name of its entry."""
+    return {word: name for name, words in word_sets(section).items() for word in words}
 
 
-PLAIN = _named(
-    T1w="t1 t1w t1n t1wi t1weighted 3dt1 3dt1w 2dt1 t1pre",
-    T1c="t1c t1ce t1gd t1post t1km t1ca t1wce t1cont t1contrast t1gad t1postgd ct1 cet1 cet1w gdt1",
-    T2w="t2 t2w t2wi t2n t2weighted 3dt2 3dt2w 2dt2 st2w et2w",
-    FLAIR="flair fla t2f t2flair flairw 3dflair 2dflair flair3d sflair darkfluid",
-    PDw="pd pdw",
-    T2star="t2s t2star t2starw",
-)
+PLAIN = named("sequences")
 """Words (lower case) and the sequence that they name by themselves."""
 
-OTHERS = _named(
-    DWI="dwi dti dmri tracew bval trace diff diffusion tensor fa md b1000",
-    ADC="adc eadc dadc",
-    SWI="swi swan",
-    BOLD="bold fmri func rest rsfmri restingstate task resting epi",
-    ASL="asl dsc perf perfusion pwi dce cbf cbv mtt ttp rcbv rcbf tmax",
-    MRA="mra tof angio mrv mip venography",
-    localizer="localizer localiser scout survey aahead aahscout loc phoenix",
-    map="t1map t2map t2starmap t1rho qsm mtr r1map r2map pdmap b0map b1map fieldmap",
-    part="mag magnitude pha phase",
-    MP2RAGE="uni unit1 inv1 inv2",
-    CT="ct cta",
-    PET="pet spect spectroscopy mrs",
-    STIR="stir",
-    DIR="dir",
-)
+OTHERS = named("others")
 """Words of images that no preset is made for."""
 
-_WEAK_T1 = word_set("mprage mpr mp2rage bravo fspgr spgr memprage mpr1 mpr2")
-"""Techniques by which T1-weighted images are taken."""
+_NAMES = word_sets("names")
+_CONTRAST, _NONE, _TOWARDS = (_NAMES[name] for name in ("contrast agent", "not", "towards"))
+_WEAK_T1 = _NAMES["t1 technique"]
 
-_CONTRAST = word_set(
-    "post gd gad gadolinium contrast ce km c enhanced dotarem gadovist postgd postgad "
-    "postcontrast gado contraste kontrastmittel civ mdc injection gadavist prohance magnevist "
-    "multihance"
-)
-_NONE = word_set("no non not without wo pre nativ native ohne vor before sans sin")
-_TOWARDS = word_set("to in on into")
-"""What follows names the target of a registration."""
-
-TECHNIQUE = word_set(
-    "ax axial tra trans transverse sag sagittal cor coronal obl 2d 3d tse fse se gre tfe ffe "
-    "vista cube iso isotropic fs fatsat blade propeller tirm dark fluid darkfluid ir fl2d fl3d "
-    "n4 n3 bc biascorrected biascorr bfc unbiased corrected denoised norm normalized normalised "
-    "reg registered coreg coregistered warped resampled resliced reoriented aligned rigid "
-    "affine std mni mni152 sri sri24 1mm 2mm 3mm 1x1x1 07mm orig original defaced deface anon "
-    "anonymized anonymised raw preproc preprocessed processed final head whole cropped nd dis2d "
-    "dis3d nu weighted image img scan vol volume 3t 7t 1t5 15t wip cs"
-).union(_WEAK_T1, _TOWARDS, _CONTRAST - {"c"}, _NONE)
+TECHNIQUE = _NAMES["technique"] | _WEAK_T1 | _TOWARDS | (_CONTRAST - {"c"}) | _NONE
 """Words that describe how an image was made, and not whose it is."""
 
-CONTAINER = word_set(
-    "anat anatomical anatomy structural struct scan scans image images img imgs mri mr nifti "
-    "niftis nii dicom dicoms data dataset raw rawdata source sourcedata derivatives derivative "
-    "volumes volume vol files input inputs study project sub subjects subject ses sessions "
-    "train training tr ts val valid validation test testing imagestr imagests all "
-    "sequences series recon results head t1s t2s flairs"
-).union(TECHNIQUE)
+CONTAINER = _NAMES["container"] | TECHNIQUE
 """Names of folders that are nobody's."""
 
-NOBODY = word_set("n/a #n/a na nan none null unknown - -- . ? / no nein non kein 0") | {""}
+NOBODY = word_sets("values")["nothing"] | {""}
 """How tables say nothing."""
 
-LESION = word_set(
-    "lesion lesions les lesionmask lesionmasks lesionseg lesionroi tumor tumors tumour tumours "
-    "stroke strokes infarct infarcts infarction wmh wmhs wml lacune lacunes metastasis "
-    "metastases edema oedema haemorrhage hemorrhage abnormality pathology msles"
-)
-_DRAWN = word_set(
-    "seg segm segmentation segmentations label labels labelmap labelmaps gt groundtruth truth "
-    "gold goldstandard standard annotation annotations annot consensus manual roi rois voi mask "
-    "masks msk labelstr labelsts defacemask"
-)
-_BRAIN = word_set(
-    "brain brains bet brainmask brainmasks skullstrip skullstripped stripped ss hdbet deepbet "
-    "synthstrip brainextracted extracted betted"
-)
-_BRAIN_MASK = frozenset({"brainmask", "brainmasks"})
-_MAP = word_set(
-    "anomaly anomalies anomalymap residual residuals reconstruction uncertainty heatmap "
-    "saliency zmap prob probability probabilities probmap probseg pve warp field fieldmap "
-    "deformation displacement jacobian jac biasfield xfm transform"
-)
-_TISSUE = word_set(
-    "dseg aparc aseg aparcaseg wmparc ribbon tissue tissues pveseg parc parcellation atlas gm "
-    "wm csf synthseg ventricle ventricles hippocampus cortex thalamus fast subcort "
-    "mixeltype parenchyma filled thickness"
-)
-_REGIONS = word_set(
-    "dseg aparc aseg aparcaseg wmparc ribbon pveseg synthseg tissue tissues parc parcellation "
-    "mixeltype parenchyma"
-)
-"""Of these, the words that no scan has in its name."""
-
-_NO_LESION = word_set(
-    "nonlesion nolesion nonlesional healthytissue skull skullmask head defacemask"
-)
+LESION = _NAMES["lesion"]
+_DRAWN, _BRAIN, _MAP = (_NAMES[name] for name in ("drawn", "brain", "map"))
+_TISSUE, _NO_LESION = _NAMES["tissue"], _NAMES["no lesion"]
 ROLES = LESION | _DRAWN | _BRAIN | _MAP | _TISSUE | _NO_LESION
 
 _SESSION = re.compile(
@@ -119,7 +52,6 @@ _SESSION = re.compile(
     r"|baseline|bl|followup|fu|preop|postop|initial|screening|acute|chronic|zeitpunkt\d+"
     r"|t0|[yw]\d{1,2}|m(?:0[036]|12|18|24|36|48|60)|\d{1,2}(?:m|mo|months?)",
 )
-_SESSION_KEYS = word_set("ses session visit timepoint tp day week month year wave exam run")
 
 _WORD = re.compile(r"[^\W_]+")
 # `sub1T1w` and `003FLAIR`, but not `pat1`: only forms that end no word of their own.
@@ -161,36 +93,10 @@ def words_of(text: str) -> list[Word]:
     return found
 
 
-_LOOSE = {
-    "lesion": (
-        *(
-            "lesion",
-            "läsion",
-            "laesion",
-            "lésion",
-            "lesión",
-            "tumor",
-            "tumour",
-            "tumeur",
-            "infarct",
-        ),
-        *("stroke", "metast", "edema", "ödem", "resection", "cavity", "hemorr"),
-    ),
-    "mask": ("mask", "masque", "mascara", "máscara"),
-    "seg": (
-        *("segm", "label", "annot", "drawn", "outline", "contour", "tracing", "truth"),
-        *("consensus", "rater", "expert", "bianca"),
-    ),
-    "brain": ("brain", "hirn", "cerveau", "cerebro"),
-}
+_PIECES = word_sets("pieces")
 """Pieces of words, in several languages, and the word that they stand for."""
 
-
-_SHORT = {
-    "lesion": word_set("wmh fcd"),
-    "seg": word_set("seg roi core scar"),
-    "brain": word_set("icv tiv"),
-}
+_SHORT = word_sets("short")
 """Words that count whole, or with a number behind, or at the end of another."""
 
 
@@ -198,7 +104,7 @@ def loosened(words: Iterable[str]) -> list[str]:
     """Words and what is within them: `lesionmask2` is `lesion` and `mask`, too."""
     found = []
     for word in words:
-        found += [plain for plain, pieces in _LOOSE.items() if any(p in word for p in pieces)]
+        found += [plain for plain, pieces in _PIECES.items() if any(p in word for p in pieces)]
         bare = word.rstrip("0123456789")
         found += [plain for plain, whole in _SHORT.items() if bare in whole]
         found += ["seg"] if bare.endswith("seg") else []
@@ -260,7 +166,7 @@ def canonical(sequence: str) -> str:
 def is_session(words: Sequence[Word], i: int) -> int:
     """How many words from `i` on name a visit: 0, 1 (`visit2`) or 2 (`ses-2`)."""
     word = words[i].text
-    if word in _SESSION_KEYS and i + 1 < len(words):
+    if word in _NAMES["session"] and i + 1 < len(words):
         behind = words[i + 1].text
         described = behind in PLAIN or behind in OTHERS or behind in ROLES or behind in TECHNIQUE
         return 0 if described else 2
@@ -281,8 +187,8 @@ def role_of(words: Iterable[str]) -> str:
         "no lesion": found & _NO_LESION and drawn,
         "map": found & _MAP,
         "lesion": found & LESION,
-        "tissue": found & _REGIONS or (found & _TISSUE and drawn),
-        "brain mask": found & _BRAIN_MASK or (found & _BRAIN and drawn),
+        "tissue": found & _NAMES["region"] or (found & _TISSUE and drawn),
+        "brain mask": found & _NAMES["brain mask"] or (found & _BRAIN and drawn),
         "brain": found & _BRAIN,
         "mask": drawn and drawn <= {"mask", "masks", "msk"},
     }

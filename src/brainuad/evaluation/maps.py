@@ -7,6 +7,7 @@ time; what later sums need of a subject is its lesion voxels' scores, the rest w
 
 import tempfile
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,16 @@ from brainuad.evaluation.scoring import (
     score_subject,
 )
 from brainuad.evaluation.thresholds import (
-    Failures,
     Fitted,
     fit_healthy,
     fit_labelled,
     healthy_scores,
     require_space,
+    require_unseen,
 )
+from brainuad.machine.failures import Failures
 from brainuad.metrics import voxel
+from brainuad.metrics.severity import spearman
 from brainuad.metrics.statistics import by_person
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold, Shared, Threshold
@@ -95,28 +98,19 @@ def evaluate_maps(
     """
     require_space(space)
     test = cohort.select("test", sequence)
-    seen = sorted({scan.who for scan in test} & set(trained_on))
-    if seen:
-        raise InputError(
-            f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
-        )
-    failures: Failures = []
+    require_unseen(cohort, test, trained_on)
+    failures = Failures()
     methods: dict[str, _Method] = {}
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
         for number, (name, folder) in enumerate(maps.items()):
             known, own = ((given or {}).get(name) for given in (thresholds, fixed))
             part = Path(spool) / f"m{number}"
-            try:
+            # A control that fails takes only its own rows away.
+            with failures.catching(f"({name})") if number else nullcontext():
                 methods[name], bad = _fit(
                     cohort, sequence, folder, postprocess, space, known, own, part
                 )
-            except InputError as error:
-                # A control that fails takes only its own rows away.
-                if number == 0:
-                    raise
-                failures.append((f"({name})", str(error)))
-                continue
-            failures += bad
+                failures += bad
         for index, scan in enumerate(test):
             failures += _score_scan(scan, methods, postprocess, space, Path(spool) / f"{index}")
         first = next(iter(methods))
@@ -145,7 +139,7 @@ def evaluate_maps(
             if method.false_positives.subjects
         },
         # Methods that share a bad scan or mask report it once.
-        failures=list(dict.fromkeys(failures)),
+        failures=Failures(dict.fromkeys(failures)),
         context={**common, "split_hash": cohort.split_hash(), "whole_brains": brains}
         | {"alpha": postprocess.threshold.alpha},
     )
@@ -175,30 +169,30 @@ def _fit(
     labelled, bad = fit_labelled(cohort, sequence, maps, postprocess, space, spool)
     if labelled is not None:
         chosen["labelled_val"] = Shared(labelled)
-    return _Method(maps, fitted.healthy, chosen, healthy), failures + bad
+    failures += bad
+    return _Method(maps, fitted.healthy, chosen, healthy), failures
 
 
 def _score_scan(
     scan: Scan, methods: dict[str, _Method], postprocess: Postprocess, space: str, spool: Path
 ) -> Failures:
     """Scores every method's map of one scan, and each beside the intensity control's."""
-    failures: Failures = []
+    failures = Failures()
     found: dict[str, tuple[ScoredSubject, Traces]] = {}
     for number, (name, method) in enumerate(methods.items()):
         path = spool.with_name(f"{spool.name}-{number}.npy")
-        try:
+        with failures.catching(scan.subject):
             found[name] = score_subject(
                 scan, method.maps, postprocess, method.thresholds, space, path
             )
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
     control = found.get(CONTROL)
     for name, (subject, traces) in found.items():
         methods[name].subjects.append(subject)
         if traces.false_positives is not None:
             methods[name].false_positives.add(traces.false_positives)
         if control and name != CONTROL:
-            rho = trust_checks.explained(traces.sample, control[1].sample)
+            # Near 1, the method has learned brightness; NaN when either is constant.
+            rho = spearman(traces.sample, control[1].sample)
             subject.rows.append(Row("none", NAN, "intensity_rho", rho))
             if not scan.healthy:
                 gain = _value(subject, "auprc") - _value(control[0], "auprc")

@@ -10,6 +10,7 @@ import pandas as pd
 from brainuad.cohorts.names import POOLED
 from brainuad.evaluation import trust_checks
 from brainuad.evaluation.scoring import NO_LESION
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.machine.text import csv_text
 from brainuad.metrics.statistics import by_person, summarise
@@ -63,7 +64,7 @@ class Evaluation:
     curves: dict[str, np.ndarray]
     lesions: pd.DataFrame
     false_positives: dict[str, np.ndarray]
-    failures: list[tuple[str, str]]
+    failures: Failures
     context: dict[str, Any]
     flatter: pd.DataFrame | None = None
 

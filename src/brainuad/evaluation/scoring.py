@@ -12,6 +12,7 @@ from nibabel.affines import apply_affine
 from skimage.metrics import structural_similarity
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
 from brainuad.machine.refused import writing
@@ -119,8 +120,7 @@ def score_volume(
         InputError: a missing or damaged file, two files of one subject, another grid, a negative
             score, or no brain.
     """
-    path = _map_path(maps, scan.subject)
-    raw = read_volume(path)
+    raw, path = MapFolder(maps).map(scan.subject), MapFolder(maps).file(scan.subject)
     if raw.array.min() < 0 and not postprocess.takes_signed_maps:
         raise InputError(
             f"{path}: has negative scores; larger must mean more abnormal, from 0 up (or begin "
@@ -211,7 +211,8 @@ def score_subject(
                 rates = trust_checks.region_rates(false_positives)
                 rows += [Row(name, limit, *pair) for pair in rates.items()]
     if scan.healthy:
-        rows += [Row("none", NAN, *pair) for pair in _reconstruction_scores(scan, maps)]
+        pairs = _reconstruction_scores(scan, MapFolder(maps))
+        rows += [Row("none", NAN, *pair) for pair in pairs]
     else:
         best, where = voxel.curve_best_dice(case.curve)
         rows.append(Row("none", NAN, "lesion_ml", lesion_ml))
@@ -259,25 +260,14 @@ def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], voxel.Curve]:
     return [Row("none", NAN, *pair) for pair in values.items()], case.curve
 
 
-def _map_path(maps: Path, subject: str) -> Path:
-    """The map of a subject; both `.nii.gz` and `.nii` are a question, not a choice."""
-    path, plain = (maps / f"{subject}_anomaly.{end}" for end in ("nii.gz", "nii"))
-    if plain.is_file():
-        if path.is_file():
-            raise InputError(f"{path}: there is {plain.name} as well; keep one map a subject")
-        return plain
-    return path
-
-
-def _reconstruction_scores(scan: Scan, maps: Path) -> list[tuple[str, float]]:
+def _reconstruction_scores(scan: Scan, maps: MapFolder) -> list[tuple[str, float]]:
     """L1 and SSIM inside the brain on the prepared grid, where a reconstruction was kept."""
-    path = maps / f"{scan.subject}_reconstruction.nii.gz"
-    if not path.is_file():
+    found = maps.read(scan.subject, "reconstruction")
+    if found is None:
         return []
     # Beside what the method saw, which may be tissue in place of intensity.
-    seen = maps / f"{scan.subject}_input.nii.gz"
-    image = read_volume(seen if seen.is_file() else scan.image).array
-    reconstruction = read_volume(path).array
+    seen = maps.read(scan.subject, "input") or read_volume(scan.image)
+    image, reconstruction = seen.array, found.array
     brain_mask = read_mask(scan.brain_mask)
     # One plane is compared as an image: a cubic window does not fit into it.
     pair = (np.squeeze(image), np.squeeze(reconstruction))

@@ -19,6 +19,7 @@ from brainuad.errors import InputError
 from brainuad.evaluation import slice_rules as rules
 from brainuad.evaluation.flatter import FLATTER_COLUMNS, flatter
 from brainuad.evaluation.results import COLUMNS, Evaluation, summarise_scores
+from brainuad.evaluation.scoring import NAN, Row
 from brainuad.evaluation.slice_store import (
     SliceStore,
     cut,
@@ -27,6 +28,8 @@ from brainuad.evaluation.slice_store import (
     regions,
     sorted_blocks,
 )
+from brainuad.evaluation.thresholds import require_unseen
+from brainuad.machine.failures import Failures
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.metrics.lesion import curve_overlap
@@ -40,8 +43,6 @@ DICE = {
     "shared": ("oracle", "dice_slice"),
 }
 """Rule of Dice to the threshold and metric of its row."""
-
-NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,13 @@ def evaluate_slices(
         InputError: a test subject was trained on, no test subject, or no map could be scored.
     """
     test = cohort.select("test", sequence)
-    if seen := sorted({scan.who for scan in test} & set(trained_on)):
-        raise InputError(
-            f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
-        )
+    require_unseen(cohort, test, trained_on)
     val = cohort.select("val", sequence, allow_empty=True)
     space = f"slice:{protocol.name}"
     common = {"cohort": cohort.name, "sequence": sequence, "space": space, "subject": POOLED}
     rows: list[dict[str, Any]] = []
     flattered: list[dict[str, Any]] = []
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     for number, (method, folder) in enumerate(maps.items()):
         with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
             there = Path(spool)
@@ -136,17 +134,15 @@ def evaluate_slices(
             failures += bad
             if not len(stores.paper):
                 if number == 0:
-                    raise InputError(f"{folder}: no slice could be scored: {_last(failures)}")
+                    last = failures[-1][1] if failures else "the protocol leaves every slice out"
+                    raise InputError(f"{folder}: no slice could be scored: {last}")
                 failures.append((f"({method})", f"{folder}: no slice could be scored"))
                 continue
             sick = [scan for scan in val if not scan.healthy] if protocol.dice == "folds" else []
             tuning, bad = _collect(sick, folder, postprocess, protocol, there / "val")
             failures += bad
             found = _score(stores.paper, tuning.paper, protocol, there / "paper")
-            rows += [
-                common | {"method": method, "threshold": t, "threshold_value": v} | row
-                for t, v, row in found
-            ]
+            rows += [common | {"method": method} | row._asdict() for row in found]
             well = [scan for scan in val if scan.healthy]
             healthy, bad = _healthy_threshold(well, folder, postprocess, there / "healthy")
             failures += bad
@@ -165,7 +161,7 @@ def evaluate_slices(
         curves={},
         lesions=pd.DataFrame(columns=["subject", "method"]),
         false_positives={},
-        failures=list(dict.fromkeys(failures)),
+        failures=Failures(dict.fromkeys(failures)),
         context=context,
         flatter=pd.DataFrame(flattered, columns=list(FLATTER_COLUMNS)),
     )
@@ -177,22 +173,19 @@ def _collect(
     postprocess: Postprocess,
     protocol: SliceProtocol,
     path: Path,
-) -> tuple[_Stores, list[tuple[str, str]]]:
+) -> tuple[_Stores, Failures]:
     """The slices of all scans, and the scans without a usable map."""
     stores = _Stores(*(SliceStore(path.with_name(f"{path.name}-{x}")) for x in _Stores._fields))
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     for scan in scans:
-        try:
+        with failures.catching(scan.subject):
             ours = cut(scan, maps, postprocess)
             theirs = ours if protocol.masked else cut(scan, maps, postprocess, masked=False)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-            continue
-        stores.ours.add(ours)
-        kept = large_enough(theirs, protocol.min_brain)
-        if protocol.lesions_only:
-            kept = [piece for piece in kept if piece.area]
-        stores.paper.add(framed(kept, protocol.size))
+            stores.ours.add(ours)
+            kept = large_enough(theirs, protocol.min_brain)
+            if protocol.lesions_only:
+                kept = [piece for piece in kept if piece.area]
+            stores.paper.add(framed(kept, protocol.size))
     if protocol.largest_only:
         return _Stores(stores.paper.largest(), stores.ours), failures
     return stores, failures
@@ -200,25 +193,21 @@ def _collect(
 
 def _healthy_threshold(
     scans: Iterable[Scan], maps: Path, postprocess: Postprocess, path: Path
-) -> tuple[float | None, list[tuple[str, str]]]:
+) -> tuple[float | None, Failures]:
     """The healthy threshold on the prepared grid; None without a healthy validation map."""
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     with writing(path), path.open("wb") as file:
         for scan in scans:
-            try:
+            with failures.catching(scan.subject):
                 for piece in cut(scan, maps, postprocess):
                     file.write(piece.score[piece.brain].tobytes())
-            except InputError as error:
-                failures.append((scan.subject, str(error)))
     if not path.stat().st_size:
         return None, failures
     return postprocess.threshold.fit([np.memmap(path, np.float32, "r")]), failures
 
 
-def _score(
-    store: SliceStore, tuning: SliceStore, protocol: SliceProtocol, path: Path
-) -> list[tuple[str, float, dict[str, Any]]]:
-    """Threshold, its value, metric and value of each row."""
+def _score(store: SliceStore, tuning: SliceStore, protocol: SliceProtocol, path: Path) -> list[Row]:
+    """The scores of the paper's rules."""
     images = np.array([getattr(piece.score, protocol.image_score)() for piece in store])
     sick = np.array([piece.sick for piece in store])
     blocks = sorted_blocks(store, path)
@@ -235,33 +224,30 @@ def _score(
     if protocol.pro:
         values["pro_pooled"] = curve_overlap(*regions(known), curve)
     best, where = voxel.curve_best_dice(curve)
-    rows = [("oracle", voxel.just_below(where), "dice_pooled", best)]
+    rows = [Row("oracle", voxel.just_below(where), "dice_pooled", best)]
     lesions = any(piece.truth.any() for piece in known)
     if protocol.dice == "mean" and len(known):
         limits = protocol.limits or (0.0, float(max(piece.score.max() for piece in known)))
         pairs = ((piece.score[None], piece.truth[None]) for piece in known)
         best, where = rules.best_of_thresholds(pairs, limits)
-        rows.append(("oracle_201", where, "dice_slice", best))
+        rows.append(Row("oracle_201", where, "dice_slice", best))
     elif protocol.dice == "quantiles" and lesions:
         ordered = np.concatenate([piece.score.ravel() for piece in known])
         ordered.sort()
         best, where = rules.best_of_quantiles(blocks, ordered)
-        rows.append(("oracle_200", where, "dice_pooled", best))
+        rows.append(Row("oracle_200", where, "dice_pooled", best))
     elif protocol.dice == "folds" and lesions:
         rows += _tuned(known, tuning.labelled(), values)
     elif protocol.dice == "shared" and lesions:
         sick_ones = [(p.score, p.truth) for p in known if p.truth.any()]
         best, where = rules.best_shared(lambda: sick_ones)
-        rows.append(("oracle", voxel.just_below(where), "dice_slice", best))
+        rows.append(Row("oracle", voxel.just_below(where), "dice_slice", best))
         each = [voxel.best_dice(score.ravel(), truth.ravel())[0] for score, truth in sick_ones]
-        rows.append(("oracle_subject", NAN, "dice_slice", float(np.mean(each))))
-    none = [("none", NAN, metric, value) for metric, value in values.items()]
-    return [(t, v, {"metric": m, "value": value}) for t, v, m, value in [*none, *rows]]
+        rows.append(Row("oracle_subject", NAN, "dice_slice", float(np.mean(each))))
+    return [*(Row("none", NAN, *pair) for pair in values.items()), *rows]
 
 
-def _tuned(
-    known: SliceStore, tuning: SliceStore, values: dict[str, float]
-) -> list[tuple[str, float, str, float]]:
+def _tuned(known: SliceStore, tuning: SliceStore, values: dict[str, float]) -> list[Row]:
     """UniTransAD's numbers; filter and smallest component from labelled val slices, else test's."""
     pairs, theirs = ([(piece.score, piece.truth) for piece in side] for side in (known, tuning))
     has_lesions = any(truth.any() for _, truth in theirs)
@@ -277,25 +263,19 @@ def _tuned(
         "auroc_filtered": voxel.curve_auroc(curve),
         "auprc_filtered": voxel.curve_average_precision(curve),
     }
-    return [("folds", NAN, "dice_pooled", mean), ("folds", NAN, "dice_pooled_sd", spread)]
+    return [Row("folds", NAN, "dice_pooled", mean), Row("folds", NAN, "dice_pooled_sd", spread)]
 
 
 def _joined(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.concatenate([array.ravel() for array in arrays])
 
 
-def _own(
-    rows: list[tuple[str, float, dict[str, Any]]], protocol: SliceProtocol
-) -> dict[str, float]:
+def _own(rows: list[Row], protocol: SliceProtocol) -> dict[str, float]:
     """The paper's own Dice, AUROC and AP."""
-    found = {(threshold, row["metric"]): row["value"] for threshold, _, row in rows}
+    found = {(row.threshold, row.metric): row.value for row in rows}
     keys = {
         "dice": DICE[protocol.dice],
         "auroc": ("none", "auroc_pooled"),
         "ap": ("none", "auprc_pooled"),
     }
     return {metric: found[key] for metric, key in keys.items() if key in found}
-
-
-def _last(failures: list[tuple[str, str]]) -> str:
-    return failures[-1][1] if failures else "the protocol leaves every slice out"

@@ -3,23 +3,23 @@
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainuad.cohorts.manifest import Cohort
+from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import NAN, score_subject, score_volume
+from brainuad.machine.failures import Failures
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import Shared, Threshold, scan_threshold
 
-Failures = list[tuple[str, str]]
 """(subject, one-line reason)."""
 
 SPACES = ("native", "prepared")
@@ -93,17 +93,14 @@ def healthy_scores(
 ) -> tuple[list[np.ndarray], Failures]:
     """Sorted scores of each healthy validation subject's brain, the large ones on disk."""
     scores: list[np.ndarray] = []
-    failures: Failures = []
+    failures = Failures()
     for index, scan in enumerate(cohort.select("val", sequence, healthy=True, allow_empty=True)):
-        try:
-            found = score_volume(scan, maps, postprocess, space)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-            continue
-        ordered = np.sort(found.score.array[found.brain_mask])
         path = spool / f"val{index}.npy"
-        with writing(path):
-            scores.append(voxel.spooled(ordered, path))
+        with failures.catching(scan.subject):
+            found = score_volume(scan, maps, postprocess, space)
+            ordered = np.sort(found.score.array[found.brain_mask])
+            with writing(path):
+                scores.append(voxel.spooled(ordered, path))
     return scores, failures
 
 
@@ -145,18 +142,15 @@ def fit_labelled(
     """
     sick: list[voxel.SortedScores] = []
     people: list[str] = []
-    failures: Failures = []
+    failures = Failures()
     scans = cohort.select("val", sequence, healthy=False, allow_empty=True)
     for index, scan in enumerate(scans):
         path = spool / f"labelled{index}.npy"
-        try:
+        with failures.catching(scan.subject):
             found, _ = score_subject(scan, maps, postprocess, {}, space, path)
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
-            continue
-        if found.scores.positives:
-            sick.append(found.scores)
-            people.append(scan.who)
+            if found.scores.positives:
+                sick.append(found.scores)
+                people.append(scan.who)
     if not sick:
         return None, failures
     # That is the lowest positive score; a mask is what lies above its threshold.
@@ -173,6 +167,18 @@ def require_space(space: Any) -> None:
     """
     if space not in SPACES:
         raise InputError(f"space is {space!r}; use {' or '.join(SPACES)}")
+
+
+def require_unseen(cohort: Cohort, test: Iterable[Scan], trained_on: Collection[str]) -> None:
+    """Refuse to score people that the model was trained on.
+
+    Raises:
+        InputError: there are any.
+    """
+    if seen := sorted({scan.who for scan in test} & set(trained_on)):
+        raise InputError(
+            f"{cohort.root}: test subjects {', '.join(seen)} were trained on; take them out of test"
+        )
 
 
 def as_threshold(value: Any, key: str) -> float | None:

@@ -14,7 +14,6 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.metrics.lesion import MIN_OVERLAP, label_lesions
-from brainuad.metrics.severity import spearman
 from brainuad.volumes.template import load_template
 
 REGIONS = ("rim", "cortex", "ventricles", "deep_grey", "white")
@@ -133,14 +132,6 @@ def region_rates(found: np.ndarray) -> dict[str, float]:
 def thin(inside: np.ndarray) -> np.ndarray:
     """A regular sample of a brain's scores `(N,)`: enough for a rank correlation, and small."""
     return inside[:: max(1, inside.size // _SAMPLE)]
-
-
-def explained(own: np.ndarray, intensity: np.ndarray) -> float:
-    """Rank correlation of a map with the intensity baseline's over the same brain voxels `(N,)`.
-
-    Near 1, the method has learned brightness; NaN when either is constant.
-    """
-    return spearman(own, intensity)
 
 
 def contrast(image: np.ndarray, lesion: np.ndarray, brain_mask: np.ndarray) -> float:

@@ -7,13 +7,12 @@ from typing import Any
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.scans import RawScan
 from brainuad.inference.find_scans import Wanted
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import remove
-from brainuad.machine.guard import Failures, guarded
-from brainuad.machine.read import read_json
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_records
 from brainuad.preparation.cohort import Task, run_tasks
-from brainuad.preparation.normalise.cohort import record_path
 from brainuad.preparation.pipeline import Preparation
+from brainuad.preparation.records import read_record, record_path
 from brainuad.preparation.slices import SlicePreparation
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
@@ -50,8 +49,8 @@ def prepare_wanted(
     for (scans, *_, folder), failures in run_tasks(tasks, jobs):
         found: PreparedScan | None = None
         if not failures:
-            with guarded(failures, folder.name, scans[0].image):
-                records = [read_json(record_path(scan, folder)) for scan in scans]
+            with failures.catching(folder.name, scans[0].image):
+                records = [read_record(record_path(scan, folder)) for scan in scans]
                 found = from_records(records, folder, recipe)
         yield items[folder.name], found or failures[0][1]
         remove(folder)
@@ -71,6 +70,6 @@ def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) 
             yield item, item.lacking
             continue
         found, failures = None, Failures()
-        with guarded(failures, item.scan_id, item.scan.image):
+        with failures.catching(item.scan_id, item.scan.image):
             found = from_cohort(item.scan, cohort, recipe)
         yield item, found or failures[0][1]

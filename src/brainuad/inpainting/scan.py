@@ -150,9 +150,9 @@ def prepare_scan(
         # The user knows the scan by its own name, which the caller puts in front.
         raise ValueError(failures[0][1].removeprefix(f"{path}: "))
     record = records[0]
-    image = read_volume(folder / record["image"])
-    way = read_way(folder / record["transform"])
-    brain = read_mask(folder / record["brain_mask"], like=image)
+    image = read_volume(folder / record.image)
+    way = read_way(folder / record.transform) if record.transform else ()
+    brain = read_mask(folder / record.brain_mask, like=image)
     return Prepared(image, brain, Space(path, way))
 
 

@@ -13,25 +13,24 @@ import pandas as pd
 import yaml
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.inference.maps import remove_maps, write_maps
+from brainuad.inference.maps import fill
 from brainuad.machine.cache import cache_folder
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import csv_text, one_line
 from brainuad.metrics.voxel import average_precision
-from brainuad.model.checkpoint import load_model, weights_hash
-from brainuad.model.detect import PRECISIONS, device, model_score
+from brainuad.model.device import PRECISIONS, device
+from brainuad.model.model import Model, Runtime
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.model_input import as_input, input_of
-from brainuad.settings.build import build
 from brainuad.settings.plain import plain
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.lesions.fillings import IntensityShift
 from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
 from brainuad.synthetic.painted import painted_copy
-from brainuad.volumes.nifti import read_mask, read_volume
-from brainuad.volumes.tiling import Tiling
+from brainuad.volumes.nifti import read_mask
 
 RADII_MM = (4.0, 8.0, 16.0)
 CONTRASTS = (-0.4, -0.2, 0.2, 0.4)
@@ -66,7 +65,7 @@ CELLS = tuple(Cell(*values) for values in product(RADII_MM, CONTRASTS, PLACES))
 
 def measure_difficulty(
     run: Path, draws: int = 3, device_name: str = "auto"
-) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+) -> tuple[pd.DataFrame, Failures]:
     """Paints the grid into the run's healthy validation subjects and scores the model's maps.
 
     The lesions of a cell go round the subjects, and depend on subject, cell and draw alone, so
@@ -92,89 +91,66 @@ def measure_difficulty(
     folder = read_run(run)
     if folder.cohort is None or not folder.config:
         raise InputError(f"{run}: its cohort or its config.yaml is gone, so nothing can be painted")
-    detector, how = load_model(run), _how(run, folder.config)
     # Not the folder that the run names: it may be somebody else's.
-    cache = cache_folder()
-    card = detector.card
-    names = set(card["subjects"]["val"])
+    runtime = _runtime(run, folder.config, device(device_name), cache_folder())
+    model = Model.load(run, runtime).on_device()
+    card = model.card
+    names = set((card.subjects or {}).get("val", ()))
     scans = [s for s in folder.cohort.scans if s.who in names and s.healthy]
-    scans = [scan for scan in scans if scan.sequence == card["sequence"]]
+    scans = [scan for scan in scans if scan.sequence == card.sequence]
     if not scans:
         raise InputError(f"{run}: the cohort lacks its healthy validation subjects; bring it back")
-    made, failures = _paint_cells(scans, draws, cache)
-    about = {scan.subject: (cell, draw, scan) for cell, draw, scan in made}
+    made, failures = _paint_cells(scans, draws, runtime.cache)
     copies = [scan for _, _, scan in made]
-    seen, bad = as_input(copies, input_of(card["input"]), cache, how.jobs)
-    score = model_score(
-        detector,
-        build(card["tiling"], kind=Tiling),
-        how.batch_size,
-        device(device_name),
-        how.precision,
-    )
-    maps = run / "difficulty"
-    stamp = f"{weights_hash(detector)} {how.precision}"
-    written = write_maps(seen, maps, score, stamp, "difficulty")
-    postprocess, rows = build(card["postprocess"], kind=Postprocess), []
-    for name, (cell, draw, scan) in about.items():
-        path = maps / f"{name}_anomaly.nii.gz"
-        if path.is_file():
-            found = _scored(scan, path, postprocess, card.get("threshold"))
-            rows.append({"subject": name.split("__")[0], **cell._asdict(), "draw": draw, **found})
+    maps = MapFolder(run / "difficulty")
+    fill(maps, copies, model, failures, "difficulty")
+    rows = []
+    for cell, draw, scan in made:
+        if maps.has(scan.subject):
+            found = _scored(scan, maps, model.postprocess, card.threshold)
+            subject = scan.subject.split("__")[0]
+            rows.append({"subject": subject, **cell._asdict(), "draw": draw, **found})
     if not rows:
-        reasons = [*failures, *bad, *written.failures]
-        raise InputError(f"{run}: no painted scan could be scored: {reasons[0][1]}")
+        raise InputError(f"{run}: no painted scan could be scored: {failures[0][1]}")
     table = pd.DataFrame(rows)
     write_text(run / "difficulty.csv", csv_text(table))
-    # What they say is in the table now.
-    remove_maps(maps, seen)
-    return table, [*failures, *bad, *written.failures]
+    # The table has what they say.
+    maps.clear(scan.subject for scan in copies)
+    return table, failures
 
 
-class _How(NamedTuple):
-    """How a run detected."""
-
-    jobs: int
-    batch_size: int
-    precision: str
-
-
-def _how(run: Path, config: str) -> _How:
-    """What `config.yaml` says of detection; it may come from a stranger."""
+def _runtime(run: Path, config: str, place: str, cache: Path) -> Runtime:
+    """Return how `config.yaml` says that the run detected; it may come from a stranger."""
     try:
         told = plain(yaml.safe_load(config))
-        found = _How(
-            int(told["jobs"]), int(told["predict_batch_size"]), str(told["predict_precision"])
-        )
+        jobs, size = int(told["jobs"]), int(told["predict_batch_size"])
+        precision = str(told["predict_precision"])
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{run / 'config.yaml'}: not the settings of a run ({one_line(error)})"
         ) from None
-    if found.precision not in PRECISIONS:
-        raise InputError(f"{run / 'config.yaml'}: predict_precision is '{found.precision:.60}'")
-    return found
+    if precision not in PRECISIONS:
+        raise InputError(f"{run / 'config.yaml'}: predict_precision is '{precision:.60}'")
+    return Runtime(place, precision, size, cache, jobs)
 
 
 def _paint_cells(
     scans: list[Scan], draws: int, cache_dir: Path
-) -> tuple[list[tuple[Cell, int, Scan]], list[tuple[str, str]]]:
+) -> tuple[list[tuple[Cell, int, Scan]], Failures]:
     """Painted copies with their cells, each under a name of its own; and what failed."""
-    made, failures = [], []
+    made, failures = [], Failures()
     for number, (cell, draw) in enumerate(product(CELLS, range(draws))):
         scan = scans[number % len(scans)]
-        try:
+        with failures.catching(scan.subject):
             copy = painted_copy(scan, draw, cache_dir, cell.corruption())
-        except InputError as error:
-            failures.append((scan.subject, f"{cell}: {error}"))
-            continue
-        made.append((cell, draw, replace(copy, subject=f"{scan.subject}__{number}")))
+            made.append((cell, draw, replace(copy, subject=f"{scan.subject}__{number}")))
     return made, failures
 
 
 def _scored(
-    scan: Scan, path: Path, postprocess: Postprocess, threshold: float | None
+    scan: Scan, maps: MapFolder, postprocess: Postprocess, threshold: float | None
 ) -> dict[str, float]:
-    volume = read_volume(path)
+    volume = maps.map(scan.subject)
     brain = read_mask(scan.brain_mask, like=volume)
     assert scan.lesion_mask is not None
     lesion = read_mask(scan.lesion_mask, like=volume)

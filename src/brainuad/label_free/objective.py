@@ -1,6 +1,6 @@
 """How well a model finds lesions painted into healthy validation brains: no label is needed.
 
-What sweeps maximise. The validation loss would not do: it says how well healthy brains are
+Sweeps maximise it. The validation loss would not do: it says how well healthy brains are
 reconstructed, and a model that reconstructs lesions too has the best one. The healthy threshold's
 share of false positives would not do either: a map of zeros is perfect. The labelled test subjects
 must not. So lesions of `brainuad.synthetic.lesions`, by default a mixture of kinds
@@ -9,69 +9,61 @@ them of the average precision of the post-processed map ranks models and setting
 estimate of the AP on real lesions.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
-from brainuad.cohorts.manifest import Cohort, Scan
-from brainuad.inference.maps import write_maps
+from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.map_folder import MapFolder
+from brainuad.inference.maps import fill
+from brainuad.machine.failures import Failures
 from brainuad.machine.text import say
-from brainuad.methods.base import AnomalyDetector
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
-from brainuad.model.checkpoint import weights_hash
-from brainuad.model.detect import model_score
+from brainuad.model.model import Model
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.model_input import as_input, input_of
-from brainuad.settings.instantiate import instantiate
+from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.painted import painted_scans
-from brainuad.volumes.nifti import read_mask, read_volume
+from brainuad.volumes.nifti import read_mask
 
 
-def measure(
-    cfg: DictConfig,
-    detector: AnomalyDetector,
-    cohort: Cohort,
-    out: Path,
-    record: dict[str, Any],
-) -> list[tuple[str, str]]:
-    """Puts the objective of a run, its mean over painted scans and how sure it is, into `record`.
+def painted_ap(
+    model: Model,
+    scans: Sequence[Scan],
+    corruption: Corruption,
+    draws: int,
+    postprocess: Postprocess,
+    maps: MapFolder,
+    failures: Failures,
+) -> dict[str, Any]:
+    """Return the mean average precision over painted scans, and how sure it is.
 
     Args:
-        cfg: of the run; `painted_draws` is the number of copies of a scan, `painted` what is
-            painted.
-        detector: trained.
-        cohort: of the run.
-        out: run folder; the maps are kept in `painted/` there.
-        record: gets `painted`: `draws` and the fields of `Summary`.
+        model: trained.
+        scans: healthy ones of the validation.
+        corruption: paints a lesion.
+        draws: copies of each scan.
+        postprocess: applied to each map.
+        maps: keeps the maps.
+        failures: gets the scans that could not be painted or scored.
 
     Returns:
-        (subject, reason) of what failed.
+        `draws` and the fields of `Summary`.
     """
-    from brainuad.model.detect import device
-
-    scans = cohort.select("val", cfg.data.sequence, healthy=True)
-    corruption = instantiate(cfg.painted)
-    copies, failures = painted_scans(scans, cfg.painted_draws, cfg.paths.cache_dir, corruption)
-    postprocess = instantiate(cfg.postprocess)
-    seen, bad = as_input(copies, input_of(cfg.input), cfg.paths.cache_dir, cfg.jobs)
-    how = cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
-    score = model_score(detector, instantiate(cfg.tiling), *how)
-    stamp = f"{weights_hash(detector)} {cfg.predict_precision}"
-    written = write_maps(seen, out / "painted", score, stamp, "painted")
-    maps = [(scan, out / "painted" / f"{scan.subject}_anomaly.nii.gz") for scan in seen]
-    values = [painted_ap(scan, path, postprocess) for scan, path in maps if path.is_file()]
+    copies, bad = painted_scans(scans, draws, model.runtime.cache, corruption)
+    failures += bad
+    fill(maps, copies, model.on_device(), failures, "painted")
+    done = [scan for scan in copies if maps.has(scan.subject)]
+    values = [ap_of(scan, maps, postprocess) for scan in done]
     found = summarise(np.array(values, float))
-    record["painted"] = {"draws": cfg.painted_draws, **found._asdict()}
     say(f"val/painted_AP: {found.mean:.4f} [{found.ci_low:.4f}, {found.ci_high:.4f}]")
-    return [*failures, *bad, *written.failures]
+    return {"draws": draws, **found._asdict()}
 
 
-def painted_ap(scan: Scan, anomaly_map: Path, postprocess: Postprocess) -> float:
-    """Average precision of a painted scan's map, inside the brain and after post-processing."""
-    volume = read_volume(anomaly_map)
+def ap_of(scan: Scan, maps: MapFolder, postprocess: Postprocess) -> float:
+    """Return the average precision of a painted scan's map, in the brain, post-processed."""
+    volume = maps.map(scan.subject)
     inside = read_mask(scan.brain_mask, like=volume)
     score = postprocess.score(volume.array, inside, volume.spacing_mm)
     assert scan.lesion_mask is not None

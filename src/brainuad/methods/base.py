@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from brainuad.methods.parts.grid_buffers import GridBuffers
-from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.methods.parts.residuals import Features, Residual, bind
 from brainuad.tiles.cache import TileDataset
 from brainuad.types import Batch, Detection
+from brainuad.volumes.grids import Grid
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], Any]
@@ -86,10 +86,8 @@ class AnomalyDetector(GridBuffers, ABC):
         self.first_stage = first_stage
         if first_stage is not None:
             first_stage.requires_grad_(False).eval()
-        self.card: dict[str, Any] = {}
-        """Plain values that travel in every checkpoint, see `brainuad.model.checkpoint`."""
-        self.relative: RelativeToHealthy | None = None
-        """Healthy scores that whole volumes' scores are divided by; None for plain scores."""
+        self.grid: Grid | None = None
+        """Grid of the training scans, for methods that know places."""
         self.keeps_draws = False
         """Whether `detect` also returns the map of each random draw."""
         self.affine: np.ndarray | None = None
@@ -161,11 +159,6 @@ class AnomalyDetector(GridBuffers, ABC):
     def device(self) -> torch.device:
         """Device of the detector."""
         return self._place.device
-
-    @property
-    def fixed_threshold(self) -> float | None:
-        """`own_threshold`; None where scores are relative to healthy brains, on another scale."""
-        return None if self.relative is not None else self.traits.own_threshold
 
     @property
     def by_gradient(self) -> bool:

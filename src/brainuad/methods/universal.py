@@ -27,7 +27,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainuad.cohorts.places import from_plain
 from brainuad.errors import InputError
 from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
@@ -191,7 +190,8 @@ class Universal(AnomalyDetector):
 
     def _training_priors(self, mask: Tensor) -> Tensor:
         """Priors of scans on the grid of the card, `(B, 3, *S)`."""
-        grid = from_plain(self.card["grid"])
+        grid = self.grid
+        assert grid is not None, "measured before the training"
         if tuple(mask.shape[2:]) != grid.shape:
             raise InputError("synthetic scans on another grid than the cohort; set data=anatomies")
         own = _priors_at(grid.affine, grid.shape).to(mask.device)

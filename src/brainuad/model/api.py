@@ -1,104 +1,17 @@
 """The Python interface: `brainuad.load(model).predict(scan)`."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
-
-from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from brainuad.model.checkpoint import load_model, weights_hash
-from brainuad.model.detect import chosen_precision
-from brainuad.model.detect import device as device_of
+from brainuad.methods.base import AnomalyDetector
+from brainuad.model.device import chosen_precision
+from brainuad.model.device import device as device_of
+from brainuad.model.ensemble import Ensemble
 from brainuad.model.known import Known
+from brainuad.model.model import Model, Runtime
 from brainuad.model.model_file import remember_hash
-from brainuad.model.prediction import Prediction
-from brainuad.model.predictor import Predictor
-from brainuad.model.prepared_scan import from_records
-from brainuad.preparation.pipeline import Preparation
-from brainuad.preparation.recipes import check
-from brainuad.preparation.slices import SlicePreparation
-from brainuad.preparation.subject import prepare_subject
-from brainuad.settings.allowed import RECIPE
-from brainuad.settings.build import build
 from brainuad.shipped import resolved
-
-Image = str | Path | nib.spatialimages.SpatialImage
-
-
-class Model:
-    """A trained model, or several averaged, with the preparation they were trained with.
-
-    Attributes:
-        predictor: applies it to prepared scans.
-        known: what its files say, and how it is applied.
-        recipe: the preparation, as plain values.
-        steps: the preparation's geometric steps.
-    """
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
-        self.known = predictor.known
-        self.recipe = self.known.recipe
-        check(self.recipe)
-        self.steps: Preparation | SlicePreparation = build(self.recipe["steps"], RECIPE)
-
-    @property
-    def sequence(self) -> str:
-        """The sequence of its scans; several, the channels, as one name."""
-        return self.known.sequence
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """What travels with the weights, of the first model where there are several."""
-        return self.known.card
-
-    @property
-    def trained_on(self) -> list[str]:
-        """Subjects that one of the models was trained on."""
-        return self.known.trained_on
-
-    def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
-        """Anomaly map, mask and findings of one raw scan, on its own grid.
-
-        Args:
-            image: a NIfTI file, a folder of one DICOM series, or an image of nibabel; a head or
-                a brain, as the model's preparation takes them; of a model of slices a 2D image.
-                Of a model of several channels a list, one image for each of `sequence`; the
-                results lie on the first one's grid.
-            brain_mask: file on the (first) scan's grid; None to find the brain.
-
-        Raises:
-            InputError: unreadable, it cannot be prepared, or another number of images than the
-                model takes.
-        """
-        images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
-        names = self.known.sequences
-        if len(images) != len(names):
-            raise InputError(
-                f"found {len(images)} images, the model takes {len(names)}: {', '.join(names)}; "
-                "give a list of one image for each, in this order"
-            )
-        with tempfile.TemporaryDirectory(prefix="brainuad-") as name:
-            folder = Path(name)
-            raw = []
-            for number, (one, sequence) in enumerate(zip(images, names, strict=True)):
-                own = f"scan{number or ''}.nii.gz"
-                path = Path(one) if isinstance(one, str | Path) else folder / own
-                if not isinstance(one, str | Path):
-                    nib.save(one, path)
-                mask = None if number else brain_mask
-                raw.append(RawScan("scan", sequence, path, healthy=True, brain_mask=mask))
-            records, failures = prepare_subject(raw, self.steps, folder)
-            if failures:
-                raise InputError(failures[0][1])
-            return self.predictor(from_records(records, folder, self.recipe))
-
-    def stamp(self) -> str:
-        """What, besides the scan, decides a prediction."""
-        return self.known.stamp
 
 
 def load(
@@ -110,8 +23,8 @@ def load(
     precision: str = "32-true",
     preparation: Sequence[str] = (),
     sequence: str | None = None,
-) -> Model:
-    """Loads a model.
+) -> Model | Ensemble:
+    """Load a model, or several that are averaged.
 
     Args:
         models: a checkpoint (`model.ckpt`), a run folder or a bundle; several, folds say, are
@@ -134,12 +47,37 @@ def load(
     """
     if not models:
         raise InputError("no model; give a model.ckpt or a bundle")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch size is {batch_size}; use 1 or more")
     paths = [resolved(model, sequence) for model in models]
-    detectors = [load_model(path) for path in paths]
-    cards = [detector.card for detector in detectors]
-    precision = chosen_precision(precision, device_of(device))
-    known = Known(paths, cards, threshold, samples, precision, preparation, sequence)
-    known.weights = [weights_hash(detector) for detector in detectors]
-    for path, found in zip(known.paths, known.weights, strict=True):
+    place = device_of(device)
+    runtime = Runtime(place, chosen_precision(precision, place), batch_size)
+    loaded = [Model.load(path, runtime) for path in paths]
+    cards = [model.card for model in loaded]
+    known = Known(paths, cards, threshold, samples, runtime.precision, preparation, sequence)
+    known.weights = [model.weights_hash for model in loaded]
+    for path, model, found in zip(known.paths, loaded, known.weights, strict=True):
         remember_hash(path, found)
-    return Model(Predictor(detectors, known, device, batch_size))
+        if samples is not None:
+            _draw(model.method, path, samples)
+        model.method.keeps_draws = True
+        model.on_device()
+    # What is of no use is said before a scan is read.
+    _ = known.steps, loaded[0].postprocess
+    if len(loaded) > 1:
+        return Ensemble(tuple(loaded), known)
+    loaded[0].known = known
+    return loaded[0]
+
+
+def _draw(method: AnomalyDetector, path: Path, samples: int) -> None:
+    """Set the number of random draws.
+
+    Raises:
+        InputError: the method draws nothing, or the number is too small.
+    """
+    if not method.traits.samples:
+        raise InputError(f"{path}: {type(method).__name__} draws nothing; leave --samples out")
+    if samples < 2:
+        raise InputError(f"samples is {samples}; a standard deviation takes two or more")
+    setattr(method, "n_samples", samples)  # noqa: B010  (a module's type says tensors)

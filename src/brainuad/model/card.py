@@ -3,15 +3,17 @@
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brainuad import __version__
 from brainuad.cohorts.manifest import Cohort, joined
 from brainuad.errors import InputError
-from brainuad.preparation.recipes import Recipe, of_cohort
+from brainuad.preparation.recipes import Recipe, default, of_cohort
 from brainuad.settings.allowed import MODEL, RECIPE
 from brainuad.settings.build import check_targets
 from brainuad.settings.moved import retargeted
@@ -21,13 +23,8 @@ from brainuad.settings.upgraded import upgraded
 FORMAT = "1.5"
 """Of the card: a new minor version adds keys, a new major one breaks with the old."""
 
-ADDED = {
-    **{"format": "1.0", "input": {"tissue": None}, "preparation": None, "statistics": None},
-    **{"flips": False, "relative": None, "grid": None, "thresholds": {}},
-}
-"""Keys that cards of older minor versions lack, and what stands for them."""
-
 CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
+"""Keys that a card cannot do without."""
 
 BUILT = ("model", "input", "tiling", "postprocess", "relative")
 """Keys of which something is made when the model is loaded."""
@@ -50,6 +47,116 @@ ADDED_SETTINGS = {
 """Settings that older runs lack, and what stands for them."""
 
 
+@dataclass(frozen=True)
+class Card:
+    """What was trained, on whom and how; travels with the weights as plain values.
+
+    Attributes:
+        model: configuration of the method.
+        tiling: configuration of the tiling.
+        postprocess: configuration of the post-processing.
+        sequence: sequence of the scans; of several channels one name.
+        subjects: names of the healthy subjects of `train` and `val`; None where they are withheld.
+        version: version of brainuad that wrote it.
+        format: version of the card.
+        input: what the method sees of a scan, see `brainuad.preparation.model_input.input_of`.
+        preparation: how to prepare a raw scan; None where the cohort does not tell.
+        statistics: see `brainuad.model.suitability.training_statistics`.
+        flips: whether the left-right mirror image is scored as well.
+        relative: configuration of what scores are relative to.
+        grid: grid of the training scans, of methods that know places.
+        threshold: healthy threshold; None for none.
+        thresholds: further thresholds by name (docs/protocol.md#threshold-variants).
+        space: where scores are computed, `native` or `prepared`.
+        seed: seed of the training.
+        name: name of the experiment.
+        cohort: name of the cohort.
+        split_hash: hash of the cohort's splits.
+        run: settings that a resumed training must share.
+        first_stage: quality, place and hash of the first stage.
+        checks: numbers that the method's calibration returned; None before it.
+        licence: licence of the weights.
+        weights_sha256: their hash.
+        scores: rows of the run's summary.
+        exported_with: versions of the packages that exported it.
+        about: what it was trained on, in words.
+        more: keys of later minor versions.
+    """
+
+    model: dict[str, Any]
+    tiling: dict[str, Any]
+    postprocess: dict[str, Any]
+    sequence: str
+    subjects: dict[str, list[str]] | None
+    version: str = ""
+    format: str = FORMAT
+    input: dict[str, Any] = field(default_factory=lambda: {"tissue": None})
+    preparation: Recipe | None = None
+    statistics: dict[str, Any] | None = None
+    flips: bool = False
+    relative: dict[str, Any] | None = None
+    grid: dict[str, Any] | None = None
+    threshold: float | None = None
+    thresholds: dict[str, Any] = field(default_factory=dict)
+    space: str = "native"
+    seed: int | None = None
+    name: str = ""
+    cohort: str = ""
+    split_hash: str | None = None
+    run: dict[str, Any] = field(default_factory=dict)
+    first_stage: dict[str, Any] | None = None
+    checks: dict[str, Any] | None = None
+    licence: str = ""
+    weights_sha256: str = ""
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    exported_with: dict[str, Any] = field(default_factory=dict)
+    about: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The sequence of each channel."""
+        named = self.run.get("data", {}).get("sequence")
+        return tuple(named) if isinstance(named, list) else (self.sequence,)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The preparation; the default one at the model's spacing where none is known."""
+        return self.preparation or default(self.run.get("data", {}).get("spacing_mm"))
+
+    @property
+    def trained_on(self) -> list[str]:
+        """Subjects that are no test for the model."""
+        return (self.subjects or {}).get("train", [])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; what is as `from_json` has it without a key is left out."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        usual = vars(Card({}, {}, {}, "", None))
+        more = values.pop("more")
+        said = {key: value for key, value in values.items() if value != usual[key]}
+        return {**{key: values[key] for key in CARD_KEYS}, **said, **more}
+
+    @classmethod
+    def from_json(cls, path: Path, values: Any) -> "Card":
+        """Return the card of a model file.
+
+        Args:
+            path: of the file, for messages.
+            values: as they were read; a stranger may have written them.
+
+        Raises:
+            InputError: no card, one of another major version, or one that is not plain data or
+                lacks what it should have; each violation is named.
+        """
+        own = _checked(path, values)
+        own["model"] = upgraded(own["model"])
+        names = {entry.name for entry in fields(cls)} - {"more"}
+        known = {key: value for key, value in own.items() if key in names}
+        more = {key: value for key, value in own.items() if key not in names}
+        return cls(**{"format": "1.0", **known}, more=more)
+
+
 def same_training(one: Any, other: Any, detection_options: Collection[str] = ()) -> bool:
     """Return whether two settings of a key of `RESULT_KEYS` train the same, however they score.
 
@@ -67,17 +174,8 @@ def same_training(one: Any, other: Any, detection_options: Collection[str] = ())
     return bool(one == other)
 
 
-def checked(path: Path, card: Any) -> dict[str, Any]:
-    """Return the card of a model file, with what older minor versions lack.
-
-    Args:
-        path: of the file, for messages.
-        card: as it was read.
-
-    Raises:
-        InputError: no card, one of another major version, or one that is not plain data or lacks
-            what it should have; each violation is named.
-    """
+def _checked(path: Path, card: Any) -> dict[str, Any]:
+    """Return the values of a card that is as `Card.from_json` asks for."""
     try:
         card = plain(card)
     except ValueError as error:
@@ -85,11 +183,10 @@ def checked(path: Path, card: Any) -> dict[str, Any]:
     missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
     if not isinstance(card, dict) or missing:
         raise InputError(f"{path}: its card lacks {missing}; train it again with brainuad")
-    card = {**ADDED, **card, "model": upgraded(card["model"])}
-    major = FORMAT.partition(".")[0]
-    if str(card["format"]).partition(".")[0] != major:
+    major, own = FORMAT.partition(".")[0], card.get("format", "1.0")
+    if str(own).partition(".")[0] != major:
         raise InputError(
-            f"{path}: is of format {card['format']}, this brainuad reads {major}.x; use the "
+            f"{path}: is of format {own}, this brainuad reads {major}.x; use the "
             "version of brainuad that made it"
         )
     if wrong := [
@@ -101,7 +198,7 @@ def checked(path: Path, card: Any) -> dict[str, Any]:
     for key, value in card.items():
         if key in BUILT:
             check_targets(value, MODEL, f"{path}: {key}")
-    if card["preparation"]:
+    if card.get("preparation"):
         check_targets(card["preparation"], RECIPE, f"{path}: preparation")
     return card
 
@@ -112,6 +209,10 @@ def _is_made(value: Any) -> bool:
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _is_number(value: Any) -> bool:
@@ -222,14 +323,11 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (isinstance(v, dict) and _are_statistics(v)),
         "statistics of a training cohort, or null",
     ),
+    **dict.fromkeys(("licence", "weights_sha256", "about"), (_is_text, "text")),
+    **dict.fromkeys(("first_stage", "checks", "quality", "exported_with"), (_is_table, "a table")),
+    "scores": (lambda v: isinstance(v, list) and all(map(_is_table, v)), "rows of scores"),
 }
 """Key of a card: whether its value is right, and what it should be."""
-
-
-def sequences_of(card: dict[str, Any]) -> tuple[str, ...]:
-    """The sequence of each channel that a model takes."""
-    named = card.get("run", {}).get("data", {}).get("sequence")
-    return tuple(named) if isinstance(named, list) else (str(card["sequence"]),)
 
 
 def preparation_of(cohort: Cohort, sequence: str | Sequence[str]) -> Recipe | None:
@@ -247,8 +345,8 @@ def preparation_of(cohort: Cohort, sequence: str | Sequence[str]) -> Recipe | No
     return first if alike else {**first, "normalise": normalise}
 
 
-def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[str, Any]:
-    """The card of a run.
+def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) -> Card:
+    """Return the card of a run.
 
     Args:
         config: of the run, resolved.
@@ -260,24 +358,19 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Any) -> dict[st
         for split in ("train", "val")
     }
     run = _without({key: config[key] for key in RESULT_KEYS}, NEUTRAL_KEYS)
-    return {
-        "model": upgraded(config["model"]),
-        "input": config["input"],
-        "tiling": config["tiling"],
-        "postprocess": config["postprocess"],
-        "sequence": joined(config["data"]["sequence"]),
-        "space": config["space"],
-        "flips": config["flips"],
-        "relative": config["relative"],
-        "seed": config["seed"],
-        "name": config["name"],
-        "cohort": cohort.name,
-        "split_hash": cohort.split_hash(),
-        "subjects": subjects,
-        "preparation": preparation,
+    own = ("input", "tiling", "postprocess", "space", "flips", "relative", "seed", "name")
+    return Card(
+        upgraded(config["model"]),
+        **{key: config[key] for key in own},
+        version=__version__,
+        sequence=joined(config["data"]["sequence"]),
+        cohort=cohort.name,
+        split_hash=cohort.split_hash(),
+        subjects=subjects,
+        preparation=preparation,
         # Through JSON, so that what was resolved and what was loaded compare equal.
-        "run": json.loads(json.dumps(run, default=str)),
-    }
+        run=json.loads(json.dumps(run, default=str)),
+    )
 
 
 def without_added(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,14 @@ from brainuad.machine.provenance import describe
 from brainuad.machine.read import read_json
 from brainuad.machine.text import markdown, without_home
 from brainuad.model.bundle import write_bundle
-from brainuad.model.card import FORMAT
-from brainuad.model.checkpoint import load_model, weights_hash
+from brainuad.model.card import FORMAT, Card
+from brainuad.model.model import Model
 
 PLACES = ("source", "path", "cache_dir", "output_dir")
 """Keys of a card whose values are paths of the machine that trained."""
 
 
-def export_model(
-    run: Path, out: Path, licence: str, half: bool = False, **changes: Any
-) -> dict[str, Any]:
+def export_model(run: Path, out: Path, licence: str, half: bool = False, **changes: Any) -> Card:
     """Write the bundle of a trained model.
 
     Args:
@@ -36,65 +35,65 @@ def export_model(
     Raises:
         InputError: no model, no threshold in it, or `out` holds something else.
     """
-    detector = load_model(run)
+    model = Model.load(run)
     if half:
         rounded = {
             name: value.half().to(value.dtype) if value.is_floating_point() else value
-            for name, value in detector.state_dict().items()
+            for name, value in model.state_dict().items()
         }
-        detector.load_state_dict(rounded)
-    if "threshold" not in detector.card:
+        model.load_state_dict(rounded)
+    if model.card.threshold is None:
         raise InputError(
             f"{run}: holds no threshold; train it with predict=true before you share it"
         )
-    card = {
-        **detector.card,
+    own = {
         "format": FORMAT,
         "licence": licence,
-        "weights_sha256": weights_hash(detector),
+        "weights_sha256": model.weights_hash,
         "scores": _scores(run if run.is_dir() else run.parent),
         "exported_with": describe()["versions"],
         **changes,
     }
     # Paths of this machine are private, and useless elsewhere.
-    card = _without_places(card)
+    values = _without_places(replace(model.card, **own).to_json())
     # Through JSON, so that a value that cannot be written stops before anything is written.
-    card = json.loads(json.dumps(card, default=str))
-    weights = detector.state_dict()
+    values = json.loads(json.dumps(values, default=str))
+    card = Card.from_json(out, values)
+    weights = model.state_dict()
     if half:
         weights = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
-    write_bundle(out, weights, card, model_card(card))
+    write_bundle(out, weights, values, model_card(card))
     return card
 
 
-def model_card(card: Mapping[str, Any]) -> str:
-    """The text for people: what it is, what it was trained on, how good it is, where it fails."""
-    subjects = card["subjects"] or {}
+def model_card(card: Card) -> str:
+    """Return the text for people: its use, its training cohort, its scores and its limits."""
+    subjects = card.subjects or {}
     counts = {split: len(subjects.get(split, [])) for split in ("train", "val")}
     people = ""
     if any(counts.values()):
         people = f"{counts['train']} trained on, {counts['val']} for validation"
-    statistics = card["statistics"] or {}
-    recipe = card["preparation"]
+    statistics = card.statistics or {}
+    recipe = card.preparation
     rows = [
-        ("method", markdown(card.get("name") or "")),
-        ("sequence", markdown(card["sequence"])),
-        ("cohort", markdown(card.get("cohort") or "")),
-        ("trained on", markdown(card.get("about") or "")),
+        ("method", markdown(card.name)),
+        ("sequence", markdown(card.sequence)),
+        ("cohort", markdown(card.cohort)),
+        ("trained on", markdown(card.about)),
         ("healthy subjects", people),
-        ("split", f"`{markdown(card.get('split_hash'))}`"),
-        ("seed", markdown(card.get("seed")) if card.get("seed") else ""),
+        ("split", f"`{markdown(card.split_hash)}`"),
+        ("seed", markdown(card.seed) if card.seed else ""),
         ("preparation", markdown(_preparation(recipe))),
-        ("threshold", f"{card['threshold']:.6g} of the post-processed map"),
+        ("threshold", f"{card.threshold:.6g} of the post-processed map"),
         ("brain volume", _range(statistics, "brain_ml", "ml")),
         ("voxel edge of the training scans", _range(statistics, "voxel_mm", "mm")),
-        ("licence of the weights", markdown(card["licence"])),
-        ("weights", f"SHA-256 `{card['weights_sha256']}`"),
-        ("made with", f"brainuad {markdown(card.get('version'))}, card format {card['format']}"),
+        ("licence of the weights", markdown(card.licence)),
+        ("weights", f"SHA-256 `{card.weights_sha256}`"),
+        ("made with", f"brainuad {markdown(card.version)}, card format {card.format}"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
-    sequence = markdown(card["sequence"])
-    return f"""# {markdown(card.get("name", "model"))} for {sequence}
+    sequence = markdown(card.sequence)
+    return f"""# {markdown(card.name or "model")} for {sequence}
 
 Finds anomalies in {sequence} brain scans with brainuad:
 `brainuad-predict MODEL SCANS OUT`.
@@ -105,7 +104,7 @@ Finds anomalies in {sequence} brain scans with brainuad:
 
 ## Scores
 
-{_score_table(card["scores"])}
+{_score_table(card.scores)}
 
 ## Limits
 
@@ -143,7 +142,7 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     found = read_json(path, "evaluate the run again")
     try:
         rows = found["results"]
-        shown = {column[1:] for column in SHOWN}
+        shown = {column.key for column in SHOWN}
         return [row for row in rows if (row["group"], row["threshold"], row["metric"]) in shown]
     except (KeyError, TypeError):
         raise InputError(f"{path}: not a summary of brainuad; evaluate the run again") from None

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainuad.errors import InputError
-from brainuad.model.card import sequences_of, without_added
+from brainuad.model.card import Card, without_added
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
-from brainuad.preparation.recipes import changed, is_of_slices, of_model
+from brainuad.preparation.recipes import changed, is_of_slices
 from brainuad.settings.moved import present_experiment, retargeted
 from brainuad.shipped import is_shipped, untested
 
@@ -20,6 +20,8 @@ from brainuad.shipped import is_shipped, untested
 if TYPE_CHECKING:
     from brainuad.postprocess.pipeline import Postprocess
     from brainuad.postprocess.threshold import Threshold
+    from brainuad.preparation.pipeline import Preparation
+    from brainuad.preparation.slices import SlicePreparation
 
 RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
@@ -59,7 +61,7 @@ class Known:
     def __init__(
         self,
         paths: Sequence[str | Path],
-        cards: Sequence[dict[str, Any]],
+        cards: Sequence[Card],
         threshold: float | str | None = None,
         samples: int | None = None,
         precision: str = "32-true",
@@ -71,11 +73,8 @@ class Known:
         self.card = self.cards[0]
         if threshold is None and all(map(is_shipped, self.paths)):
             threshold = "fixed"
-        first = without_added(retargeted(self.card))
         for card, path in zip(self.cards, self.paths, strict=True):
-            own = without_added(retargeted(card))
-            differing = [key for key in SAME if own.get(key) != first.get(key)]
-            if differing:
+            if differing := [key for key in SAME if _value(card, key) != _value(self.card, key)]:
                 raise InputError(
                     f"{path}: has another {', '.join(differing)} than {self.paths[0]}; only "
                     "models of one kind can be averaged"
@@ -93,25 +92,40 @@ class Known:
         self.threshold = np.mean(self.thresholds, axis=0).tolist()
         self.samples = samples
         self.precision = precision
-        self.recipe = changed(of_model(self.card), preparation)
+        self.recipe = changed(self.card.recipe, preparation)
         self.untested = untested(self.paths[0], sequence)
 
     @property
     def sequence(self) -> str:
         """The sequence of the scans; several, the channels, as one name."""
-        return self.untested or str(self.card["sequence"])
+        return self.untested or self.card.sequence
 
     @property
     def sequences(self) -> tuple[str, ...]:
         """The sequence of each channel."""
-        return (self.untested,) if self.untested else sequences_of(self.card)
+        return (self.untested,) if self.untested else self.card.channels
+
+    @cached_property
+    def steps(self) -> "Preparation | SlicePreparation":
+        """The preparation's geometric steps.
+
+        Raises:
+            InputError: a part of the preparation that cannot be made.
+        """
+        from brainuad.preparation.recipes import check
+        from brainuad.settings.allowed import RECIPE
+        from brainuad.settings.build import build
+
+        check(self.recipe)
+        steps: Preparation | SlicePreparation = build(self.recipe["steps"], RECIPE)
+        return steps
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """Reasons to doubt every prediction."""
         if not self.untested:
             return ()
-        own = self.card["sequence"]
+        own = self.card.sequence
         return (f"of {self.untested}: the model for {own} was tried on no such scan of a person",)
 
     @property
@@ -124,8 +138,7 @@ class Known:
     @property
     def trained_on(self) -> list[str]:
         """Subjects that one of the models was trained on."""
-        cards = self.cards
-        return sorted({name for c in cards for name in (c.get("subjects") or {}).get("train", [])})
+        return sorted({name for card in self.cards for name in card.trained_on})
 
     def threshold_of(self, postprocess: "Postprocess") -> "Threshold":
         """The threshold of a scan."""
@@ -166,13 +179,18 @@ class Known:
         how = [self.variant] if self.variant in ("scan", "mebin") else []
         applied = [*how, self.thresholds, self.samples, self.precision, self.recipe]
         about = [*self.weights, *applied]
-        shared = [self.card[key] for key in ("tiling", "postprocess", "input")]
+        shared = [self.card.tiling, self.card.postprocess, self.card.input]
         return json.dumps([*about, *shared], default=str)
 
     def __str__(self) -> str:
         """One line on the model, for people."""
         more = f"; {len(self.cards)} models averaged" if len(self.cards) > 1 else ""
         return f"{_about(self.card)}{more}"
+
+
+def _value(card: Card, key: str) -> Any:
+    """Return what must agree, in today's words."""
+    return without_added(retargeted(getattr(card, key)))
 
 
 def number_or_name(text: str) -> float | str:
@@ -209,24 +227,22 @@ def know(
         InputError: as `Known`, or a model without a readable card.
     """
     if precision == "auto":
-        from brainuad.model.detect import chosen_precision
-        from brainuad.model.detect import device as device_of
+        from brainuad.model.device import chosen_precision
+        from brainuad.model.device import device as device_of
 
         precision = chosen_precision(precision, device_of(device))
     cards = [read_card(Path(path)) for path in models]
     return Known(models, cards, precision=precision, **choices)
 
 
-def _threshold(path: Path, card: dict[str, Any], wanted: float | str | None) -> Any:
+def _threshold(path: Path, card: Card, wanted: float | str | None) -> Any:
     """A model's threshold of a variant, or the wanted number."""
     name = wanted if isinstance(wanted, str) else "healthy"
     if name not in VARIANTS:
         raise InputError(f"threshold is '{name}'; use a number or one of {', '.join(VARIANTS)}")
     value: Any = wanted
     if not isinstance(wanted, int | float):
-        value = (
-            card.get("threshold") if name == "healthy" else (card.get("thresholds") or {}).get(name)
-        )
+        value = card.threshold if name == "healthy" else card.thresholds.get(name)
     if value is None:
         kind = "" if name == "healthy" else f" '{name}'"
         raise InputError(f"{path}: holds no threshold{kind}; give one with --threshold")
@@ -236,24 +252,24 @@ def _threshold(path: Path, card: dict[str, Any], wanted: float | str | None) -> 
 
 
 def _hash_now(path: Path) -> str:
-    from brainuad.model.checkpoint import load_model, weights_hash
+    from brainuad.model.model import Model
 
-    found = weights_hash(load_model(path))
+    found = Model.load(path).weights_hash
     remember_hash(path, found)
     return found
 
 
-def _about(card: Mapping[str, Any]) -> str:
-    people = len(card["subjects"].get("train", [])) if card["subjects"] else 0
-    cohort = card.get("cohort", "an unknown cohort")
+def _about(card: Card) -> str:
+    people = len(card.trained_on)
+    cohort = card.cohort or "an unknown cohort"
     subjects = f"{people} subjects of {cohort}" if people else f"trained on {cohort}"
-    name = card.get("name", "a model")
+    name = card.name or "a model"
     # Before cards of this format the plain names were of other presets.
     now = present_experiment(name) if tuple(_numbers(card)) < RENAMED_IN else None
     note = f" (what is experiment={now} today)" if now else ""
-    return f"{name}{note} for {card['sequence']}, {subjects}"
+    return f"{name}{note} for {card.sequence}, {subjects}"
 
 
-def _numbers(card: Mapping[str, Any]) -> list[int]:
+def _numbers(card: Card) -> list[int]:
     """Of the card's format, `1.5`."""
-    return [int(part) for part in str(card["format"]).split(".") if part.isdigit()]
+    return [int(part) for part in str(card.format).split(".") if part.isdigit()]

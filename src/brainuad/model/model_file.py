@@ -18,17 +18,17 @@ from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.limits import require_file, require_honest
 from brainuad.machine.read import MOST
 from brainuad.model.bundle import is_bundle, named_file, read_bundle_card
-from brainuad.model.card import checked
+from brainuad.model.card import Card
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> Card:
     """Return the card of a checkpoint, of a run folder or of a bundle.
 
     Raises:
-        InputError: as `brainuad.model.checkpoint.load_model`, but for the weights.
+        InputError: as `brainuad.model.model.Model.load`, but for the weights.
     """
     path = named_file(path)
-    return checked(path, read_bundle_card(path) if is_bundle(path) else _card_in(path))
+    return Card.from_json(path, read_bundle_card(path) if is_bundle(path) else _card_in(path))
 
 
 def remember_hash(path: Path, found: str) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.model.suitability import in_mni, measures_of, quality_of
-from brainuad.preparation.cohort import record_of
+from brainuad.model.suitability import in_mni, measures_of
+from brainuad.preparation.records import record_of
+from brainuad.records.scan import ScanRecord
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
 from brainuad.types import Space, Volume
@@ -58,7 +59,7 @@ class PreparedScan:
         return self.space.native
 
 
-def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, Any]) -> PreparedScan:
+def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> PreparedScan:
     """A scan that `prepare_subject` left in `folder`, normalised.
 
     Args:
@@ -69,41 +70,23 @@ def from_record(record: Mapping[str, Any], folder: Path, recipe: Mapping[str, An
     Raises:
         InputError: its intensities cannot be normalised.
     """
-    volume = read_volume(folder / record["image"])
-    brain_mask = read_mask(folder / record["brain_mask"], like=volume)
-    own = recipe["normalise"].get(record["sequence"], recipe["normalise"])
+    volume = read_volume(folder / record.image)
+    brain_mask = read_mask(folder / record.brain_mask, like=volume)
+    own = recipe["normalise"].get(record.sequence, recipe["normalise"])
     normalise = build(own, RECIPE)
     try:
         image = normalise(volume.array, brain_mask)
     except ValueError as error:
-        raise InputError(f"{record['native_image']}: {error}; check that it shows a head") from None
-    limits = build(recipe["limits"], RECIPE)
-    seen = Volume(image, volume.affine)
-    laid = in_mni(recipe)
-    return PreparedScan(
-        image=seen,
-        brain_mask=brain_mask,
-        space=Space(
-            Path(record["native_image"]),
-            read_way(folder / record["transform"]) if record["transform"] else (),
-        ),
-        in_mni=laid,
-        measures=measures_of(
-            seen, brain_mask, record["quality"], record["native_spacing_mm"], laid
-        ),
-        flags=tuple(limits.flags(record["quality"])),
-        **_read_as(record),
-        seconds=sum(
-            step["seconds"]
-            for step in record.values()
-            if isinstance(step, dict) and "seconds" in step
-        ),
-        files=((folder / record["image"], folder / record["brain_mask"]),),
-    )
+        raise InputError(f"{record.native_image}: {error}; check that it shows a head") from None
+    way = read_way(folder / record.transform) if record.transform else ()
+    space = Space(Path(record.native_image), way)
+    files = ((folder / record.image, folder / record.brain_mask),)
+    found = _described(Volume(image, volume.affine), brain_mask, space, record, recipe)
+    return replace(found, seconds=record.seconds, files=files)
 
 
 def from_records(
-    records: Sequence[Mapping[str, Any]], folder: Path, recipe: Mapping[str, Any]
+    records: Sequence[ScanRecord], folder: Path, recipe: Mapping[str, Any]
 ) -> PreparedScan:
     """A scan of the channels that `prepare_subject` left in `folder`; see `from_record`.
 
@@ -118,7 +101,7 @@ def from_records(
     first, *others = (from_record(record, folder, recipe) for record in records)
     for other in others:
         require_one_grid(other.native, other.image, first.native, first.image)
-    names = [record["sequence"] for record in records[1:]]
+    names = [record.sequence for record in records[1:]]
     further = list(zip(names, others, strict=True))
     flags = [f"{name}: {flag}" for name, other in further for flag in other.flags]
     notes = [f"{name}: {note}" for name, other in further for note in other.notes]
@@ -141,24 +124,28 @@ def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> Prepar
     images, masks = load_scan(scan)
     image, brain_mask = images[0].numpy(), masks[0].numpy()
     affine = read_volume(scan.image).affine
-    quality, native_spacing = quality_of(cohort, scan)
-    volume = Volume(image, affine)
-    laid = in_mni(recipe)
-    limits = build(recipe["limits"], RECIPE)
-    return PreparedScan(
-        image=volume,
-        brain_mask=brain_mask,
-        space=Space((scan.native_image or scan.image).absolute(), scan.space.way),
-        in_mni=laid,
-        measures=measures_of(volume, brain_mask, quality, native_spacing, laid),
-        flags=tuple(limits.flags(quality)) if quality else (),
-        **_read_as(record_of(cohort, scan)),
+    space = Space((scan.native_image or scan.image).absolute(), scan.space.way)
+    record = record_of(cohort, scan)
+    return replace(
+        _described(Volume(image, affine), brain_mask, space, record, recipe),
         others=tuple(other.numpy() for other in images[1:]),
         files=tuple((row.image, row.brain_mask) for row in scan.rows),
     )
 
 
-def _read_as(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What was noted while the scan was read; older records say nothing of sides."""
-    notes, sides = record.get("notes", ()), record.get("sides_known", True)
-    return {"notes": tuple(notes), "sides_known": bool(sides)}
+def _described(
+    image: Volume,
+    brain_mask: np.ndarray,
+    space: Space,
+    record: ScanRecord | None,
+    recipe: Mapping[str, Any],
+) -> PreparedScan:
+    """Return a scan of one channel with what its record says of it."""
+    laid = in_mni(recipe)
+    measures = measures_of(image, brain_mask, record, laid)
+    if record is None:
+        return PreparedScan(image, brain_mask, space, laid, measures)
+    flags = tuple(build(recipe["limits"], RECIPE).flags(record.quality))
+    return PreparedScan(
+        image, brain_mask, space, laid, measures, flags, record.notes, record.sides_known
+    )

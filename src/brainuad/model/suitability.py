@@ -8,7 +8,6 @@ small cohort knows little of what is usual, and its interval is wide.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +15,13 @@ from nibabel.affines import apply_affine
 from scipy.special import stdtrit
 
 from brainuad.cohorts.load import load_scan
-from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.manifest import Cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.metrics.severity import anomaly_score
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.preparation.cohort import record_of
+from brainuad.preparation.records import record_of
+from brainuad.records.scan import ScanRecord
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.planes import is_slice
@@ -94,7 +95,7 @@ MEASURES = {
 def training_statistics(
     cohort: Cohort,
     sequence: str,
-    maps: Path,
+    maps: MapFolder,
     postprocess: Postprocess,
     recipe: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def training_statistics(
     Args:
         cohort: it was trained on.
         sequence: of the model; of several, the first channel is measured.
-        maps: folder with the raw maps of the validation subjects.
+        maps: raw maps of the validation subjects.
         postprocess: of the model.
         recipe: of the cohort's preparation, see `brainuad.preparation.recipes`; None where it is
             not known.
@@ -124,14 +125,11 @@ def training_statistics(
             except InputError:
                 # Listed with the run's failures already.
                 continue
-            quality, native_spacing = quality_of(cohort, scan)
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
-            measures.append(
-                measures_of(volume, brain_mask, quality, native_spacing, in_mni(recipe))
-            )
-            path = maps / f"{scan.subject}_anomaly.nii.gz"
-            if split == "val" and path.is_file():
-                raw = read_volume(path).array
+            record = record_of(cohort, scan)
+            measures.append(measures_of(volume, brain_mask, record, in_mni(recipe)))
+            if split == "val" and maps.has(scan.subject):
+                raw = maps.map(scan.subject).array
                 scores.append(
                     anomaly_score(postprocess.score(raw, brain_mask, spacing)[brain_mask])
                 )
@@ -148,37 +146,23 @@ def training_statistics(
     }
 
 
-def quality_of(
-    cohort: Cohort, scan: Scan
-) -> tuple[dict[str, float], tuple[float, float, float] | None]:
-    """What the preparation measured of a scan and its native voxel size, where that is known."""
-    record = record_of(cohort, scan)
-    if not record:
-        return {}, None
-    return record["quality"], tuple(record["native_spacing_mm"])
-
-
 def measures_of(
-    image: Volume,
-    brain_mask: np.ndarray,
-    quality: Mapping[str, float],
-    native_spacing: Sequence[float] | None,
-    laid_on_mni: bool,
+    image: Volume, brain_mask: np.ndarray, record: ScanRecord | None, laid_on_mni: bool
 ) -> dict[str, float]:
-    """The `MEASURES` of a prepared scan, less `distance` and those that nobody knows.
+    """Return the `MEASURES` of a prepared scan, less `distance` and those that nobody knows.
 
     Args:
         image: `(D, H, W)`, prepared.
         brain_mask: on its grid, bool.
-        quality: as the preparation measured it.
-        native_spacing: voxel size of the scan as it came, in mm.
+        record: of its preparation; None where the cohort keeps none.
         laid_on_mni: whether the prepared world is MNI's.
     """
-    found = {name: float(quality[name]) for name in MEASURES if quality.get(name) is not None}
+    found = {}
+    if record is not None:
+        found = {name: float(record.quality[name]) for name in MEASURES if name in record.quality}
+        found["voxel_mm"] = float(max(record.native_spacing_mm))
     if not is_slice(brain_mask):  # what a slice holds tells where it was cut
         found["prepared_ml"] = float(brain_mask.sum() * np.prod(image.spacing_mm) / 1000)
-    if native_spacing is not None:
-        found["voxel_mm"] = float(max(native_spacing))
     return found | (contrasts(image, brain_mask) if laid_on_mni else {})
 
 

@@ -78,12 +78,7 @@ class ContextVAE(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Activations after each halving, `(B, features[i], *S_i)`."""
-        found = []
-        for layer in self.encoder:
-            image = layer(image)
-            if isinstance(layer, nn.PReLU):
-                found.append(image)
-        return found
+        return activations(self.encoder, nn.PReLU, image)
 
     def decode(self, z: Tensor) -> Tensor:
         """`(B, latent_dim, 1, …)` to `(B, C, *S)`."""
@@ -92,6 +87,16 @@ class ContextVAE(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The reconstruction from the posterior's mean."""
         return self.decode(self.encode(image)[0])
+
+
+def activations(layers: nn.Sequential, kind: type[nn.Module], image: Tensor) -> list[Tensor]:
+    """Return the outputs of the layers of a kind, in order."""
+    found = []
+    for layer in layers:
+        image = layer(image)
+        if isinstance(layer, kind):
+            found.append(image)
+    return found
 
 
 def gaussian_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from brainuad.networks.context_vae import activations
+
 
 class UnifiedAutoencoder(nn.Module):
     """Strided convolutions, a dense bottleneck, transposed convolutions; 2D.
@@ -113,12 +115,7 @@ class UnifiedAutoencoder(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Activations after each halving, `(B, features[i], *S_i)`."""
-        found = []
-        for layer in self.encoder:
-            image = layer(image)
-            if isinstance(layer, nn.LeakyReLU):
-                found.append(image)
-        return found
+        return activations(self.encoder, nn.LeakyReLU, image)
 
     def decode(self, z: Tensor) -> Tensor:
         """`(B, latent_dim)` to `(B, C, H, W)`."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+
+from brainuad.volumes.regions import box_of
 
 
 def brain_box(brain_mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
@@ -13,13 +14,9 @@ def brain_box(brain_mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...
         brain_mask: `(D, H, W)` bool; the whole array is the box of an empty one.
         margin: voxels along each axis.
     """
-    found = ndimage.find_objects(brain_mask.astype(np.uint8))
-    if not found:
+    if not brain_mask.any():
         return tuple(slice(0, size) for size in brain_mask.shape)
-    return tuple(
-        slice(max(part.start - width, 0), min(part.stop + width, size))
-        for part, width, size in zip(found[0], margin, brain_mask.shape, strict=True)
-    )
+    return box_of(brain_mask, margin)
 
 
 def ball(radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:

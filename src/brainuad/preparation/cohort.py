@@ -8,37 +8,41 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import SimpleITK as sitk
 from rich.progress import track
 
-from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans
+from brainuad.cohorts.manifest import MANIFEST, Cohort, check_scans
 from brainuad.cohorts.scans import RawScan, file_stamp
 from brainuad.cohorts.splits import planned_scan
 from brainuad.errors import CannotWrite, InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import (
     own_folder,
     remove,
     remove_leftovers,
     sizes,
     until_still,
-    write_json,
 )
-from brainuad.machine.guard import Failures, guarded
 from brainuad.machine.links import follow_no_links
 from brainuad.machine.present import present, require_any
-from brainuad.machine.read import read_json
 from brainuad.machine.room import Room
 from brainuad.machine.text import say
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.finish import Finish
-from brainuad.preparation.made import Key, Made, is_done, key_of, prepared_by
-from brainuad.preparation.normalise.cohort import normalised_path, record_path
+from brainuad.preparation.made import Made, is_done, prepared_by
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.measures import Limits
+from brainuad.preparation.records import (
+    Key,
+    key_of,
+    normalised_path,
+    record_path,
+    write_record,
+)
 from brainuad.preparation.slices import SlicePreparation
 from brainuad.preparation.subject import prepare_subject, reference_of
 
@@ -98,7 +102,7 @@ def prepare_cohort(
     with own_folder(out / "cohort") as own, present(out, own):
         remove_leftovers(out)
         stamps = _all_stamps(raw, preparation)
-        failures: Failures = []
+        failures = Failures()
         there = [scan.image for scan in raw if scan.image.exists()]
         tasks = _tasks(raw, preparation, stamps, out)
         left = len(tasks)
@@ -120,7 +124,7 @@ def prepare_cohort(
             # In the order of the list, whichever process was done first.
             order = list(dict.fromkeys(scan.subject for scan in raw))
             failures.sort(key=lambda failure: order.index(failure[0]))
-            return until_still(lambda: (made.state(raw), finish.lost), lambda: finish(failures))
+            return until_still(lambda: made.state(raw), lambda: finish(failures))
         except CannotWrite:
             # What is done is listed, as far as the disk takes it.
             with suppress(InputError, OSError):
@@ -135,13 +139,13 @@ def _tasks(
     stamps: Mapping[Key, str],
     out: Path,
 ) -> list["Task"]:
-    """What is to be done: of each subject the sequences that are missing, with their stamps."""
-    wanted: dict[str, dict[str, str]] = {}
-    for scan in raw:
-        if not is_done(scan, stamps[key_of(scan)], out):
-            wanted.setdefault(scan.subject, {})[scan.sequence] = stamps[key_of(scan)]
-    subjects = _by_subject(raw)
-    return [(subjects[name], preparation, own, out) for name, own in wanted.items()]
+    """Return what is to be done: the missing sequences of each subject, with their stamps."""
+    tasks: list[Task] = []
+    for scans in _by_subject(raw).values():
+        wanted = {scan.sequence: stamps[key_of(scan)] for scan in scans}
+        if missing := _missing(scans, wanted, out):
+            tasks.append((scans, preparation, missing, out))
+    return tasks
 
 
 def _by_subject(raw: Sequence[RawScan]) -> dict[str, list[RawScan]]:
@@ -177,21 +181,23 @@ def _task(
 ) -> Failures:
     """One subject's sequences that are `wanted`, with the stamps of their records.
 
-    Records are written last, so that a scan that has one is whole.
+    A record is written when the scan's other files are, so that a killed run goes on after the
+    last whole scan. `Finish` writes it a second time with what needs the other scans.
     """
     # One thread a process: the sums of a registration then come in one order, every time.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    failures: Failures = []
-    with guarded(failures, scans[0].subject, scans[0].image):
+    failures = Failures()
+    with failures.catching(scans[0].subject, scans[0].image):
         # Another command may do the same scans, now and until these are done.
         wanted = _missing(scans, wanted, out)
-        records, failed = prepare_subject(scans, preparation, out, wanted) if wanted else ([], [])
+        if not wanted:
+            return failures
+        records, failed = prepare_subject(scans, preparation, out, wanted)
         missing = _missing(scans, wanted, out)
         failures += failed if missing else []
         for record in records:
-            if record["sequence"] in missing:
-                path = out / "scans" / f"{record['subject']}_{record['sequence']}.json"
-                write_json(path, {**record, "stamp": wanted[record["sequence"]]})
+            if record.sequence in missing:
+                write_record(replace(record, stamp=wanted[record.sequence]), out)
     return failures
 
 
@@ -223,7 +229,7 @@ def run_tasks(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, Failures]]:
         if (yield from _pooled([task], 1)):
             image = task[0][0].image
             reason = "its process was killed (out of memory?); run again with fewer jobs"
-            yield task, [(task[0][0].subject, f"{image}: {reason}")]
+            yield task, Failures([(task[0][0].subject, f"{image}: {reason}")])
 
 
 def _pooled(tasks: list[Task], jobs: int) -> Generator[tuple[Task, Failures], None, list[Task]]:
@@ -257,18 +263,6 @@ def _start_worker() -> None:
             os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def read_record(cohort: Cohort, scan: Scan) -> dict[str, Any]:
-    """What was done to a scan of a prepared cohort."""
-    found: dict[str, Any] = read_json(record_path(scan, cohort.root), "prepare the cohort again")
-    return found
-
-
-def record_of(cohort: Cohort, scan: Scan) -> dict[str, Any]:
-    """What was done to a scan, its first channel; empty where the cohort keeps no record."""
-    first = scan.rows[0]
-    return read_record(cohort, first) if record_path(first, cohort.root).is_file() else {}
 
 
 def _all_stamps(

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.folds import with_fold
@@ -10,18 +10,15 @@ from brainuad.cohorts.manifest import Cohort
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.settings.moved import moved
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
 Needs = Mapping[str, bool | None]
 """Splits that a command cannot do without: True for healthy scans, None for any."""
 
 
-def cohort_of(data: "DictConfig", needs: Needs) -> Cohort:
+def cohort_of(data: Mapping[str, Any], needs: Needs) -> Cohort:
     """Return the cohort, prepared now if it was not yet.
 
     Args:
-        data: group `data` of a configuration.
+        data: group `data` of a configuration, plain values.
         needs: splits that must have scans of `data.sequence`; looked at before the first scan is
             prepared, as far as the source says them.
 
@@ -30,20 +27,21 @@ def cohort_of(data: "DictConfig", needs: Needs) -> Cohort:
     """
     from hydra.utils import get_object
 
-    names = [data.sequence] if isinstance(data.sequence, str) else list(data.sequence)
+    sequence = data["sequence"]
+    names = [sequence] if isinstance(sequence, str) else list(sequence)
 
     def check(planned: Cohort) -> None:
         # Folds are dealt later, and so are channels.
         for name in names:
-            require_splits(planned, name, needs if data.folds == 1 else {})
+            require_splits(planned, name, needs if data["folds"] == 1 else {})
 
     more: dict[str, Any] = {}
-    make = get_object(moved(str(data.cohort._target_)))
+    make = get_object(moved(str(data["cohort"]["_target_"])))
     if "check" in inspect.signature(make).parameters:
         more["check"] = check
-    made: Cohort = instantiate(data.cohort, packages=RUN_PACKAGES, **more)
-    cohort = with_channels(with_fold(made, data.folds, data.fold), data.sequence)
-    require_splits(cohort, data.sequence, needs)
+    made: Cohort = instantiate(data["cohort"], packages=RUN_PACKAGES, **more)
+    cohort = with_channels(with_fold(made, data["folds"], data["fold"]), sequence)
+    require_splits(cohort, sequence, needs)
     return cohort
 
 

@@ -4,32 +4,34 @@ Several commands may prepare scans into one cohort folder, see `brainuad.prepara
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from brainuad.cohorts.copies import copies_of
-from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort, write_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, write_cohort
 from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.sources import write_list
 from brainuad.errors import CannotWrite, InputError
-from brainuad.machine.files import remove, write_json
-from brainuad.machine.guard import Failures, guarded
-from brainuad.machine.read import read_json
+from brainuad.machine.failures import Failures
+from brainuad.machine.files import remove
 from brainuad.machine.room import Room
-from brainuad.preparation.made import Key, Made, is_done, key_of
-from brainuad.preparation.normalise.cohort import (
-    Records,
-    fitted,
-    normalised_path,
-    record_path,
-    write_normalised,
-)
+from brainuad.preparation.made import Made, is_done
+from brainuad.preparation.normalise.cohort import fitted, write_normalised
 from brainuad.preparation.normalise.intensity import Normalise
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.quality.left_right import compare_with_mirror
 from brainuad.preparation.quality.measures import Limits
+from brainuad.preparation.records import (
+    Key,
+    Records,
+    key_of,
+    normalised_path,
+    read_record,
+    record_path,
+    write_record,
+)
 from brainuad.preparation.slices import SlicePreparation
+from brainuad.records.scan import ScanRecord
 from brainuad.settings.describe import recipe_of
 
 
@@ -47,8 +49,7 @@ class Finish:
         spaces: what was said of the scans' spaces.
         room: that is kept for all of this.
         again: whether scans of other sources came while it was at work.
-        lost: whether another command, which did not know of a scan of this one yet, wrote the
-            manifest meanwhile.
+        records: as far as the work came; they are written together at its end.
     """
 
     raw: Sequence[RawScan]
@@ -60,7 +61,7 @@ class Finish:
     spaces: Sequence[str]
     room: Room
     again: bool = False
-    lost: bool = False
+    records: Records = field(default_factory=dict)
 
     def __call__(self, before: Failures) -> Cohort:
         """Write the manifest of all scans that are done.
@@ -78,18 +79,18 @@ class Finish:
         out, own = self.made.out, self._own()
         left = {scan.subject for scan in self.raw if key_of(scan) not in own}
         # Another command may have done what failed here.
-        failures = [failure for failure in before if failure[0] in left]
+        failures = Failures(failure for failure in before if failure[0] in left)
         others = self.made.others(self.raw)
         scans = [*self.raw, *(scan for scan, _ in others)]
         if others:
             # In one order, whichever command comes last.
             scans.sort(key=key_of)
-        records: Records = own | {key_of(scan): record for scan, record in others}
+        records = self.records = own | {key_of(scan): record for scan, record in others}
         levels, bad = fitted(scans, records, self.normalise, out)
         if self.again and any(how != self.normalise for how in levels.values()):
             # Two commands that learned from other scans may have written the same file.
-            for record in records.values():
-                record.pop("normalised", None)
+            for key, record in records.items():
+                records[key] = replace(record, normalised=None)
         self.again = True
         failures += bad + write_normalised(scans, records, levels, out)
         self.room.give_back(last=True)
@@ -109,40 +110,43 @@ class Finish:
         while records:
             listed = records | {key_of(scan): record for scan, record in others}
             try:
-                self._listed(scans, listed, levels, [])
+                self._listed(scans, listed, levels, Failures())
                 return
             except CannotWrite:
                 # The manifest takes room, too: the last scan is normalised again the next time.
                 _, record = records.popitem()
                 if not new:
                     raise
-                remove(self.made.out / record["scan"])
+                if record.normalised:
+                    remove(self.made.out / record.normalised.image)
 
     def _normalised(self, levels: Mapping[str, Normalise]) -> Records:
         """The records of as many of this command's scans as the disk takes."""
         records: Records = {}
         scans = {key_of(scan): scan for scan in self.raw}
         for key, record in self._own().items():
-            scan = scans[key]
-            new = "scan" not in record
+            own = {key: record}
             try:
-                write_normalised([scan], {key: record}, levels, self.made.out)
+                write_normalised([scans[key]], own, levels, self.made.out)
             except CannotWrite:
                 # An image that no record tells of; one of an earlier run stays.
-                if new:
-                    remove(normalised_path(scan, self.made.out))
+                if record.normalised is None:
+                    remove(normalised_path(scans[key], self.made.out))
                 break
-            records[key] = record
+            records |= own
         return records
 
     def _own(self) -> Records:
-        """The records of this command's scans; one of other files is of a scan that failed."""
-        out = self.made.out
-        return {
-            key_of(scan): read_json(record_path(scan, out), "delete it and prepare it again")
-            for scan in self.raw
-            if is_done(scan, self.stamps[key_of(scan)], out)
-        }
+        """Return the records of this command's scans; one of other files is of a failed scan."""
+        out, own = self.made.out, {}
+        for scan in self.raw:
+            key = key_of(scan)
+            if is_done(scan, self.stamps[key], out):
+                known = self.records.get(key)
+                if known is None or known.normalised is None:
+                    known = read_record(record_path(scan, out))
+                own[key] = known
+        return own
 
     def _listed(
         self,
@@ -152,32 +156,45 @@ class Finish:
         failures: Failures,
     ) -> Cohort:
         out, source = self.made.out, self.made.source
-        normalised = [scan for scan in scans if "scan" in records.get(key_of(scan), {})]
+        records = {key: record for key, record in records.items() if record.normalised}
+        normalised = [scan for scan in scans if key_of(scan) in records]
         steps = self.preparation
         if isinstance(steps, Preparation) and (atlas := steps.load_atlas()):
-            compared = [records[key_of(scan)] for scan in normalised]
-            failures += compare_with_mirror(compared, atlas, out, self.limits.cohort_subjects)
+            failures += compare_with_mirror(records, atlas, out, self.limits.cohort_subjects)
         copies = copies_of(normalised)
-        done: dict[Key, tuple[RawScan, Scan]] = {}
-        flags: dict[str, list[str]] = {}
-        for scan in normalised:
-            key, record = key_of(scan), records[key_of(scan)]
-            if "scan" not in record:
-                continue
-            with guarded(failures, scan.subject, scan.image):
-                said = [*self.limits.flags(record["quality"]), *copies.get(key, ())]
-                done[key] = scan, row_of(scan, record, out)
-                if said:
-                    flags["_".join(key)] = said
         own = {key_of(scan) for scan in self.raw}
+        rows: dict[Key, Scan] = {}
+        for scan in normalised:
+            key = key_of(scan)
+            if key in records:
+                with failures.catching(scan.subject, scan.image):
+                    rows[key] = row_of(scan, records[key], out)
+                    if key in own:
+                        records[key] = replace(records[key], origin=self.made.origin(scan))
+        # Scans of a source that does not go with the others stay out of their manifest.
+        check_scans(list(rows.values()), out / MANIFEST)
+        listed: list[Scan] = []
+        sources = {str(source)}
+        flags: dict[str, list[str]] = {}
+        for key, row in rows.items():
+            record = records[key]
+            with failures.catching(row.subject, row.image):
+                said = [*self.limits.flags(record.quality), *copies.get(key, ())]
+                # Before the manifest: a command that overwrites it without these scans sees that
+                # they came, and writes it again.
+                write_record(record, out)
+                listed.append(row)
+                if said:
+                    flags[record.name] = said
+                if record.origin and key not in own:
+                    sources.add(record.origin.source)
         everybody = write_list(out, "failures", ("subject", "reason"), failures, source)
-        if not own & done.keys():
+        if not own & set(map(key_of, listed)):
             reason = failures[0][1] if failures else "no scan"
             raise InputError(f"{source}: no scan could be prepared; the first: {reason}")
-        sources = sorted({str(source), *(records[key]["source"] for key in done.keys() - own)})
         info = {
             "name": source.stem if len(sources) == 1 else out.name,
-            "source": "; ".join(sources),
+            "source": "; ".join(sorted(sources)),
             "recipe": {
                 "steps": recipe_of(steps),
                 "normalise": {name: recipe_of(how) for name, how in levels.items()},
@@ -187,36 +204,28 @@ class Finish:
             "failures": everybody,
             **({"spaces": list(self.spaces)} if self.spaces else {}),
         }
-        cohort = write_cohort(out, [row for _, row in done.values()], info)
-        # Last, so that the scans of a source that does not go with the others stay out of theirs.
-        self.lost = False
-        for key, (scan, _) in done.items():
-            if key in own and (noted := self.made.noted(records[key], scan)) != records[key]:
-                write_json(record_path(scan, out), noted)
-                self.lost = True
-        # Who writes from now on has seen the records.
-        self.lost = self.lost and not done.keys() <= set(map(key_of, read_cohort(out).scans))
+        cohort = write_cohort(out, listed, info)
         return replace(cohort, info=info | {"failures": failures})
 
 
-def row_of(scan: RawScan, record: dict[str, Any], out: Path) -> Scan:
-    """Return the row of a prepared scan in the manifest."""
+def row_of(scan: RawScan, record: ScanRecord, out: Path) -> Scan:
+    """Return the row of a normalised scan in the manifest."""
     # The label of a 2D image is a NIfTI of ours.
-    own = record.get("native_lesion_mask")
+    own = record.native_lesion_mask
     label = out / own if own else scan.lesion_mask
     return Scan(
         subject=scan.subject,
         sequence=scan.sequence,
-        image=out / record["scan"],
-        brain_mask=out / record["brain_mask"],
-        lesion_mask=out / record["lesion_mask"] if record["lesion_mask"] else None,
+        image=normalised_path(scan, out),
+        brain_mask=out / record.brain_mask,
+        lesion_mask=out / record.lesion_mask if record.lesion_mask else None,
         healthy=scan.healthy,
         split=scan.split,
         site=scan.site,
         pathology=scan.pathology,
-        native_image=Path(record["native_image"]).absolute(),
+        native_image=Path(record.native_image).absolute(),
         native_lesion_mask=label.absolute() if label else None,
-        transform=out / record["transform"] if record["transform"] else None,
-        warp=out / record["warp"] if record["warp"] else None,
-        person=record.get("person", ""),
+        transform=out / record.transform if record.transform else None,
+        warp=out / record.warp if record.warp else None,
+        person=record.person,
     )

@@ -13,6 +13,7 @@ from brainuad.cohorts.manifest import MANIFEST, Cohort, check_scans, read_cohort
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
 from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.locks import lock
 from brainuad.machine.text import say
@@ -135,9 +136,9 @@ def cache_folder(
     return Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
 
 
-def cohort_failures(cohort: Cohort) -> list[tuple[str, str]]:
-    """Subjects that could not be prepared, with the reason."""
-    return [(subject, reason) for subject, reason in cohort.info.get("failures", [])]
+def cohort_failures(cohort: Cohort) -> Failures:
+    """Return the subjects that could not be prepared, with the reason."""
+    return Failures((subject, reason) for subject, reason in cohort.info.get("failures", []))
 
 
 def look_over(

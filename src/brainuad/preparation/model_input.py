@@ -4,7 +4,6 @@
 function, `made`. Controls, scores and pictures keep the cohort's intensities.
 """
 
-import hashlib
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,10 +16,12 @@ from rich.progress import track
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.locks import lock
-from brainuad.machine.read import read_json
 from brainuad.machine.threads import one_thread
 from brainuad.preparation.normalise.intensity import Normalise
+from brainuad.preparation.records import record_at
 from brainuad.preparation.tissue.segment import TissueInput
 from brainuad.settings.build import build
 from brainuad.settings.instantiate import instantiate
@@ -29,8 +30,6 @@ from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 VERSION = 2
 """Of what is made: kept files of another version are made anew."""
-
-Failures = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,13 @@ class NormalisedInput:
 ModelInput = TissueInput | NormalisedInput
 
 
-def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
+def input_of(settings: Mapping[str, Any], own: bool = False) -> ModelInput | None:
     """What `input` of a configuration or a card asks for; None for the cohort's intensities.
 
     Args:
         settings: `tissue`, the configuration of a `TissueInput`, and `normalise`, that of a
             normaliser. Each may be None, and cards of older versions lack the second.
+        own: whether they are the user's, and not a card's, which a stranger may have written.
 
     Raises:
         InputError: both are given, or one names foreign code.
@@ -70,11 +70,9 @@ def input_of(settings: Mapping[str, Any]) -> ModelInput | None:
     tissue, normalise = settings.get("tissue"), settings.get("normalise")
     if tissue is not None and normalise is not None:
         raise InputError("input: tissue maps have no intensities; set input.normalise=null")
-    # Plain values are a card's, which a stranger may have written.
-    plain = isinstance(settings, dict)
     if normalise is None:
-        return build(tissue, kind=TissueInput | None) if plain else instantiate(tissue)
-    return NormalisedInput(build(normalise, kind=Normalise) if plain else instantiate(normalise))
+        return instantiate(tissue) if own else build(tissue, kind=TissueInput | None)
+    return NormalisedInput(instantiate(normalise) if own else build(normalise, kind=Normalise))
 
 
 def made(how: ModelInput, image: Path, brain_mask: Path) -> Volume:
@@ -104,14 +102,11 @@ def unnormalised(image: Path) -> Path:
     Raises:
         InputError: the record names a file that is not there.
     """
-    path = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
-    if not path.is_file():
+    record = record_at(image.with_name(image.name.removesuffix(".nii.gz") + ".json"))
+    known = record.normalised if record is not None else None
+    if record is None or known is None or Path(known.image).name != image.name:
         return image
-    record = read_json(path, "prepare the cohort again", kind=None)
-    # Others keep JSON files beside their scans, too.
-    if "normalised" not in record or Path(record.get("scan", "")).name != image.name:
-        return image
-    found = image.parents[1] / record["image"]
+    found = image.parents[1] / record.image
     if not found.is_file():
         raise InputError(
             f"{found}: no such file, and this model's intensities are made of it; prepare the "
@@ -123,7 +118,7 @@ def unnormalised(image: Path) -> Path:
 def as_input(
     scans: Sequence[Scan], how: ModelInput | None, cache_dir: Path, jobs: int = 1
 ) -> tuple[tuple[Scan, ...], Failures]:
-    """The scans with `image`, and that of every channel, replaced by what the method sees.
+    """Return the scans with the `view` that a method has of each.
 
     Args:
         scans: prepared.
@@ -136,34 +131,30 @@ def as_input(
         The scans, less those that failed, and (subject, reason) of these.
     """
     if how is None:
-        return tuple(scans), []
+        return tuple(scans), Failures()
     folder = Path(cache_dir) / ("tissue" if isinstance(how, TissueInput) else "normalised")
-    failures: Failures = []
+    failures = Failures()
     targets: dict[Scan, Path] = {}
     for scan in scans:
-        try:
+        with failures.catching(scan.subject):
             targets |= {row: _target(row, how, folder) for row in scan.rows}
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
     with lock(folder):
         todo = [(row, how, target) for row, target in targets.items() if not target.is_file()]
-        for row, reason in track(_run(todo, jobs), description="what is seen", total=len(todo)):
-            if reason is not None:
-                failures.append((row.subject, reason))
+        for bad in track(_run(todo, jobs), description="what is seen", total=len(todo)):
+            failures += bad
     done = {row: target for row, target in targets.items() if target.is_file()}
-    seen = [_with_images(scan, done) for scan in scans if all(row in done for row in scan.rows)]
+    seen = [
+        replace(scan, view=tuple(done[row] for row in scan.rows))
+        for scan in scans
+        if all(row in done for row in scan.rows)
+    ]
     return tuple(seen), failures
-
-
-def _with_images(scan: Scan, images: Mapping[Scan, Path]) -> Scan:
-    channels = tuple(replace(row, image=images[row]) for row in scan.channels)
-    return replace(scan, image=images[scan.rows[0]], channels=channels)
 
 
 Task = tuple[Scan, ModelInput, Path]
 
 
-def _run(tasks: list[Task], jobs: int) -> Iterator[tuple[Scan, str | None]]:
+def _run(tasks: list[Task], jobs: int) -> Iterator[Failures]:
     if jobs <= 1 or len(tasks) <= 1:
         yield from map(_make, tasks)
         return
@@ -173,25 +164,18 @@ def _run(tasks: list[Task], jobs: int) -> Iterator[tuple[Scan, str | None]]:
         yield from pool.map(_make, tasks)
 
 
-def _make(task: Task) -> tuple[Scan, str | None]:
-    """Writes what is seen of one scan; the reason where that was not possible."""
+def _make(task: Task) -> Failures:
+    """Write what is seen of one scan."""
     scan, how, target = task
-    try:
+    failures = Failures()
+    with failures.catching(scan.subject):
         found = made(how, scan.image, scan.brain_mask)
-    except InputError as error:
-        return scan, str(error)
-    write_volume(target, found.array, found.affine)
-    return scan, None
+        write_volume(target, found.array, found.affine)
+    return failures
 
 
 def _target(scan: Scan, how: ModelInput, folder: Path) -> Path:
     """Where it is kept, by the parameters and the files that it is made of."""
-    digest = hashlib.sha256(repr((VERSION, how)).encode())
     source = unnormalised(scan.image) if isinstance(how, NormalisedInput) else scan.image
-    for path in (source, scan.brain_mask):
-        stat = path.stat() if path.is_file() else None
-        digest.update(
-            repr((str(path.absolute()), stat and (stat.st_size, stat.st_mtime_ns))).encode()
-        )
-    name = f"{scan.subject}_{scan.sequence}_{digest.hexdigest()[:12]}.nii.gz"
-    return folder / name
+    key = fingerprint(VERSION, how, source, scan.brain_mask)
+    return folder / f"{scan.subject}_{scan.sequence}_{key}.nii.gz"

@@ -16,7 +16,7 @@ from nibabel.affines import apply_affine
 from brainuad.cohorts.places import grid_of_file
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from brainuad.machine.guard import guarded
+from brainuad.machine.failures import Failures
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.shared_grid import WORLDS, SharedGrid
 from brainuad.volumes.grids import SHARE, Grid, grid_of, united
@@ -159,7 +159,7 @@ def _shared(group: _Group, preparation: Preparation) -> tuple[SharedGrid | None,
     seen = []
     for one in chosen:
         # A scan that fails is listed when its turn comes.
-        with guarded([], one.scan.subject, one.scan.image):
+        with Failures().catching(one.scan.subject, one.scan.image):
             seen.append(_looked_at(one.scan, preparation, edge))
     alike = overlaps([one.cells for one in seen]) if len(seen) > 1 else np.zeros(len(seen))
     median = float(np.median(alike)) if len(alike) else 0.0

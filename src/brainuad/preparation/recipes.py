@@ -65,12 +65,6 @@ def is_of_slices(recipe: Recipe) -> bool:
     return str(recipe["steps"].get(TARGET, "")).endswith(".SlicePreparation")
 
 
-def of_model(card: dict[str, Any]) -> Recipe:
-    """The recipe in a model's card; of a model that has none, the default one at its spacing."""
-    known = card.get("preparation")
-    return known or default(card.get("run", {}).get("data", {}).get("spacing_mm"))
-
-
 def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with changes in the words of `brainuad-prepare`.
 

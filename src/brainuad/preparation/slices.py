@@ -6,7 +6,6 @@ Nothing is registered and nothing cropped: images that share a grid still do.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -14,9 +13,10 @@ from scipy import ndimage
 from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.slices import RawSlice
 from brainuad.errors import InputError
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
 from brainuad.preparation.background import cleared
 from brainuad.preparation.quality.measures import measure
+from brainuad.records.scan import ScanRecord
 from brainuad.types import Volume
 from brainuad.volumes.lost import head_of, require_outside, without_lost
 from brainuad.volumes.masks import require_brain, require_lesion_of
@@ -69,7 +69,7 @@ def prepare_slices(
     preparation: SlicePreparation,
     out: Path,
     wanted: Collection[str] | None = None,
-) -> tuple[list[dict[str, Any]], Failures]:
+) -> tuple[list[ScanRecord], Failures]:
     """Prepare the sequences of one slice; see `brainuad.preparation.subject.prepare_subject`.
 
     Args:
@@ -78,16 +78,16 @@ def prepare_slices(
         out: cohort folder; gets `work/`, `masks/` and `native/`.
         wanted: sequences to do; None for all.
     """
-    records: list[dict[str, Any]] = []
-    failures: Failures = []
+    records: list[ScanRecord] = []
+    failures = Failures()
     for scan in scans:
         if wanted is None or scan.sequence in wanted:
-            with guarded(failures, scan.subject, scan.image):
+            with failures.catching(scan.subject, scan.image):
                 records.append(_prepared(scan, preparation, out))
     return records, failures
 
 
-def _prepared(scan: RawScan, preparation: SlicePreparation, out: Path) -> dict[str, Any]:
+def _prepared(scan: RawScan, preparation: SlicePreparation, out: Path) -> ScanRecord:
     """Write one slice and return its record."""
     told = scan if isinstance(scan, RawSlice) else None
     plane = read_plane(scan.image, told.channel if told else None)
@@ -110,38 +110,35 @@ def _prepared(scan: RawScan, preparation: SlicePreparation, out: Path) -> dict[s
         )
     quality = measure(Volume(image, native.affine), image, brain)
     moved = _carried(np.where(brain, np.maximum(image, 0), 0), native, grid)
-    paths = {
-        "image": f"work/{name}.nii.gz",
-        "brain_mask": f"masks/{name}_brain.nii.gz",
-        "lesion_mask": None if label is None else f"masks/{name}_lesion.nii.gz",
-        "native_lesion_mask": None if label is None else f"native/{name}_lesion.nii.gz",
-    }
-    write_volume(out / "native" / f"{name}.nii.gz", native.array, native.affine)
-    write_volume(out / str(paths["image"]), moved, grid.affine)
-    write_volume(out / str(paths["brain_mask"]), inside, grid.affine, np.uint8)
-    if label is not None:
+    record = ScanRecord(
+        subject=scan.subject,
+        sequence=scan.sequence,
+        image=f"work/{name}.nii.gz",
+        brain_mask=f"masks/{name}_brain.nii.gz",
+        lesion_mask=None if label is None else f"masks/{name}_lesion.nii.gz",
+        transform=None,
+        warp=None,
+        native_image=str(out / "native" / f"{name}.nii.gz"),
+        native_axes="",
+        native_spacing_mm=native.spacing_mm,
+        space="the image's own",
+        spacing_mm=grid.spacing_mm[0],
+        shape=grid.array.shape,
+        quality=quality,
+        notes=tuple(notes),
+        sides_known=False,
+        native_lesion_mask=None if label is None else f"native/{name}_lesion.nii.gz",
+        source_image=str(scan.image),
+        person=told.person if told else "",
+    )
+    write_volume(Path(record.native_image), native.array, native.affine)
+    write_volume(out / record.image, moved, grid.affine)
+    write_volume(out / record.brain_mask, inside, grid.affine, np.uint8)
+    if record.lesion_mask and record.native_lesion_mask and label is not None:
         own = _carried_mask(label, native, grid)
-        write_volume(out / str(paths["lesion_mask"]), own, grid.affine, np.uint8)
-        write_volume(out / str(paths["native_lesion_mask"]), label, native.affine, np.uint8)
-    return {
-        **paths,
-        "transform": None,
-        "warp": None,
-        "subject": scan.subject,
-        "sequence": scan.sequence,
-        "person": told.person if told else "",
-        "space": "the image's own",
-        "spacing_mm": grid.spacing_mm[0],
-        "shape": grid.array.shape,
-        "native_image": str(out / "native" / f"{name}.nii.gz"),
-        "native_axes": "",
-        "native_spacing_mm": native.spacing_mm,
-        "source_image": str(scan.image),
-        "sides_known": False,
-        "notes": notes,
-        "quality": quality,
-        "bias": None,
-    }
+        write_volume(out / record.lesion_mask, own, grid.affine, np.uint8)
+        write_volume(out / record.native_lesion_mask, label, native.affine, np.uint8)
+    return record
 
 
 def _image(path: Path, native: Volume, notes: list[str]) -> np.ndarray:

@@ -12,9 +12,11 @@ import nibabel as nib
 import numpy as np
 
 from brainuad.cohorts.scans import RawScan
+from brainuad.machine.failures import Failures
 from brainuad.preparation.pipeline import FAILURES, FIELD, POSTFIXES, Preparation
 from brainuad.preparation.register.linear import Registration
 from brainuad.preparation.slices import SlicePreparation, prepare_slices
+from brainuad.records.scan import STEPS, ScanRecord, Step
 from brainuad.volumes.native_space import parts, read_way, write_way
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.read import read_scan
@@ -40,7 +42,7 @@ def prepare_subject(
     preparation: Preparation | SlicePreparation,
     out: Path,
     wanted: Collection[str] | None = None,
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+) -> tuple[list[ScanRecord], Failures]:
     """Prepare the sequences of one subject up to intensity normalisation.
 
     Args:
@@ -50,7 +52,7 @@ def prepare_subject(
         wanted: sequences to do, the others are there already; None for all.
 
     Returns:
-        A record a scan, to be kept as JSON beside it, and (subject, reason) of the scans that
+        One record per scan, to be kept as JSON beside it, and (subject, reason) of the scans that
         could not be prepared. Where the reference fails, the next in order takes its place.
     """
     if isinstance(preparation, SlicePreparation):
@@ -64,7 +66,7 @@ def prepare_subject(
             line = (
                 f"{scan.image}: a sequence named '{scan.sequence}'; leave the '.' out of its name"
             )
-            return [], [(scan.subject, line)]
+            return [], Failures([(scan.subject, line)])
         files = (scan.image, scan.brain_mask, scan.lesion_mask)
         for postfix, path in zip(POSTFIXES, files, strict=True):
             if path is not None:
@@ -73,7 +75,9 @@ def prepare_subject(
         data |= _known(chosen, out)
     found = upright_run(preparation, [scan.sequence for scan in used], data)
     failed = found.get(FAILURES, {})
-    failures = [(scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed]
+    failures = Failures(
+        (scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed
+    )
     left = [scan for scan in used if scan.sequence in found]
     reference = reference_of(left, preparation) if left else None
     records = [_write(scan, found, reference, out) for scan in left if scan.sequence in names]
@@ -128,7 +132,7 @@ def run(pipeline: Any, data: "Data") -> "Data":
         raise (error.__cause__ or error) from None
 
 
-def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) -> dict[str, Any]:
+def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) -> ScanRecord:
     """Write a prepared scan with its masks and its way back, and return its record."""
     from brainuad.preparation.transforms.base import records, report
     from brainuad.volumes.meta_tensor import volume_of
@@ -142,35 +146,34 @@ def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) ->
         native = out / "native" / f"{name}.nii.gz"
         raw, _ = read_scan(scan.image)
         write_volume(native, raw.array, raw.affine)
-    paths: dict[str, str | None] = {
-        "image": f"work/{name}.nii.gz",
-        "brain_mask": f"masks/{name}_brain.nii.gz",
-        "lesion_mask": None,
-        "transform": f"transforms/{name}.json",
-        "warp": None,
-    }
     write_volume(out / f"work/{name}.nii.gz", volume.array, volume.affine)
-    for key, kind in (("brain_mask", "brain"), ("lesion_mask", "lesion")):
+    masks: dict[str, str] = {}
+    for kind in ("brain", "lesion"):
         if (mask := data.get(f"{scan.sequence}.{kind}")) is not None:
-            paths[key] = f"masks/{name}_{kind}.nii.gz"
+            masks[kind] = f"masks/{name}_{kind}.nii.gz"
             inside = volume_of(mask).array > 0.5
-            write_volume(out / f"masks/{name}_{kind}.nii.gz", inside, volume.affine, np.uint8)
+            write_volume(out / masks[kind], inside, volume.affine, np.uint8)
     way = records(image)
     write_way(out / f"transforms/{name}.json", way)
-    for record in way:
-        if record["kind"] == "warp":
-            paths["warp"] = f"transforms/{Path(record['field']).name}"
+    warps = [f"transforms/{Path(one['field']).name}" for one in way if one["kind"] == "warp"]
+    own = f"the subject's {reference.sequence if reference else scan.sequence}"
     said = report(image)
-    atlas = said.pop("space", None)
-    return {
-        **paths,
-        "subject": scan.subject,
-        "sequence": scan.sequence,
-        "space": atlas or f"the subject's {reference.sequence if reference else scan.sequence}",
-        "spacing_mm": volume.spacing_mm[0],
-        "shape": volume.array.shape,
-        "native_image": str(native),
-        "native_axes": "".join(map(str, nib.aff2axcodes(np.array(image.meta["original_affine"])))),
-        "bias": None,
-        **said,
-    }
+    return ScanRecord(
+        subject=scan.subject,
+        sequence=scan.sequence,
+        image=f"work/{name}.nii.gz",
+        brain_mask=masks["brain"],
+        lesion_mask=masks.get("lesion"),
+        transform=f"transforms/{name}.json",
+        warp=warps[-1] if warps else None,
+        native_image=str(native),
+        native_axes="".join(map(str, nib.aff2axcodes(np.array(image.meta["original_affine"])))),
+        native_spacing_mm=tuple(said["native_spacing_mm"]),
+        space=said.get("space", own),
+        spacing_mm=volume.spacing_mm[0],
+        shape=volume.array.shape,
+        steps={step: Step.of(said[step]) for step in STEPS if step in said},
+        quality=said["quality"],
+        notes=tuple(said["notes"]),
+        sides_known=said.get("sides_known", True),
+    )

@@ -1,6 +1,7 @@
 """A run folder in memory: what a report reads, with every file but one optional."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +82,34 @@ class RunFolder:
         """One score; None where it is absent or undefined."""
         found = self._index.get((subject, method, metric, threshold))
         return found if found is not None and math.isfinite(found) else None
+
+    def values(
+        self, subjects: Sequence[str], method: str, metric: str, threshold: str
+    ) -> list[float]:
+        """One score of each subject; NaN where it is absent or undefined."""
+        found = [self.value(subject, method, metric, threshold) for subject in subjects]
+        return [math.nan if value is None else value for value in found]
+
+    def with_lesion(self, method: str) -> set[str]:
+        """Subjects whose AP is defined: those with a lesion."""
+        return {s for s in self.people if self.value(s, method, "auprc", "none") is not None}
+
+    def volume_and_dice(self, method: str, subjects: Iterable[str]) -> list[tuple[float, float]]:
+        """Lesion volume in ml and Dice at the healthy threshold, of subjects that have both."""
+        pairs = []
+        for subject in subjects:
+            volume = self.value(subject, method, "lesion_ml", "none")
+            dice = self.value(subject, method, "dice", "healthy")
+            if volume and dice is not None:
+                pairs.append((volume, dice))
+        return pairs
+
+    def calibration(self, method: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Alphas `(A,)` and the share of each healthy test subject above `(H, A)`, if known."""
+        if f"{method}/calibration_fpr" not in self.arrays:
+            return None
+        alphas = self.arrays[f"{method}/calibration_alpha"]
+        return alphas, self.arrays[f"{method}/calibration_fpr"]
 
     @cached_property
     def people(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The score table, from the summary's rows; never typed."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainuad.machine.text import markdown, visible
 from brainuad.metrics.registry import BY_NAME
@@ -10,22 +10,46 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+
+class Column(NamedTuple):
+    """A column of a table of scores.
+
+    Attributes:
+        title: its heading.
+        group: of subjects.
+        threshold: variant of the threshold.
+        metric: name of the metric.
+        short: the title where 80 columns must do.
+    """
+
+    title: str
+    group: str
+    threshold: str
+    metric: str
+    short: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Group, threshold and metric."""
+        return self.group, self.threshold, self.metric
+
+
 LABEL_FREE = ("healthy", "scan", "fixed", "mebin", "otsu", "labelled_val")
 """Variants of the threshold that know no label of a test subject."""
 
 SHOWN = (
-    ("AP", "all", "none", "auprc"),
-    ("Dice, healthy threshold", "all", "healthy", "dice"),
-    ("Dice, Otsu", "all", "otsu", "dice"),
-    ("⌈Dice⌉, oracle", "all", "oracle", "dice"),
-    ("⌈⌈Dice⌉⌉, per subject", "all", "oracle_subject", "dice"),
-    ("AUROC", "all", "none", "auroc"),
-    ("healthy FPR", "healthy", "healthy", "fpr_healthy"),
+    Column("AP", "all", "none", "auprc", "AP"),
+    Column("Dice, healthy threshold", "all", "healthy", "dice", "Dice"),
+    Column("Dice, Otsu", "all", "otsu", "dice", "Otsu"),
+    Column("⌈Dice⌉, oracle", "all", "oracle", "dice", "⌈Dice⌉"),
+    Column("⌈⌈Dice⌉⌉, per subject", "all", "oracle_subject", "dice", "⌈⌈Dice⌉⌉"),
+    Column("AUROC", "all", "none", "auroc", "AUROC"),
+    Column("healthy FPR", "healthy", "healthy", "fpr_healthy", "FPR"),
 )
-"""Title, group, threshold and metric of the columns."""
+"""The columns of the table of volumes."""
 
 COMPANIONS = tuple(
-    (BY_NAME[name].title, group, threshold, name)
+    Column(BY_NAME[name].title, group, threshold, name)
     for group, threshold, name in (
         ("all", "healthy", "lesion_sensitivity"),
         ("all", "healthy", "lesion_precision"),
@@ -42,50 +66,31 @@ COMPANIONS = tuple(
 """Dice's companions, in the report's second table."""
 
 VARIANTS = (
-    *((f"Dice, {name}", "all", name, "dice") for name in LABEL_FREE),
-    *((f"healthy brain marked, {name}", "healthy", name, "fpr_healthy") for name in LABEL_FREE),
+    *(Column(f"Dice, {name}", "all", name, "dice") for name in LABEL_FREE),
+    *(
+        Column(f"healthy brain marked, {name}", "healthy", name, "fpr_healthy")
+        for name in LABEL_FREE
+    ),
 )
 """Every threshold that needs no label of a test subject, in a table of its own."""
 
 SLICES = (
-    ("slice Dice, best of 201", "pooled", "oracle_201", "dice_slice"),
-    ("slice Dice, one threshold", "pooled", "oracle", "dice_slice"),
-    ("slice Dice, each its own", "pooled", "oracle_subject", "dice_slice"),
-    ("Dice, best of 200 quantiles", "pooled", "oracle_200", "dice_pooled"),
-    ("Dice, five folds", "pooled", "folds", "dice_pooled"),
-    ("⌈Dice⌉, all pixels", "pooled", "oracle", "dice_pooled"),
-    ("AP, all pixels", "pooled", "none", "auprc_pooled"),
-    ("AUROC, all pixels", "pooled", "none", "auroc_pooled"),
-    ("PRO, all pixels", "pooled", "none", "pro_pooled"),
-    ("slice AUROC", "pooled", "none", "slice_auroc"),
-    ("slices", "pooled", "none", "slices"),
+    Column("slice Dice, best of 201", "pooled", "oracle_201", "dice_slice", "⌈slice Dice⌉"),
+    Column("slice Dice, one threshold", "pooled", "oracle", "dice_slice", "⌈slice⌉"),
+    Column("slice Dice, each its own", "pooled", "oracle_subject", "dice_slice", "⌈⌈slice⌉⌉"),
+    Column("Dice, best of 200 quantiles", "pooled", "oracle_200", "dice_pooled", "of 200"),
+    Column("Dice, five folds", "pooled", "folds", "dice_pooled", "5 folds"),
+    Column("⌈Dice⌉, all pixels", "pooled", "oracle", "dice_pooled", "⌈Dice⌉"),
+    Column("AP, all pixels", "pooled", "none", "auprc_pooled", "AP"),
+    Column("AUROC, all pixels", "pooled", "none", "auroc_pooled", "AUROC"),
+    Column("PRO, all pixels", "pooled", "none", "pro_pooled", "PRO"),
+    Column("slice AUROC", "pooled", "none", "slice_auroc", "img AUC"),
+    Column("slices", "pooled", "none", "slices", "slices"),
 )
 """The columns of the slice protocol, never in one table with those of volumes."""
 
-SHORT = {
-    "AP": "AP",
-    "Dice, healthy threshold": "Dice",
-    "Dice, Otsu": "Otsu",
-    "⌈Dice⌉, oracle": "⌈Dice⌉",
-    "⌈⌈Dice⌉⌉, per subject": "⌈⌈Dice⌉⌉",
-    "AUROC": "AUROC",
-    "healthy FPR": "FPR",
-    "slice Dice, best of 201": "⌈slice Dice⌉",
-    "slice Dice, one threshold": "⌈slice⌉",
-    "slice Dice, each its own": "⌈⌈slice⌉⌉",
-    "Dice, best of 200 quantiles": "of 200",
-    "Dice, five folds": "5 folds",
-    "⌈Dice⌉, all pixels": "⌈Dice⌉",
-    "AP, all pixels": "AP",
-    "AUROC, all pixels": "AUROC",
-    "PRO, all pixels": "PRO",
-    "slice AUROC": "img AUC",
-    "slices": "slices",
-}
-"""The same titles where 80 columns must do."""
 
-
-def columns_of(space: str) -> tuple[tuple[str, str, str, str], ...]:
+def columns_of(space: str) -> tuple[Column, ...]:
     """The columns that fit scores of a space."""
     return SLICES if space.startswith("slice:") else SHOWN
 
@@ -93,25 +98,25 @@ def columns_of(space: str) -> tuple[tuple[str, str, str, str], ...]:
 def summary_rows(
     results: Sequence[dict[str, Any]],
     spread: bool = True,
-    columns: Sequence[tuple[str, str, str, str]] = SHOWN,
+    columns: Sequence[Column] = SHOWN,
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows, a row a method: mean ± standard deviation [95 % interval].
 
     Args:
         results: the summary's rows, `brainuad.evaluation.summarise_scores`.
         spread: show standard deviation and interval, not the mean alone.
-        columns: title, group, threshold and metric of each.
+        columns: of the table.
     """
     found = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in results}
     methods = list(dict.fromkeys(r["method"] for r in results))
-    header = ["method", *(title for title, *_ in columns)]
+    header = ["method", *(column.title for column in columns)]
     return header, [
         [
             method,
             *(
-                _cell(found.get((method, *key)), spread, spread)
-                + _count(found, methods, method, key)
-                for _, *key in columns
+                _cell(found.get((method, *column.key)), spread, spread)
+                + _count(found, methods, method, column.key)
+                for column in columns
             ),
         ]
         for method in methods
@@ -119,7 +124,10 @@ def summary_rows(
 
 
 def _count(
-    found: dict[tuple[Any, ...], dict[str, Any]], methods: list[str], method: str, key: list[str]
+    found: dict[tuple[Any, ...], dict[str, Any]],
+    methods: list[str],
+    method: str,
+    key: tuple[str, str, str],
 ) -> str:
     """How many subjects a mean is over, where the methods of a column differ in it."""
     counts = {m: found[(m, *key)].get("n") for m in methods if (m, *key) in found}
@@ -162,51 +170,52 @@ def group_rows(
 
 def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table":
     """The table for the terminal: means that fit 80 columns; empty columns are left out."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
-    header, rows = summary_rows(results, spread=False, columns=columns_of(space))
+    columns = columns_of(space)
+    header, rows = summary_rows(results, spread=False, columns=columns)
+    short = ["method", *(column.short for column in columns)]
     kept = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
     slices = space.startswith("slice:")
     note = "every Dice used the test labels"
     if not slices:
         note = "Dice and FPR at the healthy threshold; ⌈Dice⌉ used the test labels"
         note = "\n".join(filter(None, [note, untold_note(results)]))
-    table = Table(
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        title=Text(space) if slices else "means over test subjects",
-        # As text: rich would read `[x]` as markup.
-        caption=Text(visible(note, "\n")),
-    )
-    for i in kept:
-        table.add_column(SHORT.get(header[i], header[i]), no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(visible(row[i], "")) for i in kept))
-    return table
+    title = space if slices else "means over test subjects"
+    cells = [[row[i] for i in kept] for row in rows]
+    return _terminal(title, note, [short[i] for i in kept], cells, no_wrap=True)
 
 
 def flatter_table(rows: "pd.DataFrame") -> "Table":
     """How much each rule of a benchmark flatters, for the terminal, a row a rule and method."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
     methods = list(dict.fromkeys(rows.method))
-    table = Table(
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        title="the same maps, one rule switched at a time",
-        caption="in brackets: what a rule adds to ours; with a +, what it adds to the row above",
-    )
-    for name in ("metric", "rule", *methods):
-        table.add_column(Text(visible(name, "")))
+    lines = []
     for (metric, rule), part in rows.groupby(["metric", "rule"], sort=False):
         found = {row.method: row for row in part.itertuples()}
         above = "" if part.against.iloc[0] in ("", "ours") else "+ "
         cells = [_flatter_cell(found.get(method)) for method in methods]
-        table.add_row(metric, Text(visible(f"{above}{rule}", "")), *cells)
+        lines.append([metric, f"{above}{rule}", *cells])
+    note = "in brackets: what a rule adds to ours; with a +, what it adds to the row above"
+    title = "the same maps, one rule switched at a time"
+    return _terminal(title, note, ["metric", "rule", *methods], lines)
+
+
+def _terminal(
+    title: str,
+    caption: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    no_wrap: bool = False,
+) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    # As text: rich would read `[x]` as markup.
+    said = Text(visible(caption, "\n"), "table.caption")
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=Text(title, "table.title"), caption=said)
+    for name in header:
+        table.add_column(Text(visible(name, "")), no_wrap=no_wrap)
+    for row in rows:
+        table.add_row(*(Text(visible(cell, "")) for cell in row))
     return table
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from brainuad.errors import InputError
 from brainuad.settings.allowed import MODEL, MONAI_TRANSFORM_MODULES
 from brainuad.settings.fits import fits, misfits
-from brainuad.settings.moved import moved
+from brainuad.settings.moved import moved, targets
 
 OWN = ("brainuad.methods.", "brainuad.networks.")
 """Packages whose `nn.Module`s may be made."""
@@ -86,19 +86,12 @@ def check_targets(config: Any, allowed: Collection[str], said: str) -> None:
     Raises:
         InputError: a name that is not allowed.
     """
-    if isinstance(config, list | tuple):
-        for item in config:
-            check_targets(item, allowed, said)
-    elif isinstance(config, dict):
-        for key, item in config.items():
-            if key not in IGNORED:
-                check_targets(item, allowed, said)
-        if TARGET in config:
-            name = moved(str(config[TARGET]))
-            if not _is_known(name, allowed):
-                raise InputError(
-                    f"{said} names '{name:.200}', which is not allowed in a file; do not use it"
-                )
+    for target in targets(config, IGNORED):
+        name = moved(target)
+        if not _is_known(name, allowed):
+            raise InputError(
+                f"{said} names '{name:.200}', which is not allowed in a file; do not use it"
+            )
 
 
 def _found(name: str, allowed: Collection[str]) -> Any:

@@ -6,11 +6,11 @@ unless the thing it names was defined in a package that holds methods, not comma
 
 import inspect
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
-from brainuad.settings.moved import retargeted
+from brainuad.settings.allowed import MONAI_TRANSFORM_MODULES
+from brainuad.settings.moved import retargeted, targets
 from brainuad.settings.upgraded import upgraded
 
 # Hydra takes a third of a second to import: only when there is something to make.
@@ -36,12 +36,7 @@ MODEL_PACKAGES = (
 )
 """What a model's configuration may name."""
 
-MONAI_TRANSFORMS = (
-    "monai.transforms.intensity.",
-    "monai.transforms.spatial.",
-    "monai.transforms.croppad.",
-    "monai.transforms.smooth_field.",
-)
+MONAI_TRANSFORMS = tuple(name.removesuffix("dictionary") for name in MONAI_TRANSFORM_MODULES)
 """MONAI's transforms that a configuration may name; none of their modules touches a file."""
 
 MONAI_SHORT = "monai.transforms."
@@ -90,7 +85,7 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
         return None
     plain = upgraded(retargeted(plain))
     _refuse_interpolations(plain)
-    for target in _targets(plain):
+    for target in targets(plain):
         _check(target, packages)
     try:
         if not kwargs:
@@ -143,15 +138,11 @@ def resolve(config: "DictConfig") -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
 
 
-def _targets(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        for value in config.values():
-            yield from _targets(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from _targets(value)
+def as_yaml(config: dict[str, Any]) -> str:
+    """Return plain values as YAML that OmegaConf reads back as they are."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(config))
 
 
 def _refuse_interpolations(config: Any) -> None:

@@ -1,6 +1,5 @@
 """Copies of healthy scans with synthetic lesions, as files."""
 
-import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,8 @@ import torch
 from brainuad.cohorts.load import read_channels
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.synthetic.lesions.contract import Corruption, outline
 from brainuad.synthetic.lesions.shapes import with_spacing
 from brainuad.volumes.nifti import read_mask, write_volume
@@ -68,7 +69,7 @@ def paint(
 
 def painted_scans(
     scans: Sequence[Scan], draws: int, cache_dir: Path, corruption: Corruption
-) -> tuple[list[Scan], list[tuple[str, str]]]:
+) -> tuple[list[Scan], Failures]:
     """Painted copies of healthy scans, as files, so that they are seen as any scan is.
 
     What is painted depends on the corruption, the subject's name and the number of the draw alone,
@@ -77,19 +78,17 @@ def painted_scans(
     Args:
         scans: healthy, of one sequence or of the same channels.
         draws: copies of a scan.
-        cache_dir: they are kept in `painted/` there, and found again by the corruption's repr.
+        cache_dir: they are kept in `painted/` there, and found again by the corruption.
         corruption: of `brainuad.synthetic.lesions`, in mm.
 
     Returns:
         The copies, and (subject, reason) of the scans that could not be read or painted.
     """
     painted: list[Scan] = []
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     for scan in scans:
-        try:
+        with failures.catching(scan.subject):
             painted += [painted_copy(scan, draw, cache_dir, corruption) for draw in range(draws)]
-        except InputError as error:
-            failures.append((scan.subject, str(error)))
     return painted, failures
 
 
@@ -100,10 +99,8 @@ def painted_copy(scan: Scan, draw: int, cache_dir: Path, corruption: Corruption)
         InputError: the scan cannot be read or painted.
     """
     folder = Path(cache_dir) / "painted"
-    file, *others = (_stamp(path) for path in scan.images)
-    about = (scan.subject, file, corruption, *others)
-    digest = hashlib.sha256(repr(about).encode()).hexdigest()[:12]
-    name = f"{scan.subject}_{scan.sequence}_{digest}_{draw}"
+    key = fingerprint(scan.subject, scan.images, corruption)
+    name = f"{scan.subject}_{scan.sequence}_{key}_{draw}"
     images = [folder / f"{name}{f'_{i}' if i else ''}.nii.gz" for i in range(len(scan.images))]
     truth = folder / f"{name}_lesion.nii.gz"
     if not images[0].is_file():
@@ -125,9 +122,3 @@ def painted_copy(scan: Scan, draw: int, cache_dir: Path, corruption: Corruption)
     copy = replace(scan, subject=subject, image=images[0], lesion_mask=truth, native_image=None)
     channels = zip(scan.channels, images, strict=False)
     return replace(copy, channels=tuple(replace(row, image=path) for row, path in channels))
-
-
-def _stamp(path: Path) -> tuple[str, tuple[int, int] | None]:
-    """Place, size and time of a file."""
-    stat = path.stat() if path.is_file() else None
-    return str(path.absolute()), stat and (stat.st_size, stat.st_mtime_ns)

@@ -3,8 +3,6 @@
 NIfTI files are unzipped once, when the cache is made; the training loop only reads pages.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,9 +13,11 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
-from brainuad.cohorts.places import as_plain, grid_of_file, laid
+from brainuad.cohorts.places import grid_of_file, laid
 from brainuad.errors import InputError
 from brainuad.machine import files
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
 from brainuad.tiles.augment import Augmentation
@@ -83,7 +83,7 @@ def build_cache(
     heights: Sequence[float] | None = None,
     dtype: str = "float16",
     grid: Grid | None = None,
-) -> tuple[Path, list[tuple[str, str]]]:
+) -> tuple[Path, Failures]:
     """Cuts scans into tiles and stores those that hold brain; finds them again by content.
 
     Args:
@@ -107,24 +107,17 @@ def build_cache(
     """
     if heights is not None:
         _check_heights(heights, tiling)
-    described = [
-        [str(path), path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else [str(path)]
-        for scan in scans
-        for path in (*scan.images, scan.brain_mask)
-    ]
-    chosen: list[object] = [min_brain_fraction, heights and list(heights)]
-    if grid is not None:
-        away = [_is_away(scan, grid) for scan in scans]
-        # Where all are on it, they are cut as they are.
-        grid, chosen = (grid, [*chosen, as_plain(grid)]) if any(away) else (None, chosen)
-    recipe = json.dumps([VERSION, described, repr(tiling), chosen, dtype])
-    folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    if grid is not None and not any(_is_away(scan, grid) for scan in scans):
+        # All are on it and are cut as they are.
+        grid = None
+    paths = [path for scan in scans for path in (*scan.seen, scan.brain_mask)]
+    folder = root / fingerprint(VERSION, paths, tiling, min_brain_fraction, heights, dtype, grid)
     with lock(folder):
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
                 _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype, grid)
     meta = read_json(folder / "meta.json", f"delete {folder}")
-    return folder, [(subject, reason) for subject, reason in meta["failures"]]
+    return folder, Failures((subject, reason) for subject, reason in meta["failures"])
 
 
 def _fill_cache(
@@ -138,15 +131,11 @@ def _fill_cache(
 ) -> None:
     """Appends one scan after the other, so that memory holds one at a time."""
     shapes: list[tuple[int, ...]] = []
-    failures: list[tuple[str, str]] = []
+    failures = Failures()
     places: list[np.ndarray] = []
     with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
-        for scan in track(scans, description="caching tiles", transient=True):
-            try:
-                image, brain_mask = _loaded(scan, grid)
-            except InputError as error:
-                failures.append((scan.subject, str(error)))
-                continue
+        shown = track(scans, description="caching tiles", transient=True)
+        for image, brain_mask in _readable(shown, grid, failures):
             tiles, locations = tiling.split(image)
             tile_masks = tiling.split(brain_mask.to(torch.uint8))[0] > 0
             kept = tile_masks.flatten(1).float().mean(1) >= min_brain_fraction
@@ -175,6 +164,14 @@ def _fill_cache(
 def _is_away(scan: Scan, grid: Grid) -> bool:
     own = grid_of_file(scan.image)
     return own is not None and own.apart(grid) > EXACT
+
+
+def _readable(
+    scans: Iterable[Scan], grid: Grid | None, failures: Failures
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for scan in scans:
+        with failures.catching(scan.subject):
+            yield _loaded(scan, grid)
 
 
 def _loaded(scan: Scan, grid: Grid | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,5 @@
 """The training set of latent methods: every tile encoded once, in one memory-mapped array."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from brainuad.machine import files
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
 from brainuad.tiles.cache import Key, TileDataset
@@ -75,8 +74,7 @@ def build_latents(
     seed: int | None = tiles.seed
     if tiles.augment is None:
         copies, seed = 1, None
-    recipe = json.dumps([tiles.folder.name, repr(tiles.augment), seed, copies, key])
-    folder = root / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    folder = root / fingerprint(tiles.folder.name, tiles.augment, seed, copies, key)
     with lock(folder):
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:

@@ -1,6 +1,6 @@
 """Channels of the images against those of a network, before torch stumbles over them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -9,8 +9,11 @@ from brainuad.errors import InputError
 
 
 @contextmanager
-def channels_compared(sequence: str | Sequence[str]) -> Iterator[None]:
+def channels_compared(count: int) -> Iterator[None]:
     """Compare the channels that reach each convolution with those that it was built for.
+
+    Args:
+        count: channels of the scans.
 
     Raises:
         InputError: they differ, because a network's setting does not follow `data.sequence`.
@@ -20,7 +23,6 @@ def channels_compared(sequence: str | Sequence[str]) -> Iterator[None]:
         if isinstance(module, nn.modules.conv._ConvNd) and given:
             got = given[0].shape[-len(module.kernel_size) - 1]
             if got != module.in_channels:
-                count = 1 if isinstance(sequence, str) else len(sequence)
                 raise InputError(
                     f"model: a layer of its network takes {module.in_channels} channels and got "
                     f"{got}; data.sequence has {count}. Set the network's channels to "

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from brainuad.cohorts.manifest import Cohort
 from brainuad.errors import InputError
+from brainuad.machine.failures import Failures
 from brainuad.tiles.augment import Augmentation
 from brainuad.tiles.cache import TileDataset, build_cache
 from brainuad.training.batches import EpochBatches, EpochLoader, drawn_slices
@@ -89,7 +90,7 @@ class HealthyDataModule(LightningDataModule):
         """Whether steps are of two scans that are each other's donor (`PairBatches`)."""
         self.grid: Grid | None = None
         """That all scans are laid on, for methods that know places; None for each scan's own."""
-        self.failures: list[tuple[str, str]] = []
+        self.failures = Failures()
         self.folders: dict[str, Path] = {}
 
     def setup(self, stage: str | None = None) -> None:

@@ -1,20 +1,29 @@
-"""What follows a training: maps, thresholds, the model file, masks and scores."""
+"""After a training: maps, thresholds, the model file, masks and scores."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import DictConfig
+from rich.console import Console
 
-from brainuad.cohorts.manifest import joined
+from brainuad.cohorts.manifest import Cohort, Scan, joined
+from brainuad.cohorts.map_folder import MapFolder
+from brainuad.evaluation.maps import evaluate_maps
+from brainuad.evaluation.results import write_evaluation
+from brainuad.evaluation.thresholds import fit_thresholds
+from brainuad.inference.controls import fixed_thresholds, untrained_controls, write_controls
+from brainuad.inference.maps import fill
+from brainuad.inference.masks import write_masks
+from brainuad.machine import ranks
+from brainuad.machine.failures import Failures
 from brainuad.machine.text import say
-from brainuad.settings.instantiate import instantiate, resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from brainuad.cohorts.manifest import Cohort, Scan
-    from brainuad.methods.base import AnomalyDetector
+from brainuad.model.model import Model
+from brainuad.model.suitability import training_statistics
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.reporting.tables import summary_table
+from brainuad.settings.instantiate import instantiate
+from brainuad.training.settings import RunSettings
 
 UNTOLD = (
     "(nearly) all scores of the healthy validation scans are one and the same: they tell of no "
@@ -23,153 +32,108 @@ UNTOLD = (
 
 
 def detect_and_score(
-    cfg: DictConfig,
-    detector: "AnomalyDetector",
-    cohort: "Cohort",
-    out: Path,
+    settings: RunSettings,
+    model: Model,
+    cohort: Cohort,
     record: dict[str, Any],
-) -> list[tuple[str, str]]:
-    """Maps, threshold, model file, masks and scores; fills in `record`; returns the failures.
+    failures: Failures,
+) -> None:
+    """Write maps, the model with its thresholds, masks and scores into the run folder.
 
     Ranks share the scans that are detected; what comes after is done by the first one alone.
-    """
-    from brainuad.inference.maps import write_maps
-    from brainuad.inference.masks import write_masks
-    from brainuad.label_free.objective import measure
-    from brainuad.machine import ranks
-    from brainuad.model.checkpoint import save_model, weights_hash
-    from brainuad.model.detect import device, model_score
-    from brainuad.model.suitability import training_statistics
-    from brainuad.preparation.from_folder import cohort_failures
-    from brainuad.preparation.model_input import as_input, input_of
-    from brainuad.training.relative_to_healthy import make_relative
 
-    failures = cohort_failures(cohort)
-    first = ranks.rank() == 0
-    if cfg.relative:
-        failures += make_relative(cfg, detector, cohort, out)
-    if cfg.painted_draws:
-        failures += measure(cfg, detector, cohort, out, record)
-    if not cfg.predict:
-        if first:
-            save_model(detector, out / "model.ckpt")
-        return failures
-    sequence, prepared = joined(cfg.data.sequence), out / "prepared"
-    postprocess = instantiate(cfg.postprocess)
-    val = cohort.select("val", sequence)
-    test = cohort.select("test", sequence)
-    tiling = instantiate(cfg.tiling)
-    score = model_score(
-        detector, tiling, cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
+    Args:
+        settings: of the run.
+        model: trained; its card gets thresholds and statistics.
+        cohort: of the run.
+        record: of `provenance.json`; gets what is measured.
+        failures: gets the subjects that something could not be done for.
+    """
+    sequence = joined(settings.sequence)
+    val, test = (cohort.select(split, sequence) for split in ("val", "test"))
+    maps = {settings.name: MapFolder(settings.out / "prepared")}
+    seconds = fill(
+        maps[settings.name],
+        [*val, *test],
+        model,
+        failures,
+        "detecting",
+        model.card.trained_on if model.learns else (),
     )
-    knows = detector.learns or detector.relative is not None
-    trained_on = detector.card["subjects"]["train"] if knows else []
-    weights = weights_hash(detector)
-    how = input_of(cfg.input)
-    seen, bad = as_input([*val, *test], how, cfg.paths.cache_dir, cfg.jobs)
-    stamp = f"{weights} {cfg.predict_precision}"
-    written = write_maps(
-        seen, prepared, score, stamp, "detecting", trained_on, keep_input=how is not None
-    )
-    bad += [one for one in _detect_again(cfg, detector, seen, out) if one not in written.failures]
+    for name, options in settings.also.items():
+        maps[name] = MapFolder(settings.out / "also" / name)
+        other = model.with_options(options).on_device()
+        fill(maps[name], [*val, *test], other, failures, f"detecting as {name}")
     ranks.part()
-    if not first:
-        return failures
-    record["wall_time_per_volume_s"] = written.seconds_per_volume
-    failures += bad + written.failures
-    threshold, bad = _fit_threshold(cfg, detector, cohort, prepared, record)
-    failures += bad
-    detector.card["statistics"] = training_statistics(
-        cohort, sequence, prepared, postprocess, detector.card["preparation"]
-    )
-    save_model(detector, out / "model.ckpt")
-    record["checkpoint"] = {"path": "model.ckpt", "sha256": weights}
+    if ranks.rank() != 0:
+        return
+    record["wall_time_per_volume_s"] = seconds
+    postprocess = instantiate(settings.postprocess)
+    prepared = maps[settings.name]
+    threshold = _calibrate(settings, model, cohort, prepared, postprocess, record, failures)
+    model.save(settings.out / "model.ckpt")
+    record["checkpoint"] = {"path": "model.ckpt", "sha256": model.weights_hash}
     failed = {subject for subject, _ in failures}
     done = [scan for scan in test if scan.subject not in failed]
-    failures += write_masks(done, prepared, out, postprocess, threshold)
-    if cfg.evaluate:
-        failures += _evaluate(cfg, detector, cohort, out, threshold, record)
-    return failures
+    write_masks(done, prepared, MapFolder(settings.out), postprocess, threshold, failures)
+    if settings.evaluate:
+        _evaluate(settings, model, cohort, maps, [*val, *test], threshold, record, failures)
 
 
-def _fit_threshold(
-    cfg: DictConfig,
-    detector: "AnomalyDetector",
-    cohort: "Cohort",
-    maps: Path,
+def _calibrate(
+    settings: RunSettings,
+    model: Model,
+    cohort: Cohort,
+    maps: MapFolder,
+    postprocess: Postprocess,
     record: dict[str, Any],
-) -> tuple[float, list[tuple[str, str]]]:
-    """The healthy threshold, NaN for none, and the failures; the card gets every threshold."""
-    from brainuad.evaluation.thresholds import fit_thresholds
-
-    postprocess = instantiate(cfg.postprocess)
-    fitted, failures = fit_thresholds(
-        cohort, joined(cfg.data.sequence), maps, postprocess, space=cfg.space
-    )
+    failures: Failures,
+) -> float:
+    """Put thresholds and statistics into the card; return the healthy threshold, NaN for none."""
+    sequence = joined(settings.sequence)
+    fitted, bad = fit_thresholds(cohort, sequence, maps.path, postprocess, space=settings.space)
+    failures += bad
     told = not isnan(fitted.healthy)
     if not told:
         record["notes"] = [*record.get("notes", []), UNTOLD]
         say(f"note: {UNTOLD}")
-    detector.card["threshold"] = fitted.healthy if told else None
-    detector.card["thresholds"] = fitted.as_card(detector.fixed_threshold)
-    return fitted.healthy, failures
-
-
-def _detect_again(
-    cfg: DictConfig, detector: "AnomalyDetector", scans: "Sequence[Scan]", out: Path
-) -> list[tuple[str, str]]:
-    """Write the maps of `also`: the same weights with other options; returns the failures."""
-    from brainuad.inference.maps import write_maps
-    from brainuad.model.checkpoint import weights_hash, with_options
-    from brainuad.model.detect import device, model_score
-
-    how = cfg.predict_batch_size, device(cfg.device), cfg.predict_precision
-    failures: list[tuple[str, str]] = []
-    for name, options in (resolve(cfg.also) or {}).items():
-        other = with_options(detector, options)
-        score = model_score(other, instantiate(cfg.tiling), *how)
-        stamp = f"{weights_hash(other)} {cfg.predict_precision}"
-        written = write_maps(scans, out / "also" / name, score, stamp, f"detecting as {name}")
-        failures += [one for one in written.failures if one not in failures]
-    return failures
+    recipe = model.card.preparation
+    model.card = replace(
+        model.card,
+        threshold=fitted.healthy if told else None,
+        thresholds=fitted.as_card(model.fixed_threshold),
+        statistics=training_statistics(cohort, sequence, maps, postprocess, recipe),
+    )
+    return fitted.healthy
 
 
 def _evaluate(
-    cfg: DictConfig,
-    detector: "AnomalyDetector",
-    cohort: "Cohort",
-    out: Path,
+    settings: RunSettings,
+    model: Model,
+    cohort: Cohort,
+    maps: dict[str, MapFolder],
+    scans: Sequence[Scan],
     threshold: float,
     record: dict[str, Any],
-) -> list[tuple[str, str]]:
-    from rich.console import Console
-
-    from brainuad.evaluation.maps import evaluate_maps
-    from brainuad.evaluation.results import write_evaluation
-    from brainuad.inference.controls import fixed_thresholds, write_controls
-    from brainuad.inference.maps import read_trained_on
-    from brainuad.reporting.tables import summary_table
-
-    sequence = joined(cfg.data.sequence)
-    scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
-    maps = {str(cfg.name): out / "prepared"}
-    maps |= {name: out / "also" / name for name in cfg.also}
-    failures: list[tuple[str, str]] = []
-    maps |= write_controls(cfg.controls, scans, out / "controls", str(cfg.name), failures)
-    fixed = fixed_thresholds(cfg.controls)
-    if detector.fixed_threshold is not None:
-        fixed |= dict.fromkeys([str(cfg.name), *cfg.also], detector.fixed_threshold)
+    failures: Failures,
+) -> None:
+    """Score the maps and those of the controls, write the scores and print the table."""
+    controls = untrained_controls(settings.controls)
+    controlled = write_controls(controls, scans, settings.out / "controls", settings.name, failures)
+    fixed = fixed_thresholds(controls)
+    if model.fixed_threshold is not None:
+        fixed |= dict.fromkeys(maps, model.fixed_threshold)
     evaluation = evaluate_maps(
         cohort,
-        sequence,
-        maps,
-        instantiate(cfg.postprocess),
-        space=cfg.space,
-        trained_on=read_trained_on(out / "prepared"),
-        thresholds={str(cfg.name): threshold},
+        joined(settings.sequence),
+        {name: folder.path for name, folder in (maps | controlled).items()},
+        instantiate(settings.postprocess),
+        space=settings.space,
+        trained_on=maps[settings.name].trained_on,
+        thresholds={settings.name: threshold},
         fixed=fixed,
-        seed=cfg.seed,
+        seed=settings.seed,
     )
-    write_evaluation(evaluation, out, record)
-    Console().print(summary_table(evaluation.summary, cfg.space))
-    return [*failures, *evaluation.failures]
+    write_evaluation(evaluation, settings.out, record)
+    Console().print(summary_table(evaluation.summary, settings.space))
+    failures += evaluation.failures

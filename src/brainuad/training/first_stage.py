@@ -4,35 +4,29 @@
 a run like any other, in `cache/stages/HASH`, where the hash is of all that decides its weights.
 """
 
-import copy
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, open_dict
-
 from brainuad import __version__
 from brainuad.cohorts.manifest import joined
 from brainuad.errors import InputError, PartialFailure
-from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.fingerprint import fingerprint, hash_weights
 from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.model.card import without_added
 from brainuad.settings.allowed import MODEL
 from brainuad.settings.build import check_targets
-from brainuad.settings.instantiate import resolve
 from brainuad.settings.moved import as_before, retargeted
 from brainuad.settings.plain import plain
+from brainuad.training.settings import Config, RunSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from brainuad.cohorts.manifest import Cohort, Scan
-    from brainuad.methods.base import AnomalyDetector
-    from brainuad.volumes.tiling import Tiling
+    from brainuad.model.model import Model
 
 DECIDING = (
     *("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed"),
@@ -72,43 +66,37 @@ class FirstStage:
         return hash_weights(self.weights)
 
 
-def with_first_stage(
-    cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]
+def first_stage_of(
+    settings: RunSettings, cohort: "Cohort", train: Callable[[RunSettings], Any]
 ) -> FirstStage | None:
-    """Return the first stage of a run, trained now if there is none; None for methods without one.
-
-    Puts the configuration of its module in the place of its path.
+    """Return the first stage of a run, trained now if there is none yet; None for none.
 
     Args:
-        cfg: of the run.
+        settings: of the run.
         cohort: of the run.
-        train: makes a run folder from a configuration.
+        train: makes a run folder.
 
     Raises:
         InputError: a given first stage cannot be used.
     """
-    given = cfg.model.get("first_stage")
+    given = settings.model.get("first_stage")
     if isinstance(given, str):
         # What it reached elsewhere says nothing of the scans here.
         stage = replace(read_first_stage(Path(given)), checks=None)
-        _check_channels(stage, cfg.data.sequence)
-    elif cfg.first_stage is None:
+        _check_channels(stage, settings.channels)
+        return stage
+    if settings.stage is None:
         return None
-    else:
-        stage = _own_stage(cfg, cohort, train)
-    with open_dict(cfg):
-        cfg.model.first_stage = stage.config
-    return stage
+    return _own_stage(settings, settings.stage, cohort, train)
 
 
-def _check_channels(stage: FirstStage, sequence: str | Sequence[str]) -> None:
+def _check_channels(stage: FirstStage, given: int) -> None:
     """Raises InputError when an autoencoder takes another number of channels than the scans have.
 
     Squares of pixels are channels of its network as well.
     """
     network = stage.config.get("network", {})
     taken = network.get("in_channels", 1) // stage.config.get("patch", 1) ** 2
-    given = 1 if isinstance(sequence, str) else len(sequence)
     if taken != given:
         raise InputError(
             f"{stage.path}: its autoencoder takes {taken} channels, data.sequence names {given}; "
@@ -116,38 +104,33 @@ def _check_channels(stage: FirstStage, sequence: str | Sequence[str]) -> None:
         )
 
 
-def _own_stage(cfg: DictConfig, cohort: "Cohort", train: Callable[[DictConfig], Any]) -> FirstStage:
-    """Return the first stage that the configuration describes."""
-    stage_cfg = _run_of(cfg)
-    folder = Path(cfg.paths.cache_dir) / "stages" / _hash(stage_cfg, cohort)
-    stage_cfg.paths.output_dir = str(folder)
-    model, part = folder / "model.ckpt", str(cfg.first_stage.part)
+def _own_stage(
+    settings: RunSettings,
+    stage: Callable[[Path], RunSettings],
+    cohort: "Cohort",
+    train: Callable[[RunSettings], Any],
+) -> FirstStage:
+    """Return the first stage that the settings describe, trained if need be."""
+    folder = settings.cache / "stages" / _hash(stage(settings.out).config, cohort)
+    model, part = folder / "model.ckpt", settings.stage_part
     if _is_complete(model, part):
         say(f"first stage: {model} is there already")
     else:
         say(f"first stage: training the {part}")
-        _train_once(stage_cfg, model, part, train)
+        _train_once(stage(folder), model, part, train)
     return read_first_stage(model, part)
 
 
-def build_on(
-    detector: "AnomalyDetector",
-    stage: FirstStage,
-    tiling: "Tiling",
-    scans: "Mapping[str, Sequence[Scan]]",
-    device: str = "cpu",
-) -> None:
+def build_on(model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Scan]]") -> None:
     """Load the weights of the first stage; print a warning where an autoencoder is poor.
 
     The quality of an autoencoder that was given is measured here, on these scans, and so is the
     latent scale unless it came with the weights.
 
     Args:
-        detector: what stands on the stage.
+        model: its method uses the stage; its card gets the quality.
         stage: its first stage.
-        tiling: of both.
-        scans: healthy ones of `train` and `val`, as the detector sees them.
-        device: device to measure on.
+        scans: healthy ones of `train` and `val`, as the method sees them.
 
     Raises:
         InputError: the weights do not fit.
@@ -158,7 +141,7 @@ def build_on(
     from brainuad.tiles.cache import brain_tiles
     from brainuad.types import Batch
 
-    module = detector.first_stage
+    module = model.method.first_stage
     assert module is not None
     try:
         module.load_state_dict(stage.weights)
@@ -168,17 +151,18 @@ def build_on(
         ) from None
     checks = stage.checks
     if checks is None and isinstance(module, LatentAutoencoder):
-        measured = KLAutoencoder(module, signed).to(device)
-        train, val = (map(Batch._make, brain_tiles(scans[s], tiling)) for s in ("train", "val"))
+        measured = KLAutoencoder(module, signed).to(model.runtime.device)
+        train, val = (
+            map(Batch._make, brain_tiles(scans[split], model.tiling)) for split in ("train", "val")
+        )
         if not stage.keeps_scale:
             measured.measure_scale(train)
         checks = measured.measure_quality(val)
         measured.cpu()
     elif checks and "psnr_db" in checks and (words := too_poor(checks)):
         say(f"warning: {words}")
-    detector.card["first_stage"] = {
-        **{"checks": checks or {}, "path": str(stage.path), "sha256": stage.digest}
-    }
+    found = {"checks": checks or {}, "path": str(stage.path), "sha256": stage.digest}
+    model.card = replace(model.card, first_stage=found)
 
 
 def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
@@ -232,27 +216,11 @@ def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
     return FirstStage(described, weights, checks, path)
 
 
-def _run_of(cfg: DictConfig) -> DictConfig:
-    """The configuration of the first stage's own run."""
-    stage = copy.deepcopy(cfg)
-    first = stage.first_stage
-    with open_dict(stage):
-        stage.model = first.model
-        stage.name = first.name
-        stage.seed = first.seed
-        stage.max_epochs = first.max_epochs
-        stage.datamodule.batch_size = first.batch_size
-        # The method's own choice of weights is not the autoencoder's.
-        stage.update(first_stage=None, logger=None, keep="val/loss")
-        stage.update(ckpt="last", weights=None, also=None)
-        stage.update(predict=False, evaluate=False, report=False, painted_draws=0, relative=None)
-    return stage
-
-
-def _hash(cfg: DictConfig, cohort: "Cohort") -> str:
-    """Of the configuration, the version, and the healthy scans that are trained on."""
-    config = retargeted(resolve(cfg), as_before)
+def _hash(config: Config, cohort: "Cohort") -> str:
+    """Return a hash of the configuration, the version, and the healthy scans to train on."""
+    config = retargeted(config, as_before)
     sequence = joined(config["data"]["sequence"])
+    # By content and not by place: a cohort that was moved is the same.
     scans = [
         (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
         for scan in cohort.scans
@@ -261,8 +229,7 @@ def _hash(cfg: DictConfig, cohort: "Cohort") -> str:
         if path.is_file()
     ]
     settings = without_added({key: config[key] for key in DECIDING})
-    recipe = [__version__, _without_neutral(settings), scans]
-    return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
+    return fingerprint(__version__, _without_neutral(settings), scans)
 
 
 def _without_neutral(value: Any) -> Any:
@@ -272,9 +239,9 @@ def _without_neutral(value: Any) -> Any:
 
 
 def _train_once(
-    cfg: DictConfig, model: Path, part: str, train: Callable[[DictConfig], Any]
+    settings: RunSettings, model: Path, part: str, train: Callable[[RunSettings], Any]
 ) -> None:
-    """Trains unless another run does; that one is waited for.
+    """Train unless another run does; that one is waited for.
 
     The first rank holds the lock and decides; the other ranks of the run do as it does.
     """
@@ -283,10 +250,10 @@ def _train_once(
     if ranks.rank() == 0:
         with lock(model):
             if ranks.decide(model.parent, "train", not _is_complete(model, part)):
-                _train(cfg, train)
+                _train(settings, train)
                 ranks.barrier()
     elif ranks.decide(model.parent, "train", None):
-        _train(cfg, train)
+        _train(settings, train)
         ranks.barrier()
 
 
@@ -295,9 +262,9 @@ def _is_complete(model: Path, part: str) -> bool:
     return model.is_file() and read_first_stage(model, part).checks is not None
 
 
-def _train(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> None:
+def _train(settings: RunSettings, train: Callable[[RunSettings], Any]) -> None:
     try:
-        train(cfg)
+        train(settings)
     except PartialFailure as failure:
         # The run that this stage is for meets the same subjects and lists them at its end.
         say(f"first stage: {str(failure).splitlines()[0]}")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig
 from rich.progress import track
 
 from brainuad.cohorts.manifest import Scan
@@ -20,18 +20,17 @@ from brainuad.errors import InputError
 from brainuad.machine import threads
 from brainuad.machine.files import atomic_path, remove_leftovers, write_json
 from brainuad.machine.text import say
-from brainuad.methods.base import AnomalyDetector
 from brainuad.model.card import same_training
-from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash
-from brainuad.model.detect import device
+from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.model import Model
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.shipped import resolved
 from brainuad.tiles.cache import brain_tiles
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.module import DetectorModule
 from brainuad.training.preflight import refused_trainer
+from brainuad.training.settings import RunSettings
 from brainuad.types import Batch
-from brainuad.volumes.tiling import Tiling
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -41,7 +40,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Writes beside `path`, then renames."""
-        # Into an open file, as `save_model` says.
+        # Into an open file, as `Model.save` says.
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(_unshared(_without_last_score(checkpoint)), file)
 
@@ -71,71 +70,88 @@ def _unshared(value: Any) -> Any:
     return value
 
 
-def resume_point(cfg: DictConfig, out: Path, detector: AnomalyDetector) -> Path | None:
-    """The checkpoint to go on from, if one was asked for and is there."""
-    if cfg.ckpt is None:
+def resume_point(ckpt: str | None, out: Path, model: Model) -> Path | None:
+    """Return the checkpoint to go on from; None where none was asked for, or none is there.
+
+    Args:
+        ckpt: path, or `last` for the last one of the run folder.
+        out: run folder.
+        model: with the card of the run.
+
+    Raises:
+        InputError: unreadable, or made with other settings.
+    """
+    if ckpt is None:
         return None
-    path = out / "checkpoints" / "last.ckpt" if cfg.ckpt == "last" else Path(cfg.ckpt)
-    if cfg.ckpt == "last" and not path.is_file():
+    path = out / "checkpoints" / "last.ckpt" if ckpt == "last" else Path(ckpt)
+    if ckpt == "last" and not path.is_file():
         say(f"no checkpoint in {path.parent} yet: starting from the beginning")
         return None
-    _check_resumable(path, read_checkpoint(path), detector)
+    _check_resumable(path, read_checkpoint(path), model)
     say(f"resuming from {path}")
     return path
 
 
-def start_from(weights: str | None, detector: AnomalyDetector) -> None:
-    """Put the weights of a trained model into a detector; its card says of which.
+def start_from(weights: str | None, model: Model) -> None:
+    """Put the weights of a trained model into another; its card names them.
 
     Args:
         weights: a checkpoint, run folder or bundle, or the name of a model that the package has for
-            the detector's sequence; None for no weights.
-        detector: with a card, which has the hash of the first stage that it stands on, if any.
+            the model's sequence; None for no weights.
+        model: its card has the hash of its first stage, if any.
 
     Raises:
-        InputError: as `load_model` and `resolved`, or the weights are of another network or stand
-            on another first stage.
+        InputError: as `Model.load` and `resolved`, or the weights are of another network or another
+            first stage.
     """
     if weights is None:
         return
-    path = resolved(weights, detector.card["sequence"])
-    given = load_model(path)
+    path = resolved(weights, model.card.sequence)
+    given = Model.load(path)
     try:
-        detector.load_state_dict(given.state_dict())
+        model.method.load_state_dict(given.method.state_dict())
     except RuntimeError as error:
         raise InputError(
             f"weights: {path} is of another network ({str(error).splitlines()[-1].strip()}); give "
             "a model of the same experiment"
         ) from None
-    own = detector.card["run"]
-    if (given.card.get("first_stage") or {}).get("sha256") != own.get("first_stage"):
+    if (given.card.first_stage or {}).get("sha256") != model.card.run.get("first_stage"):
         raise InputError(
             f"weights: {path} stands on another first stage; set model.first_stage={path} too"
         )
-    own["weights"] = weights_hash(given)
+    run = {**model.card.run, "weights": given.weights_hash}
+    model.card = replace(model.card, run=run)
 
 
 def fit(
-    cfg: DictConfig,
-    detector: AnomalyDetector,
+    settings: RunSettings,
+    model: Model,
     datamodule: HealthyDataModule,
     resume: Path | None,
     logger: Any = False,
 ) -> None:
-    """Trains, from a checkpoint where there is one, and leaves the kept weights in the detector.
+    """Train, from a checkpoint where there is one, and leave the kept weights in the model.
 
-    `cfg.keep` says which: `last` for those of the last epoch, else those of the epoch with the
-    lowest value of the metric that it names. Of averaged weights the average.
+    `settings.keep` chooses them: `last` for those of the last epoch, else those of the epoch with
+    the lowest value of the metric that it names. Of averaged weights the average.
+
+    Args:
+        settings: of the run.
+        model: its card gets the grid of the training scans, where the method knows places.
+        datamodule: of the training tiles.
+        resume: checkpoint to go on from.
+        logger: of Lightning; False for none.
 
     Raises:
-        InputError: the detector's network would see slices mirrored that are not cut left to
+        InputError: the method's network would see slices mirrored that are not cut left to
             right; or Lightning refuses a setting that only a training shows.
     """
-    callbacks = instantiate(cfg.callbacks, packages=RUN_PACKAGES).values()
-    remove_leftovers(Path(cfg.paths.output_dir))
+    detector = model.method
+    callbacks = instantiate(settings.callbacks, packages=RUN_PACKAGES).values()
+    remove_leftovers(settings.out)
     # The data module deals the samples to the ranks itself. `preflight` has tried the settings.
     trainer: Trainer = instantiate(
-        cfg.trainer,
+        settings.trainer,
         callbacks=list(callbacks),
         logger=logger,
         plugins=[AtomicCheckpoints()],
@@ -148,14 +164,14 @@ def fit(
             "slices does not lead to; set model.network.mirror=false, or, of fpi, "
             "model.mirror=false and model/network=unet_small"
         )
-    measure(detector, datamodule, device(cfg.device))
+    measure(model, datamodule)
     if not detector.by_gradient:
         return
     _say_batch(trainer, datamodule.batch_size)
     threads.divide(trainer.num_devices)
-    module = DetectorModule(detector)
+    module = DetectorModule(detector, model.card.to_json())
     try:
-        with matmul_precision(cfg.matmul_precision):
+        with matmul_precision(settings.matmul_precision):
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     # A metric of `keep` that no epoch has, say.
     except MisconfigurationException as error:
@@ -163,9 +179,9 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     kept = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
-    if cfg.keep == "last":
+    if settings.keep == "last":
         # Read again: a run that had ended and is only scored anew holds no average.
-        kept = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
+        kept = settings.out / "checkpoints" / "last.ckpt"
     if kept.is_file():
         detector.load_state_dict(read_checkpoint(kept)["state_dict"])
 
@@ -187,23 +203,24 @@ def matmul_precision(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def measure(detector: AnomalyDetector, datamodule: HealthyDataModule, where: str = "cpu") -> None:
+def measure(model: Model, datamodule: HealthyDataModule) -> None:
     """Let the method learn without an optimiser, in one pass over the training tiles.
 
     The pass takes seconds. After an interruption it is repeated, and each of several ranks makes
     it for itself, with the same result.
 
     Args:
-        detector: put on the CPU again at the end, for Lightning to move.
+        model: its method is put on the CPU again at the end, for Lightning to move.
         datamodule: of the training tiles, which come on the CPU.
-        where: device of the detector meanwhile: a method may have a large network look at them.
 
     Raises:
         InputError: the method takes scans of one world alone, and these are of several.
     """
+    detector = model.method
     if detector.traits.places != "ignored":
-        _lay_on_one_grid(detector, datamodule)
-    detector.to(where)
+        _lay_on_one_grid(model, datamodule)
+    # A method may have a large network look at them.
+    detector.to(model.runtime.device)
     detector.measure(_training_tiles(datamodule))
     detector.cpu()
 
@@ -215,26 +232,25 @@ def _training_tiles(datamodule: HealthyDataModule) -> Iterator[Batch]:
         yield Batch(*batch)
 
 
-def calibrate(
-    detector: AnomalyDetector, tiling: Tiling, scans: Mapping[str, Sequence[Scan]], out: Path
-) -> None:
-    """Calibrate a trained method, and keep what it returns in its card and the run folder.
+def calibrate(model: Model, scans: Mapping[str, Sequence[Scan]], out: Path) -> None:
+    """Calibrate a trained method, and keep what it returns in the card and the run folder.
 
     Numbers go to `checks.json`, beside those of the first stage; arrays to `checks.npz`.
 
     Args:
-        detector: trained, on the device to use.
-        tiling: tiling of the method.
+        model: trained, on the device to use.
         scans: healthy scans of `train` and `val`, as the method sees them.
         out: run folder.
     """
-    tiles = (map(Batch._make, brain_tiles(scans[split], tiling)) for split in ("train", "val"))
-    found = detector.calibrate(*tiles)
+    tiles = (
+        map(Batch._make, brain_tiles(scans[split], model.tiling)) for split in ("train", "val")
+    )
+    found = model.method.calibrate(*tiles)
     arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
-    checks = {name: float(value) for name, value in found.items() if name not in arrays}
-    detector.card["checks"] = checks
-    stage = (detector.card.get("first_stage") or {}).get("checks", {})
-    checks = {**{f"first_stage/{name}": value for name, value in stage.items()}, **checks}
+    own = {name: float(value) for name, value in found.items() if name not in arrays}
+    model.card = replace(model.card, checks=own)
+    stage = (model.card.first_stage or {}).get("checks", {})
+    checks = {**{f"first_stage/{name}": value for name, value in stage.items()}, **own}
     if checks:
         write_json(out / "checks.json", checks)
     if arrays:
@@ -242,10 +258,10 @@ def calibrate(
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _lay_on_one_grid(detector: AnomalyDetector, datamodule: HealthyDataModule) -> None:
+def _lay_on_one_grid(model: Model, datamodule: HealthyDataModule) -> None:
     """Let places go by the affines: no voxels of two places are added."""
     grid, said = shared_grid(datamodule.scans["train"])
-    if grid is None and detector.traits.places == "required":
+    if grid is None and model.method.traits.places == "required":
         raise InputError(
             f"{said}: they have no places in common, which this method learns from; register them "
             "with brainuad-prepare"
@@ -255,7 +271,8 @@ def _lay_on_one_grid(detector: AnomalyDetector, datamodule: HealthyDataModule) -
     if said:
         say(said)
     datamodule.grid = grid
-    detector.card["grid"] = as_plain(grid)
+    model.card = replace(model.card, grid=as_plain(grid))
+    model.method.grid = grid
 
 
 def _say_batch(trainer: Trainer, batch_size: int) -> None:
@@ -268,10 +285,10 @@ def _say_batch(trainer: Trainer, batch_size: int) -> None:
         )
 
 
-def _check_resumable(path: Path, checkpoint: dict[str, Any], detector: AnomalyDetector) -> None:
+def _check_resumable(path: Path, checkpoint: dict[str, Any], model: Model) -> None:
     saved = checkpoint.get("brainuad", {}).get("run", {})
-    now = detector.card["run"]
-    options = {"model": detector.traits.detection_options}
+    now = model.card.run
+    options = {"model": model.method.traits.detection_options}
     differing = [
         key for key in now if not same_training(saved.get(key), now[key], options.get(key, ()))
     ]

@@ -6,28 +6,26 @@ from pathlib import Path
 
 from brainuad.errors import PartialFailure
 from brainuad.machine import ranks
-from brainuad.methods.base import AnomalyDetector
+from brainuad.model.model import Model
 
 
 @contextmanager
-def keeping(detector: AnomalyDetector, out: Path) -> Iterator[Callable[[], None]]:
+def keeping(model: Model, out: Path) -> Iterator[Callable[[], None]]:
     """Save the model as soon as it is trained, and say where it is when the rest fails.
 
     Args:
-        detector: in training, with its card.
+        model: in training.
         out: run folder.
 
     Yields:
-        What to call when the detector is trained.
+        A function to call when the model is trained.
     """
-    from brainuad.model.checkpoint import save_model
-
     path, saved = out / "model.ckpt", False
 
     def keep() -> None:
         nonlocal saved
         if ranks.rank() == 0:
-            save_model(detector, path)
+            model.save(path)
             saved = True
 
     try:

@@ -1,5 +1,6 @@
 """The LightningModule that trains a method."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning import LightningModule
@@ -11,15 +12,17 @@ from brainuad.types import Batch
 
 
 class DetectorModule(LightningModule):
-    """Steps, optimiser, logging and checkpoints of a detector, which knows nothing of Lightning.
+    """Steps, optimiser, logging and checkpoints of a method, which knows nothing of Lightning.
 
     Args:
-        detector: what is trained.
+        detector: method to train.
+        card: plain values that every checkpoint gets.
     """
 
-    def __init__(self, detector: AnomalyDetector) -> None:
+    def __init__(self, detector: AnomalyDetector, card: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.detector = detector
+        self.card = card or {}
 
     def on_train_start(self) -> None:
         """Lightning starts no epoch that is gone on with in its middle."""
@@ -52,7 +55,7 @@ class DetectorModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts the card into the checkpoint."""
-        checkpoint["brainuad"] = self.detector.card
+        checkpoint["brainuad"] = self.card
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The detector's own state: a checkpoint names the weights as a model file does."""

@@ -5,10 +5,7 @@ What is found out after hours of training costs them.
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from brainuad.errors import InputError
 from brainuad.evaluation.thresholds import require_space
@@ -17,6 +14,7 @@ from brainuad.machine.limits import require_folder, require_whole
 from brainuad.preparation.configured import Needs
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.synthetic.masks.from_lesions import LesionHoles
+from brainuad.training.settings import Config, RunSettings
 
 if TYPE_CHECKING:
     from brainuad.methods.base import AnomalyDetector
@@ -33,19 +31,24 @@ CHECKPOINTS = 7
 optimiser's two moments."""
 
 
-def require_numbers(cfg: DictConfig) -> None:
+def require_numbers(config: Config) -> None:
     """Refuse whole numbers that are none, or too small.
+
+    Args:
+        config: of a run, plain values.
 
     Raises:
         InputError: naming the key.
     """
     for key, least in LEAST.items():
-        value = OmegaConf.select(cfg, key)
+        value: Any = config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
             require_whole(value, least, key)
 
 
-def preflight(cfg: DictConfig) -> Needs:
+def preflight(settings: RunSettings) -> Needs:
     """Check the settings of a run, and return the splits that it needs.
 
     Raises:
@@ -53,26 +56,28 @@ def preflight(cfg: DictConfig) -> Needs:
             number out of range.
         CannotWrite: the run folder.
     """
-    from brainuad.model.detect import device
-
-    require_numbers(cfg)
-    require_space(cfg.space)
-    device(cfg.device)
-    instantiate(cfg.tiling)
-    instantiate(cfg.postprocess)
-    for control in (cfg.get("controls") or {}).values() if cfg.predict else ():
-        instantiate(control.model)
-        instantiate(control.tiling)
-    _require_shapes(OmegaConf.to_container(cfg.model, resolve=True))
-    detector = _detector(cfg)
+    require_numbers(settings.config)
+    require_space(settings.space)
+    if settings.channels > 1 and settings.input["tissue"] is not None:
+        raise InputError(
+            "input: tissue maps are made of one sequence; set data.sequence to one, or "
+            "input=intensity"
+        )
+    instantiate(settings.tiling)
+    instantiate(settings.postprocess)
+    for control in settings.controls.values() if settings.predict else ():
+        instantiate(control["model"])
+        instantiate(control["tiling"])
+    _require_shapes(settings.model)
+    detector = _detector(settings)
     learns = detector is None or detector.learns
     trained = 0
     if detector is not None and detector.by_gradient:
         trained = sum(p.numel() * p.element_size() for p in detector.parameters())
-    require_folder(Path(cfg.paths.output_dir), CHECKPOINTS * trained)
+    require_folder(settings.out, CHECKPOINTS * trained)
     if learns:
-        require_trainer(cfg)
-    return dict(_needs(cfg, learns))
+        require_trainer(settings.trainer)
+    return dict(_needs(settings, learns))
 
 
 def _require_shapes(settings: Any) -> None:
@@ -93,25 +98,25 @@ def _require_shapes(settings: Any) -> None:
         _require_shapes(value)
 
 
-def _detector(cfg: DictConfig) -> "AnomalyDetector | None":
-    """The method, untrained; None for one that waits for its first stage."""
-    if cfg.first_stage is not None or isinstance(cfg.model.get("first_stage"), str):
+def _detector(settings: RunSettings) -> "AnomalyDetector | None":
+    """Return the method, untrained; None for one that waits for its first stage."""
+    if settings.stage is not None or isinstance(settings.model.get("first_stage"), str):
         return None
-    made: AnomalyDetector = instantiate(cfg.model)
+    made: AnomalyDetector = instantiate(settings.model)
     return made
 
 
-def _needs(cfg: DictConfig, learns: bool) -> Iterator[tuple[str, bool | None]]:
-    own_scans = str(cfg.datamodule._target_).endswith(".HealthyDataModule")
-    if (learns and own_scans) or cfg.relative:
+def _needs(settings: RunSettings, learns: bool) -> Iterator[tuple[str, bool | None]]:
+    own_scans = str(settings.datamodule["_target_"]).endswith(".HealthyDataModule")
+    if (learns and own_scans) or settings.relative:
         yield "train", True
-    if (learns and own_scans) or cfg.painted_draws or cfg.predict:
+    if (learns and own_scans) or settings.painted_draws or settings.predict:
         yield "val", True
-    if cfg.predict:
+    if settings.predict:
         yield "test", None
 
 
-def require_trainer(cfg: DictConfig) -> None:
+def require_trainer(trainer_config: Config) -> None:
     """Refuse settings of the trainer that Lightning refuses, in our words.
 
     Raises:
@@ -119,7 +124,7 @@ def require_trainer(cfg: DictConfig) -> None:
     """
     require_tasks()
     try:
-        trainer = instantiate(cfg.trainer, logger=False, packages=RUN_PACKAGES)
+        trainer = instantiate(trainer_config, logger=False, packages=RUN_PACKAGES)
     # Misconfiguration, ValueError, RuntimeError, TypeError and AssertionError, of several layers.
     except InputError:
         raise

@@ -1,211 +1,214 @@
 """A run in its folder: from the cohort to the report."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from lightning import seed_everything
 
-from brainuad.cohorts.manifest import joined
-from brainuad.errors import CannotWrite, InputError, PartialFailure
+from brainuad.cohorts.manifest import Cohort, joined
+from brainuad.cohorts.map_folder import MapFolder
+from brainuad.errors import CannotWrite
+from brainuad.label_free.objective import painted_ap
+from brainuad.machine import provenance, ranks
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
-from brainuad.machine.guard import guarded
 from brainuad.machine.text import one_line, say
-from brainuad.settings.instantiate import RUN_PACKAGES, instantiate, resolve
+from brainuad.model.card import card_of, preparation_of
+from brainuad.model.model import Model, Runtime
+from brainuad.preparation.configured import cohort_of
+from brainuad.preparation.from_folder import cohort_failures
+from brainuad.preparation.model_input import input_of
+from brainuad.settings.instantiate import RUN_PACKAGES, as_yaml, instantiate
+from brainuad.training.channels import channels_compared
+from brainuad.training.detect_and_score import detect_and_score
+from brainuad.training.first_stage import FirstStage, build_on, first_stage_of
+from brainuad.training.fit import calibrate, fit, resume_point, start_from
+from brainuad.training.kept import keeping
+from brainuad.training.planes import refuse_volume_method
+from brainuad.training.preflight import preflight
+from brainuad.training.relative_to_healthy import make_relative
+from brainuad.training.settings import RunSettings
 
-if TYPE_CHECKING:
-    from brainuad.cohorts.manifest import Cohort
-    from brainuad.methods.base import AnomalyDetector
-    from brainuad.training.datamodule import HealthyDataModule
-    from brainuad.training.first_stage import FirstStage
 
+def run(settings: RunSettings) -> float | None:
+    """Make a run folder, from the cohort to the report; a first stage is a run, too.
 
-def run(cfg: DictConfig) -> float | None:
-    """A run in its folder; a first stage is one too."""
-    from brainuad.machine import provenance, ranks
-    from brainuad.preparation.configured import cohort_of
-    from brainuad.training.detect_and_score import detect_and_score
-    from brainuad.training.first_stage import with_first_stage
-    from brainuad.training.fit import resume_point
-    from brainuad.training.kept import keeping
-    from brainuad.training.preflight import preflight
+    Returns:
+        Mean average precision of painted lesions; None where none were asked for.
 
+    Raises:
+        InputError: bad input.
+        PartialFailure: some subjects failed, everything else is done.
+    """
     started = time.time()
-    out = Path(cfg.paths.output_dir)
-    sequence = cfg.data.sequence
-    if not isinstance(sequence, str) and len(sequence) > 1 and cfg.input.tissue is not None:
-        raise InputError(
-            "input: tissue maps are made of one sequence; set data.sequence to one, or "
-            "input=intensity"
-        )
-    _choose_precision(cfg)
-    cohort = cohort_of(cfg.data, preflight(cfg))
-    first_stage = with_first_stage(cfg, cohort, run)
-    config = resolve(cfg)
-    detector = _untrained(cfg, config, cohort, first_stage)
+    cohort = cohort_of(settings.data, preflight(settings))
+    stage = first_stage_of(settings, cohort, run)
+    if stage is not None:
+        settings = settings.with_first_stage(stage.config)
+    model = _untrained(settings, cohort, stage)
     # Before anything is written: a refused run leaves the folder it was pointed at as it was.
-    resume = resume_point(cfg, out, detector) if detector.by_gradient else None
+    ckpt = settings.ckpt if model.method.by_gradient else None
+    resume = resume_point(ckpt, settings.out, model)
     if ranks.rank() == 0:
-        write_text(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    say(f"run folder: {out}")
-    logger = _logger(cfg, config)
-    with keeping(detector, out) as keep:
-        failures = []
-        if detector.learns:
-            failures = _learn(cfg, detector, cohort, first_stage, resume, logger, keep)
-        record = _record(cfg, config, detector, cohort, started)
-        first: Exception | None = None
-        try:
-            failures += detect_and_score(cfg, detector, cohort, out, record)
-        except Exception as error:
-            first = error
-            record["error"] = one_line(error) or type(error).__name__
-            raise
-        finally:
-            # A subject that failed early fails later too: its first reason is the one to know.
-            failures = list(dict(reversed(failures)).items())[::-1]
-            record |= {"failures": failures, "duration_s": time.time() - started}
-            record["peak_memory_bytes"] = provenance.peak_memory()
-            if ranks.rank() == 0:
-                # On a full disk the first error is said, not this one.
-                with suppress(CannotWrite) if first else nullcontext():
-                    write_json(out / "provenance.json", record)
+        write_text(settings.out / "config.yaml", as_yaml(settings.config))
+    say(f"run folder: {settings.out}")
+    logger = _logger(settings)
+    failures = Failures()
+    with keeping(model, settings.out) as keep:
+        if model.method.learns:
+            _learn(settings, model, cohort, stage, resume, logger, keep, failures)
+        record = _record(settings, model, cohort, started)
+        with _recorded(settings.out, record, failures, started):
+            failures += cohort_failures(cohort)
+            if settings.relative:
+                make_relative(settings, model, cohort, failures)
+            if settings.painted_draws:
+                record["painted"] = painted_ap(
+                    model,
+                    cohort.select("val", settings.sequence, healthy=True),
+                    instantiate(settings.painted),
+                    settings.painted_draws,
+                    instantiate(settings.postprocess),
+                    MapFolder(settings.out / "painted"),
+                    failures,
+                )
+            if settings.predict:
+                detect_and_score(settings, model, cohort, record, failures)
+            elif ranks.rank() == 0:
+                model.save(settings.out / "model.ckpt")
         if ranks.rank() != 0:
             return None
-        failures += _show(cfg, cohort, out, record, logger)
-    if failures:
-        raise PartialFailure(failures)
+        _show(settings, cohort, record, logger, failures)
+    failures.raise_if_any()
     return record.get("painted", {}).get("mean")
 
 
-def _untrained(
-    cfg: DictConfig, config: dict[str, Any], cohort: "Cohort", first_stage: "FirstStage | None"
-) -> "AnomalyDetector":
-    """Return the method with its card, and with the weights that it is to start from.
+def _untrained(settings: RunSettings, cohort: Cohort, stage: FirstStage | None) -> Model:
+    """Return the model before its training, with the weights that it is to start from.
 
     Raises:
         InputError: the method does not suit the cohort, the weights or the options of `also`.
     """
-    from lightning import seed_everything
+    seed_everything(settings.seed, workers=True, verbose=False)
+    tiling = instantiate(settings.tiling)
+    runtime = Runtime(
+        settings.device,
+        settings.predict_precision,
+        settings.predict_batch_size,
+        settings.cache,
+        settings.jobs,
+    )
+    card = card_of(settings.config, cohort, preparation_of(cohort, settings.sequence))
+    if stage is not None:
+        card = replace(card, run={**card.run, "first_stage": stage.digest})
+    view = input_of(settings.input, own=True)
+    model = Model(instantiate(settings.model), card, tiling, view, runtime=runtime)
+    refuse_volume_method(cohort, model.method, tiling)
+    start_from(settings.weights, model)
+    for options in settings.also.values():
+        model.with_options(options)
+    return model
 
-    from brainuad.model.card import card_of, preparation_of
-    from brainuad.model.checkpoint import with_options
-    from brainuad.training.fit import start_from
-    from brainuad.training.planes import refuse_volume_method
 
-    seed_everything(cfg.seed, workers=True, verbose=False)
-    detector: AnomalyDetector = instantiate(cfg.model)
-    refuse_volume_method(cohort, detector, instantiate(cfg.tiling))
-    detector.card = card_of(config, cohort, preparation_of(cohort, cfg.data.sequence))
-    if first_stage is not None:
-        detector.card["run"]["first_stage"] = first_stage.digest
-    start_from(cfg.weights, detector)
-    for options in (config["also"] or {}).values():
-        with_options(detector, options)
-    return detector
+def _learn(
+    settings: RunSettings,
+    model: Model,
+    cohort: Cohort,
+    stage: FirstStage | None,
+    resume: Path | None,
+    logger: Any,
+    keep: Callable[[], None],
+    failures: Failures,
+) -> None:
+    """Train the model on the healthy scans; `keep` is called when its weights are final."""
+    sequence = joined(settings.sequence)
+    healthy = [scan for scan in cohort.scans if scan.healthy and scan.sequence == sequence]
+    seen = tuple(model.views(healthy, failures))
+    datamodule = instantiate(
+        settings.datamodule,
+        cohort=Cohort(cohort.root, seen, cohort.info),
+        tiling=model.tiling,
+        packages=RUN_PACKAGES,
+    )
+    if stage is not None:
+        build_on(model, stage, datamodule.scans)
+    datamodule.training_set = model.method.training_set
+    datamodule.pairs = model.method.traits.pairs
+    with channels_compared(settings.channels):
+        fit(settings, model, datamodule, resume, logger)
+    failures += datamodule.failures
+    keep()
+    # Lightning leaves it on the CPU, where a large autoencoder would take hours.
+    model.method.to(settings.device)
+    calibrate(model, datamodule.scans, settings.out)
 
 
-def _record(
-    cfg: DictConfig,
-    config: dict[str, Any],
-    detector: "AnomalyDetector",
-    cohort: "Cohort",
-    started: float,
-) -> dict[str, Any]:
-    """Return what `provenance.json` tells of a run when it is trained."""
-    from brainuad.machine import provenance, ranks
-
+def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float) -> dict[str, Any]:
+    """Return what `provenance.json` says of a run once it is trained."""
     return {
         **provenance.describe(),
-        "seed": cfg.seed,
-        "precision": {"training": cfg.trainer.precision, "detection": cfg.predict_precision},
-        "method": cfg.name,
-        "sequence": config["data"]["sequence"],
+        "seed": settings.seed,
+        "precision": {
+            "training": settings.trainer["precision"],
+            "detection": settings.predict_precision,
+        },
+        "method": settings.name,
+        "sequence": settings.sequence,
         "cohort": cohort.identity(),
-        "parameters": sum(p.numel() for p in detector.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in model.method.parameters() if p.requires_grad),
         "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
         "fit_s": time.time() - started,
         "ranks": ranks.count(),
     }
 
 
-def _choose_precision(cfg: DictConfig) -> None:
-    """Put what `auto` becomes on this machine into the settings, which the run folder keeps."""
-    from brainuad.model.detect import chosen_precision, device
-
-    place = device(cfg.device)
-    cfg.predict_precision = chosen_precision(cfg.predict_precision, place)
-    if cfg.trainer.precision == "auto":
-        cfg.trainer.precision = chosen_precision("auto", place)
-
-
-def _learn(
-    cfg: DictConfig,
-    detector: "AnomalyDetector",
-    cohort: "Cohort",
-    first_stage: "FirstStage | None",
-    resume: Any,
-    logger: Any,
-    keep: Callable[[], None],
-) -> list[tuple[str, str]]:
-    """From the healthy scans to a detector that knows them; returns the failures.
-
-    `keep` is called when it is trained.
-    """
-    from brainuad.cohorts.manifest import Cohort
-    from brainuad.model.detect import device
-    from brainuad.preparation.model_input import as_input, input_of
-    from brainuad.training.channels import channels_compared
-    from brainuad.training.first_stage import build_on
-    from brainuad.training.fit import calibrate, fit
-
-    out = Path(cfg.paths.output_dir)
-    sequence = joined(cfg.data.sequence)
-    healthy = [s for s in cohort.scans if s.healthy and s.sequence == sequence]
-    seen, bad = as_input(healthy, input_of(cfg.input), cfg.paths.cache_dir, cfg.jobs)
-    tiling = instantiate(cfg.tiling)
-    datamodule: HealthyDataModule = instantiate(
-        cfg.datamodule,
-        cohort=Cohort(cohort.root, seen, cohort.info),
-        tiling=tiling,
-        packages=RUN_PACKAGES,
-    )
-    if first_stage is not None:
-        build_on(detector, first_stage, tiling, datamodule.scans, device(cfg.device))
-    datamodule.training_set = detector.training_set
-    datamodule.pairs = detector.traits.pairs
-    with channels_compared(cfg.data.sequence):
-        fit(cfg, detector, datamodule, resume, logger)
-    keep()
-    # Lightning leaves it on the CPU, where a large autoencoder would take hours.
-    detector.to(device(cfg.device))
-    calibrate(detector, tiling, datamodule.scans, out)
-    return bad + datamodule.failures
+@contextmanager
+def _recorded(
+    out: Path, record: dict[str, Any], failures: Failures, started: float
+) -> Iterator[None]:
+    """Write `provenance.json` at the end of the block, whatever happens in it."""
+    first: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        first = error
+        record["error"] = one_line(error) or type(error).__name__
+        raise
+    finally:
+        # A subject that failed early fails later too: its first reason is the one to know.
+        failures[:] = failures.first_reasons()
+        record |= {"failures": list(failures), "duration_s": time.time() - started}
+        record["peak_memory_bytes"] = provenance.peak_memory()
+        if ranks.rank() == 0:
+            # On a full disk the first error is said, not this one.
+            with suppress(CannotWrite) if first else nullcontext():
+                write_json(out / "provenance.json", record)
 
 
-def _logger(cfg: DictConfig, config: dict[str, Any]) -> Any:
-    """Who follows the run, told its settings; False for nobody."""
-    logger = instantiate(cfg.logger, packages=RUN_PACKAGES) if cfg.logger else False
-    if hasattr(logger, "log_config"):
-        logger.log_config(config)
-    return logger
+def _logger(settings: RunSettings) -> Any:
+    """Return the logger of the run, told its settings; False for none."""
+    made = instantiate(settings.logger, packages=RUN_PACKAGES) if settings.logger else False
+    if hasattr(made, "log_config"):
+        made.log_config(settings.config)
+    return made
 
 
 def _show(
-    cfg: DictConfig, cohort: "Cohort", out: Path, record: dict[str, Any], logger: Any
-) -> list[tuple[str, str]]:
-    """Hand the results to who follows the run, and make the report; return what failed."""
+    settings: RunSettings, cohort: Cohort, record: dict[str, Any], logger: Any, failures: Failures
+) -> None:
+    """Hand the results to the logger, and make the report."""
     from brainuad.reporting.attempt import attempt
     from brainuad.reporting.pages.report import choose, make_report
 
-    failures: list[tuple[str, str]] = []
     if hasattr(logger, "log_results"):
-        test = cohort.select("test", cfg.data.sequence, allow_empty=True)
-        with guarded(failures, "(logger)", out):
+        test = cohort.select("test", settings.sequence, allow_empty=True)
+        with failures.catching("(logger)", settings.out):
             logger.log_results(choose(test, len(test)), record)
-    failed = bool(failures or record["failures"])
-    if cfg.report and (why := attempt(lambda: make_report(out), "report:", failed)):
-        failures.append(("(report)", why))
-    return failures
+    if settings.report:
+        why = attempt(lambda: make_report(settings.out), "report:", bool(failures))
+        if why:
+            failures.append(("(report)", why))

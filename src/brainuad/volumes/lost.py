@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from brainuad.errors import InputError
 from brainuad.volumes.planes import filled
+from brainuad.volumes.regions import largest_region
 
 BRIGHT = 0.1
 """Share of the 99th percentile of what differs from the background that a head's voxels have."""
@@ -58,10 +59,7 @@ def head_of(array: np.ndarray, lost: np.ndarray) -> np.ndarray:
     """
     differs = np.abs(array - np.median(border_of(array)))
     bright = (differs > BRIGHT * np.percentile(differs[~lost], 99)) & ~lost
-    labels, count = ndimage.label(bright)
-    if count == 0:
-        return bright
-    return filled(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
+    return filled(largest_region(bright))
 
 
 def require_outside(path: Path, lost: np.ndarray, inside: np.ndarray) -> None:

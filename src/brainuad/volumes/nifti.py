@@ -96,10 +96,7 @@ def read_mask(path: Path, like: Volume | None = None) -> np.ndarray:
     Raises:
         InputError: as `read_volume`, or the grids differ.
     """
-    volume = read_volume(path)
-    if like is not None:
-        volume = on_grid(path, volume, like)
-    return volume.array > 0
+    return _on_grid(path, like).array > 0
 
 
 MAX_CLASSES = 16
@@ -123,9 +120,7 @@ def read_label(
         InputError: as `read_mask`, or values that no lesion label has: shares, negative numbers,
             or more than `MAX_CLASSES` classes.
     """
-    volume = read_volume(path)
-    if like is not None:
-        volume = on_grid(path, volume, like, notes)
+    volume = _on_grid(path, like, notes)
     values = np.unique(volume.array)
     odd = values[(values < 0) | (np.abs(values - np.rint(values)) > 1e-3)]
     if odd.size:
@@ -139,6 +134,11 @@ def read_label(
             "lesion's own mask, not an image or a parcellation"
         )
     return volume.array > 0.5
+
+
+def _on_grid(path: Path, like: Volume | None, notes: list[str] | None = None) -> Volume:
+    volume = read_volume(path)
+    return volume if like is None else on_grid(path, volume, like, notes)
 
 
 def write_volume(

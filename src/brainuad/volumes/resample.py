@@ -1,7 +1,5 @@
 """Resampling between grids that share their world space."""
 
-from collections.abc import Sequence
-
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
@@ -89,18 +87,3 @@ def _resample_warped(
         sitk.sitkLinear if order else sitk.sitkNearestNeighbor,
     )
     return np.ascontiguousarray(sitk.GetArrayFromImage(found).T)
-
-
-def box_of(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
-    """The bounding box of a mask with `margin` voxels on both sides of each axis, cut to the array.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    if not mask.any():
-        raise ValueError("the brain mask is empty")
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(
-        slice(max(edge.start - room, 0), min(edge.stop + room, size))
-        for edge, room, size in zip(box, margin, mask.shape, strict=True)
-    )

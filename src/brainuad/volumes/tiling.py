@@ -84,19 +84,10 @@ class SliceTiling:
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """Puts frames back, averaging where they overlap; see `Tiling`."""
         axis = PLANES[self.plane] - 1
-        depth = shape[axis]
         rest = [length for i, length in enumerate(shape) if i != axis]
-        # In float64 the mean of equal float32 values is that value, exactly.
-        total = torch.zeros(depth, tiles.shape[1], *rest, dtype=torch.float64)
-        count = torch.zeros(depth, 1, *rest, dtype=torch.float64)
-        for tile, (index, top, left) in zip(tiles, locations.tolist(), strict=True):
-            y = slice(max(top, 0), min(top + tile.shape[-2], rest[0]))
-            x = slice(max(left, 0), min(left + tile.shape[-1], rest[1]))
-            total[index, :, y, x] += tile[
-                :, y.start - top : y.stop - top, x.start - left : x.stop - left
-            ]
-            count[index, :, y, x] += 1
-        return (total / count.clamp_min(1)).movedim(0, axis + 1).to(tiles.dtype)
+        # A slice is a frame of one plane in the volume with its axis first.
+        found = _joined(tiles[:, :, None], locations, (shape[axis], *rest))
+        return found.movedim(1, axis + 1)
 
 
 @dataclass(frozen=True)
@@ -187,23 +178,29 @@ class VolumeTiling:
 
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """Puts frames back, averaging where they overlap; see `Tiling`."""
-        total = torch.zeros(tiles.shape[1], *shape, dtype=torch.float64)
-        count = torch.zeros(1, *shape, dtype=torch.float64)
-        for tile, corner in zip(tiles, locations.tolist(), strict=True):
-            inside, window = [], []
-            for start, length, frame in zip(corner, shape, tile.shape[1:], strict=True):
-                low, high = max(start, 0), min(start + frame, length)
-                inside.append(slice(low, high))
-                window.append(slice(low - start, high - start))
-            total[(slice(None), *inside)] += tile[(slice(None), *window)]
-            count[(slice(None), *inside)] += 1
-        return (total / count.clamp_min(1)).to(tiles.dtype)
+        return _joined(tiles, locations, shape)
 
 
 def _require(volume: Tensor, lengths: Sequence[int]) -> None:
     """Refuse frames that do not fit into memory: a model says how large they are."""
     count = math.prod(int(n) for n in lengths) * volume.shape[0] * volume.element_size()
     require_memory(count, "tiling.size", "train with a smaller one, or do not trust this model")
+
+
+def _joined(tiles: Tensor, corners: Tensor, shape: Sequence[int]) -> Tensor:
+    """The volume `(C, *shape)` of tiles `(N, C, d, h, w)`, their mean where they overlap."""
+    # In float64 the mean of equal float32 values is that value, exactly.
+    total = torch.zeros(tiles.shape[1], *shape, dtype=torch.float64)
+    count = torch.zeros(1, *shape, dtype=torch.float64)
+    for tile, corner in zip(tiles, corners.tolist(), strict=True):
+        inside, window = [], []
+        for start, length, frame in zip(corner, shape, tile.shape[1:], strict=True):
+            low, high = max(start, 0), min(start + frame, length)
+            inside.append(slice(low, high))
+            window.append(slice(low - start, high - start))
+        total[(slice(None), *inside)] += tile[(slice(None), *window)]
+        count[(slice(None), *inside)] += 1
+    return (total / count.clamp_min(1)).to(tiles.dtype)
 
 
 def _offsets(length: int, size: int, crop: bool = False) -> list[int]:

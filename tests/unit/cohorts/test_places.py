@@ -16,8 +16,8 @@ from brainuad.errors import InputError
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
-from brainuad.model.card import checked
-from brainuad.model.detect import detect_volume
+from brainuad.model.card import Card
+from brainuad.model.model import Model
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.fit import measure
 from brainuad.volumes.grids import Grid, lay, united
@@ -53,11 +53,12 @@ def write_scan(root: Path, seed: int, split: str, low=(0,) * 3, high=(0,) * 3, s
     return Scan(subject=name, sequence="T2w", healthy=True, split=split, **paths)
 
 
-def fitted(root: Path, scans: list[Scan]) -> ZScore:
+def fitted(root: Path, scans: list[Scan]) -> Model:
     cohort = Cohort(root, tuple(scans), {})
-    tiling, detector = VolumeTiling(), ZScore(signed, HealthyAtlas(min_count=2))
-    measure(detector, HealthyDataModule(cohort, "T2w", tiling, root / "cache", batch_size=1))
-    return detector
+    tiling = VolumeTiling()
+    model = Model(ZScore(signed, HealthyAtlas(min_count=2)), None, tiling)
+    measure(model, HealthyDataModule(cohort, "T2w", tiling, root / "cache", batch_size=1))
+    return model
 
 
 def sick(low=(0,) * 3, high=(0,) * 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,19 +84,21 @@ def test_scans_on_other_grids_of_one_world_give_the_same_atlas_and_map(
         for (seed, split), ends in zip(enumerate(plan), grids, strict=True)
     ]
     one, several = fitted(root / "same", same), fitted(root / "apart", apart)
-    grid = several.card["grid"]
+    grid = several.card.grid
     for name in ("mean", "std"):
         found = lay(
-            getattr(several.atlas, name)[0].numpy(), np.array(grid["affine"]), Grid(SHAPE, AFFINE)
+            getattr(several.method.atlas, name)[0].numpy(),
+            np.array(grid["affine"]),
+            Grid(SHAPE, AFFINE),
         )
         inside = np.logical_or.reduce([brain(seed)[1] for seed in range(3)])
-        expected = getattr(one.atlas, name)[0].numpy()
+        expected = getattr(one.method.atlas, name)[0].numpy()
         np.testing.assert_array_equal(found[inside], expected[inside])
     image, mask = sick()
-    expected = detect_volume(one, VolumeTiling(), image, mask, affine=AFFINE).anomaly_map[0]
+    expected = one.detect(image, mask, affine=AFFINE).anomaly_map[0]
     image, mask = sick(*other)
     for detector in (one, several):
-        found = detect_volume(detector, VolumeTiling(), image, mask, affine=affine_of(other[0]))
+        found = detector.detect(image, mask, affine=affine_of(other[0]))
         assert found.anomaly_map.shape == (1, *mask.shape[1:])
         back = lay(found.anomaly_map[0].numpy(), affine_of(other[0]), Grid(SHAPE, AFFINE))
         np.testing.assert_array_equal(back, expected.numpy())
@@ -116,26 +119,28 @@ def test_equal_shapes_elsewhere_in_the_world_are_never_added(tmp_path):
     at = (slice(None), slice(8, 16), slice(8, 16), slice(8, 12))
     expected = torch.stack([first, shifted, third]).mean(0)[at]
     atlas = HealthyAtlas(sigma=0, min_count=2)
-    plain = ZScore(signed, atlas)
+    plain = Model(ZScore(signed, atlas), None, VolumeTiling())
     data = HealthyDataModule(
         Cohort(tmp_path, tuple(scans), {}), "T2w", VolumeTiling(), tmp_path / "c"
     )
     measure(plain, data)
-    torch.testing.assert_close(plain.atlas.mean[at], expected, atol=1e-3, rtol=0)
-    assert detector.card["grid"]["shape"] == [25, 28, 20]
+    torch.testing.assert_close(plain.method.atlas.mean[at], expected, atol=1e-3, rtol=0)
+    assert detector.card.grid["shape"] == [25, 28, 20]
 
 
 def test_one_scan_astray_is_listed_and_the_rest_is_done(tmp_path):
     scans = [write_scan(tmp_path, seed, "val" if seed == 4 else "train") for seed in range(5)]
     scans[1] = write_scan(tmp_path, 1, "train", shift=(0.0, 0.0, 90.0))
-    detector = ZScore(signed, HealthyAtlas(sigma=0, min_count=2))
+    detector = Model(ZScore(signed, HealthyAtlas(sigma=0, min_count=2)), None, VolumeTiling())
     data = HealthyDataModule(Cohort(tmp_path, tuple(scans), {}), "T2w", VolumeTiling(), tmp_path)
     measure(detector, data)
     assert [name for name, _ in data.failures] == ["s1"]
     assert "100% of its brain lies outside the grid" in data.failures[0][1]
     expected = torch.stack([load_scan(scans[i])[0] for i in (0, 2, 3)]).mean(0)
     inside = torch.from_numpy(brain(0)[1])[None]
-    torch.testing.assert_close(detector.atlas.mean[inside], expected[inside], atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        detector.method.atlas.mean[inside], expected[inside], atol=1e-3, rtol=0
+    )
 
 
 def test_a_scan_of_another_world_is_refused_by_an_atlas(tmp_path):
@@ -145,10 +150,10 @@ def test_a_scan_of_another_world_is_refused_by_an_atlas(tmp_path):
     with pytest.raises(
         InputError, match="of its brain lies outside the grid of the training scans"
     ):
-        detect_volume(detector, VolumeTiling(), image, mask, affine=affine_of((0,) * 3, (60, 0, 0)))
+        detector.detect(image, mask, affine=affine_of((0,) * 3, (60, 0, 0)))
     # Nobody knows where it lies: as the training scans, as ever.
-    found = detect_volume(detector, VolumeTiling(), image, mask)
-    expected = detect_volume(detector, VolumeTiling(), image, mask, affine=AFFINE)
+    found = detector.detect(image, mask)
+    expected = detector.detect(image, mask, affine=AFFINE)
     torch.testing.assert_close(found.anomaly_map, expected.anomaly_map, rtol=0, atol=0)
 
 
@@ -156,9 +161,9 @@ def test_a_model_without_a_grid_goes_by_the_array(tmp_path):
     scans = [write_scan(tmp_path, seed, "val" if seed == 3 else "train") for seed in range(4)]
     detector = fitted(tmp_path, scans)
     image, mask = sick()
-    expected = detect_volume(detector, VolumeTiling(), image, mask, affine=AFFINE)
-    del detector.card["grid"]
-    found = detect_volume(detector, VolumeTiling(), image, mask, affine=affine_of((9, 9, 9)))
+    expected = detector.detect(image, mask, affine=AFFINE)
+    detector.method.grid = None
+    found = detector.detect(image, mask, affine=affine_of((9, 9, 9)))
     torch.testing.assert_close(found.anomaly_map, expected.anomaly_map, rtol=0, atol=0)
 
 
@@ -166,15 +171,13 @@ def test_half_a_voxel_is_interpolated(tmp_path):
     scans = [write_scan(tmp_path, seed, "val" if seed == 3 else "train") for seed in range(4)]
     detector = fitted(tmp_path, scans)
     image, mask = sick()
-    expected = detect_volume(detector, VolumeTiling(), image, mask, affine=AFFINE).anomaly_map
+    expected = detector.detect(image, mask, affine=AFFINE).anomaly_map
     finer = AFFINE.copy()
     finer[:3, :3] /= 2
     # The corner of the first coarse voxel stays where it is.
     finer[:3, 3] -= 0.75
     fine = [torch.from_numpy(np.kron(part[0], np.ones((2, 2, 2))))[None] for part in (image, mask)]
-    found = detect_volume(
-        detector, VolumeTiling(), fine[0].float(), fine[1].bool(), affine=finer
-    ).anomaly_map
+    found = detector.detect(fine[0].float(), fine[1].bool(), affine=finer).anomaly_map
     inside = lesion()
     coarse = found[0].reshape(24, 2, 28, 2, 20, 2).mean((1, 3, 5)).numpy()
     assert coarse[inside].mean() > 0.6 * expected[0].numpy()[inside].mean()
@@ -196,12 +199,12 @@ def test_slices_of_several_worlds_count_as_they_lie(tmp_path):
     scans = [write_scan(tmp_path, 3, "val")]
     scans += [write_scan(tmp_path, seed, "train", shift=(0, 0, 60.0 * seed)) for seed in range(3)]
     cohort = Cohort(tmp_path, tuple(scans), {})
-    detector = Looks()
+    detector = Model(Looks(), None, VolumeTiling())
     data = HealthyDataModule(cohort, "T2w", VolumeTiling(), tmp_path / "cache")
     measure(detector, data)
-    assert "grid" not in detector.card
+    assert detector.card.grid is None
     expected = torch.stack([load_scan(scan)[0] for scan in scans[1:]]).mean(0)
-    torch.testing.assert_close(detector.atlas.images[0], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(detector.method.atlas.images[0], expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("flip", [(0, 1, 2), (2, 0, 1)])
@@ -250,8 +253,8 @@ def test_what_a_card_may_say_of_a_grid(tmp_path):
     ]
     for value in wrong:
         with pytest.raises(InputError, match="grid is not a grid, or null"):
-            checked(tmp_path / "model.ckpt", {**card, "grid": value})
-    assert checked(tmp_path / "model.ckpt", {**card, "grid": grid})["grid"] == grid
+            Card.from_json(tmp_path / "model.ckpt", {**card, "grid": value})
+    assert Card.from_json(tmp_path / "model.ckpt", {**card, "grid": grid}).grid == grid
 
 
 def test_a_scan_that_reaches_beyond_the_grid_is_said():

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -16,8 +17,8 @@ from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 from brainuad.cli import predict
 from brainuad.inference import outputs
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
-from brainuad.model import predictor
-from brainuad.model.checkpoint import load_model, save_model
+from brainuad.model import model as model_module
+from brainuad.model.model import Model
 from brainuad.settings.describe import recipe_of
 from brainuad.types import Volume
 from brainuad.volumes.dicom.read import quiet_gdcm
@@ -137,7 +138,7 @@ def test_a_second_run_does_only_what_is_missing_or_changed(run, tmp_path, monkey
         assert "to do: 3 scans;" in run(scans, *words)[1].out
     # The same weights and card in another file are the same model.
     copy = tmp_path / "copy.ckpt"
-    save_model(load_model(model), copy)
+    Model.load(model).save(copy)
     assert "to do: 3 scans;" in run(scans)[1].out
     assert "to do: 0 scans" in run(scans, model=copy)[1].out
 
@@ -173,12 +174,12 @@ def test_a_dry_run_knows_what_is_done(run, tmp_path, model):
     assert "to do: 3 scans;" in run(scans, "--dry-run", "--threshold", "0.9")[1].out
     # A file that was never loaded here.
     copy = tmp_path / "copy.ckpt"
-    save_model(load_model(model), copy)
+    Model.load(model).save(copy)
     assert "to do: 1 scans, 2 are" in run(scans, "--dry-run", model=copy)[1].out
     # Another model in its place.
-    other = load_model(copy)
-    other.card["flips"] = True
-    save_model(other, copy)
+    other = Model.load(copy)
+    other.card = replace(other.card, flips=True)
+    other.save(copy)
     assert "to do: 3 scans;" in run(scans, "--dry-run", model=copy)[1].out
 
 
@@ -217,14 +218,14 @@ def test_a_bug_in_one_scan_stops_nothing_either(run, tmp_path, monkeypatch):
         write_scan(scans / f"s{index}_T2w.nii.gz", index)
     calls = []
 
-    def breaks_once(*arguments):
+    def breaks_once(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 1:
             raise KeyError("nobody thought of it")
-        return detect(*arguments)
+        return detect(*arguments, **options)
 
-    detect = predictor.detect_volume
-    monkeypatch.setattr(predictor, "detect_volume", breaks_once)
+    detect = model_module.detect_volume
+    monkeypatch.setattr(model_module, "detect_volume", breaks_once)
     status, said, table = run(scans)
     assert status == 3
     assert "KeyError: 'nobody thought of it'; please report this" in said.err
@@ -471,16 +472,15 @@ def test_a_model_without_a_threshold_of_that_name_says_so(run, tmp_path):
 def test_relative_models_find_their_scans_places_whatever_the_grid(run, model, tmp_path):
     """Healthy brains score 1 in the left half of the world and 3 in the right one."""
     scan = write_scan(tmp_path / "scans" / "a_T2w.nii.gz")
-    relative = load_model(model)
-    relative.card["relative"] = {
-        "_target_": "brainuad.methods.parts.relative_to_healthy.RelativeToHealthy"
-    }
+    relative = Model.load(model)
+    target = "brainuad.methods.parts.relative_to_healthy.RelativeToHealthy"
+    relative.card = replace(relative.card, relative={"_target_": target})
     relative.relative = RelativeToHealthy(sigma=0, floor=0.5)
     # A grid of two voxels for the whole world, and a metre each: nothing like the scan's.
     halves = Volume(np.array([1.0, 3.0]).reshape(2, 1, 1), np.diag([1e3, 1e3, 1e3, 1]))
     halves.affine[0, 3] = -500
     relative.relative.measure([(halves, np.ones((2, 1, 1), bool))])
-    save_model(relative, tmp_path / "relative.ckpt")
+    relative.save(tmp_path / "relative.ckpt")
     _, _, table = run(scan, "--threshold", "0.1")
     plain = nib.load(tmp_path / "out" / table.anomaly[0])
     _, _, table = run(
@@ -531,15 +531,15 @@ def test_the_reconstruction_comes_back_in_the_scans_brightness(run, tmp_path, mo
 
 def test_batches_that_do_not_fit_are_halved(run, tmp_path, monkeypatch):
     asked = []
-    detect = predictor.detect_volume
+    detect = model_module.detect_volume
 
-    def tight(detector, tiling, image, mask, batch_size, affine):
+    def tight(detector, tiling, image, mask, batch_size, affine, **options):
         asked.append(batch_size)
         if batch_size > 2:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-        return detect(detector, tiling, image, mask, batch_size, affine)
+        return detect(detector, tiling, image, mask, batch_size, affine, **options)
 
-    monkeypatch.setattr(predictor, "detect_volume", tight)
+    monkeypatch.setattr(model_module, "detect_volume", tight)
     scans = [write_scan(tmp_path / "scans" / f"{k}_T2w.nii.gz", k) for k in range(2)]
     status, _, _ = run(scans[0].parent, "--batch-size", "8")
     assert status == 0

@@ -84,7 +84,7 @@ def test_a_model_of_several_sequences_takes_as_many_images(model, raw):
 
 def test_a_bundle_knows_its_channels(tmp_path, model, raw):
     card = export_model(model, tmp_path / "bundle.zip", "CC0")
-    assert card["sequence"] == "T2w+T1w"
+    assert card.sequence == "T2w+T1w"
     images = [raw / "sub05_T2w.nii.gz", raw / "sub05_T1w.nii.gz"]
     first, second = (brainuad.load(m, device="cpu") for m in (model, tmp_path / "bundle.zip"))
     np.testing.assert_array_equal(

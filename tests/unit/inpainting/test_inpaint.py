@@ -14,11 +14,13 @@ from brainuad.inpainting.fill import blended, carried_hole, smooth_fill
 from brainuad.inpainting.scan import inpaint_scan, inpaint_volume, prepare_scan
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.intensity import IntensityDetector
-from brainuad.model.checkpoint import save_model
+from brainuad.model.card import Card
+from brainuad.model.model import Model
 from brainuad.preparation.bias import N4
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.skullstrip.extracted import Extracted
+from brainuad.settings.instantiate import instantiate
 from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import to_native
 from brainuad.volumes.nifti import read_volume, write_changed, write_volume
@@ -46,6 +48,16 @@ class Fake(AnomalyDetector):
     def inpaint(self, image, hole):
         self.shown.append((image.clone(), hole.clone()))
         return torch.where(hole, self.fill(image, hole), image)
+
+
+def give(monkeypatch, method):
+    """Let every model that is loaded have this method."""
+
+    def load(cls, path, runtime=None):
+        own = {"model": {}, "postprocess": {}, "subjects": None, **method.card}
+        return cls(method, Card(**own), instantiate(own["tiling"]), runtime=runtime)
+
+    monkeypatch.setattr(Model, "load", classmethod(load))
 
 
 def _head(affine, shape, gain=lambda points: 900.0):
@@ -297,7 +309,7 @@ def _files(tmp_path, monkeypatch):
     nib.save(image, tmp_path / "scan.nii.gz")
     write_volume(tmp_path / "mask.nii.gz", hole, affine, np.uint8)
     detector = Fake()
-    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
+    give(monkeypatch, detector)
     return tmp_path
 
 
@@ -362,7 +374,7 @@ def test_a_fourth_axis_stays_and_the_folder_of_the_result_is_made(files):
 
 def test_the_spacing_is_the_models_unless_given(files, monkeypatch):
     detector = Fake()
-    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
+    give(monkeypatch, detector)
     _run(files, "preparation=extracted")
     coarse = sum(inside.sum() for _, inside in detector.shown)
     detector.shown.clear()
@@ -489,7 +501,7 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
     tissue.card["input"] = {
         "tissue": {"_target_": "brainuad.preparation.tissue.segment.TissueInput"}
     }
-    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: tissue)
+    give(monkeypatch, tissue)
     assert _run(files) == 2
     assert "sees tissue maps" in capsys.readouterr().err
     tissue.card["input"] = {"tissue": None, "normalise": {"_target_": "x"}}
@@ -501,9 +513,8 @@ def test_a_model_that_cannot_inpaint_is_refused(files, capsys, monkeypatch):
     monkeypatch.undo()
     detector = IntensityDetector()
     model = {"_target_": "brainuad.methods.intensity.IntensityDetector"}
-    detector.card = {"model": model, "tiling": {}, "postprocess": {}}
-    detector.card |= {"sequence": "T2w", "subjects": {}}
-    save_model(detector, files / "model.ckpt")
+    card = Card(model, {"_target_": "brainuad.volumes.tiling.VolumeTiling"}, {}, "T2w", {})
+    Model(detector, card, VolumeTiling()).save(files / "model.ckpt")
     assert _run(files, "--model", str(files / "model.ckpt")) == 2
     words = "model.ckpt: IntensityDetector cannot inpaint; give a model of experiment=autopaint\n"
     assert capsys.readouterr().err.endswith(words)
@@ -524,10 +535,12 @@ def test_a_real_head_gets_its_tissue_back(real_data, tmp_path, monkeypatch):
     write_changed(voided, folder / "T1.nii.gz", hole, np.zeros(hole.sum()))
     write_volume(tmp_path / "mask.nii.gz", hole, healthy.affine, np.uint8)
     detector = Fake()
-    steps, _ = _preparation(detector.card, ["preparation.steps.spacing_mm=2"])
+    steps, _ = _preparation(
+        Card({}, {}, {}, "T1w", None, run=detector.card["run"]), ["preparation.steps.spacing_mm=2"]
+    )
     detector.fill = _oracle(healthy, steps, tmp_path / "truth").fill
     detector.card["tiling"] = {"_target_": "brainuad.volumes.tiling.VolumeTiling"}
-    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
+    give(monkeypatch, detector)
     # The oracle's own detail is the right one.
     options = ("--detail-mm", "0", "preparation.steps.spacing_mm=2")
     assert _run(tmp_path, *options, scan="scan.nii") == 0
@@ -547,7 +560,7 @@ def test_a_voided_scan_of_the_brats_challenge_is_filled(real_data, tmp_path, mon
     folder = real_data / "brats_gli_example" / "inpainting"
     scan, mask = (folder / f"BraTS-GLI-00001-000-{name}.nii.gz" for name in ("t1n-voided", "mask"))
     detector = Fake()
-    monkeypatch.setattr("brainuad.model.checkpoint.load_model", lambda path: detector)
+    give(monkeypatch, detector)
     assert _run(tmp_path, "preparation=extracted", scan=scan, mask=mask) == 0
     before, after = read_volume(scan).array, read_volume(tmp_path / "out.nii.gz").array
     hole = read_volume(mask).array > 0

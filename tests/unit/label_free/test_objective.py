@@ -7,8 +7,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from tiny import AFFINE, ROOT, write_tiny_cohort
 
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.label_free.objective import painted_ap
+from brainuad.label_free.objective import ap_of
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.settings.instantiate import instantiate
@@ -107,13 +108,14 @@ def test_the_objective_is_one_for_the_truth_and_low_for_noise(tmp_path):
     (scan, *_), _ = painted_scans(cohort.select("val", "T2w"), 1, tmp_path, SHIFT)
     truth = read_mask(scan.lesion_mask)
     chain = Postprocess([], HealthyThreshold(0.01), [])
-    path = tmp_path / "map.nii.gz"
+    maps = MapFolder(tmp_path / "maps")
+    path = maps.file(scan.subject)
     write_volume(path, truth.astype(np.float32), AFFINE)
-    assert painted_ap(scan, path, chain) == 1
+    assert ap_of(scan, maps, chain) == 1
     noise = np.random.default_rng(0).random(truth.shape)
     write_volume(path, noise, AFFINE)
     share = truth.sum() / read_mask(scan.brain_mask).sum()
-    assert painted_ap(scan, path, chain) < 3 * share
+    assert ap_of(scan, maps, chain) < 3 * share
 
 
 def test_a_brain_that_cannot_be_painted_in_is_refused():

@@ -11,8 +11,8 @@ from tiny import AFFINE, brain, write_tiny_cohort, write_tiny_model
 
 from brainuad.cli.predict import main as predict
 from brainuad.cli.prepare import main as prepare
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import CannotWrite
-from brainuad.inference.maps import remove_maps
 from brainuad.machine import files
 from brainuad.machine.links import GUARDED, MOST, follow_no_links
 from brainuad.machine.locks import lock
@@ -190,7 +190,7 @@ def test_maps_behind_a_link_are_not_removed(linked):
     out, outside = linked
     (outside / "maps.json").write_text("{}")
     with pytest.raises(CannotWrite, match="is a link"):
-        remove_maps(out / "in", [])
+        MapFolder(out / "in").clear([])
     assert (outside / "a_anomaly.nii.gz").read_text() == "mine"
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
-from method_tester import SIZE, MethodTester, card_of, phantom_batch, plant, train
+from method_tester import SIZE, MethodTester, grid_of, phantom_batch, plant, train
 from tiny import NARROW
 
 from brainuad.errors import InputError
-from brainuad.settings.instantiate import instantiate, resolve
+from brainuad.settings.instantiate import instantiate
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
@@ -85,7 +85,7 @@ def test_every_score_is_for_every_reconstruction_method(model, residual):
     torch.manual_seed(0)
     detector = instantiate(cfg.model)
     batch = phantom_batch(SIZE, instantiate(cfg.tiling), 4)
-    detector.card = card_of(resolve(cfg.model), resolve(cfg.tiling), batch)
+    detector.grid = grid_of(batch)
     detector.measure([batch])
     found = detector.anomaly_map(plant(batch)[0], batch.brain_mask)
     assert found.shape == batch.brain_mask.shape

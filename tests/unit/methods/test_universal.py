@@ -7,7 +7,6 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import nn
 
-from brainuad.cohorts.places import as_plain
 from brainuad.errors import InputError
 from brainuad.methods.universal import Universal
 from brainuad.settings.build import build
@@ -59,7 +58,7 @@ def streamed(image, mask, healthy, lesion):
 
 def detector(**settings):
     found = Universal(Known(**settings.pop("says", {})), **settings)
-    found.card["grid"] = as_plain(Grid(SIZE, affine()))
+    found.grid = Grid(SIZE, affine())
     found.affine = affine()
     return found.eval()
 
@@ -164,7 +163,7 @@ def test_healthy_tiles_and_slices_are_refused():
 
 def test_training_on_another_grid_than_the_atlas_scans_is_refused():
     found = detector()
-    found.card["grid"] = as_plain(Grid((4, 4, 4), affine()))
+    found.grid = Grid((4, 4, 4), affine())
     image, mask = scan()
     with pytest.raises(InputError, match="data=anatomies"):
         found.loss(streamed(image, mask, image, torch.zeros_like(mask)))

@@ -8,8 +8,10 @@ from brainuad.errors import InputError
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
-from brainuad.model.checkpoint import load_model, save_model
+from brainuad.model.card import Card
+from brainuad.model.model import Model
 from brainuad.types import Batch
+from brainuad.volumes.tiling import VolumeTiling
 
 
 def scans(*values, brain=None):
@@ -129,10 +131,9 @@ def test_saved_and_loaded(atlas, tmp_path):
         "residual": {"_target_": "brainuad.methods.parts.residuals.signed", "_partial_": True},
         "atlas": {"_target_": "brainuad.methods.parts.healthy_atlas.HealthyAtlas"},
     }
-    atlas.card = {"model": model, "tiling": {}, "postprocess": {}}
-    atlas.card |= {"sequence": "T2w", "subjects": {}}
-    save_model(atlas, tmp_path / "model.ckpt")
-    loaded = load_model(tmp_path / "model.ckpt")
+    card = Card(model, {"_target_": "brainuad.volumes.tiling.VolumeTiling"}, {}, "T2w", {})
+    Model(atlas, card, VolumeTiling()).save(tmp_path / "model.ckpt")
+    loaded = Model.load(tmp_path / "model.ckpt").method
     assert loaded.learns
     assert not loaded.by_gradient
     assert torch.equal(loaded.anomaly_map(*scans(0.9)), atlas.anomaly_map(*scans(0.9)))

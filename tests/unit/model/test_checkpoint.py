@@ -1,11 +1,15 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
 from brainuad.errors import InputError
-from brainuad.model.checkpoint import load_model, read_checkpoint, save_model, weights_hash
+from brainuad.model.card import Card
+from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.model import Model
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
+from brainuad.volumes.tiling import VolumeTiling
 
 MODEL = {
     "_target_": "brainuad.methods.strega.StRegA",
@@ -21,24 +25,17 @@ MODEL = {
 
 def _detector(seed=0):
     torch.manual_seed(seed)
-    detector = instantiate(MODEL)
-    detector.card = {
-        "model": MODEL,
-        "tiling": {},
-        "postprocess": {},
-        "sequence": "T2w",
-        "subjects": {},
-    }
-    return detector
+    card = Card(MODEL, {"_target_": "brainuad.volumes.tiling.VolumeTiling"}, {}, "T2w", {})
+    return Model(instantiate(MODEL), card, VolumeTiling())
 
 
 def test_round_trip(tmp_path):
     detector = _detector()
-    detector.card["threshold"] = 0.25
-    save_model(detector, tmp_path / "model.ckpt")
-    loaded = load_model(tmp_path / "model.ckpt")
-    assert loaded.card["threshold"] == 0.25
-    assert weights_hash(loaded) == weights_hash(detector) != weights_hash(_detector(1))
+    detector.card = replace(detector.card, threshold=0.25)
+    detector.save(tmp_path / "model.ckpt")
+    loaded = Model.load(tmp_path / "model.ckpt")
+    assert loaded.card.threshold == 0.25
+    assert loaded.weights_hash == detector.weights_hash != _detector(1).weights_hash
 
 
 def _missing(path):
@@ -46,7 +43,7 @@ def _missing(path):
 
 
 def _truncated(path):
-    save_model(_detector(), path)
+    _detector().save(path)
     path.write_bytes(path.read_bytes()[:-300])
 
 
@@ -64,7 +61,7 @@ def _no_card(path):
 
 def _other_weights(path):
     detector = _detector()
-    save_model(detector, path)
+    detector.save(path)
     content = torch.load(path, weights_only=True)
     content["state_dict"].popitem()
     torch.save(content, path)
@@ -85,7 +82,7 @@ def test_bad_checkpoints_are_refused(tmp_path, make, words):
     path = tmp_path / "model.ckpt"
     make(path)
     with pytest.raises(InputError, match=words) as caught:
-        load_model(path)
+        Model.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -102,10 +99,11 @@ def test_bad_checkpoints_are_refused(tmp_path, make, words):
 )
 def test_a_card_cannot_name_code(tmp_path, target):
     detector = _detector()
-    detector.card["model"] = MODEL | {"residual": {"_target_": target, "command": "true"}}
-    save_model(detector, tmp_path / "model.ckpt")
+    model = MODEL | {"residual": {"_target_": target, "command": "true"}}
+    detector.card = replace(detector.card, model=model)
+    detector.save(tmp_path / "model.ckpt")
     with pytest.raises(InputError, match="not allowed|defined elsewhere"):
-        load_model(tmp_path / "model.ckpt")
+        Model.load(tmp_path / "model.ckpt")
 
 
 def test_unknown_targets_are_said():
@@ -131,6 +129,6 @@ def test_dataclass_arguments_arrive_as_they_are(tiny_cohort):
 
 
 def test_read_checkpoint_gives_tensors_and_plain_values(tmp_path):
-    save_model(_detector(), tmp_path / "model.ckpt")
+    _detector().save(tmp_path / "model.ckpt")
     content = read_checkpoint(tmp_path / "model.ckpt")
     assert set(content) == {"state_dict", "brainuad"}

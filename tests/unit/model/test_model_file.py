@@ -9,8 +9,9 @@ from tiny import write_tiny_model
 
 from brainuad.cli import export
 from brainuad.errors import InputError
-from brainuad.model.checkpoint import load_model, read_checkpoint, weights_hash
+from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.known import know
+from brainuad.model.model import Model
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 
 
@@ -28,7 +29,7 @@ def test_cards_are_those_of_the_loaded_models(folder):
         assert export.main([str(run), str(folder / name)]) == 0
         paths.append(folder / name)
     for path in paths:
-        assert read_card(path) == load_model(path).card
+        assert read_card(path) == Model.load(path).card
 
 
 def test_a_checkpoint_of_a_training_has_a_card_too(folder):
@@ -64,7 +65,7 @@ def test_nothing_in_it_is_executed(folder, capsys):
 def test_a_hash_is_remembered_until_the_file_changes(folder):
     run = folder / "run"
     assert remembered_hash(run) is None
-    found = weights_hash(load_model(run))
+    found = Model.load(run).weights_hash
     remember_hash(run, found)
     assert remembered_hash(run) == remembered_hash(run / "model.ckpt") == found
     write_tiny_model(run / "model.ckpt", "strega", seed=1)

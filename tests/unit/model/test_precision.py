@@ -3,7 +3,8 @@ import torch
 
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
-from brainuad.model.detect import chosen_precision, model_score
+from brainuad.model.device import chosen_precision
+from brainuad.model.model import Model, Runtime
 from brainuad.types import Detection
 from brainuad.volumes.tiling import VolumeTiling
 
@@ -27,7 +28,8 @@ class Product(AnomalyDetector):
 def test_detection_runs_in_the_precision_asked_for(tiny_cohort, precision, dtype):
     detector = Product()
     scan = tiny_cohort.scans[0]
-    found = model_score(detector, VolumeTiling(), 1, precision=precision)(scan)
+    runtime = Runtime(precision=precision, batch_size=1)
+    found = Model(detector, None, VolumeTiling(), runtime=runtime).detect_scan(scan)
     assert detector.seen == dtype
     assert found.anomaly_map.dtype == torch.float32
     assert found.anomaly_map.max() > 0
@@ -35,7 +37,7 @@ def test_detection_runs_in_the_precision_asked_for(tiny_cohort, precision, dtype
 
 def test_another_word_is_refused():
     with pytest.raises(InputError, match="precision is half; use one of auto, 32-true"):
-        model_score(Product(), VolumeTiling(), 1, precision="half")
+        chosen_precision("half")
 
 
 @pytest.mark.parametrize(

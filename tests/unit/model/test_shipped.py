@@ -14,8 +14,8 @@ from brainuad import shipped
 from brainuad.cli.predict import main as predict
 from brainuad.cli.predict_words import sort_words
 from brainuad.errors import InputError
-from brainuad.model.checkpoint import load_model, weights_hash
 from brainuad.model.export import export_model
+from brainuad.model.model import Model
 from brainuad.volumes.nifti import read_volume, write_volume
 
 
@@ -54,10 +54,10 @@ def test_what_ships_is_what_the_list_says():
         content = model.path.read_bytes()
         assert len(content) == model.size <= 2.2e6
         assert hashlib.sha256(content).hexdigest() == model.sha256
-        card = load_model(model.path).card
-        assert card["sequence"] == model.sequence
-        assert card["thresholds"]["fixed"] == 0.5
-        assert card["statistics"] is None
+        card = Model.load(model.path).card
+        assert card.sequence == model.sequence
+        assert card.thresholds["fixed"] == 0.5
+        assert card.statistics is None
         assert model.licence
         assert "non-commercial" not in model.data_licence.lower()
 
@@ -84,12 +84,12 @@ def test_an_existing_path_of_that_name_wins_and_it_is_said(package, tmp_path, ca
 
 
 def test_half_precision_is_exact_to_a_part_in_two_thousand(package, tmp_path):
-    whole, half = load_model(tmp_path / "model.ckpt"), load_model(package / "universal-T2w.zip")
+    whole, half = Model.load(tmp_path / "model.ckpt"), Model.load(package / "universal-T2w.zip")
     for name, value in whole.state_dict().items():
         other = half.state_dict()[name]
         assert other.dtype == value.dtype
         assert ((value - other).abs() <= value.abs() / 2048 + 1e-7).all()
-    assert half.card["weights_sha256"] == weights_hash(half)
+    assert half.card.weights_sha256 == half.weights_hash
 
 
 def test_two_words_take_the_model_that_ships_at_its_own_threshold(package, scan, tmp_path, capsys):

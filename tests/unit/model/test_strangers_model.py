@@ -17,8 +17,9 @@ from brainuad.cli.predict import main as predict
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.errors import InputError
 from brainuad.model.bundle import write_bundle
-from brainuad.model.checkpoint import load_model, read_checkpoint
+from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.known import know
+from brainuad.model.model import Model
 from brainuad.settings.allowed import MODEL
 from brainuad.training.first_stage import read_first_stage
 
@@ -99,7 +100,7 @@ def test_a_target_in_a_tuple_of_a_checkpoint_is_seen(tmp_path, honest):
     value = ({"_target_": "os.mkdir", "path": str(tmp_path / "executed")},)
     path = _checkpoint(tmp_path / "m.ckpt", honest, _put("postprocess", "map_steps")(value))
     with pytest.raises(InputError, match="not allowed in a file"):
-        load_model(path)
+        Model.load(path)
     assert not (tmp_path / "executed").exists()
 
 
@@ -129,7 +130,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, honest, bad):
     weights[name].view(-1)[0] = bad
     write_bundle(tmp_path / "b", weights, card, "")
     with pytest.raises(InputError, match=f"its weights {name} hold NaN or infinite"):
-        load_model(tmp_path / "b")
+        Model.load(tmp_path / "b")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, "high", True, [0.5]])
@@ -244,7 +245,7 @@ def test_a_layer_larger_than_its_weights_takes_no_memory(tmp_path, honest):
     path = _bundle(tmp_path / "b", honest, change)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match="do not fit its model"):
-        load_model(path)
+        Model.load(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
@@ -308,7 +309,7 @@ def test_checkpoints_with_changed_bytes_load_or_are_one_line(tmp_path, honest):
             changed[draw.randrange(len(changed))] = draw.randrange(256)
         path.write_bytes(changed[: draw.choice([len(changed), draw.randrange(len(changed))])])
         try:
-            load_model(path)
+            Model.load(path)
         except InputError as error:
             refused += 1
             assert_one_line(error)
@@ -318,7 +319,7 @@ def test_checkpoints_with_changed_bytes_load_or_are_one_line(tmp_path, honest):
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02."])
 def test_an_empty_or_foreign_checkpoint_is_one_line(tmp_path, content):
     (tmp_path / "m.ckpt").write_bytes(content)
-    for load in (load_model, know):
+    for load in (Model.load, know):
         with pytest.raises(InputError, match="not a readable checkpoint"):
             load(tmp_path / "m.ckpt")
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from tiny import write_tiny_cohort
+from tiny import a_record, write_tiny_cohort
 
 from brainuad.cohorts.load import load_scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.model.suitability import (
     contrasts,
     measures_of,
@@ -39,11 +40,11 @@ def statistics(cohort, tmp_path):
         mask = load_scan(scan)[1][0].numpy()
         score = (index + 1) * mask.astype(np.float32)
         write_volume(maps / f"{scan.subject}_anomaly.nii.gz", score, np.diag([3, 3, 3, 1]))
-    return training_statistics(cohort, "T2w", maps, POSTPROCESS, None)
+    return training_statistics(cohort, "T2w", MapFolder(maps), POSTPROCESS, None)
 
 
 def _told(statistics, image, brain_mask):
-    measures = measures_of(Volume(image, np.diag([3, 3, 3, 1])), brain_mask, {}, None, False)
+    measures = measures_of(Volume(image, np.diag([3, 3, 3, 1])), brain_mask, None, False)
     return unsuitable(statistics, image, brain_mask, measures)
 
 
@@ -86,7 +87,8 @@ def test_coarse_scans_are_flagged_and_no_finer_ones_than_the_grid(
 ):
     image, mask = (item[0].numpy() for item in load_scan(cohort.scans[0]))
     known = {**statistics["measures"], "voxel_mm": [1.0, 1.0, 1.1, 0.9]}
-    own = measures_of(Volume(image, np.diag([3, 3, 3, 1])), mask, {}, native, False)
+    record = a_record(native_spacing_mm=native)
+    own = measures_of(Volume(image, np.diag([3, 3, 3, 1])), mask, record, False)
     said = unsuitable(statistics | {"measures": known}, image, mask, own)
     assert any("too coarse" in reason for reason in said) == flagged
 

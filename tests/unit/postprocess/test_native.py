@@ -10,11 +10,11 @@ from tiny import AFFINE, SHAPE, brain, lesion, write_tiny_model
 
 import brainuad
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
-from brainuad.inference.maps import write_maps
+from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
-from brainuad.model.detect import model_score
 from brainuad.model.prepared_scan import from_cohort
 from brainuad.postprocess.native import native_image, native_map
 from brainuad.settings.instantiate import instantiate
@@ -76,17 +76,18 @@ def test_training_prediction_and_evaluation_agree_voxel_by_voxel(scan, tmp_path,
     }
     path = write_tiny_model(tmp_path / "model.ckpt", postprocess=steps, threshold=0.7)
     model = brainuad.load(path, device="cpu")
-    (detector,), (tiling,) = model.predictor.detectors, model.predictor.tilings
     postprocess = instantiate(steps)
 
     prepared, out = tmp_path / "prepared", tmp_path / "out"
-    write_maps([scan], prepared, model_score(detector, tiling, 32), "stamp", "maps")
-    assert not write_masks([scan], prepared, out, postprocess, 0.7)
+    failures = []
+    fill(MapFolder(prepared), [scan], model, failures, "maps")
+    write_masks([scan], MapFolder(prepared), MapFolder(out), postprocess, 0.7, failures)
+    assert not failures
     trained = read_volume(out / "a_anomaly.nii.gz").array
     trained_mask = read_mask(out / "a_mask.nii.gz")
 
     cohort = Cohort(tmp_path, (scan,), {})
-    predicted = model.predictor(from_cohort(scan, cohort, model.recipe))
+    predicted = model.predict_prepared(from_cohort(scan, cohort, model.known.recipe))
     scored = score_volume(scan, prepared, postprocess, "native")
     scored_mask = postprocess.segment(
         scored.score.array, scored.brain_mask, scored.score.spacing_mm, 0.7

@@ -80,23 +80,26 @@ def test_sequences_meet_in_the_atlas_and_a_label_finds_back(tmp_path):
     )
     records, failures = prepare_subject(scans[::-1], chain, tmp_path / "out")
     assert not failures
-    assert {r["sequence"]: r.get("between", {}).get("reference") for r in records} == {
+    assert {
+        r.sequence: r.steps["between"].found["reference"] if "between" in r.steps else None
+        for r in records
+    } == {
         "FLAIR": "T1w",
         "T1w": None,
     }
     # On one grid, on top of one another and of the atlas.
-    by_name = {r["sequence"]: r for r in records}
-    masks = [read_volume(tmp_path / "out" / r["brain_mask"]) for r in by_name.values()]
+    by_name = {r.sequence: r for r in records}
+    masks = [read_volume(tmp_path / "out" / r.brain_mask) for r in by_name.values()]
     assert np.allclose(masks[0].affine, masks[1].affine)
     overlap = (masks[0].array * masks[1].array).sum() * 2 / (masks[0].array + masks[1].array).sum()
     assert overlap > 0.96
-    assert all(r["quality"]["overlap"] > 0.96 for r in records)
-    assert all(r["quality"]["similarity"] > 0.6 for r in records)
+    assert all(r.quality["overlap"] > 0.96 for r in records)
+    assert all(r.quality["similarity"] > 0.6 for r in records)
     # Prepared and back: the label, on the scan's own grid.
     record = by_name["FLAIR"]
-    prepared = read_volume(tmp_path / "out" / record["lesion_mask"])
+    prepared = read_volume(tmp_path / "out" / record.lesion_mask)
     native = read_volume(tmp_path / "FLAIR.nii.gz")
-    way = read_way(tmp_path / "out" / record["transform"])
+    way = read_way(tmp_path / "out" / record.transform)
     back = to_native(prepared.array, prepared.affine, native, way)
     truth = read_mask(tmp_path / "label.nii.gz")
     found = back >= 0.5
@@ -139,7 +142,7 @@ def test_a_sequence_that_joins_later_leaves_the_others_alone(tmp_path):
     ]
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     record = json.loads((out / "scans" / "s0_FLAIR.json").read_text(encoding="utf-8"))
-    assert record["between"]["reference"] == "T1w"
+    assert record["steps"]["between"]["found"]["reference"] == "T1w"
     # Another T1w is another reference: its FLAIR is registered anew, the other subject is not.
     write_volume(folder / "s0_T1w.nii.gz", 100 * brain(5)[0], AFFINE)
     now = {path: path.stat().st_mtime_ns for path in out.glob("work/*")}
@@ -348,7 +351,7 @@ def test_a_given_mask_wins_and_dicom_gets_a_native_file(tmp_path):
     assert (scan.subject, scan.sequence) == ("p1", "T2w")
     records, failures = prepare_subject([scan], PLAIN, tmp_path / "out")
     assert not failures
-    native = nib.load(records[0]["native_image"])
+    native = nib.load(records[0].native_image)
     assert native.shape == image.shape
     half = inside.copy()
     half[: image.shape[0] // 2] = False
@@ -356,8 +359,8 @@ def test_a_given_mask_wins_and_dicom_gets_a_native_file(tmp_path):
     write_volume(tmp_path / "half.nii.gz", half, AFFINE, np.uint8)
     given = RawScan("p", "T1w", tmp_path / "scan.nii.gz", True, brain_mask=tmp_path / "half.nii.gz")
     (record,), _ = prepare_subject([given], PLAIN, tmp_path / "out")
-    assert record["skullstrip"]["by"] == "Given()"
-    assert record["quality"]["brain_ml"] == pytest.approx(half.sum() * 27 / 1000)
+    assert record.steps["skullstrip"].found["by"] == "Given()"
+    assert record.quality["brain_ml"] == pytest.approx(half.sum() * 27 / 1000)
 
 
 def test_flags_say_what_to_look_at():
@@ -456,6 +459,6 @@ def test_n4_in_the_chain_is_recorded(tmp_path):
     chain = replace(PLAIN, bias=N4(shrink=1))
     (record,), failures = prepare_subject([scan], chain, tmp_path / "out")
     assert not failures
-    low, high = record["bias"]["field_range"]
+    low, high = record.steps["bias"].found["field_range"]
     assert low < 0.9
     assert high > 1.1

@@ -176,35 +176,35 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     assert not failures
     assert not failed
     records += more
-    assert [r["warp"] for r in records] == ["transforms/p_T1w_warp.nii.gz"] * 2
-    assert inverse_path(out / records[0]["warp"]).is_file()
-    assert records[0]["deform"]["largest_mm"] > 2
-    json.dumps(records)
+    assert [r.warp for r in records] == ["transforms/p_T1w_warp.nii.gz"] * 2
+    assert inverse_path(out / records[0].warp).is_file()
+    assert records[0].steps["deform"].found["largest_mm"] > 2
+    json.dumps([record.to_json() for record in records])
     atlas = load_brain_atlas()
     overlaps = []
     for record in records:
-        found = read_volume(out / record["brain_mask"])
+        found = read_volume(out / record.brain_mask)
         target = resample_like(atlas.brain_mask, atlas.image.affine, found) > 0.5
         overlaps.append(dice(found.array > 0, target))
-        prepared = read_volume(out / record["lesion_mask"])
+        prepared = read_volume(out / record.lesion_mask)
         native = read_volume(tmp_path / f"{record['sequence']}.nii.gz")
-        way = read_way(out / record["transform"])
+        way = read_way(out / record.transform)
         back = to_native(prepared.array, prepared.affine, native, way) >= 0.5
         assert dice(back, lesion) > 0.93
     assert min(overlaps) > 0.96
     # Scores in native space go the same way.
     record = records[0]
     scan = Scan(
-        *("p", "T1w", out / record["image"], out / record["brain_mask"], False, "test"),
-        lesion_mask=out / record["lesion_mask"],
+        *("p", "T1w", out / record.image, out / record.brain_mask, False, "test"),
+        lesion_mask=out / record.lesion_mask,
         native_image=tmp_path / "T1w.nii.gz",
         native_lesion_mask=tmp_path / "T1w_label.nii.gz",
-        transform=out / record["transform"],
+        transform=out / record.transform,
     )
     (kept,) = read_cohort(write_cohort(out, [scan], {}).root).scans
     assert kept.space == scan.space
     maps = tmp_path / "maps"
-    prepared = read_volume(out / record["lesion_mask"])
+    prepared = read_volume(out / record.lesion_mask)
     write_volume(maps / "p_anomaly.nii.gz", prepared.array, prepared.affine)
     score = score_volume(kept, maps, Postprocess((), HealthyThreshold(), ()), "native")
     assert dice(score.score.array >= 0.5, lesion) > 0.93
@@ -232,5 +232,5 @@ def test_a_sequence_that_joins_later_does_not_register_the_reference_again(tmp_p
     chain = replace(chain, atlas=idle, deform=replace(QUICK, smooth_mm=20.0))
     (joined,), _ = prepare_subject(scans, chain, out, {"FLAIR"})
     assert {path: path.stat().st_mtime_ns for path in out.glob("transforms/*_warp*")} == warps
-    way, longer = (read_way(out / record["transform"]) for record in (first, joined))
+    way, longer = (read_way(out / record.transform) for record in (first, joined))
     assert longer[:-1] == way

@@ -1,15 +1,22 @@
 """A mirrored head among others, and a head that was stripped upside down."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from test_steps import atlas_at, head_of, turned
+from tiny import a_record
 
 from brainuad.cohorts.scans import RawScan
 from brainuad.preparation.atlas import load_brain_atlas
 from brainuad.preparation.pipeline import Preparation
-from brainuad.preparation.quality.left_right import compare_with_mirror, lopsided, mirror_grid
+from brainuad.preparation.quality import left_right
+from brainuad.preparation.quality.left_right import (
+    GAIN,
+    compare_with_mirror,
+    lopsided,
+    mirror_grid,
+)
 from brainuad.preparation.quality.measures import Limits
 from brainuad.preparation.register.linear import Register
 from brainuad.preparation.skullstrip.template import TemplateBrain
@@ -23,7 +30,7 @@ def write_cohort_of(out, count, side, mirrored=()):
     """MNI brains of other gain, noise and place, with a dark patch of contrast `side` right."""
     image, mask = atlas_at(4.0)
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in mask.shape], indexing="ij")
-    records = []
+    records = {}
     for i in range(count):
         rng = np.random.default_rng(i)
         patch = np.exp(-(((x - 0.5) ** 2 + (y - 0.5) ** 2 + z**2) / 0.06))
@@ -34,40 +41,47 @@ def write_cohort_of(out, count, side, mirrored=()):
         affine = turned((0, 0, 0), (rng.normal(), 0, 0)) @ image.affine
         write_volume(out / f"work/s{i}.nii.gz", both[0], affine)
         write_volume(out / f"masks/s{i}.nii.gz", both[1], affine, np.uint8)
-        paths = {"image": f"work/s{i}.nii.gz", "brain_mask": f"masks/s{i}.nii.gz"}
-        more = {"stamp": f"stamp{i}", "quality": {"brain_ml": 1400.0}}
-        records.append({"subject": f"s{i}", "sequence": "T1w", **paths, **more})
+        records[f"s{i}", "T1w"] = a_record(
+            f"s{i}",
+            "T1w",
+            image=f"work/s{i}.nii.gz",
+            brain_mask=f"masks/s{i}.nii.gz",
+            stamp=f"stamp{i}",
+            quality={"brain_ml": 1400.0},
+        )
     return records
 
 
 def flagged(records):
     """Whom the default limits flag."""
-    return [r["subject"] for r in records if Limits().flags(r["quality"])]
+    return [r.subject for r in records.values() if Limits().flags(r.quality)]
 
 
-def test_the_one_mirrored_brain_of_a_lopsided_cohort_is_flagged(tmp_path):
+def test_the_one_mirrored_brain_of_a_lopsided_cohort_is_flagged(tmp_path, monkeypatch):
     atlas = load_brain_atlas()
     records = write_cohort_of(tmp_path, 7, 0.3, mirrored={3})
     compare_with_mirror(records, atlas, tmp_path, 5)
     assert flagged(records) == ["s3"]
-    assert records[3]["quality"]["cohort_mirrored_gain"] > 0.5
-    written = tmp_path / "scans" / "s3_T1w.json"
-    assert json.loads(written.read_text(encoding="utf-8")) == records[3]
-    # The same scans again: nothing is written. One that fails or joins: all are compared anew.
-    stamp = written.stat().st_mtime_ns
-    compare_with_mirror(records[::-1], atlas, tmp_path, 5)
-    assert written.stat().st_mtime_ns == stamp
+    assert records["s3", "T1w"].quality[GAIN] > 0.5
+    # The same scans again: nothing is read. One that fails or joins: all are compared anew.
+    before = dict(records)
+    with monkeypatch.context() as patch:
+        patch.delattr(left_right, "read_volume")
+        assert compare_with_mirror(records, atlas, tmp_path, 5) == []
+    assert records == before
     (tmp_path / "work/s0.nii.gz").unlink()
-    left = records[1:]
+    left = {key: record for key, record in records.items() if key[0] != "s0"}
     compare_with_mirror(left, atlas, tmp_path, 5)
     assert flagged(left) == ["s3"]
-    # A file that went away meanwhile says nothing and stops nothing; too few are not judged.
-    records[0]["stamp"] = "other"
-    compare_with_mirror(records, atlas, tmp_path, 5)
-    assert "cohort_mirrored_gain" not in records[0]["quality"]
+    # A file that went away meanwhile is said and stops nothing; too few are not judged.
+    records["s0", "T1w"] = replace(records["s0", "T1w"], stamp="other")
+    ((who, _),) = compare_with_mirror(records, atlas, tmp_path, 5)
+    assert who == "s0"
+    assert ("s0", "T1w") not in records
     assert flagged(records) == ["s3"]
-    compare_with_mirror(records[3:], atlas, tmp_path, 5)
-    assert not any("cohort_mirrored_gain" in r["quality"] for r in records[3:])
+    few = dict(list(records.items())[2:])
+    assert compare_with_mirror(few, atlas, tmp_path, 5) == []
+    assert not any(GAIN in record.quality for record in few.values())
 
 
 def test_a_symmetric_cohort_is_not_judged_lopsided(tmp_path):
@@ -130,10 +144,8 @@ def test_a_head_upside_down_is_stripped_upright_and_keeps_its_place(tmp_path):
         scan = RawScan(name, "T1w", tmp_path / f"{name}.nii.gz", healthy=True)
         (found[name],), failures = prepare_subject([scan], chain, tmp_path / "out")
         assert not failures
-    assert found["a"]["notes"] == []
-    assert any("the head lies turned by 17" in note for note in found["b"]["notes"])
-    brains = [read_volume(tmp_path / "out" / found[n]["brain_mask"]).array > 0 for n in "ab"]
+    assert found["a"].notes == ()
+    assert any("the head lies turned by 17" in note for note in found["b"].notes)
+    brains = [read_volume(tmp_path / "out" / found[n].brain_mask).array > 0 for n in "ab"]
     assert 2 * (brains[0] & brains[1]).sum() / sum(b.sum() for b in brains) > 0.95
-    assert found["b"]["quality"]["brain_ml"] == pytest.approx(
-        found["a"]["quality"]["brain_ml"], rel=0.05
-    )
+    assert found["b"].quality["brain_ml"] == pytest.approx(found["a"].quality["brain_ml"], rel=0.05)

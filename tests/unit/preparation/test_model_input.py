@@ -7,10 +7,11 @@ import pytest
 import torch
 from tiny import AFFINE, brain
 
-from brainuad.inference.maps import write_maps
+from brainuad.cohorts.map_folder import MapFolder
+from brainuad.inference.maps import fill
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
-from brainuad.model.detect import model_score
+from brainuad.model.model import Model, Runtime
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.preparation import model_input
 from brainuad.preparation.model_input import as_input
@@ -30,8 +31,8 @@ def test_tissue_maps_are_those_of_the_segmentation(tiny_cohort, tmp_path):
     assert failures == []
     assert [s.subject for s in seen] == [s.subject for s in scans]
     for scan, shown in zip(scans, seen, strict=True):
-        assert replace(shown, image=scan.image) == scan
-        volume, found = read_volume(scan.image), read_volume(shown.image)
+        assert replace(shown, view=()) == scan
+        volume, found = read_volume(scan.image), read_volume(shown.view[0])
         mask = read_mask(scan.brain_mask)
         expected = TissueInput().segment(volume.array, mask, (3.0, 3.0, 3.0)).labels / 3
         np.testing.assert_allclose(found.array, expected, atol=1e-6)
@@ -42,7 +43,7 @@ def test_maps_are_made_once_and_anew_when_something_changes(tiny_cohort, tmp_pat
     scan = tiny_cohort.scans[0]
 
     def made(tissue):
-        return as_input([scan], tissue, tmp_path)[0][0].image
+        return as_input([scan], tissue, tmp_path)[0][0].view[0]
 
     first = made(TissueInput())
     time = first.stat().st_mtime_ns
@@ -72,14 +73,16 @@ def test_a_scan_without_tissues_is_listed_and_the_others_go_on(tiny_cohort, tmp_
 def test_what_was_seen_and_how_sure_it_is_lie_beside_the_map(tiny_cohort, tmp_path, samples):
     torch.manual_seed(0)
     detector = StRegA(ContextVAE((32, 32), 1, (4, 8), 6), signed, n_samples=samples)
-    detector.card = {"model": {}}
-    score = model_score(detector, SliceTiling("axial", (32, 32)), 8)
+    runtime = Runtime(batch_size=8, cache=tmp_path)
+    tiling = SliceTiling("axial", (32, 32))
+    model = Model(detector, None, tiling, TissueInput(), runtime=runtime)
     seen, _ = as_input(tiny_cohort.scans[:1], TissueInput(), tmp_path)
-    out = tmp_path / "maps"
-    assert not write_maps(seen, out, score, "stamp", "title", keep_input=True).failures
+    out, failures = tmp_path / "maps", []
+    fill(MapFolder(out), tiny_cohort.scans[:1], model, failures, "title")
+    assert not failures
     name = seen[0].subject
     kept = read_volume(out / f"{name}_input.nii.gz").array
-    np.testing.assert_allclose(kept, read_volume(seen[0].image).array, atol=1e-6)
+    np.testing.assert_allclose(kept, read_volume(seen[0].view[0]).array, atol=1e-6)
     uncertainty = out / f"{name}_uncertainty.nii.gz"
     assert uncertainty.is_file() == (samples > 0)
     if samples:

@@ -12,7 +12,8 @@ from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.types import Volume
 from brainuad.volumes.native_space import read_way, to_native
 from brainuad.volumes.orient import to_ras
-from brainuad.volumes.resample import box_of, resample_like, resample_spacing
+from brainuad.volumes.regions import box_of
+from brainuad.volumes.resample import resample_like, resample_spacing
 
 ORIENTATIONS = ["RAS", "LPS", "LAS", "PSR", "LIA", "ASL"]
 

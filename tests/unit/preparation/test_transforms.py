@@ -347,10 +347,10 @@ def test_a_scan_that_fails_leaves_the_others(brains, tmp_path):
     scans = [RawScan("p", "T1w", brains["T1w"], True), RawScan("p", "FLAIR", broken, True)]
     chain = Preparation(Extracted(), None, Register("rigid"), CRUDE, ("FLAIR", "T1w"), 3.0)
     records, failures = prepare_subject(scans, chain, tmp_path / "out")
-    assert [record["sequence"] for record in records] == ["T1w"]
+    assert [record.sequence for record in records] == ["T1w"]
     assert failures[0][0] == "p"
     assert failures[0][1].startswith(f"{broken}: ")
-    assert len(read_way(tmp_path / "out" / records[0]["transform"])) == 1
+    assert len(read_way(tmp_path / "out" / records[0].transform)) == 1
 
 
 def test_a_foreign_step_with_keys_is_refused():
@@ -528,7 +528,8 @@ def test_a_foreign_step_that_changes_the_grid_takes_the_masks_along(brains, tmp_
     records, failures = prepare_subject([scan], chain, tmp_path)
     assert not failures
     image, mask, lesion = (
-        nib.load(tmp_path / records[0][key]) for key in ("image", "brain_mask", "lesion_mask")
+        nib.load(tmp_path / getattr(records[0], key))
+        for key in ("image", "brain_mask", "lesion_mask")
     )
     assert image.shape == mask.shape == lesion.shape
     inside = mask.get_fdata() > 0

@@ -55,7 +55,7 @@ def _prepared(scans, out):
     chain = instantiate(config, packages=PREPARATION)
     records, failures = prepare_subject(scans, chain, out)
     assert not failures
-    return {record["sequence"]: record for record in records}
+    return {record.sequence: record for record in records}
 
 
 def _dice(a, b):
@@ -108,13 +108,13 @@ def test_a_real_head_on_its_side_comes_out_upright(as_it_came, tmp_path, case, d
         mask = read_volume(tmp_path / "turned" / found[sequence]["brain_mask"])
         assert _dice(mask.array > 0, wanted) > 0.97
         images = [
-            read_volume(folder / records[sequence]["image"]).array
+            read_volume(folder / records[sequence].image).array
             for folder, records in ((straight, expected), (tmp_path / "turned", found))
         ]
         assert np.corrcoef(*(image[wanted] for image in images))[0, 1] > 0.95
         transform = tmp_path / "turned" / found[sequence]["transform"]
         back = to_native(mask.array, mask.affine, native[sequence], read_way(transform)) > 0.5
         millilitres = back.sum() * np.prod(native[sequence].spacing_mm) / 1000
-        assert millilitres == pytest.approx(found[sequence]["quality"]["brain_ml"], rel=0.03)
+        assert millilitres == pytest.approx(found[sequence].quality["brain_ml"], rel=0.03)
         bright = native[sequence].array[back].mean()
         assert bright > 2 * native[sequence].array[~back].mean()

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny import write_tiny_cohort
+from tiny import a_record, write_tiny_cohort
 
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.model.export import model_card
@@ -46,8 +46,7 @@ def test_the_quality_page_runs_no_script_of_a_name(tmp_path, name):
     scans = [replace(cohort.scans[0], subject=name)]
     info = {"flags": {f"{name}_T2w": [SCRIPT]}, "failures": [(name, SCRIPT)], "name": SCRIPT}
     cohort = write_cohort(cohort.root, scans, info)
-    quality = {"brain_ml": 1.0}
-    records = {f"{name}_T2w": {"quality": quality, "notes": [SCRIPT]}}
+    records = {(name, "T2w"): a_record(name, quality={"brain_ml": 1.0}, notes=(SCRIPT,))}
     text = write_quality(cohort, records, None).read_text()
     assert _harmless(text)
     (link,) = re.findall(r'<a href="#(scan-\d+)"', text)

@@ -51,7 +51,7 @@ def test_the_terminal_table_leaves_empty_columns_out():
 
 
 def test_the_whole_table_fits_eighty_columns():
-    keys = [column[1:] for column in SHOWN]
+    keys = [column.key for column in SHOWN]
     out = io.StringIO()
     rows = [_row("oracle_reconstruction", *key, 0.123456) for key in keys]
     Console(file=out, width=80).print(summary_table(rows))
@@ -75,7 +75,7 @@ def test_a_method_without_a_healthy_threshold_is_named():
 
 
 def test_every_variant_is_in_one_table():
-    rows = [_row("own", group, threshold, metric, 0.25) for _, group, threshold, metric in VARIANTS]
+    rows = [_row("own", *column.key, 0.25) for column in VARIANTS]
     header, cells = summary_rows(rows, spread=False, columns=VARIANTS)
     assert "Dice, scan" in header
     assert "healthy brain marked, mebin" in header

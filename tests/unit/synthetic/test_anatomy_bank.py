@@ -72,14 +72,6 @@ def test_brain_and_head_share_their_voxels(bank):
     assert np.allclose(bank.affine("brain"), load_template(4.0).affine)
 
 
-def test_priors_are_symmetric_and_sum_to_one_in_the_brain(bank):
-    priors = bank.priors()
-    assert np.array_equal(priors, priors[:, ::-1])
-    deep = load_template(4.0).white > 0.95
-    assert priors.sum(0)[deep].min() > 0.95
-    assert priors[0][deep].mean() > 0.9
-
-
 def test_shapes_come_back_as_they_were(bank):
     masks = [np.zeros((9, 8, 7), np.uint8) for _ in range(2)]
     masks[0][2:4, 3:6, 1:2] = 200

@@ -13,13 +13,16 @@ from public_weights import public_weights
 from safetensors.torch import save_file
 from tiny import write_tiny_cohort
 
+from brainuad.cli.run_settings import settings_of
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.fingerprint import hash_weights
-from brainuad.model.checkpoint import save_model
-from brainuad.settings.instantiate import instantiate, resolve
-from brainuad.training.first_stage import build_on, read_first_stage, with_first_stage
+from brainuad.model.card import Card
+from brainuad.model.model import Model
+from brainuad.settings.instantiate import instantiate
+from brainuad.training.first_stage import build_on, first_stage_of, read_first_stage
 from brainuad.types import Batch
+from brainuad.volumes.tiling import VolumeTiling
 
 SMALL = [
     "first_stage.model.autoencoder.network.channels=[8]",
@@ -51,7 +54,7 @@ def configure(tmp_path):
         # A command's configuration does not hold Hydra's own.
         with open_dict(cfg):
             del cfg["hydra"]
-        return cfg
+        return settings_of(cfg)
 
     return call
 
@@ -63,18 +66,17 @@ class Training:
         self.runs = []
         self.quality = quality
 
-    def __call__(self, cfg):
-        self.runs.append(cfg)
-        torch.manual_seed(cfg.seed)
-        detector = instantiate(cfg.model)
-        detector.card = {"model": resolve(cfg.model), "quality": self.quality}
-        save_model(detector, Path(cfg.paths.output_dir) / "model.ckpt")
+    def __call__(self, settings):
+        self.runs.append(settings)
+        torch.manual_seed(settings.seed)
+        card = Card(settings.model, {}, {}, "T2w", None, checks=self.quality)
+        Model(instantiate(settings.model), card, VolumeTiling()).save(settings.out / "model.ckpt")
 
 
 def test_it_is_trained_once_as_a_run_of_its_own(configure, tiny_cohort, capsys):
     training = Training()
-    first = with_first_stage(configure("relative=healthy"), tiny_cohort, training)
-    again = with_first_stage(configure(), tiny_cohort, training)
+    first = first_stage_of(configure("relative=healthy"), tiny_cohort, training)
+    again = first_stage_of(configure(), tiny_cohort, training)
     assert len(training.runs) == 1
     assert capsys.readouterr().out.splitlines() == [
         "first stage: training the autoencoder",
@@ -85,14 +87,15 @@ def test_it_is_trained_once_as_a_run_of_its_own(configure, tiny_cohort, capsys):
     assert first.checks == QUALITY
     (run,) = training.runs
     assert run.name == "autoencoder"
-    assert run.model._target_.endswith("KLAutoencoder")
-    assert run.trainer.max_epochs == run.max_epochs == configure().first_stage.max_epochs
-    assert run.datamodule.batch_size == configure().first_stage.batch_size
-    assert run.first_stage is None
+    assert run.model["_target_"].endswith("KLAutoencoder")
+    own = configure().config["first_stage"]
+    assert run.trainer["max_epochs"] == run.config["max_epochs"] == own["max_epochs"]
+    assert run.datamodule["batch_size"] == own["batch_size"]
+    assert run.stage is None
     assert run.ckpt == "last"  # one that was killed goes on
     assert not any((run.predict, run.evaluate, run.report, run.relative))
-    assert Path(run.paths.output_dir) == first.path.parent
-    assert Path(run.callbacks.checkpoint.dirpath).parent == first.path.parent
+    assert run.out == first.path.parent
+    assert Path(run.callbacks["checkpoint"]["dirpath"]).parent == first.path.parent
 
 
 DECIDING = [
@@ -139,16 +142,16 @@ NEUTRAL = [
 def test_what_decides_its_weights_trains_another(configure, tiny_cohort):
     training = Training()
     for override in [None, *DECIDING]:
-        folders = {run.paths.output_dir for run in training.runs}
-        with_first_stage(configure(*filter(None, [override])), tiny_cohort, training)
+        folders = {run.out for run in training.runs}
+        first_stage_of(configure(*filter(None, [override])), tiny_cohort, training)
         assert len(training.runs) == len(folders) + 1, override
-        assert training.runs[-1].paths.output_dir not in folders
+        assert training.runs[-1].out not in folders
 
 
 def test_what_does_not_finds_it_again(configure, tiny_cohort):
     training = Training()
     for override in [None, *NEUTRAL]:
-        with_first_stage(configure(*filter(None, [override])), tiny_cohort, training)
+        first_stage_of(configure(*filter(None, [override])), tiny_cohort, training)
         assert len(training.runs) == 1, override
 
 
@@ -163,34 +166,34 @@ def _touch(path):
 )
 def test_other_healthy_scans_train_another(configure, tiny_cohort, split, name, count):
     training = Training()
-    with_first_stage(configure(), tiny_cohort, training)
+    first_stage_of(configure(), tiny_cohort, training)
     _touch(getattr(tiny_cohort.select(split, "T2w")[0], name))
-    with_first_stage(configure(), tiny_cohort, training)
+    first_stage_of(configure(), tiny_cohort, training)
     assert len(training.runs) == count
 
 
 def test_another_split_trains_another_and_another_place_does_not(configure, tmp_path):
     training = Training()
     cohort = write_tiny_cohort(tmp_path / "here")
-    with_first_stage(configure(), cohort, training)
+    first_stage_of(configure(), cohort, training)
     cohort.root.rename(tmp_path / "there")
-    with_first_stage(configure(), read_cohort(tmp_path / "there"), training)
+    first_stage_of(configure(), read_cohort(tmp_path / "there"), training)
     assert len(training.runs) == 1
     scans = read_cohort(tmp_path / "there").scans
     fewer = Cohort(tmp_path / "there", scans[1:], {})
-    with_first_stage(configure(), fewer, training)
+    first_stage_of(configure(), fewer, training)
     assert len(training.runs) == 2
 
 
 def test_one_that_failed_is_trained_again(configure, tiny_cohort):
     def failing(cfg):
-        (Path(cfg.paths.output_dir) / "config.yaml").write_text("")
+        (cfg.out / "config.yaml").write_text("")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        with_first_stage(configure(), tiny_cohort, failing)
+        first_stage_of(configure(), tiny_cohort, failing)
     training = Training()
-    with_first_stage(configure(), tiny_cohort, training)
+    first_stage_of(configure(), tiny_cohort, training)
     assert len(training.runs) == 1
 
 
@@ -201,7 +204,7 @@ def test_subjects_that_fail_in_it_are_left_to_the_run(configure, tiny_cohort, ca
         training(cfg)
         raise PartialFailure([("sub00", "truncated")])
 
-    with_first_stage(configure(), tiny_cohort, partly)
+    first_stage_of(configure(), tiny_cohort, partly)
     assert "first stage: 1 subject(s) failed, the others were done" in capsys.readouterr().out
 
 
@@ -213,12 +216,12 @@ def test_two_runs_at_once_train_one(configure, tiny_cohort):
         training(cfg)
 
     configs = [configure(), configure()]
-    first = threading.Thread(target=with_first_stage, args=(configs[0], tiny_cohort, slowly))
+    first = threading.Thread(target=first_stage_of, args=(configs[0], tiny_cohort, slowly))
     first.start()
 
     def second():
         other_asks.set()
-        with_first_stage(configs[1], tiny_cohort, slowly)
+        first_stage_of(configs[1], tiny_cohort, slowly)
 
     thread = threading.Thread(target=second)
     thread.start()
@@ -232,14 +235,14 @@ def test_methods_without_one_have_none(configure, tiny_cohort):
         raise AssertionError("nothing to train")
 
     cfg = configure(experiment="strega")
-    assert with_first_stage(cfg, tiny_cohort, never) is None
-    assert "autoencoder" not in cfg.model
+    assert first_stage_of(cfg, tiny_cohort, never) is None
+    assert cfg.model.get("first_stage") is None
 
 
 @pytest.fixture
 def first(configure, tiny_cohort):
     """A first stage that was trained here."""
-    return with_first_stage(configure(), tiny_cohort, Training())
+    return first_stage_of(configure(), tiny_cohort, Training())
 
 
 def _own(first, folder):
@@ -254,15 +257,16 @@ def _of_a_method(first, folder):
     model |= {"network": network, "residual": residual}
     detector = instantiate(model)
     detector.first_stage.load_state_dict(first.weights)
-    detector.card = {"model": model, "first_stage": {"checks": first.checks}}
-    save_model(detector, folder / "madad.ckpt")
+    card = Card(model, {}, {}, "T2w", None, first_stage={"checks": first.checks})
+    Model(detector, card, VolumeTiling()).save(folder / "madad.ckpt")
     return folder / "madad.ckpt"
 
 
 def test_null_is_the_one_of_the_configuration(configure, tiny_cohort, first):
     cfg = configure("model.first_stage=null")
-    assert with_first_stage(cfg, tiny_cohort, Training()).path == first.path
-    assert resolve(cfg.model)["first_stage"] == first.config
+    found = first_stage_of(cfg, tiny_cohort, Training())
+    assert found.path == first.path
+    assert cfg.with_first_stage(found.config).model["first_stage"] == first.config
 
 
 @pytest.mark.parametrize("make", [_own, _of_a_method])
@@ -273,37 +277,38 @@ def test_a_given_checkpoint_takes_its_place(configure, tiny_cohort, tmp_path, fi
     path = make(first, tmp_path)
     # Whatever the configuration of the stage says.
     cfg = configure(f"model.first_stage={path}", "first_stage.model.kl_weight=3")
-    stage = with_first_stage(cfg, tiny_cohort, never)
+    stage = first_stage_of(cfg, tiny_cohort, never)
     assert stage.path == path
-    assert resolve(cfg.model)["first_stage"] == first.config
+    assert stage.config == first.config
     scans = {split: tiny_cohort.select(split, "T2w") for split in ("train", "val")}
-    detector = _build(cfg, stage, scans)
-    for name, value in detector.first_stage.state_dict().items():
+    model = _build(cfg, stage, scans)
+    for name, value in model.method.first_stage.state_dict().items():
         assert name == "scale" or torch.equal(value, first.weights[name])
     # What it reached where it was trained says nothing of these scans.
-    record = detector.card["first_stage"]["checks"]
+    record = model.card.first_stage["checks"]
     assert record["psnr_db"] != QUALITY["psnr_db"]
     assert record["subjects"] == 2
-    assert detector.first_stage.scale.item() == pytest.approx(record["scale"])
+    assert model.method.first_stage.scale.item() == pytest.approx(record["scale"])
 
 
 def _build(cfg, stage, scans=None):
-    detector = instantiate(cfg.model)
-    build_on(detector, stage, instantiate(cfg.tiling), scans or {})
-    return detector
+    settings = cfg.with_first_stage(stage.config)
+    model = Model(instantiate(settings.model), None, instantiate(settings.tiling))
+    build_on(model, stage, scans or {})
+    return model
 
 
 def test_a_public_one_keeps_its_scale_and_is_measured(configure, tiny_cohort, tmp_path, capsys):
     path = tmp_path / "vae.safetensors"
     save_file(public_weights(), path)
     cfg = configure(f"model.first_stage={path}")
-    stage = with_first_stage(cfg, tiny_cohort, Training())
+    stage = first_stage_of(cfg, tiny_cohort, Training())
     assert stage.checks is None
     scans = {split: tiny_cohort.select(split, "T2w") for split in ("train", "val")}
-    detector = _build(cfg, stage, scans)
-    record = detector.card["first_stage"]
+    model = _build(cfg, stage, scans)
+    record = model.card.first_stage
     # train-MAD-AD.py:249, evaluate-MAD-AD.py:171.
-    assert detector.first_stage.scale.item() == pytest.approx(0.18215)
+    assert model.method.first_stage.scale.item() == pytest.approx(0.18215)
     assert record["checks"]["scale"] == pytest.approx(0.18215)
     assert record["checks"]["subjects"] == 2
     assert record["path"] == str(path)
@@ -311,10 +316,10 @@ def test_a_public_one_keeps_its_scale_and_is_measured(configure, tiny_cohort, tm
     assert "autoencoder: PSNR" in printed
     assert "warning: the autoencoder is too poor" in printed  # random weights
     # Its images are grey, its weights frozen like those of ours.
-    assert not any(p.requires_grad for p in detector.first_stage.parameters())
+    assert not any(p.requires_grad for p in model.method.first_stage.parameters())
     batch = Batch(torch.rand(1, 1, 24, 32), torch.ones(1, 1, 24, 32, dtype=torch.bool))
-    detector.measure([batch])
-    assert detector.anomaly_map(*batch).shape == (1, 1, 24, 32)
+    model.method.measure([batch])
+    assert model.method.anomaly_map(*batch).shape == (1, 1, 24, 32)
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -322,12 +327,12 @@ def test_a_poor_one_warns(configure, first, capsys, good):
     quality = QUALITY | {"psnr_db": 12.3, "min_psnr_db": 12.0 if good else 26.0}
     stage = read_first_stage(first.path)
     stage.checks.update(quality)
-    detector = _build(configure(), stage)
+    model = _build(configure(), stage)
     printed = capsys.readouterr().out
     assert ("warning: the autoencoder is too poor for a second stage (PSNR 12.3 dB" in printed) == (
         not good
     )
-    record = detector.card["first_stage"]
+    record = model.card.first_stage
     assert record["checks"]["psnr_db"] == 12.3
     assert record["sha256"] == hash_weights(first.weights)
 
@@ -375,7 +380,7 @@ def test_files_without_an_autoencoder_are_refused_in_one_line(
     path = tmp_path / "given.ckpt"
     make(path, first)
     with pytest.raises(InputError, match=words) as caught:
-        with_first_stage(configure(f"model.first_stage={path}"), tiny_cohort, Training())
+        first_stage_of(configure(f"model.first_stage={path}"), tiny_cohort, Training())
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -395,4 +400,4 @@ def test_a_given_file_cannot_name_code(configure, tiny_cohort, tmp_path, first):
     torch.save(content, tmp_path / "given.ckpt")
     cfg = configure(f"model.first_stage={tmp_path / 'given.ckpt'}")
     with pytest.raises(InputError, match="'os.system', which is not allowed in a file"):
-        with_first_stage(cfg, tiny_cohort, Training())
+        first_stage_of(cfg, tiny_cohort, Training())

@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from tiny import METHODS, write_tiny_model
 
 from brainuad.cohorts.load import load_scan
@@ -11,7 +12,7 @@ from brainuad.methods.autopaint import AutoPaint
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.zscore import ZScore
-from brainuad.model.checkpoint import load_model, weights_hash
+from brainuad.model.model import Model
 from brainuad.networks.partial_unet import PartialUNet
 from brainuad.synthetic.masks.random import ShapeHoles
 from brainuad.training.datamodule import HealthyDataModule
@@ -45,7 +46,7 @@ def test_an_atlas_is_measured_not_trained(tiny_cohort, tmp_path):
     tiling = VolumeTiling()
     datamodule = HealthyDataModule(tiny_cohort, "T2w", tiling, tmp_path / "cache", batch_size=2)
     detector = ZScore(signed, HealthyAtlas(sigma=0, min_std=0.001))
-    measure(detector, datamodule)
+    measure(Model(detector, None, tiling), datamodule)
     images, masks = zip(*map(load_scan, datamodule.scans["train"]), strict=True)
     brain = torch.stack(masks).all(0)
     # Tiles are kept in half precision.
@@ -61,67 +62,70 @@ def test_an_atlas_is_measured_not_trained(tiny_cohort, tmp_path):
 
 def test_a_mirror_image_needs_slices_that_run_from_left_to_right(tiny_cohort, tmp_path):
     trainer = {"_target_": "lightning.pytorch.Trainer", "logger": False}
-    cfg = {"trainer": trainer, "callbacks": {}, "paths": {"output_dir": str(tmp_path)}}
+    settings = SimpleNamespace(trainer=trainer, callbacks={}, out=tmp_path)
     network = PartialUNet(1, (4,), (3,), mirror=True)
     detector = AutoPaint(network, ShapeHoles(), signed)
     tiling = SliceTiling("sagittal", (24, 28))
     datamodule = HealthyDataModule(tiny_cohort, "T2w", tiling, tmp_path / "cache", batch_size=2)
     with pytest.raises(InputError, match=r"set model.network.mirror=false"):
-        fit(OmegaConf.create(cfg), detector, datamodule, None)
+        fit(settings, Model(detector, None, tiling), datamodule, None)
 
 
 def test_a_trained_model_may_be_scored_in_another_way_but_not_be_another(tmp_path):
     path = write_tiny_model(tmp_path / "model.ckpt", "strega", run={"model": METHODS["strega"]})
-    detector = load_model(path)
-    cfg = OmegaConf.create({"ckpt": str(path)})
+    detector = Model.load(path)
     squares = {"_target_": "brainuad.methods.parts.residuals.squared", "_partial_": True}
-    detector.card["run"] = {"model": METHODS["strega"] | {"residual": squares, "gradient": "kl"}}
-    assert resume_point(cfg, tmp_path, detector) == path
-    detector.card["run"] = {"model": METHODS["strega"] | {"ce_factor": 0.1}}
+    detector.card = replace(
+        detector.card, run={"model": METHODS["strega"] | {"residual": squares, "gradient": "kl"}}
+    )
+    assert resume_point(str(path), tmp_path, detector) == path
+    detector.card = replace(detector.card, run={"model": METHODS["strega"] | {"ce_factor": 0.1}})
     with pytest.raises(InputError, match="was made with another model"):
-        resume_point(cfg, tmp_path, detector)
+        resume_point(str(path), tmp_path, detector)
 
 
 def test_a_run_from_before_a_setting_goes_on_unless_the_setting_is_used(tmp_path):
     before = {"input": {"tissue": None}, "datamodule": {"batch_size": 8}}
     path = write_tiny_model(tmp_path / "model.ckpt", "strega", run=before)
-    detector = load_model(path)
-    cfg = OmegaConf.create({"ckpt": str(path)})
+    detector = Model.load(path)
     added = {"heights": None, "slices_per_volume": None, "replace": False}
-    detector.card["run"] = {
+    now = {
         "input": {"tissue": None, "normalise": None},
         "datamodule": {"batch_size": 8, **added},
     }
-    assert resume_point(cfg, tmp_path, detector) == path
+    detector.card = replace(detector.card, run=now)
+    assert resume_point(str(path), tmp_path, detector) == path
     for key, used in {"heights": [0.1, 0.9], "slices_per_volume": 1}.items():
         settings = {"batch_size": 8, **added, key: used}
-        detector.card["run"] = {**before, "datamodule": settings}
+        detector.card = replace(detector.card, run={**before, "datamodule": settings})
         with pytest.raises(InputError, match="was made with another datamodule"):
-            resume_point(cfg, tmp_path, detector)
-    detector.card["run"] = {**before, "input": {"tissue": None, "normalise": {"_target_": "x"}}}
+            resume_point(str(path), tmp_path, detector)
+    detector.card = replace(
+        detector.card, run={**before, "input": {"tissue": None, "normalise": {"_target_": "x"}}}
+    )
     with pytest.raises(InputError, match="was made with another input"):
-        resume_point(cfg, tmp_path, detector)
+        resume_point(str(path), tmp_path, detector)
 
 
 def test_a_training_starts_from_the_weights_of_a_trained_model(tmp_path):
-    detector = load_model(write_tiny_model(tmp_path / "own.ckpt", "strega"))
-    given = load_model(write_tiny_model(tmp_path / "given.ckpt", "strega", seed=1))
-    assert weights_hash(detector) != weights_hash(given)
-    detector.card["run"] = {}
+    detector = Model.load(write_tiny_model(tmp_path / "own.ckpt", "strega"))
+    given = Model.load(write_tiny_model(tmp_path / "given.ckpt", "strega", seed=1))
+    assert detector.weights_hash != given.weights_hash
+    detector.card = replace(detector.card, run={})
     start_from(None, detector)
-    assert detector.card["run"] == {}
+    assert detector.card.run == {}
     start_from(str(tmp_path / "given.ckpt"), detector)
-    assert weights_hash(detector) == weights_hash(given)
-    assert detector.card["run"] == {"weights": weights_hash(given)}
+    assert detector.weights_hash == given.weights_hash
+    assert detector.card.run == {"weights": given.weights_hash}
 
 
 def test_weights_that_do_not_fit_are_refused_in_a_line(tmp_path):
-    detector = load_model(write_tiny_model(tmp_path / "own.ckpt", "strega"))
+    detector = Model.load(write_tiny_model(tmp_path / "own.ckpt", "strega"))
     other = write_tiny_model(tmp_path / "other.ckpt", "intensity")
     with pytest.raises(InputError, match=r"weights: .*other.ckpt is of another network"):
         start_from(str(other), detector)
     given = write_tiny_model(tmp_path / "given.ckpt", "strega", first_stage={"sha256": "a"})
-    detector.card["run"] = {"first_stage": "b"}
+    detector.card = replace(detector.card, run={"first_stage": "b"})
     with pytest.raises(InputError, match=r"another first stage; set model.first_stage="):
         start_from(str(given), detector)
     with pytest.raises(InputError, match="no such"):

@@ -6,8 +6,10 @@ from released_values import preset
 from tiny import write_tiny_cohort
 from torch import nn
 
+from brainuad.cli.run_settings import settings_of
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
+from brainuad.model.model import Model
 from brainuad.training.datamodule import HealthyDataModule
 from brainuad.training.fit import fit
 from brainuad.volumes.tiling import SliceTiling
@@ -49,7 +51,7 @@ def train(tmp_path):
         tiling = SliceTiling("axial", (24, 32))
         datamodule = HealthyDataModule(cohort, "T2w", tiling, tmp_path / "cache", batch_size=8)
         detector = Falling()
-        fit(cfg, detector, datamodule, resume)
+        fit(settings_of(cfg), Model(detector, None, tiling), datamodule, resume)
         return detector
 
     return run

@@ -33,7 +33,6 @@ class Listening(StRegA):
 def trained(folder, epochs, callbacks=(), resume=None):
     torch.manual_seed(0)
     detector = Listening()
-    detector.card = {"name": "listening"}
     tile = Batch(torch.rand(1, 32, 32), torch.ones(1, 32, 32, dtype=torch.bool))
     trainer = Trainer(
         accelerator="cpu",
@@ -44,7 +43,9 @@ def trained(folder, epochs, callbacks=(), resume=None):
         enable_model_summary=False,
     )
     data = DataLoader([tile] * 4, 2)
-    trainer.fit(DetectorModule(detector), data, ckpt_path=resume, weights_only=True)
+    trainer.fit(
+        DetectorModule(detector, {"name": "listening"}), data, ckpt_path=resume, weights_only=True
+    )
     return detector
 
 

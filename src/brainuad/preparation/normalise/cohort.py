@@ -1,23 +1,20 @@
 """Intensities of a cohort's scans, normalised after all are prepared: some need the others."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.progress import track
 
-from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from brainuad.machine.files import write_json
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.preparation.normalise.intensity import Normalise, Nyul
+from brainuad.preparation.records import Records, key_of, normalised_path
+from brainuad.records.scan import Normalised
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
-
-Records = dict[tuple[str, str], dict[str, Any]]
-"""(subject, sequence) to what was done."""
 
 
 def fitted(
@@ -27,13 +24,13 @@ def fitted(
 
     One that is fitted already stays as it is.
     """
-    failures: Failures = []
+    failures = Failures()
     found: dict[str, Normalise] = {}
     for sequence in sorted({scan.sequence for scan in raw}):
         found[sequence] = normalise
         if isinstance(normalise, Nyul) and not normalise.standard:
             del found[sequence]
-            with guarded(failures, f"({sequence})", out):
+            with failures.catching(f"({sequence})", out):
                 training = _training(raw, records, sequence, out, failures)
                 try:
                     found[sequence] = normalise.fitted(training)
@@ -45,41 +42,32 @@ def fitted(
 def write_normalised(
     raw: Sequence[RawScan], records: Records, levels: Mapping[str, Normalise], out: Path
 ) -> Failures:
-    """Writes `scans/<name>.nii.gz` of every record that has none by this normaliser."""
-    failures: Failures = []
+    """Write `scans/<name>.nii.gz` of every record that has none by this normaliser.
+
+    The records are replaced in `records`. `Finish` writes them when it has compared the scans.
+    """
+    failures = Failures()
     for scan in track(raw, description="normalising"):
-        key = scan.subject, scan.sequence
-        how = levels.get(scan.sequence)
+        key, how = key_of(scan), levels.get(scan.sequence)
         if key not in records or how is None:
             continue
-        record, path = records[key], str(normalised_path(scan, Path()))
-        stamp = hashlib.sha256(f"{record['stamp']}{how!r}".encode()).hexdigest()
-        if record.get("normalised") == stamp and (out / path).is_file():
+        record, path = records[key], normalised_path(scan, Path())
+        stamp = fingerprint(record.stamp, how)
+        known = record.normalised
+        if known is not None and known.stamp == stamp and (out / path).is_file():
             continue
-        # Put back last: what fails on the way has no prepared scan.
-        record.pop("scan", None)
-        with guarded(failures, scan.subject, scan.image):
-            volume = read_volume(out / record["image"])
-            inside = read_mask(out / record["brain_mask"], like=volume)
+        # Set last: a scan that fails on the way is not normalised.
+        records[key] = replace(record, normalised=None)
+        with failures.catching(scan.subject, scan.image):
+            volume = read_volume(out / record.image)
+            inside = read_mask(out / record.brain_mask, like=volume)
             try:
                 image = how(volume.array, inside)
             except ValueError as error:
                 raise InputError(f"{scan.image}: {error}") from None
             write_volume(out / path, image, volume.affine)
-            new = {"scan": path, "normalised": stamp, "normalise": repr(how)}
-            write_json(record_path(scan, out), record | new)
-            record |= new
+            records[key] = replace(record, normalised=Normalised(str(path), stamp, repr(how)))
     return failures
-
-
-def record_path(scan: RawScan | Scan, out: Path) -> Path:
-    """Where a cohort folder keeps what was done to a scan."""
-    return out / "scans" / f"{scan.subject}_{scan.sequence}.json"
-
-
-def normalised_path(scan: RawScan, out: Path) -> Path:
-    """Where a cohort folder keeps the prepared scan."""
-    return out / "scans" / f"{scan.subject}_{scan.sequence}.nii.gz"
 
 
 def _training(
@@ -87,14 +75,14 @@ def _training(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The scans to fit to; one that cannot be read is listed and loses its record."""
     for scan in raw:
-        key = scan.subject, scan.sequence
+        key = key_of(scan)
         if scan.split != "train" or not scan.healthy or scan.sequence != sequence:
             continue
         found = []
         if record := records.get(key):
-            with guarded(failures, scan.subject, scan.image):
-                volume = read_volume(out / record["image"])
-                found = [(volume.array, read_mask(out / record["brain_mask"], like=volume))]
+            with failures.catching(scan.subject, scan.image):
+                volume = read_volume(out / record.image)
+                found = [(volume.array, read_mask(out / record.brain_mask, like=volume))]
             if not found:
                 del records[key]
         yield from found

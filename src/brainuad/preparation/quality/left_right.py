@@ -5,29 +5,30 @@ the right frontal and the left occipital lobe reach further (Yakovlevian torque;
 2003, Nature Reviews Neuroscience 4), so the average of the other subjects has a side.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from brainuad.machine.files import write_json
-from brainuad.machine.guard import Failures, guarded
+from brainuad.machine.failures import Failures
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.preparation.atlas import BrainAtlas
+from brainuad.preparation.records import Records
+from brainuad.records.scan import ScanRecord
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.resample import resample_like
+
+GAIN = "cohort_mirrored_gain"
+"""Measure of `ScanRecord.quality`."""
 
 SPACING_MM = 4.0
 SMOOTH_MM = 6.0
 """Standard deviation: gyri differ from one person to the next, the shape of the lobes does not."""
 
 
-def compare_with_mirror(
-    records: Sequence[dict[str, Any]], atlas: BrainAtlas, out: Path, least: int
-) -> Failures:
+def compare_with_mirror(records: Records, atlas: BrainAtlas, out: Path, least: int) -> Failures:
     """Compares every prepared brain with the average of the other subjects', sequence by sequence.
 
     The correlation with the average's mirror image less that with the average is, but for its
@@ -39,36 +40,35 @@ def compare_with_mirror(
     itself away. Nothing is done where the same scans were compared before.
 
     Args:
-        records: of `chain.prepare_subject`, each with its `stamp`; `compared` and
-            `quality.cohort_mirrored_gain` are set in them and in their files.
+        records: of the cohort. They are replaced by records with the measure `GAIN`.
         atlas: whose brain's middle is the plane of the mirror.
         out: cohort folder.
         least: subjects of a sequence; of fewer nothing is said.
 
     Returns:
-        (subject, reason) of those that could not be compared; their records lose `scan`.
+        (subject, reason) of those that could not be compared; they lose their records.
     """
     grid = mirror_grid(atlas)
-    failures: Failures = []
-    for sequence in sorted({record["sequence"] for record in records}):
-        own = sorted((r for r in records if r["sequence"] == sequence), key=_subject)
-        said = [f"{r['subject']} {r['stamp']}" for r in own] + [f"{least} {SPACING_MM} {SMOOTH_MM}"]
-        stamp = hashlib.sha256("\n".join(said).encode()).hexdigest()
-        if all(record.get("compared") == stamp for record in own):
+    failures = Failures()
+    for sequence in sorted({sequence for _, sequence in records}):
+        own = {key: record for key, record in sorted(records.items()) if key[1] == sequence}
+        stamps = {record.subject: record.stamp for record in own.values()}
+        stamp = fingerprint(stamps, least, SPACING_MM, SMOOTH_MM)
+        if all(record.compared == stamp for record in own.values()):
             continue
         total, count = np.zeros(grid.array.shape), 0
-        for record in own if len(own) >= least else ():
+        for key, record in own.items() if len(own) >= least else ():
             part = _read(record, out, grid, failures)
-            if part is not None:
+            if part is None:
+                del records[key]
+            else:
                 total, count = total + part, count + 1
-        for record in own:
-            part = _read(record, out, grid, []) if count >= least else None
-            record["compared"] = stamp
-            record["quality"].pop("cohort_mirrored_gain", None)
+        for key in own.keys() & records.keys():
+            quality = {name: value for name, value in own[key].quality.items() if name != GAIN}
+            part = _read(own[key], out, grid, Failures()) if count >= least else None
             if part is not None:
-                gain = -_correlation(part, total - part)
-                record["quality"]["cohort_mirrored_gain"] = gain
-            write_json(out / "scans" / f"{record['subject']}_{sequence}.json", record)
+                quality[GAIN] = -_correlation(part, total - part)
+            records[key] = replace(own[key], quality=quality, compared=stamp)
     return failures
 
 
@@ -112,15 +112,11 @@ def lopsided(volume: Volume, brain_mask: np.ndarray, grid: Volume) -> np.ndarray
     return part / size if size > 1e-5 * np.linalg.norm(coarse) else np.zeros_like(part)
 
 
-def _read(record: dict[str, Any], out: Path, grid: Volume, failures: Failures) -> np.ndarray | None:
+def _read(record: ScanRecord, out: Path, grid: Volume, failures: Failures) -> np.ndarray | None:
     part = None
-    with guarded(failures, str(record["subject"]), out / str(record["image"])):
-        volume = read_volume(out / record["image"])
-        part = lopsided(volume, read_mask(out / record["brain_mask"], like=volume), grid)
-    if part is None:
-        # It is normalised anew the next time.
-        record.pop("scan", None)
-        record.pop("normalised", None)
+    with failures.catching(record.subject, out / record.image):
+        volume = read_volume(out / record.image)
+        part = lopsided(volume, read_mask(out / record.brain_mask, like=volume), grid)
     return part
 
 
@@ -128,7 +124,3 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Of two antisymmetric arrays, whose means are 0."""
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float((a * b).sum()) / size if size > 0 else 0.0
-
-
-def _subject(record: Mapping[str, Any]) -> str:
-    return str(record["subject"])

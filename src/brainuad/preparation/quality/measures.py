@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -39,10 +38,8 @@ class Limits:
     cohort_flip_margin: float = 0.1
     cohort_subjects: int = 5
 
-    def flags(self, found: Mapping[str, Any]) -> list[str]:
-        """What to look at, in words; measures that are absent raise nothing."""
-        # Older records have null where nothing could be measured.
-        found = {name: value for name, value in found.items() if value is not None}
+    def flags(self, found: Mapping[str, float]) -> list[str]:
+        """Return what to look at, in words; measures that are absent raise nothing."""
         said = []
         volume = found.get("brain_ml")
         if volume is not None and not self.brain_ml[0] <= volume <= self.brain_ml[1]:

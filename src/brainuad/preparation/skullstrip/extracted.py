@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.types import Volume
+from brainuad.volumes.regions import largest_region
 
 
 def extracted_brain_mask(array: np.ndarray, tolerance: float = 0.01) -> np.ndarray:
@@ -23,11 +24,7 @@ def extracted_brain_mask(array: np.ndarray, tolerance: float = 0.01) -> np.ndarr
     """
     magnitude = np.abs(array)
     foreground = magnitude > tolerance * np.percentile(magnitude, 99)
-    labels, count = ndimage.label(foreground)
-    if count == 0:
-        return foreground
-    largest = np.bincount(labels.ravel())[1:].argmax() + 1
-    return ndimage.binary_fill_holes(labels == largest)
+    return ndimage.binary_fill_holes(largest_region(foreground))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
-from scipy import ndimage
 
 from brainuad.errors import InputError
 from brainuad.preparation.skullstrip.contract import require
 from brainuad.types import Volume
+from brainuad.volumes.regions import largest_region
 from brainuad.volumes.resample import resample_like, resample_spacing
 
 _HDBET_MM = 1.5
@@ -72,8 +72,7 @@ class HdBet:
             ):
                 probability += network(batch)[0, 1].float().numpy()[inside] / self.models
         share = resample_like(probability.transpose(2, 1, 0), small.affine, volume)
-        labels, count = ndimage.label(share > self.threshold)
-        if count == 0:
+        found = largest_region(share > self.threshold)
+        if not found.any():
             raise ValueError("HD-BET found no brain")
-        sizes = np.bincount(labels.ravel())
-        return labels == 1 + sizes[1:].argmax()
+        return found

@@ -8,7 +8,8 @@ from skimage.filters import threshold_otsu
 
 from brainuad.preparation.register.linear import Register
 from brainuad.types import Volume
-from brainuad.volumes.resample import box_of, resample_like
+from brainuad.volumes.regions import box_of
+from brainuad.volumes.resample import resample_like
 
 PLAUSIBLE_ML = (900.0, 2000.0)
 """Volumes that a brain's outline may have, adults and older children."""

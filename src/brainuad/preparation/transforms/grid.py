@@ -38,7 +38,8 @@ from brainuad.volumes.native_space import (
     warp_record,
     way_of,
 )
-from brainuad.volumes.resample import box_of, resample_spacing, smoothed
+from brainuad.volumes.regions import box_of
+from brainuad.volumes.resample import resample_spacing, smoothed
 
 
 class PreparedGridd(ScanTransform, InvertibleTransform):

@@ -16,6 +16,7 @@ from brainuad.reporting.comparison.runs import (
     Comparison,
     is_best,
     paired_tests,
+    require_same,
     shown_columns,
 )
 from brainuad.reporting.run_folder import RunFolder, read_run
@@ -77,7 +78,8 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     methods = list(dict.fromkeys(d.run.method for d in designs))
     methods += sorted({m for d in designs for m in d.run.methods} - set(methods))
     members = {method: _of(method, designs) for method in methods}
-    subjects = sorted(set.intersection(*(_lesions(d.run, m) for m in methods for d in members[m])))
+    lesions = [d.run.with_lesion(method) for method, of in members.items() for d in of]
+    subjects = sorted(set.intersection(*lesions))
     if not subjects:
         raise InputError(f"{paths[0]}: no subject with a lesion is scored in every run")
     people = [designs[0].run.people[subject] for subject in subjects]
@@ -85,9 +87,7 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     tables = {
         (method, title): pd.DataFrame(
             by_person(
-                np.array(
-                    [[_value(d.run, s, method, metric, threshold) for s in subjects] for d in of]
-                ),
+                np.array([d.run.values(subjects, method, metric, threshold) for d in of]),
                 people,
             ),
             index=pd.MultiIndex.from_tuples([(d.fold, d.seed) for d in of], names=("fold", "seed")),
@@ -146,14 +146,9 @@ def _read(path: Path) -> Design:
 
 
 def _require_same(first: Design, other: Design) -> None:
-    pairs = {key: (first.run.summary.get(key), other.run.summary.get(key)) for key in _SAME}
-    pairs["data.folds"] = (first.folds, other.folds)
-    for key, (mine, its) in pairs.items():
-        if mine != its:
-            raise InputError(
-                f"{other.run.path}: its {key} is {its}, that of {first.run.path} is {mine}; give "
-                "the runs of one cross-validation"
-            )
+    facts = {key: (first.run.summary.get(key), other.run.summary.get(key)) for key in _SAME}
+    facts["data.folds"] = (first.folds, other.folds)
+    require_same(first.run, other.run, facts, "give the runs of one cross-validation")
 
 
 def _of(method: str, designs: Sequence[Design]) -> list[Design]:
@@ -173,16 +168,6 @@ def _of(method: str, designs: Sequence[Design]) -> list[Design]:
             )
         seen[key] = design.run.path
     return own
-
-
-def _lesions(run: RunFolder, method: str) -> set[str]:
-    rows = [score for score in run.scores if (score.method, score.metric) == (method, "auprc")]
-    return {s.subject for s in rows if run.value(s.subject, method, "auprc", "none") is not None}
-
-
-def _value(run: RunFolder, subject: str, method: str, metric: str, threshold: str) -> float:
-    found = run.value(subject, method, metric, threshold)
-    return float("nan") if found is None else found
 
 
 def _cell(table: pd.DataFrame) -> str:

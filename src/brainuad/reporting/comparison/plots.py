@@ -23,7 +23,7 @@ def draw(
     """
     return [
         *_bands(rows, subjects),
-        *_volumes(rows, subjects, dice),
+        *_volumes(rows, subjects),
         *_pairs([name for name, *_ in rows], dice),
         *_calibration(rows),
     ]
@@ -45,14 +45,10 @@ def _bands(
 
 
 def _volumes(
-    rows: Sequence[tuple[str, RunFolder, str]], subjects: Sequence[str], dice: np.ndarray
+    rows: Sequence[tuple[str, RunFolder, str]], subjects: Sequence[str]
 ) -> list[tuple[str, str]]:
-    points = {}
-    for (name, run, method), values in zip(rows, dice, strict=True):
-        volumes = [run.value(subject, method, "lesion_ml", "none") for subject in subjects]
-        pairs = [(v, d) for v, d in zip(volumes, values, strict=True) if v and not np.isnan(d)]
-        if pairs:
-            points[name] = pairs
+    found = {name: run.volume_and_dice(method, subjects) for name, run, method in rows}
+    points = {name: pairs for name, pairs in found.items() if pairs}
     caption = "Dice at the healthy threshold by lesion volume; lines are running medians."
     return [(plots.against_volume(points), caption)] if points else []
 
@@ -66,11 +62,7 @@ def _pairs(names: Sequence[str], dice: np.ndarray) -> list[tuple[str, str]]:
 
 
 def _calibration(rows: Sequence[tuple[str, RunFolder, str]]) -> list[tuple[str, str]]:
-    shares = {
-        name: (run.arrays[f"{method}/calibration_alpha"], run.arrays[f"{method}/calibration_fpr"])
-        for name, run, method in rows
-        if f"{method}/calibration_fpr" in run.arrays
-    }
+    shares = {name: found for name, run, method in rows if (found := run.calibration(method))}
     caption = (
         "Calibration of the healthy threshold: the share of healthy test brains above it against "
         "the share asked for on validation brains."

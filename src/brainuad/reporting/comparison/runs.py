@@ -1,9 +1,10 @@
 """One table of several runs, with paired tests (docs/protocol.md#6-comparisons)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,22 +79,21 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     if len(paths) < 2:
         raise InputError("compare needs two run folders or more: brainuad-report compare RUN RUN")
     runs = [read_run(path) for path in paths]
-    for path, run in zip(paths, runs, strict=True):
-        _require_same(paths[0], runs[0], path, run)
+    for run in runs:
+        if not run.scores or not run.summary:
+            raise InputError(f"{run.path}: has no scores; evaluate it first")
+        facts = {key: (runs[0].summary.get(key), run.summary.get(key)) for key in _SAME}
+        remedy = "compare runs of one cohort, split, sequence and space"
+        require_same(runs[0], run, facts, remedy)
     rows = [(run, run.method) for run in runs]
     if CONTROL in runs[0].methods and CONTROL not in [method for _, method in rows]:
         rows.append((runs[0], CONTROL))
     names = _names([method for _, method in rows], [run.path.resolve().name for run, _ in rows])
-    subjects = sorted(set.intersection(*(_lesions(run, method) for run, method in rows)))
+    subjects = sorted(set.intersection(*(run.with_lesion(method) for run, method in rows)))
     if not subjects:
         raise InputError(f"{paths[0]}: no subject with a lesion is scored in every run")
     values = {
-        title: np.array(
-            [
-                [_value(run, subject, method, metric, threshold) for subject in subjects]
-                for run, method in rows
-            ]
-        )
+        title: np.array([run.values(subjects, method, metric, threshold) for run, method in rows])
         for title, threshold, metric in (*METRICS, *DESCRIBED)
     }
     people = [runs[0].people[subject] for subject in subjects]
@@ -191,14 +191,24 @@ def is_best(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, ti
     )
 
 
-def _require_same(first_path: Path, first: RunFolder, path: Path, run: RunFolder) -> None:
-    if not run.scores or not run.summary:
-        raise InputError(f"{path}: has no scores; evaluate it first")
-    for key in _SAME:
-        if run.summary.get(key) != first.summary.get(key):
+def require_same(
+    first: RunFolder, other: RunFolder, facts: Mapping[str, tuple[Any, Any]], remedy: str
+) -> None:
+    """Refuse two runs that differ in a fact.
+
+    Args:
+        first: run.
+        other: run.
+        facts: name of a fact to its value in the first run and in the other.
+        remedy: end of the message.
+
+    Raises:
+        InputError: a fact differs.
+    """
+    for key, (mine, its) in facts.items():
+        if mine != its:
             raise InputError(
-                f"{path}: its {key} is {run.summary.get(key)}, that of {first_path} is "
-                f"{first.summary.get(key)}; compare runs of one cohort, split, sequence and space"
+                f"{other.path}: its {key} is {its}, that of {first.path} is {mine}; {remedy}"
             )
 
 
@@ -208,20 +218,6 @@ def _names(methods: list[str], folders: list[str]) -> list[str]:
         method if methods.count(method) == 1 else f"{method} ({folder})"
         for method, folder in zip(methods, folders, strict=True)
     ]
-
-
-def _lesions(run: RunFolder, method: str) -> set[str]:
-    wanted = {
-        score.subject
-        for score in run.scores
-        if (score.method, score.threshold, score.metric) == (method, "none", "auprc")
-    }
-    return {s for s in wanted if run.value(s, method, "auprc", "none") is not None}
-
-
-def _value(run: RunFolder, subject: str, method: str, metric: str, threshold: str) -> float:
-    found = run.value(subject, method, metric, threshold)
-    return float("nan") if found is None else found
 
 
 def _cell(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, title: str) -> str:

@@ -4,12 +4,12 @@ import io
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from brainuad.machine.files import atomic_path
 from brainuad.reporting.drawing.views import radiological
 from brainuad.types import Volume
 from brainuad.volumes.orient import to_ras
+from brainuad.volumes.regions import box_of
 
 _PANEL, _GAP, _TOP = 260, 6, 24
 _NEAR = 6  # voxels
@@ -43,8 +43,7 @@ def write_picture(
     mask = marked.array > 0.5
     cuts = [int(mask.sum(axis=tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3)]
     # By what surrounds the hole: a lesion may hold anything, and fat outshines the brain.
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    near = filled.array[tuple(slice(max(s.start - _NEAR, 0), s.stop + _NEAR) for s in box)]
+    near = filled.array[box_of(mask, (_NEAR,) * 3)]
     top = 1.05 * float(np.percentile(near[near > near.min()], 99.5)) if np.ptp(near) else None
     size_mm = np.array(mask.shape) * before.spacing_mm
     across = [tuple(size_mm[[i for i in range(3) if i != axis]]) for axis in _AXES]

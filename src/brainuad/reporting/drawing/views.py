@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.postprocess.box import brain_box
 from brainuad.types import Volume
 from brainuad.volumes.grids import require_same_grid
 from brainuad.volumes.nifti import read_volume
@@ -117,7 +118,7 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     if not has_lesion:
         found.pop("truth", None)
     centre = _centre(truth if has_lesion else None, anomaly, inside)
-    box = tuple(_bounds(inside, axis) for axis in range(3))
+    box = brain_box(inside, [1 + length // 40 for length in inside.shape])
     sample = anomaly[inside] if anomaly is not None else np.zeros(0, np.float32)
     voxel_ml = float(np.prod(ras.spacing_mm)) / 1000
     lesion_ml = None
@@ -187,15 +188,6 @@ def _centre(
         mass = np.where(inside, anomaly, 0)
     others = [tuple(b for b in range(3) if b != a) for a in range(3)]
     return tuple(int(mass.sum(axis=other).argmax()) for other in others)
-
-
-def _bounds(inside: np.ndarray, axis: int) -> slice:
-    """Extent of the brain along an axis, with a small margin."""
-    if not inside.any():
-        return slice(0, inside.shape[axis])
-    hits = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-    margin = 1 + inside.shape[axis] // 40
-    return slice(max(0, hits[0] - margin), hits[-1] + 1 + margin)
 
 
 def _plane(

@@ -3,15 +3,15 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
-from brainuad.machine.guard import Failures, guarded
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.explain import Said
+from brainuad.preparation.records import Records, key_of
 from brainuad.reporting.drawing.subject import Picture
 from brainuad.reporting.drawing.views import radiological
 from brainuad.reporting.pages import html
@@ -19,12 +19,13 @@ from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.resample import resample_like
 
 _PANEL, _GAP, _HISTOGRAM = 150, 4, 190
+_MEASURES = ("overlap", "similarity", "cohort_mirrored_gain", "noise", "border_share")
 _BRAIN, _ATLAS = "#56d364", "#ff9f1c"
 
 
 def write_quality(
     cohort: Cohort,
-    records: dict[str, dict[str, Any]],
+    records: Records,
     atlas: BrainAtlas | None,
     steps: Sequence[Said] = (),
     nameless: bool = False,
@@ -33,7 +34,7 @@ def write_quality(
 
     Args:
         cohort: prepared.
-        records: `<subject>_<sequence>` to the scan's record.
+        records: of all its scans.
         atlas: whose outline is drawn, None where nothing was registered to one.
         steps: of the preparation, in words.
         nameless: leave out pictures, names, notes, reasons and steps, which may hold paths; scans
@@ -44,24 +45,16 @@ def write_quality(
     rows, items = [], []
     for index, scan in enumerate(scans):
         anchor = f"scan-{index}"
-        name, found = _name(scan), records[_name(scan)]["quality"]
+        record = records[key_of(scan)]
+        name, found = record.name, record.quality
         shown = f"scan {index + 1}" if nameless else name
-        said = [*flags.get(name, []), *([] if nameless else records[name].get("notes", []))]
+        said = [*flags.get(name, []), *([] if nameless else record.notes)]
         rows.append(
             [
                 shown if nameless else html.Markup(f'<a href="#{anchor}">{html.escape(name)}</a>'),
                 str(len(flags.get(name, []))),
                 f"{found['brain_ml']:.0f}",
-                *(
-                    f"{found[key]:.3f}" if found.get(key) is not None else "–"
-                    for key in (
-                        "overlap",
-                        "similarity",
-                        "cohort_mirrored_gain",
-                        "noise",
-                        "border_share",
-                    )
-                ),
+                *("–" if found.get(key) is None else f"{found[key]:.3f}" for key in _MEASURES),
                 scan.split,
                 "; ".join(said),
             ]
@@ -69,7 +62,7 @@ def write_quality(
         if nameless:
             continue
         problems, body = Failures(), ""
-        with guarded(problems, name, scan.image):
+        with problems.catching(name, scan.image):
             picture = draw_scan(scan, atlas)
             body = html.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
         body += "".join(html.paragraph(why, "alert") for _, why in problems)

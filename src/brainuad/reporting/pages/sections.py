@@ -29,32 +29,6 @@ _HEADLINES = (
     ("⌈Dice⌉", "dice", "oracle", ("all",), "oracle: threshold chosen on test labels"),
     ("Healthy FPR", "fpr_healthy", "healthy", ("healthy", "all"), "false positives, healthy scans"),
 )
-_READING = (
-    ("Dice at the healthy threshold is the headline.",
-     "The threshold is the smallest at which at most a fraction α (1 % unless the configuration "
-     "says otherwise) of the brain voxels of healthy validation subjects are positive. It needs "
-     "no lesion label, as on a new scan."),
-    ("Other thresholds stand beside it.",
-     "“scan” is the same rule on scores measured by each scan itself, for scans of another scanner "
-     "than the healthy ones; “fixed” is the method's own value, “mebin” keeps the number of "
-     "components stable, “otsu” splits each volume's scores in two."),
-    ("⌈Dice⌉ and ⌈⌈Dice⌉⌉ use test labels.",
-     "⌈Dice⌉ (oracle) takes the best single threshold on the test subjects themselves, ⌈⌈Dice⌉⌉ "
-     "(oracle_subject) the best for each volume; for comparison with papers that print them, "
-     "never a result. Both are of the map alone, before the steps on the mask, so Dice can pass "
-     "them by what those steps gain."),
-    ("AP needs no threshold.",
-     "Average precision over the voxels inside the brain. A score without information reaches "
-     "the lesion's share of the brain, so AP compares methods on the same subjects only."),
-    ("Controls stand in every table.",
-     "“intensity” learns nothing: its score is the brain-normalised, histogram-equalised "
-     "intensity. It is strong on bright lesions, and every learned method has to beat it. "
-     "“oracle_reconstruction”, where lesions are synthetic, is given the lesion-free image: what "
-     "a perfect reconstruction would reach."),
-    ("Intervals are over subjects.",
-     "Mean ± standard deviation and a 95 % bootstrap interval; a difference between two "
-     "methods is not tested here."),
-)  # fmt: skip
 
 
 def failures(run: RunFolder) -> str:
@@ -118,8 +92,7 @@ def scores(run: RunFolder) -> str:
             body += _score_table(run, (header, rows), title)
     else:
         body += html.paragraph("There are no scores: summary.json is missing or empty.", "note")
-    reading = "".join(f"<p><b>{html.escape(a)}</b> {html.escape(b)}</p>" for a, b in _READING)
-    body += html.details("How to read this", reading, shown=True)
+    body += html.details("How to read this", html.static("how_to_read.html"), shown=True)
     return html.section("Scores", body, anchor="scores")
 
 

@@ -76,7 +76,7 @@ def _brightness(run: RunFolder) -> str:
 
 def _where(run: RunFolder) -> str:
     """Where false positives sit: a picture and rates."""
-    methods = [run.method] + ([CONTROL] if run.method != CONTROL else [])
+    methods = _shown(run)
     rows = []
     for method in methods:
         rates = [_values(run, f"fp_{region}", "healthy", method) for region in REGIONS]
@@ -163,21 +163,14 @@ def _healthy(run: RunFolder) -> str:
 
 
 def _plots(run: RunFolder) -> list[tuple[str, str]]:
-    methods = [run.method] + ([CONTROL] if run.method != CONTROL else [])
+    methods = _shown(run)
     found = []
-    points = {method: _volume_and_dice(run, method) for method in methods}
+    points = {method: run.volume_and_dice(method, run.people) for method in methods}
     points = {method: pairs for method, pairs in points.items() if pairs}
     if points:
         caption = "Dice at the healthy threshold by lesion volume, a dot a subject; the line is a "
         found.append((plots.against_volume(points), caption + "running median."))
-    shares = {
-        method: (
-            run.arrays[f"{method}/calibration_alpha"],
-            run.arrays[f"{method}/calibration_fpr"],
-        )
-        for method in methods
-        if f"{method}/calibration_fpr" in run.arrays
-    }
+    shares = {method: known for method in methods if (known := run.calibration(method))}
     if shares:
         caption = (
             "Calibration of the healthy threshold: the share of healthy test brains above it, "
@@ -189,14 +182,9 @@ def _plots(run: RunFolder) -> list[tuple[str, str]]:
     return found
 
 
-def _volume_and_dice(run: RunFolder, method: str) -> list[tuple[float, float]]:
-    pairs = []
-    for name in dict.fromkeys(score.subject for score in run.scores):
-        volume = run.value(name, method, "lesion_ml", "none")
-        dice = run.value(name, method, "dice", "healthy")
-        if volume and dice is not None:
-            pairs.append((volume, dice))
-    return pairs
+def _shown(run: RunFolder) -> list[str]:
+    """The run's own method and the control beside it."""
+    return list(dict.fromkeys((run.method, CONTROL)))
 
 
 def _values(

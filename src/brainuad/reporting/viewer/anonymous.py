@@ -4,7 +4,7 @@ from pathlib import Path
 
 from brainuad.machine.files import write_text
 from brainuad.reporting.pages import html
-from brainuad.reporting.viewer.rows import STATES, read_rows
+from brainuad.reporting.viewer.rows import counted, read_rows
 
 DIGITS = {"score": 4, "percentile": 0, "n_findings": 0, "volume_mm3": 0}
 """Numbers of `ScanRow.numbers` that the page tells, and their decimals."""
@@ -41,9 +41,7 @@ def write_anonymous_page(out: Path) -> Path:
     )
     table = html.table(header, lines, "Scans", (0, 1), sortable=True)
     body = html.section("Scans", html.paragraph(words, "soft"), table, anchor="scans")
-    counts = {state: sum(row.status == state for row in rows) for state in STATES}
-    subtitle = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     path = out / "index.html"
     title = f"Findings in {len(rows)} scans"
-    write_text(path, html.page(title, subtitle, {"scans": "Scans"}, body))
+    write_text(path, html.page(title, counted(rows), {"scans": "Scans"}, body))
     return path

@@ -10,11 +10,13 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import block_reduce
 
+from brainuad.postprocess.box import brain_box
 from brainuad.types import Volume
 
 MAX_VOXELS = 10_000_000
 """A head at 1 mm has about 6 million; past the limit voxels are averaged in pairs."""
 
+_RIM = 2  # voxels around the head
 _AIR = 0.05  # of the window: what is darker around the head is cropped
 
 
@@ -53,8 +55,7 @@ def frame_of(scan: Volume, shown: np.ndarray) -> Frame:
     """
     low, high = window(scan.array)
     keep = (scan.array > low + _AIR * (high - low)) | shown
-    keep = keep if keep.any() else np.ones_like(keep)
-    box = tuple(_span(keep, axis) for axis in range(3))
+    box = brain_box(keep, (_RIM,) * 3)
     size = np.array([part.stop - part.start for part in box])
     factor = np.ones(3, int)
     while np.prod(np.ceil(size / factor)) > MAX_VOXELS:
@@ -113,8 +114,3 @@ def encode(levels: np.ndarray, affine: np.ndarray, slope: float = 1.0, inter: fl
 
 
 _mean: Callable[..., np.ndarray] = np.mean
-
-
-def _span(keep: np.ndarray, axis: int) -> slice:
-    hits = np.flatnonzero(keep.any(axis=tuple(a for a in range(3) if a != axis)))
-    return slice(max(0, int(hits[0]) - 2), min(keep.shape[axis], int(hits[-1]) + 3))

@@ -16,7 +16,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import remove, write_text
 from brainuad.machine.text import without_home
 from brainuad.reporting.pages.html import Markup, escape
-from brainuad.reporting.viewer.rows import STATES, ScanRow, read_rows
+from brainuad.reporting.viewer.rows import ScanRow, counted, read_rows
 from brainuad.reporting.viewer.scan import key_of, write_scan
 
 FOLDER = "viewer"
@@ -41,7 +41,10 @@ def write_page(out: Path) -> Path:
     """
     rows = read_rows(out)
     folder = out / FOLDER
-    _write_static(folder)
+    for name in _STATIC:
+        path, text = folder / name, _read(name)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
     cards = []
     for row in track(rows, description="page", transient=True):
         problem = ""
@@ -52,11 +55,10 @@ def write_page(out: Path) -> Path:
                 problem = f"cannot be shown: {error}"
         cards.append(_card(row, problem))
     _remove_others(folder / "scans", {key_of(row.scan_id) for row in rows if row.can_be_opened})
-    counts = {state: sum(row.status == state for row in rows) for state in STATES}
     page = Template(_read("index.html")).substitute(
         cards="\n".join(cards),
         total=len(rows),
-        summary=escape(", ".join(f"{n} {state}" for state, n in counts.items() if n)),
+        summary=escape(counted(rows)),
         version=escape(version("brainuad")),
     )
     write_text(out / "index.html", page)
@@ -105,16 +107,6 @@ def _facts(row: ScanRow) -> str:
     if numbers["volume_mm3"] is not None:
         facts.append(f"<b>{numbers['volume_mm3'] / 1000:.1f}</b> mL")
     return "".join(f"<span>{fact}</span>" for fact in facts)
-
-
-def _write_static(folder: Path) -> None:
-    for name in _STATIC:
-        _write_if_other(folder / name, _read(name))
-
-
-def _write_if_other(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
 
 
 def _read(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,12 @@ def read_rows(out: Path) -> list[ScanRow]:
             findings[line["scan_id"]].append(_finding(line))
     rows = [_scan(line, out, findings) for line in _lines(out / SUBJECTS, _COLUMNS)]
     return sorted(rows, key=_place)
+
+
+def counted(rows: Sequence[ScanRow]) -> str:
+    """Return the number of scans in each state, in words."""
+    counts = {state: sum(row.status == state for row in rows) for state in STATES}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
 def _place(row: ScanRow) -> tuple[int, float, str]:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from brainuad.machine.files import atomic_path, write_text
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.text import without_home
 from brainuad.reporting.drawing.views import radiological
 from brainuad.reporting.viewer import copies
@@ -57,12 +57,8 @@ def write_scan(row: ScanRow, out: Path, folder: Path) -> None:
 
 
 def _stamp(row: ScanRow) -> str:
-    """Changes when the row, its findings or a file that it names does."""
-    paths = [path for path in (row.image, *row.files.values()) if path is not None]
-    facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns)
-             for path in paths if path.is_file()]  # fmt: skip
-    content = json.dumps([FORMAT, asdict(row), facts], default=str, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    """Return what changes when the row, its findings or a file that it names does."""
+    return fingerprint(FORMAT, row)
 
 
 def _first_line(path: Path) -> str:

@@ -15,7 +15,7 @@ from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, read_cohort
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
-from brainuad.machine.fingerprint import short_hash
+from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.limits import require_file
 from brainuad.synthetic.anatomies.bank import Bank, read_arrays, write_arrays
 from brainuad.synthetic.anatomies.partial_volumes import PartialVolumes
@@ -97,8 +97,8 @@ def make_backgrounds(
     """
     cohort = read_cohort(Path(folder))
     source, scans = _chosen(cohort, sequence, split)
-    recipe = [VERSION, bank.spacing_mm, dict(bank.info), sorted(names)]
-    kept = Path(cache_dir) / "backgrounds" / short_hash(recipe)
+    key = fingerprint(VERSION, bank.spacing_mm, bank.info, sorted(names))
+    kept = Path(cache_dir) / "backgrounds" / key
     files = [kept / f"{scan.subject}_{source}-{_content(scan)}.npz" for scan in scans]
     missing = [(scan, path) for scan, path in zip(scans, files, strict=True) if not path.is_file()]
     if missing:

@@ -17,7 +17,7 @@ from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path, write_json
 from brainuad.machine.limits import require_file, require_honest
 from brainuad.machine.read import read_json
-from brainuad.synthetic.anatomies.classes import CLASSES, CSF, GREY, WHITE
+from brainuad.synthetic.anatomies.classes import CLASSES
 from brainuad.synthetic.anatomies.grid import extent_slices, head_grid
 from brainuad.synthetic.anatomies.partial_volumes import PartialVolumes
 from brainuad.synthetic.anatomies.shapes import Shapes
@@ -99,29 +99,6 @@ class Bank:
             return Shapes.from_arrays(read_arrays(path), first, shape)
         except (KeyError, ValueError):
             raise InputError(f"{path}: holds other arrays than lesion shapes; {REMEDY}") from None
-
-    def priors(self, names: Sequence[str] | None = None, extent: str = "brain") -> np.ndarray:
-        """Return the mean shares of white matter, grey matter and CSF, left and right averaged.
-
-        Args:
-            names: the anatomies to average; None for all.
-            extent: see `anatomy`.
-
-        Returns:
-            `(3, D, H, W)` float32 in [0, 1].
-        """
-        csf = (*CSF, CLASSES.index("plexus"))
-        chosen = self.names if names is None else tuple(names)
-        total: Any = 0.0
-        for name in chosen:
-            anatomy = self.anatomy(name, extent)
-            inside = anatomy.brain > 127
-            groups = [
-                anatomy.tissues[list(group)].sum(0, dtype=np.float32) * inside
-                for group in (WHITE, GREY, csf)
-            ]
-            total = total + np.stack(groups) / (255 * len(chosen))
-        return (0.5 * (total + total[:, ::-1])).astype(np.float32)
 
 
 def read_bank(folder: Path) -> Bank:

@@ -15,6 +15,7 @@ from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
 from brainuad.synthetic.anatomies.bank import Bank, read_bank
 from brainuad.synthetic.anatomies.contrast import FREE, SEQUENCES
+from brainuad.synthetic.twins import lesion_contrast, scaled_alike
 
 PATHOLOGIES = ("ms", "wmh", "stroke", "tumour")
 HELD_OUT = 2
@@ -159,7 +160,7 @@ def _subject(out: Path, bank: Bank, plan: _Plan, sequences: Sequence[str]) -> li
         for sequence in sequences:
             scan = generator.scan(anatomy, *plan.seeds, sequence=sequence, disease=plan.disease)
             inside, lesion = scan.brain_mask.numpy(), scan.lesion.numpy()
-            image, twin = _normalised(scan.image.numpy(), scan.healthy.numpy(), inside)
+            image, twin = scaled_alike(scan.image.numpy(), scan.healthy.numpy(), inside)
             file = f"{name}_{sequence}.nii.gz"
             write_volume(out / "scans" / file, image, affine)
             write_volume(
@@ -169,8 +170,7 @@ def _subject(out: Path, bank: Bank, plan: _Plan, sequences: Sequence[str]) -> li
                 write_volume(out / "twins" / file, twin, affine)
                 path = out / "masks" / f"{name}_{sequence}_lesion.nii.gz"
                 write_volume(path, lesion, affine, np.uint8)
-                shift = float((image - twin)[lesion].mean()) if lesion.any() else float("nan")
-                contrast[sequence] = shift / float(twin[inside].std())
+                contrast[sequence] = lesion_contrast(image, twin, lesion, inside)
         write_json(record, {"contrast": contrast})
     contrast = read_json(record, "delete it")["contrast"]
     masks = out / "masks"
@@ -190,13 +190,3 @@ def _subject(out: Path, bank: Bank, plan: _Plan, sequences: Sequence[str]) -> li
         )
         for sequence in sequences
     ]
-
-
-def _normalised(
-    image: np.ndarray, twin: np.ndarray, inside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both as the image's 1st and 99.9th percentiles have it, in [0, 1], 0 outside the brain."""
-    low, high = np.percentile(image[inside], [1, 99.9])
-    scaled = (np.clip((one - low) / (high - low), 0, 1) for one in (image, twin))
-    first, second = (np.where(inside, one, 0).astype(np.float32) for one in scaled)
-    return first, second

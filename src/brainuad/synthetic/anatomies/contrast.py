@@ -7,8 +7,10 @@ tissue) have textbook values. A contrast is drawn by sequence or free. Networks 
 do far better on that sequence; free contrast is for scans of an unknown one.
 """
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,81 +26,18 @@ FREE = "free"
 Range = tuple[float, float, float]
 Place = tuple[float, float, float]
 
-RELATIVE: dict[str, dict[str, Range]] = {
-    "T1w": {
-        "white": (1.0, 1.0, 1.0),
-        "cortex": (0.64, 0.72, 0.78),
-        "cerebellar white": (0.98, 1.04, 1.12),
-        "cerebellar cortex": (0.75, 0.80, 0.90),
-        "sulcal CSF": (0.05, 0.15, 0.37),
-        "ventricles": (0.12, 0.20, 0.42),
-        "thalamus": (0.90, 0.95, 1.0),
-        "caudate": (0.83, 0.88, 0.93),
-        "putamen": (0.88, 0.93, 0.99),
-        "pallidum": (0.97, 1.03, 1.10),
-        "hippocampus": (0.75, 0.79, 0.87),
-        "brainstem": (0.93, 0.98, 1.05),
-        "plexus": (0.30, 0.45, 0.70),
-        "vessels": (0.15, 0.40, 0.90),
-        "bone": (0.10, 0.25, 0.45),
-        "soft tissue": (0.45, 0.65, 0.90),
-    },
-    "T2w": {
-        "white": (1.0, 1.0, 1.0),
-        "cortex": (1.05, 1.22, 1.40),
-        "cerebellar white": (0.87, 0.92, 0.98),
-        "cerebellar cortex": (1.0, 1.16, 1.30),
-        "sulcal CSF": (2.4, 3.1, 3.7),
-        "ventricles": (3.0, 3.5, 4.8),
-        "thalamus": (0.94, 1.02, 1.16),
-        "caudate": (0.99, 1.10, 1.40),
-        "putamen": (0.84, 1.0, 1.16),
-        "pallidum": (0.60, 0.68, 0.82),
-        "hippocampus": (1.28, 1.38, 1.53),
-        "brainstem": (0.97, 1.05, 1.15),
-        "plexus": (1.5, 2.2, 3.0),
-        "vessels": (0.1, 0.4, 1.2),
-        "bone": (0.1, 0.25, 0.6),
-        "soft tissue": (0.4, 0.8, 1.5),
-    },
-    "FLAIR": {
-        "white": (1.0, 1.0, 1.0),
-        "cortex": (1.0, 1.13, 1.24),
-        "cerebellar white": (0.91, 0.95, 1.02),
-        "cerebellar cortex": (0.95, 1.04, 1.11),
-        "sulcal CSF": (0.04, 0.14, 0.35),
-        "ventricles": (0.06, 0.18, 0.38),
-        "thalamus": (0.98, 1.04, 1.17),
-        "caudate": (0.98, 1.07, 1.20),
-        "putamen": (0.90, 0.98, 1.06),
-        "pallidum": (0.70, 0.76, 0.85),
-        "hippocampus": (1.06, 1.17, 1.28),
-        "brainstem": (0.88, 1.0, 1.10),
-        "plexus": (0.7, 1.1, 1.6),
-        "vessels": (0.2, 0.4, 0.8),
-        "bone": (0.05, 0.2, 0.5),
-        "soft tissue": (0.4, 0.8, 1.3),
-    },
-    "PD": {
-        "white": (1.0, 1.0, 1.0),
-        "cortex": (1.06, 1.14, 1.22),
-        "cerebellar white": (0.95, 1.0, 1.05),
-        "cerebellar cortex": (1.06, 1.14, 1.22),
-        "sulcal CSF": (0.9, 1.1, 1.3),
-        "ventricles": (0.9, 1.1, 1.3),
-        "thalamus": (1.0, 1.1, 1.2),
-        "caudate": (1.06, 1.14, 1.22),
-        "putamen": (1.0, 1.1, 1.2),
-        "pallidum": (0.8, 0.9, 1.0),
-        "hippocampus": (1.08, 1.17, 1.26),
-        "brainstem": (0.98, 1.05, 1.12),
-        "plexus": (0.9, 1.2, 1.5),
-        "vessels": (0.2, 0.5, 1.0),
-        "bone": (0.1, 0.25, 0.6),
-        "soft tissue": (0.5, 0.8, 1.2),
-    },
-}
-"""Lowest, usual and highest value of each class, white matter being 1."""
+
+def _relative() -> dict[str, dict[str, Range]]:
+    table: dict[str, dict[str, Range]] = {}
+    with Path(__file__).with_name("relative.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            values = (float(row["low"]), float(row["usual"]), float(row["high"]))
+            table.setdefault(row["sequence"], {})[row["class"]] = values
+    return table
+
+
+RELATIVE = _relative()
+"""Sequence to class to lowest, usual and highest value, white matter being 1."""
 
 WHITE_VALUE = {"T1w": 0.80, "T2w": 0.27, "FLAIR": 0.50, "PD": 0.75}
 """Intensity of white matter, so that a healthy brain lies in 0 to 1."""

@@ -90,3 +90,17 @@ class Draws:
         # Linear interpolation takes some variance too.
         width = 2 * torch.pi**0.5 * sigma.clamp_min(0.5)
         return 1.1 * between(nodes * width[:, None, None, None, None] ** 1.5, size)[:, 0]
+
+
+PLANES = ((0, 1), (0, 2), (1, 2))
+"""Pairs of axes in which something is turned."""
+
+
+def turned(degrees: float, plane: tuple[int, int]) -> Tensor:
+    """Return the rotation in the plane of two axes, `(3, 3)`."""
+    angle = torch.deg2rad(torch.tensor(degrees))
+    first, second = plane
+    turn = torch.eye(3)
+    turn[first, first] = turn[second, second] = angle.cos()
+    turn[first, second], turn[second, first] = -angle.sin(), angle.sin()
+    return turn

@@ -4,22 +4,17 @@ Every function returns a share `(D, H, W)` in [0, 1], the lesion's part of each 
 a lesion spares is decided when it is painted.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
 from brainuad.synthetic.anatomies.contrast import both_sides, near
-from brainuad.synthetic.anatomies.draws import Draws
+from brainuad.synthetic.anatomies.draws import PLANES, Draws, turned
 from brainuad.synthetic.anatomies.healthy import HORNS_MM
 from brainuad.synthetic.anatomies.shapes import Shapes
 from brainuad.synthetic.anatomies.warp import Anatomy
 from brainuad.synthetic.grids import sampled
-
-Places = Callable[[Anatomy], Tensor]
-"""An anatomy to the weight of each voxel as a lesion's centre, `(D, H, W)`."""
 
 
 def real_shape(draws: Draws, anatomy: Anatomy, shapes: Shapes, affine: Tensor) -> Tensor:
@@ -46,11 +41,8 @@ def real_shape(draws: Draws, anatomy: Anatomy, shapes: Shapes, affine: Tensor) -
     centre = where.mean(0)
     scale = draws.log_uniform(0.8, 1.45)
     moved = torch.tensor([draws.normal(0, 4.0) for _ in range(3)], device=places.device)
-    angle = torch.deg2rad(torch.tensor(draws.uniform(-12, 12)))
-    first, second = ((0, 1), (0, 2), (1, 2))[draws.number(0, 2)]
-    turn = torch.eye(3)
-    turn[first, first] = turn[second, second] = angle.cos()
-    turn[first, second], turn[second, first] = -angle.sin(), angle.sin()
+    degrees = draws.uniform(-12, 12)
+    turn = turned(degrees, PLANES[draws.number(0, 2)])
     position = (position - centre) @ turn.T.to(places.device) / scale + centre
     bend = draws.uniform(0, 3.5) * draws.field(anatomy.size, anatomy.spacing_mm, 10.0, 3)
     position = position + (moved[:, None, None, None] + bend).movedim(0, -1) / anatomy.spacing_mm

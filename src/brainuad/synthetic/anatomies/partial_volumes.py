@@ -14,6 +14,7 @@ from brainuad.synthetic.anatomies.classes import (
     class_of_label,
 )
 from brainuad.types import Volume
+from brainuad.volumes.regions import largest_region
 
 PARTS = 3
 """Points per axis of a voxel at which the label map is looked up: 27 a voxel."""
@@ -136,10 +137,7 @@ def _brain_mask(
     tissue: np.ndarray, csf: np.ndarray, spacing: tuple[float, float, float]
 ) -> np.ndarray:
     """Tissue, the CSF of its sulci, and a rim of CSF: what skull stripping leaves."""
-    labelled, count = ndimage.label(tissue)
-    if count > 1:
-        sizes = np.bincount(labelled.ravel())[1:]
-        tissue = labelled == sizes.argmax() + 1
+    tissue = largest_region(tissue)
     away = ndimage.distance_transform_edt(~tissue, spacing)
     grown = away <= CLOSED_MM
     closed = ndimage.distance_transform_edt(np.pad(grown, 1), spacing)[1:-1, 1:-1, 1:-1]

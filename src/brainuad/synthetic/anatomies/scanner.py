@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainuad.synthetic.anatomies.draws import Draws
+from brainuad.synthetic.anatomies.draws import PLANES, Draws, turned
 from brainuad.synthetic.grids import blurred, pixel_grid, sampled
 
 
@@ -191,12 +191,8 @@ def _draw_motion(
     count = draws.number(1, 3)
     matrices, shifts = [], []
     for _ in range(count):
-        angle = torch.deg2rad(torch.tensor(draws.uniform(-settings.turn, settings.turn)))
-        first, second = ((0, 1), (0, 2), (1, 2))[draws.number(0, 2)]
-        matrix = torch.eye(3)
-        matrix[first, first] = matrix[second, second] = angle.cos()
-        matrix[first, second], matrix[second, first] = -angle.sin(), angle.sin()
-        matrices.append(matrix)
+        degrees = draws.uniform(-settings.turn, settings.turn)
+        matrices.append(turned(degrees, PLANES[draws.number(0, 2)]))
         most = settings.shift_mm / spacing_mm
         shifts.append(torch.tensor([draws.uniform(-most, most) for _ in range(3)]))
     axis = draws.number(0, 1)

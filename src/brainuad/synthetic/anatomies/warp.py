@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainuad.synthetic.anatomies.classes import CLASSES, CSF, GREY, WHITE
-from brainuad.synthetic.anatomies.draws import Draws
+from brainuad.synthetic.anatomies.draws import PLANES, Draws, turned
 from brainuad.synthetic.anatomies.partial_volumes import DISTANCE_MM, PartialVolumes
 from brainuad.synthetic.grids import blurred, pixel_grid, sampled
 
@@ -145,12 +145,8 @@ def draw_warp(
     size = anatomy.brain.shape
     ventricles_ml = anatomy.tissues[VENTRICLES].sum(dtype=float) / 255 * spacing_mm**3 / 1000
     matrix = torch.eye(3)
-    for first, second in ((0, 1), (0, 2), (1, 2)):
-        angle = torch.deg2rad(torch.tensor(draws.uniform(-settings.turn, settings.turn)))
-        turn = torch.eye(3)
-        turn[first, first] = turn[second, second] = angle.cos()
-        turn[first, second], turn[second, first] = -angle.sin(), angle.sin()
-        matrix = matrix @ turn
+    for plane in PLANES:
+        matrix = matrix @ turned(draws.uniform(-settings.turn, settings.turn), plane)
     change = torch.eye(3)
     for row in range(3):
         for column in range(3):

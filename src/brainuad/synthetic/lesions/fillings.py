@@ -72,9 +72,7 @@ class IntensityShift:
         if tuple(self.texture) == (1.0, 1.0):
             return blend(image, image + shift, share)
         kept = uniform(*self.texture, image, generator)
-        weight = share.flatten(2).sum(2).clamp_min(1e-6)
-        mean = (image * share).flatten(2).sum(2) / weight
-        mean = mean.reshape(*mean.shape, *[1] * (image.ndim - 2))
+        mean = _weighted_mean(image, share)
         return blend(image, torch.lerp(mean, image, kept) + shift, share)
 
 
@@ -115,9 +113,7 @@ class TextureSwap:
             rank = texture.masked_fill(~inside, torch.inf).flatten(2).argsort(2).argsort(2)
             matched = old.gather(2, rank).reshape(image.shape)
         elif self.match == "mean":
-            weight = share.flatten(2).sum(2).clamp_min(1e-6)
-            gap = ((image - texture) * share).flatten(2).sum(2) / weight
-            matched = texture + gap.reshape(*gap.shape, *[1] * (image.ndim - 2))
+            matched = texture + _weighted_mean(image - texture, share)
         else:
             raise ValueError(f"match is '{self.match}'; use mean or histogram")
         return blend(image, torch.where(share > 0, matched, image), share)
@@ -202,3 +198,10 @@ def from_elsewhere(
     laid = sampled(donor.float(), position).to(image.dtype)
     brain = sampled(tissue.float(), position, "nearest")
     return laid, brain > 0.5
+
+
+def _weighted_mean(values: Tensor, share: Tensor) -> Tensor:
+    """The mean of `(B, C, *S)` weighted by `(B, 1, *S)`, `(B, C, 1, ...)`."""
+    weight = share.flatten(2).sum(2).clamp_min(1e-6)
+    mean = (values * share).flatten(2).sum(2) / weight
+    return mean.reshape(*mean.shape, *[1] * (values.ndim - 2))

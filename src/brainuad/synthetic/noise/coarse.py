@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from brainuad.synthetic.grids import between
+from brainuad.synthetic.grids import between, drawn
 
 
 def coarse_noise(
@@ -43,9 +43,7 @@ def coarse_noise(
     grid = [cells] * len(size) if isinstance(cells, int) else list(cells)
     if len(grid) != len(size):
         raise ValueError(f"cells is {cells}; give one number, or one for each of {len(size)} axes")
-    device = image.device if generator is None else generator.device
-    nodes = sigma * torch.randn(*image.shape[:2], *grid, generator=generator, device=device)
-    nodes = nodes.to(image)
+    nodes = sigma * drawn(torch.randn, (*image.shape[:2], *grid), image, generator).to(image)
     noise = between(nodes, size)
     # Integers that decide where memory goes: on the CPU nothing waits for the device.
     own = generator if generator is None or generator.device.type == "cpu" else None

@@ -7,6 +7,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
+from brainuad.synthetic.grids import drawn
 from brainuad.synthetic.noise.simplex import draw_permutations, simplex_noise, simplex_noise_2d
 
 Noise = Callable[[Sequence[int], Tensor, torch.Generator | None], Tensor]
@@ -22,8 +23,7 @@ class GaussianNoise:
         self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """See `Noise`."""
-        device = t.device if generator is None else generator.device
-        return torch.randn(*shape, generator=generator, device=device).to(t.device)
+        return drawn(torch.randn, shape, t, generator)
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class SimplexNoise:
     ) -> Tensor:
         """See `Noise`."""
         batch, channels, *size = shape
-        drawn = (batch + 1) // 2
+        half = (batch + 1) // 2
         device = t.device if generator is None else generator.device
-        permutations = draw_permutations(drawn * channels, device, generator).to(t.device)
-        height = t[:drawn].repeat_interleave(channels)
+        permutations = draw_permutations(half * channels, device, generator).to(t.device)
+        height = t[:half].repeat_interleave(channels)
         noise = simplex_noise(permutations, size, height, self.period, self.octaves, self.decay)
-        noise = noise.reshape(drawn, channels, *size)
-        return torch.cat([noise, -noise[: batch - drawn]])
+        noise = noise.reshape(half, channels, *size)
+        return torch.cat([noise, -noise[: batch - half]])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.synthetic.phantom.fields import generator, random_field, tame, warp
+from brainuad.volumes.regions import largest_region
 from brainuad.volumes.template import Template, load_template
 
 SHARPNESS = 2.2
@@ -110,7 +111,7 @@ def draw_anatomy(subject: str, seed: int, spacing_mm: float) -> Anatomy:
     )
     deep_csf = np.clip(ventricles / np.maximum(csf, 0.05), 0, 1) * csf_share
     deep = np.clip(deep_grey / np.maximum(grey, 0.05), 0, 1) * grey_share
-    inside_ventricles = _largest(deep_csf > 0.5)
+    inside_ventricles = largest_region(deep_csf > 0.5)
     distance = ndimage.distance_transform_edt(~inside_ventricles, sampling=spacing_mm)
     return Anatomy(
         brain_mask=brain_mask,
@@ -138,10 +139,3 @@ def _ventricle_growth(template: Template, rng: np.random.Generator) -> np.ndarra
     # Looking towards the ventricle from outside enlarges it.
     amount = -np.float32(rng.uniform(-1.2, 3.0))
     return amount * np.exp(-((signed / 10) ** 2)) * normal
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    return labels == np.bincount(labels.ravel())[1:].argmax() + 1

@@ -8,6 +8,7 @@ import numpy as np
 from brainuad.synthetic.phantom.anatomy import draw_anatomy
 from brainuad.synthetic.phantom.contrast import SEQUENCES, draw_acquisition, draw_details, render
 from brainuad.synthetic.phantom.pathology import draw_lesion
+from brainuad.synthetic.twins import lesion_contrast, scaled_alike
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,8 @@ def make_subject(
         clean = render(anatomy, details, sequence, subject, seed)
         twin = acquire(clean)
         image = twin if lesion is None else acquire(lesion.paint(clean, sequence, spacing_mm))
-        low, high = np.percentile(image[inside], [1, 99.9])
-        images[sequence], twins[sequence] = (
-            np.where(inside, np.clip((x - low) / (high - low), 0, 1), 0).astype(np.float32)
-            for x in (image, twin)
-        )
-        shift = (images[sequence] - twins[sequence])[lesion_mask]
-        spread = float(twins[sequence][inside].std())
-        contrast[sequence] = float(shift.mean()) / spread if lesion_mask.any() else float("nan")
+        images[sequence], twins[sequence] = scaled_alike(image, twin, inside)
+        contrast[sequence] = lesion_contrast(images[sequence], twins[sequence], lesion_mask, inside)
     return PhantomSubject(
         subject, anatomy.affine, inside, lesion_mask, images, twins, pathology, contrast
     )

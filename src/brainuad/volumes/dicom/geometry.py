@@ -68,7 +68,7 @@ def sorted_stack(
         # Positions are more exact than the cosines.
         slope, centre = _line(points)
         normal = slope / np.linalg.norm(slope)
-        axes = _square(axes, normal)
+        axes = _square(axes - (axes @ normal)[:, None] * normal)
         origin = centre - slope * (len(kept) - 1) / 2
         affine[:3, 2] = slope
     else:
@@ -143,14 +143,12 @@ def _axes(folder: Path, images: Sequence[Image]) -> np.ndarray:
             f"{folder}: the orientation of its slices (0020,0037) is no pair of directions at "
             "right angles; export the series again with its geometry"
         )
+    return _square(axes)
+
+
+def _square(axes: np.ndarray) -> np.ndarray:
+    """The pair of directions nearest to `axes` that are at right angles to each other."""
     left, _, right = np.linalg.svd(axes, full_matrices=False)
-    return left @ right
-
-
-def _square(axes: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """The pair of directions nearest to `axes` at right angles to `normal`."""
-    flat = axes - (axes @ normal)[:, None] * normal
-    left, _, right = np.linalg.svd(flat, full_matrices=False)
     return left @ right
 
 

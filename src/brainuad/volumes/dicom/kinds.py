@@ -29,11 +29,7 @@ _PROJECTION = frozenset(
     }
 )
 _LOCALIZER = frozenset({"LOCALIZER", "LOCALISER", "SCOUT", "SURVEY"})
-_CAPTURE = frozenset(
-    {
-        *("SCREEN", "SCREENSHOT", "SCREENSAVE", "CSAREPORT", "REPORT", "CAPTURE"),
-    }
-)
+_CAPTURE = frozenset({"SCREEN", "SCREENSHOT", "SCREENSAVE", "CSAREPORT", "REPORT", "CAPTURE"})
 _MAP = frozenset(
     {
         *("ADC", "EADC", "FA", "TENSOR", "TRACEW", "TRACE", "CBF", "CBV", "RCBF", "RCBV"),

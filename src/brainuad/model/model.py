@@ -1,0 +1,348 @@
+"""A trained method with everything that turns a prepared scan into an anomaly map."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainuad import __version__
+from brainuad.cohorts.load import load_scan
+from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.places import from_plain
+from brainuad.errors import InputError
+from brainuad.machine.cache import cache_folder
+from brainuad.machine.failures import Failures
+from brainuad.machine.files import atomic_path
+from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.limits import require_memory
+from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
+from brainuad.model.batch_size import batch_size_for, is_out_of_memory
+from brainuad.model.bundle import is_bundle, named_file, read_bundle
+from brainuad.model.card import FORMAT, Card
+from brainuad.model.checkpoint import read_checkpoint
+from brainuad.model.detect import detect_volume
+from brainuad.model.device import PRECISIONS
+from brainuad.model.known import Known
+from brainuad.model.predict import Image, predict_prepared, predict_raw
+from brainuad.model.prediction import Prediction
+from brainuad.model.prepared_scan import PreparedScan
+from brainuad.networks.memory_layout import fastest_layout
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.preparation.model_input import ModelInput, as_input, input_of
+from brainuad.settings.build import build
+from brainuad.settings.upgraded import upgraded_weights
+from brainuad.types import Detection
+from brainuad.volumes.header import read_header
+from brainuad.volumes.tiling import Tiling
+
+RELATIVE = "relative."
+"""Prefix of the weights of what scores are relative to."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a model computes; never saved.
+
+    Attributes:
+        device: as torch knows it.
+        precision: one of `brainuad.model.device.PRECISIONS`.
+        batch_size: tiles per forward pass; None for as many as fit the memory.
+        cache: folder of what methods see of scans.
+        jobs: processes that make it.
+    """
+
+    device: str = "cpu"
+    precision: str = "32-true"
+    batch_size: int | None = None
+    cache: Path = field(default_factory=cache_folder)
+    jobs: int = 1
+
+
+class Model:
+    """A trained method with everything that turns a prepared scan into an anomaly map.
+
+    Attributes:
+        method: scores tiles.
+        card: travels with the weights.
+        tiling: cuts a volume into tiles, and joins them.
+        view: what the method sees of a scan; None for the cohort's intensities.
+        relative: what scores are relative to; None for the scores as they are.
+        runtime: how it computes.
+        path: where it was read; empty for a model of this process.
+    """
+
+    path = Path()
+
+    def __init__(
+        self,
+        method: AnomalyDetector,
+        card: Card | None,
+        tiling: Tiling,
+        view: ModelInput | None = None,
+        relative: RelativeToHealthy | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        self.method = method
+        self.card = card or Card({}, {}, {}, "", None)
+        self.tiling = tiling
+        self.view = view
+        self.relative = relative
+        self.runtime = runtime or Runtime()
+
+    @classmethod
+    def load(cls, path: Path, runtime: Runtime | None = None) -> "Model":
+        """Build what a card describes, and fill in its weights.
+
+        Args:
+            path: checkpoint, run folder that holds one, or bundle of `brainuad-export`.
+            runtime: how it computes.
+
+        Raises:
+            InputError: as `read_checkpoint` and `read_bundle`; no card, one of another major
+                version or one that names foreign code; or weights that do not fit.
+        """
+        path = named_file(path)
+        content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
+        card = Card.from_json(path, content.get("brainuad"))
+        weights = upgraded_weights(card.model, content["state_dict"])
+        try:
+            method = _built(path, card, weights)
+            relative = build(card.relative, kind=RelativeToHealthy | None)
+            tiling = build(card.tiling, kind=Tiling)
+            model = cls(method, card, tiling, input_of(card.input), relative, runtime)
+        except InputError as error:
+            raise InputError(f"{path}: {error}; do not use it, or get it again") from None
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(
+                f"{path}: its weights do not fit its model ({str(error).splitlines()[0]})"
+            ) from None
+        model.path = path
+        if card.grid is not None:
+            method.grid = from_plain(card.grid)
+        return model
+
+    def save(self, path: Path) -> None:
+        """Write weights and card, atomically."""
+        content = {
+            "state_dict": {name: value.cpu() for name, value in self.state_dict().items()},
+            "brainuad": replace(self.card, version=__version__, format=FORMAT).to_json(),
+        }
+        # Into an open file: by its name torch would write the temporary name into the archive, and
+        # the same weights would give other bytes every time.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights of the method, and of what its scores are relative to."""
+        relative = self.relative.state_dict(prefix=RELATIVE) if self.relative is not None else {}
+        return {**self.method.state_dict(), **relative}
+
+    def load_state_dict(self, weights: Mapping[str, Tensor]) -> None:
+        """Fill in the weights of `state_dict`.
+
+        Raises:
+            RuntimeError: they do not fit.
+        """
+        own = {name: value for name, value in weights.items() if not name.startswith(RELATIVE)}
+        if self.relative is None:
+            own = dict(weights)
+        else:
+            rest = {name.removeprefix(RELATIVE): weights[name] for name in weights.keys() - own}
+            self.relative.load_state_dict(rest)
+        self.method.load_state_dict(own)
+
+    @cached_property
+    def known(self) -> Known:
+        """Its card, with the choices of threshold and preparation: the card's own, unless given.
+
+        Raises:
+            InputError: it holds no threshold.
+        """
+        return Known([self.path], [self.card], precision=self.runtime.precision)
+
+    @cached_property
+    def postprocess(self) -> Postprocess:
+        """The chain from a raw map to a score and a mask.
+
+        Raises:
+            InputError: the card describes none.
+        """
+        found: Postprocess = build(self.card.postprocess, kind=Postprocess)
+        return found
+
+    @property
+    def sequence(self) -> str:
+        """The sequence of the scans; several, the channels, as one name."""
+        return self.known.sequence
+
+    @property
+    def trained_on(self) -> list[str]:
+        """Subjects that are no test for it."""
+        return self.known.trained_on
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over the names and values of all weights, the method's configuration, `flips`."""
+        flips = " flips" if self.card.flips else ""
+        return hash_weights(self.state_dict(), about=f"{self.card.model!r}{flips}")
+
+    @property
+    def fingerprint(self) -> str:
+        """All that decides a map, beside the scan."""
+        return f"{self.weights_hash} {self.runtime.precision}"
+
+    @property
+    def fixed_threshold(self) -> float | None:
+        """The method's own threshold; None where scores are relative, on another scale."""
+        return None if self.relative is not None else self.method.traits.own_threshold
+
+    @property
+    def learns(self) -> bool:
+        """Whether healthy brains are part of what it knows."""
+        return self.method.learns or self.relative is not None
+
+    def with_options(self, options: Mapping[str, Any]) -> "Model":
+        """Return the model with other options of its method, such as `scores_by`.
+
+        The copy is not relative to healthy brains: those statistics are of the model's own maps.
+
+        Args:
+            options: options of the card's `model`, by name; those of a group keep its other ones.
+
+        Raises:
+            InputError: the method has no such option.
+        """
+        config = dict(self.card.model)
+        for name, value in options.items():
+            within = isinstance(value, Mapping) and "_target_" not in value
+            config[name] = {**(config.get(name) or {}), **value} if within else value
+        method = build(config)
+        method.load_state_dict(self.method.state_dict())
+        method.to(self.method.device)
+        method.grid = self.method.grid
+        card = replace(self.card, model=config)
+        return Model(method, card, self.tiling, self.view, runtime=self.runtime)
+
+    def on_device(self) -> "Model":
+        """Move the method to the device, in the memory layout that is fastest there.
+
+        In one layout, so that a loaded model's maps are those of its training run, bit for bit.
+        """
+        self.method.to(self.runtime.device)
+        fastest_layout(self.method, self.runtime.device)
+        return self
+
+    def views(self, scans: Sequence[Scan], failures: Failures) -> Sequence[Scan]:
+        """Return the scans with what the method sees of each; those that fail are left out."""
+        seen, bad = as_input(scans, self.view, self.runtime.cache, self.runtime.jobs)
+        failures += bad
+        return seen
+
+    def detect_scan(self, scan: Scan) -> Detection:
+        """Return the maps of one of `views`, `(C, D, H, W)`, on the CPU.
+
+        Raises:
+            InputError: as `load_scan` and `detect`.
+        """
+        image, brain_mask = load_scan(scan)
+        return self.detect(image, brain_mask, read_header(scan.image).affine)
+
+    def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
+        """Return anomaly map, mask and findings of one raw scan, on its own grid.
+
+        Args:
+            image: as `brainuad.model.predict.predict_raw` takes it.
+            brain_mask: file on the (first) scan's grid; None to find the brain.
+
+        Raises:
+            InputError: as `predict_raw`.
+        """
+        return predict_raw([self], self.known, image, brain_mask)
+
+    def predict_prepared(self, scan: PreparedScan) -> Prediction:
+        """Return the same of a prepared scan; see `brainuad.model.predict.predict_prepared`."""
+        return predict_prepared([self], self.known, scan)
+
+    def detect(
+        self, image: Tensor, brain_mask: Tensor, affine: np.ndarray | None = None
+    ) -> Detection:
+        """Return the maps of a prepared volume, tile by tile.
+
+        A method that knows places has the grid of its training scans in the card: a volume on
+        another grid is resampled to it by its affine, and the maps are resampled back. Where the
+        card says `flips`, the volume's left-right mirror image is scored too, and both are averaged
+        (`uncertainty` is then that between the two as well).
+
+        Args:
+            image: `(C, D, H, W)`, as the method sees it.
+            brain_mask: `(1, D, H, W)` bool.
+            affine: `(4, 4)`, voxels to their world in mm; None for the training scans' grid.
+
+        Returns:
+            `Detection` without batch axis, on the CPU.
+
+        Raises:
+            InputError: the map is not finite, the scan does not lie where the training scans do, or
+                a single tile does not fit the memory.
+        """
+        half = PRECISIONS[self.runtime.precision]
+        with torch.autocast(self.method.device.type, half, enabled=half is not None):
+            found = self._detect_fitting(image, brain_mask, affine)
+            if self.relative is not None:
+                found = self.relative(found, affine)
+        # No threshold is below a NaN: such a map would look like a healthy brain.
+        if not bool(torch.isfinite(found.anomaly_map).all()):
+            raise InputError(
+                "the model's anomaly map holds NaN or infinite values; use another model, or "
+                "compute in more precision (32-true)"
+            )
+        return found
+
+    def _detect_fitting(
+        self, image: Tensor, brain_mask: Tensor, affine: np.ndarray | None
+    ) -> Detection:
+        """Detect in batches that fit; half as large after each failure, for good."""
+        given = self.runtime.batch_size
+        size = given or batch_size_for(self.method, self.tiling, image, brain_mask)
+        flips = self.card.flips
+        while True:
+            self.runtime = replace(self.runtime, batch_size=size)
+            try:
+                return detect_volume(
+                    *(self.method, self.tiling, image, brain_mask, size, affine),
+                    grid=self.method.grid,
+                    flips=flips,
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if size == 1:
+                raise InputError("out of memory with one tile at a time; use --device cpu")
+            size //= 2
+            if self.method.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def _built(path: Path, card: Card, weights: Mapping[str, Tensor]) -> AnomalyDetector:
+    """Return the method of a card, built once its size is known to be that of its weights."""
+    # Without memory: a card may ask for any size.
+    with torch.device("meta"):
+        planned: AnomalyDetector = build(card.model, kind=AnomalyDetector)
+    # Buffers may grow with what was measured, such as an atlas; parameters never do.
+    for name, value in planned.named_parameters():
+        if not isinstance(weights.get(name), Tensor) or weights[name].shape != value.shape:
+            raise InputError(f"its weights do not fit its model ({name:.80}, …)")
+        # A network with a NaN marks nothing and says nothing: no value is above a threshold.
+        if not bool(torch.isfinite(weights[name]).all()):
+            raise InputError(f"its weights {name:.80} hold NaN or infinite values")
+    buffers = sum(value.numel() * value.element_size() for value in planned.buffers())
+    require_memory(buffers, path, "do not trust this file")
+    return build(card.model)

@@ -1,0 +1,261 @@
+"""From a scan to everything that models find in it: map, mask, findings, and reasons to doubt."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainuad.cohorts.scans import RawScan
+from brainuad.errors import InputError
+from brainuad.methods.parts.random_draws import averaged
+from brainuad.metrics.severity import anomaly_score
+from brainuad.model.card import Card
+from brainuad.model.findings import find
+from brainuad.model.known import Known
+from brainuad.model.prediction import Prediction, as_bright
+from brainuad.model.prepared_scan import PreparedScan, from_records
+from brainuad.model.suitability import percentile_of, pooled, unsuitable
+from brainuad.postprocess.native import native_array, native_map, native_mask
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.threshold import Threshold
+from brainuad.preparation.model_input import ModelInput, NormalisedInput, made
+from brainuad.preparation.subject import prepare_subject
+from brainuad.preparation.tissue.segment import TissueInput
+from brainuad.types import Detection, Volume
+from brainuad.volumes.native_space import prepared_points
+from brainuad.volumes.read import read_native
+
+Image = str | Path | nib.spatialimages.SpatialImage
+
+KINDS = ("anomaly", "reconstruction", "uncertainty", "input")
+"""Maps on the prepared grid."""
+
+PLAUSIBLE_SHARE = 0.4
+"""Largest share of the brain that a mask may cover without a flag; the largest infarcts and tumours
+with oedema stay below."""
+
+
+class Detecting(Protocol):
+    """What is asked of each model."""
+
+    @property
+    def card(self) -> Card:
+        """What travels with the weights."""
+
+    @property
+    def view(self) -> ModelInput | None:
+        """What the method sees of a scan; None for the cohort's intensities."""
+
+    @property
+    def postprocess(self) -> Postprocess:
+        """The chain from a raw map to a score and a mask."""
+
+    def detect(self, image: Tensor, brain_mask: Tensor, affine: np.ndarray) -> Detection:
+        """Return the maps of what the method sees of a prepared scan."""
+
+
+def predict_raw(
+    models: Sequence[Detecting],
+    known: Known,
+    image: Image | Sequence[Image],
+    brain_mask: Path | None = None,
+) -> Prediction:
+    """Prepare one raw scan as the models' training scans were, and predict it.
+
+    Args:
+        models: averaged.
+        known: their cards, and the choices of threshold and preparation.
+        image: NIfTI file, folder of one DICOM series, or image of nibabel; a head or a brain, as
+            the models' preparation takes them; of models of slices a 2D image. Of models of several
+            channels a list, one image for each of `known.sequences`; the results lie on the first
+            one's grid.
+        brain_mask: file on the (first) scan's grid; None to find the brain.
+
+    Raises:
+        InputError: unreadable, it cannot be prepared, or another number of images than the models
+            take.
+    """
+    images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
+    names = known.sequences
+    if len(images) != len(names):
+        raise InputError(
+            f"found {len(images)} images, the model takes {len(names)}: {', '.join(names)}; "
+            "give a list of one image for each, in this order"
+        )
+    with tempfile.TemporaryDirectory(prefix="brainuad-") as name:
+        folder = Path(name)
+        raw = []
+        for number, (one, sequence) in enumerate(zip(images, names, strict=True)):
+            own = f"scan{number or ''}.nii.gz"
+            path = Path(one) if isinstance(one, str | Path) else folder / own
+            if not isinstance(one, str | Path):
+                nib.save(one, path)
+            mask = None if number else brain_mask
+            raw.append(RawScan("scan", sequence, path, healthy=True, brain_mask=mask))
+        records, failures = prepare_subject(raw, known.steps, folder)
+        if failures:
+            raise InputError(failures[0][1])
+        return predict_prepared(models, known, from_records(records, folder, known.recipe))
+
+
+def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedScan) -> Prediction:
+    """Predict one prepared scan.
+
+    Args:
+        models: averaged; they agree in what they see and in the post-processing.
+        known: their cards, and the choices of threshold and preparation.
+        scan: prepared as their training scans were.
+
+    Raises:
+        InputError: what the models see could not be made, or a single tile does not fit the memory.
+    """
+    clock = _Clock()
+    postprocess = models[0].postprocess
+    statistics = pooled([model.card.statistics for model in models])
+    view = models[0].view
+    seen = seen_by(view, scan)
+    clock("input")
+    parts = _detected(models, scan, seen)
+    found = averaged(parts)
+    clock("detection")
+    spacing = scan.image.spacing_mm
+    score = postprocess.score(found.anomaly_map[0].numpy(), scan.brain_mask, spacing)
+    single = anomaly_score(score[scan.brain_mask])
+    clock("post-processing")
+    native = read_native(scan.native)
+    prepared = Volume(score, scan.image.affine)
+    carried = native_map(prepared, scan.brain_mask, scan.space, native, postprocess.masks_last)
+    around = carried.brain_mask, carried.score.spacing_mm
+    limit = known.threshold_of(postprocess)(carried.score.array, *around)
+    mask = native_mask(carried, postprocess, limit)
+
+    def back(array: np.ndarray) -> np.ndarray:
+        return native_array(Volume(array, scan.image.affine), native, scan.space)
+
+    uncertainty = None if found.uncertainty is None else back(found.uncertainty[0].numpy())
+    reconstruction = None
+    # Tissue classes have no brightness to go back to.
+    if found.reconstruction is not None and not isinstance(view, TissueInput):
+        as_seen = replace(scan, image=Volume(seen[0], scan.image.affine))
+        healthy = found.reconstruction[0].numpy()
+        reconstruction = as_bright(healthy, as_seen, native, carried.brain_mask)
+    clock("native space")
+    members = []
+    maps = list(_members(parts, known.member_thresholds(postprocess)))
+    for array, threshold in maps if len(maps) > 1 and mask.any() else ():
+        smooth = back(postprocess.score(array, scan.brain_mask, spacing))
+        members.append((smooth, threshold(smooth, *around)))
+    to_mni = partial(prepared_points, way=scan.space.way) if scan.in_mni else None
+    findings = find(mask, *carried, to_mni, uncertainty, members)
+    if not scan.sides_known:
+        findings["side"] = ""
+    clock("findings")
+    doubts = unsuitable(statistics, scan.image.array, scan.brain_mask, scan.measures)
+    clock("suitability")
+    return Prediction(
+        anomaly_map=carried.inside,
+        mask=mask,
+        affine=native.affine,
+        findings=findings,
+        score=single,
+        percentile=percentile_of(statistics, single),
+        threshold=limit,
+        reconstruction=reconstruction,
+        uncertainty=uncertainty,
+        flags=(
+            *_no_threshold(limit),
+            *_too_large(mask, carried.brain_mask),
+            *known.doubts,
+            *doubts,
+            *scan.flags,
+        ),
+        raw=_raw(found, scan, None if view is None else seen[0]),
+        native=scan.native,
+        seconds={"preparation": scan.seconds, **clock.seconds},
+        notes=scan.notes,
+    )
+
+
+def seen_by(view: ModelInput | None, scan: PreparedScan) -> np.ndarray:
+    """Return what a method sees of a scan, `(C, D, H, W)`, 0 outside the brain.
+
+    The function that makes it for training makes it here, too.
+
+    Raises:
+        InputError: it could not be made.
+    """
+    image = scan.image.array
+    if view is None:
+        return np.stack([image, *scan.others]) if scan.others else image[None]
+    if isinstance(view, NormalisedInput) and scan.files:
+        channels = [made(view, *files).array for files in scan.files]
+        return np.stack([np.where(scan.brain_mask, one, np.float32(0)) for one in channels])
+    try:
+        return view.of(image, scan.brain_mask, scan.image.spacing_mm)[None]
+    except ValueError as error:
+        kind = "tissue map" if isinstance(view, TissueInput) else "input"
+        raise InputError(f"{scan.native}: no {kind} ({error}); look at it") from None
+
+
+def _detected(models: Sequence[Detecting], scan: PreparedScan, seen: np.ndarray) -> list[Detection]:
+    """Return the maps of each model on the prepared grid, `(C, D, H, W)` on the CPU."""
+    image, brain_mask = torch.from_numpy(seen), torch.from_numpy(scan.brain_mask)[None]
+    try:
+        return [model.detect(image, brain_mask, scan.image.affine) for model in models]
+    except InputError as error:
+        raise InputError(f"{scan.native}: {error}") from None
+
+
+def _members(
+    parts: Sequence[Detection], thresholds: Sequence[Threshold]
+) -> Iterator[tuple[np.ndarray, Threshold]]:
+    """Yield raw map and threshold of each draw of each model."""
+    for part, threshold in zip(parts, thresholds, strict=True):
+        for array in (part.anomaly_map if part.draws is None else part.draws).numpy():
+            yield array, threshold
+
+
+def _no_threshold(limit: float) -> tuple[str, ...]:
+    """Return a flag where a scan has no threshold."""
+    if not np.isnan(limit):
+        return ()
+    return ("too many of its scores are alike for a threshold on its own scale: nothing is marked",)
+
+
+def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
+    """Return a flag where more of the brain is marked than a lesion takes."""
+    share = float(mask.sum() / max(int(brain_mask.sum()), 1))
+    if share <= PLAUSIBLE_SHARE:
+        return ()
+    return (f"{share:.0%} of the brain is marked: the threshold or the model does not fit it",)
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def __call__(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = now - self._last, now
+
+
+def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[str, Volume]:
+    """Return the maps on the prepared grid, and what the models saw if not the scan itself."""
+    parts = (found.anomaly_map, found.reconstruction, found.uncertainty)
+    arrays = [None if part is None else part[0].numpy() for part in parts]
+    return {
+        kind: Volume(array, scan.image.affine)
+        for kind, array in zip(KINDS, [*arrays, seen], strict=True)
+        if array is not None
+    }

@@ -1,0 +1,1 @@
+"""Records: what is kept as JSON beside scans, as typed values."""
