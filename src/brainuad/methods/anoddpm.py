@@ -52,12 +52,12 @@ class AnoDDPM(AnomalyDetector):
         num_timesteps: T.
         max_timestep: training draws timesteps below it.
         start: number of steps of noise at test, 1 to `max_timestep`; 250 or 200 as released.
-        sampling_steps: of the way back, 1 to `start`; None for `start`.
+        sampling_steps: steps of the way back, 1 to `start`; None for `start`.
         eta: 1 is DDPM, 0 is DDIM without noise on the way.
-        seed: of the noise at test.
+        seed: seed of the noise at test.
         n_samples: 1, or so many draws of that noise, of `seed` and the next ones: the map is their
             mean, the uncertainty their standard deviation.
-        variance: of a step back, times eta^2: `posterior`, (1 - alpha_bar_{t-1}) /
+        variance: variance of a step back, by eta^2: `posterior`, (1 - alpha_bar_{t-1}) /
             (1 - alpha_bar_t) beta_t, or `beta`, beta_t as released (`GaussianDiffusion.py:282`).
         test_crop: height and width in pixels of the centre that is enlarged to the slice's size at
             test; what lies outside scores 0. None takes the slice as it is.

@@ -26,8 +26,8 @@ class Asymmetry(ReconstructionDetector):
     by intensity it would be the brightest of all, a rim wherever one half is a little larger.
 
     Args:
-        residual: of image and mirror image; `average` helps here, because no two folds lie mirrored
-            to the voxel.
+        residual: from image, mirror image and brain mask to the map; `average` helps here, because
+            no two folds lie mirrored to the voxel.
         plane: index of the midsagittal plane along the left-right axis, a multiple of a half; None
             for the middle of the grid: there it is in the embedded cohort and, within 0.5 mm, on
             prepared scans.

@@ -46,7 +46,7 @@ class KLAutoencoder(ReconstructionDetector):
         optimizer: factory.
         scheduler: factory or None.
         discriminator: factory of the patch discriminator; not called without a weight.
-        kl_weight: of the KL term.
+        kl_weight: weight of the KL term.
         adversarial_weight: w; 0 builds no discriminator.
         adversarial_start: training steps before the adversarial terms count.
         min_psnr_db: below this on healthy held-out brains a warning is due. 26 dB is an error of

@@ -162,12 +162,12 @@ class AnomalyDetector(GridBuffers, ABC):
 
     @property
     def by_gradient(self) -> bool:
-        """Whether an optimiser has anything to train."""
+        """Return whether an optimiser has anything to train."""
         return any(parameter.requires_grad for parameter in self.parameters())
 
     @property
     def learns(self) -> bool:
-        """Whether it learns anything: a checkpoint of it then holds some weights or buffers."""
+        """Return whether it learns anything: a checkpoint then holds weights or buffers."""
         return bool(self.state_dict())
 
     def generator(self) -> torch.Generator | None:

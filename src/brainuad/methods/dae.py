@@ -48,10 +48,10 @@ class DAE(ReconstructionDetector):
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is Adam (AMSGrad) with 1e-4 and a weight decay of 1e-5.
         scheduler: factory or None.
-        cells: of the noise's grid, one number or one an axis.
+        cells: cells of the noise's grid, one number or one per axis.
         sigma: the noise's standard deviation at the grid's nodes, of intensities in [0, 1].
-        atlas: of the training scans, for volumes on one grid; None for the image alone.
-        other_cells: of more grids; each batch has one of them all, by chance.
+        atlas: atlas of the training scans, for volumes on one grid; None for the image alone.
+        other_cells: cells of more grids; each batch draws one of all grids.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class DAE(ReconstructionDetector):
             self.atlas.measure(batches)
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """What is left of an image to which nothing was added."""
+        """Return the image without noise, when none was added."""
         if self.atlas is None:
             return self.network(image)
         return image + self.network(self.atlas.beside(image, brain_mask))

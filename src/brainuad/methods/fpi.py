@@ -45,7 +45,7 @@ class FPI(AnomalyDetector):
         corruption: paints synthetic anomalies into healthy images.
         optimizer: factory; the paper's is Adam with 1e-3.
         scheduler: factory or None.
-        atlas: of the training scans, for volumes on one grid; None for the image alone.
+        atlas: atlas of the training scans, for volumes on one grid; None for the image alone.
         whole_image: the loss is the mean over all pixels, mostly zeros there, as in the code
             (`fpiSubmit.py:94-102`); False: over the brain.
         donors_by_height: each slice's donor is at its height in another scan, and both scans'

@@ -78,8 +78,8 @@ class Outlier(AnomalyDetector):
         trim: share of voxels that is left out, with `trimmed`.
         limit: standard deviations from which on the place alone orders the scores: 2 kappa, where
             `weights` are 1e-6 and less.
-        sigma_mm: of the Gaussian over the scan; 0 for none.
-        iterations: of expectation maximisation.
+        sigma_mm: width of the Gaussian over the scan; 0 for none.
+        iterations: passes of expectation maximisation.
         spacing_mm: edge length of a voxel where no affine tells it.
 
     Raises:
@@ -188,9 +188,9 @@ def fit_classes(
         values: `(N,)` intensities of the brain.
         priors: `(K, N)` of each tissue, above 0, summing to 1.
         robust: see `Outlier`, as for the others.
-        kappa: of `weights`.
-        trim: of `trimmed`.
-        iterations: of posterior and moments.
+        kappa: as in `Outlier`, for `weights`.
+        trim: as in `Outlier`, for `trimmed`.
+        iterations: passes of posterior and moments.
 
     Returns:
         The classes in the order of the priors; their weights are shares of what counts.

@@ -47,7 +47,7 @@ class PDDPM(AnomalyDetector):
         test_timestep: number of steps of noise at test, 1 to T.
         patches: number along height and width; 2 x 2 are the paper's 48 x 48 of 96 x 96 pixels.
         on_grid: train on the patches of the test's grid; False has them anywhere.
-        seed: of the noise at test.
+        seed: seed of the noise at test.
         n_samples: 1, or so many draws of that noise, of `seed` and the next ones: the map is their
             mean, the uncertainty their standard deviation.
         chunk: at most so many noised images go through the network at once.

@@ -52,13 +52,13 @@ class Universal(AnomalyDetector):
         network: from `(B, 6, *S)` to `(B, 2, *S)`: logit of a lesion, healthy scan.
         optimizer: factory.
         scheduler: factory or None.
-        gain: of the intensities about white matter's.
+        gain: factor of the intensities about white matter's.
         scores_by: `lesion`, the probability; `residual`, the distance to the healthy scan over
             white matter's intensity, where the scan deviates to the side of `sign`.
         sign: side of lesions for `residual`: `positive` (brighter) or `negative` (darker).
-        weight_first, weight_last: of lesion voxels in the cross-entropy, at the first and the last
-            epoch.
-        epochs: of the training.
+        weight_first, weight_last: weights of lesion voxels in the cross-entropy, at the first and
+            the last epoch.
+        epochs: number of epochs of the training.
         drop_priors: share of scans without priors in training.
         offset: standard deviation of what is added to intensities in training, relative to white
             matter: scanners and normalisers differ in where zero is.
@@ -243,7 +243,7 @@ def _priors_at(affine: np.ndarray, size: tuple[int, ...]) -> Tensor:
 
 @lru_cache(maxsize=2)
 def _priors(affine: bytes, size: tuple[int, ...]) -> Tensor:
-    """Of an affine's bytes: a grid is asked for in every step."""
+    """Return `_priors_at` by an affine's bytes: every step asks for the same grid."""
     places = np.argwhere(np.ones(size, dtype=bool))
     found = atlas_at(np.frombuffer(affine).reshape(4, 4), places)
     maps = np.stack([found[name].reshape(size) for name in TISSUES])

@@ -33,8 +33,8 @@ class ZScore(ReconstructionDetector):
     The reconstruction is the mean.
 
     Args:
-        residual: of image and mean, both divided by the standard deviation; its `sign` says which
-            side of the mean counts, its `average` is in voxels.
+        residual: residual of image and mean, both divided by the standard deviation; its `sign` is
+            the side of the mean that counts, its `average` is in voxels.
         atlas: what is measured on the training scans.
     """
 

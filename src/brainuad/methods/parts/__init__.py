@@ -1,1 +1,1 @@
-"""What several methods share: residuals, draws, schedules, losses, prototypes."""
+"""Parts that several methods share: residuals, draws, schedules, losses, prototypes."""

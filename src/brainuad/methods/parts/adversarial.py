@@ -52,7 +52,8 @@ def spectral_discriminator(**options: object) -> nn.Module:
     """MONAI's patch discriminator with spectral normalisation in place of batch normalisation.
 
     Args:
-        options: of `PatchDiscriminator`: spatial_dims, channels, in_channels, num_layers_d.
+        options: `spatial_dims`, `channels`, `in_channels`, `num_layers_d` of
+            `PatchDiscriminator`.
     """
     from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 

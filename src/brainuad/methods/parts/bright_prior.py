@@ -1,4 +1,4 @@
-"""What is not bright enough in a scan is no lesion: for sequences in which lesions are bright.
+"""Clear the scores of what is not bright enough, for sequences in which lesions are bright.
 
 The "hyper-intensity prior" of Baur et al. 2021 (arXiv 2004.03271), as in the released code,
 utils/Evaluation.py:205 and :282-289.
@@ -15,7 +15,7 @@ def keep_bright(found: Detection, image: Tensor, quantile: float | None) -> Dete
     """Return the scores where the image reaches its quantile, elsewhere 0.
 
     Args:
-        found: of a whole scan, `(C, D, H, W)`.
+        found: detection in a whole scan, `(C, D, H, W)`.
         image: `(C, D, H, W)`, zero outside the brain; of several channels the mean counts.
         quantile: in [0, 1], of the whole array: the background takes part, so that 0.9 keeps about
             four tenths of a brain that fills a quarter of the array. None keeps every score.

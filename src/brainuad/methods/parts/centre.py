@@ -18,7 +18,7 @@ def enlarged(image: Tensor, crop: Sequence[int]) -> Tensor:
 
 
 def reduced(image: Tensor, crop: Sequence[int]) -> Tensor:
-    """What was `enlarged`, back in its place; zero around it."""
+    """Return an `enlarged` centre in its place; zero around it."""
     rows, columns = _centre(image.shape[2:], crop)
     found = torch.zeros_like(image)
     found[..., rows, columns] = _resized(image, crop)

@@ -17,12 +17,12 @@ class GECO(nn.Module):
 
     Args:
         goal: mean absolute error a pixel to reach.
-        step: of the exponent.
-        decay: of the moving average of the error.
+        step: step of the exponent.
+        decay: decay of the moving average of the error.
         speedup: factor on the step while the average is above the goal.
         least: theta never falls below it.
         most: theta never rises above it.
-        start: of the moving average.
+        start: start of the moving average.
     """
 
     theta: Tensor

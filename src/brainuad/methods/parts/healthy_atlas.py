@@ -25,7 +25,7 @@ class HealthyAtlas(GridBuffers):
         min_std: floor of the standard deviation, in intensities of [0, 1]. 0.05 is about the noise
             of a clinical scan and a faint lesion's contrast: what differs by less is no finding,
             however alike the training scans are.
-        sigma: of the Gaussian over the sums, in voxels; 0 for none.
+        sigma: width of the Gaussian over the sums, in voxels; 0 for none.
         min_count: training scans (after smoothing) that a voxel's own statistics take; 2 or more.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What an inpainting network is told: in the hole, outside, in features, in textures, at edges.
+"""Losses of an inpainting network: in the hole, outside, in features, in textures, at edges.
 
 Liu et al., "Image Inpainting for Irregular Holes Using Partial Convolutions", ECCV 2018 (arXiv
 1804.07723), section 3.3, for a filled image y, the true one x, the hole h and the composite

@@ -89,7 +89,7 @@ def check_latent(
 
 
 def _levels(count: int) -> Tensor:
-    """Where in the brain the tiles of a scan are, 0 to LEVELS - 1."""
+    """Return the level in the brain of each tile of a scan, 0 to LEVELS - 1."""
     return torch.linspace(0, LEVELS - 1, count).round().long()
 
 

@@ -8,7 +8,7 @@ class Moments:
     """Mean and covariance of vectors that come in batches, in double precision.
 
     Args:
-        channels: of a vector.
+        channels: channels of a vector.
 
     Attributes:
         count: vectors so far.
@@ -20,7 +20,7 @@ class Moments:
         self._products = torch.zeros(channels, channels, dtype=torch.float64)
 
     def add(self, values: Tensor, where: Tensor) -> None:
-        """Of `(B, C, h, w)`, the vectors at the places `(B, h, w)`."""
+        """Add the vectors of `values (B, C, h, w)` at the places `where (B, h, w)`."""
         vectors = values.movedim(1, -1)[where].cpu().double()
         self.count += len(vectors)
         self._sum += vectors.sum(0)

@@ -1,4 +1,4 @@
-"""What healthy brains look like at the place of an image: the mean of training images most alike.
+"""Prototypes of healthy brains: for each position, the mean of the most similar training images.
 
 Ours, beside the published AutoPaint: a network of convolutions does not know where in the brain it
 is, and from a few dozen subjects it does not learn what a hole's place should hold. Here k-means
@@ -33,9 +33,9 @@ class HealthyPrototypes(GridBuffers):
     Args:
         count: groups, where there are as many images.
         least: images that a group has on average, so that of few images there are fewer groups.
-        side: of the pooled images that are grouped, in cells along each axis.
-        most: of more images every second, every fourth, … is taken; they are held in memory in
-            half precision.
+        side: side of the pooled images that are grouped, in cells along each axis.
+        most: largest number of images; of more, every second, every fourth, … is taken. They are
+            held in memory in half precision.
 
     Raises:
         ValueError: an argument is below 1.
@@ -128,7 +128,7 @@ def correcting(network: Network, hint: Tensor) -> Network:
     """A network that sees `hint (B, C, h, w)` beside its latent and predicts the difference to it.
 
     Args:
-        network: of twice the channels, the hint behind the latent.
+        network: network of twice the channels, the hint behind the latent.
         hint: what it corrects, such as the nearest prototype.
     """
 

@@ -22,7 +22,8 @@ def score_draws(
         residual: see `brainuad.methods.parts.residuals`.
         image: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
-        reconstructions: of `image`, one a draw; two at least for a residual that takes `std`.
+        reconstructions: reconstructions of `image`, one per draw; at least two for a residual that
+            needs `std`.
         keep: as in `mean_and_std`; one residual has no draws of its own, nor an uncertainty.
     """
     if needed(residual) == "std":
@@ -36,7 +37,8 @@ def averaged(parts: Sequence[Detection]) -> Detection:
     """Mean over models or views, with the standard deviation between them and within each.
 
     Args:
-        parts: of one scan, without batch axis; the maps of all their draws one behind the other.
+        parts: detections in one scan, without batch axis; the maps of all their draws are
+            concatenated.
     """
     if len(parts) == 1:
         return parts[0]

@@ -30,10 +30,10 @@ _LEAST_COUNT = 0.5
 
 
 class RelativeToHealthy(GridBuffers):
-    """What healthy scans score at every voxel of one grid, and other scores relative to it.
+    """Mean score of healthy scans at every voxel of one grid, and other scores relative to it.
 
     Args:
-        sigma: of the Gaussian, in voxels; 0 for none.
+        sigma: width of the Gaussian, in voxels; 0 for none.
         floor: share of the mean over the brain that is added: where healthy scans score next to
             nothing, next to nothing is no finding.
 
@@ -102,7 +102,7 @@ class RelativeToHealthy(GridBuffers):
         """The same with every score divided by what is expected; `(C, D, H, W)`, on the CPU.
 
         Args:
-            found: of a whole scan.
+            found: detection in a whole scan.
             affine: `(4, 4)`, its voxels to atlas space in mm; None for the healthy scans' grid.
 
         Raises:
@@ -116,7 +116,7 @@ class RelativeToHealthy(GridBuffers):
         return found._replace(**scores)
 
     def _on(self, shape: tuple[int, ...], affine: np.ndarray | None) -> Tensor:
-        """What is expected on a grid, `(1, *shape)`."""
+        """Return the expected score on a grid, `(1, *shape)`."""
         own, elsewhere = self.expected.cpu(), self.elsewhere.cpu()
         if own.ndim < 4 or (affine is None and own.shape[1:] != shape):
             raise InputError(

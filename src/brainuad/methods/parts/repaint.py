@@ -20,7 +20,7 @@ _MAX_POOLS = {4: functional.max_pool2d, 5: functional.max_pool3d}
 
 
 class Repainted(NamedTuple):
-    """What auto-inpainting leaves.
+    """Result of auto-inpainting.
 
     Attributes:
         anomaly_map: `(B, 1, *S)`: of pixels that were repainted, the last residual; of the others
@@ -140,13 +140,13 @@ def repaint(
         image: `(B, C, *S)` in [0, 1].
         brain_mask: `(B, 1, *S)` bool.
         first: the candidates' map.
-        threshold: of the candidates' map, a scalar.
+        threshold: threshold of the candidates' map, a scalar.
         residual: from image, filled image and brain mask to a map.
         regions: from a map to the region to repaint.
         rounds: at most so many; 0 leaves the candidates' map as it is.
         chunk: images a forward pass.
         tolerance: a slice whose regions of two rounds differ by less than this in Dice is done.
-        peak: of what was repainted, a part has to reach this to be repainted again: all of it had
+        peak: score that a repainted part has to reach to be repainted again: all of it had
             stood out before, so that the threshold alone would keep it. None for the threshold.
     """
     score, healthy, passes = first.clone(), image.clone(), 0
@@ -177,7 +177,7 @@ def repaint(
 
 
 def connected(seeds: Tensor, within: Tensor) -> Tensor:
-    """What of a mask `(B, 1, *S)` is connected to the seeds, over edges and corners."""
+    """Return the part of a mask `(B, 1, *S)` connected to the seeds, over edges and corners."""
     while not torch.equal(grown := dilate(seeds, 1) & within, seeds):
         seeds = grown
     return seeds

@@ -18,7 +18,7 @@ MOST_SCANS = 20
 
 
 class Repainter(Protocol):
-    """What the thresholds are set for, see `AutoPaint`."""
+    """Method whose thresholds are set, see `AutoPaint`."""
 
     candidate_threshold: Tensor
     repaint_peak: Tensor
@@ -94,7 +94,7 @@ def set_thresholds(detector: Repainter, held_out: Iterable[Batch]) -> dict[str, 
 
 
 def _once_repainted(detector: Repainter, *part: Tensor) -> np.ndarray:
-    """Of each brain pixel what one repainting of the candidates says, 0 if it is none."""
+    """Return the residual of each brain pixel after one repainting, 0 outside the candidates."""
     image, brain_mask, first = (tensor.to(detector.device) for tensor in part)
     region = detector.regions(first, detector.candidate_threshold, brain_mask)
     score = detector.repaint_region(image, brain_mask, first, rounds=1).anomaly_map

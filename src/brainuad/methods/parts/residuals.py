@@ -58,7 +58,7 @@ def signed(
         image: `(B, C, *S)`.
         reconstruction: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool; only used with `average`.
-        sign: of image - reconstruction: `positive` finds what is brighter than healthy,
+        sign: sign of image - reconstruction: `positive` finds what is brighter than healthy,
             `negative` what is darker, `abs` both; or one for each channel.
         average: odd side in pixels of the square (cube) of brain over which the difference is
             averaged *before* its sign is taken: noise and a fold that lies a pixel beside its
@@ -96,7 +96,7 @@ def ssim(image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sigma: float
         image: `(B, C, *S)` in [0, 1].
         reconstruction: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
-        sigma: of the window, in pixels; it is cut at 3.5 sigma.
+        sigma: width of the window, in pixels; it is cut at 3.5 sigma.
     """
     # It takes a second or two to import.
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -133,8 +133,8 @@ def perceptual(
         image: `(B, C, *S)` in [0, 1].
         reconstruction: `(B, C, *S)`; taken as 0 outside the brain, as the image is.
         brain_mask: `(B, 1, *S)` bool.
-        features: of the method.
-        layers: of its encoder, the first ones; None for all.
+        features: features of the method's encoder.
+        layers: number of its layers, the first ones; None for all.
     """
     healthy = torch.where(brain_mask, reconstruction, torch.zeros((), device=image.device))
     both = torch.cat([image.to(healthy.dtype), healthy])
@@ -166,7 +166,7 @@ def mahalanobis(
         image: `(B, C, *S)`.
         reconstruction: mean of the draws, `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
-        std: of the draws, `(B, C, *S)`.
+        std: standard deviation of the draws, `(B, C, *S)`.
         sign: as in `signed`.
         average: as in `signed`.
         min_std: floor of `std`, in intensities: where all draws agree the distance is no infinite

@@ -50,7 +50,7 @@ def priors(atlas: Atlas) -> np.ndarray:
 
 
 def inside_atlas(affine: np.ndarray, places: np.ndarray) -> bool:
-    """Whether most of a brain lies in the atlas's.
+    """Return whether most of a brain lies in the atlas's.
 
     Args:
         affine: `(4, 4)`, voxels of the scan to MNI RAS mm.
@@ -60,7 +60,7 @@ def inside_atlas(affine: np.ndarray, places: np.ndarray) -> bool:
 
 
 def on_atlas(affine: np.ndarray, places: np.ndarray, lines: Sequence[np.ndarray]) -> bool:
-    """Whether a scan lies where the atlas does, by its brain and by what its tissues look like.
+    """Return whether a scan lies where the atlas does, by its brain and the look of its tissues.
 
     A registration that failed shows in neither affine nor shape: brains are egg-shaped either way
     round. So the tissue maps have to explain the scan (least squares, share of its variance) better

@@ -17,7 +17,7 @@ def random_crops(batch: Batch, side: int, generator: torch.Generator | None = No
 
     Args:
         batch: images `(B, C, *S)` and brain masks `(B, 1, *S)`.
-        side: of the crops, in pixels.
+        side: side of the crops, in pixels.
         generator: None for the global one.
 
     Returns:
@@ -37,7 +37,7 @@ def in_windows(
     side: int,
     stride: int,
 ) -> tuple[Tensor, Tensor]:
-    """What is found in overlapping windows, averaged with Gaussian weights.
+    """Return the maps of overlapping windows, averaged with Gaussian weights.
 
     The map of a window is multiplied by the share of brain in it first. As DISYRE's code
     (snavalm/disyre, diffusion/sliding_window_inference.py, and `weight_foreground` in
@@ -48,7 +48,7 @@ def in_windows(
             `(B, 1, side, ...)` and reconstructions `(B, C, side, ...)`.
         image: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
-        side: of a window, in pixels.
+        side: side of a window, in pixels.
         stride: from a window to the next, in pixels.
 
     Returns:
