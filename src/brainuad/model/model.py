@@ -148,8 +148,12 @@ class Model:
         Raises:
             InputError: it holds no threshold.
         """
-        how = {"precision": self.runtime.precision, "hash_of": lambda _: self.weights_hash}
-        return Known([self.path], [self.card], **how)
+        return Known(
+            [self.path],
+            [self.card],
+            precision=self.runtime.precision,
+            hash_of=lambda _: self.weights_hash,
+        )
 
     @cached_property
     def postprocess(self) -> Postprocess:
@@ -234,15 +238,7 @@ class Model:
         return self.detect(image, brain_mask, read_header(scan.image).affine)
 
     def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
-        """Return anomaly map, mask and findings of one raw scan, on its own grid.
-
-        Args:
-            image: as `brainuad.model.predict.predict_raw` takes it.
-            brain_mask: file on the (first) scan's grid; None to find the brain.
-
-        Raises:
-            InputError: as `predict_raw`.
-        """
+        """Return what is found in one raw scan; see `brainuad.model.predict.predict_raw`."""
         return predict_raw([self], self.known, image, brain_mask)
 
     def predict_prepared(self, scan: PreparedScan) -> Prediction:
@@ -288,17 +284,14 @@ class Model:
         self, image: Tensor, brain_mask: Tensor, affine: np.ndarray | None
     ) -> Detection:
         """Detect in batches that fit; half as large after each failure, for good."""
-        given = self.runtime.batch_size
-        size = given or batch_size_for(self.method, self.tiling, image, brain_mask)
-        flips = self.card.flips
+        size = self.runtime.batch_size or batch_size_for(
+            self.method, self.tiling, image, brain_mask
+        )
         while True:
             self.runtime = replace(self.runtime, batch_size=size)
             try:
-                return detect_volume(
-                    *(self.method, self.tiling, image, brain_mask, size, affine),
-                    grid=self.method.grid,
-                    flips=flips,
-                )
+                given = self.method, self.tiling, image, brain_mask, size, affine
+                return detect_volume(*given, grid=self.method.grid, flips=self.card.flips)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
