@@ -24,6 +24,7 @@ from brainuad.machine.files import write_json, write_text
 from brainuad.model.device import device
 from brainuad.model.model import Model
 from brainuad.model.runtime import Runtime
+from brainuad.records.run import CohortIdentity
 from brainuad.reporting.pages.report import make_report
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
@@ -86,10 +87,16 @@ def main() -> int:
         threshold = float("nan")
     test = cohort.select("test", sequence)
     write_masks(test, maps, MapFolder(folder), postprocess, threshold, failures)
-    record = trained.provenance | provenance.describe()
-    times = {"wall_time_per_volume_s": seconds, "failures": []}
-    memory = {"peak_memory_bytes": provenance.peak_memory(), "fit_s": None}
-    write_json(folder / "provenance.json", record | times | memory | {"cohort": cohort.identity()})
+    record = replace(
+        trained.record,
+        **provenance.describe(),
+        cohort=CohortIdentity(**cohort.identity()),
+        wall_time_per_volume_s=seconds,
+        fit_s=None,
+        failures=(),
+        peak_memory_bytes=provenance.peak_memory(),
+    )
+    write_json(folder / "provenance.json", record.to_json())
     make_report(folder)
     return 0
 

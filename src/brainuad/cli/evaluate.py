@@ -75,6 +75,7 @@ def _evaluate(
     from brainuad.machine import provenance
     from brainuad.preparation.configured import cohort_of
     from brainuad.preparation.from_folder import cohort_failures
+    from brainuad.records.run import CohortIdentity, RunRecord
     from brainuad.reporting.tables import flatter_table, summary_table
 
     folder = Path(cfg.maps)
@@ -113,14 +114,14 @@ def _evaluate(
             seed=cfg.seed,
         )
     write_text(out / "config.yaml", as_yaml(config))
-    record = {
+    record = RunRecord(
         **provenance.describe(),
-        "seed": cfg.seed,
-        "method": cfg.name,
-        "sequence": config["data"]["sequence"],
-        "cohort": cohort.identity(),
-    }
-    write_json(out / "provenance.json", record)
+        seed=cfg.seed,
+        method=cfg.name,
+        sequence=config["data"]["sequence"],
+        cohort=CohortIdentity(**cohort.identity()),
+    )
+    write_json(out / "provenance.json", record.to_json())
     write_evaluation(evaluation, out, record)
     Console().print(summary_table(evaluation.summary, str(evaluation.context["space"])))
     if evaluation.flatter is not None and len(evaluation.flatter):

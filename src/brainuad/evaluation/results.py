@@ -14,6 +14,7 @@ from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.machine.text import csv_text
 from brainuad.metrics.statistics import by_person, summarise
+from brainuad.records.run import RunRecord
 from brainuad.volumes.nifti import write_volume
 
 COLUMNS = (
@@ -108,7 +109,7 @@ def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]
     return summary
 
 
-def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, Any]) -> None:
+def write_evaluation(evaluation: Evaluation, out: Path, record: RunRecord) -> None:
     """Writes `scores.csv`, `lesions.csv`, `curves.npz` and `summary.json`, each atomically.
 
     And `false_positives/<method>.nii.gz`, the share of the brains with a false positive at each
@@ -130,6 +131,6 @@ def write_evaluation(evaluation: Evaluation, out: Path, provenance: dict[str, An
             "thresholds": evaluation.thresholds,
             "results": evaluation.summary,
             "failures": evaluation.failures,
-            "provenance": provenance,
+            "provenance": record.to_json(),
         },
     )

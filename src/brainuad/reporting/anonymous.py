@@ -1,9 +1,9 @@
 """A run folder for a report that names nobody and no place."""
 
 from dataclasses import replace
-from typing import Any
 
 from brainuad.cohorts.names import POOLED
+from brainuad.records.run import RunRecord
 from brainuad.reporting.run_folder import RunFolder
 
 KEPT = (
@@ -25,12 +25,12 @@ def anonymous(run: RunFolder) -> RunFolder:
     whose = dict.fromkeys(score.person for score in run.scores)
     people = {name: f"person {i + 1}" for i, name in enumerate(whose)}
     failures = [(names[name], "could not be done") for name, _ in run.failures]
-    provenance: dict[str, Any] = {k: run.provenance[k] for k in KEPT if k in run.provenance}
+    record = RunRecord(**{key: getattr(run.record, key) for key in KEPT})
     hidden = {"cohort", "failures", "provenance", "split_hash"}
     return replace(
         run,
         config="",
-        provenance=provenance | {"failures": failures},
+        record=replace(record, failures=tuple(failures)),
         summary={key: value for key, value in run.summary.items() if key not in hidden},
         scores=tuple(
             score._replace(subject=names[score.subject], person=people[score.person])

@@ -14,6 +14,7 @@ from brainuad.cohorts.manifest import Cohort, joined, read_cohort
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
+from brainuad.records.run import RunRecord
 from brainuad.reporting.drawing.curves import Curve
 from brainuad.reporting.run_files import (
     Score,
@@ -36,7 +37,7 @@ class RunFolder:
     Attributes:
         path: the folder.
         config: text of `config.yaml`, or "".
-        provenance: what ran, or {}.
+        record: what ran.
         summary: `summary.json`, or {}.
         scores: rows of `scores.csv`.
         history: quantity to stage to (epochs, values), from `metrics.csv`.
@@ -46,7 +47,7 @@ class RunFolder:
 
     path: Path
     config: str
-    provenance: dict[str, Any]
+    record: RunRecord
     summary: dict[str, Any]
     scores: tuple[Score, ...]
     history: dict[str, dict[str, tuple[list[float], list[float]]]]
@@ -56,7 +57,7 @@ class RunFolder:
     @property
     def method(self) -> str:
         """The run's own method: named by what ran, else the first that was scored."""
-        own = str(self.provenance.get("method", ""))
+        own = self.record.method
         return own if own in self.methods or not self.methods else self.methods[0]
 
     @property
@@ -67,13 +68,13 @@ class RunFolder:
     @property
     def sequence(self) -> str:
         """The MRI sequence, or ""; several, of the channels, as one name."""
-        return joined(self.provenance.get("sequence") or self.summary.get("sequence") or "")
+        return joined(self.record.sequence or self.summary.get("sequence") or "")
 
     @property
     def failures(self) -> list[tuple[str, str]]:
         """(subject, reason) of what could not be done."""
         rows = [
-            *(self.provenance.get("failures") or []),
+            *self.record.failures,
             *(self.summary.get("failures") or []),
         ]
         return list(dict.fromkeys((str(row[0]), str(row[1])) for row in rows))
@@ -225,27 +226,28 @@ def read_run(path: Path) -> RunFolder:
         )
     absent = []
     summary = read_summary(path / "summary.json")
-    provenance = read_record(path / "provenance.json") or dict(summary.get("provenance") or {})
+    said = read_record(path / "provenance.json") or summary.get("provenance") or {}
+    record = RunRecord.from_json(said, str(path / "provenance.json"))
     scores = read_scores(path / "scores.csv")
     history = read_history(path / "metrics.csv")
     config = path / "config.yaml"
     if not scores:
         absent.append("scores.csv is missing: this run was not evaluated, so there are no scores.")
-    if not provenance:
+    if not said:
         absent.append("provenance.json is missing: what ran is not known in full.")
     cohort = None
-    where = (provenance.get("cohort") or {}).get("path")
+    where = record.cohort.path
     if where is None:
         absent.append("The run does not name its cohort folder, so there are no pictures.")
     else:
         try:
-            cohort = with_channels(read_cohort(path / where), provenance.get("sequence") or "")
+            cohort = with_channels(read_cohort(path / where), record.sequence)
         except InputError as error:
             absent.append(f"The cohort cannot be read, so there are no pictures: {error}")
     return RunFolder(
         path=path,
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
-        provenance=provenance,
+        record=record,
         summary=summary,
         scores=scores,
         history=history,

@@ -21,6 +21,7 @@ from brainuad.machine import ranks
 from brainuad.machine.files import write_text
 from brainuad.machine.links import require_no_link
 from brainuad.machine.text import say
+from brainuad.records.run import RunRecord
 from brainuad.tracking.privacy import CONFIG, RECORD, numbers, public, public_card, public_scores
 from brainuad.tracking.wandb_run import one_line, open_run
 
@@ -86,15 +87,15 @@ class Tracker(WandbLogger):
         self.experiment.config.update(public(config, CONFIG), allow_val_change=True)
 
     @_harmless
-    def log_results(self, scans: Sequence[Scan], record: Mapping[str, Any]) -> None:
+    def log_results(self, scans: Sequence[Scan], record: RunRecord) -> None:
         """What the run folder holds at the end of a run; files that are missing are left out.
 
         Args:
             scans: to show as pictures, the more telling ones first.
-            record: of `provenance.json`.
+            record: of the run.
         """
         run = self.experiment
-        about = public(record, RECORD)
+        about = public(record.to_json(), RECORD)
         run.config.update({"provenance": about}, allow_val_change=True)
         for key, value in _figures(about).items():
             run.summary[key] = value

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isnan
-from typing import Any
 
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from brainuad.machine.text import say
 from brainuad.model.model import Model
 from brainuad.model.suitability import training_statistics
 from brainuad.postprocess.pipeline import Postprocess
+from brainuad.records.run import Checkpoint, RunRecord
 from brainuad.reporting.tables import summary_table
 from brainuad.settings.instantiate import instantiate
 from brainuad.training.settings import RunSettings
@@ -35,7 +35,7 @@ def detect_and_score(
     settings: RunSettings,
     model: Model,
     cohort: Cohort,
-    record: dict[str, Any],
+    record: RunRecord,
     failures: Failures,
 ) -> None:
     """Write maps, the model with its thresholds, masks and scores into the run folder.
@@ -67,12 +67,12 @@ def detect_and_score(
     ranks.part()
     if ranks.rank() != 0:
         return
-    record["wall_time_per_volume_s"] = seconds
+    record.wall_time_per_volume_s = seconds
     postprocess = instantiate(settings.postprocess)
     prepared = maps[settings.name]
     threshold = _calibrate(settings, model, cohort, prepared, postprocess, record, failures)
     model.save(settings.out / "model.ckpt")
-    record["checkpoint"] = {"path": "model.ckpt", "sha256": model.weights_hash}
+    record.checkpoint = Checkpoint("model.ckpt", model.weights_hash)
     failed = {subject for subject, _ in failures}
     done = [scan for scan in test if scan.subject not in failed]
     write_masks(done, prepared, MapFolder(settings.out), postprocess, threshold, failures)
@@ -86,7 +86,7 @@ def _calibrate(
     cohort: Cohort,
     maps: MapFolder,
     postprocess: Postprocess,
-    record: dict[str, Any],
+    record: RunRecord,
     failures: Failures,
 ) -> float:
     """Put thresholds and statistics into the card; return the healthy threshold, NaN for none."""
@@ -95,7 +95,7 @@ def _calibrate(
     failures += bad
     told = not isnan(fitted.healthy)
     if not told:
-        record["notes"] = [*record.get("notes", []), UNTOLD]
+        record.notes = (*record.notes, UNTOLD)
         say(f"note: {UNTOLD}")
     recipe = model.card.preparation
     model.card = replace(
@@ -114,7 +114,7 @@ def _evaluate(
     maps: dict[str, MapFolder],
     scans: Sequence[Scan],
     threshold: float,
-    record: dict[str, Any],
+    record: RunRecord,
     failures: Failures,
 ) -> None:
     """Score the maps and those of the controls, write the scores and print the table."""

@@ -23,6 +23,7 @@ from brainuad.model.runtime import Runtime
 from brainuad.preparation.configured import cohort_of
 from brainuad.preparation.from_folder import cohort_failures
 from brainuad.preparation.model_input import input_of
+from brainuad.records.run import CohortIdentity, RunRecord
 from brainuad.settings.instantiate import RUN_PACKAGES, as_yaml, instantiate
 from brainuad.training.channels import channels_compared
 from brainuad.training.detect_and_score import detect_and_score
@@ -68,7 +69,7 @@ def run(settings: RunSettings) -> float | None:
             if settings.relative:
                 make_relative(settings, model, cohort, failures)
             if settings.painted_draws:
-                record["painted"] = painted_ap(
+                record.painted = painted_ap(
                     model,
                     cohort.select("val", settings.sequence, healthy=True),
                     instantiate(settings.painted),
@@ -85,7 +86,7 @@ def run(settings: RunSettings) -> float | None:
             return None
         _show(settings, cohort, record, logger, failures)
     failures.raise_if_any()
-    return record.get("painted", {}).get("mean")
+    return record.painted["mean"] if record.painted else None
 
 
 def _untrained(settings: RunSettings, cohort: Cohort, stage: FirstStage | None) -> Model:
@@ -148,46 +149,48 @@ def _learn(
     calibrate(model, datamodule.scans, settings.out)
 
 
-def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float) -> dict[str, Any]:
-    """Return what `provenance.json` says of a run once it is trained."""
-    return {
+def _told(sequence: str | list[str]) -> str | tuple[str, ...]:
+    return sequence if isinstance(sequence, str) else tuple(sequence)
+
+
+def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float) -> RunRecord:
+    """Return the record of a run once it is trained."""
+    return RunRecord(
         **provenance.describe(),
-        "seed": settings.seed,
-        "precision": {
+        seed=settings.seed,
+        precision={
             "training": settings.trainer["precision"],
             "detection": settings.predict_precision,
         },
-        "method": settings.name,
-        "sequence": settings.sequence,
-        "cohort": cohort.identity(),
-        "parameters": sum(p.numel() for p in model.method.parameters() if p.requires_grad),
-        "time_started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
-        "fit_s": time.time() - started,
-        "ranks": ranks.count(),
-    }
+        method=settings.name,
+        sequence=_told(settings.sequence),
+        cohort=CohortIdentity(**cohort.identity()),
+        parameters=sum(p.numel() for p in model.method.parameters() if p.requires_grad),
+        time_started=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
+        fit_s=time.time() - started,
+        ranks=ranks.count(),
+    )
 
 
 @contextmanager
-def _recorded(
-    out: Path, record: dict[str, Any], failures: Failures, started: float
-) -> Iterator[None]:
+def _recorded(out: Path, record: RunRecord, failures: Failures, started: float) -> Iterator[None]:
     """Write `provenance.json` at the end of the block, whatever happens in it."""
     first: Exception | None = None
     try:
         yield
     except Exception as error:
         first = error
-        record["error"] = one_line(error) or type(error).__name__
+        record.error = one_line(error) or type(error).__name__
         raise
     finally:
         # A subject that failed early fails later too: its first reason is the one to know.
         failures[:] = failures.first_reasons()
-        record |= {"failures": list(failures), "duration_s": time.time() - started}
-        record["peak_memory_bytes"] = provenance.peak_memory()
+        record.failures, record.duration_s = tuple(failures), time.time() - started
+        record.peak_memory_bytes = provenance.peak_memory()
         if ranks.rank() == 0:
             # On a full disk the first error is said, not this one.
             with suppress(CannotWrite) if first else nullcontext():
-                write_json(out / "provenance.json", record)
+                write_json(out / "provenance.json", record.to_json())
 
 
 def _logger(settings: RunSettings) -> Any:
@@ -199,7 +202,7 @@ def _logger(settings: RunSettings) -> Any:
 
 
 def _show(
-    settings: RunSettings, cohort: Cohort, record: dict[str, Any], logger: Any, failures: Failures
+    settings: RunSettings, cohort: Cohort, record: RunRecord, logger: Any, failures: Failures
 ) -> None:
     """Hand the results to the logger, and make the report."""
     from brainuad.reporting.attempt import attempt

@@ -74,12 +74,12 @@ def make_report(run: Path, subjects: int = SUBJECTS, nameless: bool = False) -> 
             sections.what_ran(folder),
         )
     )
-    name = folder.summary.get("cohort") or (folder.provenance.get("cohort") or {}).get("name")
+    name = folder.summary.get("cohort") or folder.record.cohort.name
     title = f"{folder.method or 'run'} on {name or 'an unnamed cohort'}"
     facts = (
         folder.sequence,
         f"{len(scans)} test subjects" if scans else "",
-        str(folder.provenance.get("time_started") or "").replace("T", " "),
+        folder.record.time_started.replace("T", " "),
         "" if nameless else run.resolve().name,
     )
     subtitle = " · ".join(str(fact) for fact in facts if fact)

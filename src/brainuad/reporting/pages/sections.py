@@ -175,28 +175,26 @@ def _checks(checks: Mapping[str, Any]) -> str:
 
 def what_ran(run: RunFolder) -> str:
     """Command, code, data, machine, configuration."""
-    record = run.provenance
-    cohort = record.get("cohort") or {}
-    commit = record.get("commit") or "not known (installed without a checkout)"
-    if record.get("dirty"):
+    record = run.record
+    commit = record.commit or "not known (installed without a checkout)"
+    if record.dirty:
         commit = f"{commit}, with changes that are not committed"
-    seconds, volume_s = record.get("duration_s"), record.get("wall_time_per_volume_s")
-    checkpoint = record.get("checkpoint") or {}
+    seconds, volume_s = record.duration_s, record.wall_time_per_volume_s
     facts = {
-        "command": record.get("command"),
+        "command": record.command,
         "commit": commit,
-        "started": record.get("time_started"),
+        "started": record.time_started,
         "took": None if seconds is None else f"{seconds:.0f} s",
         "time per volume": None if volume_s is None else f"{volume_s:.2f} s",
-        "device": record.get("device"),
-        "Python": record.get("python"),
-        "seed": record.get("seed"),
-        "trainable parameters": _thousands(record.get("parameters")),
-        "cohort": cohort.get("name") or run.summary.get("cohort"),
-        "cohort folder": cohort.get("path"),
-        "split (SHA-256)": cohort.get("split_hash") or run.summary.get("split_hash"),
-        "checkpoint": checkpoint.get("path"),
-        "checkpoint (SHA-256)": checkpoint.get("sha256"),
+        "device": record.device,
+        "Python": record.python,
+        "seed": record.seed,
+        "trainable parameters": _thousands(record.parameters),
+        "cohort": record.cohort.name or run.summary.get("cohort"),
+        "cohort folder": record.cohort.path,
+        "split (SHA-256)": record.cohort.split_hash or run.summary.get("split_hash"),
+        "checkpoint": record.checkpoint.path,
+        "checkpoint (SHA-256)": record.checkpoint.sha256,
         "healthy thresholds": ", ".join(
             f"{name} –" if value is None else f"{name} {value:.4g}"
             for name, value in (run.summary.get("thresholds") or {}).items()
@@ -204,8 +202,8 @@ def what_ran(run: RunFolder) -> str:
     }
     known = {k: without_home(value) for k, value in facts.items() if value not in (None, "")}
     body = f'<div class="wide">{html.definitions(known)}</div>'
-    body += "".join(html.paragraph(note, "note") for note in record.get("notes") or [])
-    versions = record.get("versions") or {}
+    body += "".join(html.paragraph(note, "note") for note in record.notes)
+    versions = record.versions
     body += html.details(
         "Versions", html.table(["package", "version"], versions.items(), "Versions")
     )

@@ -1,0 +1,126 @@
+"""Record of a run: `provenance.json` of a run folder."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from brainuad.records.fields import from_plain
+
+VERSION = 1
+"""Version of the file. Files of version 0 do not say theirs."""
+
+
+@dataclass(frozen=True)
+class CohortIdentity:
+    """The cohort of a run.
+
+    Attributes:
+        name: name of the cohort.
+        path: its folder, absolute.
+        split_hash: hash of its splits.
+    """
+
+    name: str = ""
+    path: str | None = None
+    split_hash: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The model file of a run.
+
+    Attributes:
+        path: relative to the run folder.
+        sha256: hash of the weights.
+    """
+
+    path: str = ""
+    sha256: str = ""
+
+
+@dataclass
+class RunRecord:
+    """What ran, on what, for how long, and what failed. A run fills it in as it goes.
+
+    Attributes:
+        command: as it was typed.
+        commit: of the checkout; None for an installed package.
+        dirty: whether the checkout had changes that were not committed.
+        versions: package to version.
+        python: version of Python.
+        platform: operating system.
+        device: name of the GPU, or `cpu`.
+        threads: threads of a process.
+        seed: seed of the training.
+        precision: of `training` and `detection`.
+        method: name of the method.
+        sequence: sequence of the scans, or one per channel.
+        cohort: the cohort.
+        parameters: number of trainable parameters.
+        time_started: local time, ISO 8601.
+        fit_s: seconds until the model was trained.
+        duration_s: seconds of the whole run.
+        ranks: number of processes.
+        wall_time_per_volume_s: mean seconds of a detection.
+        peak_memory_bytes: largest memory of the process, on its GPU where it used one.
+        checkpoint: the model file.
+        painted: mean average precision of painted lesions, see `brainuad.label_free.objective`.
+        notes: what a reader should know, in words.
+        error: what stopped the run.
+        failures: subject and reason of what could not be done.
+    """
+
+    command: str = ""
+    commit: str | None = None
+    dirty: bool | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    python: str = ""
+    platform: str = ""
+    device: str = ""
+    threads: int | None = None
+    seed: int | None = None
+    precision: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
+    sequence: str | tuple[str, ...] = ""
+    cohort: CohortIdentity = field(default_factory=CohortIdentity)
+    parameters: int | None = None
+    time_started: str = ""
+    fit_s: float | None = None
+    duration_s: float | None = None
+    ranks: int | None = None
+    wall_time_per_volume_s: float | None = None
+    peak_memory_bytes: int | None = None
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    painted: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    failures: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, with the version; what is not known is left out."""
+        usual = asdict(RunRecord())
+        said = {key: value for key, value in asdict(self).items() if value != usual[key]}
+        return {"version": VERSION, **said, "failures": list(self.failures)}
+
+    @classmethod
+    def from_json(cls, values: Any, where: str) -> "RunRecord":
+        """Return the record in a file; keys of other versions are left out.
+
+        Args:
+            values: as they were read; a stranger may have written them.
+            where: file, for the message.
+
+        Raises:
+            InputError: no object, or a value of another type.
+        """
+        if not isinstance(values, Mapping):
+            return from_plain(cls, values, where)
+        names = {entry.name for entry in fields(cls)}
+        # Older files have null for what is not known.
+        known = {k: v for k, v in values.items() if k in names and v is not None}
+        for name, kind in (("cohort", CohortIdentity), ("checkpoint", Checkpoint)):
+            if isinstance(own := known.get(name), Mapping):
+                held = {entry.name for entry in fields(kind)}
+                part = {k: v for k, v in own.items() if k in held and v is not None}
+                known[name] = from_plain(kind, part, f"{where}: {name}")
+        return from_plain(cls, known, where)
