@@ -171,7 +171,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
         # From a file, where annotations are compared too.
         for key, kind in BUILT.items():
             build(plain(resolve(cfg[key])), kind=kind)
-    input_of(cfg.input)
+    input_of(resolve(cfg.input), own=True)
     for key in ("callbacks", "trainer"):
         instantiate(cfg[key], packages=RUN_PACKAGES)
 

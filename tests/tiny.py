@@ -125,7 +125,7 @@ def write_tiny_model(path: Path, method: str = "intensity", seed: int = 0, **car
     """An untrained model of brain-extracted T2w scans at 3 mm that were registered to nothing."""
     import torch
 
-    from brainuad.model.card import FORMAT
+    from brainuad.model.card_schema import FORMAT
     from brainuad.settings.compose import compose_preparation
     from brainuad.settings.instantiate import instantiate, resolve
 

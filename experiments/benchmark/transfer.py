@@ -22,7 +22,8 @@ from brainuad.inference.masks import write_masks
 from brainuad.machine import provenance
 from brainuad.machine.files import write_json, write_text
 from brainuad.model.device import device
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.reporting.pages.report import make_report
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate

@@ -22,7 +22,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,6 @@ from brainuad.diffusion.masks import PROBABILITIES, SIZES, brain_share
 from brainuad.machine.memory import keep_memory
 from brainuad.methods.madad import MADAD
 from brainuad.model.detect import detect_volume
-from brainuad.networks.masked_unet import GroupNorm, attention
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.settings.instantiate import instantiate
 from brainuad.tiles.latents import Latents
@@ -90,8 +88,7 @@ def main() -> None:
     best["optimizer_bandwidth_limit_s"] = traffic / limits["copy_gb_per_s"]
     setting = {k: v for k, v in vars(arguments).items() if k != "variant"}
     setting |= {"device": _name(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    record = {"setting": setting, "limits": limits, "attention_s": attentions(), "norm_s": norms()}
-    record |= found
+    record = {"setting": setting, "limits": limits, **found}
     text = json.dumps(record, indent=2)
     (HERE / "madad_step.json").write_text(text + "\n")
     print(text)
@@ -248,37 +245,6 @@ def device_limits() -> dict[str, float]:
         found[f"{name}_tflop_per_s"] = 2 * side**3 / 1e12 / _fastest(lambda a=a: a @ a)
     b = torch.empty(2**27 if DEVICE == "cuda" else 2**26, device=DEVICE)
     found["copy_gb_per_s"] = 2 * b.numel() * 4 / 1e9 / _fastest(b.clone)
-    return found
-
-
-def attentions() -> dict[str, list[float]]:
-    """Seconds of the attention of XS at its three levels there and back, in bf16, by two ways."""
-    keep_memory()
-    ways = {"fused": functional.scaled_dot_product_attention, "ours": attention}
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for shape in ((8, 4, 1024, 16), (8, 4, 256, 32), (8, 4, 64, 64)):
-        *parts, gradient = (torch.randn(shape, device=DEVICE).bfloat16() for _ in range(4))
-        for part in parts:
-            part.requires_grad_()
-        for name, way in ways.items():
-            found[name].append(_fastest(partial(_attend, way, parts, gradient)))
-    return found
-
-
-def _attend(way: Callable, parts: list[torch.Tensor], gradient: torch.Tensor) -> None:
-    torch.autograd.grad(way(*parts), parts, gradient)
-
-
-def norms() -> dict[str, list[float]]:
-    """Seconds of the normalisation of XS's two smaller levels, in bf16, torch's and ours."""
-    keep_memory()
-    found: dict[str, list[float]] = {"torch": [], "ours": []}
-    for shape in ((8, 128, 16, 16), (8, 256, 8, 8)):
-        x = torch.randn(shape, device=DEVICE, dtype=torch.bfloat16)
-        x = x.contiguous(memory_format=torch.channels_last)
-        for name, kind in (("torch", torch.nn.GroupNorm), ("ours", GroupNorm)):
-            with torch.no_grad():
-                found[name].append(_fastest(partial(kind(32, shape[1]).to(DEVICE), x)))
     return found
 
 

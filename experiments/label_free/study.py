@@ -29,7 +29,8 @@ from brainuad.machine.files import write_json, write_text
 from brainuad.metrics.statistics import summarise
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.device import device
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans

@@ -23,7 +23,8 @@ from brainuad.inference.maps import fill
 from brainuad.machine.files import write_text
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.outlier import Outlier
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold

@@ -26,7 +26,8 @@ from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
 from brainuad.methods.autopaint import AutoPaint
 from brainuad.metrics.voxel import average_precision
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.reporting.run_folder import read_run
 from brainuad.reporting.tables import to_markdown
 from brainuad.synthetic.lesions.fillings import IntensityShift

@@ -15,7 +15,8 @@ import brainuad
 from brainuad.cli.evaluate import main as evaluate_command
 from brainuad.cli.report import main as report_command
 from brainuad.cohorts.manifest import Scan, read_cohort
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.preparation.recipes import of_cohort
 from brainuad.settings.instantiate import PREPARATION, RUN_PACKAGES, instantiate
 from brainuad.settings.moved import moved

@@ -86,7 +86,8 @@ def _main(arguments: argparse.Namespace) -> int:
 
     from brainuad.inpainting.scan import inpaint_scan
     from brainuad.model.device import device
-    from brainuad.model.model import Model, Runtime
+    from brainuad.model.model import Model
+    from brainuad.model.runtime import Runtime
     from brainuad.reporting.drawing.inpainted import write_picture
     from brainuad.volumes.nifti import write_changed
 

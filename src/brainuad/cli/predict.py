@@ -174,7 +174,7 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.machine.fingerprint import fingerprint
-    from brainuad.model.known import know
+    from brainuad.model.know import know
 
     model = None
     if dry:

@@ -162,12 +162,8 @@ class Cohort:
         )
         if not found and not allow_empty:
             kind = {None: "", True: "healthy ", False: "pathological "}[healthy]
-            have = ", ".join(
-                f"{count} {key}"
-                for key, count in sorted(
-                    Counter(f"{s.sequence} {s.split}" for s in self.scans).items()
-                )
-            )
+            counts = Counter(f"{scan.sequence} {scan.split}" for scan in self.scans)
+            have = ", ".join(f"{count} {key}" for key, count in sorted(counts.items()))
             # The source, where the cohort is still to be prepared.
             where = self.root / MANIFEST
             raise InputError(

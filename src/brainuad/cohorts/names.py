@@ -1,13 +1,10 @@
 """Names of subjects, sequences and groups: what may name a file, and what is taken already."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from brainuad.errors import InputError
 from brainuad.machine.text import FORMULAS
-
-if TYPE_CHECKING:
-    from brainuad.cohorts.manifest import Scan
-    from brainuad.cohorts.scans import RawScan
 
 MAX_BYTES = 120
 """Of a name in UTF-8. A file system takes 255, and a file's name is two of these and more."""
@@ -19,7 +16,22 @@ GROUPS = ("all", "bright", "iso", "dark", "healthy", "pooled", "no lesion")
 """Groups of subjects in `summary.json` that no pathology may be called."""
 
 
-def check_names(scan: "RawScan | Scan") -> None:
+class Named(Protocol):
+    """A scan, raw or prepared."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def sequence(self) -> str | None: ...
+    @property
+    def image(self) -> Path: ...
+    @property
+    def healthy(self) -> bool | None: ...
+    @property
+    def pathology(self) -> str: ...
+
+
+def check_names(scan: "Named") -> None:
     """Refuse a scan with a name that cannot name a file, or is taken; its sequence may be unknown.
 
     Raises:

@@ -23,7 +23,8 @@ from brainuad.machine.links import follow_no_links
 from brainuad.machine.text import csv_text, one_line
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.device import PRECISIONS, device
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.settings.plain import plain
 from brainuad.synthetic.lesions.contract import Corruption

@@ -9,8 +9,9 @@ from brainuad.model.device import chosen_precision
 from brainuad.model.device import device as device_of
 from brainuad.model.ensemble import Ensemble
 from brainuad.model.known import Known
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
 from brainuad.model.model_file import remember_hash
+from brainuad.model.runtime import Runtime
 from brainuad.shipped import resolved
 
 

@@ -34,11 +34,6 @@ class Ensemble:
         """The sequence of the scans; several, the channels, as one name."""
         return self.known.sequence
 
-    @property
-    def trained_on(self) -> list[str]:
-        """Subjects that are no test for it."""
-        return self.known.trained_on
-
     def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
         """Return anomaly map, mask and findings of one raw scan; see `Model.predict`."""
         return predict_raw(self.models, self.known, image, brain_mask)

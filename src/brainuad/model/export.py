@@ -12,7 +12,8 @@ from brainuad.machine.provenance import describe
 from brainuad.machine.read import read_json
 from brainuad.machine.text import markdown, without_home
 from brainuad.model.bundle import write_bundle
-from brainuad.model.card import FORMAT, Card
+from brainuad.model.card import Card
+from brainuad.model.card_schema import FORMAT
 from brainuad.model.model import Model
 
 PLACES = ("source", "path", "cache_dir", "output_dir")

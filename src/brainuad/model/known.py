@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from brainuad.errors import InputError
 from brainuad.model.card import Card, without_added
-from brainuad.model.model_file import read_card, remember_hash, remembered_hash
+from brainuad.model.model_file import remember_hash, remembered_hash
 from brainuad.preparation.recipes import changed, is_of_slices
 from brainuad.settings.moved import present_experiment, retargeted
 from brainuad.shipped import is_shipped, untested
@@ -45,6 +45,7 @@ class Known:
         precision: one of `detect.PRECISIONS`; `auto` is resolved before.
         preparation: changes of it, see `brainuad.preparation.recipes.changed`.
         sequence: of the scans, where a model that comes with brainuad takes several.
+        hash_of: hashes the weights of a model that was never loaded on this machine.
 
     Attributes:
         card: the first model's.
@@ -67,6 +68,7 @@ class Known:
         precision: str = "32-true",
         preparation: Sequence[str] = (),
         sequence: str | None = None,
+        hash_of: Callable[[Path], str] | None = None,
     ) -> None:
         self.paths = [Path(path) for path in paths]
         self.cards = list(cards)
@@ -90,6 +92,7 @@ class Known:
                 "--threshold healthy"
             )
         self.threshold = np.mean(self.thresholds, axis=0).tolist()
+        self.hash_of = hash_of
         self.samples = samples
         self.precision = precision
         self.recipe = changed(self.card.recipe, preparation)
@@ -170,8 +173,14 @@ class Known:
 
     @cached_property
     def weights(self) -> list[str]:
-        """Hash of each model's weights; one that was never loaded on this machine is loaded."""
-        return [remembered_hash(path) or _hash_now(path) for path in self.paths]
+        """Hash of each model's weights."""
+        return [remembered_hash(path) or self._hash_now(path) for path in self.paths]
+
+    def _hash_now(self, path: Path) -> str:
+        assert self.hash_of is not None, "a model that is not loaded has no hash"
+        found = self.hash_of(path)
+        remember_hash(path, found)
+        return found
 
     @cached_property
     def stamp(self) -> str:
@@ -212,29 +221,6 @@ def number_or_name(text: str) -> float | str:
     return value
 
 
-def know(
-    *models: str | Path, device: str = "auto", precision: str = "32-true", **choices: Any
-) -> Known:
-    """Read what is known of models from their files, without loading them.
-
-    Args:
-        models: as `brainuad.load` takes them.
-        device: looked at where the precision is `auto`, and only then.
-        precision: as `brainuad.load` takes it.
-        choices: as `Known` takes them.
-
-    Raises:
-        InputError: as `Known`, or a model without a readable card.
-    """
-    if precision == "auto":
-        from brainuad.model.device import chosen_precision
-        from brainuad.model.device import device as device_of
-
-        precision = chosen_precision(precision, device_of(device))
-    cards = [read_card(Path(path)) for path in models]
-    return Known(models, cards, precision=precision, **choices)
-
-
 def _threshold(path: Path, card: Card, wanted: float | str | None) -> Any:
     """A model's threshold of a variant, or the wanted number."""
     name = wanted if isinstance(wanted, str) else "healthy"
@@ -249,14 +235,6 @@ def _threshold(path: Path, card: Card, wanted: float | str | None) -> Any:
     if not np.isfinite(value).all():
         raise InputError(f"{path}: its threshold is {value}; give one with --threshold")
     return [float(one) for one in value] if isinstance(value, list) else float(value)
-
-
-def _hash_now(path: Path) -> str:
-    from brainuad.model.model import Model
-
-    found = Model.load(path).weights_hash
-    remember_hash(path, found)
-    return found
 
 
 def _about(card: Card) -> str:

@@ -1,7 +1,7 @@
 """A trained method with everything that turns a prepared scan into an anomaly map."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,16 @@ from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.places import from_plain
 from brainuad.errors import InputError
-from brainuad.machine.cache import cache_folder
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
-from brainuad.machine.limits import require_memory
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
 from brainuad.model.batch_size import batch_size_for, is_out_of_memory
+from brainuad.model.built import built_method
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
-from brainuad.model.card import FORMAT, Card
+from brainuad.model.card import Card
+from brainuad.model.card_schema import FORMAT
 from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.detect import detect_volume
 from brainuad.model.device import PRECISIONS
@@ -32,6 +32,7 @@ from brainuad.model.known import Known
 from brainuad.model.predict import Image, predict_prepared, predict_raw
 from brainuad.model.prediction import Prediction
 from brainuad.model.prepared_scan import PreparedScan
+from brainuad.model.runtime import Runtime
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.model_input import ModelInput, as_input, input_of
@@ -43,25 +44,6 @@ from brainuad.volumes.tiling import Tiling
 
 RELATIVE = "relative."
 """Prefix of the weights of what scores are relative to."""
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How a model computes; never saved.
-
-    Attributes:
-        device: as torch knows it.
-        precision: one of `brainuad.model.device.PRECISIONS`.
-        batch_size: tiles per forward pass; None for as many as fit the memory.
-        cache: folder of what methods see of scans.
-        jobs: processes that make it.
-    """
-
-    device: str = "cpu"
-    precision: str = "32-true"
-    batch_size: int | None = None
-    cache: Path = field(default_factory=cache_folder)
-    jobs: int = 1
 
 
 class Model:
@@ -112,7 +94,7 @@ class Model:
         card = Card.from_json(path, content.get("brainuad"))
         weights = upgraded_weights(card.model, content["state_dict"])
         try:
-            method = _built(path, card, weights)
+            method = built_method(path, card, weights)
             relative = build(card.relative, kind=RelativeToHealthy | None)
             tiling = build(card.tiling, kind=Tiling)
             model = cls(method, card, tiling, input_of(card.input), relative, runtime)
@@ -166,7 +148,12 @@ class Model:
         Raises:
             InputError: it holds no threshold.
         """
-        return Known([self.path], [self.card], precision=self.runtime.precision)
+        return Known(
+            [self.path],
+            [self.card],
+            precision=self.runtime.precision,
+            hash_of=lambda _: self.weights_hash,
+        )
 
     @cached_property
     def postprocess(self) -> Postprocess:
@@ -182,11 +169,6 @@ class Model:
     def sequence(self) -> str:
         """The sequence of the scans; several, the channels, as one name."""
         return self.known.sequence
-
-    @property
-    def trained_on(self) -> list[str]:
-        """Subjects that are no test for it."""
-        return self.known.trained_on
 
     @property
     def weights_hash(self) -> str:
@@ -256,15 +238,7 @@ class Model:
         return self.detect(image, brain_mask, read_header(scan.image).affine)
 
     def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
-        """Return anomaly map, mask and findings of one raw scan, on its own grid.
-
-        Args:
-            image: as `brainuad.model.predict.predict_raw` takes it.
-            brain_mask: file on the (first) scan's grid; None to find the brain.
-
-        Raises:
-            InputError: as `predict_raw`.
-        """
+        """Return what is found in one raw scan; see `brainuad.model.predict.predict_raw`."""
         return predict_raw([self], self.known, image, brain_mask)
 
     def predict_prepared(self, scan: PreparedScan) -> Prediction:
@@ -310,17 +284,14 @@ class Model:
         self, image: Tensor, brain_mask: Tensor, affine: np.ndarray | None
     ) -> Detection:
         """Detect in batches that fit; half as large after each failure, for good."""
-        given = self.runtime.batch_size
-        size = given or batch_size_for(self.method, self.tiling, image, brain_mask)
-        flips = self.card.flips
+        size = self.runtime.batch_size or batch_size_for(
+            self.method, self.tiling, image, brain_mask
+        )
         while True:
             self.runtime = replace(self.runtime, batch_size=size)
             try:
-                return detect_volume(
-                    *(self.method, self.tiling, image, brain_mask, size, affine),
-                    grid=self.method.grid,
-                    flips=flips,
-                )
+                given = self.method, self.tiling, image, brain_mask, size, affine
+                return detect_volume(*given, grid=self.method.grid, flips=self.card.flips)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -329,20 +300,3 @@ class Model:
             size //= 2
             if self.method.device.type == "cuda":
                 torch.cuda.empty_cache()
-
-
-def _built(path: Path, card: Card, weights: Mapping[str, Tensor]) -> AnomalyDetector:
-    """Return the method of a card, built once its size is known to be that of its weights."""
-    # Without memory: a card may ask for any size.
-    with torch.device("meta"):
-        planned: AnomalyDetector = build(card.model, kind=AnomalyDetector)
-    # Buffers may grow with what was measured, such as an atlas; parameters never do.
-    for name, value in planned.named_parameters():
-        if not isinstance(weights.get(name), Tensor) or weights[name].shape != value.shape:
-            raise InputError(f"its weights do not fit its model ({name:.80}, …)")
-        # A network with a NaN marks nothing and says nothing: no value is above a threshold.
-        if not bool(torch.isfinite(weights[name]).all()):
-            raise InputError(f"its weights {name:.80} hold NaN or infinite values")
-    buffers = sum(value.numel() * value.element_size() for value in planned.buffers())
-    require_memory(buffers, path, "do not trust this file")
-    return build(card.model)

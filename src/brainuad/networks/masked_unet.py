@@ -112,10 +112,10 @@ class MaskedUNet(nn.Module):
                 self.up.append(nn.Conv2d(here, here, 3, padding=1))
         # Both heads start at zero: a clean latent of zeros and a mask of one half.
         self.clean_head = nn.Sequential(
-            GroupNorm(norm_groups, here), nn.SiLU(), _zero(nn.Conv2d(here, channels, 3, 1, 1))
+            nn.GroupNorm(norm_groups, here), nn.SiLU(), _zero(nn.Conv2d(here, channels, 3, 1, 1))
         )
         self.mask_head = nn.Sequential(
-            GroupNorm(norm_groups, here), _zero(nn.Conv2d(here, 1, 3, 1, 1)), nn.Sigmoid()
+            nn.GroupNorm(norm_groups, here), _zero(nn.Conv2d(here, 1, 3, 1, 1)), nn.Sigmoid()
         )
 
     def forward(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,11 +146,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, before: int, after: int, time: int, dropout: float, groups: int) -> None:
         super().__init__()
         self.first = nn.Sequential(
-            GroupNorm(groups, before), nn.SiLU(), nn.Conv2d(before, after, 3, padding=1)
+            nn.GroupNorm(groups, before), nn.SiLU(), nn.Conv2d(before, after, 3, padding=1)
         )
         self.time = nn.Linear(time, after)
         self.second = nn.Sequential(
-            GroupNorm(groups, after),
+            nn.GroupNorm(groups, after),
             nn.SiLU(),
             nn.Dropout(dropout),
             _zero(nn.Conv2d(after, after, 3, padding=1)),
@@ -168,7 +168,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, groups: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = GroupNorm(groups, width)
+        self.norm = nn.GroupNorm(groups, width)
         self.qkv = nn.Conv2d(width, 3 * width, 1)
         self.out = _zero(nn.Conv2d(width, width, 1))
 
@@ -178,49 +178,8 @@ class SelfAttention(nn.Module):
             self.qkv(self.norm(x)), "b (n k d) h w -> n b k (h w) d", n=3, k=self.heads
         )
         # Contiguous, or the fused kernels are not taken (seven times slower on a CPU).
-        found = attention(*parts.contiguous())
+        found = functional.scaled_dot_product_attention(*parts.contiguous())
         return x + self.out(rearrange(found, "b k (h w) d -> b (k d) h w", h=x.shape[2]))
-
-
-def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`scaled_dot_product_attention` of `(B, heads, N, d)`, whatever is the fastest way to it.
-
-    In half precision on a CPU that is a scan at a time, whose weights stay in the cache: the fused
-    kernel takes about twice as long there (`experiments/benchmarks/madad_step.json`).
-    """
-    if query.device.type != "cpu" or query.dtype == torch.float32:
-        return functional.scaled_dot_product_attention(query, key, value)
-    scaled = query * query.shape[-1] ** -0.5
-    longest = [
-        torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32).max() for x in (scaled, key)
-    ]
-    # A weight is at most exp(|q| |k|). Far from the largest number there is, softmax need not look
-    # for the largest weight first.
-    weigh = _weighted if longest[0] * longest[1] < 40 else _softmaxed
-    # Autocast would have the weights in float32, and move twice the memory.
-    with torch.autocast("cpu", enabled=False):
-        return torch.stack([weigh(*each) for each in zip(scaled, key, value, strict=True)])
-
-
-def _softmaxed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return torch.softmax(query @ key.mT, -1) @ value
-
-
-def _weighted(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    weights = (query @ key.mT).exp_()
-    return (weights @ value) / weights.sum(-1, keepdim=True)
-
-
-class GroupNorm(nn.GroupNorm):
-    """As torch's. Small maps in half precision on a CPU, whose kernel is several times slower than
-    that of float32, are normalised in float32 (`experiments/benchmarks/madad_step.json`).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(B, C, h, w)` to the same shape and type."""
-        if x.device.type != "cpu" or x.dtype == torch.float32 or x.shape[2:].numel() > 256:
-            return super().forward(x)
-        return super().forward(x.float()).to(x.dtype)
 
 
 def _apply(layer: nn.Module, x: Tensor, time: Tensor) -> Tensor:

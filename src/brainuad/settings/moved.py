@@ -76,21 +76,15 @@ def warn_of_options(choices: Mapping[str, Any]) -> None:
     Args:
         choices: option of each configuration group, as Hydra composed them.
     """
-    for group, table in RENAMED_OPTIONS.items():
-        old = choices.get(group)
-        if old in table:
-            print(
-                f"warning: {group}={old} is now {group}={table[old]}; the next release drops the "
-                "old name",
-                file=sys.stderr,
-            )
-    for group, table in CHANGED_OPTIONS.items():
-        new = choices.get(group)
-        if new in table:
-            print(
-                f"note: what {group}={new} was in version 0.1 is {group}={table[new]} now",
-                file=sys.stderr,
-            )
+    lines = (
+        (RENAMED_OPTIONS, "warning: {0}={1} is now {0}={2}; the next release drops the old name"),
+        (CHANGED_OPTIONS, "note: what {0}={1} was in version 0.1 is {0}={2} now"),
+    )
+    for tables, line in lines:
+        for group, table in tables.items():
+            name = choices.get(group)
+            if name in table:
+                print(line.format(group, name, table[name]), file=sys.stderr)
 
 
 def _renamed(path: str, table: dict[str, str]) -> str:

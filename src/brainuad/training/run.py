@@ -18,7 +18,8 @@ from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
 from brainuad.machine.text import one_line, say
 from brainuad.model.card import card_of, preparation_of
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.preparation.configured import cohort_of
 from brainuad.preparation.from_folder import cohort_failures
 from brainuad.preparation.model_input import input_of

@@ -352,7 +352,7 @@ def test_two_maps_of_one_subject_are_a_question(tiny_cohort, maps):
     plain = maps / f"{subject}_anomaly.nii"
     plain.write_bytes(gzip.decompress(path.read_bytes()))
     found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
-    assert "keep one map a subject" in found.failures[0][1]
+    assert "keep one map per subject" in found.failures[0][1]
     path.unlink()
     assert not evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN).failures
 

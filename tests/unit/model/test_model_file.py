@@ -10,7 +10,7 @@ from tiny import write_tiny_model
 from brainuad.cli import export
 from brainuad.errors import InputError
 from brainuad.model.checkpoint import read_checkpoint
-from brainuad.model.known import know
+from brainuad.model.know import know
 from brainuad.model.model import Model
 from brainuad.model.model_file import read_card, remember_hash, remembered_hash
 

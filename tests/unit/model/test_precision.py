@@ -4,7 +4,8 @@ import torch
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector
 from brainuad.model.device import chosen_precision
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.types import Detection
 from brainuad.volumes.tiling import VolumeTiling
 

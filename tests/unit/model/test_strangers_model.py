@@ -18,7 +18,7 @@ from brainuad.cohorts.manifest import read_cohort
 from brainuad.errors import InputError
 from brainuad.model.bundle import write_bundle
 from brainuad.model.checkpoint import read_checkpoint
-from brainuad.model.known import know
+from brainuad.model.know import know
 from brainuad.model.model import Model
 from brainuad.settings.allowed import MODEL
 from brainuad.training.first_stage import read_first_stage

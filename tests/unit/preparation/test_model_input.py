@@ -11,7 +11,8 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.inference.maps import fill
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
-from brainuad.model.model import Model, Runtime
+from brainuad.model.model import Model
+from brainuad.model.runtime import Runtime
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.preparation import model_input
 from brainuad.preparation.model_input import as_input
