@@ -9,6 +9,7 @@ from torch import nn
 from brainuad.methods.parts.latent_checks import LEVELS, STEPS
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.vae import VAE
+from brainuad.model.model import Model
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.reporting.pages.latent import latent
 from brainuad.reporting.run_folder import read_run
@@ -45,7 +46,7 @@ def checked(tiny_cohort, tmp_path):
     out.mkdir()
     (out / "config.yaml").write_text("name: x\n")
     train, val = (tiny_cohort.select(split, "T2w") for split in ("train", "val"))
-    calibrate(detector, TILING, {"train": train, "val": val}, out)
+    calibrate(Model(detector, None, TILING), {"train": train, "val": val}, out)
     return train, val, out
 
 
