@@ -29,6 +29,7 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.smooth import Median
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.from_folder import folder_cohort
+from brainuad.records.run import RunRecord
 from brainuad.reporting.tables import COMPANIONS, SHOWN, summary_rows, to_markdown
 from brainuad.volumes.tiling import VolumeTiling
 
@@ -107,7 +108,7 @@ def score(root: Path, sequence: str, folder: Path) -> str:
         if title == "as postprocess=default":
             out = HERE / sequence
             shutil.rmtree(out, ignore_errors=True)
-            write_evaluation(found, out, provenance.describe())
+            write_evaluation(found, out, RunRecord(**provenance.describe()))
             shutil.rmtree(out / "false_positives", ignore_errors=True)
             for name in ("curves.npz", "summary.json"):
                 (out / name).unlink()

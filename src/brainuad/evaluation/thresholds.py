@@ -20,8 +20,6 @@ from brainuad.postprocess.mebin import MebinThreshold
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import Shared, Threshold, scan_threshold
 
-"""(subject, one-line reason)."""
-
 SPACES = ("native", "prepared")
 """Grids that scores can be computed on."""
 

@@ -41,8 +41,8 @@ Record = dict[str, Any]
 
 def write_prediction(
     out: Path, wanted: Wanted, sequence: str, found: Prediction, stamp: str
-) -> Record:
-    """Writes the files of a scan on its own grid, and its record last: one that has it is done.
+) -> None:
+    """Write the files of a scan on its own grid, and its record last: one that has it is done.
 
     All are written whole before one of them takes its place: on a disk that gets full the files of
     before stay, and of two processes that do one scan each leaves its own files.
@@ -67,7 +67,6 @@ def write_prediction(
             if not paths[kind]:
                 remove(out / wanted.file(kind))
         move(new / own, out / own)
-    return record
 
 
 def _write_files(new: Path, wanted: Wanted, found: Prediction) -> dict[str, str]:
@@ -140,8 +139,8 @@ def write_maps(folder: Path, wanted: Wanted, found: Prediction) -> None:
         write_volume(folder / f"{wanted.scan_id}_{kind}.nii.gz", volume.array, volume.affine)
 
 
-def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Record:
-    """Writes the record of a scan of which nothing can be said, and removes what was there."""
+def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None:
+    """Write the record of a scan of which nothing can be said, and removes what was there."""
     for kind in (*FILES, "scan"):
         remove(out / wanted.file(kind))
         remove(out / wanted.file(kind, "png"))
@@ -155,7 +154,6 @@ def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> Reco
     }
     record = {"stamp": "", "subject": row, "findings": []}
     write_json(record_path(out, wanted), record)
-    return record
 
 
 def write_tables(out: Path) -> pd.DataFrame:

@@ -168,7 +168,7 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
         "thresholds by name",
     ),
     "checks": (
-        lambda v: _is_table(v) and all(map(_is_number, v.values())),
+        lambda v: v is None or (_is_table(v) and all(map(_is_number, v.values()))),
         "numbers by name",
     ),
     "statistics": (
@@ -176,7 +176,7 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
         "statistics of a training cohort, or null",
     ),
     **dict.fromkeys(("licence", "weights_sha256", "about"), (_is_text, "text")),
-    **dict.fromkeys(("first_stage", "checks", "quality", "exported_with"), (_is_table, "a table")),
+    **dict.fromkeys(("first_stage", "quality", "exported_with"), (_is_table, "a table")),
     "scores": (lambda v: isinstance(v, list) and all(map(_is_table, v)), "rows of scores"),
 }
 """Key of a card: whether its value is right, and what it should be."""

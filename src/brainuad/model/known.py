@@ -42,7 +42,7 @@ class Known:
         threshold: a number in place of the models', or one of `VARIANTS`; None for `healthy`, of
             models that come with brainuad for `fixed`.
         samples: random draws a scan; None for the models' own number.
-        precision: one of `detect.PRECISIONS`; `auto` is resolved before.
+        precision: one of `device.PRECISIONS`; `auto` is resolved before.
         preparation: changes of it, see `brainuad.preparation.recipes.changed`.
         sequence: of the scans, where a model that comes with brainuad takes several.
         hash_of: hashes the weights of a model that was never loaded on this machine.

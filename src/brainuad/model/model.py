@@ -148,12 +148,7 @@ class Model:
         Raises:
             InputError: it holds no threshold.
         """
-        return Known(
-            [self.path],
-            [self.card],
-            precision=self.runtime.precision,
-            hash_of=lambda _: self.weights_hash,
-        )
+        return Known([self.path], [self.card])
 
     @cached_property
     def postprocess(self) -> Postprocess:

@@ -73,7 +73,7 @@ class History(Callback):
 
 
 class MemoryLayout(Callback):
-    """Trains in the memory layout that convolutions are fastest in; `model_score` scores in it."""
+    """Train in the memory layout that is fastest; `Model.on_device` scores in it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Converts the weights, before DDP lays out its buckets like them: later, sums go wrong."""

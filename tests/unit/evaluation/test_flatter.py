@@ -14,6 +14,7 @@ from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.evaluation.slices import SliceProtocol, evaluate_slices
+from brainuad.records.run import RunRecord
 from brainuad.reporting.tables import flatter_table, summary_table
 from brainuad.volumes.nifti import write_volume
 
@@ -227,7 +228,7 @@ def test_the_table_is_written_and_printed(slices, tmp_path, capsys):
     from rich.console import Console
 
     found = by_hand(slices).evaluate()
-    write_evaluation(found, tmp_path / "out", {})
+    write_evaluation(found, tmp_path / "out", RunRecord())
     text = (tmp_path / "out" / "flatter.csv").read_text()
     assert text.startswith("method,rule,against,metric,threshold,threshold_value,value,difference")
     Console(width=100).print(flatter_table(found.flatter))

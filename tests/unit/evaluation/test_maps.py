@@ -21,6 +21,7 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.scale import Sign
 from brainuad.postprocess.smooth import Median
 from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.records.run import RunRecord
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 PLAIN = Postprocess([], HealthyThreshold(0.01), [])
@@ -137,7 +138,7 @@ def test_healthy_maps_of_one_score_have_no_threshold(tiny_cohort, maps, tmp_path
     rows = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in found.summary}
     assert rows["perfect", "all", "healthy", "dice"]["n"] == 0
     assert rows["perfect", "all", "healthy", "dice"]["undefined"] == 2
-    write_evaluation(found, tmp_path / "out", {})
+    write_evaluation(found, tmp_path / "out", RunRecord())
     assert json.loads((tmp_path / "out/summary.json").read_text())["thresholds"]["perfect"] is None
 
 
@@ -474,7 +475,7 @@ def test_subjects_that_were_trained_on_are_refused(tiny_cohort, maps):
 def test_files(tiny_cohort, maps, tmp_path):
     found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
     for name in ("a", "b"):
-        write_evaluation(found, tmp_path / name, {"command": "test"})
+        write_evaluation(found, tmp_path / name, RunRecord(command="test"))
     first, second = (tmp_path / name / "scores.csv" for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     pd.testing.assert_frame_equal(

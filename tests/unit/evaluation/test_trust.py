@@ -9,6 +9,7 @@ from tiny import brain, lesion, write_tiny_cohort
 from brainuad.evaluation import trust_checks
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
+from brainuad.records.run import RunRecord
 from brainuad.volumes.nifti import read_volume
 
 
@@ -148,7 +149,7 @@ def test_files_of_the_trust_checks(tiny_cohort, tmp_path):
     maps = write_maps(tiny_cohort, tmp_path / "m", lambda image, truth, b: image)
     found = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN)
     assert found.context["whole_brains"] in (0, 3)
-    write_evaluation(found, tmp_path / "run", {})
+    write_evaluation(found, tmp_path / "run", RunRecord())
     lesions = (tmp_path / "run" / "lesions.csv").read_text().splitlines()
     assert lesions[0] == "subject,method,pathology,lesion,volume_ml,contrast,covered,found"
     assert len(lesions) == 3

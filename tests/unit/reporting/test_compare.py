@@ -13,6 +13,7 @@ from brainuad.evaluation.results import write_evaluation
 from brainuad.metrics.statistics import holm, paired_wilcoxon
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.records.run import RunRecord
 from brainuad.reporting.comparison.runs import METRICS, compare_runs
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
@@ -31,7 +32,7 @@ def _run(cohort, folder, name, noise):
     # Healthy maps of nothing but zeros tell of no threshold.
     known = None if noise else {name: 0.5}
     found = evaluate_maps(cohort, "T2w", {name: folder / "maps"}, chain, thresholds=known)
-    write_evaluation(found, folder, {"method": name})
+    write_evaluation(found, folder, RunRecord(method=name))
     return folder
 
 
@@ -101,7 +102,7 @@ def test_runs_that_cannot_be_compared_are_refused(cohort, tmp_path):
             (tmp_path / "y" / "maps" / source.name).write_bytes(source.read_bytes())
     chain = Postprocess([], HealthyThreshold(0.01), [])
     found = evaluate_maps(moved, "T2w", {"own": tmp_path / "y" / "maps"}, chain)
-    write_evaluation(found, tmp_path / "y", {})
+    write_evaluation(found, tmp_path / "y", RunRecord())
     with pytest.raises(InputError, match="its split_hash is"):
         compare_runs([first, tmp_path / "y"])
     (tmp_path / "x" / "scores.csv").unlink()

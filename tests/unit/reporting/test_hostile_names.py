@@ -11,6 +11,7 @@ from rich.console import Console
 from tiny import a_record, write_tiny_cohort
 
 from brainuad.cohorts.manifest import write_cohort
+from brainuad.model.card import Card
 from brainuad.model.export import model_card
 from brainuad.reporting.attempt import attempt
 from brainuad.reporting.drawing import curves, plots
@@ -104,9 +105,11 @@ def test_the_table_of_the_terminal_takes_any_name():
 
 def test_markdown_tables_and_the_model_card_hold_no_html():
     assert "<" not in to_markdown(["method"], [[SCRIPT]])
-    card = {"name": SCRIPT, "sequence": IMAGE, "cohort": f"{SCRIPT}\n# forged", "subjects": None,
-            "statistics": None, "preparation": None, "threshold": 0.5, "licence": SCRIPT,
-            "weights_sha256": "0", "format": 2, "scores": [], "split_hash": "`<b>"}  # fmt: skip
+    card = Card(
+        *({}, {}, {}, IMAGE, None),
+        **{"name": SCRIPT, "cohort": f"{SCRIPT}\n# forged", "threshold": 0.5, "licence": SCRIPT},
+        **{"weights_sha256": "0", "format": "2", "split_hash": "`<b>"},
+    )
     text = model_card(card)
     assert "<" not in text
     assert "# forged" not in text.splitlines()

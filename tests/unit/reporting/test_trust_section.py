@@ -12,11 +12,12 @@ from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
+from brainuad.records.run import RunRecord
 from brainuad.reporting.drawing import plots
 from brainuad.reporting.drawing.false_positives import draw_false_positives
 from brainuad.reporting.pages.trust import trust
 from brainuad.reporting.run_folder import read_run
-from brainuad.reporting.tables import summary_rows
+from brainuad.reporting.tables import Column, summary_rows
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 
@@ -40,7 +41,7 @@ def _run(cohort, folder, score, with_control=True, control=lambda image: image):
         if with_control:
             write_volume(maps["intensity"] / name, control(image.array), image.affine)
     found = evaluate_maps(cohort, "T2w", maps, Postprocess([], HealthyThreshold(0.01), []))
-    write_evaluation(found, folder, {"method": "own"})
+    write_evaluation(found, folder, RunRecord(method="own"))
     record = {"method": "own", "sequence": "T2w", "cohort": cohort.identity()}
     (folder / "provenance.json").write_text(json.dumps(record))
     return folder
@@ -120,8 +121,8 @@ def test_a_mean_over_other_subjects_says_of_how_many():
     row = {"group": "all", "threshold": "none", "metric": "auprc", "mean": 0.5, "std": 0.1}
     row |= {"ci_low": 0.4, "ci_high": 0.6, "undefined": 0}
     rows = [row | {"method": "a", "n": 5}, row | {"method": "b", "n": 4}]
-    _, cells = summary_rows(rows, columns=[("AP", "all", "none", "auprc")])
+    _, cells = summary_rows(rows, columns=[Column("AP", "all", "none", "auprc")])
     assert [cell[1].rpartition("] ")[2] for cell in cells] == ["(n = 5)", "(n = 4)"]
     same = [row | {"method": "a", "n": 5}, row | {"method": "b", "n": 5}]
-    _, cells = summary_rows(same, columns=[("AP", "all", "none", "auprc")])
+    _, cells = summary_rows(same, columns=[Column("AP", "all", "none", "auprc")])
     assert "n =" not in cells[0][1]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from wandb_file import config
 
+from brainuad.records.run import RunRecord
 from brainuad.tracking import wandb_run
 from brainuad.tracking.tracker import Tracker, ending
 
@@ -87,7 +88,7 @@ def test_only_the_first_rank_tracks(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     tracker = Tracker("project", "name", tmp_path)
     tracker.log_config({"seed": 3})
-    tracker.log_results([], {})
+    tracker.log_results([], RunRecord())
     assert not list(tmp_path.rglob("*.wandb"))
 
 
