@@ -20,6 +20,7 @@ from brainuad.errors import InputError
 from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
 from brainuad.machine import provenance
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json, write_text
 from brainuad.model.device import device
 from brainuad.model.model import Model
@@ -55,7 +56,7 @@ def main() -> int:
         config["jobs"],
     )
     model = Model.load(ROOT / model_run / "model.ckpt", runtime).on_device()
-    maps, failures = MapFolder(folder / "prepared"), []
+    maps, failures = MapFolder(folder / "prepared"), Failures()
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     trained_on = model.card.trained_on
     seconds = fill(maps, scans, model, failures, "detecting", trained_on)

@@ -20,6 +20,7 @@ from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.inference.maps import fill
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.outlier import Outlier
@@ -128,7 +129,7 @@ def scored(
     side = SEQUENCES[sequence]
     # As input=range has it: the brightest voxels keep their order.
     how = NormalisedInput(VolumeQuantiles(0.0, 1.0))
-    scans, failures = cohort.select("test", sequence), []
+    scans, failures = cohort.select("test", sequence), Failures()
     runtime = Runtime(batch_size=1, cache=folder / "input")
     scorers: dict[str, Model] = {
         name: Model(Outlier(side, **options), None, VolumeTiling(), how, runtime=runtime)

@@ -83,8 +83,9 @@ def test_the_model_file_alone_makes_the_same_maps(base, run):
 
 def test_two_ranks_train_the_discriminator_too(base):
     out = base / "ranks"
-    words = ["model.adversarial_weight=0.1", "model.discriminator.channels=4"]
-    words += ["model.discriminator.num_layers_d=1", "trainer.accelerator=cpu", "trainer.devices=2"]
+    words = ["model=autopaint_prototypes", "model.adversarial_weight=0.1"]
+    words += ["model.discriminator.channels=4", "model.discriminator.num_layers_d=1"]
+    words += ["trainer.accelerator=cpu", "trainer.devices=2"]
     words += ["+trainer.strategy=ddp", "max_epochs=2", "predict=false", "report=false"]
     call(base, "train.py", out, *SMALL, *words)
     last = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
