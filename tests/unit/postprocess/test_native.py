@@ -15,6 +15,7 @@ from brainuad.errors import InputError
 from brainuad.evaluation.scoring import score_volume
 from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
+from brainuad.machine.failures import Failures
 from brainuad.model.prepared_scan import from_cohort
 from brainuad.postprocess.native import native_image, native_map
 from brainuad.settings.instantiate import instantiate
@@ -79,7 +80,7 @@ def test_training_prediction_and_evaluation_agree_voxel_by_voxel(scan, tmp_path,
     postprocess = instantiate(steps)
 
     prepared, out = tmp_path / "prepared", tmp_path / "out"
-    failures = []
+    failures = Failures()
     fill(MapFolder(prepared), [scan], model, failures, "maps")
     write_masks([scan], MapFolder(prepared), MapFolder(out), postprocess, 0.7, failures)
     assert not failures

@@ -9,6 +9,7 @@ from tiny import AFFINE, brain
 
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.inference.maps import fill
+from brainuad.machine.failures import Failures
 from brainuad.methods.parts.residuals import signed
 from brainuad.methods.strega import StRegA
 from brainuad.model.model import Model
@@ -78,7 +79,7 @@ def test_what_was_seen_and_how_sure_it_is_lie_beside_the_map(tiny_cohort, tmp_pa
     tiling = SliceTiling("axial", (32, 32))
     model = Model(detector, None, tiling, TissueInput(), runtime=runtime)
     seen, _ = as_input(tiny_cohort.scans[:1], TissueInput(), tmp_path)
-    out, failures = tmp_path / "maps", []
+    out, failures = tmp_path / "maps", Failures()
     fill(MapFolder(out), tiny_cohort.scans[:1], model, failures, "title")
     assert not failures
     name = seen[0].subject
