@@ -167,7 +167,7 @@ class PatchCore(AnomalyDetector):
         return torch.stack([_resized(x, grid) for x in levels], -1).movedim(1, -1)
 
     def _stacked(self, tokens: Tensor) -> Tensor:
-        """From `(N, layers, width)` to `(N, width)`: the layers on one scale, averaged."""
+        """Average layers on one scale, `(N, layers, width)` to `(N, width)`."""
         return F.adaptive_avg_pool1d((tokens / self.scale).flatten(1)[:, None], self.width)[:, 0]
 
     def _to_pixels(self, scores: Tensor, cells: Tensor, size: Sequence[int]) -> Tensor:

@@ -40,7 +40,7 @@ def anomaly_map(detector, *values):
 
 
 def test_neighbourhoods_by_hand():
-    """Of two channels side by side, each with zeros around it."""
+    """Two channels side by side, each with zeros around it."""
     features = torch.tensor([[[[1.0, 2.0, 3.0]], [[10.0, 20.0, 30.0]]]])
     found = neighbourhoods(features, patch=3, width=2)
     assert found.shape == (1, 2, 1, 3)
