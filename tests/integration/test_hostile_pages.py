@@ -45,7 +45,7 @@ def _report(folder):
     summary = {"cohort": ALL, "sequence": ALL, "space": ALL, "thresholds": {ALL: 0.5}}
     summary |= {"results": [row, row | {"group": "all"}], "failures": [[ALL, ALL]]}
     (run / "summary.json").write_text(json.dumps(summary))
-    record = dict.fromkeys(("command", "commit", "time_started", "device", "python", "seed"), ALL)
+    record = dict.fromkeys(("command", "commit", "time_started", "device", "python"), ALL)
     record |= {"method": ALL, "sequence": ALL, "notes": [ALL], "versions": {ALL: ALL}}
     record |= {"cohort": {"name": ALL, "path": ALL, "split_hash": ALL}}
     (run / "provenance.json").write_text(json.dumps(record))

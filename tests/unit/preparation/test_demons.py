@@ -187,7 +187,7 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
         target = resample_like(atlas.brain_mask, atlas.image.affine, found) > 0.5
         overlaps.append(dice(found.array > 0, target))
         prepared = read_volume(out / record.lesion_mask)
-        native = read_volume(tmp_path / f"{record['sequence']}.nii.gz")
+        native = read_volume(tmp_path / f"{record.sequence}.nii.gz")
         way = read_way(out / record.transform)
         back = to_native(prepared.array, prepared.affine, native, way) >= 0.5
         assert dice(back, lesion) > 0.93

@@ -103,16 +103,16 @@ def test_a_real_head_on_its_side_comes_out_upright(as_it_came, tmp_path, case, d
         scans.append(RawScan("s", sequence, moved, healthy=True))
     found = _prepared(scans, tmp_path / "turned")
     for sequence in heads:
-        assert any("the head lies turned by" in note for note in found[sequence]["notes"])
-        wanted = read_mask(straight / expected[sequence]["brain_mask"])
-        mask = read_volume(tmp_path / "turned" / found[sequence]["brain_mask"])
+        assert any("the head lies turned by" in note for note in found[sequence].notes)
+        wanted = read_mask(straight / expected[sequence].brain_mask)
+        mask = read_volume(tmp_path / "turned" / found[sequence].brain_mask)
         assert _dice(mask.array > 0, wanted) > 0.97
         images = [
             read_volume(folder / records[sequence].image).array
             for folder, records in ((straight, expected), (tmp_path / "turned", found))
         ]
         assert np.corrcoef(*(image[wanted] for image in images))[0, 1] > 0.95
-        transform = tmp_path / "turned" / found[sequence]["transform"]
+        transform = tmp_path / "turned" / found[sequence].transform
         back = to_native(mask.array, mask.affine, native[sequence], read_way(transform)) > 0.5
         millilitres = back.sum() * np.prod(native[sequence].spacing_mm) / 1000
         assert millilitres == pytest.approx(found[sequence].quality["brain_ml"], rel=0.03)
