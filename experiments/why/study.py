@@ -28,6 +28,7 @@ from brainuad.methods.autopaint import AutoPaint
 from brainuad.metrics.voxel import average_precision
 from brainuad.model.model import Model
 from brainuad.model.runtime import Runtime
+from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.reporting.run_folder import read_run
 from brainuad.reporting.tables import to_markdown
 from brainuad.synthetic.lesions.fillings import IntensityShift
@@ -187,8 +188,8 @@ def measured(
 
 def _decoded(model: Model, image: Tensor, brain_mask: Tensor) -> Tensor | None:
     """Return what a first stage makes of an image; None for methods without one."""
-    autoencoder = getattr(model.method, "autoencoder", None)
-    if autoencoder is None:
+    autoencoder = model.method.first_stage
+    if not isinstance(autoencoder, LatentAutoencoder):
         return None
     tiles, places = model.tiling.split(image)
     with torch.no_grad():
@@ -205,7 +206,7 @@ def _hidden(model: Model, image: Tensor, brain_mask: Tensor) -> Tensor:
     tiles, places = model.tiling.split(image)
     masks = model.tiling.split(brain_mask.to(torch.uint8))[0].bool()
     total, count = torch.zeros_like(tiles), torch.zeros_like(tiles)
-    for pattern in method.patterns(tiles):
+    for pattern in method.patterns(tiles.shape[2:]):
         hole = masks & pattern
         total += torch.where(hole, method.inpaint(tiles, hole), torch.zeros(()))
         count += hole
