@@ -211,7 +211,7 @@ def test_what_another_command_prepared_meanwhile_is_not_prepared_again(
         calls.append(arguments)
         if len(calls) == 1:
             assert prepared(lists["odd"], out) == 0
-        return original(*arguments, **options)
+        return original(*arguments)
 
     monkeypatch.setattr(cohort, "prepare_subject", prepare_one)
     assert prepared(lists["odd"], out) == 0

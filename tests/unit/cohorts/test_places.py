@@ -1,5 +1,6 @@
 """Scans of one world on several grids are laid on one by their affines; others are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,8 @@ def test_slices_of_several_worlds_count_as_they_lie(tmp_path):
     from brainuad.methods.parts.prototypes import HealthyPrototypes
 
     class Looks(ZScore):
+        traits = replace(ZScore.traits, places="used")
+
         def __init__(self):
             super().__init__(signed, HealthyAtlas())
             self.atlas = HealthyPrototypes(1, 1)

@@ -12,7 +12,7 @@ from small_disk import disk, remount
 from brainuad.cli.inpaint import _preparation, main
 from brainuad.inpainting.fill import blended, carried_hole, smooth_fill
 from brainuad.inpainting.scan import inpaint_scan, inpaint_volume, prepare_scan
-from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.base import InpaintingDetector
 from brainuad.methods.intensity import IntensityDetector
 from brainuad.model.card import Card
 from brainuad.model.model import Model
@@ -29,7 +29,7 @@ from brainuad.volumes.tiling import PlanesTiling, SliceTiling, VolumeTiling
 STEPS = Preparation(Extracted(), None, None, None, ("T1w",), 2.0)
 
 
-class Fake(AnomalyDetector):
+class Fake(InpaintingDetector):
     """Fills by what a function says, and remembers what it was shown."""
 
     def __init__(self, fill=lambda image, hole: torch.full_like(image, 0.5)):
