@@ -223,10 +223,10 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
     """Prepares, scores and writes scan after scan; the failures, with their reasons."""
     from rich.progress import track
 
+    from brainuad.cohorts.map_folder import MapFolder
     from brainuad.inference.outputs import write_failure, write_maps, write_prediction
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.inference.records import read_done
-    from brainuad.machine.files import write_json
     from brainuad.machine.present import require_any
     from brainuad.model.card import preparation_of
 
@@ -237,10 +237,9 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
         ready = read_wanted(todo, source.cohort, recipe)
     else:
         ready = prepare_wanted(todo, job.known.steps, job.known.recipe, work, arguments.jobs)
+    maps = MapFolder(out / "prepared")
     if arguments.keep_maps:
-        # Beside the raw maps, who must not be scored with them.
-        about = {"stamp": "", "trained_on": job.known.trained_on}
-        write_json(out / "prepared" / "maps.json", about)
+        maps.describe("", job.known.trained_on)
     failures = Failures()
     there = [item.scan.image for item in todo if item.scan.image.exists()]
 
@@ -257,7 +256,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
                 raise InputError(found)
             prediction = model.predict_prepared(found)
             if arguments.keep_maps:
-                write_maps(out / "prepared", item, prediction)
+                write_maps(maps, item, prediction)
             write_prediction(out, item, job.known.sequence, prediction, job.stamps[item.scan_id])
         if own:
             require_any(there)

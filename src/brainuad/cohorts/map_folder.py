@@ -74,7 +74,11 @@ class MapFolder:
         """Remove the maps of another model or of other scans, and record the present ones."""
         if self.stamp != stamp:
             self.clear(subjects)
-            write_json(self.record, {"stamp": stamp, "trained_on": sorted(trained_on)})
+            self.describe(stamp, trained_on)
+
+    def describe(self, stamp: str, trained_on: Collection[str]) -> None:
+        """Record the fingerprint of the maps, and who must not be scored with them."""
+        write_json(self.record, {"stamp": stamp, "trained_on": sorted(trained_on)})
 
     def clear(self, subjects: Iterable[str]) -> None:
         """Remove the maps of subjects, all maps if `maps.json` is there, and the empty folder."""

@@ -12,7 +12,7 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.inference.maps import Scorer, fill
 from brainuad.machine.failures import Failures
 from brainuad.model.card import Card
-from brainuad.model.model import Model
+from brainuad.model.model import Model, Runtime
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Detection
 from brainuad.volumes.nifti import read_volume
@@ -59,6 +59,8 @@ def untrained_controls(controls: Mapping[str, Any]) -> dict[str, Model]:
             instantiate(control["model"]),
             Card(control["model"], control["tiling"], {}, "", None),
             instantiate(control["tiling"]),
+            # As many tiles as fit would take a trial run, for what has no network.
+            runtime=Runtime(batch_size=1),
         )
         for name, control in controls.items()
     }

@@ -7,11 +7,11 @@ from rich.progress import track
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
+from brainuad.inference.maps import scored
 from brainuad.machine.failures import Failures
 from brainuad.postprocess.native import native_map, native_mask
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.types import Volume
-from brainuad.volumes.nifti import read_mask, write_volume
+from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.planes import is_slice, write_result_pngs
 
 
@@ -42,12 +42,9 @@ def write_masks(
 def _write_mask(
     scan: Scan, maps: MapFolder, out: MapFolder, postprocess: Postprocess, threshold: float
 ) -> None:
-    raw = maps.map(scan.subject)
-    brain_mask = read_mask(scan.brain_mask, like=raw)
-    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
-    mask = postprocess.segment(score, brain_mask, raw.spacing_mm, threshold)
-    write_volume(maps.file(scan.subject, "mask"), mask, raw.affine, np.uint8)
-    prepared = Volume(score, raw.affine)
+    prepared, brain_mask = scored(scan, maps, postprocess)
+    mask = postprocess.segment(prepared.array, brain_mask, prepared.spacing_mm, threshold)
+    write_volume(maps.file(scan.subject, "mask"), mask, prepared.affine, np.uint8)
     found = native_map(prepared, brain_mask, scan.space, masks_last=postprocess.masks_last)
     affine = found.score.affine
     segmented = native_mask(found, postprocess, threshold)

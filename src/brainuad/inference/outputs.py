@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad import __version__
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.records import FILES, RECORDS, record_path
@@ -133,10 +134,10 @@ def _record(
     }
 
 
-def write_maps(folder: Path, wanted: Wanted, found: Prediction) -> None:
-    """Writes the maps of a scan on its prepared grid, as `evaluate.py` takes them."""
+def write_maps(folder: MapFolder, wanted: Wanted, found: Prediction) -> None:
+    """Write the maps of a scan on its prepared grid, as `evaluate.py` takes them."""
     for kind, volume in found.raw.items():
-        write_volume(folder / f"{wanted.scan_id}_{kind}.nii.gz", volume.array, volume.affine)
+        write_volume(folder.file(wanted.scan_id, kind), volume.array, volume.affine)
 
 
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None:

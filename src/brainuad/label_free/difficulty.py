@@ -15,7 +15,7 @@ import yaml
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.inference.maps import fill
+from brainuad.inference.maps import fill, scored
 from brainuad.machine.cache import cache_folder
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
@@ -151,17 +151,15 @@ def _paint_cells(
 def _scored(
     scan: Scan, maps: MapFolder, postprocess: Postprocess, threshold: float | None
 ) -> dict[str, float]:
-    volume = maps.map(scan.subject)
-    brain = read_mask(scan.brain_mask, like=volume)
+    score, brain = scored(scan, maps, postprocess)
     assert scan.lesion_mask is not None
-    lesion = read_mask(scan.lesion_mask, like=volume)
-    score = postprocess.score(volume.array, brain, volume.spacing_mm)
+    lesion = read_mask(scan.lesion_mask, like=score)
     recall = float("nan")
     if threshold is not None:
-        found = postprocess.segment(score, brain, volume.spacing_mm, threshold)
+        found = postprocess.segment(score.array, brain, score.spacing_mm, threshold)
         recall = float((found & lesion).sum() / lesion.sum())
     return {
-        "volume_ml": round(float(lesion.sum() * np.prod(volume.spacing_mm) / 1000), 4),
-        "ap": average_precision(score[brain], lesion[brain]),
+        "volume_ml": round(float(lesion.sum() * np.prod(score.spacing_mm) / 1000), 4),
+        "ap": average_precision(score.array[brain], lesion[brain]),
         "recall": recall,
     }

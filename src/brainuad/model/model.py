@@ -133,11 +133,10 @@ class Model:
         Raises:
             RuntimeError: they do not fit.
         """
-        own = {name: value for name, value in weights.items() if not name.startswith(RELATIVE)}
-        if self.relative is None:
-            own = dict(weights)
-        else:
-            rest = {name.removeprefix(RELATIVE): weights[name] for name in weights.keys() - own}
+        own = dict(weights)
+        if self.relative is not None:
+            names = [name for name in weights if name.startswith(RELATIVE)]
+            rest = {name.removeprefix(RELATIVE): own.pop(name) for name in names}
             self.relative.load_state_dict(rest)
         self.method.load_state_dict(own)
 

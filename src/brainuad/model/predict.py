@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brainuad.cohorts.map_folder import KINDS
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.methods.parts.random_draws import averaged
@@ -34,9 +35,6 @@ from brainuad.volumes.native_space import prepared_points
 from brainuad.volumes.read import read_native
 
 Image = str | Path | nib.spatialimages.SpatialImage
-
-KINDS = ("anomaly", "reconstruction", "uncertainty", "input")
-"""Maps on the prepared grid."""
 
 PLAUSIBLE_SHARE = 0.4
 """Largest share of the brain that a mask may cover without a flag; the largest infarcts and tumours
@@ -256,6 +254,6 @@ def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[
     arrays = [None if part is None else part[0].numpy() for part in parts]
     return {
         kind: Volume(array, scan.image.affine)
-        for kind, array in zip(KINDS, [*arrays, seen], strict=True)
+        for kind, array in zip(KINDS, [*arrays, seen], strict=False)
         if array is not None
     }

@@ -1,6 +1,6 @@
 """Record of a run: `provenance.json` of a run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -81,7 +81,7 @@ class RunRecord:
     seed: int | None = None
     precision: Mapping[str, Any] = field(default_factory=dict)
     method: str = ""
-    sequence: str | tuple[str, ...] = ""
+    sequence: str | Sequence[str] = ""
     cohort: CohortIdentity = field(default_factory=CohortIdentity)
     parameters: int | None = None
     time_started: str = ""
@@ -115,12 +115,14 @@ class RunRecord:
         """
         if not isinstance(values, Mapping):
             return from_plain(cls, values, where)
-        names = {entry.name for entry in fields(cls)}
-        # Older files have null for what is not known.
-        known = {k: v for k, v in values.items() if k in names and v is not None}
+        known = _known(cls, values)
         for name, kind in (("cohort", CohortIdentity), ("checkpoint", Checkpoint)):
             if isinstance(own := known.get(name), Mapping):
-                held = {entry.name for entry in fields(kind)}
-                part = {k: v for k, v in own.items() if k in held and v is not None}
-                known[name] = from_plain(kind, part, f"{where}: {name}")
+                known[name] = from_plain(kind, _known(kind, own), f"{where}: {name}")
         return from_plain(cls, known, where)
+
+
+def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a dataclass's fields; older files have null for what is not known."""
+    names = {entry.name for entry in fields(kind)}
+    return {key: value for key, value in values.items() if key in names and value is not None}

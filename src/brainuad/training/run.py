@@ -149,10 +149,6 @@ def _learn(
     calibrate(model, datamodule.scans, settings.out)
 
 
-def _told(sequence: str | list[str]) -> str | tuple[str, ...]:
-    return sequence if isinstance(sequence, str) else tuple(sequence)
-
-
 def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float) -> RunRecord:
     """Return the record of a run once it is trained."""
     return RunRecord(
@@ -163,7 +159,7 @@ def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float)
             "detection": settings.predict_precision,
         },
         method=settings.name,
-        sequence=_told(settings.sequence),
+        sequence=settings.sequence,
         cohort=CohortIdentity(**cohort.identity()),
         parameters=sum(p.numel() for p in model.method.parameters() if p.requires_grad),
         time_started=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),

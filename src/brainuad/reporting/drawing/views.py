@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.postprocess.box import brain_box
 from brainuad.types import Volume
 from brainuad.volumes.grids import require_same_grid
@@ -90,7 +91,7 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     Raises:
         InputError: a volume that is damaged or on another grid.
     """
-    image = read_volume(scan.image)
+    image, folder = read_volume(scan.image), MapFolder(maps)
 
     def optional(path: Path | None) -> np.ndarray | None:
         if path is None or not path.is_file():
@@ -102,10 +103,10 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     arrays = {
         "image": _ras(image).array,
         "truth": optional(scan.lesion_mask),
-        "seen": optional(maps / f"{scan.subject}_input.nii.gz"),
-        "reconstruction": optional(maps / f"{scan.subject}_reconstruction.nii.gz"),
-        "anomaly": optional(maps / f"{scan.subject}_anomaly.nii.gz"),
-        "segmentation": optional(maps / f"{scan.subject}_mask.nii.gz"),
+        "seen": optional(folder.file(scan.subject, "input")),
+        "reconstruction": optional(folder.file(scan.subject, "reconstruction")),
+        "anomaly": optional(folder.file(scan.subject, "anomaly")),
+        "segmentation": optional(folder.file(scan.subject, "mask")),
     }
     brain = optional(scan.brain_mask)
     ras = _ras(image)
