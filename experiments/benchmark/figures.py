@@ -141,8 +141,7 @@ def _cases(scored: Scored, part: pd.DataFrame, path: Path) -> None:
         row = own.iloc[place]
         text = f"{word} of {len(own)}: {row.subject}, Dice {row.Dice:.3f}, AP {row.AP:.3f}, "
         shown.append((text + f"{row.volume_ml:.1f} ml, contrast {row.contrast:+.1f}", row.subject))
-    summary = read_run(scored.folder).summary
-    threshold = (summary.get("thresholds") or {}).get(run.method)
+    threshold = read_run(scored.folder).summary.thresholds.get(run.method)
     title = f"{run.method}, {run.cohort}, {run.sequence}, seed {run.seed}"
     try:
         picture = page(

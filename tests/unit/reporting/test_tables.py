@@ -2,6 +2,7 @@ import io
 
 from rich.console import Console
 
+from brainuad.records.summary import Result
 from brainuad.reporting.tables import (
     SHOWN,
     VARIANTS,
@@ -14,9 +15,7 @@ from brainuad.reporting.tables import (
 
 
 def _row(method, group, threshold, metric, mean, std=0.1):
-    ends = {"ci_low": mean - 0.05, "ci_high": mean + 0.05, "n": 3, "undefined": 0}
-    keys = {"method": method, "group": group, "threshold": threshold, "metric": metric}
-    return keys | {"mean": mean, "std": std} | ends
+    return Result(method, group, threshold, metric, 3, mean, std, mean - 0.05, mean + 0.05)
 
 
 RESULTS = [
@@ -62,7 +61,7 @@ def test_the_whole_table_fits_eighty_columns():
 
 def test_a_method_without_a_healthy_threshold_is_named():
     nan = float("nan")
-    none = _row("perfect", "all", "healthy", "dice", nan) | {"n": 0, "undefined": 3}
+    none = Result("perfect", "all", "healthy", "dice", 0, nan, undefined=3)
     rows = [*RESULTS, none]
     assert untold_note(RESULTS) == ""
     assert untold_note(rows).startswith("– at the healthy threshold of perfect: ")

@@ -125,7 +125,7 @@ const brainuad = (() => {
       return;
     }
     if (wanted !== own) return viewer.clear();
-    viewer.view($('view').value);
+    shape();
     await beside();
     const first = scan.findings[0];
     if (first) go(first); else viewer.centre();
@@ -161,9 +161,13 @@ const brainuad = (() => {
       fact.append(element('b', value));
       return fact;
     }));
-    $('reason').hidden = scan.status === 'done' && !scan.reason;
+    $('reason').hidden = scan.status === 'done' && !scan.flags.length;
     $('reason').className = `alert ${scan.status}`;
-    $('reason').textContent = `${scan.status}${scan.reason ? ': ' : ''}${scan.reason}`;
+    $('looks').textContent = [scan.status, scan.flags.map(([look]) => look).join('. ')].filter(Boolean).join(': ');
+    const numbers = scan.flags.map(([, behind]) => behind).filter(Boolean);
+    $('numbers').hidden = !numbers.length;
+    $('numbers').lastElementChild.replaceChildren(...numbers.map(text => element('li', text)));
+    $('notes').textContent = scan.notes;
     findings();
     $('files').replaceChildren(...Object.entries({ scan: null, ...scan.files }).map(([name, path]) => {
       const line = element('li', `${name}: `);
@@ -244,6 +248,21 @@ const brainuad = (() => {
     });
   }
 
+  /** Gives the pictures the shape of what is drawn, so that they fill their place. */
+  function shape() {
+    const [wide, deep, tall] = scan.size_mm;
+    const name = scan.slice ? 'axial' : $('view').value;
+    const ratio = {
+      axial: wide / deep, coronal: wide / tall, sagittal: deep / tall, render: 1,
+      multiplanar: (wide + deep) / (tall + deep),
+    }[name];
+    for (const stage of document.querySelectorAll('.stage')) {
+      stage.style.aspectRatio = ratio;
+      stage.style.maxWidth = `calc(78vh * ${ratio})`;
+    }
+    viewer.view(name);
+  }
+
   async function beside() {
     const on = Boolean(scan && scan.files.reconstruction && $('show-reconstruction').checked);
     // Shown before it is drawn in, emptied before it is hidden: nothing is drawn at no size.
@@ -258,7 +277,7 @@ const brainuad = (() => {
   }
   $('show-reconstruction').oninput = beside;
   $('cut').oninput = event => { if (viewer) { viewer.cut = event.target.checked; viewer.redraw(); } };
-  $('view').oninput = event => viewer && viewer.view(event.target.value);
+  $('view').oninput = () => { if (viewer && scan) shape(); };
   for (const form of ['order', 'controls']) $(form).onsubmit = event => event.preventDefault();
   $('list').onkeydown = walk;
   $('scans').dataset.title = document.title;
