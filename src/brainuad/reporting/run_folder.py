@@ -66,6 +66,11 @@ class RunFolder:
         return list(dict.fromkeys(score.method for score in self.scores))
 
     @property
+    def shown_methods(self) -> list[str]:
+        """The run's own method and the control beside it."""
+        return list(dict.fromkeys((self.method, CONTROL)))
+
+    @property
     def sequence(self) -> str:
         """The MRI sequence, or ""; several, of the channels, as one name."""
         return joined(self.record.sequence or self.summary.sequence)

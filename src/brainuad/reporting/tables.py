@@ -67,14 +67,11 @@ COMPANIONS = tuple(
 )
 """Dice's companions, in the report's second table."""
 
-VARIANTS = (
-    *(Column(f"Dice, {name}", "all", name, "dice") for name in LABEL_FREE),
-    *(
-        Column(f"healthy brain marked, {name}", "healthy", name, "fpr_healthy")
-        for name in LABEL_FREE
-    ),
-)
-"""Every threshold that needs no label of a test subject, in a table of its own."""
+DICE_BY_THRESHOLD = tuple(Column(name, "all", name, "dice") for name in LABEL_FREE)
+"""Dice at every threshold that needs no label of a test subject."""
+
+FPR_BY_THRESHOLD = tuple(Column(name, "healthy", name, "fpr_healthy") for name in LABEL_FREE)
+"""Share of healthy test brains that is marked at the same thresholds."""
 
 SLICES = (
     Column("slice Dice, best of 201", "pooled", "oracle_201", "dice_slice", "⌈slice Dice⌉"),

@@ -4,8 +4,10 @@ from rich.console import Console
 
 from brainuad.records.summary import Result
 from brainuad.reporting.tables import (
+    DICE_BY_THRESHOLD,
+    FPR_BY_THRESHOLD,
+    LABEL_FREE,
     SHOWN,
-    VARIANTS,
     group_rows,
     summary_rows,
     summary_table,
@@ -73,9 +75,9 @@ def test_a_method_without_a_healthy_threshold_is_named():
     assert "threshold of perfect" in " ".join(out.getvalue().split())
 
 
-def test_every_variant_is_in_one_table():
-    rows = [_row("own", *column.key, 0.25) for column in VARIANTS]
-    header, cells = summary_rows(rows, spread=False, columns=VARIANTS)
-    assert "Dice, scan" in header
-    assert "healthy brain marked, mebin" in header
-    assert cells == [["own", *["0.250"] * len(VARIANTS)]]
+def test_every_threshold_has_its_column():
+    for columns in (DICE_BY_THRESHOLD, FPR_BY_THRESHOLD):
+        rows = [_row("own", *column.key, 0.25) for column in columns]
+        header, cells = summary_rows(rows, spread=False, columns=columns)
+        assert header == ["method", *LABEL_FREE]
+        assert cells == [["own", *["0.250"] * len(columns)]]

@@ -51,7 +51,8 @@ def _run(cohort, folder, score, with_control=True, control=lambda image: image):
 
 
 def _text(folder):
-    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", render("trust.html", it=trust(read_run(folder)))))
+    page = render("trust.html", it=trust(read_run(folder)))
+    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page))
 
 
 def test_a_method_that_is_brightness_is_named_so(cohort, tmp_path):

@@ -102,7 +102,13 @@ def show(axes: "Axes", plane: np.ndarray, size_mm: tuple[float, float], **style:
     return image
 
 
-def outline(axes: "Axes", mask: np.ndarray, size_mm: tuple[float, float], colour: str) -> None:
+def outline(
+    axes: "Axes",
+    mask: np.ndarray,
+    size_mm: tuple[float, float],
+    colour: str,
+    thickness: float = 0.9,
+) -> None:
     """Draw the border of a mask.
 
     Args:
@@ -110,9 +116,10 @@ def outline(axes: "Axes", mask: np.ndarray, size_mm: tuple[float, float], colour
         mask: `(rows, columns)`, from the bottom up.
         size_mm: width and height.
         colour: colour of the line.
+        thickness: thickness of the line, in points.
     """
     width, height = size_mm
     marked = mask > 0
     if marked.any() and not marked.all() and min(mask.shape) > 1:
         style: dict[str, Any] = {"extent": (0, width, 0, height), "origin": "lower"}
-        axes.contour(marked.astype(float), [0.5], colors=colour, linewidths=0.9, **style)
+        axes.contour(marked.astype(float), [0.5], colors=colour, linewidths=thickness, **style)

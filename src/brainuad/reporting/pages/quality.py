@@ -81,7 +81,7 @@ def write_quality(
         record = records[key_of(scan)]
         flags = flags_of(texts.get(record.name, []))
         measures = [decimals(record.quality.get(m), digits) for m, (_, digits) in _MEASURES.items()]
-        looks = "; ".join([f.look for f in flags] + ([] if nameless else list(record.notes)))
+        looks = ". ".join([f.look for f in flags] + ([] if nameless else list(record.notes)))
         anchor = f"scan-{index}"
         name = f"scan {index + 1}" if nameless else Link(record.name, anchor)
         rows.append([name, looks, *measures, scan.split])
@@ -151,7 +151,7 @@ def _checked(
     problems, picture = Failures(), None
     with problems.catching(name, scan.image):
         picture = draw_scan(scan, atlas)
-    alt = f"{name}. " + "; ".join([flag.look for flag in flags] + list(notes))
+    alt = f"{name}. " + ". ".join([flag.look for flag in flags] + list(notes))
     return Checked(anchor, name, flags, notes, picture, alt, [why for _, why in problems])
 
 

@@ -9,7 +9,8 @@ from brainuad.reporting.pages.render import Plot, Table
 from brainuad.reporting.run_folder import CONTROL, RunFolder
 from brainuad.reporting.tables import (
     COMPANIONS,
-    VARIANTS,
+    DICE_BY_THRESHOLD,
+    FPR_BY_THRESHOLD,
     Column,
     columns_of,
     group_rows,
@@ -92,7 +93,8 @@ def scores(run: RunFolder) -> Scores:
     caption += f" ({space} space)" if space else ""
     sets: tuple[tuple[tuple[Column, ...], str], ...] = (
         (columns_of(space), caption),
-        (VARIANTS, _rate_caption(run)),
+        (DICE_BY_THRESHOLD, "Dice by threshold"),
+        (FPR_BY_THRESHOLD, _rate_caption(run)),
         (COMPANIONS, "At the healthy threshold: lesions, surfaces, subjects"),
     )
     tables = [Table(*summary_rows(results, columns=columns), words) for columns, words in sets]
@@ -139,10 +141,10 @@ def curves(run: RunFolder, share: float | None = None) -> Curves:
 
 
 def _rate_caption(run: RunFolder) -> str:
-    """Return the caption of the table of thresholds."""
+    """Return the caption of the table of false positives by threshold."""
     alpha = run.summary.alpha
-    aim = "" if alpha is None else f"; healthy and scan aim at {alpha:.3g} or less"
-    return f"By threshold: Dice, and the share of healthy test brains marked{aim}"
+    aim = "" if alpha is None else f" (healthy and scan aim at {alpha:.3g} or less)"
+    return f"Share of healthy test brains that is marked, by threshold{aim}"
 
 
 def _filled(table: Table) -> Table:
@@ -158,7 +160,7 @@ def _by_pathology(run: RunFolder, metric: str, threshold: str) -> dict[str, dict
     """Method to pathology to subjects' values; a subject without AP has no lesion."""
     sick = {s.subject for s in run.scores if s.metric == "auprc" and s.value == s.value}
     values: dict[str, dict[str, list[float]]] = {}
-    for method in (run.method, CONTROL):
+    for method in run.shown_methods:
         for score in run.scores:
             wanted = (score.method, score.metric, score.threshold) == (method, metric, threshold)
             if wanted and score.subject in sick - {POOLED} and score.value == score.value:

@@ -107,7 +107,7 @@ def trust(run: RunFolder) -> Trust | None:
     regions = _regions(run)
     picture, alt = None, ""
     if regions is not None:
-        paths = {m: run.path / "false_positives" / f"{m}.nii.gz" for m in _shown(run)}
+        paths = {m: run.path / "false_positives" / f"{m}.nii.gz" for m in run.shown_methods}
         maps = {m: read_volume(path).array for m, path in paths.items() if path.is_file()}
         picture = draw_false_positives(maps) if maps else None
         alt = "Mean false-positive map on six axial slices of the MNI152 template. "
@@ -140,7 +140,7 @@ def _brightness(run: RunFolder) -> Brightness | None:
 def _regions(run: RunFolder) -> Table | None:
     """Return the rates of false positives per region."""
     rows = []
-    for method in _shown(run):
+    for method in run.shown_methods:
         rates = [_values(run, f"fp_{region}", "healthy", method) for region in REGIONS]
         if rates[0].size:
             rows.append([method, *(f"{100 * rate.mean():.2f} %" for rate in rates)])
@@ -194,7 +194,7 @@ def _healthy(run: RunFolder) -> Healthy | None:
 
 
 def _plots(run: RunFolder) -> list[Plot]:
-    methods = _shown(run)
+    methods = run.shown_methods
     found = []
     points = {method: run.volume_and_dice(method, run.people) for method in methods}
     points = {method: pairs for method, pairs in points.items() if pairs}
@@ -214,11 +214,6 @@ def _plots(run: RunFolder) -> list[Plot]:
         )
         found.append(Plot(plots.calibration(shares), caption))
     return found
-
-
-def _shown(run: RunFolder) -> list[str]:
-    """Return the run's own method and the control beside it."""
-    return list(dict.fromkeys((run.method, CONTROL)))
 
 
 def _values(

@@ -138,5 +138,5 @@ def _thumbnail(grey: np.ndarray, levels: np.ndarray, mask: np.ndarray, frame: Fr
     sheet = Sheet(THUMBNAIL, THUMBNAIL, scale=1)
     axes = sheet.panel((THUMBNAIL - width) / 2, (THUMBNAIL - height) / 2, width, height)
     show(axes, radiological(grey, 2, at), size, vmax=255)
-    outline(axes, radiological(mask, 2, at), size, OUTLINE)
+    outline(axes, radiological(mask, 2, at), size, OUTLINE, thickness=2)
     return sheet.jpeg().jpeg

@@ -163,10 +163,12 @@ const brainuad = (() => {
     }));
     $('reason').hidden = scan.status === 'done' && !scan.flags.length;
     $('reason').className = `alert ${scan.status}`;
-    $('looks').textContent = [scan.status, scan.flags.map(([look]) => look).join('. ')].filter(Boolean).join(': ');
-    const numbers = scan.flags.map(([, behind]) => behind).filter(Boolean);
-    $('numbers').hidden = !numbers.length;
-    $('numbers').lastElementChild.replaceChildren(...numbers.map(text => element('li', text)));
+    const { length } = scan.flags;
+    $('looks').textContent = [scan.status, ...(length ? [scan.flags[0][0]] : [])].join(': ');
+    $('numbers').hidden = length < 2 && !scan.flags.some(([, numbers]) => numbers);
+    $('numbers').firstElementChild.textContent = length > 1 ? `all ${length} flags, with numbers` : 'numbers';
+    $('numbers').lastElementChild.replaceChildren(
+      ...scan.flags.map(flag => element('li', flag.filter(Boolean).join(': '))));
     $('notes').textContent = scan.notes;
     findings();
     $('files').replaceChildren(...Object.entries({ scan: null, ...scan.files }).map(([name, path]) => {
