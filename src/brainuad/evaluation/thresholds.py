@@ -26,11 +26,11 @@ SPACES = ("native", "prepared")
 
 @dataclass(frozen=True)
 class Fitted:
-    """What healthy validation subjects say of the thresholds; NaN where they tell nothing.
+    """Thresholds fitted on healthy validation subjects; NaN where their scores determine none.
 
     Attributes:
-        healthy: of the scores, the headline.
-        scan: of the scores on each scan's own scale, and the quantile that is 1 on it.
+        healthy: headline threshold, applied to the scores.
+        scan: threshold on each scan's own scale, and the quantile that is 1 on that scale.
         mebin: the lowest and the highest threshold that MEBin tries.
     """
 
@@ -44,7 +44,7 @@ class Fitted:
         return cls(NAN, (NAN, NAN), (NAN, NAN))
 
     def as_card(self, fixed: float | None = None) -> dict[str, Any]:
-        """What a model remembers beside the headline, less what there is not: plain values.
+        """Return the thresholds that a model stores beside the headline, as plain values.
 
         Args:
             fixed: the method's own threshold.

@@ -1,4 +1,4 @@
-"""Whether a sicker brain gets a higher score (multilevel anomaly detection)."""
+"""Agreement of scores with disease severity (multilevel anomaly detection)."""
 
 import numpy as np
 

@@ -35,8 +35,8 @@ def bootstrap_interval(
     Args:
         values: `(N,)` without NaN.
         resamples: draws with replacement.
-        seed: of the draws.
-        level: of the interval.
+        seed: random seed of the draws.
+        level: confidence level of the interval.
 
     Returns:
         Lower and upper end; NaN for no value.

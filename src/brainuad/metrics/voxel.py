@@ -51,7 +51,7 @@ class SortedScores:
 
 @dataclass(frozen=True)
 class Curve:
-    """What is positive as the threshold falls through the distinct scores of lesion voxels.
+    """Counts of positive voxels at each distinct score of the lesion voxels, falling.
 
     Attributes:
         threshold: `(M,)` falling; row i counts the voxels with a score >= it.
@@ -224,5 +224,5 @@ def curve_auroc(counts: Curve) -> float:
 
 
 def _count(ordered: np.ndarray, thresholds: np.ndarray, side: str = "left") -> np.ndarray:
-    """How many of the rising `ordered` are >= each threshold; > it with `side="right"`."""
+    """Count the rising `ordered` that are >= each threshold; > it with `side="right"`."""
     return len(ordered) - np.searchsorted(ordered, thresholds, side=side)  # type: ignore[call-overload]

@@ -41,7 +41,7 @@ def load(
             where the machine computes in it.
         preparation: changes of it, `preparation.steps.KEY=VALUE`; see
             `brainuad.preparation.recipes.changed`.
-        sequence: of the scans, where a model that comes with brainuad is one of several.
+        sequence: sequence of the scans, where several shipped models share a name.
 
     Raises:
         InputError: a model that cannot be read, or models that do not fit together.

@@ -28,7 +28,7 @@ def export_model(run: Path, out: Path, licence: str, half: bool = False, **chang
         out: a `.zip`, or a folder to make.
         licence: licence of the weights.
         half: write floating-point weights as float16, half the size, exact to 1 in 2,048.
-        changes: of the card, by key.
+        changes: new values of the card, by key.
 
     Returns:
         The card in the bundle.

@@ -1,4 +1,4 @@
-"""What is known of a trained model, or of several that are averaged, before they are loaded."""
+"""Describe one trained model, or several that are averaged, before they are loaded."""
 
 import json
 import math
@@ -30,27 +30,27 @@ VARIANTS = ("healthy", "scan", "mebin", "fixed")
 """Thresholds that a model may hold (docs/protocol.md#threshold-variants)."""
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
-"""What models that are averaged must agree in."""
+"""Card entries in which averaged models must agree."""
 
 
 class Known:
     """Cards and choices: with the weights, all that decides a prediction beside the scan.
 
     Args:
-        paths: of the models; name them in messages.
+        paths: paths of the models, used in messages.
         cards: theirs.
         threshold: a number in place of the models', or one of `VARIANTS`; None for `healthy`, of
             models that come with brainuad for `fixed`.
         samples: random draws a scan; None for the models' own number.
         precision: one of `device.PRECISIONS`; `auto` is resolved before.
         preparation: changes of it, see `brainuad.preparation.recipes.changed`.
-        sequence: of the scans, where a model that comes with brainuad takes several.
+        sequence: sequence of the scans, where a shipped model takes several.
         hash_of: hashes the weights of a model that was never loaded on this machine.
 
     Attributes:
         card: the first model's.
         variant: which threshold, one of `VARIANTS`, or empty for a given number.
-        thresholds: of each model, one number, or of `scan` and `mebin` two.
+        thresholds: one threshold per model, or two for `scan` and `mebin`.
         threshold: their mean, which is applied.
         recipe: the preparation, as plain values.
         untested: sequence of the scans where the models were tried on none such; else empty.
@@ -133,7 +133,7 @@ class Known:
 
     @property
     def pixel_mm(self) -> float | None:
-        """Of a model of slices the edge of a pixel that nothing tells; None of one of volumes."""
+        """Edge of a pixel where no file states it; None for a model of volumes."""
         if not is_of_slices(self.recipe):
             return None
         return float(self.recipe["steps"].get("pixel_mm", 1.0))
@@ -184,7 +184,7 @@ class Known:
 
     @cached_property
     def stamp(self) -> str:
-        """What, besides the scan, decides a prediction."""
+        """Fingerprint of all that decides a prediction besides the scan."""
         how = [self.variant] if self.variant in ("scan", "mebin") else []
         applied = [*how, self.thresholds, self.samples, self.precision, self.recipe]
         about = [*self.weights, *applied]
@@ -249,5 +249,5 @@ def _about(card: Card) -> str:
 
 
 def _numbers(card: Card) -> list[int]:
-    """Of the card's format, `1.5`."""
+    """Return the numbers of the card's format, such as `1.5`."""
     return [int(part) for part in str(card.format).split(".") if part.isdigit()]
