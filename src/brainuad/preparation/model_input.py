@@ -48,7 +48,7 @@ class NormalisedInput:
         """`(D, H, W)` image and mask to float32, 0 outside the brain; may exceed 1.
 
         Raises:
-            ValueError: ValueError: the normaliser cannot use the image.
+            ValueError: the normaliser cannot use the image.
         """
         return self.by(image, brain_mask)
 
