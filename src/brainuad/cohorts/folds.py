@@ -1,4 +1,4 @@
-"""k-fold cross-validation over the healthy subjects (docs/protocol.md#1-splits)."""
+"""k-fold cross-validation over the healthy subjects (docs/explanation/protocol.md#1-splits)."""
 
 from dataclasses import replace
 

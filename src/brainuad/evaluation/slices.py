@@ -1,4 +1,4 @@
-"""Slice protocol: the 2D numbers of papers, kept apart (docs/protocol.md#5-slices).
+"""Slice protocol: the 2D numbers of papers, kept apart (docs/explanation/protocol.md#5-slices).
 
 Axial slices of the prepared volumes, resampled to the paper's image size, every pixel of them,
 background included, and a threshold chosen on the test slices themselves: an oracle throughout.

@@ -1,4 +1,4 @@
-"""Thresholds fitted on validation subjects (docs/protocol.md#2-thresholds)."""
+"""Thresholds fitted on validation subjects (docs/explanation/protocol.md#2-thresholds)."""
 
 import math
 import tempfile
@@ -72,7 +72,7 @@ class Fitted:
 def fit_thresholds(
     cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
 ) -> tuple[Fitted, Failures]:
-    """Fit on maps of healthy val subjects (docs/protocol.md#2-thresholds).
+    """Fit on maps of healthy val subjects (docs/explanation/protocol.md#2-thresholds).
 
     Returns:
         The thresholds, and the subjects whose map could not be read, with the reason.

@@ -1,4 +1,4 @@
-"""Lesion-wise metrics: lesions found, findings true (docs/protocol.md#3-metrics)."""
+"""Lesion-wise metrics: lesions found, findings true (docs/explanation/protocol.md#3-metrics)."""
 
 from typing import NamedTuple
 

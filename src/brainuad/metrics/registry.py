@@ -1,4 +1,4 @@
-"""The metrics (docs/protocol.md#3-metrics), one record each; add a record to add a metric."""
+"""Registry of the metrics (docs/explanation/protocol.md#3-metrics), one record each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

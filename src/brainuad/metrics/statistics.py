@@ -30,7 +30,7 @@ class Summary(NamedTuple):
 def bootstrap_interval(
     values: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean (docs/protocol.md#3-metrics).
+    """Percentile bootstrap interval of the mean (docs/explanation/protocol.md#3-metrics).
 
     Args:
         values: `(N,)` without NaN.
@@ -90,7 +90,7 @@ def summarise(values: np.ndarray, seed: int = 0) -> Summary:
 
 
 def paired_wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test (docs/protocol.md#6-comparisons).
+    """Two-sided p of the Wilcoxon signed-rank test (docs/explanation/protocol.md#6-comparisons).
 
     Args:
         first: `(N,)` values of one method, a subject each.

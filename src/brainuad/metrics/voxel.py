@@ -5,7 +5,7 @@ Scores and truths are 1D: the voxels of the brain mask. A voxel is positive when
 false positives only, so every metric here is decided at the lesion voxels' own scores: they are
 few, and the others need only be sorted and counted. Nothing is binned.
 
-The empty-mask policy (docs/protocol.md#3-metrics):
+The empty-mask policy (docs/explanation/protocol.md#3-metrics):
 
 | truth | segmentation | dice | AP, AUROC |
 | --- | --- | --- | --- |

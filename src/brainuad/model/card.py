@@ -47,7 +47,7 @@ class Card:
         relative: configuration of what scores are relative to.
         grid: grid of the training scans, of methods that know places.
         threshold: healthy threshold; None for none.
-        thresholds: further thresholds by name (docs/protocol.md#threshold-variants).
+        thresholds: further thresholds by name (docs/explanation/protocol.md#threshold-variants).
         space: where scores are computed, `native` or `prepared`.
         seed: seed of the training.
         name: name of the experiment.

@@ -157,7 +157,8 @@ def _score_table(rows: Sequence[dict[str, Any]]) -> str:
     header, body = summary_rows(rows)
     lines = [header, ["---"] * len(header), *body]
     said = "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
-    return f"Means over test subjects, as docs/protocol.md of brainuad defines them.\n\n{said}"
+    defined = "Means over test subjects. docs/explanation/protocol.md of brainuad defines them."
+    return f"{defined}\n\n{said}"
 
 
 def _cell(text: str) -> str:

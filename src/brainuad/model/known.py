@@ -27,7 +27,7 @@ RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
 
 VARIANTS = ("healthy", "scan", "mebin", "fixed")
-"""Thresholds that a model may hold (docs/protocol.md#threshold-variants)."""
+"""Thresholds that a model may hold (docs/explanation/protocol.md#threshold-variants)."""
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
 """Card entries in which averaged models must agree."""

@@ -1,4 +1,4 @@
-"""One table of a cross-validation with several seeds (docs/protocol.md#1-splits)."""
+"""One table of a cross-validation with several seeds (docs/explanation/protocol.md#1-splits)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

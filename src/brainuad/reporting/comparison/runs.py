@@ -1,4 +1,4 @@
-"""One table of several runs, with paired tests (docs/protocol.md#6-comparisons)."""
+"""One table of several runs, with paired tests (docs/explanation/protocol.md#6-comparisons)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -74,7 +74,7 @@ def class_of_label(labels: np.ndarray, name: str) -> np.ndarray:
     if unknown:
         raise InputError(
             f"{name}: label {unknown[0]} is neither FreeSurfer's nor of the head atlas; set it to "
-            "0 or to a label of docs/anatomies.md"
+            "0 or to a label of docs/how-to/synthetic-scans.md"
         )
     found = {known[label] for label in present}
     for needed in _NEEDED:
