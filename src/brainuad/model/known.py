@@ -1,4 +1,4 @@
-"""What is known of a trained model, or of several that are averaged, before they are loaded."""
+"""Describe one trained model, or several that are averaged, before they are loaded."""
 
 import json
 import math
@@ -27,13 +27,13 @@ RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
 
 VARIANTS = ("healthy", "scan", "mebin", "fixed")
-"""Thresholds that a model may hold (docs/protocol.md#threshold-variants)."""
+"""Thresholds that a model may hold (docs/explanation/protocol.md#threshold-variants)."""
 
 SAME = ("sequence", "preparation", "postprocess")
-"""Fields of the card in which models that are averaged must agree."""
+"""Card entries in which averaged models must agree."""
 
 KIND = ("model", "input", "relative")
-"""Fields of the card that decide the scale of the scores."""
+"""Card entries that decide the scale of the scores."""
 
 NOT_SCORING = ("optimizer", "scheduler")
 """Options of a method that change its training alone."""
@@ -43,20 +43,20 @@ class Known:
     """Cards and choices: with the weights, all that decides a prediction beside the scan.
 
     Args:
-        paths: of the models; name them in messages.
+        paths: paths of the models, used in messages.
         cards: theirs.
         threshold: a number in place of the models', or one of `VARIANTS`; None for `healthy`, of
             models that come with brainuad for `fixed`.
         samples: random draws a scan; None for the models' own number.
         precision: one of `device.PRECISIONS`; `auto` is resolved before.
         preparation: changes of it, see `brainuad.preparation.recipes.changed`.
-        sequence: of the scans, where a model that comes with brainuad takes several.
+        sequence: sequence of the scans, where a shipped model takes several.
         hash_of: hashes the weights of a model that was never loaded on this machine.
 
     Attributes:
         card: the first model's.
         variant: which threshold, one of `VARIANTS`, or empty for a given number.
-        thresholds: of each model, one number, or of `scan` and `mebin` two.
+        thresholds: one threshold per model, or two for `scan` and `mebin`.
         threshold: their mean, which is applied.
         scales: by what each model's map is divided before the maps are averaged: its own threshold,
             where the models are of several kinds; None where they are of one, folds for example.
@@ -146,7 +146,7 @@ class Known:
 
     @property
     def pixel_mm(self) -> float | None:
-        """Of a model of slices the edge of a pixel that nothing tells; None of one of volumes."""
+        """Edge of a pixel where no file states it; None for a model of volumes."""
         if not is_of_slices(self.recipe):
             return None
         return float(self.recipe["steps"].get("pixel_mm", 1.0))
@@ -210,7 +210,7 @@ class Known:
 
     @cached_property
     def stamp(self) -> str:
-        """What, besides the scan, decides a prediction."""
+        """Fingerprint of all that decides a prediction besides the scan."""
         how = [self.variant] if self.variant in ("scan", "mebin") else []
         if self.scales is not None:
             how += [f"scales {self.scales}"]
@@ -299,5 +299,5 @@ def _about(card: Card) -> str:
 
 
 def _numbers(card: Card) -> list[int]:
-    """Of the card's format, `1.5`."""
+    """Return the numbers of the card's format, such as `1.5`."""
     return [int(part) for part in str(card.format).split(".") if part.isdigit()]

@@ -1,4 +1,4 @@
-"""From a scan to everything that models find in it: map, mask, findings, and reasons to doubt."""
+"""Predict a scan: map, mask, findings, and reasons to doubt them."""
 
 import tempfile
 import time
@@ -42,15 +42,15 @@ with oedema stay below."""
 
 
 class Detecting(Protocol):
-    """What is asked of each model."""
+    """The interface of each model."""
 
     @property
     def card(self) -> Card:
-        """What travels with the weights."""
+        """The card of the model."""
 
     @property
     def view(self) -> ModelInput | None:
-        """What the method sees of a scan; None for the cohort's intensities."""
+        """The input that the method sees of a scan; None for the cohort's intensities."""
 
     @property
     def postprocess(self) -> Postprocess:
