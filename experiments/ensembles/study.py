@@ -30,7 +30,6 @@ from brainuad.label_free.objective import ap_of
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.model.model import Model
 from brainuad.model.runtime import Runtime
-from brainuad.postprocess.pipeline import Postprocess
 from brainuad.reporting.run_folder import read_run
 from brainuad.reporting.tables import to_markdown
 from brainuad.synthetic.lesions.fillings import IntensityShift
@@ -168,27 +167,18 @@ def chosen(table: pd.DataFrame) -> list[str]:
 def tested(
     cohort: Cohort, models: dict[str, Model], averages: Sequence[str], runs: Path, work: Path
 ) -> list[dict[str, Any]]:
-    """Return the scores of averages on the test strokes, from the maps in the run folders."""
-    postprocess: Postprocess = next(iter(models.values())).postprocess
+    """Return the scores on the test strokes, of averages from the maps in the run folders."""
     kept = {}
     for average in averages:
-        folder = MapFolder(work / "tested" / average.replace("/", "-").replace(" ", ""))
-        for scan in [*cohort.select("val", "FLAIR"), *cohort.select("test", "FLAIR")]:
-            members = average.split(" + ")
-            sources = [
-                MapFolder(runs / name.replace("/", "/FLAIR-") / "prepared") for name in members
-            ]
-            # A scan whose map is missing is listed by the evaluation.
-            if not all(source.has(scan.subject) for source in sources) or folder.has(scan.subject):
-                continue
-            maps = [source.map(scan.subject) for source in sources]
-            scaled = [one.array / scale(models[m]) for one, m in zip(maps, members, strict=True)]
-            array = np.mean(scaled, axis=0).astype(np.float32)
-            write_volume(folder.file(scan.subject), array, maps[0].affine)
-        found = evaluate_maps(
-            cohort, "FLAIR", {"average": folder.path}, postprocess, fixed={"average": 1.0}
-        )
-        kept[average] = found.scores[found.scores.pathology.fillna("") != ""]
+        members = average.split(" + ")
+        folders = [runs / member.replace("/", "/FLAIR-") for member in members]
+        if len(members) == 1:
+            scores = pd.read_csv(folders[0] / "scores.csv")
+            scores = scores[scores.method == members[0].split("/")[0]]
+        else:
+            scales = [scale(models[member]) for member in members]
+            scores = tested_average(cohort, folders, scales, work / "tested" / average)
+        kept[average] = scores[scores.pathology.fillna("") != ""]
         print(average, flush=True)
     best = max((a for a in averages if " + " not in a), key=lambda a: _values(kept[a])[0].mean())
     several = [average for average in averages if " + " in average]
@@ -197,10 +187,33 @@ def tested(
     return [{"average": a, **row(kept[a]), "p": p.get(a)} for a in averages]
 
 
+def tested_average(
+    cohort: Cohort, folders: Sequence[Path], scales: Sequence[float], work: Path
+) -> pd.DataFrame:
+    """Return the scores of the mean of maps, each divided by its model's threshold."""
+    mean = MapFolder(work.with_name(work.name.replace("/", "-").replace(" ", "")))
+    sources = [MapFolder(folder / "prepared") for folder in folders]
+    for scan in [*cohort.select("val", "FLAIR"), *cohort.select("test", "FLAIR")]:
+        # A scan without a map is listed by the evaluation.
+        if mean.has(scan.subject) or not all(one.has(scan.subject) for one in sources):
+            continue
+        maps = [source.map(scan.subject) for source in sources]
+        scaled = [one.array / by for one, by in zip(maps, scales, strict=True)]
+        array = np.mean(scaled, axis=0).astype(np.float32)
+        write_volume(mean.file(scan.subject), array, maps[0].affine)
+    postprocess = Model.load(folders[0]).postprocess
+    own = {"average": mean.path}
+    return evaluate_maps(cohort, "FLAIR", own, postprocess, fixed={"average": 1.0}).scores
+
+
 def _values(scores: pd.DataFrame, group: str | None = None) -> list[np.ndarray]:
-    """Return AP, Dice at the healthy threshold and Dice at 1 of each subject with a stroke."""
+    """Return AP, Dice at the healthy threshold and Dice at 1 of each subject with a stroke.
+
+    A single model's own threshold is 1 on its scale.
+    """
     part = scores if group is None else scores[scores.pathology == group]
-    wanted = (("none", "auprc"), ("healthy", "dice"), ("fixed", "dice"))
+    at_one = "fixed" if "average" in set(scores.method) else "healthy"
+    wanted = (("none", "auprc"), ("healthy", "dice"), (at_one, "dice"))
     return [
         part[(part.threshold == threshold) & (part.metric == metric)]
         .sort_values("subject")
