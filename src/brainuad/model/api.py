@@ -36,8 +36,7 @@ def load(
         batch_size: tiles at once; None for what fits the memory.
         samples: random draws a scan, of methods that draw; None for the model's own number.
         threshold: a number, or `scan`, `mebin` or `fixed`, in place of the model's own
-            (docs/explanation/protocol.md#threshold-variants). A shipped model uses `fixed` by
-            default.
+            (docs/explanation/protocol.md#threshold-variants). Shipped models default to `fixed`.
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
             where the machine computes in it.
         preparation: changes of it, `preparation.steps.KEY=VALUE`; see
