@@ -42,8 +42,8 @@ several. **Dice** is at the healthy threshold, which no lesion label was used fo
 difference: what a number loses that was reported with a threshold chosen on the test labels. It can
 be below 0, because ⌈Dice⌉ is of the map alone and Dice has specks removed. Other thresholds that no
 label was used for are `scan`, of the score relative to the scan's own, `fixed`, the method's own
-value, and `MEBin` (docs/protocol.md). **Healthy FPR** is the share of new healthy brains that is
-marked where 1 % was promised.
+value, and `MEBin` (docs/explanation/protocol.md). **Healthy FPR** is the share of new healthy
+brains that is marked, where 1 % is expected.
 
 Every method is tested against the baseline `{{baseline}}`, subject by subject (paired Wilcoxon
 signed-rank test, two-sided, Holm-corrected over the methods): it **{BEATS}** it or is **{BELOW}**
