@@ -16,7 +16,7 @@ class Column(NamedTuple):
 
     Attributes:
         title: its heading.
-        group: of subjects.
+        group: group of subjects.
         threshold: variant of the threshold.
         metric: name of the metric.
         short: the title where 80 columns must do.
@@ -105,7 +105,7 @@ def summary_rows(
     Args:
         results: the summary's rows, `brainuad.evaluation.summarise_scores`.
         spread: show standard deviation and interval, not the mean alone.
-        columns: of the table.
+        columns: columns of the table.
     """
     found = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in results}
     methods = list(dict.fromkeys(r["method"] for r in results))
@@ -129,7 +129,7 @@ def _count(
     method: str,
     key: tuple[str, str, str],
 ) -> str:
-    """How many subjects a mean is over, where the methods of a column differ in it."""
+    """Return the number of subjects behind a mean, where the methods of a column differ in it."""
     counts = {m: found[(m, *key)].get("n") for m in methods if (m, *key) in found}
     # NaN by the metric's own rule (no finding, no surface) is no difference of subjects.
     counts = {m: (n or 0) + (found[(m, *key)].get("undefined") or 0) for m, n in counts.items()}
@@ -144,7 +144,7 @@ def untold(results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def untold_note(results: Sequence[dict[str, Any]]) -> str:
-    """What a – in a column of a healthy threshold means; empty where there is none."""
+    """Return the meaning of a – in a column of a healthy threshold; empty where there is none."""
     names = untold(results)
     if not names:
         return ""
@@ -185,7 +185,7 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
 
 
 def flatter_table(rows: "pd.DataFrame") -> "Table":
-    """How much each rule of a benchmark flatters, for the terminal, a row a rule and method."""
+    """Table for the terminal of each benchmark rule's effect, a row per rule and method."""
     methods = list(dict.fromkeys(rows.method))
     lines = []
     for (metric, rule), part in rows.groupby(["metric", "rule"], sort=False):

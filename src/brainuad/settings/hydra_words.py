@@ -51,9 +51,9 @@ def explained(error: Exception, config_name: str, words: Sequence[str]) -> str:
     """Return one line about what Hydra refuses of a command line.
 
     Args:
-        error: of Hydra, while it composes.
-        config_name: of the configuration, `train`, `evaluate` or `prepare`.
-        words: of the command line.
+        error: error of Hydra, while it composes.
+        config_name: name of the configuration, `train`, `evaluate` or `prepare`.
+        words: words of the command line.
     """
     from hydra.errors import MissingConfigException, OverrideParseException
 
@@ -77,8 +77,8 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
 
     Args:
         cfg: composed of the words.
-        config_name: of the configuration, `train`, `evaluate` or `prepare`.
-        words: of the command line, `key=value`, those that set something alone.
+        config_name: name of the configuration, `train`, `evaluate` or `prepare`.
+        words: the `key=value` words of the command line.
 
     Raises:
         InputError: naming the word and the key that was meant.
@@ -111,7 +111,7 @@ def explained_value(error: Exception) -> str:
     """Return one line about a setting that OmegaConf cannot give.
 
     Args:
-        error: of OmegaConf, where the setting is used.
+        error: error of OmegaConf, where the setting is used.
     """
     from omegaconf import errors
 
@@ -213,7 +213,7 @@ def _near(
 
 
 def _tree(config_name: str, words: Sequence[str]) -> dict[str, Any]:
-    """What the words that choose options compose, as far as they can."""
+    """Return what the words that choose options compose, as far as they can."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
@@ -248,7 +248,7 @@ def _parent(tree: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _handed_on(whole: dict[str, Any], key: str) -> bool:
-    """Whether the key leads to a class, to a setting of one, or to a section with one."""
+    """Return whether the key leads to a class, to a setting of one, or to a section with one."""
     found: Any = whole
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None

@@ -26,7 +26,7 @@ def write_picture(
     scale.
 
     Args:
-        path: of the picture.
+        path: path of the picture.
         scan: before, in its own axes.
         hole: `(D, H, W)` bool, what was marked.
         where: bool, what changed.

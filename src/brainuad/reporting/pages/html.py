@@ -138,7 +138,7 @@ def page(title: str, subtitle: object, parts: Mapping[str, str], body: str) -> s
     """The whole page.
 
     Args:
-        title: of the document.
+        title: title of the document.
         subtitle: under the heading.
         parts: anchors to titles, for the navigation.
         body: HTML.

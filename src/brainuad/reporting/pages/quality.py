@@ -34,9 +34,9 @@ def write_quality(
 
     Args:
         cohort: prepared.
-        records: of all its scans.
+        records: records of all its scans.
         atlas: whose outline is drawn, None where nothing was registered to one.
-        steps: of the preparation, in words.
+        steps: steps of the preparation, in words.
         nameless: leave out pictures, names, notes, reasons and steps, which may hold paths; scans
             become numbers.
     """

@@ -1,4 +1,4 @@
-"""What the report says of a run: each function makes one part of the page."""
+"""Sections of the report about one run: each function makes one part of the page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +32,7 @@ _HEADLINES = (
 
 
 def failures(run: RunFolder) -> str:
-    """What went wrong and what is missing, first on the page."""
+    """Return the failures and missing files, first on the page."""
     body = ""
     if run.failures:
         items = "".join(
@@ -101,7 +101,7 @@ def curves(run: RunFolder, share: float | None = None) -> str:
 
     Args:
         run: the run.
-        share: of the brain that is lesion, where that is known.
+        share: share of the brain that is lesion, where that is known.
     """
     plots = []
     if found := run.curves():

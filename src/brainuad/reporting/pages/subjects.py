@@ -22,7 +22,7 @@ def subjects_section(
     Args:
         run: the run.
         scans: all test scans.
-        views: of the subjects to show, in order; a text is why there is none.
+        views: views of the subjects to show, in order; a text says why there is none.
         pictures: by subject.
         limit: top of the anomaly scale.
     """

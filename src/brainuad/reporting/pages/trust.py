@@ -39,7 +39,7 @@ def trust(run: RunFolder) -> str:
 
 
 def _brightness(run: RunFolder) -> str:
-    """How much of the score is plain intensity, in words."""
+    """Return in words how much of the score is plain intensity."""
     if run.method == CONTROL:
         return html.paragraph("This run is the intensity baseline itself.", "soft")
     rho, gain = (_values(run, metric) for metric in ("intensity_rho", "ap_gain"))
@@ -75,7 +75,7 @@ def _brightness(run: RunFolder) -> str:
 
 
 def _where(run: RunFolder) -> str:
-    """Where false positives sit: a picture and rates."""
+    """Return a picture and the rates of false positives by region."""
     methods = _shown(run)
     rows = []
     for method in methods:

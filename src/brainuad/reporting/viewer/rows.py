@@ -1,4 +1,4 @@
-"""What the page reads: the two tables that `brainuad-predict` leaves."""
+"""Read the two tables of `brainuad-predict` for the page."""
 
 import math
 from collections import defaultdict
@@ -58,7 +58,7 @@ class ScanRow:
 
     @property
     def can_be_opened(self) -> bool:
-        """Whether there is a map to show over the scan."""
+        """Return whether there is a map to show over the scan."""
         return self.image is not None and "anomaly" in self.files
 
 

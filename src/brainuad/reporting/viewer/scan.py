@@ -1,4 +1,4 @@
-"""What the page loads of one scan: a thumbnail, and a script that holds its volumes."""
+"""Write the files that the page loads for one scan: a thumbnail, and a script with its volumes."""
 
 import hashlib
 import io
