@@ -1,4 +1,4 @@
-"""The documentation keeps its promises: commands, options and links exist, the example runs."""
+"""Commands, options and links of the documentation exist, and its example runs."""
 
 import re
 import sys
@@ -11,7 +11,8 @@ from tiny import ROOT
 
 import brainuad.methods
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = ROOT / "docs"
+DOCS = sorted(PAGES.rglob("*.md"))
 CONFIGS = ROOT / "configs"
 PLACEHOLDER = re.compile("[A-Z]+")
 
@@ -53,8 +54,9 @@ def test_options_of_the_documentation_exist(path):
 
 
 def test_every_page_is_in_the_index():
-    index = (ROOT / "docs" / "index.md").read_text()
-    assert {path.name for path in DOCS} - {"index.md"} <= set(re.findall(r"\((\S+\.md)\)", index))
+    index = (PAGES / "index.md").read_text()
+    pages = {path.relative_to(PAGES).as_posix() for path in DOCS} - {"index.md"}
+    assert pages <= set(re.findall(r"\((\S+\.md)\)", index))
 
 
 EXAMPLE_FILES = {
@@ -63,11 +65,11 @@ EXAMPLE_FILES = {
     "src/brainuad/methods/denoising.py",
     "tests/unit/methods/test_denoising.py",
 }
-"""Of the method that adding-a-method.md makes."""
+"""Files of the method that add-a-method.md makes."""
 
 
 def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
-    text = (ROOT / "docs" / "adding-a-method.md").read_text()
+    text = (PAGES / "how-to" / "add-a-method.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     model, experiment = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     module = ModuleType("brainuad.methods.denoising")

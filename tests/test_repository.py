@@ -53,6 +53,7 @@ FLOOR = {
     "tracking": 9,
     "training": 10,
     "cli": 11,
+    "benchmark": 12,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 
@@ -105,6 +106,13 @@ def test_modules_import_one_another_without_a_circle():
         graph[name] = found - {name, "brainuad"}
     # Raises an error that names the circle. Late imports and those for type checking count.
     assert list(TopologicalSorter(graph).static_order())
+
+
+def test_no_study_imports_another():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        study = path.relative_to(ROOT).parts[1]
+        imported = re.findall(r"^\s*(?:from|import) experiments\.?(\w*)", path.read_text(), re.M)
+        assert set(imported) <= {study}, path
 
 
 def test_one_module_goes_back_to_native_space():

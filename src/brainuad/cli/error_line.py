@@ -137,7 +137,7 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
 
 
 def _explain(error: Exception) -> tuple[str, int]:
-    """What the user reads, and the exit status."""
+    """Return the message that the user reads, and the exit status."""
     known = _known(error)
     # What is kept all the same, see `brainuad.training.kept`.
     kept = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
@@ -153,7 +153,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its GPU has no more memory, in the words of Python or torch."""
+    """Return whether Python or torch reports that the machine or its GPU is out of memory."""
     words = ("not enough memory", "out of memory")
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)
@@ -161,7 +161,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _lost_peer(error: Exception) -> bool:
-    """Whether this is but the echo of another rank's end, in the words of gloo or NCCL."""
+    """Return whether the error only reports that another rank ended (message of gloo or NCCL)."""
     words = str(error)
     return isinstance(error, RuntimeError) and ("gloo" in words or "NCCL" in words)
 

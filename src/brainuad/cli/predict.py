@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words += "preparation.steps.KEY=VALUE"
     add("words", metavar="[MODEL] SCANS OUT [key=value ...]", nargs="*", help=words)
     add("--model", metavar="MODEL", help="in place of the word MODEL")
-    more = "a further model to average, another fold say; may be repeated"
+    more = "a further model to average, another fold or another method; may be repeated. Maps of "
+    more += "several methods are divided by their models' thresholds first, and 1 is the threshold"
     add("--also", metavar="MODEL", type=Path, action="append", default=[], help=more)
     add("--dry-run", action="store_true", help="say what was found and would be done, and stop")
     add("--sequence", help="of scans whose name does not tell (default: the model's)")
@@ -155,7 +156,7 @@ class _Job(NamedTuple):
     Attributes:
         model: None where nothing is predicted.
         known: what is known of it.
-        source: of the scans.
+        source: place of the scans.
         stamps: scan to what decides its prediction, of those that are not done.
     """
 
@@ -244,7 +245,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
     there = [item.scan.image for item in todo if item.scan.image.exists()]
 
     def elsewhere(item: "Wanted") -> bool:
-        """Whether another command did the same scan meanwhile."""
+        """Return whether another command finished the same scan meanwhile."""
         return read_done(out, item, lambda item: job.stamps[item.scan_id])
 
     for item, found in track(ready, description="predicting", total=len(todo)):
@@ -269,7 +270,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
 
 
 def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
-    """What was found and will be done, in words; other jobs' sequences are not left aside."""
+    """Describe the scans found and the work to do, without other jobs' sequences."""
     known, source, todo = job.known, job.source, len(job.todo)
     said = [f"model: {known}"]
     counts = {name: n for name, n in sorted(source.aside.items()) if name not in predicted}

@@ -1,4 +1,4 @@
-"""What the words of `brainuad-predict` ask for: models, scans, and where the results go."""
+"""Parse the arguments of `brainuad-predict`: models, scans, and the folder of the results."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """What the command line asks for, of one sequence.
+    """A request on the command line, for one sequence.
 
     Attributes:
         models: paths of the models.
-        sequence: of scans whose name does not tell; None for the model's.
+        sequence: sequence of scans whose name does not state it; None for the model's.
         scans: what to look at.
         out: folder of the results.
-        choices: of `brainuad.load`.
+        choices: keyword arguments of `brainuad.load`.
         listed: the scans, where they were listed already.
     """
 

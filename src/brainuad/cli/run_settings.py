@@ -1,4 +1,4 @@
-"""From the configuration of `train.py` to the settings of a run."""
+"""Turn the configuration of `train.py` into the settings of a run."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How much each rule of the 2D benchmarks flatters (docs/protocol.md#5-slices).
+"""Effect of each rule of the 2D benchmarks (docs/explanation/protocol.md#5-slices).
 
 One rule is switched at a time, on the same maps.
 
@@ -76,7 +76,7 @@ def flatter(
             starts from the oracle's.
         path: start of the names of files to write.
         own: the benchmark's own dice, auroc and ap, all its rules together.
-        name: of the benchmark.
+        name: name of the benchmark.
     """
     store = store.labelled()
     people = {person: part for person, part in store.of_people().items() if part.has_lesions}
@@ -156,13 +156,13 @@ def _tally(store: SliceStore, threshold: float) -> _Tally:
 
 
 def median_mask(mask: np.ndarray, edge: int) -> np.ndarray:
-    """What lies above a threshold after a median over a square, from what did before it.
+    """Return the mask that a median filter over a square gives, from the mask before it.
 
     A median is above where more than half of its window is; the edge of the image is mirrored.
 
     Args:
         mask: `(H, W)` bool, the score above the threshold.
-        edge: of the square, odd; 0 leaves the mask.
+        edge: edge of the square in pixels, odd; 0 leaves the mask unchanged.
     """
     if edge < 2:
         return mask

@@ -1,4 +1,4 @@
-"""Score folders of maps against a cohort (docs/protocol.md#2-thresholds); imports no model.
+"""Score folders of maps against a cohort (docs/explanation/protocol.md#2-thresholds).
 
 Files in, files out: a map is post-processed on its prepared grid, carried to the space of the
 scores, thresholded there and compared with the untouched label. One volume is in memory at a
@@ -48,7 +48,7 @@ CONTROL = "intensity"
 """The control without learning; the trust checks ask how much of a score is it."""
 
 ALPHAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Where the healthy threshold's calibration is looked at."""
+"""Shares of positive healthy voxels at which the healthy threshold's calibration is measured."""
 
 _RECALL = np.linspace(0.01, 1, 100)
 
@@ -91,7 +91,7 @@ def evaluate_maps(
         trained_on: subjects that must not be scored.
         thresholds: healthy thresholds that are already known, by method.
         fixed: a method's own thresholds, by method, for the variant `fixed`.
-        seed: of the bootstrap.
+        seed: random seed of the bootstrap.
 
     Raises:
         InputError: a test subject was trained on, no test subject, or no map could be scored.

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: tidy scores, means over groups of subjects, and the files of both."""
+"""Results of an evaluation: tidy scores, means over groups of subjects, and their files."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ ISO_CONTRAST = 0.5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate_maps` found.
+    """The result of `evaluate_maps`.
 
     Attributes:
         scores: tidy, a row a subject, threshold and metric; `COLUMNS`, and `PERSON` where people
@@ -56,7 +56,7 @@ class Evaluation:
         false_positives: method to its mean map on the template's grid.
         failures: (subject, one-line reason), each once.
         context: cohort, sequence, space, split hash, and how many brains the maps are of.
-        flatter: of a slice protocol, how much each rule flatters
+        flatter: effect of each rule of a slice protocol on its scores
             (`brainuad.evaluation.flatter.FLATTER_COLUMNS`); None otherwise.
     """
 

@@ -74,8 +74,8 @@ class ScoredSubject:
         scores: its brain's scores, sorted, the large part on disk.
         anomaly_score: mean of the top 1 % of the brain's voxels.
         lesion_ml: volume of the label.
-        contrast: of the lesion, from the manifest, else against the rest of the brain; None
-            without a lesion.
+        contrast: contrast of the lesion, from the manifest, else against the rest of the brain;
+            None without a lesion.
         group: pathology, `NO_LESION`, or empty when healthy.
         rows: its scores.
         lesions: a row a true lesion at the headline threshold, see `trust_checks.lesion_rows`.
@@ -92,7 +92,7 @@ class ScoredSubject:
 
 
 class Traces(NamedTuple):
-    """What the trust checks need of a subject for a moment.
+    """Data of a subject that the trust checks need for a short time.
 
     Attributes:
         sample: some of its brain's scores, the same voxels for every method.
@@ -247,7 +247,7 @@ def add_oracle(subjects: list[ScoredSubject]) -> None:
 def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], voxel.Curve]:
     """Values over all test voxels and over subjects, and the pooled curve.
 
-    Healthy scans are included (docs/protocol.md#3-metrics).
+    Healthy scans are included (docs/explanation/protocol.md#3-metrics).
     """
     is_sick = np.array([not s.scan.healthy for s in subjects])
     case = CohortCase(

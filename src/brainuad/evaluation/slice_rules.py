@@ -1,4 +1,4 @@
-"""How papers choose a threshold for slices, each as its released code does.
+"""Rules by which papers choose a threshold for slices, each as in its released code.
 
 All of them look at the test labels.
 """
@@ -30,7 +30,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Tuned(NamedTuple):
-    """What UniTransAD's code chooses by labels.
+    """Post-processing that UniTransAD's code chooses by the test labels.
 
     Attributes:
         median: edge of the window in pixels, 0 for no filter.
@@ -247,7 +247,7 @@ def _count_above(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def _at_least(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """How many scores are at or above each of the rising candidates."""
+    """Return the number of scores at or above each of the rising candidates."""
     reached = np.searchsorted(candidates, scores, side="right")
     return np.bincount(reached, minlength=len(candidates) + 1)[:0:-1].cumsum()[::-1]
 

@@ -87,7 +87,7 @@ class SliceStore:
                 self._end += piece.score.size
 
     def __len__(self) -> int:
-        """How many slices there are."""
+        """Return the number of slices."""
         return len(self._places)
 
     def __iter__(self) -> Iterator[Slice]:
@@ -105,7 +105,7 @@ class SliceStore:
 
     @property
     def has_lesions(self) -> bool:
-        """Whether a slice has a lesion, before any resizing."""
+        """Return for each slice whether it has a lesion, before any resizing."""
         return any(place.area for place in self._places)
 
     def of_people(self) -> dict[str, "SliceStore"]:
@@ -116,7 +116,7 @@ class SliceStore:
         return {name: SliceStore(self.path, places, self._end) for name, places in found.items()}
 
     def largest(self) -> "SliceStore":
-        """Of each person the slice with the most lesion, in the same files; nobody without one."""
+        """Return each person's slice with the largest lesion, in the same files."""
         best: dict[str, _Place] = {}
         for place in self._places:
             if place.area and place.area > getattr(best.get(place.person), "area", 0):

@@ -1,4 +1,4 @@
-"""Slice protocol: the 2D numbers of papers, kept apart (docs/protocol.md#5-slices).
+"""Slice protocol: the 2D numbers of papers, kept apart (docs/explanation/protocol.md#5-slices).
 
 Axial slices of the prepared volumes, resampled to the paper's image size, every pixel of them,
 background included, and a threshold chosen on the test slices themselves: an oracle throughout.
@@ -47,7 +47,7 @@ DICE = {
 
 @dataclass(frozen=True)
 class SliceProtocol:
-    """What a paper does with slices.
+    """The rules by which a paper scores slices.
 
     Args:
         name: in the column `space` of the scores.
@@ -71,7 +71,7 @@ class SliceProtocol:
         image_score: `mean` or `max` of the whole frame, background included.
         pro: per-region overlap up to 30 % false positive rate, regions being the components with
             8 neighbours of each slice.
-        largest_only: of each person the slice with the largest lesion alone.
+        largest_only: score only the slice with the largest lesion of each person.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Thresholds fitted on validation subjects (docs/protocol.md#2-thresholds)."""
+"""Thresholds fitted on validation subjects (docs/explanation/protocol.md#2-thresholds)."""
 
 import math
 import tempfile
@@ -26,11 +26,11 @@ SPACES = ("native", "prepared")
 
 @dataclass(frozen=True)
 class Fitted:
-    """What healthy validation subjects say of the thresholds; NaN where they tell nothing.
+    """Thresholds fitted on healthy validation subjects; NaN where their scores determine none.
 
     Attributes:
-        healthy: of the scores, the headline.
-        scan: of the scores on each scan's own scale, and the quantile that is 1 on it.
+        healthy: headline threshold, applied to the scores.
+        scan: threshold on each scan's own scale, and the quantile that is 1 on that scale.
         mebin: the lowest and the highest threshold that MEBin tries.
     """
 
@@ -44,7 +44,7 @@ class Fitted:
         return cls(NAN, (NAN, NAN), (NAN, NAN))
 
     def as_card(self, fixed: float | None = None) -> dict[str, Any]:
-        """What a model remembers beside the headline, less what there is not: plain values.
+        """Return the thresholds that a model stores beside the headline, as plain values.
 
         Args:
             fixed: the method's own threshold.
@@ -72,7 +72,7 @@ class Fitted:
 def fit_thresholds(
     cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
 ) -> tuple[Fitted, Failures]:
-    """Fit on maps of healthy val subjects (docs/protocol.md#2-thresholds).
+    """Fit on maps of healthy val subjects (docs/explanation/protocol.md#2-thresholds).
 
     Returns:
         The thresholds, and the subjects whose map could not be read, with the reason.

@@ -17,7 +17,7 @@ from brainuad.metrics.lesion import MIN_OVERLAP, label_lesions
 from brainuad.volumes.template import load_template
 
 REGIONS = ("rim", "cortex", "ventricles", "deep_grey", "white")
-"""Where false positives may sit: within 4 mm of the brain's surface, then by tissue.
+"""Regions of false positives: within 4 mm of the brain's surface, then by tissue.
 
 `deep_grey` is all grey matter some 20 mm deep: ganglia, thalami, insula.
 """

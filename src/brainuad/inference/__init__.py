@@ -1,1 +1,1 @@
-"""From a trained model and raw scans to masks and findings in each scan's own space."""
+"""Detection of raw scans by a trained model: masks and findings in each scan's own space."""

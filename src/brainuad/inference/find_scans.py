@@ -1,4 +1,4 @@
-"""What is to be predicted: the scans of the model's sequence in whatever the user has."""
+"""Find the scans to predict: those of the model's sequence in the user's source."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ TAKEN = (
     *("records", "sources", "viewer", "prepared", "index.html", "subjects.csv", "findings.csv"),
     *("dataset_description.json", "left_aside.csv"),
 )
-"""What lies in OUT beside the folders of the scans."""
+"""Names in the output folder that are not folders of scans."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Wanted:
 
         Args:
             kind: `anomaly`, `mask`, `reconstruction`, `uncertainty` or `scan`.
-            ending: of its name.
+            ending: ending of its name.
         """
         if not self.bids:
             return f"{self.folder}/{self.scan_id}_{kind}.{ending}"
@@ -67,7 +67,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Source:
-    """What was found where the user pointed.
+    """The scans in the user's source.
 
     Attributes:
         kind: in words.
@@ -76,7 +76,7 @@ class Source:
         assumed: scans whose sequence nothing tells, taken for the model's.
         trained_on: scans left aside because the model was trained on them.
         cohort: when it is a prepared one.
-        found: of raw scans, with an account of every file; None for a cohort.
+        found: raw scans, with an account of every file; None for a cohort.
     """
 
     kind: str
@@ -102,14 +102,15 @@ def find_wanted(
 
     Args:
         source: a cohort folder, or anything that `find_all` takes.
-        sequence: of the model; of a model of several channels, that of each.
+        sequence: sequence of the model; a model of several channels has one for each.
         out: output folder; what lies in it is no input.
         unknown: sequence of scans whose name does not tell; None takes them for the model's.
         trained_on: subjects that the model was trained on.
-        split_hash: of the cohort that these are of; others may use their names too.
-        pixel_mm: of a model of slices, which takes 2D images: the edge of a pixel where nothing
-            tells it; None for a model of volumes.
-        listed: of `sequences_in` of the same source and folder; None to list it here.
+        split_hash: hash of the cohort's splits that `trained_on` belongs to; other cohorts may use
+            the same names.
+        pixel_mm: for a model of slices, which takes 2D images: edge of a pixel where no file states
+            it; None for a model of volumes.
+        listed: result of `sequences_in` for the same source and folder; None to list it here.
 
     Raises:
         InputError: nothing there, or no scan of the model's sequence.

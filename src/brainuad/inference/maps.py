@@ -1,4 +1,4 @@
-"""From a scorer and scans to a folder of anomaly maps.
+"""Write the anomaly maps of scans into a folder.
 
 Every file is written atomically, and a second run does only what is missing. A scan that cannot be
 read is listed, and the others go on.
@@ -53,10 +53,10 @@ def fill(
 
     Args:
         folder: maps of another scorer, or of other scans, are removed first.
-        scans: of one sequence.
+        scans: scans of one sequence.
         scorer: scores them.
         failures: gets each scan that could not be scored.
-        title: of the progress bar.
+        title: title of the progress bar.
         trained_on: subjects that must not be scored, recorded beside the maps for the evaluation.
 
     Returns:

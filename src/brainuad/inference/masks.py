@@ -1,4 +1,4 @@
-"""From a folder of maps to 3D masks in native space."""
+"""Turn a folder of maps into 3D masks in native space."""
 
 from collections.abc import Sequence
 

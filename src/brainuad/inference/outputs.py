@@ -51,9 +51,9 @@ def write_prediction(
     Args:
         out: output folder.
         wanted: the scan.
-        sequence: of the model.
+        sequence: sequence of the model.
         found: what the model says.
-        stamp: of the model, the preparation and the scan.
+        stamp: fingerprint of the model, the preparation and the scan.
     """
     with own_folder(out / wanted.folder / "new") as new:
         paths = _write_files(new, wanted, found)
@@ -97,7 +97,7 @@ def _write_files(new: Path, wanted: Wanted, found: Prediction) -> dict[str, str]
 
 
 def _needs_image(wanted: Wanted, found: Prediction) -> bool:
-    """Whether the image of a scan lies in the folder of the preparation, which does not stay."""
+    """Return whether the scan's image lies in the temporary folder of the preparation."""
     return wanted.scan.image.is_dir() or is_slice(found.mask)
 
 

@@ -31,8 +31,8 @@ def prepare_wanted(
     The files of a scan are removed when the next is asked for.
 
     Args:
-        todo: of raw scans, all of one sequence or of the same channels.
-        steps: of `recipe`.
+        todo: raw scans, all of one sequence or with the same channels.
+        steps: the steps that `recipe` describes.
         recipe: see `brainuad.preparation.recipes`.
         work: folder of the caller's own, for what is made on the way.
         jobs: processes.
@@ -62,7 +62,7 @@ def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) 
     Args:
         todo: scans of the cohort.
         cohort: theirs.
-        recipe: of its preparation.
+        recipe: preparation of the cohort.
     """
     for item in todo:
         assert isinstance(item.scan, Scan)

@@ -14,21 +14,22 @@ from brainuad.machine.read import read_json
 RECORDS = "records"
 
 FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
-"""What the record names, and where it lies."""
+"""Kinds of file that the record lists."""
 
 
 def record_path(out: Path, wanted: Wanted) -> Path:
-    """Where the record of a scan lies."""
+    """Return the path of a scan's record."""
     return out / RECORDS / f"{wanted.scan_id}.json"
 
 
 def read_done(out: Path, wanted: Wanted, stamp: Callable[[Wanted], str]) -> bool:
-    """Whether a scan was done in this way from this file, and its files are there.
+    """Return whether a scan was already predicted in this way from this file, with all its files.
 
     Args:
         out: output folder.
         wanted: the scan.
-        stamp: of a scan as it would be done now; asked only where there is a record.
+        stamp: returns the fingerprint of a scan as it would be predicted now; called only if there
+            is a record.
     """
     path = record_path(out, wanted)
     if not path.is_file():

@@ -50,7 +50,7 @@ def our_name(digits: str, end: str, shared: bool = False) -> str:
 
     Args:
         digits: 16 hexadecimal ones, that no other process has.
-        end: of the name.
+        end: ending of the name.
         shared: the same on every machine.
     """
     return f"{MARK}{'0' * 8 if shared else _host()}-{digits}.{end}"
@@ -85,7 +85,7 @@ def atomic_path(path: Path, hold: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block succeeds.
 
     Args:
-        path: of the file.
+        path: path of the file.
         hold: keep the file locked as long as this process lives, so that `remove_leftovers` knows
             it, if it is named as ours are.
 
@@ -173,7 +173,7 @@ def _open_folder(path: Path) -> int:
 
 
 def _keep_young(path: Path, done: threading.Event) -> None:
-    """Where locks are not seen, a leftover is told by its age."""
+    """Update the file's time, because its age marks a leftover where locks are not visible."""
     while not done.wait(_FOREIGN_DAYS * 86400 / 24):
         with suppress(OSError):
             os.utime(path)
@@ -254,7 +254,7 @@ def until_still(state: Callable[[], Any], write: Callable[[], Item]) -> Item:
     So the last of several processes that write it has seen the files of all, without a lock.
 
     Args:
-        state: of the files that it is made of.
+        state: returns the state of the files that the result is made from.
         write: reads them and writes.
 
     Returns:
@@ -268,7 +268,7 @@ def until_still(state: Callable[[], Any], write: Callable[[], Item]) -> Item:
 
 
 def sizes(paths: Sequence[Path]) -> list[str]:
-    """Of files, and of those in folders: names, sizes and times."""
+    """Return names, sizes and times of files, and of those in folders."""
     found = []
     for path in paths:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:

@@ -1,4 +1,4 @@
-"""What a file claims against what is there: sizes are checked before memory is asked for."""
+"""Check the sizes that a file states before memory is allocated for them."""
 
 import os
 import shutil
@@ -74,7 +74,7 @@ def require_folder(path: Path, count: float = 0) -> None:
     gone.
 
     Args:
-        path: of the folder, which need not be there.
+        path: path of the folder, which need not exist.
         count: bytes that it will take at least, as far as is known before.
 
     Raises:
@@ -118,7 +118,7 @@ def require_honest(path: Path, members: Iterable[zipfile.ZipInfo], most: float) 
     """Refuse a zip archive whose members claim more than it can hold, or than is allowed.
 
     Args:
-        path: of the archive.
+        path: path of the archive.
         members: its members.
         most: bytes of all together.
 

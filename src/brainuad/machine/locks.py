@@ -18,7 +18,7 @@ from brainuad.machine.refused import writing
 from brainuad.machine.text import say
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-"""What an operating system says of a lock where the file system has none."""
+"""Errors of the operating system on a file system without locks."""
 
 LEASE_S = 60.0
 """Seconds without a sign of life after which a lease of another machine counts as left behind."""

@@ -1,4 +1,4 @@
-"""What ran: enough to run it again."""
+"""Provenance of a run: enough to repeat it."""
 
 import importlib.metadata
 import platform

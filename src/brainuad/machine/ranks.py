@@ -41,7 +41,7 @@ NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 def rank() -> int:
-    """Of this process; from the launcher's environment as long as the ranks have not met."""
+    """Return this process's rank; before the process group exists, from the environment."""
     if _met():
         return distributed.get_rank()
     return next((own for name in NUMBERS if (own := number(name)) is not None), 0)
@@ -65,7 +65,7 @@ def number(name: str) -> int | None:
 
 
 def count() -> int:
-    """Of the processes that have met; 1 before."""
+    """Return the number of processes in the process group; 1 before it exists."""
     return distributed.get_world_size() if _met() else 1
 
 
@@ -115,7 +115,7 @@ def decide(folder: Path, key: str, value: Any) -> Any:
 
     Args:
         folder: that all ranks see.
-        key: of the decision, once a job.
+        key: name of the decision, used once per job.
         value: plain; the first rank's counts.
     """
     path = folder / our_name(_job(), f"{key}.json", _launched_from_outside())

@@ -12,7 +12,7 @@ MARK = ".brainuad-"
 """Names of what is half written begin so, see `brainuad.machine.files`."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""What an operating system says of a disk that takes nothing more."""
+"""Errors of the operating system for a disk that accepts no more data."""
 
 REFUSED = {
     *(*FULL, errno.EACCES, errno.EPERM, errno.EIO),
@@ -20,7 +20,7 @@ REFUSED = {
     *(errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN),
     *(errno.EHOSTUNREACH, errno.ESHUTDOWN, errno.EREMOTEIO),
 }
-"""What an operating system says where a file cannot be written, or its disk is gone."""
+"""Errors of the operating system for a file that cannot be written, or a lost disk."""
 
 
 def refused(path: object, error: OSError) -> CannotWrite:
@@ -36,7 +36,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turns what the operating system refuses into one line that names the path.
 
     Args:
-        path: of the file that is written, or of the folder that gets several.
+        path: path of the file that is written, or of the folder that gets several.
 
     Raises:
         CannotWrite: in place of what is refused.

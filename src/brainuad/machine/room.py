@@ -15,7 +15,7 @@ class Room:
     C library writes the file instead.
 
     Args:
-        path: of the file, in a folder of the process's own.
+        path: path of the file, in a folder of the process's own.
         last: bytes that are given back last.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 from brainuad.errors import Stopped
 
 END = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What a cluster, a container or a closed terminal sends before it kills."""
+"""Signals that a cluster, a container or a closed terminal sends before it kills."""
 
 Handlers = dict[signal.Signals, Any]
 

@@ -1,4 +1,4 @@
-"""What a command prints is never a reason to end: the work behind it takes hours."""
+"""Keep a command alive if its output cannot be printed: the work behind it takes hours."""
 
 import io
 import logging

@@ -28,20 +28,20 @@ def load(
     """Load a model, or several that are averaged.
 
     Args:
-        models: a checkpoint (`model.ckpt`), a run folder or a bundle; several, folds say, are
-            averaged. Or the name of a model that comes with brainuad (`brainuad.models()`), as
-            `universal`; an existing path of that name wins.
+        models: a checkpoint (`model.ckpt`), a run folder or a bundle; several are averaged, folds
+            as they are, different methods after each map is divided by its model's threshold. Or
+            the name of a model that comes with brainuad (`brainuad.models()`), as `universal`; an
+            existing path of that name wins.
         device: `auto`, `cpu`, `cuda`, ….
         batch_size: tiles at once; None for what fits the memory.
         samples: random draws a scan, of methods that draw; None for the model's own number.
-        threshold: in place of the model's: a number, or `scan`, `mebin` or `fixed` (see
-            docs/protocol.md#threshold-variants). Of a model that comes with brainuad `fixed` is
-            the default.
+        threshold: a number, or `scan`, `mebin` or `fixed`, in place of the model's own
+            (docs/explanation/protocol.md#threshold-variants). Shipped models default to `fixed`.
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
             where the machine computes in it.
         preparation: changes of it, `preparation.steps.KEY=VALUE`; see
             `brainuad.preparation.recipes.changed`.
-        sequence: of the scans, where a model that comes with brainuad is one of several.
+        sequence: sequence of the scans, where several shipped models share a name.
 
     Raises:
         InputError: a model that cannot be read, or models that do not fit together.

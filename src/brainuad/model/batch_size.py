@@ -1,4 +1,4 @@
-"""How many tiles at once: as many as fit."""
+"""Choose the number of tiles per batch by the free memory."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,10 @@ MOST = {"cpu": 32, "cuda": 256}
 """Larger batches gain nothing."""
 
 SHARE = 0.5
-"""Of the free memory that a batch may take: others want some, and the estimate is one."""
+"""Share of the free memory that one batch may use.
+
+The estimate is rough, and other processes need memory too.
+"""
 
 
 def batch_size_for(
@@ -62,6 +65,6 @@ def free_bytes(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory, on whatever device."""
+    """Return whether torch ran out of memory, on any device."""
     words = ("out of memory", "not enough memory", "can't allocate memory")
     return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)

@@ -1,4 +1,4 @@
-"""From the card of a model file to the method that it describes."""
+"""Build the method that the card of a model file describes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ def built_method(path: Path, card: Card, weights: Mapping[str, Tensor]) -> Anoma
     """Return the method of a card, built once its size is known to be that of its weights.
 
     Args:
-        path: of the model file, for messages.
+        path: path of the model file, for messages.
         card: a stranger may have written it.
         weights: by name.
 

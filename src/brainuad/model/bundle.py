@@ -52,7 +52,7 @@ def named_file(path: Path) -> Path:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a path is to be read as a bundle: a folder, or named `.zip`."""
+    """Return whether a path is read as a bundle: a folder, or a name that ends with `.zip`."""
     return path.is_dir() or path.suffix == ".zip"
 
 
@@ -100,7 +100,7 @@ def write_bundle(
 
 
 def _others(out: Path) -> str:
-    """What a folder or an archive holds that is no member of a bundle; empty where that is none."""
+    """Return the members of a folder or an archive that no bundle has; empty if there are none."""
     names: list[str] = []
     if out.is_dir():
         names = [path.name for path in out.iterdir()]

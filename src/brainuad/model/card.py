@@ -14,10 +14,10 @@ from brainuad.settings.moved import retargeted
 from brainuad.settings.upgraded import upgraded
 
 RESULT_KEYS = ("seed", "data", "input", "model", "tiling", "datamodule")
-"""What must agree between a checkpoint and the run that resumes from it, under whatever name."""
+"""Settings that a checkpoint and the run that resumes from it must share."""
 
 NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
-"""What may differ within: none of it changes a result."""
+"""Settings within `RESULT_KEYS` that may differ, because they change no result."""
 
 
 ADDED_SETTINGS = {
@@ -30,7 +30,7 @@ ADDED_SETTINGS = {
 
 @dataclass(frozen=True)
 class Card:
-    """What was trained, on whom and how; travels with the weights as plain values.
+    """Description of a trained model; stored beside the weights as plain values.
 
     Attributes:
         model: configuration of the method.
@@ -47,7 +47,7 @@ class Card:
         relative: configuration of what scores are relative to.
         grid: grid of the training scans, of methods that know places.
         threshold: healthy threshold; None for none.
-        thresholds: further thresholds by name (docs/protocol.md#threshold-variants).
+        thresholds: further thresholds by name (docs/explanation/protocol.md#threshold-variants).
         space: where scores are computed, `native` or `prepared`.
         seed: seed of the training.
         name: name of the experiment.
@@ -123,7 +123,7 @@ class Card:
         """Return the card of a model file.
 
         Args:
-            path: of the file, for messages.
+            path: path of the file, for messages.
             values: as they were read; a stranger may have written them.
 
         Raises:
@@ -156,7 +156,9 @@ def same_training(one: Any, other: Any, detection_options: Collection[str] = ())
 
 
 def preparation_of(cohort: Cohort, sequence: str | Sequence[str]) -> Recipe | None:
-    """How the cohort's scans of a sequence, or of each channel, were prepared; None if not known.
+    """Return the preparation of the cohort's scans of a sequence, or of each channel.
+
+    None if it is not known.
 
     Channels that were normalised in different ways have a dictionary of them by sequence.
     """
@@ -174,8 +176,8 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) 
     """Return the card of a run.
 
     Args:
-        config: of the run, resolved.
-        cohort: of the run.
+        config: configuration of the run, resolved.
+        cohort: cohort of the run.
         preparation: how its scans were prepared, plain values.
     """
     subjects = {

@@ -14,7 +14,7 @@ from brainuad.settings.build import check_targets
 from brainuad.settings.plain import plain
 
 FORMAT = "1.5"
-"""Of the card: a new minor version adds keys, a new major one breaks with the old."""
+"""Version of the card: a new minor version adds keys, a new major one is incompatible."""
 
 CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
 """Keys that a card cannot do without."""
@@ -80,7 +80,7 @@ def _is_threshold(name: Any, value: Any) -> bool:
 
 
 def _is_grid(values: Any) -> bool:
-    """Whether these are the three lengths and the affine of a grid that a head can lie on."""
+    """Return whether these are the shape and the affine of a grid that fits a head."""
     if not isinstance(values, dict) or set(values) != {"shape", "affine"}:
         return False
     try:
@@ -109,7 +109,7 @@ def _are_subjects(value: Any) -> bool:
 
 
 def _is_recipe(value: dict[str, Any]) -> bool:
-    """Whether all parts are there; channels may be normalised each in its way."""
+    """Return whether all parts are there; each channel may have its own normalisation."""
     normalise: Any = value.get("normalise")
     channels = isinstance(normalise, dict) and not _is_made(normalise)
     ways = list(normalise.values()) if channels else [normalise]
@@ -117,14 +117,14 @@ def _is_recipe(value: dict[str, Any]) -> bool:
 
 
 def _are_settings_of_data(value: Any) -> bool:
-    """Whether the settings of a run's data are a table, with a name of each channel."""
+    """Return whether the settings of a run's data are a table, with a name for each channel."""
     names = value.get("sequence", "T1w") if isinstance(value, dict) else None
     names = names if isinstance(names, list) and names else [names]
     return all(_is_name(name) and SEQUENCE.fullmatch(name) is not None for name in names)
 
 
 def _are_statistics(value: dict[str, Any]) -> bool:
-    """Whether they are as `brainuad.model.suitability.training_statistics` gives them."""
+    """Return whether they have the form of `brainuad.model.suitability.training_statistics`."""
     measures, spacing = value.get("measures"), value.get("spacing_mm")
     if not isinstance(measures, dict) or not (spacing is None or _is_number(spacing)):
         return False

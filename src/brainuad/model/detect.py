@@ -1,4 +1,4 @@
-"""From a method and a prepared volume to its anomaly map: tiles, mirror image, training grid."""
+"""Compute the anomaly map of a prepared volume: tiles, mirror image, training grid."""
 
 import numpy as np
 import torch

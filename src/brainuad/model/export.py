@@ -29,7 +29,7 @@ def export_model(run: Path, out: Path, licence: str, half: bool = False, **chang
         out: a `.zip`, or a folder to make.
         licence: licence of the weights.
         half: write floating-point weights as float16, half the size, exact to 1 in 2,048.
-        changes: of the card, by key.
+        changes: new values of the card, by key.
 
     Returns:
         The card in the bundle.
@@ -155,7 +155,8 @@ def _score_table(rows: Sequence[dict[str, Any]]) -> str:
     header, body = summary_rows([Result.from_json(row, "scores of the model") for row in rows])
     lines = [header, ["---"] * len(header), *body]
     said = "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
-    return f"Means over test subjects, as docs/protocol.md of brainuad defines them.\n\n{said}"
+    defined = "Means over test subjects. docs/explanation/protocol.md of brainuad defines them."
+    return f"{defined}\n\n{said}"
 
 
 def _cell(text: str) -> str:

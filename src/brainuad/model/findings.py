@@ -50,7 +50,7 @@ def find(
         brain_mask: `(D, H, W)` bool; its middle is the midline where there is no way to MNI.
         to_mni: points `(N, 3)` of the native world to MNI, mm; None where it is not known.
         uncertainty: `(D, H, W)` standard deviation of the map.
-        members: of two or more draws or models; fewer support nothing.
+        members: maps of two or more draws or models; with fewer there is no support.
 
     Returns:
         `COLUMNS`: volumes in mm³, points in mm, RAS; `side` is the subject's own, empty where

@@ -1,4 +1,4 @@
-"""What is known of models without loading them, for a dry run."""
+"""Describe models without loading them, for a dry run."""
 
 from pathlib import Path
 from typing import Any

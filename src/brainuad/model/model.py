@@ -182,7 +182,7 @@ class Model:
 
     @property
     def learns(self) -> bool:
-        """Whether healthy brains are part of what it knows."""
+        """Return whether training uses healthy brains."""
         return self.method.learns or self.relative is not None
 
     def with_options(self, options: Mapping[str, Any]) -> "Model":

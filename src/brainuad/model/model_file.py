@@ -1,4 +1,4 @@
-"""What a model file says without being loaded: its card, and the hash of weights seen before.
+"""Read a model file without loading it: its card, and the hash of weights seen before.
 
 torch takes seconds to import, and `brainuad-predict --dry-run` needs no more than this.
 """
@@ -53,7 +53,7 @@ def _kept_in(path: Path) -> Path:
 
 
 def _state(path: Path) -> list[str]:
-    """What changes with the weights, or with what a version of brainuad makes of them."""
+    """Return values that change with the weights or with the version of brainuad."""
     return [__version__, *sizes([named_file(path).absolute()])]
 
 

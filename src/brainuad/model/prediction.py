@@ -1,4 +1,4 @@
-"""What a model says of a scan, on the scan's own grid and in its brightness."""
+"""The prediction for one scan, on the scan's own grid and in its own brightness."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +13,14 @@ from brainuad.types import Volume
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a scan, on the scan's own grid.
+    """The prediction for one scan, on the scan's own grid.
 
     Attributes:
         anomaly_map: `(D, H, W)` float32, post-processed: what the threshold applies to.
         mask: `(D, H, W)` bool.
         affine: `(4, 4)`, voxel to the scan's world, RAS mm.
         findings: a row a connected component of the mask; see `findings.find`.
-        score: of the whole scan, the mean of the map's top 1 % on the prepared grid.
+        score: score of the whole scan: mean of the map's top 1 % on the prepared grid.
         percentile: share in % of the healthy validation subjects with a lower score; None where
             the model does not know their scores.
         threshold: that the mask was made with.

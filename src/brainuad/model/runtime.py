@@ -1,4 +1,4 @@
-"""How a model computes: device, precision, memory."""
+"""Settings of a computation: device, precision, memory."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,7 @@ from brainuad.machine.cache import cache_folder
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a model computes; never saved.
+    """Settings of a computation; never saved.
 
     Attributes:
         device: as torch knows it.

@@ -1,4 +1,4 @@
-"""Whether a model was made for a scan: measures of it against those of the training cohort.
+"""Compare a scan with the training cohort, to flag scans that the model was not made for.
 
 The model carries the measures of the healthy subjects it was trained and validated on. A scan is
 flagged where one of its own lies outside the interval that would hold `LEVEL` of all further
@@ -28,16 +28,16 @@ from brainuad.volumes.planes import is_slice
 from brainuad.volumes.template import load_template
 
 LEVEL = 0.999
-"""Of the prediction intervals: so many scans of the training cohort's kind pass a measure."""
+"""Level of the prediction intervals: share of suitable scans that a measure does not flag."""
 
 PERCENTILES = tuple(range(0, 101, 2))
-"""Of the prepared brain's intensities: the histogram that is kept."""
+"""Percentiles of the prepared brain's intensities that form the stored histogram."""
 
 SURE = 0.8
 """Share of a tissue from which on a voxel of the template counts as that tissue."""
 
 LEAST_SPREAD = 0.01
-"""Of the mean: measures that agree better than this, of copies say, agree by chance."""
+"""Smallest relative spread. A smaller one suggests that the scans are copies."""
 
 
 class Measure(NamedTuple):
@@ -90,15 +90,15 @@ def training_statistics(
     postprocess: Postprocess,
     recipe: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """What a model remembers of its healthy training and validation scans, as plain values.
+    """Return statistics of the healthy training and validation scans, as plain values.
 
     Args:
         cohort: it was trained on.
-        sequence: of the model; of several, the first channel is measured.
+        sequence: sequence of the model; of several, the first channel is measured.
         maps: raw maps of the validation subjects.
-        postprocess: of the model.
-        recipe: of the cohort's preparation, see `brainuad.preparation.recipes`; None where it is
-            not known.
+        postprocess: post-processing of the model.
+        recipe: preparation of the cohort, see `brainuad.preparation.recipes`; None where it is not
+            known.
 
     Returns:
         `percentiles` and `quantiles`: of the prepared brains' intensities, the mean over subjects;
@@ -145,7 +145,7 @@ def measures_of(
     Args:
         image: `(D, H, W)`, prepared.
         brain_mask: on its grid, bool.
-        record: of its preparation; None where the cohort keeps none.
+        record: record of its preparation; None where the cohort has none.
         laid_on_mni: whether the prepared world is MNI's.
     """
     found = {}
@@ -158,7 +158,7 @@ def measures_of(
 
 
 def contrasts(image: Volume, brain_mask: np.ndarray) -> dict[str, float]:
-    """How much brighter grey matter and ventricles are than white matter.
+    """Return how much brighter grey matter and ventricles are than white matter.
 
     Medians where the MNI152 maps are sure of the tissue, in standard deviations of the brain; a
     sequence is told by their signs and sizes. Empty where there is no such tissue.
@@ -193,7 +193,7 @@ def _tissue_points() -> dict[str, np.ndarray]:
 
 
 def in_mni(recipe: Mapping[str, Any] | None) -> bool:
-    """Whether a preparation ends in the world of MNI152."""
+    """Return whether a preparation registers scans to MNI152."""
     steps = (recipe or {}).get("steps", {})
     return steps.get("atlas") is not None and steps.get("atlas_image") is None
 
@@ -207,10 +207,10 @@ def unsuitable(
     """Return reasons to doubt that the model was made for a scan, `what to look at (numbers)`.
 
     Args:
-        statistics: of `training_statistics`; None, of an older model, raises nothing.
+        statistics: result of `training_statistics`; None, from an older model, raises nothing.
         image: `(D, H, W)`, prepared.
         brain_mask: on its grid, bool.
-        measures: of `measures_of`.
+        measures: result of `measures_of`.
     """
     if not statistics or not statistics["quantiles"]:
         return []
@@ -250,7 +250,7 @@ def percentile_of(statistics: Mapping[str, Any] | None, score: float) -> float |
 
 
 def pooled(statistics: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Of several models, folds say: the first one's measures, and the scores of them all."""
+    """Combine the statistics of several models: the first one's measures, and all scores."""
     first = statistics[0]
     if first is None:
         return None
@@ -259,7 +259,7 @@ def pooled(statistics: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | N
 
 
 def _distances(quantiles: np.ndarray) -> list[float]:
-    """Of each subject from the mean of the others."""
+    """Return the distance of each subject from the mean of the others."""
     total, count = quantiles.sum(axis=0), len(quantiles)
     return [_distance(own, (total - own) / (count - 1)) for own in quantiles]
 

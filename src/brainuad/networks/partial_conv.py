@@ -28,10 +28,10 @@ class PartialConv(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: of the input.
-        out_channels: of the output.
+        in_channels: number of channels of the input.
+        out_channels: number of channels of the output.
         kernel_size: odd, the same along each axis; the padding is half of it.
-        stride: of the window.
+        stride: stride of the window.
         bias: whether there is a b; before a normalisation it does nothing.
     """
 
@@ -80,7 +80,7 @@ class PartialConv(nn.Module):
 
         Args:
             below: `(B, C1, *S)`, zero where not valid.
-            valid: of `below`, `(B, 1, *S)`.
+            valid: validity of `below`, `(B, 1, *S)`.
             skip: `(B, C2, *S2)`, zero where not valid; S2 is 2 S or, along an axis, one less.
             other: the validity of `skip`, `(B, 1, *S2)`.
 
@@ -119,7 +119,7 @@ def join(first: Tensor, valid: Tensor, second: Tensor, other: Tensor) -> tuple[T
 
     Args:
         first: `(B, C1, *S)`, zero where not valid.
-        valid: of the first, `(B, 1, *S)`.
+        valid: validity of the first, `(B, 1, *S)`.
         second: `(B, C2, *S)`, zero where not valid.
         other: the validity of the second, `(B, 1, *S)`.
 

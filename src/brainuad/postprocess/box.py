@@ -23,7 +23,7 @@ def ball(radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
     """A ball as `(2a + 1, 2b + 1, 2c + 1)` bool: voxels whose centre is at most so far away.
 
     Args:
-        radius_mm: of the ball; 0 is the voxel in the middle alone.
+        radius_mm: radius of the ball; 0 is the voxel in the middle alone.
         spacing_mm: edge lengths of a voxel in mm.
     """
     reach = [int(radius_mm / edge + 1e-6) for edge in spacing_mm]

@@ -75,7 +75,7 @@ class Opening:
     """Morphological opening with a ball, in one plane with a disc: removes what it cannot hold.
 
     Args:
-        radius_mm: of the ball.
+        radius_mm: radius of the ball.
     """
 
     radius_mm: float
@@ -94,7 +94,7 @@ class AreaOpening:
 
     Args:
         min_area_mm2: the smallest area that stays.
-        axis: of the array that a slice fixes; 2 for axial slices.
+        axis: axis of the array that a slice fixes; 2 for axial slices.
     """
 
     min_area_mm2: float

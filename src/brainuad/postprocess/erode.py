@@ -1,4 +1,4 @@
-"""Where a map may speak at all."""
+"""Erode the brain mask, so that a map has no scores at the brain's rim."""
 
 from dataclasses import dataclass
 

@@ -98,7 +98,7 @@ class MebinThreshold:
 
 
 def component_counts(score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How many components (26 neighbours) lie above each threshold.
+    """Count the components (26 neighbours) above each threshold.
 
     All at once: above any threshold, a forest that joins neighbours by the highest scores has as
     many trees as there are components, and a tree has one edge less than it has voxels.
@@ -143,5 +143,5 @@ def longest_run(counts: Sequence[int] | np.ndarray, least: int) -> slice | None:
 
 
 def _at_least(levels: np.ndarray, most: int) -> np.ndarray:
-    """How many are at least 1, 2, ... `most`."""
+    """Count the values of at least 1, 2, ... `most`."""
     return np.bincount(levels, minlength=most + 1)[::-1].cumsum()[::-1][1:]

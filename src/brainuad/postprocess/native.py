@@ -51,7 +51,8 @@ def native_map(
         brain_mask: `(D, H, W)` bool on the same grid.
         space: way from the prepared grid to the native scan.
         native: the native scan, where it has been read already.
-        masks_last: of the chain; False sets the map to 0 outside the native brain mask.
+        masks_last: the post-processing's property; False sets the map to 0 outside the native brain
+            mask.
 
     Raises:
         InputError: the native scan or the way to it cannot be read, or the brain lies outside it.

@@ -42,7 +42,7 @@ class Postprocess:
 
     @property
     def takes_signed_maps(self) -> bool:
-        """Whether the chain itself decides which sign counts."""
+        """Return whether the steps themselves choose the sign that counts."""
         return bool(self.map_steps) and isinstance(self.map_steps[0], Sign)
 
     def score(

@@ -1,4 +1,4 @@
-"""From a map to a mask: thresholds that need no lesion label, and what counts as above."""
+"""Thresholds that need no lesion label, and the rule that turns a map into a mask."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ of a threshold: it would be that lowest score, and any rounding lies above it.""
 
 
 class Scale(NamedTuple):
-    """What the scores of a scan are measured by.
+    """The scale of a scan's scores.
 
     Attributes:
         middle: the score that is 0 on this scale.
@@ -35,7 +35,9 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class HealthyThreshold:
-    """Smallest threshold with few positives in healthy brains (docs/protocol.md#2-thresholds).
+    """The smallest threshold with few positives in healthy brains.
+
+    See docs/explanation/protocol.md#2-thresholds.
 
     Args:
         alpha: largest share of the healthy validation subjects' brain voxels above it.
@@ -62,8 +64,8 @@ class HealthyThreshold:
         Args:
             scores: float32 arrays.
             ordered: each rises, which spares looking at every voxel.
-            scales: of each array; the threshold is then a value on these scales, and a voxel is
-                above it where its score is above `Scale.at`. None for the scores as they are.
+            scales: one scale per array; the threshold is then a value on these scales, and a voxel
+                is above it where its score is above `Scale.at`. None for the scores as they are.
 
         Raises:
             ValueError: no voxel.
@@ -94,7 +96,7 @@ class HealthyThreshold:
         return float(_value(high))
 
     def is_told(self, scores: Sequence[np.ndarray], ordered: bool = False) -> bool:
-        """Whether healthy scores tell of a threshold at all, see `UNTOLD`.
+        """Return whether healthy scores determine a threshold at all, see `UNTOLD`.
 
         Args:
             scores: as `fit` takes them.
@@ -267,7 +269,7 @@ def _filled(scores: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
 
 
 def _above(score: np.ndarray, limit: float, ordered: bool) -> int:
-    """How many are above a limit."""
+    """Count the scores above a limit."""
     value = np.float32(limit)
     if ordered:
         return score.size - int(np.searchsorted(score, value, side="right"))

@@ -40,11 +40,11 @@ class Checkpoint:
 
 @dataclass
 class RunRecord:
-    """What ran, on what, for how long, and what failed. A run fills it in as it goes.
+    """Record of a run: command, data, durations and failures. A run fills it in as it proceeds.
 
     Attributes:
         command: as it was typed.
-        commit: of the checkout; None for an installed package.
+        commit: commit of the checkout; None for an installed package.
         dirty: whether the checkout had changes that were not committed.
         versions: package to version.
         python: version of Python.
@@ -52,7 +52,7 @@ class RunRecord:
         device: name of the GPU, or `cpu`.
         threads: threads of a process.
         seed: seed of the training.
-        precision: of `training` and `detection`.
+        precision: precision of `training` and `detection`.
         method: name of the method.
         sequence: sequence of the scans, or one per channel.
         cohort: the cohort.

@@ -10,7 +10,7 @@ KEPT = (
     *("method", "sequence", "seed", "commit", "dirty", "versions", "python", "device"),
     *("parameters", "duration_s", "wall_time_per_volume_s"),
 )
-"""Of what ran."""
+"""Entries of the run record that an anonymous page keeps."""
 
 
 def anonymous(run: RunFolder) -> RunFolder:

@@ -21,7 +21,7 @@ def drawn_slices(
         per_scan: samples of each scan; they are numbered scan after scan.
         count: drawn of each scan; all of a scan that has fewer, unless `replace`.
         replace: draw with replacement.
-        seed: of the draws, with the epoch.
+        seed: random seed of the draws, together with the epoch.
         epoch: from 0.
     """
     words = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
@@ -47,11 +47,11 @@ class EpochBatches(Sampler[list[Key]]):
 
     Args:
         count: samples of an epoch.
-        batch_size: of a rank.
+        batch_size: samples per rank and step.
         ranks: processes that train together.
         rank: this one.
         shuffle: anew in each epoch.
-        seed: of the order, with the epoch.
+        seed: random seed of the order, together with the epoch.
         drawn: from an epoch to its samples, `count` of them; None for 0 to `count` - 1.
 
     Raises:
@@ -116,7 +116,7 @@ class EpochLoader(DataLoader[Any]):
 
     Args:
         dataset: indexed by `Key`.
-        batches: of this rank.
+        batches: batches of this rank.
         num_workers: loader processes.
     """
 

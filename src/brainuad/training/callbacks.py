@@ -1,4 +1,4 @@
-"""What happens around the training steps: seeds and the record of the losses."""
+"""Callbacks of the training: seeds, averaged weights, compilation and the record of the losses."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ class StepSeed(Callback):
     as in one that was not, and no random state needs saving.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -90,7 +90,7 @@ class EMA(WeightAveraging):
     as it is, bit for bit.
 
     Args:
-        decay: of the average, in [0, 1).
+        decay: decay of the average, in [0, 1).
         warm_up: False has `decay` fixed from the start.
     """
 
@@ -110,7 +110,7 @@ class Compile(Callback):
     The networks, not the method around them. Weights and their names stay as they are.
 
     Args:
-        backend: of torch.compile.
+        backend: backend of `torch.compile`.
     """
 
     METHODS = ("forward", "encode", "decode")

@@ -30,7 +30,7 @@ class HealthyDataModule(LightningDataModule):
         batch_size: tiles a batch and device.
         num_workers: loader processes; the results do not depend on it.
         augment: changes of the training tiles; None for none.
-        seed: of order and augmentation.
+        seed: random seed of order and augmentation.
         min_brain_fraction: smallest share of brain in a tile that is trained on; 0 takes empty
             tiles, too.
         heights: range of the brain's height whose axial slices are trained and validated on, 0 at
@@ -85,9 +85,9 @@ class HealthyDataModule(LightningDataModule):
         self.slices_per_volume = slices_per_volume
         self.replace = replace
         self.training_set: Callable[[TileDataset, Path], Dataset[Any]] | None = None
-        """What a method makes of the tiles before it trains on them; None for the tiles."""
+        """Turns the tiles into the method's training set; None for the tiles themselves."""
         self.pairs = False
-        """Whether steps are of two scans that are each other's donor (`PairBatches`)."""
+        """True if each step has tiles of two scans that are each other's donor (`PairBatches`)."""
         self.grid: Grid | None = None
         """That all scans are laid on, for methods that know places; None for each scan's own."""
         self.failures = Failures()

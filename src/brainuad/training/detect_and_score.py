@@ -43,10 +43,10 @@ def detect_and_score(
     Ranks share the scans that are detected; what comes after is done by the first one alone.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         model: trained; its card gets thresholds and statistics.
-        cohort: of the run.
-        record: of `provenance.json`; gets what is measured.
+        cohort: cohort of the run.
+        record: record for `provenance.json`; gets the measurements.
         failures: gets the subjects that something could not be done for.
     """
     sequence = joined(settings.sequence)

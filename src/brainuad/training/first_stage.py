@@ -32,7 +32,7 @@ DECIDING = (
     *("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed"),
     "matmul_precision",
 )
-"""Of a run's configuration: what its weights depend on."""
+"""Entries of a run's configuration that its weights depend on."""
 
 NEUTRAL = (
     *("cache_dir", "source", "folder", "dirpath"),  # places: the scans count by what they are
@@ -72,8 +72,8 @@ def first_stage_of(
     """Return the first stage of a run, trained now if there is none yet; None for none.
 
     Args:
-        settings: of the run.
-        cohort: of the run.
+        settings: settings of the run.
+        cohort: cohort of the run.
         train: makes a run folder.
 
     Raises:

@@ -136,11 +136,11 @@ def fit(
     the lowest value of the metric that it names. Of averaged weights the average.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         model: its card gets the grid of the training scans, where the method knows places.
-        datamodule: of the training tiles.
+        datamodule: data module of the training tiles.
         resume: checkpoint to go on from.
-        logger: of Lightning; False for none.
+        logger: logger for Lightning; False for none.
 
     Raises:
         InputError: the method's network would see slices mirrored that are not cut left to
@@ -211,7 +211,7 @@ def measure(model: Model, datamodule: HealthyDataModule) -> None:
 
     Args:
         model: its method is put on the CPU again at the end, for Lightning to move.
-        datamodule: of the training tiles, which come on the CPU.
+        datamodule: data module of the training tiles, which are on the CPU.
 
     Raises:
         InputError: the method takes scans of one world alone, and these are of several.
@@ -276,7 +276,7 @@ def _lay_on_one_grid(model: Model, datamodule: HealthyDataModule) -> None:
 
 
 def _say_batch(trainer: Trainer, batch_size: int) -> None:
-    """What a step of the optimiser is an average of; the rate is never scaled behind one's back."""
+    """Print the effective batch size. The learning rate is not scaled with it."""
     devices, steps = trainer.world_size, trainer.accumulate_grad_batches
     if devices * steps > 1:
         say(

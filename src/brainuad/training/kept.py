@@ -1,4 +1,4 @@
-"""What a training has reached is kept, whatever fails after it."""
+"""Keep the results of a training if a later stage fails."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

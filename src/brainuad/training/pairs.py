@@ -26,12 +26,13 @@ class PairBatches(EpochBatches):
 
     Args:
         per_scan: tiles of each scan; they are numbered scan after scan.
-        places: of each tile, `(N, k)` int, from `Tiling.split`: an axial slice's height first.
+        places: place of each tile, `(N, k)` int, from `Tiling.split`: an axial slice's height
+            first.
         batch_size: tiles of a rank's step, beside their donors.
         ranks: processes that train together.
         rank: this one.
         shuffle: scans and tiles, anew in each epoch; else both are in order.
-        seed: of the order, with the epoch.
+        seed: random seed of the order, together with the epoch.
 
     Raises:
         InputError: fewer than two scans.

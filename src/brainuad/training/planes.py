@@ -12,7 +12,7 @@ _CUBES = (nn.Conv3d, nn.ConvTranspose3d)
 
 
 def holds_slices(cohort: Cohort) -> bool:
-    """Whether a cohort's scans are one plane thick, by its first one that can be read."""
+    """Return whether a cohort's scans are one plane thick, by its first readable one."""
     for scan in cohort.scans:
         if scan.image.is_file():
             return open_nifti(scan.image).shape[2:] == (1,)

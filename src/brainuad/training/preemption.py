@@ -21,7 +21,7 @@ from brainuad.machine.signals import Handlers, give_back, take_over
 from brainuad.machine.text import say
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
-"""What SLURM sends before it takes the machine away, as `--signal=USR1@60` asks for, and at it."""
+"""Signals that SLURM sends before the time limit (`--signal=USR1@60`), and at it."""
 
 
 @contextmanager
@@ -45,7 +45,8 @@ class Preemption(Checkpoint):
     have had the step. Put it behind the one whose best weights are kept.
 
     Args:
-        folder: of the checkpoints; `ckpt=last` goes on from there, in the middle of an epoch.
+        folder: folder of the checkpoints; `ckpt=last` resumes from there, in the middle of an
+            epoch.
         every: steps between two looks of several ranks, which cost a message between them.
     """
 

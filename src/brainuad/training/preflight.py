@@ -35,7 +35,7 @@ def require_numbers(config: Config) -> None:
     """Refuse whole numbers that are none, or too small.
 
     Args:
-        config: of a run, plain values.
+        config: configuration of a run, plain values.
 
     Raises:
         InputError: naming the key.
@@ -84,7 +84,7 @@ def _require_shapes(settings: Any) -> None:
     """Read the lesion masks that a method paints by, where it does.
 
     Args:
-        settings: of the method, plain values.
+        settings: settings of the method, plain values.
 
     Raises:
         InputError: there are none.
@@ -163,6 +163,6 @@ def refused_trainer(error: Exception) -> str:
 
 
 def _launched() -> bool:
-    """Whether Lightning takes this for a job of SLURM; it passes over interactive ones."""
+    """Return whether Lightning takes this for a SLURM job; it ignores interactive ones."""
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
     return "SLURM_NTASKS" in os.environ and not interactive

@@ -28,9 +28,9 @@ def make_relative(settings: RunSettings, model: Model, cohort: Cohort, failures:
     interrupted run goes on with them.
 
     Args:
-        settings: of the run; `relative` says how.
+        settings: settings of the run; `relative` chooses how.
         model: trained; gets `relative`.
-        cohort: of the run.
+        cohort: cohort of the run.
         failures: gets the scans that could not be scored.
 
     Raises:

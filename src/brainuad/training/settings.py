@@ -63,7 +63,7 @@ class RunSettings:
         """Return the settings that a configuration in plain values holds.
 
         Args:
-            config: of a run, resolved.
+            config: configuration of a run, resolved.
             stage: from a folder to the settings of the first stage's own run.
         """
         named = {entry.name: config[entry.name] for entry in fields(cls) if entry.name in config}

@@ -22,15 +22,15 @@ class SyntheticDataModule(HealthyDataModule):
 
     Args:
         bank: folder that `python -m data_prep anatomies` made.
-        scans: of an epoch.
-        val_scans: of the validation, the same ones in every epoch.
+        scans: number of scans per epoch.
+        val_scans: number of validation scans, the same ones in every epoch.
         per_anatomy: scans of each drawn anatomy.
         real_shapes: probability that a lesion has the shape of a real one, where the bank has any;
             0 for a training that no label of a patient has a part in.
         backgrounds: folder of a prepared healthy cohort whose scans are further anatomies: those
             of its training split in training, of its validation split in validation; None for none.
         backgrounds_share: probability that an anatomy is one of these.
-        rest: of `HealthyDataModule`.
+        rest: arguments of `HealthyDataModule`.
 
     Raises:
         ValueError: `real_shapes` or `backgrounds_share` is no probability.
@@ -96,7 +96,7 @@ class _Same(Dataset[StreamedScan]):
     """The scans of epoch 0 in every epoch, in memory once they were asked for.
 
     Args:
-        stream: of scans.
+        stream: stream of scans.
     """
 
     def __init__(self, stream: ScanStream) -> None:

@@ -13,7 +13,7 @@ from brainuad.volumes.resample import resample_like
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a scan is flagged; a flag asks for a look, it excludes nothing.
+    """Limits beyond which a scan is flagged for inspection. Flagged scans are kept.
 
     Args:
         brain_ml: smallest and largest brain volume; adults have 1,000 to 1,900 ml with CSF.

@@ -1,4 +1,4 @@
-"""One table of several runs, with paired tests (docs/protocol.md#6-comparisons)."""
+"""One table of several runs, with paired tests (docs/explanation/protocol.md#6-comparisons)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _NOTE = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare_runs` found.
+    """The result of `compare_runs`.
 
     Attributes:
         header: titles of the columns.
@@ -148,7 +148,7 @@ def paired_tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFram
     """Every pair of rows and every column of `METRICS`, see `Comparison.tests`.
 
     Args:
-        names: of the rows.
+        names: names of the rows.
         values: column to `(rows, subjects)`.
     """
     rows = [
@@ -170,14 +170,14 @@ def paired_tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFram
 
 
 def is_best(found: np.ndarray, i: int, names: list[str], tests: pd.DataFrame, title: str) -> bool:
-    """Whether row `i` is the best of a column and differs from every other row.
+    """Return whether row `i` is the best of a column and differs from every other row.
 
     Args:
         found: `(rows, subjects)`.
         i: the row.
-        names: of the rows.
-        tests: of `paired_tests`.
-        title: of the column.
+        names: names of the rows.
+        tests: result of `paired_tests`.
+        title: title of the column.
     """
     metric = next(name for heading, _, name in (*METRICS, *DESCRIBED) if heading == title)
     sign = BY_NAME[metric].direction

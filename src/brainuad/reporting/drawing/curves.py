@@ -33,7 +33,7 @@ class Curve:
 
     Attributes:
         method: its name.
-        precision: of the voxels at or above a threshold.
+        precision: precision of the voxels at or above each threshold.
         recall: same length and order.
         operating: (recall, precision) at the method's healthy threshold, or None.
         average_precision: printed beside the name, or None.
@@ -50,7 +50,7 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
     """SVG of the methods' curves; the first is the run's own.
 
     Args:
-        curves: of all methods.
+        curves: curves of all methods.
         chance: precision of a score without information, drawn as a line.
     """
     figure, axes = new_figure()
@@ -114,9 +114,9 @@ def strips(
     """SVG of a score, a dot a subject: groups side by side, methods within a group.
 
     Args:
-        title: of the score, the label of the axis.
+        title: name of the score, which labels the axis.
         values: method, then group (a pathology), to the subjects' values; the run's own first.
-        limits: of the axis.
+        limits: limits of the axis.
     """
     figure, axes = new_figure()
     groups = list(dict.fromkeys(group for by_group in values.values() for group in by_group))

@@ -72,10 +72,10 @@ def paired(names: Sequence[str], first: np.ndarray, second: np.ndarray, title: s
     """Two methods' values of the same subjects, a dot a subject, with the line of equality.
 
     Args:
-        names: of the two.
+        names: names of the two.
         first: `(N,)`, drawn across.
         second: `(N,)`, drawn up.
-        title: of the value.
+        title: name of the value.
     """
     figure, axes = new_figure()
     kept = ~np.isnan(first) & ~np.isnan(second)

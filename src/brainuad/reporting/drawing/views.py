@@ -1,4 +1,4 @@
-"""What a picture of a subject needs of its volumes: three planes and a few numbers."""
+"""Load the parts of a subject's volumes that a picture needs: three planes and a few numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ class PlaneView:
 
 @dataclass(frozen=True)
 class SubjectView:
-    """What is kept of a subject's volumes: three planes and a few numbers.
+    """The parts of a subject's volumes that are kept: three planes and a few numbers.
 
     Attributes:
         planes: axial, coronal, sagittal; of a 2D image the image.
@@ -79,7 +79,7 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
     most anomaly in total.
 
     Args:
-        scan: of the run's cohort.
+        scan: scan of the run's cohort.
         maps: folder with `<subject>_anomaly.nii.gz` and, where there are any,
             `_input`, `_reconstruction` and `_mask`, on the grid of `scan.image`.
 
