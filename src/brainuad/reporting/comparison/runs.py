@@ -67,7 +67,7 @@ class Comparison:
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
-    """Compares runs of one cohort, split, sequence and space, subject by subject.
+    """Compare runs of one cohort, split, sequence and space, subject by subject.
 
     Args:
         paths: two run folders or more.
@@ -116,7 +116,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
 
 
 def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -> None:
-    """Writes `<name>.md`, `.tex`, `.html`, `.csv` (the table) and `tests.csv`, atomically."""
+    """Write `<name>.md`, `.tex`, `.html`, `.csv` (the table) and `tests.csv`, atomically."""
     note = f"{comparison.note} Subjects: {comparison.subjects}."
     table = to_markdown(comparison.header, comparison.rows)
     write_text(out / f"{name}.md", f"{table}\n{note}\n")
@@ -135,7 +135,7 @@ def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -
 
 
 def shown_columns(values: dict[str, np.ndarray]) -> list[str]:
-    """Titles of the columns: `METRICS`, and those of `DESCRIBED` that a row has a value of.
+    """Return the titles of the columns: `METRICS`, and those of `DESCRIBED` with a value.
 
     Args:
         values: column to `(rows, subjects)`.
@@ -145,7 +145,7 @@ def shown_columns(values: dict[str, np.ndarray]) -> list[str]:
 
 
 def paired_tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Every pair of rows and every column of `METRICS`, see `Comparison.tests`.
+    """Return the tests of every pair of rows in every column of `METRICS`, see `Comparison.tests`.
 
     Args:
         names: names of the rows.
@@ -214,7 +214,7 @@ def require_same(
 
 
 def _names(methods: list[str], folders: list[str]) -> list[str]:
-    """Methods, with their folder where several runs share one."""
+    """Return the methods, with their folder where several runs share one."""
     return [
         method if methods.count(method) == 1 else f"{method} ({folder})"
         for method, folder in zip(methods, folders, strict=True)

@@ -100,7 +100,7 @@ def _kl(kl: np.ndarray) -> str:
 
 
 def _path(ends: np.ndarray, path: np.ndarray) -> str:
-    """Inputs at both ends and what is decoded between them, in reading order."""
+    """Draw the inputs at both ends and the decoded images between them, in reading order."""
     figure, axes = new_figure()
     axes.set_position((0.01, 0.01, 0.98, 0.98))
     axes.axis("off")
