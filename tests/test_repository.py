@@ -53,6 +53,7 @@ FLOOR = {
     "tracking": 9,
     "training": 10,
     "cli": 11,
+    "benchmark": 12,
 }
 """Floor of each room. A package imports only from lower floors, for type checking too."""
 
@@ -105,6 +106,13 @@ def test_modules_import_one_another_without_a_circle():
         graph[name] = found - {name, "brainuad"}
     # Raises an error that names the circle. Late imports and those for type checking count.
     assert list(TopologicalSorter(graph).static_order())
+
+
+def test_no_study_imports_another():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        study = path.relative_to(ROOT).parts[1]
+        imported = re.findall(r"^\s*(?:from|import) experiments\.?(\w*)", path.read_text(), re.M)
+        assert set(imported) <= {study}, path
 
 
 def test_one_module_goes_back_to_native_space():
@@ -238,7 +246,8 @@ def test_the_demo_and_the_first_commands_of_the_readme_are_for_a_cpu():
     use = (ROOT / "README.md").read_text().split("## Use")[1].split("```")[1]
     for experiment in {words[1], *re.findall(r"experiment=\w+", use)}:
         with initialize_config_module("brainuad.configs", version_base="1.3"):
-            cfg = compose("train", [experiment])
+            needed = NEEDED.get(experiment.removeprefix("experiment="), ())
+            cfg = compose("train", [experiment, *needed])
         with torch.device("meta"):
             parameters = sum(p.numel() for p in instantiate(cfg.model).parameters())
         assert parameters < 10e6, experiment

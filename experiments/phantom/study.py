@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from skimage.filters import threshold_multiotsu
 
+from brainuad.benchmark.tables import write_results
 from brainuad.metrics import voxel
 from brainuad.preparation.normalise.intensity import percentile_normalise
 from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
@@ -53,9 +54,9 @@ def main() -> None:
     cases = [*phantom_cases(subjects), *real_cases()]
     contrast = pd.DataFrame(tissue_contrast(case) for case in cases)
     contrast = contrast.groupby(["sequence", "source"]).mean(numeric_only=True).round(3)
-    contrast.to_csv(HERE / "contrast.csv")
+    write_results(HERE / "contrast.csv", contrast.reset_index())
     scores = baseline([case for case in cases if case.lesion_mask.any()])
-    scores.to_csv(HERE / "baseline.csv", index=False)
+    write_results(HERE / "baseline.csv", scores)
     text = "# Results\n\nWritten by `study.py`; do not edit.\n\n## Intensity baseline\n\n"
     text += to_markdown(list(scores.columns), scores.astype(str).to_numpy().tolist())
     table = contrast.reset_index()

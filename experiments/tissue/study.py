@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from brainuad.benchmark.tables import write_results
 from brainuad.machine.files import write_text
 from brainuad.preparation.tissue.segment import BACKENDS, TissueInput
 from brainuad.reporting.tables import to_markdown
@@ -135,7 +136,7 @@ def main() -> None:
     if not root:
         sys.exit("BRAINUAD_REAL_DATA is not set: give the folder of real scans")
     scores = score(Path(root))
-    write_text(HERE / "results.csv", scores.round(4).to_csv(index=False))
+    write_results(HERE / "results.csv", scores)
     text = INTRODUCTION + table(scores)
     text += "\n## What a lesion becomes\n\nShares of its voxels, `hmrf`; see `tissues.png` (image,"
     text += " labels, partial volume, field; the lesion's outline in red).\n\n"

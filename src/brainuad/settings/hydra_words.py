@@ -89,15 +89,21 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
     if not keys:
         return
     whole: Any = OmegaConf.to_container(cfg, resolve=False)
-    known, groups = set(_keys(_tree(config_name, words))), _groups()
+    groups = _groups()
     # Of `${data.source}`, `${oc.select:mine,1}` and `${.mine}`.
     named = " ".join(re.findall(r"\$\{([^{}]*)\}", str(whole)))
-    for key in keys:
+
+    def is_read(key: str) -> bool:
         group = "@" in key or "/" in key or key in groups
         # A name is all there is of a setting that another one of its section refers to.
         referred = re.search(rf"(^|[^\w]){re.escape(key.split('.')[-1])}($|[^\w])", named)
-        first = key.split(".")[0]
-        if not (group or key in known or referred or first in OPEN or _handed_on(whole, key)):
+        return bool(group or referred or key.split(".")[0] in OPEN or _handed_on(whole, key))
+
+    doubtful = [key for key in keys if not is_read(key)]
+    # Composing takes a while, and few words need it.
+    known = set(_keys(_tree(config_name, words))) if doubtful else set()
+    for key in doubtful:
+        if key not in known:
             raise InputError(_no_key(key, config_name, words))
 
 

@@ -1,4 +1,4 @@
-"""Scores of the embedded cohort by kind of lesion and by contrast, for the studies beside it."""
+"""Scores by kind of lesion and by contrast."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,18 @@ from brainuad.metrics.statistics import holm, paired_wilcoxon
 from brainuad.reporting.tables import to_markdown
 
 THIRD = "iso third of tumours"
-"""The third of the tumours that differs least in brightness from the healthy twin."""
+"""Group name: the third of the tumours with the least contrast to the lesion-free counterpart."""
 
 GROUPS = ("all", "tumour", THIRD, "ms", "stroke", "bright", "iso", "dark")
 METRICS = {("none", "auprc"): "AP", ("healthy", "dice"): "Dice", ("oracle", "dice"): "⌈Dice⌉"}
 
 
 def read_subjects(folder: Path, method: str | None = None) -> pd.DataFrame:
-    """Pathological subjects' scores of a run folder: subject, method, metric, value and more.
+    """Read the scores of the pathological subjects of a run folder.
 
-    Of one method, or of all, the controls among them.
+    Args:
+        folder: run folder.
+        method: name of a method; None for all, with the controls.
     """
     scores = pd.read_csv(folder / "scores.csv")
     key = list(zip(scores.threshold, scores.metric, strict=True))
@@ -31,9 +33,11 @@ def read_subjects(folder: Path, method: str | None = None) -> pd.DataFrame:
 
 
 def members(sick: pd.DataFrame) -> dict[str, pd.Series]:
-    """Which rows belong to each group, of one sequence's `subject`, `pathology` and `contrast`.
+    """Return a mask of rows for each group.
 
-    A lesion of unknown contrast, as real ones are, is in none of the groups by contrast.
+    Args:
+        sick: scores of one sequence. Lesions without a contrast, as real ones, are in none of the
+            groups by contrast.
     """
     tumours = sick[sick.pathology == "tumour"].groupby("subject").contrast.first().abs()
     third = tumours.nsmallest(math.ceil(len(tumours) / 3)).index
@@ -47,7 +51,7 @@ def members(sick: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def group_means(sick: pd.DataFrame) -> pd.DataFrame:
-    """Mean and number of each method, metric and group of `read_subjects`."""
+    """Return mean and count for each method, metric and group."""
     rows = []
     for group, member in members(sick).items():
         for (name, metric), part in sick[member].groupby(["method", "metric"], sort=False):
@@ -57,7 +61,7 @@ def group_means(sick: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_table(table: pd.DataFrame) -> str:
-    """Rows of metric and method, columns of groups; mean ± standard deviation over seeds."""
+    """Return a table by group as Markdown: mean ± standard deviation over seeds."""
     groups = [group for group in GROUPS if group in set(table.group)]
     counts = table.groupby("group").n.first()
     header = ["metric", "method", *(f"{group} (n={counts[group]})" for group in groups)]
@@ -75,9 +79,9 @@ def to_table(table: pd.DataFrame) -> str:
 
 
 def paired_tests(part: pd.DataFrame, method: str, others: Sequence[str]) -> str:
-    """AP of a method against the others, paired over subjects, Holm-corrected.
+    """Return the AP of a method against others, paired by subject and Holm-corrected, as Markdown.
 
-    A subject's mean over the seeds that both have.
+    A subject's value is the mean over the seeds that both methods have.
     """
     ap = part[part.metric == "AP"]
     differences = {}

@@ -1,6 +1,6 @@
-"""Which options of detection? Chosen for a trained model without a lesion label.
+"""Choose options of detection for a trained model without a lesion label.
 
-    python -m experiments.choose runs/autopaint/model.ckpt --variant rounds=0 --variant times=6
+    python -m experiments.label_free.choose runs/autopaint/model.ckpt --variant rounds=0
 
 paints lesions (configs/painted) into healthy *validation* brains of the embedded cohort and prints
 the mean AP of the model's maps over them, as trained and with each variant of its options, behind
@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from hydra import compose, initialize_config_module
 
+from brainuad.benchmark.runs import changed, embedded
 from brainuad.cohorts.load import load_scan
 from brainuad.metrics.statistics import summarise
 from brainuad.metrics.voxel import average_precision
@@ -24,7 +25,6 @@ from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.synthetic.painted import painted_scans
 from brainuad.volumes.nifti import read_mask, read_volume
-from experiments.runs import ROOT, changed, embedded
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     cases = []
     scans = cohort.select("val", card["sequence"], healthy=True)[: arguments.limit]
     corruption = instantiate(option_of("painted", arguments.painted))
-    for scan in painted_scans(scans, arguments.draws, ROOT / "cache", corruption)[0]:
+    for scan in painted_scans(scans, arguments.draws, Path("cache"), corruption)[0]:
         image, brain_mask = load_scan(scan)
         spacing_mm = read_volume(scan.image).spacing_mm
         lesion = read_mask(scan.lesion_mask, like=read_volume(scan.image))

@@ -1,4 +1,4 @@
-"""Which runs the benchmark is made of, from `settings.yaml`."""
+"""The runs of a benchmark, from its settings file."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,29 +9,32 @@ from typing import Any
 
 import yaml
 
+from brainuad.benchmark.runs import finished, train_command
 from brainuad.errors import InputError
-from experiments.runs import ROOT, finished, train_command
 
-SETTINGS = Path(__file__).with_name("settings.yaml")
+Maker = Callable[[Path, Path], Path]
+"""Makes a cohort: from the folder of real scans and the folder of cohorts to the cohort folder."""
+
 REAL_DATA = "BRAINUAD_REAL_DATA"
+"""Environment variable with the folder of real scans."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder.
+    """One training, or one test of a trained model, in a run folder.
 
     Attributes:
-        cohort: its name in the settings.
-        method: its name there, and in the tables.
-        sequence: of the scans.
-        seed: of the training.
+        cohort: name of the cohort in the settings.
+        method: name of the method in the settings and tables.
+        sequence: sequence of the scans.
+        seed: seed of the training.
         learns: whether there is something to train.
-        out: the folder, relative to the repository where it lies in it.
-        experiment: of `train.py`.
-        options: of the run, `key=value`.
-        prepare: the function of `cohorts.py` that makes its cohort; empty for none.
-        model_of: the run whose model is tested here; None to train one.
-        trained_as: the run whose model is scored here in another way; None to train one.
+        out: run folder, relative to the working directory if it is inside.
+        experiment: name of a shipped experiment.
+        options: `key=value` words of the run.
+        prepare: name of the function that makes the cohort; empty for none.
+        model_of: run folder whose model is tested here; None to train one.
+        trained_as: run folder whose model is scored with other options; None to train one.
     """
 
     cohort: str
@@ -48,26 +51,26 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Return the name of the run in tables and messages."""
         return f"{self.cohort}/{self.method}/{self.sequence}-{self.seed}"
 
     @property
     def is_finished(self) -> bool:
-        """Whether it needs no more work."""
-        return finished(ROOT / self.out)
+        """Return whether the run is complete."""
+        return finished(self.out)
 
     def command(self, source: Path | None) -> list[str]:
-        """What trains it.
+        """Return the command that trains and scores.
 
         Args:
-            source: its cohort folder, where it is a prepared one.
+            source: cohort folder, if `prepare` makes one.
 
         Raises:
-            InputError: another method's model is to be scored, and is not there yet.
+            InputError: the model of `trained_as` is not there yet.
         """
         given = [] if source is None else [f"data.source={source}"]
         if self.trained_as is not None:
-            if not finished(ROOT / self.trained_as):
+            if not finished(self.trained_as):
                 raise InputError(f"{self.trained_as}: not finished, and its model is scored here")
             given.append(f"ckpt={self.trained_as / 'checkpoints' / 'last.ckpt'}")
         return train_command(
@@ -77,13 +80,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs, in the order in which they are done.
+    """The runs, in the order of execution.
 
     Attributes:
-        runs: of all cohorts that can be run here.
-        skipped: cohort to the reason why it is left out.
-        settings: what they were made from.
-        folder: of the run folders.
+        runs: runs of all cohorts whose data are there.
+        skipped: names of the other cohorts, with the reason.
+        settings: settings that the plan follows.
+        folder: parent of the run folders.
     """
 
     runs: tuple[Run, ...]
@@ -92,11 +95,11 @@ class Plan:
     folder: Path
 
 
-def read_settings(path: Path = SETTINGS) -> dict[str, Any]:
-    """The settings file as plain values.
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a settings file as plain values.
 
     Raises:
-        InputError: it is not there, no YAML, or lacks a part.
+        InputError: the file is not there, is no YAML, or lacks a part.
     """
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -105,7 +108,7 @@ def read_settings(path: Path = SETTINGS) -> dict[str, Any]:
     parts = ("baseline", "methods", "sizes", "cohorts")
     lacking = [part for part in parts if not isinstance(found, dict) or not found.get(part)]
     if lacking:
-        raise InputError(f"{path}: has no {', '.join(lacking)}; see {SETTINGS}")
+        raise InputError(f"{path}: has no {', '.join(lacking)}; see docs/benchmark.md")
     return found
 
 
@@ -121,21 +124,21 @@ def make_plan(
     folder: Path | None = None,
     only_read: bool = False,
 ) -> Plan:
-    """The runs of a size: every method on every cohort, sequence and seed.
+    """Return the runs of a size: every method on every cohort, sequence and seed.
 
     Args:
-        settings: of `read_settings`.
-        size: `small` or `full`, or another one of the settings.
-        cohorts: only these; all for none, and so for the next three.
-        methods: only these.
-        sequences: only these.
-        seeds: instead of the size's own.
-        options: more `key=value` for every run, behind the settings' own.
-        folder: of the run folders, instead of the size's own.
-        only_read: nothing is to be run: a cohort counts whose data are gone, if it has run folders.
+        settings: content of a settings file.
+        size: name of a size in the settings.
+        cohorts: names of the cohorts; all if empty, as for the next two.
+        methods: names of the methods.
+        sequences: names of the sequences.
+        seeds: seeds in place of the size's own.
+        options: more `key=value` words for every run, after those of the settings.
+        folder: parent of the run folders, in place of the size's own.
+        only_read: keep a cohort whose data are gone if it has run folders.
 
     Raises:
-        InputError: a name that the settings do not have.
+        InputError: a name is not in the settings.
     """
     of_size = _chosen("size", [size], settings["sizes"])[size]
     folder = _relative(folder or Path(of_size["runs"]))
@@ -147,7 +150,7 @@ def make_plan(
     for name, cohort in chosen.items():
         if "pool" in cohort:
             continue
-        read = only_read and (ROOT / folder / name).is_dir()
+        read = only_read and (folder / name).is_dir()
         if (reason := _lacking(cohort)) and not read:
             skipped[name] = reason
             continue
@@ -189,19 +192,24 @@ def make_plan(
     return Plan(tuple(runs), skipped, settings, folder)
 
 
-def cohort_folder(
-    run: Run, folder: Path, makers: Mapping[str, Callable[[Path, Path], Path]]
-) -> Path | None:
-    """The prepared cohort of a run, made at the first call; None where `train.py` has its own.
+def cohort_folder(run: Run, folder: Path, makers: Mapping[str, Maker]) -> Path | None:
+    """Return the prepared cohort of a run, made at the first call; None if the run makes its own.
 
     Args:
-        run: of a plan.
-        folder: of the plan.
-        makers: name to a function from the real data and a folder to the cohort in it.
+        run: run of a plan.
+        folder: parent of the run folders.
+        makers: functions that make cohorts, by name.
+
+    Raises:
+        InputError: there is no function of that name.
     """
     if not run.prepare:
         return None
-    return makers[run.prepare](Path(os.environ.get(REAL_DATA, "")), ROOT / folder / "cohorts")
+    if run.prepare not in makers:
+        known = ", ".join(makers)
+        raise InputError(f"{run.cohort}: prepare={run.prepare} is unknown; choose of {known}")
+    real = Path(os.environ.get(REAL_DATA, ""))
+    return makers[run.prepare](real, (folder / "cohorts").absolute())
 
 
 def _chosen(kind: str, names: Sequence[str], known: dict[str, Any]) -> dict[str, Any]:
@@ -214,10 +222,10 @@ def _chosen(kind: str, names: Sequence[str], known: dict[str, Any]) -> dict[str,
 def _with_second_readings(
     methods: Mapping[str, Any], size: str, again: Sequence[str]
 ) -> dict[str, Any]:
-    """The methods, and `<method>_common` behind each published one.
+    """Return the methods, with `<method>_common` after each published preset.
 
-    That is the model of the published preset, scored with the options `again`. Other experiments
-    have the common chain anyway.
+    `<method>_common` is the model of the preset, scored with the options `again`. Other experiments
+    use the common post-processing anyway.
     """
     lines: dict[str, Any] = {}
     for method, line in methods.items():
@@ -229,16 +237,16 @@ def _with_second_readings(
 
 
 def _lacking(cohort: dict[str, Any]) -> str:
-    """What a cohort needs and is not here."""
+    """Return the reason why a cohort cannot be run here; empty if it can."""
     if cohort.get("real") and not os.environ.get(REAL_DATA):
         return f"{REAL_DATA} is not set to the folder of real scans"
     needs = cohort.get("needs")
-    if needs and not (ROOT / needs).exists():
+    if needs and not Path(needs).exists():
         return f"{needs} is not there; its configuration in configs/data says how it is made"
     return ""
 
 
 def _relative(path: Path) -> Path:
-    """Runs start in the repository's root, and tables shall not name the folders above it."""
-    path = path.absolute() if path.is_absolute() else ROOT / path
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    """Return the path from the working directory, so that tables do not name folders above it."""
+    path, here = path.absolute(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,9 +1,9 @@
-"""Tests the model of one run on another cohort: a run folder of scores, nothing trained.
+"""Test the model of one run on another cohort; nothing is trained.
 
-    python -m experiments.benchmark.transfer MODEL_RUN COHORT OUT [key=value ...]
+    python -m brainuad.benchmark.transfer MODEL_RUN COHORT OUT [key=value ...]
 
-The threshold is fitted on the healthy validation subjects that the model has, as for a scan that
-comes from elsewhere: no healthy scan of the new cohort is needed, and none corrects it.
+The threshold is fitted on the model's own healthy validation subjects, because no healthy scans of
+the new cohort are used.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from brainuad.benchmark.runs import program
 from brainuad.cohorts.manifest import read_cohort, write_cohort
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
@@ -29,17 +30,16 @@ from brainuad.records.run import CohortIdentity
 from brainuad.reporting.pages.report import make_report
 from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
-from experiments.runs import ROOT
 
 OF_EVALUATION = ("name=", "controls=", "postprocess", "space=", "paths.cache_dir=")
-"""Options of a run that its evaluation has as well."""
+"""Options of a run that `brainuad-evaluate` has as well."""
 
 
 def main() -> int:
     """Entry point; returns the exit status."""
     model_run, source, out, *options = sys.argv[1:]
-    folder = ROOT / out
-    trained = read_run(ROOT / model_run)
+    folder = Path(out)
+    trained = read_run(Path(model_run))
     if trained.cohort is None:
         raise InputError(f"{model_run}: its cohort is gone, and so its validation subjects")
     scans = [scan for scan in trained.cohort.scans if scan.split == "val"]
@@ -55,36 +55,31 @@ def main() -> int:
         Path(config["paths"]["cache_dir"]),
         config["jobs"],
     )
-    model = Model.load(ROOT / model_run / "model.ckpt", runtime).on_device()
+    model = Model.load(Path(model_run) / "model.ckpt", runtime).on_device()
     maps, failures = MapFolder(folder / "prepared"), Failures()
     scans = [*cohort.select("val", sequence), *cohort.select("test", sequence)]
     trained_on = model.card.trained_on
     seconds = fill(maps, scans, model, failures, "detecting", trained_on)
     if failures:
         raise InputError(f"{source}: {len(failures)} scans failed, the first: {failures[0]}")
-    command = [
-        sys.executable,
-        "evaluate.py",
-        f"maps={maps.path}",
-        "data=folder",
-        f"data.source={folder}/cohort",
-    ]
-    command += [f"data.sequence={sequence}", f"paths.output_dir={out}"]
+    command = [program("evaluate"), f"maps={maps.path}", "data=folder"]
+    command += [f"data.source={folder}/cohort", f"data.sequence={sequence}"]
+    command.append(f"paths.output_dir={out}")
     if model.fixed_threshold is not None:
         command.append(f"fixed={model.fixed_threshold}")
     command += [word for word in options if word.startswith(OF_EVALUATION)]
     if not any(word.startswith("postprocess=") for word in options):
-        # Its own chain, which no option may be named after.
+        # The model's own post-processing, as a configuration that can be named.
         chain = yaml.safe_dump(config["postprocess"])
         write_text(folder / "own" / "postprocess" / "trained.yaml", chain)
         search = (folder / "own").absolute()
         command += [f"hydra.searchpath=[file://{search}]", "postprocess=trained"]
-    subprocess.run(command, check=True, cwd=ROOT)
+    subprocess.run(command, check=True)
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     postprocess = instantiate(yaml.safe_load((folder / "config.yaml").read_text())["postprocess"])
     threshold = next(iter(found["thresholds"].values()))
     if threshold is None:
-        # Healthy scans tell of none: nothing is marked.
+        # Without a threshold nothing is marked.
         threshold = float("nan")
     test = cohort.select("test", sequence)
     write_masks(test, maps, MapFolder(folder), postprocess, threshold, failures)

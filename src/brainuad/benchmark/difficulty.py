@@ -1,4 +1,4 @@
-"""Which painted lesions the methods find, by size, contrast and place: measured, and one figure."""
+"""AP of synthetic lesions by size, contrast and place: measurement and figure."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from brainuad.benchmark.plan import Run
+from brainuad.benchmark.scores import Scored
 from brainuad.errors import InputError
 from brainuad.label_free.difficulty import CELLS, measure_difficulty
-from experiments.benchmark.plan import Run
-from experiments.benchmark.scores import Scored
-from experiments.runs import ROOT
+from brainuad.machine.failures import Failures
+from brainuad.machine.text import one_line, say
 
 TABLE = "difficulty.csv"
 CELL = ["place", "radius_mm", "contrast"]
@@ -22,35 +23,35 @@ ORDER = pd.MultiIndex.from_tuples(
 )
 
 
-def measure(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Paints the grid for every finished run with a model of its own that lacks it.
+def measure(runs: Sequence[Run]) -> Failures:
+    """Measure every finished run that has a model of its own, once.
 
-    Only the first seed of each method: the lesions are the same ones for all.
+    Only the first seed of each method is measured. All methods get the same lesions.
 
     Returns:
-        (run, reason) of what failed.
+        The runs and subjects that failed.
     """
-    failures = []
+    failures = Failures()
     first: dict[tuple[str, str, str], Run] = {}
     for run in runs:
         if run.is_finished and run.model_of is None:
             first.setdefault((run.cohort, run.sequence, run.method), run)
     for run in first.values():
-        folder = ROOT / run.out
+        folder = run.out
         if (folder / TABLE).is_file():
             continue
-        print(f"difficulty: {run.name}", flush=True)
+        say(f"difficulty: {run.name}", flush=True)
         try:
             _, bad = measure_difficulty(folder)
         except InputError as error:
-            failures.append((run.name, " ".join(str(error).split())))
+            failures.append((run.name, one_line(error)))
             continue
         failures += [(f"{run.name}, {subject}", reason) for subject, reason in bad]
     return failures
 
 
 def joined(runs: Sequence[Scored]) -> pd.DataFrame:
-    """The runs' tables, of those that have one, as one table; a row a painted lesion and run."""
+    """Return the measured tables of the runs as one, with one row per lesion and run."""
     parts = []
     for scored in runs:
         path = scored.folder / TABLE
@@ -64,7 +65,7 @@ def joined(runs: Sequence[Scored]) -> pd.DataFrame:
 
 
 def figure(runs: Sequence[Scored], sequences: Sequence[str]) -> Figure | None:
-    """The mean AP of each cell, a row a method and a panel a sequence; None without any table."""
+    """Draw the mean AP of each cell, one panel per sequence; None if nothing was measured."""
     table = joined(runs)
     if table.empty:
         return None
@@ -77,7 +78,7 @@ def figure(runs: Sequence[Scored], sequences: Sequence[str]) -> Figure | None:
     }
     shown = [sequence for sequence in sequences if sequence in tables]
     heights = [0.24 * len(tables[sequence]) for sequence in shown]
-    # In inches: what stands above and below the cells of a panel.
+    # Space above and below the cells of a panel, in inches.
     above, below = 0.62, 0.52
     total = sum(heights) + len(shown) * (above + below)
     drawn = Figure(figsize=(12.5, total))

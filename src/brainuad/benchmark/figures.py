@@ -1,4 +1,4 @@
-"""The benchmark's figures, from the run folders: the same runs give the same bytes."""
+"""Figures of a benchmark. The same runs give the same bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from PIL.Image import Image
 
+from brainuad.benchmark import difficulty
+from brainuad.benchmark.cases import page, strips
+from brainuad.benchmark.scores import GAP, ORACLE, POOLED, Found, Scored
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
 from brainuad.machine.files import atomic_path
+from brainuad.machine.text import say
 from brainuad.reporting.run_folder import read_run
-from experiments.benchmark import difficulty
-from experiments.benchmark.cases import page
-from experiments.benchmark.scores import GAP, ORACLE, POOLED, Found, Scored
 
 COLOURS = (
     *("#8a8f98", "#e0701a", "#3b8bd0", "#2a9d8f", "#b565c0", "#a08020", "#c23b4e"),
@@ -25,20 +27,23 @@ COLOURS = (
 )
 LINES = ("-", "--", "-.", ":")
 BINS = 4
-"""Groups of lesions by volume, of as many subjects each."""
+"""Number of groups of lesions by volume, with the same number of subjects each."""
 
 FEW = 2 * BINS
-"""With fewer subjects every one is shown, without a line."""
+"""Number of subjects below which each is a dot of its own."""
 
 
 def write_figures(found: Found, table: pd.DataFrame, settings: dict[str, Any], out: Path) -> None:
-    """Writes PNG and JPEG files: `<cohort>_size`, `_curves`, `_gap`, `cases/`, and `_difficulty`
-    where that was measured. Cases of a cohort that is `real` go into its run folders.
+    """Write the figures of each cohort: `_size`, `_curves`, `_gap`, and `_difficulty` if measured.
+
+    Each method gets a page of its best, median and worst case in its run folder. The median cases
+    of all methods are `_cases` among the figures, for cohorts that are not `real` and have models
+    of their own: pictures of real scans stay with the data.
 
     Args:
-        found: of `scores.read_runs`.
-        table: of `scores.results`.
-        settings: of the benchmark.
+        found: scores from `scores.read_runs`.
+        table: statistics from `scores.results`.
+        settings: settings of the benchmark.
         out: folder of the figures.
     """
     styles = {name: _style(i) for i, name in enumerate(settings["methods"])}
@@ -53,15 +58,16 @@ def write_figures(found: Found, table: pd.DataFrame, settings: dict[str, Any], o
         _save(_gaps(rows, sequences, styles), out / f"{cohort}_gap.png")
         if (grid := difficulty.figure(own, sequences)) is not None:
             _save(grid, out / f"{cohort}_difficulty.png")
-        for scored in _first_seeds(own, sequences[0]):
-            # Pictures of real scans stay with the data.
-            real = settings["cohorts"][cohort].get("real", False)
-            page_of = f"{cohort}_{scored.run.method}.jpg"
-            _cases(scored, part, scored.folder / page_of if real else out / "cases" / page_of)
+        medians = [_cases(scored, part) for scored in _first_seeds(own, sequences[0])]
+        shown = [strip for strip in medians if strip is not None]
+        facts = settings["cohorts"][cohort]
+        if shown and not facts.get("real") and not facts.get("models_of"):
+            title = f"The median case of each method, {cohort}, {sequences[0]}"
+            _write(page(title, shown, columns=2), out / f"{cohort}_cases.jpg")
 
 
 def _by_size(part: pd.DataFrame, sequences: Sequence[str], styles: dict[str, Any]) -> Figure:
-    """Mean Dice of groups of subjects by the volume of their lesions."""
+    """Draw the mean Dice of groups of subjects by the volume of their lesions."""
     figure, panels = _panels(sequences, "lesion volume, ml", "Dice, healthy threshold")
     for axes, sequence in zip(panels, sequences, strict=True):
         axes.set_xscale("log")
@@ -86,7 +92,7 @@ def _by_size(part: pd.DataFrame, sequences: Sequence[str], styles: dict[str, Any
 
 
 def _curves(runs: Sequence[Scored], sequences: Sequence[str], styles: dict[str, Any]) -> Figure:
-    """Precision against recall over all voxels, of the first seed; dots: healthy threshold."""
+    """Draw precision against recall over all voxels, first seed; dots: healthy threshold."""
     figure, panels = _panels(sequences, "recall", "precision, all brain voxels")
     for axes, sequence in zip(panels, sequences, strict=True):
         for scored in _first_seeds(runs, sequence):
@@ -103,7 +109,7 @@ def _curves(runs: Sequence[Scored], sequences: Sequence[str], styles: dict[str, 
 
 
 def _gaps(rows: pd.DataFrame, sequences: Sequence[str], styles: dict[str, Any]) -> Figure:
-    """A bar a method, with the interval over subjects."""
+    """Draw one bar per method, with the interval over subjects."""
     figure, panels = _panels(sequences, "⌈Dice⌉ less Dice, healthy threshold", "")
     for axes, sequence in zip(panels, sequences, strict=True):
         own = rows[rows.sequence == sequence].set_index("method")
@@ -125,38 +131,37 @@ def _gaps(rows: pd.DataFrame, sequences: Sequence[str], styles: dict[str, Any]) 
     return figure
 
 
-def _cases(scored: Scored, part: pd.DataFrame, path: Path) -> None:
-    """The best, the median and the worst subject by Dice."""
+def _cases(scored: Scored, part: pd.DataFrame) -> Image | None:
+    """Write the best, the median and the worst subject by Dice; return the median's strip."""
     run = scored.run
     cohort = read_run(scored.folder).cohort
     own = part[(part.method == run.method) & (part.sequence == run.sequence)]
     own = own[(own.seed == run.seed) & own.Dice.notna()]
     if cohort is None or own.empty:
-        return
+        return None
     own = own.sort_values(["Dice", "subject"], ascending=False).reset_index(drop=True)
     scans: dict[str, Scan] = {s.subject: s for s in cohort.scans if s.sequence == run.sequence}
     chosen = {"best": 0, "median": len(own) // 2, "worst": len(own) - 1}
     shown = []
     for word, place in chosen.items():
         row = own.iloc[place]
-        text = f"{word} of {len(own)}: {row.subject}, Dice {row.Dice:.3f}, AP {row.AP:.3f}, "
-        shown.append((text + f"{row.volume_ml:.1f} ml, contrast {row.contrast:+.1f}", row.subject))
+        text = f"{run.method}, {word} of {len(own)}: {row.subject}, Dice {row.Dice:.3f}, "
+        text += f"AP {row.AP:.3f}, {row.volume_ml:.1f} ml, contrast {row.contrast:+.1f}"
+        shown.append((text, scans[row.subject]))
     summary = read_run(scored.folder).summary
     threshold = (summary.get("thresholds") or {}).get(run.method)
     title = f"{run.method}, {run.cohort}, {run.sequence}, seed {run.seed}"
     try:
-        picture = page(
-            title, [(t, scans[s]) for t, s in shown], scored.folder / "prepared", threshold
-        )
+        drawn = strips(shown, scored.folder / "prepared", threshold)
     except InputError as error:
-        print(f"no page of cases of {run.name}: {error}")
-        return
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(picture)
+        say(f"no page of cases of {run.name}: {error}")
+        return None
+    _write(page(title, drawn), scored.folder / "cases.jpg")
+    return drawn[1]
 
 
 def _first_seeds(runs: Sequence[Scored], sequence: str) -> list[Scored]:
-    """One run a method, in the plan's order."""
+    """Return the first run of each method, in the plan's order."""
     first: dict[str, Scored] = {}
     for scored in runs:
         if scored.run.sequence == sequence:
@@ -169,14 +174,14 @@ def _in_order(names: Any, styles: dict[str, Any]) -> list[str]:
 
 
 def _style(index: int) -> dict[str, Any]:
-    # Two kinds of lines in the first round of colours, another one in each further round.
+    # The first round of colours alternates two line styles; each further round has its own.
     turn = index // len(COLOURS)
     line = LINES[1 + turn if turn else index % 2]
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": line, "linewidth": 1.6}
 
 
 def _panels(titles: Sequence[str], across: str, up: str) -> tuple[Figure, list[Axes]]:
-    """A panel a sequence, side by side."""
+    """Return one panel per sequence, side by side."""
     figure = Figure(figsize=(1.2 + 3.7 * len(titles), 3.9))
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(1, len(titles), squeeze=False)[0])
@@ -191,12 +196,12 @@ def _panels(titles: Sequence[str], across: str, up: str) -> tuple[Figure, list[A
 
 
 def _with_legend(figure: Figure, panels: Sequence[Axes]) -> Figure:
-    """One for all panels, below them."""
-    entries = {}
+    """Add one legend for all panels, below them."""
+    entries: dict[str, Any] = {}
     for axes in panels:
         axes.grid(alpha=0.15)
         handles, labels = axes.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
+        entries |= dict(zip(map(str, labels), handles, strict=True))
     columns = max(2, 3 * len(panels))
     rows = -(-len(entries) // columns)
     low = 0.2 + 0.055 * rows
@@ -210,6 +215,11 @@ def _with_legend(figure: Figure, panels: Sequence[Axes]) -> Figure:
         fontsize=8,
     )
     return figure
+
+
+def _write(picture: bytes, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(picture)
 
 
 def _save(figure: Figure, path: Path) -> None:

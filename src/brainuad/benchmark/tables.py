@@ -1,7 +1,7 @@
-"""The benchmark's tables: `results.md` and `.csv`, `costs.md` and `.csv`, `runs.json`.
+"""Tables of a benchmark: `results.md` and `.csv`, `costs.md` and `.csv`, `runs.json`.
 
-The scores of the same runs give the same bytes, and so do those of runs that were made again on the
-same machine; how long a run took never repeats, so it stands in files of its own.
+Repeated runs on the same machine give the same bytes. Times differ between repetitions, so they
+have files of their own.
 """
 
 from pathlib import Path
@@ -9,12 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from brainuad.machine.files import write_json, write_text
-from brainuad.reporting.comparison.runs import SIGNIFICANT
-from brainuad.reporting.tables import to_markdown
-from experiments.benchmark import difficulty
-from experiments.benchmark.bars import bars
-from experiments.benchmark.scores import (
+from brainuad.benchmark import difficulty
+from brainuad.benchmark.scores import (
     BEATS,
     BELOW,
     ORACLE,
@@ -29,13 +25,17 @@ from experiments.benchmark.scores import (
     costs,
     provenance,
 )
+from brainuad.machine.files import write_json, write_text
+from brainuad.machine.text import csv_text
+from brainuad.reporting.comparison.runs import SIGNIFICANT
+from brainuad.reporting.tables import to_markdown
 
 MARKED = {"fpr": "healthy FPR", "fpr_scan": "healthy FPR, scan"}
 """The columns of `Found.healthy` in words."""
 
 NOTE = f"""# Results
 
-Written by `python -m experiments.benchmark`; do not edit. Mean over subjects with a lesion
+Written by `{{command}}`; do not edit. Mean over subjects with a lesion
 [95 % bootstrap interval over subjects]; ± is the standard deviation over seeds, where there are
 several. **Dice** is at the healthy threshold, which no lesion label was used for: the headline.
 **⌈Dice⌉** is at the best threshold for the test subjects, and the **optimism gap** is the
@@ -54,21 +54,30 @@ reconstruction would score; it is not tested.
 """
 
 
-def write_tables(found: Found, table: pd.DataFrame, settings: dict[str, Any], out: Path) -> None:
-    """Writes all tables into a folder.
+def write_tables(
+    found: Found,
+    table: pd.DataFrame,
+    settings: dict[str, Any],
+    out: Path,
+    command: str,
+    section: str = "",
+) -> None:
+    """Write all tables into a folder.
 
     Args:
-        found: of `scores.read_runs`, with one run at least.
-        table: of `scores.results`.
-        settings: of the benchmark.
-        out: the folder.
+        found: scores of one finished run at least.
+        table: statistics, from `scores.results`.
+        settings: settings of the benchmark.
+        out: folder of the tables.
+        command: words that started the benchmark, which the tables name.
+        section: further Markdown, before the cohorts.
     """
     baseline = settings["baseline"]
-    text = NOTE.format(baseline=baseline)
+    text = NOTE.format(baseline=baseline, command=command)
     if found.missing:
         text += f"\nNot finished, and so not in here: {', '.join(found.missing)}.\n"
     text += _failing(table, baseline)
-    text += bars(table, settings)
+    text += section
     for cohort, part in table.groupby("cohort", sort=False):
         text += f"\n## {settings['cohorts'][cohort]['title']}\n"
         for sequence, own in part.groupby("sequence", sort=False):
@@ -82,18 +91,23 @@ def write_tables(found: Found, table: pd.DataFrame, settings: dict[str, Any], ou
                 text += _headline(own, healthy[here], baseline) + "\n"
             text += "".join(_by_group(own, metric, baseline) for metric in TESTED)
     write_text(out / "results.md", text)
-    write_text(out / "results.csv", _csv(table))
+    write_results(out / "results.csv", table)
     spent = costs(found.runs)
-    write_text(out / "costs.csv", _csv(spent))
-    write_text(out / "costs.md", _costs(spent))
+    write_results(out / "costs.csv", spent)
+    write_text(out / "costs.md", _costs(spent, command))
     write_json(out / "runs.json", provenance(found.runs))
     grid = difficulty.joined(found.runs)
     if not grid.empty:
-        write_text(out / difficulty.TABLE, _csv(grid))
+        write_results(out / difficulty.TABLE, grid)
+
+
+def write_results(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, its numbers with four significant digits."""
+    write_text(path, csv_text(table, float_format="%.4g"))
 
 
 def _failing(table: pd.DataFrame, baseline: str) -> str:
-    """Names, for each cohort and sequence, who does not beat the baseline."""
+    """Return the methods by verdict, for each cohort and sequence."""
     part = table[(table.group == "all") & table.metric.isin(TESTED) & table.verdict.notna()]
     text = f"\n## Who does not beat `{baseline}`\n\nOver all lesions.\n\n"
     rows = []
@@ -111,7 +125,7 @@ def _failing(table: pd.DataFrame, baseline: str) -> str:
 
 
 def _headline(part: pd.DataFrame, healthy: pd.DataFrame, baseline: str) -> str:
-    """All lesions: the metrics, the verdicts in words, and the healthy test subjects."""
+    """Return the table of all lesions: metrics, verdicts, and healthy test subjects."""
     whole = part[part.group == "all"]
     count = int(whole.n.max())
     methods = list(dict.fromkeys(whole.method))
@@ -134,7 +148,7 @@ def _headline(part: pd.DataFrame, healthy: pd.DataFrame, baseline: str) -> str:
 
 
 def _by_group(part: pd.DataFrame, metric: str, baseline: str) -> str:
-    """Every group of lesions, a column each."""
+    """Return the table by group of lesions, one column per group."""
     own = part[part.metric == metric]
     groups = list(dict.fromkeys(own.group))
     methods = list(dict.fromkeys(own.method))
@@ -175,9 +189,9 @@ def _verdict(row: pd.Series) -> str:
     return f"{row.verdict} ({row.difference:+.3f}, p = {row.p_holm:.2g})"
 
 
-def _costs(spent: pd.DataFrame) -> str:
-    """A row a method, cohort and sequence; means over seeds."""
-    text = "# What it costs\n\nWritten by `python -m experiments.benchmark` from what the runs "
+def _costs(spent: pd.DataFrame, command: str) -> str:
+    """Return one row per method, cohort and sequence, with means over seeds."""
+    text = f"# What it costs\n\nWritten by `{command}` from what the runs "
     text += "recorded; do not edit. Means over the seeds. Seconds of training are those of the "
     text += "last start of a run: less than all where it was interrupted, and with the making of "
     text += "cohort, tissue maps and first stage where the run was the first to need them. Memory "
@@ -205,7 +219,3 @@ def _costs(spent: pd.DataFrame) -> str:
 def _number(values: pd.Series, style: str) -> str:
     known = pd.to_numeric(values).dropna()
     return f"{known.mean():{style}}" if len(known) else "–"
-
-
-def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n", float_format="%.6g")

@@ -1,4 +1,4 @@
-"""What the runs of the benchmark scored, and which methods can be told from the baseline."""
+"""Scores of the finished runs, and tests of each method against the baseline."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from brainuad.benchmark.groups import METRICS, members
+from brainuad.benchmark.plan import Run
 from brainuad.evaluation.scoring import NO_LESION
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
 from brainuad.reporting.comparison.runs import SIGNIFICANT
-from experiments.benchmark.plan import Run
-from experiments.groups import METRICS, members
-from experiments.runs import ROOT
 
 GAP = "gap"
 """The optimism gap: ⌈Dice⌉, whose threshold the test labels chose, less Dice at the healthy one."""
@@ -27,7 +26,7 @@ VARIANTS = {"scan": "Dice, scan", "fixed": "Dice, fixed", "mebin": "Dice, MEBin"
 """Threshold variants without labels beside the headline's, with their names in the tables."""
 
 PROMISED = {"healthy": "fpr", "scan": "fpr_scan"}
-"""Variants that promise a share of the healthy brain, and the columns of what they marked."""
+"""Thresholds with an expected false-positive rate, and the columns of the measured rates."""
 
 TESTED = ("AP", "Dice")
 """Differences to the baseline are tested in these."""
@@ -46,11 +45,11 @@ TOO_FEW = "too few to tell"
 
 @dataclass(frozen=True)
 class Scored:
-    """A finished run, and what its tables need.
+    """A finished run with its records.
 
     Attributes:
-        run: of the plan.
-        folder: of the run.
+        run: run of the plan.
+        folder: run folder.
     """
 
     run: Run
@@ -58,27 +57,27 @@ class Scored:
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """What ran."""
+        """Return the record of the run."""
         return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """How, resolved."""
+        """Return the resolved configuration."""
         return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class Found:
-    """All that was scored.
+    """Scores of all finished runs.
 
     Attributes:
-        runs: the finished ones.
-        missing: names of those that are not.
-        table: a row a subject with a lesion and run: `cohort`, `sequence`, `method`, `seed`,
+        runs: finished runs.
+        missing: names of the other runs.
+        table: one row per run and subject with a lesion: `cohort`, `sequence`, `method`, `seed`,
             `subject`, `pathology`, `contrast`, `volume_ml` and the columns `SHOWN` and those of
             `VARIANTS`, NaN where a run has no such threshold.
-        healthy: a row a healthy test subject and run, with the share of its brain that each variant
-            of `PROMISED` marks.
+        healthy: one row per run and healthy test subject, with the share of its brain that each
+            variant of `PROMISED` marks.
     """
 
     runs: tuple[Scored, ...]
@@ -88,11 +87,11 @@ class Found:
 
 
 def read_runs(runs: Iterable[Run]) -> Found:
-    """Reads what is finished; the oracle reconstruction's scores once, from the first run."""
+    """Read the finished runs; the scores of the oracle reconstruction come from the first."""
     scored, missing, tables, healthy = [], [], [], []
     with_oracle: set[tuple[str, str]] = set()
     for run in runs:
-        folder = ROOT / run.out
+        folder = run.out
         if not run.is_finished:
             missing.append(run.name)
             continue
@@ -118,10 +117,10 @@ def read_runs(runs: Iterable[Run]) -> Found:
 
 
 def pooled(found: Found, cohorts: dict[str, Any]) -> Found:
-    """With the subjects of several cohorts together, where the settings `pool` them.
+    """Add the cohorts that the settings `pool`: the subjects of several cohorts together.
 
-    Only methods that were run on all of them: a mean over other subjects than the baseline's would
-    be compared with it.
+    Only methods that were run on all of these cohorts are included, so that every mean is over the
+    same subjects as the baseline's.
     """
     table, healthy = [found.table], [found.healthy]
     for name, cohort in cohorts.items():
@@ -143,7 +142,7 @@ def _lesions(scores: pd.DataFrame) -> pd.DataFrame:
     wanted = {**METRICS, **variants, ("none", "lesion_ml"): "volume_ml"}
     key = list(zip(sick.threshold, sick.metric, strict=True))
     sick = sick.assign(metric=[wanted.get(k) for k in key])
-    # The unit of means and tests: of a person's several scans, their mean counts once.
+    # Means and tests are over persons; several scans of a person are averaged.
     sick = sick.assign(person=sick.get("person", sick.subject))
     facts = ["subject", "person", "pathology", "contrast"]
     rows = sick[sick.metric.notna()].set_index([*facts, "metric"]).value.unstack("metric")
@@ -158,10 +157,10 @@ def _healthy(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def results(found: Found, baseline: str) -> pd.DataFrame:
-    """A row a cohort, sequence, group, method and metric of `SHOWN` and `VARIANTS`.
+    """Return one row per cohort, sequence, group, method and metric of `SHOWN` and `VARIANTS`.
 
-    `mean`, `low` and `high` (95 % bootstrap interval over subjects, a subject's mean over seeds),
-    `seeds` and `seeds_sd` (of the means over subjects). Where the metric is tested, the paired
+    Columns: `mean`, `low` and `high` (95 % bootstrap interval over subjects, a subject's mean over
+    seeds), `seeds` and `seeds_sd` (of the means over subjects). Tested metrics also have the paired
     `difference` to the baseline, `p`, Holm's `p_holm` over the methods, `p_least` (the smallest
     p_holm that so few subjects allow) and the `verdict`.
     """
@@ -175,7 +174,7 @@ def results(found: Found, baseline: str) -> pd.DataFrame:
         by_sequence = [(own, members(own)) for _, own in part.groupby("sequence", sort=False)]
         for group in POOLED_GROUPS:
             pooled = pd.concat([own[groups[group]] for own, groups in by_sequence])
-            # A mean over other sequences than the baseline's would be compared with it.
+            # Only methods with all sequences, as the baseline has them.
             seen = part.groupby("method").sequence.nunique()
             pooled = pooled[pooled.method.map(seen) == part.sequence.nunique()]
             rows += _group(pooled, baseline, cohort, POOLED, group)
@@ -187,14 +186,14 @@ def results(found: Found, baseline: str) -> pd.DataFrame:
 def _group(
     part: pd.DataFrame, baseline: str, cohort: str, sequence: str, group: str
 ) -> list[dict[str, Any]]:
-    """The rows of one group of subjects."""
+    """Return the rows of one group of subjects."""
     methods = list(dict.fromkeys(part.method))
     tested = [m for m in methods if m not in (baseline, ORACLE)] if baseline in methods else []
     rows = []
     measured = [name for name in VARIANTS.values() if name in part and part[name].notna().any()]
     for metric in (*SHOWN, *measured):
-        # A scan's mean over seeds; then a person's over the scans, of which the pooled groups
-        # have several: the person is what is drawn anew, and what is tested.
+        # First the mean over seeds, then over the scans of a person. Bootstrap and tests are over
+        # persons, who have several scans in the pooled groups.
         scan = ["method", "sequence", "subject", "person"]
         scans = part.groupby(scan, sort=False)[metric].mean()
         pairs = {m: _paired(scans, m, baseline) for m in tested} if metric in TESTED else {}
@@ -217,30 +216,30 @@ def _group(
 
 
 def _by_seed(own: pd.DataFrame, metric: str) -> pd.Series:
-    """Means over subjects of each seed that scored as many scans as the others."""
+    """Return the mean over subjects for each seed whose scans were all scored."""
     counts = own.groupby("seed").size()
     whole = own[own.seed.isin(counts[counts == counts.max()].index)]
     return whole.groupby(["seed", "person"])[metric].mean().groupby("seed").mean()
 
 
 def _paired(scans: pd.Series, method: str, baseline: str) -> np.ndarray:
-    """A method's differences to the baseline, a subject each, over the scans that both scored."""
+    """Return one difference to the baseline per subject, over the scans that both scored."""
     difference = (scans[method] - scans[baseline]).dropna()
     return difference.groupby("person").mean().to_numpy(float)
 
 
 def smallest_p(n: int) -> float:
-    """The smallest two-sided p of a signed-rank test over `n` pairs: all of one sign."""
+    """Return the smallest two-sided p of a signed-rank test of `n` pairs: all of one sign."""
     return min(1.0, 2.0 ** (1 - n))
 
 
 def verdict(difference: float, p_holm: float, p_least: float) -> str:
-    """Whether a method can be told from the baseline, in words.
+    """Return the verdict of a method against the baseline.
 
     Args:
-        difference: mean of method less baseline; more is better.
-        p_holm: corrected.
-        p_least: the smallest `p_holm` that the number of subjects allows.
+        difference: mean of method minus baseline; larger is better.
+        p_holm: p after Holm's correction.
+        p_least: smallest `p_holm` that the number of subjects allows.
     """
     if p_holm < SIGNIFICANT:
         return BEATS if difference > 0 else BELOW
@@ -248,7 +247,7 @@ def verdict(difference: float, p_holm: float, p_least: float) -> str:
 
 
 def costs(runs: Sequence[Scored]) -> pd.DataFrame:
-    """What each run took, as its own provenance says it; a row a run."""
+    """Return time, memory and size of each run as recorded; one row per run."""
     rows = []
     for scored in runs:
         run, record, config = scored.run, scored.provenance, scored.config
@@ -273,15 +272,15 @@ def costs(runs: Sequence[Scored]) -> pd.DataFrame:
 
 
 def _training(scored: Scored) -> float | None:
-    """Seconds; of the other run where its model is scored in another way."""
+    """Return the seconds of training, of the run that trained the model."""
     run, record = scored.run, scored.provenance
-    if run.trained_as is not None and (ROOT / run.trained_as / "provenance.json").is_file():
-        record = Scored(run, ROOT / run.trained_as).provenance
+    if run.trained_as is not None and (run.trained_as / "provenance.json").is_file():
+        record = Scored(run, run.trained_as).provenance
     return record.get("fit_s") if run.learns else None
 
 
 def provenance(runs: Sequence[Scored]) -> list[dict[str, Any]]:
-    """What ran, without times, which are no part of what can be repeated byte for byte."""
+    """Return the record of each run without times, which differ between repetitions."""
     return [
         {
             "run": scored.run.name,
