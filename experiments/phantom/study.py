@@ -19,7 +19,7 @@ from skimage.filters import threshold_multiotsu
 
 from brainuad.benchmark.tables import write_results
 from brainuad.metrics import voxel
-from brainuad.preparation.normalise.intensity import percentile_normalise
+from brainuad.preparation.normalise.intensity import Percentile
 from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.reporting.tables import to_markdown
 from brainuad.synthetic.phantom import SEQUENCES, make_subject
@@ -107,7 +107,7 @@ def _real_case(
         for array in (raw.array * inside, inside, label)
     )
     brain_mask = mask >= 0.5
-    image = percentile_normalise(image, brain_mask, 1, 99.9)
+    image = Percentile(1, 99.9)(image, brain_mask)
     source = "real" if kind else "real, healthy slabs"
     return Case(source, kind, sequence, image, brain_mask, lesion >= 0.5)
 
