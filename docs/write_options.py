@@ -65,8 +65,9 @@ python train.py experiment=strega --cfg job      # prints all settings of this r
 ```
 
 `python train.py --help` prints the groups and the keys of the first level. Start with an \
-experiment, because it sets the rest. The values below are those of the files in `configs/`; an experiment may \
-set others. Further arguments of a class named by `_target_` can be added as `+key=value`.
+experiment, because it sets the rest. The values below are those of the files in `configs/`; an \
+experiment may set others. Further arguments of a class named by `_target_` can be added as \
+`+key=value`.
 """
 
 
