@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
-from brainuad.machine.text import csv_text, one_line
+from brainuad.machine.text import csv_text, one_line, quantity
 from brainuad.metrics.registry import BY_NAME
 from brainuad.metrics.statistics import by_person, holm, paired_wilcoxon, summarise
 from brainuad.reporting.comparison import plots as compare_plots
@@ -128,7 +128,8 @@ def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -
         "comparison.html",
         title="Comparison",
         subtitle="",
-        runs=Table(comparison.header, comparison.rows, note),
+        runs=Table(comparison.header, comparison.rows, quantity(comparison.subjects, "subject")),
+        note=comparison.note,
         drawn=comparison.plots,
     )
     write_text(out / f"{name}.html", page)

@@ -24,7 +24,7 @@ SLICE = ("slice", 2, "", "")
 TITLES = {
     "image": "scan",
     "truth": "truth, outlined",
-    "seen": "what the method saw",
+    "seen": "input of the method",
     "reconstruction": "reconstruction",
     "anomaly": "anomaly map",
     "segmentation": "predicted mask",
