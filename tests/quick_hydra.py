@@ -1,6 +1,5 @@
 """Hydra, composing the same configurations in a third of the time: most of a tiny run is that."""
 
-from typing import Any
 
 import yaml
 from hydra._internal.hydra import Hydra

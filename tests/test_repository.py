@@ -2,8 +2,10 @@
 
 import ast
 import configparser
+import importlib
 import re
 from graphlib import TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,16 @@ def test_no_study_imports_another():
         study = path.relative_to(ROOT).parts[1]
         imported = re.findall(r"^\s*(?:from|import) experiments\.?(\w*)", path.read_text(), re.M)
         assert set(imported) <= {study}, path
+
+
+def test_studies_import_what_the_package_has():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("brainuad"):
+                module = importlib.import_module(str(node.module))
+                for alias in node.names:
+                    place = f"{node.module}.{alias.name}"
+                    assert hasattr(module, alias.name) or find_spec(place), f"{path}: {place}"
 
 
 def test_one_module_goes_back_to_native_space():
