@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder, or its model.ckpt")
     parser.add_argument("out", metavar="OUT", type=Path, help="a .zip, or a folder to make")
-    parser.add_argument("--licence", default=UNSTATED, help="of the weights (default: %(default)s)")
-    parser.add_argument("--half", action="store_true", help="weights as float16: half the size")
+    parser.add_argument(
+        "--licence", default=UNSTATED, help="licence of weights (default: %(default)s)"
+    )
+    parser.add_argument("--half", action="store_true", help="weights as float16, half the size")
     return run_cli(_main, parser, argv)
 
 
