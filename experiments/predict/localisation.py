@@ -200,7 +200,7 @@ def to_native(head: Path) -> Path:
 
 
 def judged(out: Path, table: pd.DataFrame, truth: Path) -> tuple[str, float, str, str]:
-    """Whether the grid came back, the distance in mm, how much was marked, and the status."""
+    """Return whether the grid came back, the distance in mm, the marked volume, and the status."""
     row = table.loc[f"{stem_of(truth)}_T1w"]
     if row.status == "failed":
         return "no", float("inf"), "nothing", "failed"

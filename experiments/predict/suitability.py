@@ -1,4 +1,4 @@
-"""Which scans does a model say it was not made for?
+"""Count the scans that a model flags as unsuitable.
 
     python experiments/predict/suitability.py COHORT
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def statistics(cohort: Cohort, sequence: str, count: int | None) -> dict[str, Any]:
-    """Of the first `count` healthy training and validation subjects."""
+    """Return the first `count` healthy training and validation subjects."""
     names = [s.subject for split in ("train", "val") for s in cohort.select(split, sequence, True)]
     kept = [scan for scan in cohort.scans if scan.subject in names[:count]]
     part = Cohort(cohort.root, tuple(kept), cohort.info)
@@ -84,7 +84,7 @@ def tested(cohort: Cohort, sequence: str) -> Iterator[tuple[Scan, PreparedScan]]
 
 
 def share(known: dict[str, Any], scans: Sequence[PreparedScan]) -> str:
-    """How many of the scans are flagged."""
+    """Return the number of flagged scans."""
     return f"{sum(bool(reasons(known, scan)) for scan in scans)} of {len(scans)}"
 
 
@@ -94,7 +94,7 @@ def reasons(known: dict[str, Any], scan: PreparedScan) -> list[str]:
 
 
 def told(known: dict[str, Any], scan: PreparedScan | str) -> str:
-    """What the table of subjects would say."""
+    """Return the flags that the table of subjects would have."""
     if isinstance(scan, str):
         return f"failed: {scan}"
     said = [*reasons(known, scan), *scan.flags]
