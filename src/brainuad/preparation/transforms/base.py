@@ -46,7 +46,13 @@ class ScanTransform(MapTransform):
     mask_postfix, label_postfix = ".brain", ".lesion"
 
     REMEDY = ""
-    """What to do about a scan that fails, after its reason."""
+    """Advice about a scan that fails, after its reason."""
+
+    effects = ("kept", "kept")
+    """Effects on the grid and on the intensities, as `brainuad-prepare --explain` prints them."""
+
+    parameters: tuple[str, ...] = ()
+    """Attributes that `--explain` prints."""
 
     def __init__(
         self,

@@ -36,6 +36,9 @@ class SkullStripd(ScanTransform):
         kwargs: see `ScanTransform`.
     """
 
+    effects = ("kept", "kept; adds the brain mask")
+    parameters = ("by",)
+
     REMEDY = "check that it shows a head"
 
     def __init__(self, keys: KeysCollection, by: SkullStrip | None = None, **kwargs: Any):
@@ -85,6 +88,9 @@ class N4BiasFieldCorrectiond(ScanTransform):
         kwargs: see `ScanTransform`.
     """
 
+    effects = ("kept", "divided by the bias field")
+    parameters = ("by",)
+
     REMEDY = "check that it shows a head"
 
     def __init__(self, keys: KeysCollection, by: N4 | None = None, **kwargs: Any):
@@ -117,6 +123,8 @@ class N4BiasFieldCorrectiond(ScanTransform):
 class MeasureScand(ScanTransform):
     """Measure brain volume, mask at the border and noise; changes nothing."""
 
+    effects = ("kept", "kept; measures brain volume, noise and mask border")
+
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Add the measures to the report, as `quality`."""
         found = dict(data)
@@ -130,6 +138,8 @@ class MeasureScand(ScanTransform):
 
 class ExtractBraind(ScanTransform):
     """Set what is outside the brain mask, and what is below 0, to 0; there is no inverse."""
+
+    effects = ("kept", "0 outside the brain and below 0")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Clear the background.

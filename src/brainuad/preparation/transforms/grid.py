@@ -60,6 +60,9 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         kwargs: see `ScanTransform`.
     """
 
+    effects = ("the prepared grid: the interpolation, unless it is there", "linear")
+    parameters = ("space", "spacing_mm", "margin_mm", "atlas_image")
+
     def __init__(
         self,
         keys: KeysCollection,
@@ -213,6 +216,9 @@ class DeformToAtlasd(PreparedGridd):
             it; `_<reference>_warp.nii.gz` follows.
         kwargs: see `PreparedGridd`.
     """
+
+    effects = ("the prepared grid, through affine and warp: the interpolation", "linear")
+    parameters = ("by", "spacing_mm", "margin_mm")
 
     REMEDY = "check that it shows a brain"
 

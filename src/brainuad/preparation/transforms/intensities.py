@@ -22,6 +22,8 @@ from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 class _WithinBrain(ScanTransform):
     """A step that computes an image from an image and its brain mask."""
 
+    effects = ("kept", "changed")
+
     def image(self, volume: Volume, brain_mask: np.ndarray) -> np.ndarray:
         """The intensities that take the place of the volume's, `(D, H, W)`."""
         raise NotImplementedError

@@ -76,6 +76,8 @@ class LoadScand(ScanTransform):
     grid than its scan is refused, one that is no brain, and a label map in place of a scan.
     """
 
+    effects = ("the scan's own", "as in the file, with a background of 0")
+
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         with warnings.catch_warnings():

@@ -47,6 +47,9 @@ class RegisterBetweend(WorldTransform):
         kwargs: see `WorldTransform`.
     """
 
+    effects = ("affine to the reference's world, no interpolation", "kept")
+    parameters = ("by",)
+
     def __init__(self, keys: KeysCollection, by: Register | None = None, **kwargs: Any):
         super().__init__(keys, **kwargs)
         self.by = by or Register("rigid")
@@ -87,6 +90,9 @@ class AffineToAtlasd(WorldTransform):
         stop_if_turned: raise `HeadTurned` where a head lies otherwise than the data's `turns` say.
         kwargs: see `WorldTransform`.
     """
+
+    effects = ("affine to the atlas's world, no interpolation", "kept")
+    parameters = ("by", "atlas_image")
 
     REMEDY = "check that it shows a brain"
 
