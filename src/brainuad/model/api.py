@@ -28,9 +28,10 @@ def load(
     """Load a model, or several that are averaged.
 
     Args:
-        models: a checkpoint (`model.ckpt`), a run folder or a bundle; several, folds say, are
-            averaged. Or the name of a model that comes with brainuad (`brainuad.models()`), as
-            `universal`; an existing path of that name wins.
+        models: a checkpoint (`model.ckpt`), a run folder or a bundle; several are averaged, folds
+            as they are, different methods after each map is divided by its model's threshold. Or the name of a
+            model that comes with brainuad (`brainuad.models()`), as `universal`; an existing path
+            of that name wins.
         device: `auto`, `cpu`, `cuda`, ….
         batch_size: tiles at once; None for what fits the memory.
         samples: random draws a scan, of methods that draw; None for the model's own number.

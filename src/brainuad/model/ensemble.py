@@ -1,4 +1,4 @@
-"""Several models of one kind, such as the folds of a cross-validation, averaged."""
+"""Several models whose maps are averaged: folds of a cross-validation, or different methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Ensemble:
     """Models whose maps are averaged.
 
     Attributes:
-        models: they agree in sequence, preparation, post-processing and input.
+        models: they agree in sequence, preparation and post-processing.
         known: their cards, with the choices of threshold and preparation.
     """
 

@@ -108,7 +108,8 @@ def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedSc
     """Predict one prepared scan.
 
     Args:
-        models: averaged; they agree in what they see and in the post-processing.
+        models: averaged; they agree in the post-processing. Maps of models of several kinds are
+            divided by their own thresholds before (`Known.scales`).
         known: their cards, and the choices of threshold and preparation.
         scan: prepared as their training scans were.
 
@@ -119,9 +120,13 @@ def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedSc
     postprocess = models[0].postprocess
     statistics = pooled([model.card.statistics for model in models])
     view = models[0].view
-    seen = seen_by(view, scan)
+    seen = [seen_by(view, scan)] * len(models)
+    if known.scales is not None:
+        seen = [seen_by(model.view, scan) for model in models]
+        # Healthy maps of several kinds have no common distribution.
+        statistics = statistics and {**statistics, "scores": []}
     clock("input")
-    parts = _detected(models, scan, seen)
+    parts = _detected(models, known, scan, seen)
     found = averaged(parts)
     clock("detection")
     spacing = scan.image.spacing_mm
@@ -142,7 +147,7 @@ def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedSc
     reconstruction = None
     # Tissue classes have no brightness to go back to.
     if found.reconstruction is not None and not isinstance(view, TissueInput):
-        as_seen = replace(scan, image=Volume(seen[0], scan.image.affine))
+        as_seen = replace(scan, image=Volume(seen[0][0], scan.image.affine))
         healthy = found.reconstruction[0].numpy()
         reconstruction = as_bright(healthy, as_seen, native, carried.brain_mask)
     clock("native space")
@@ -175,7 +180,7 @@ def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedSc
             *doubts,
             *scan.flags,
         ),
-        raw=_raw(found, scan, None if view is None else seen[0]),
+        raw=_raw(found, scan, None if view is None else seen[0][0]),
         native=scan.native,
         seconds={"preparation": scan.seconds, **clock.seconds},
         notes=scan.notes,
@@ -203,13 +208,34 @@ def seen_by(view: ModelInput | None, scan: PreparedScan) -> np.ndarray:
         raise InputError(f"{scan.native}: no {kind} ({error}); look at it") from None
 
 
-def _detected(models: Sequence[Detecting], scan: PreparedScan, seen: np.ndarray) -> list[Detection]:
+def _detected(
+    models: Sequence[Detecting], known: Known, scan: PreparedScan, seen: Sequence[np.ndarray]
+) -> list[Detection]:
     """Return the maps of each model on the prepared grid, `(C, D, H, W)` on the CPU."""
-    image, brain_mask = torch.from_numpy(seen), torch.from_numpy(scan.brain_mask)[None]
+    brain_mask = torch.from_numpy(scan.brain_mask)[None]
     try:
-        return [model.detect(image, brain_mask, scan.image.affine) for model in models]
+        parts = [
+            model.detect(torch.from_numpy(image), brain_mask, scan.image.affine)
+            for model, image in zip(models, seen, strict=True)
+        ]
     except InputError as error:
         raise InputError(f"{scan.native}: {error}") from None
+    if known.scales is None:
+        return parts
+    return [standardised(part, scale) for part, scale in zip(parts, known.scales, strict=True)]
+
+
+def standardised(found: Detection, scale: float) -> Detection:
+    """Return maps divided by a model's own threshold, without its reconstruction.
+
+    Models of several kinds see different inputs, whose reconstructions have no mean.
+    """
+
+    def by_scale(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part / scale
+
+    uncertainty, draws = by_scale(found.uncertainty), by_scale(found.draws)
+    return Detection(found.anomaly_map / scale, None, uncertainty, draws)
 
 
 def _members(
