@@ -20,11 +20,13 @@ from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
 from brainuad.machine.read import read_json, read_table
+from brainuad.records.cohort import CohortRecord
 from brainuad.settings.plain import plain
 from brainuad.types import Space
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
+INFO = "cohort.json"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Cohort:
     Attributes:
         root: the folder.
         scans: rows of the manifest, paths absolute.
-        info: contents of `cohort.json`; `info["name"]` is the cohort's name.
+        info: contents of `cohort.json`, see `record`.
     """
 
     root: Path
@@ -138,7 +140,16 @@ class Cohort:
     @property
     def name(self) -> str:
         """The cohort's name, the folder's where `cohort.json` gives none."""
-        return str(self.info.get("name", self.root.name))
+        return self.record.name or self.root.name
+
+    @property
+    def record(self) -> CohortRecord:
+        """The part of `cohort.json` that commands read.
+
+        Raises:
+            InputError: a value of another type.
+        """
+        return CohortRecord.from_json(self.info, str(self.root / INFO))
 
     def select(
         self,
@@ -208,7 +219,7 @@ def read_cohort(root: Path) -> Cohort:
         )
     scans = tuple(_parse(row, root, f"{manifest} line {i}") for i, row in enumerate(rows, start=2))
     check_scans(scans, manifest)
-    info_path = root / "cohort.json"
+    info_path = root / INFO
     info = read_json(info_path, "make the cohort again") if info_path.is_file() else {}
     try:
         info = plain(info)
@@ -224,7 +235,7 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
     """
     scans = tuple(scans)
     check_scans(scans, root / MANIFEST)
-    write_json(root / "cohort.json", info)
+    write_json(root / INFO, info)
     text = io.StringIO()
     # Where every subject is a person, the manifest is as it was before there was the column.
     known = [name for name in COLUMNS if name != "person" or any(scan.person for scan in scans)]

@@ -17,6 +17,7 @@ detector it scores by its residual: the control that says what the diffusion add
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -54,6 +55,8 @@ class KLAutoencoder(ReconstructionDetector):
             stage could not tell its own blur from one.
         min_ssim: the same for the structural similarity, in [0, 1].
     """
+
+    traits = replace(ReconstructionDetector.traits, compiled=("forward", "encode", "decode"))
 
     def __init__(
         self,

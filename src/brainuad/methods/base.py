@@ -42,6 +42,7 @@ class Traits:
         own_threshold: threshold with a meaning of its own, such as a probability of 0.5, fitted to
             nothing; None without one.
         detection_options: constructor arguments that change scores and nothing of the training.
+        compiled: functions of its networks that the loss calls; `callbacks=compile` compiles them.
     """
 
     samples: bool = False
@@ -51,6 +52,7 @@ class Traits:
     keeps_background: bool = False
     own_threshold: float | None = None
     detection_options: tuple[str, ...] = ()
+    compiled: tuple[str, ...] = ("forward",)
 
 
 class AnomalyDetector(GridBuffers, ABC):

@@ -1,4 +1,4 @@
-"""From a raw scan to a prepared one.
+"""Preparation: from raw scans to prepared ones.
 
 The steps are MONAI dictionary transforms for any pipeline, imported when they are first named,
 because MONAI takes seconds to import:

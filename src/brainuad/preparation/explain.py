@@ -1,4 +1,4 @@
-"""A preparation in words: each step, its parameters, and what it does to grid and intensities."""
+"""Description of a preparation: each step, its parameters and effects."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -21,8 +21,8 @@ class Said(NamedTuple):
     Attributes:
         step: name in `preparation.steps`.
         transform: class and parameters.
-        grid: what happens to the grid.
-        intensities: what happens to the intensities.
+        grid: effect on the grid.
+        intensities: effect on the intensities.
     """
 
     step: str

@@ -32,7 +32,7 @@ FIELD = ".warp"
 """Key of the start of the path that a warp is written to."""
 
 POSTFIXES = ("", ".brain", ".lesion")
-"""Of the keys of a scan, its brain mask and its lesion label."""
+"""Postfixes of the keys of a scan, its brain mask and its lesion label."""
 
 GRID_CHANGES = ("monai.transforms.spatial.", "monai.transforms.croppad.")
 """Packages of transforms that masks must go through too."""
@@ -49,11 +49,11 @@ STEPS = (
     "deform",
     "grid",
 )
-"""In the order that they run in."""
+"""Steps in their order."""
 
 
 LIMITS_MM = {"spacing_mm": (0.1, 50.0), "margin_mm": (0.0, 200.0)}
-"""What a grid for a head may be asked for."""
+"""Smallest and largest values of a grid for a head."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Preparation:
         reference: sequences in order of preference; the first that a subject has is its reference.
         spacing_mm: edge length of the prepared voxels in mm (`PreparedGridd`).
         atlas_image: a brain-extracted template; None for MNI152.
-        atlas_mask: of the template.
+        atlas_mask: brain mask of the template.
         deform: warps the reference to the atlas after `atlas` (`DeformToAtlasd`); None leaves it
             at that.
-        margin_mm: around the brain on the prepared grid: no two brains have one size after an
+        margin_mm: margin around the brain on the prepared grid; brains differ in size after an
             affine fit.
         after: MONAI transforms of your own by the step that they follow (`STEPS`), each a partial
             that lacks its `keys`. They get all scans, those that change the grid the masks too.

@@ -21,7 +21,7 @@ class Step:
 
     Attributes:
         seconds: duration.
-        found: what else the step reports, by name.
+        found: other values that the step reports, by name.
     """
 
     seconds: float
@@ -60,7 +60,7 @@ class Origin:
         lesion_mask: its label, absolute; None without one.
         healthy: whether the subject has no lesion.
         split: `train`, `val` or `test`.
-        site: where the scan was acquired.
+        site: site of the acquisition.
         pathology: free text.
     """
 
@@ -76,7 +76,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """How one scan was prepared, and what was measured.
+    """Preparation of one scan, and its measures.
 
     Paths are relative to the cohort folder, but for those of raw scans.
 
@@ -93,7 +93,7 @@ class ScanRecord:
         native_spacing_mm: voxel size of the raw scan.
         space: world of the prepared volume, in words.
         spacing_mm: edge length of the prepared voxels.
-        shape: of the prepared volume.
+        shape: shape of the prepared volume.
         steps: step name to what it reports, for the steps that were taken.
         quality: measure name to its value, see `brainuad.preparation.quality.measures`.
         notes: oddities of the raw file, in words.
@@ -105,7 +105,7 @@ class ScanRecord:
         compared: fingerprint of the scans that it was compared with, left and right.
         normalised: None until its intensities are normalised.
         origin: None until it is listed in the cohort.
-        version: of the file.
+        version: version of the file.
     """
 
     subject: str

@@ -137,16 +137,19 @@ def way_of(records: Iterable[Mapping[str, Any]], folder: Path = Path(), said: st
     found: list[WorldMatrix | WorldWarp] = []
     try:
         for record in records:
-            if record["version"] != VERSION:
-                raise ValueError(f"version {record['version']}, expected {VERSION}")
-            if record["kind"] == "matrix":
-                found.append(_matrix(record["matrix"]))
-            elif record["kind"] == "warp":
-                found.append(WorldWarp(folder / record["field"], folder / record["inverse"]))
-            else:
-                raise ValueError(f"kind '{record['kind']}', expected matrix or warp")
+            match record:
+                case {"version": version} if version != VERSION:
+                    raise ValueError(f"version {version}, expected {VERSION}")
+                case {"version": _, "kind": "matrix", "matrix": matrix}:
+                    found.append(_matrix(matrix))
+                case {"version": _, "kind": "warp", "field": field, "inverse": inverse}:
+                    found.append(WorldWarp(folder / field, folder / inverse))
+                case {"version": _, "kind": kind}:
+                    raise ValueError(f"kind '{kind}', expected matrix or warp, with its values")
+                case _:
+                    raise ValueError("a record needs a version and a kind")
         parts(tuple(found))
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{said}: no record of a way back ({error}); prepare it again") from None
     return tuple(found)
 

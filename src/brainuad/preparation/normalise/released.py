@@ -72,7 +72,7 @@ class PositivePercentile:
     As in DAE (AntanasKascenas/DenoisingAE, src/data_preprocessing.py:12-22).
 
     Args:
-        percentile: becomes 1.
+        percentile: percentile that becomes 1.
     """
 
     percentile: float = 99.0
@@ -97,7 +97,7 @@ class VolumeMaximum:
     with `scaling`, dataloaders/BRAINWEB.py:292).
 
     Args:
-        percentile: of the cut.
+        percentile: percentile of the cut.
     """
 
     percentile: float = 99.8

@@ -1,4 +1,4 @@
-"""What the steps of a preparation share: names in the dictionary, reports and failures."""
+"""Shared parts of the steps: names in the dictionary, reports and failures."""
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
@@ -39,7 +39,7 @@ class ScanTransform(MapTransform):
     Args:
         keys: scans, in order of preference: the first that is there is the reference.
         allow_missing_keys: whether a scan may be missing.
-        failures_key: of the dictionary that lists scans that failed, `{key: reason}`; such a scan
+        failures_key: key of the dictionary of scans that failed, `{key: reason}`; such a scan
             leaves the data. None raises the error.
     """
 
@@ -48,7 +48,7 @@ class ScanTransform(MapTransform):
     REMEDY = ""
     """Advice about a scan that fails, after its reason."""
 
-    effects = ("kept", "kept")
+    effects: tuple[str, str] = ("kept", "kept")
     """Effects on the grid and on the intensities, as `brainuad-prepare --explain` prints them."""
 
     parameters: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def to_file(image: MetaTensor) -> np.ndarray:
 
 
 def report(image: MetaTensor) -> dict[str, Any]:
-    """What the steps found in an image."""
+    """Return the reports of the steps about an image."""
     return json.loads(image.meta.get(REPORT, "{}"))
 
 
@@ -139,6 +139,31 @@ def copied(image: MetaTensor) -> MetaTensor:
     return MetaTensor(image.as_tensor()).copy_meta_from(image)
 
 
+class EachScanTransform(ScanTransform):
+    """A step that changes each scan by itself. See `ScanTransform` for the arguments."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Apply the step to each scan.
+
+        Raises:
+            InputError: see `apply`.
+        """
+        found = dict(data)
+        for key in self.key_iterator(found):
+            with self.scan(found, key):
+                self.apply(found, key)
+        return found
+
+    def apply(self, data: Data, key: Hashable) -> None:
+        """Replace the entries of one scan in `data`; entries that are replaced stay as they were.
+
+        Raises:
+            InputError: the scan cannot be prepared.
+            ValueError: the same; its file is named by the caller.
+        """
+        raise NotImplementedError
+
+
 class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
     """A registration: it changes the affine alone, so that it never interpolates.
 
@@ -157,7 +182,7 @@ class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
 
         Args:
             data: changed.
-            key: of the scan.
+            key: key of the scan.
             matrix: `(4, 4)`, new world to the present one, RAS mm.
             lazy: whether MONAI's pending operations wait.
         """

@@ -27,7 +27,7 @@ from brainuad.volumes.orient import turn_of
 
 
 class HeadTurned(Exception):
-    """A head lies otherwise than its brain was looked for.
+    """A head has another orientation than its brain was searched in.
 
     Attributes:
         lie: `{scan: (degrees, (3, 3) rotation)}`, how the heads lie (`orient.turn_of`).
@@ -86,7 +86,7 @@ class AffineToAtlasd(WorldTransform):
         keys: scans, brain-extracted, registered to the reference.
         by: `Register("affine", turns=True, distinct=True)` when None.
         atlas_image: a brain-extracted template; None for MNI152.
-        atlas_mask: of the template.
+        atlas_mask: brain mask of the template.
         stop_if_turned: raise `HeadTurned` where a head lies otherwise than the data's `turns` say.
         kwargs: see `WorldTransform`.
     """
@@ -163,7 +163,7 @@ class AffineToAtlasd(WorldTransform):
 
 
 def _said(laid: Registration, started: float) -> dict[str, Any]:
-    """Of a registration, for the report."""
+    """Return the report of a registration."""
     return {
         "similarity": laid.similarity,
         "seconds": round(time.perf_counter() - started, 1),

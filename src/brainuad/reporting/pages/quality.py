@@ -40,7 +40,7 @@ def write_quality(
         nameless: leave out pictures, names, notes, reasons and steps, which may hold paths; scans
             become numbers.
     """
-    flags: dict[str, list[str]] = cohort.info.get("flags", {})
+    flags = cohort.record.flags
     scans = sorted(cohort.scans, key=lambda s: (-len(flags.get(_name(s), [])), s.subject))
     rows, items = [], []
     for index, scan in enumerate(scans):
@@ -79,7 +79,7 @@ def write_quality(
         "look and excludes nothing; the limits are in the configuration (preparation.limits). "
         "Left and right: radiological convention."
     )
-    failed = cohort.info.get("failures", [])
+    failed = cohort.record.failures
     lost = "".join(f"<li><b>{html.escape(a)}</b>: {html.escape(b)}</li>" for a, b in failed)
     if nameless:
         words = "This page is anonymous: it leaves out pictures, names and places."

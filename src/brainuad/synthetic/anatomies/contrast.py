@@ -30,9 +30,10 @@ Place = tuple[float, float, float]
 def _relative() -> dict[str, dict[str, Range]]:
     table: dict[str, dict[str, Range]] = {}
     with Path(__file__).with_name("relative.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            values = (float(row["low"]), float(row["usual"]), float(row["high"]))
-            table.setdefault(row["sequence"], {})[row["class"]] = values
+        rows = csv.reader(file)
+        next(rows)
+        for sequence, name, low, usual, high in rows:
+            table.setdefault(sequence, {})[name] = (float(low), float(usual), float(high))
     return table
 
 
