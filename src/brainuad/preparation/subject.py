@@ -158,8 +158,10 @@ def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) ->
     write_way(out / f"transforms/{name}.json", way)
     warps = [one.field.name for one in way_of(way) if isinstance(one, WorldWarp)]
     own = f"the subject's {reference.sequence if reference else scan.sequence}"
-    said = {"space": own} | report(image)
+    said: dict[str, Any] = {"space": own} | report(image)
     steps = {step: Step.of(said.pop(step)) for step in STEPS if step in said}
+    # The other reports are named as the record's fields.
+    others: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items()}
     return ScanRecord(
         subject=scan.subject,
         sequence=scan.sequence,
@@ -172,6 +174,5 @@ def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) ->
         spacing_mm=volume.spacing_mm[0],
         shape=volume.array.shape,
         steps=steps,
-        # The other reports are named as the record's fields.
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in said.items()},
+        **others,
     )
