@@ -1,4 +1,4 @@
-"""The cohort folder: `manifest.csv` (a row a scan) and `cohort.json` (how it was made).
+"""The cohort folder: `manifest.csv` (one row per scan) and `cohort.json` (how it was made).
 
 The stages of the pipe meet only here, so the columns are the contract; paths are relative to the
 folder (absolute ones are kept as they are).
@@ -34,14 +34,14 @@ class Scan:
     """One acquisition of one subject.
 
     Attributes:
-        subject: a person, or a slice of one; names the files.
+subject: person, or a slice of one; part of the files' names.
         sequence: `T1w`, `T2w`, `FLAIR`, ….
-        image: the prepared volume: RAS, brain-extracted, intensities in [0, 1].
+image: prepared volume: RAS, brain-extracted, intensities in [0, 1].
         brain_mask: on the grid of `image`.
         healthy: no lesion; only such scans are trained on.
         split: `train`, `val` or `test`.
         lesion_mask: on the grid of `image`; None when there is no label.
-        site: where it was acquired.
+        site: site of the acquisition.
         pathology: `tumour`, `ms`, `stroke`, …; empty when healthy or unknown.
         contrast: mean over the lesion of (image - healthy twin) in standard deviations of the
             twin's brain; None when unknown.
@@ -128,7 +128,7 @@ class Cohort:
     """A cohort folder in memory.
 
     Attributes:
-        root: the folder.
+root: folder of the cohort.
         scans: rows of the manifest, paths absolute.
         info: contents of `cohort.json`, see `record`.
     """
@@ -158,7 +158,7 @@ class Cohort:
         healthy: bool | None = None,
         allow_empty: bool = False,
     ) -> tuple[Scan, ...]:
-        """Scans of one split and sequence, or of several as channels, in the manifest's order.
+        """Return scans of one split and sequence, or several as channels, in the manifest's order.
 
         Raises:
             InputError: there are none, unless `allow_empty`.
@@ -200,7 +200,7 @@ def joined(sequence: str | Sequence[str]) -> str:
 
 
 def read_cohort(root: Path) -> Cohort:
-    """Reads and checks a cohort folder.
+    """Read and checks a cohort folder.
 
     Raises:
         InputError: no manifest, missing or unknown columns, bad values, a subject in two splits,
@@ -229,7 +229,7 @@ def read_cohort(root: Path) -> Cohort:
 
 
 def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Cohort:
-    """Checks and writes `cohort.json`, then `manifest.csv`, each atomically.
+    """Check and write `cohort.json`, then `manifest.csv`, each atomically.
 
     The manifest comes last: a folder that has one is complete.
     """
@@ -247,7 +247,7 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
 
 
 def check_scans(scans: Sequence[Scan], where: Path) -> None:
-    """Raises InputError when the rows break the rules of a split, or name the same files."""
+    """Raise an InputError if the rows break the rules of a split, or name the same files."""
     splits: dict[PersonKey, tuple[str, str]] = {}
     files: dict[str, tuple[str, str]] = {}
     for scan in scans:

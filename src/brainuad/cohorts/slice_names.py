@@ -1,4 +1,4 @@
-"""What the name of a 2D image says: whose it is, and of which sequence."""
+"""Parsing of the names of 2D images: person and sequence."""
 
 import re
 from itertools import pairwise
