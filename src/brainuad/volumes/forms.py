@@ -57,7 +57,7 @@ def qform_of(header: Any) -> np.ndarray:
 
 
 def is_usable(matrix: np.ndarray) -> bool:
-    """Whether an affine is finite and spans a volume."""
+    """Return whether an affine is finite and spans a volume."""
     if not np.isfinite(matrix).all():
         return False
     size = np.linalg.norm(matrix[:3, :3], axis=0)
@@ -74,5 +74,5 @@ def shear_of(matrix: np.ndarray) -> float:
 
 
 def unit_of(header: Any) -> float:
-    """Millimetres of the header's unit of length."""
+    """Return the header's unit of length in millimetres."""
     return IN_MM.get(int(header["xyzt_units"]) & 7, (1.0, "millimetres"))[0]

@@ -33,12 +33,12 @@ _KINDS = {348: nib.nifti1.Nifti1Header, 540: nib.nifti2.Nifti2Header}
 
 
 class Header(NamedTuple):
-    """What a NIfTI file says of its voxels, broken fields mended.
+    """Description of the voxels of a NIfTI file, with broken fields mended.
 
     Attributes:
         image: its header mended, its affine in the units of the file, its voxels unread.
         affine: `(4, 4)`, voxel to RAS mm.
-        notes: what was odd.
+        notes: oddities.
         sides_known: whether it tells the left from the right.
         pair: whether header and voxels are two files.
     """
@@ -63,7 +63,7 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: it claims more voxels than it, or the memory at hand, can hold; or it tells no
             size of its voxels.
-        Exception: what nibabel raises for a file that is neither; `read_volume` says it in words.
+        Exception: nibabel's error for another file; `read_volume` says it in words.
     """
     where, voxels = _files(path)
     pair = where != voxels
@@ -179,8 +179,8 @@ def _offset(
     Args:
         header: changed.
         first: bytes of the file, the flag of extensions among them.
-        least: where the voxels begin at the earliest.
-        whole: where they begin if they end with the file; None where that is not known.
+        least: smallest offset of the voxels.
+        whole: offset of the voxels if they end with the file; None where that is not known.
         notes: more are added.
     """
     said = float(header["vox_offset"])
@@ -196,7 +196,7 @@ def _offset(
 
 
 def _holds(path: Path, count: float) -> bool:
-    """Whether a packed file holds as many bytes."""
+    """Return whether a packed file holds that many bytes."""
     with nib.openers.ImageOpener(str(path)) as file:
         try:
             while count > 0 and (block := file.read(2**20)):
@@ -242,7 +242,7 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
     Args:
         header: changed.
         forms: that can be used.
-        size: of a voxel.
+size: size of a voxel.
     """
     quaternion = [f"quatern_{axis}" for axis in "bcd"]
     place = [*quaternion, *(f"qoffset_{axis}" for axis in "xyz")]
@@ -266,7 +266,7 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
 
 
 def _millimetres(header: Any, shape: tuple[int, ...], notes: list[str]) -> float:
-    """What makes the file's lengths millimetres; a unit that no head can have is none."""
+    """Return the factor from the file's lengths to mm; a unit that no head can have is ignored."""
     factor, name = IN_MM.get(int(header["xyzt_units"]) & 7, (1.0, ""))
     if not name:
         return 1.0

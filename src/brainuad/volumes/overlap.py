@@ -1,4 +1,4 @@
-"""Whether brains lie in one place of the world: what tells registered scans from others."""
+"""Overlap of brains in the world, which distinguishes registered scans from others."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -32,12 +32,12 @@ _ROOM = 2**20
 
 
 def cells_of(brain_mask: np.ndarray, affine: np.ndarray, edge_mm: float) -> np.ndarray:
-    """Numbers of the cells of the world that are at least half brain.
+    """Return the numbers of the cells of the world that are at least half brain.
 
     Args:
         brain_mask: `(D, H, W)` bool.
         affine: `(4, 4)`, voxel to world in mm.
-        edge_mm: of a cell; no smaller than a voxel's longest edge, or cells stay empty.
+        edge_mm: edge length of a cell; no smaller than a voxel's longest edge, or cells stay empty.
     """
     points = apply_affine(affine, np.argwhere(brain_mask))
     index = np.clip(np.floor(points / edge_mm), -_ROOM, _ROOM - 1).astype(np.int64) + _ROOM
@@ -47,10 +47,10 @@ def cells_of(brain_mask: np.ndarray, affine: np.ndarray, edge_mm: float) -> np.n
 
 
 def overlaps(brains: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each brain, the median over the others of the Dice coefficient with it.
+    """Return for each brain the median Dice coefficient with the others.
 
     Args:
-        brains: of `cells_of`, two or more, with one `edge_mm`.
+        brains: results of `cells_of`, two or more, with one `edge_mm`.
     """
     dice = np.full((len(brains), len(brains)), np.nan)
     for (i, one), (j, other) in combinations(enumerate(brains), 2):
@@ -60,5 +60,5 @@ def overlaps(brains: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def some(items: Sequence[T]) -> Sequence[T]:
-    """At most `MOST` of the items, spread evenly over them."""
+    """Return at most `MOST` of the items, spread evenly over them."""
     return items[:: -(-len(items) // MOST) or 1]
