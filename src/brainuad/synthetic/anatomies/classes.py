@@ -63,7 +63,7 @@ def class_of_label(labels: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         labels: the labels that a map has, whole numbers.
-        name: of the map, for messages.
+        name: name of the map, for messages.
 
     Raises:
         InputError: a label of none of the classes, or a class that every head has is missing.

@@ -34,9 +34,9 @@ class SyntheticScan(NamedTuple):
         lesion: bool, what a rater would outline.
         share: share of lesion in each voxel.
         brain_mask: bool, with the errors of skull stripping.
-        anatomy: of the healthy head.
-        sequence: of the contrast.
-        disease: what was painted.
+        anatomy: anatomy of the healthy head.
+        sequence: sequence of the contrast.
+        disease: kind of the lesions.
         slice_mm: thickness of the slices, 0 for those of the grid.
     """
 
@@ -62,9 +62,9 @@ class ScanGenerator:
         warp: ranges of the anatomy.
         lesions: ranges of the lesions.
         scanner: ranges of the scanner.
-        jitter: of each class's intensity, see `contrast.draw_contrast`.
+        jitter: jitter of each class's intensity, see `contrast.draw_contrast`.
         outlined: share of lesion from which a voxel is in the mask.
-        device: where scans are made.
+        device: device that makes the scans.
         backgrounds: real healthy scans that are further anatomies; None for none.
         backgrounds_share: probability that an anatomy is one of these.
     """
@@ -124,7 +124,7 @@ class ScanGenerator:
         drawn first, so one person has the same ones in every sequence.
 
         Args:
-            anatomy: of `anatomy`.
+            anatomy: result of `anatomy`.
             seeds: whole numbers from 0.
             sequence: `FLAIR`, `T2w`, `T1w`, `PD`, or `free` for any contrast.
             disease: see `lesions.DISEASES`; None to draw it.
@@ -180,5 +180,5 @@ class ScanGenerator:
 
     @cached_property
     def _kept(self) -> dict[str, PartialVolumes]:
-        """Anatomies in memory: 17 MB each for brains at 2 mm, 33 MB for heads."""
+        """Return the anatomies, kept in memory: 17 MB each for brains at 2 mm, 33 MB for heads."""
         return {}

@@ -44,7 +44,7 @@ class CoveringPatterns:
 def covering_patterns(
     shape: tuple[int, ...], times: int, sizes: Sequence[float], seed: int = 0
 ) -> Tensor:
-    """Patterns of separate holes, in which every pixel is hidden at least `times` times.
+    """Return patterns of separate regions that hide every pixel at least `times` times.
 
     A family tiles the image by cells, of which every second one along each axis makes a pattern,
     so that 2 ** n patterns hide each pixel once; each cell becomes the ball, box or ellipsoid
@@ -54,7 +54,7 @@ def covering_patterns(
         shape: `S`, two or three lengths in pixels.
         times: families.
         sizes: sides of the cells in pixels, taken in turn; twice a side is a pattern's period.
-        seed: of the offsets.
+        seed: random seed of the offsets.
 
     Returns:
         `(times * 2 ** len(S), *S)` bool.

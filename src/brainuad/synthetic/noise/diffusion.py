@@ -1,4 +1,4 @@
-"""What a diffusion model adds: independent pixels, squares of pixels, or simplex noise."""
+"""Noise of a diffusion model: independent pixels, squares of pixels, or simplex noise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class CoarseNoise:
     lesion is, can only be told by what belongs there (Kascenas et al., MIDL 2022).
 
     Args:
-        sides: of the squares in pixels; each sample draws one of them. The squares lie anew in
+        sides: sides of the squares in pixels; each sample draws one. The squares are placed anew in
             each call.
 
     Raises:
@@ -78,9 +78,9 @@ class SimplexNoise:
     of noise costs about as much as a small network's step.
 
     Args:
-        period: of the first octave in pixels.
-        octaves: their number.
-        decay: of an octave's amplitude to the one before.
+        period: period of the first octave in pixels.
+        octaves: number of octaves.
+        decay: ratio of an octave's amplitude to the one before.
     """
 
     period: float = 64.0
@@ -111,9 +111,9 @@ class SimplexNoise2D:
     half precision, as there.
 
     Args:
-        period: of the first octave in pixels.
-        octaves: their number.
-        decay: of an octave's amplitude to the one before.
+        period: period of the first octave in pixels.
+        octaves: number of octaves.
+        decay: ratio of an octave's amplitude to the one before.
         shared: one pattern for the whole batch, from the corner, as released; False draws a pattern
             for each slice, from a place of its own.
     """
