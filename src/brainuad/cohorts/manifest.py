@@ -34,9 +34,9 @@ class Scan:
     """One acquisition of one subject.
 
     Attributes:
-subject: person, or a slice of one; part of the files' names.
+        subject: person, or a slice of one; part of the files' names.
         sequence: `T1w`, `T2w`, `FLAIR`, ….
-image: prepared volume: RAS, brain-extracted, intensities in [0, 1].
+        image: prepared volume: RAS, brain-extracted, intensities in [0, 1].
         brain_mask: on the grid of `image`.
         healthy: no lesion; only such scans are trained on.
         split: `train`, `val` or `test`.
@@ -128,7 +128,7 @@ class Cohort:
     """A cohort folder in memory.
 
     Attributes:
-root: folder of the cohort.
+        root: folder of the cohort.
         scans: rows of the manifest, paths absolute.
         info: contents of `cohort.json`, see `record`.
     """

@@ -182,7 +182,7 @@ def _unlike(
 
     Args:
         mask: mask of a lesion or a brain.
-scan: scan of the person.
+        scan: scan of the person.
         visits: visits of all the person's scans.
         keys: keys of the entities in all their names.
     """

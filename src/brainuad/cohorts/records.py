@@ -18,7 +18,7 @@ class Record:
     """An image, or a folder with a DICOM series.
 
     Attributes:
-path: path of the file or the folder.
+        path: path of the file or the folder.
         subject: as its name or a folder's tells; empty where none does.
         session: the visit; empty where nothing tells.
         sequence: `T1w`, …; empty where nothing tells.
@@ -26,7 +26,7 @@ path: path of the file or the folder.
         context: names of the folders around the subject's that may be a subject's or a site's.
         group: folder of healthy people or patients that it lies in, as it is called.
         derived: whether it lies in a folder of derivatives.
-name: content of its own name.
+        name: content of its own name.
         patient_id: patient ID of a DICOM series.
     """
 

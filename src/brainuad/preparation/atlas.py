@@ -20,7 +20,7 @@ class BrainAtlas(NamedTuple):
     """A brain-extracted template.
 
     Attributes:
-name: name in records.
+        name: name in records.
         image: RAS axes.
         brain_mask: `(D, H, W)` bool on its grid.
     """

@@ -62,7 +62,7 @@ def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Return the recipe with changes in the words of `brainuad-prepare`.
 
     Args:
-recipe: recipe of a model.
+        recipe: recipe of a model.
         overrides: `preparation=NAME` takes the steps of another preparation, at the recipe's
             spacing and with its normalisation; `preparation/normalise=NAME`,
             `preparation/skullstrip=NAME` and `preparation.KEY=VALUE` change that part alone.

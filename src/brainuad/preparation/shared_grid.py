@@ -25,8 +25,8 @@ class SharedGrid:
     """The grid that scans of one space are prepared on; plain values, as recipes have them.
 
     Attributes:
-shape: shape of the prepared grid.
-affine: affine of the prepared grid, `(4, 4)`.
+        shape: shape of the prepared grid.
+        affine: affine of the prepared grid, `(4, 4)`.
         brain_mm: `(2, 3)`, the lowest and the highest corner of the usual brain, in their world.
         native_shape: shape of the raw scans' grid, RAS axes; empty where they had several.
         native_affine: affine of that grid.

@@ -23,7 +23,7 @@ def drawn(
 def pixel_size(
     size: Sequence[int], spacing_mm: Spacing, device: torch.device | None = None
 ) -> Tensor:
-    """Return edge lengths of a pixel, `(len(S),)`, in mm by the spacing or in shorter sides of `S`."""
+    """Return a pixel's edge lengths, `(len(S),)`, in mm or in shorter sides of `S`."""
     if spacing_mm is None:
         return torch.full((len(size),), 1 / min(size), device=device)
     lengths = torch.as_tensor(spacing_mm, dtype=torch.float32, device=device)

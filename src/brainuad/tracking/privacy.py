@@ -61,7 +61,7 @@ def public_scores(scores: "pd.DataFrame", names: Mapping[str, str]) -> "pd.DataF
     """Return `scores.csv` with its subjects renamed and only the columns of `SCORES`.
 
     Args:
-scores: scores, one value per row.
+        scores: scores, one value per row.
         names: result of `numbers`; a subject without one, such as `(pooled)`, stands in brackets.
     """
     kept = scores[[column for column in SCORES if column in scores]].copy()

@@ -52,7 +52,7 @@ class Tracker(WandbLogger):
 
     Args:
         project: project at W&B.
-name: name of the run.
+        name: name of the run.
         folder: run folder; the files are in `wandb/` there.
         offline: write to disk only.
         ckpt: checkpoint that is resumed, as the same run at W&B; None for a new run.

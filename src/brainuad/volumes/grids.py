@@ -83,7 +83,7 @@ def lay(array: np.ndarray, affine: np.ndarray, grid: Grid) -> np.ndarray:
     Args:
         array: `(D, H, W)`.
         affine: `(4, 4)` of `array`, voxel to world in mm.
-grid: target grid.
+        grid: target grid.
 
     Returns:
         float32, of the shape of `grid`.

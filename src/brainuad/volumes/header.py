@@ -242,7 +242,7 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
     Args:
         header: changed.
         forms: that can be used.
-size: size of a voxel.
+        size: size of a voxel.
     """
     quaternion = [f"quatern_{axis}" for axis in "bcd"]
     place = [*quaternion, *(f"qoffset_{axis}" for axis in "xyz")]

@@ -22,7 +22,7 @@ class Percentile:
     """Two percentiles of the brain become 0 and 1, what lies beyond is clipped.
 
     Args:
-low: percentile that becomes 0.
+        low: percentile that becomes 0.
         high: percentile that becomes 1; a lower one would clip the brightest lesions.
     """
 

@@ -86,7 +86,7 @@ def make_backgrounds(
         folder: folder of a cohort in the atlas space.
         bank: gives the grid.
         names: anatomies of the bank whose mean gives each place its likely classes.
-        sequence: sequence of the scans to synthesise. The cohort's scans of it are used, or those of
+        sequence: sequence to synthesise. The cohort's scans of it are used, or those of
             `REMAPPED`.
         split: `train` or `val`.
         cache_dir: folder of the files.

@@ -80,7 +80,7 @@ def poisson_blend(
 
     Args:
         image: `(B, C, *S)`.
-donor: image of the same shape.
+        donor: image of the same shape.
         inside: `(B, 1, *S)` bool.
         factor: `(B, 1, ...)` in [0, 1].
         iterations: number of steps of conjugate gradients.

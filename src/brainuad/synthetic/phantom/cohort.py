@@ -56,8 +56,8 @@ def write_phantom_cohort(
         val: healthy validation subjects.
         test: healthy test subjects.
         tumour: pathological test subjects with a tumour.
-ms: number of subjects with multiple sclerosis.
-stroke: number of subjects with a stroke.
+        ms: number of subjects with multiple sclerosis.
+        stroke: number of subjects with a stroke.
         jobs: processes.
         limit: largest number of each kind; None for no limit.
     """

@@ -28,7 +28,7 @@ class Series:
         folder: the folder.
         images: its images, without those of other kinds than `kind`.
         left: number of images of each other kind.
-kind: kind of the images.
+        kind: kind of the images.
     """
 
     folder: Path
