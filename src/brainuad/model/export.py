@@ -16,6 +16,7 @@ from brainuad.model.card import Card
 from brainuad.model.card_schema import FORMAT
 from brainuad.model.model import Model
 from brainuad.records.recipe import Recipe
+from brainuad.records.summary import Result, Summary
 from brainuad.settings.build import TARGET
 
 PLACES = ("source", "path", "cache_dir", "output_dir")

@@ -146,7 +146,7 @@ class Known:
 
     @property
     def pixel_mm(self) -> float | None:
-        """Of a model of slices the edge of a pixel that nothing tells; None of one of volumes."""
+        """Edge of a pixel where no file states it; None for a model of volumes."""
         return self.recipe.pixel_mm if self.recipe.of_slices else None
 
     @property
