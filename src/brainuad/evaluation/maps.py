@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
 from brainuad.evaluation.results import COLUMNS, PERSON, Evaluation, summarise_scores
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.evaluation.scoring import (
     NAN,
     Row,
@@ -57,7 +59,7 @@ _RECALL = np.linspace(0.01, 1, 100)
 class _Method:
     """One folder of maps on its way through the subjects."""
 
-    maps: Path
+    maps: ScoreMaps
     headline: float
     thresholds: dict[str, Threshold]
     healthy: list[np.ndarray]
@@ -77,6 +79,7 @@ def evaluate_maps(
     trained_on: Collection[str] = (),
     thresholds: Mapping[str, float] | None = None,
     fixed: Mapping[str, float] | None = None,
+    carried: Mapping[str, ScoreMaps] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Scores the test subjects of one sequence.
@@ -91,6 +94,7 @@ def evaluate_maps(
         trained_on: subjects that must not be scored.
         thresholds: healthy thresholds that are already known, by method.
         fixed: a method's own thresholds, by method, for the variant `fixed`.
+        carried: maps that an earlier step has post-processed and keeps, by method.
         seed: of the bootstrap.
 
     Raises:
@@ -104,15 +108,15 @@ def evaluate_maps(
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
         for number, (name, folder) in enumerate(maps.items()):
             known, own = ((given or {}).get(name) for given in (thresholds, fixed))
+            made = ScoreMaps(MapFolder(folder), postprocess, space)
+            made = (carried or {}).get(name, made)
             part = Path(spool) / f"m{number}"
             # A control that fails takes only its own rows away.
             with failures.catching(f"({name})") if number else nullcontext():
-                methods[name], bad = _fit(
-                    cohort, sequence, folder, postprocess, space, known, own, part
-                )
+                methods[name], bad = _fit(cohort, sequence, made, known, own, part)
                 failures += bad
         for index, scan in enumerate(test):
-            failures += _score_scan(scan, methods, postprocess, space, Path(spool) / f"{index}")
+            failures += _score_scan(scan, methods, Path(spool) / f"{index}")
         first = next(iter(methods))
         if not methods[first].subjects:
             raise InputError(f"{maps[first]}: no map could be scored: {failures[-1][1]}")
@@ -148,43 +152,37 @@ def evaluate_maps(
 def _fit(
     cohort: Cohort,
     sequence: str,
-    maps: Path,
-    postprocess: Postprocess,
-    space: str,
+    maps: ScoreMaps,
     threshold: float | None,
     own: float | None,
     spool: Path,
 ) -> tuple[_Method, Failures]:
     """A method with its thresholds: its own, and from validation subjects alone."""
     spool.mkdir()
-    healthy, failures = healthy_scores(cohort, sequence, maps, postprocess, space, spool)
+    healthy, failures = healthy_scores(cohort, sequence, maps, spool)
     fitted = Fitted.of_nothing()
     if healthy or threshold is None:
-        fitted = fit_healthy(healthy, failures, maps, postprocess)
+        fitted = fit_healthy(healthy, failures, maps)
     if threshold is not None:
         fitted = replace(fitted, healthy=threshold)
-    chosen = fitted.variants(postprocess)
+    chosen = fitted.variants(maps.postprocess)
     if own is not None:
         chosen["fixed"] = Shared(own)
-    labelled, bad = fit_labelled(cohort, sequence, maps, postprocess, space, spool)
+    labelled, bad = fit_labelled(cohort, sequence, maps, spool)
     if labelled is not None:
         chosen["labelled_val"] = Shared(labelled)
     failures += bad
     return _Method(maps, fitted.healthy, chosen, healthy), failures
 
 
-def _score_scan(
-    scan: Scan, methods: dict[str, _Method], postprocess: Postprocess, space: str, spool: Path
-) -> Failures:
+def _score_scan(scan: Scan, methods: dict[str, _Method], spool: Path) -> Failures:
     """Scores every method's map of one scan, and each beside the intensity control's."""
     failures = Failures()
     found: dict[str, tuple[ScoredSubject, Traces]] = {}
     for number, (name, method) in enumerate(methods.items()):
         path = spool.with_name(f"{spool.name}-{number}.npy")
         with failures.catching(scan.subject):
-            found[name] = score_subject(
-                scan, method.maps, postprocess, method.thresholds, space, path
-            )
+            found[name] = score_subject(scan, method.maps, method.thresholds, path)
     control = found.get(CONTROL)
     for name, (subject, traces) in found.items():
         methods[name].subjects.append(subject)

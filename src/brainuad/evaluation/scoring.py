@@ -1,29 +1,23 @@
 """Scores one subject: its map post-processed, carried to a space and compared with its label."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.affines import apply_affine
 from skimage.metrics import structural_similarity
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.metrics.registry import CohortCase, MapCase, MaskCase, compute, names
-from brainuad.postprocess.native import native_map
-from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import Threshold
-from brainuad.types import Volume
-from brainuad.volumes.grids import require_same_grid
-from brainuad.volumes.native_space import native_points
 from brainuad.volumes.nifti import read_label, read_mask, read_volume
 from brainuad.volumes.read import read_native
 
@@ -47,22 +41,6 @@ class Row(NamedTuple):
     threshold_value: float
     metric: str
     value: float
-
-
-class ScoreVolume(NamedTuple):
-    """A post-processed map in the space of the scores.
-
-    Attributes:
-        score: the map that thresholds apply to; zero outside the brain unless the chain masks last.
-        brain_mask: `(D, H, W)` bool, on its grid.
-        box: `(2, 3)` corners of the prepared brain in prepared world, mm.
-        to_voxel: points `(N, 3)` of the prepared world, mm, to voxels of `score`.
-    """
-
-    score: Volume
-    brain_mask: np.ndarray
-    box: np.ndarray
-    to_voxel: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -103,76 +81,28 @@ class Traces(NamedTuple):
     false_positives: np.ndarray | None
 
 
-def score_volume(
-    scan: Scan, maps: Path, postprocess: Postprocess, space: str, masked: bool = True
-) -> ScoreVolume:
-    """The post-processed map and the brain mask, both in `space`.
-
-    Args:
-        scan: whose map.
-        maps: folder of its map.
-        postprocess: the run's chain.
-        space: `native` or `prepared`.
-        masked: whether the chain clears what is not brain; without, a step may carry scores into
-            the brain and out of it, and those of the background stay.
-
-    Raises:
-        InputError: a missing or damaged file, two files of one subject, another grid, a negative
-            score, or no brain.
-    """
-    raw, path = MapFolder(maps).map(scan.subject), MapFolder(maps).file(scan.subject)
-    if raw.array.min() < 0 and not postprocess.takes_signed_maps:
-        raise InputError(
-            f"{path}: has negative scores; larger must mean more abnormal, from 0 up (or begin "
-            "the post-processing with brainuad.postprocess.scale.Sign)"
-        )
-    brain = read_volume(scan.brain_mask)
-    require_same_grid(path, raw, like=brain)
-    brain_mask = brain.array > 0
-    if not brain_mask.any():
-        raise InputError(f"{scan.brain_mask}: the brain mask is empty; make it again")
-    inside = brain_mask if masked else np.ones_like(brain_mask)
-    score = postprocess.score(raw.array, inside, raw.spacing_mm)
-    box = trust_checks.world_box(brain_mask, raw.affine)
-    if space == "prepared" or scan.native_image is None:
-        to_prepared_voxel = partial(apply_affine, np.linalg.inv(raw.affine))
-        return ScoreVolume(Volume(score, raw.affine), brain_mask, box, to_prepared_voxel)
-    found = native_map(
-        Volume(score, raw.affine), brain_mask, scan.space, masks_last=postprocess.masks_last
-    )
-
-    def to_voxel(points: np.ndarray) -> np.ndarray:
-        there = native_points(points, scan.space.way)
-        return apply_affine(np.linalg.inv(found.score.affine), there)
-
-    return ScoreVolume(found.score, found.brain_mask, box, to_voxel)
-
-
 def score_subject(
     scan: Scan,
-    maps: Path,
-    postprocess: Postprocess,
+    maps: ScoreMaps,
     thresholds: Mapping[str, Threshold],
-    space: str,
     spool: Path,
 ) -> tuple[ScoredSubject, Traces]:
     """Every score of one subject that needs no other subject.
 
     Args:
         scan: a test scan.
-        maps: folder of its map.
-        postprocess: the run's chain.
+        maps: post-processed maps.
         thresholds: by variant, the headline first; `otsu` is added. Where one is NaN, so are its
             scores.
-        space: `native` or `prepared`.
         spool: a file for what is too large to keep.
 
     Raises:
-        InputError: as `score_volume`, a lesion without a label, or one that is no label.
+        InputError: as `ScoreMaps.of`, a lesion without a label, or one that is no label.
         CannotWrite: no room for the file.
     """
-    score, brain_mask, box, to_voxel = score_volume(scan, maps, postprocess, space)
-    native = space == "native" and scan.native_image is not None
+    found = maps.of(scan)
+    score, brain_mask, postprocess = found.score, found.brain_mask, maps.postprocess
+    native = maps.space == "native" and scan.native_image is not None
     path = scan.native_lesion_mask if native else scan.lesion_mask
     if not scan.healthy and path is None:
         raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
@@ -202,16 +132,16 @@ def score_subject(
             rows += [Row(name, NAN, metric, NAN) for metric in names("mask", kind)]
             continue
         mask = postprocess.segment(score.array, brain_mask, score.spacing_mm, limit)
-        found = compute("mask", MaskCase(mask, truth, brain_mask, score.spacing_mm), kind)
-        rows += [Row(name, limit, *pair) for pair in found.items()]
+        case_of_mask = MaskCase(mask, truth, brain_mask, score.spacing_mm)
+        rows += [Row(name, limit, *pair) for pair in compute("mask", case_of_mask, kind).items()]
         if index == 0:
             headline = mask
-            false_positives = trust_checks.on_atlas(mask & ~truth, box, to_voxel)
+            false_positives = trust_checks.on_atlas(mask & ~truth, found.box, found.to_voxel)
             if false_positives is not None:
                 rates = trust_checks.region_rates(false_positives)
                 rows += [Row(name, limit, *pair) for pair in rates.items()]
     if scan.healthy:
-        pairs = _reconstruction_scores(scan, MapFolder(maps))
+        pairs = _reconstruction_scores(scan, maps.maps)
         rows += [Row("none", NAN, *pair) for pair in pairs]
     else:
         best, where = voxel.curve_best_dice(case.curve)

@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import score_volume
+from brainuad.evaluation.score_maps import postprocessed
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess
@@ -137,29 +138,27 @@ class SliceStore:
         return self.path.with_name(f"{self.path.name}.flags")
 
 
-def cut(scan: Scan, maps: Path, postprocess: Postprocess, masked: bool = True) -> list[Slice]:
+def cut(scan: Scan, maps: MapFolder, postprocess: Postprocess, masked: bool = True) -> list[Slice]:
     """The axial slices of a scan's post-processed map that hold brain, on the prepared grid.
 
     Args:
         scan: a volume, or a slice as a volume of one plane.
         maps: folder of its map.
         postprocess: the run's chain; map steps alone.
-        masked: whether what is not brain is cleared, see `score_volume`.
+        masked: whether what is not brain is cleared, see `postprocessed`.
 
     Raises:
-        InputError: as `score_volume`, or a volume with lesions and without a label.
+        InputError: as `postprocessed`, or a volume with lesions and without a label.
     """
-    found = score_volume(scan, maps, postprocess, "prepared", masked)
-    score = found.score
+    score, brain = postprocessed(scan, maps, postprocess, masked)
     if masked:
         # A chain that masks last keeps the background until here.
-        score = Volume(np.where(found.brain_mask, score.array, 0), score.affine)
+        score = Volume(np.where(brain, score.array, 0), score.affine)
     one = score.array.shape[-1] == 1
     label = scan.lesion_mask
     if not scan.healthy and label is None and not one:
         raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
     truth = read_label(label, like=score) if label else np.zeros(score.array.shape, bool)
-    brain = found.brain_mask
     person = getattr(scan, "person", "") or scan.subject
     slices = []
     for index in np.flatnonzero(brain.any(axis=(0, 1))):

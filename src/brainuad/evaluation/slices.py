@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.evaluation import slice_rules as rules
@@ -129,8 +130,8 @@ def evaluate_slices(
     failures = Failures()
     for number, (method, folder) in enumerate(maps.items()):
         with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
-            there = Path(spool)
-            stores, bad = _collect(test, folder, postprocess, protocol, there / "test")
+            there, own_maps = Path(spool), MapFolder(folder)
+            stores, bad = _collect(test, own_maps, postprocess, protocol, there / "test")
             failures += bad
             if not len(stores.paper):
                 if number == 0:
@@ -139,12 +140,12 @@ def evaluate_slices(
                 failures.append((f"({method})", f"{folder}: no slice could be scored"))
                 continue
             sick = [scan for scan in val if not scan.healthy] if protocol.dice == "folds" else []
-            tuning, bad = _collect(sick, folder, postprocess, protocol, there / "val")
+            tuning, bad = _collect(sick, own_maps, postprocess, protocol, there / "val")
             failures += bad
             found = _score(stores.paper, tuning.paper, protocol, there / "paper")
             rows += [common | {"method": method} | row._asdict() for row in found]
             well = [scan for scan in val if scan.healthy]
-            healthy, bad = _healthy_threshold(well, folder, postprocess, there / "healthy")
+            healthy, bad = _healthy_threshold(well, own_maps, postprocess, there / "healthy")
             failures += bad
             own = _own(found, protocol)
             flattered += [
@@ -169,7 +170,7 @@ def evaluate_slices(
 
 def _collect(
     scans: Iterable[Scan],
-    maps: Path,
+    maps: MapFolder,
     postprocess: Postprocess,
     protocol: SliceProtocol,
     path: Path,
@@ -192,7 +193,7 @@ def _collect(
 
 
 def _healthy_threshold(
-    scans: Iterable[Scan], maps: Path, postprocess: Postprocess, path: Path
+    scans: Iterable[Scan], maps: MapFolder, postprocess: Postprocess, path: Path
 ) -> tuple[float | None, Failures]:
     """The healthy threshold on the prepared grid; None without a healthy validation map."""
     failures = Failures()

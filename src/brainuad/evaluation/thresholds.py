@@ -12,7 +12,8 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import NAN, score_subject, score_volume
+from brainuad.evaluation.score_maps import ScoreMaps
+from brainuad.evaluation.scoring import NAN, score_subject
 from brainuad.machine.failures import Failures
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
@@ -69,9 +70,7 @@ class Fitted:
         }
 
 
-def fit_thresholds(
-    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
-) -> tuple[Fitted, Failures]:
+def fit_thresholds(cohort: Cohort, sequence: str, maps: ScoreMaps) -> tuple[Fitted, Failures]:
     """Fit on maps of healthy val subjects (docs/protocol.md#2-thresholds).
 
     Returns:
@@ -82,12 +81,12 @@ def fit_thresholds(
     """
     cohort.select("val", sequence, healthy=True)
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
-        scores, failures = healthy_scores(cohort, sequence, maps, postprocess, space, Path(spool))
-        return fit_healthy(scores, failures, maps, postprocess), failures
+        scores, failures = healthy_scores(cohort, sequence, maps, Path(spool))
+        return fit_healthy(scores, failures, maps), failures
 
 
 def healthy_scores(
-    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, space: str, spool: Path
+    cohort: Cohort, sequence: str, maps: ScoreMaps, spool: Path
 ) -> tuple[list[np.ndarray], Failures]:
     """Sorted scores of each healthy validation subject's brain, the large ones on disk."""
     scores: list[np.ndarray] = []
@@ -95,16 +94,14 @@ def healthy_scores(
     for index, scan in enumerate(cohort.select("val", sequence, healthy=True, allow_empty=True)):
         path = spool / f"val{index}.npy"
         with failures.catching(scan.subject):
-            found = score_volume(scan, maps, postprocess, space)
+            found = maps.of(scan)
             ordered = np.sort(found.score.array[found.brain_mask])
             with writing(path):
                 scores.append(voxel.spooled(ordered, path))
     return scores, failures
 
 
-def fit_healthy(
-    scores: Sequence[np.ndarray], failures: Failures, maps: Path, postprocess: Postprocess
-) -> Fitted:
+def fit_healthy(scores: Sequence[np.ndarray], failures: Failures, maps: ScoreMaps) -> Fitted:
     """The thresholds of `healthy_scores`.
 
     Where (nearly) all scores are the lowest one, as those of a perfect reconstruction are, they do
@@ -116,7 +113,8 @@ def fit_healthy(
     """
     if not scores:
         reason = failures[0][1] if failures else "the cohort has no healthy scan in split 'val'"
-        raise InputError(f"{maps}: no healthy validation map could be read: {reason}")
+        raise InputError(f"{maps.maps.path}: no healthy validation map could be read: {reason}")
+    postprocess = maps.postprocess
     threshold = postprocess.threshold
     if not threshold.is_told(scores, ordered=True):
         return Fitted.of_nothing()
@@ -132,7 +130,7 @@ def fit_healthy(
 
 
 def fit_labelled(
-    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, space: str, spool: Path
+    cohort: Cohort, sequence: str, maps: ScoreMaps, spool: Path
 ) -> tuple[float | None, Failures]:
     """The best mean Dice on labelled validation subjects, as pDDPM and its successors choose it.
 
@@ -145,7 +143,7 @@ def fit_labelled(
     for index, scan in enumerate(scans):
         path = spool / f"labelled{index}.npy"
         with failures.catching(scan.subject):
-            found, _ = score_subject(scan, maps, postprocess, {}, space, path)
+            found, _ = score_subject(scan, maps, {}, path)
             if found.scores.positives:
                 sick.append(found.scores)
                 people.append(scan.who)

@@ -18,10 +18,9 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.machine import ranks
 from brainuad.machine.failures import Failures
 from brainuad.machine.fingerprint import fingerprint
-from brainuad.postprocess.pipeline import Postprocess
-from brainuad.types import Detection, Volume
+from brainuad.types import Detection
 from brainuad.volumes.header import read_header
-from brainuad.volumes.nifti import read_mask, write_volume
+from brainuad.volumes.nifti import write_volume
 
 
 class Scorer(Protocol):
@@ -79,18 +78,6 @@ def fill(
     failures += ranks.gather(own)
     seconds = ranks.gather(seconds)
     return float(np.mean(seconds)) if seconds else 0.0
-
-
-def scored(scan: Scan, maps: MapFolder, postprocess: Postprocess) -> tuple[Volume, np.ndarray]:
-    """Return the post-processed map of a scan and its brain mask, on the prepared grid.
-
-    Raises:
-        InputError: unreadable, or on different grids.
-    """
-    raw = maps.map(scan.subject)
-    brain_mask = read_mask(scan.brain_mask, like=raw)
-    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
-    return Volume(score, raw.affine), brain_mask
 
 
 def _write(folder: MapFolder, scan: Scan, found: Detection) -> None:

@@ -7,6 +7,7 @@ small cohort knows little of what is usual, and its interval is wide.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,10 +17,9 @@ from scipy.special import stdtrit
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Cohort
-from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.metrics.severity import anomaly_score
-from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.records import record_of
 from brainuad.records.scan import ScanRecord
 from brainuad.types import Volume
@@ -95,8 +95,7 @@ MEASURES = {
 def training_statistics(
     cohort: Cohort,
     sequence: str,
-    maps: MapFolder,
-    postprocess: Postprocess,
+    maps: ScoreMaps,
     recipe: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What a model remembers of its healthy training and validation scans, as plain values.
@@ -104,8 +103,7 @@ def training_statistics(
     Args:
         cohort: it was trained on.
         sequence: of the model; of several, the first channel is measured.
-        maps: raw maps of the validation subjects.
-        postprocess: of the model.
+        maps: maps of the validation subjects.
         recipe: of the cohort's preparation, see `brainuad.preparation.recipes`; None where it is
             not known.
 
@@ -128,11 +126,11 @@ def training_statistics(
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
             record = record_of(cohort, scan)
             measures.append(measures_of(volume, brain_mask, record, in_mni(recipe)))
-            if split == "val" and maps.has(scan.subject):
-                raw = maps.map(scan.subject).array
-                scores.append(
-                    anomaly_score(postprocess.score(raw, brain_mask, spacing)[brain_mask])
-                )
+            if split == "val" and maps.maps.has(scan.subject):
+                # A map that cannot be read is listed as well.
+                with suppress(InputError):
+                    score, inside, *_ = maps.prepared(scan)
+                    scores.append(anomaly_score(score.array[inside]))
     names = sorted({name for own in measures for name in own})
     found = {name: [own[name] for own in measures if name in own] for name in names}
     if len(quantiles) > 1:

@@ -12,7 +12,7 @@ import brainuad
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import score_volume
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
 from brainuad.machine.failures import Failures
@@ -82,14 +82,15 @@ def test_training_prediction_and_evaluation_agree_voxel_by_voxel(scan, tmp_path,
     prepared, out = tmp_path / "prepared", tmp_path / "out"
     failures = Failures()
     fill(MapFolder(prepared), [scan], model, failures, "maps")
-    write_masks([scan], MapFolder(prepared), MapFolder(out), postprocess, 0.7, failures)
+    maps = ScoreMaps(MapFolder(prepared), postprocess)
+    write_masks([scan], maps, MapFolder(out), 0.7, failures)
     assert not failures
     trained = read_volume(out / "a_anomaly.nii.gz").array
     trained_mask = read_mask(out / "a_mask.nii.gz")
 
     cohort = Cohort(tmp_path, (scan,), {})
     predicted = model.predict_prepared(from_cohort(scan, cohort, model.known.recipe))
-    scored = score_volume(scan, prepared, postprocess, "native")
+    scored = maps.native(scan)
     scored_mask = postprocess.segment(
         scored.score.array, scored.brain_mask, scored.score.spacing_mm, 0.7
     )
