@@ -10,6 +10,7 @@ from typing import Any
 from brainuad import __version__
 from brainuad.errors import CannotWrite, InputError, PartialFailure, Stopped
 from brainuad.machine import signals, terminal, threads
+from brainuad.machine.limits import is_out_of_memory
 from brainuad.machine.memory import keep_memory
 from brainuad.machine.refused import REFUSED, refused
 from brainuad.machine.text import say
@@ -152,14 +153,6 @@ def _explain(error: Exception) -> tuple[str, int]:
     return f"internal error: {type(error).__name__}: {message}{kept} {hint}", 1
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its GPU has no more memory, in the words of Python or torch."""
-    words = ("not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
-
-
 def _lost_peer(error: Exception) -> bool:
     """Whether this is but the echo of another rank's end, in the words of gloo or NCCL."""
     words = str(error)
@@ -177,7 +170,7 @@ def _known(error: BaseException | None) -> BaseException | None:
             return one
         if isinstance(one, OSError) and one.errno in REFUSED and one.filename:
             return refused(one.filename, one)
-    if error is not None and _out_of_memory(error):
+    if error is not None and is_out_of_memory(error):
         return InputError(
             f"the memory is full ({' '.join(str(error).split()):.200}); use smaller batches "
             "(datamodule.batch_size, predict_batch_size, --batch-size), fewer --jobs, larger "

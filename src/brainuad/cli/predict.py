@@ -156,18 +156,15 @@ class _Job(NamedTuple):
         model: None where nothing is predicted.
         known: what is known of it.
         source: of the scans.
-        stamps: scan to what decides its prediction, of those that are not done.
+        todo: scans that are not done.
+        stamps: scan to what decides its prediction, of these; empty in a dry run.
     """
 
     model: "Model | Ensemble | None"
     known: "Known"
     source: "Source"
+    todo: "list[Wanted]"
     stamps: dict[str, str]
-
-    @property
-    def todo(self) -> "list[Wanted]":
-        """Scans that are not done."""
-        return [item for item in self.source.wanted if item.scan_id in self.stamps]
 
 
 def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
@@ -204,7 +201,9 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
         raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
         require_grids(raw, known.steps)
-    return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
+    # A stamp needs the hash of the weights, which a dry run would have to load.
+    stamps = {} if dry else {item.scan_id: stamp(item) for item in todo}
+    return _Job(model, known, source, todo, stamps)
 
 
 def _check_device(name: str) -> None:

@@ -57,6 +57,14 @@ def require_memory(count: float, what: object, remedy: str) -> None:
         )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Python or torch found no memory, on whatever device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
 def require_whole(value: object, least: int, name: str) -> None:
     """Refuse what is no whole number, or too small.
 

@@ -59,9 +59,3 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_bytes()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory, on whatever device."""
-    words = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)

@@ -1,15 +1,11 @@
 """Several models of one kind, such as the folds of a cross-validation, averaged."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from brainuad.model.card import Card
 from brainuad.model.known import Known
 from brainuad.model.model import Model
-from brainuad.model.predict import Image, predict_prepared, predict_raw
-from brainuad.model.prediction import Prediction
-from brainuad.model.prepared_scan import PreparedScan
+from brainuad.model.predict import predict_prepared, predict_raw, sequence_of
 
 
 @dataclass(frozen=True)
@@ -24,20 +20,11 @@ class Ensemble:
     models: tuple[Model, ...]
     known: Known
 
+    sequence = property(sequence_of)
+    predict = predict_raw
+    predict_prepared = predict_prepared
+
     @property
     def card(self) -> Card:
         """The card of the first model."""
         return self.known.card
-
-    @property
-    def sequence(self) -> str:
-        """The sequence of the scans; several, the channels, as one name."""
-        return self.known.sequence
-
-    def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
-        """Return anomaly map, mask and findings of one raw scan; see `Model.predict`."""
-        return predict_raw(self.models, self.known, image, brain_mask)
-
-    def predict_prepared(self, scan: PreparedScan) -> Prediction:
-        """Return the same of a prepared scan."""
-        return predict_prepared(self.models, self.known, scan)

@@ -18,9 +18,10 @@ from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.limits import is_out_of_memory
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
-from brainuad.model.batch_size import batch_size_for, is_out_of_memory
+from brainuad.model.batch_size import batch_size_for
 from brainuad.model.built import built_method
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import Card
@@ -29,9 +30,7 @@ from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.detect import detect_volume
 from brainuad.model.device import PRECISIONS
 from brainuad.model.known import Known
-from brainuad.model.predict import Image, predict_prepared, predict_raw
-from brainuad.model.prediction import Prediction
-from brainuad.model.prepared_scan import PreparedScan
+from brainuad.model.predict import predict_prepared, predict_raw, sequence_of
 from brainuad.model.runtime import Runtime
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.pipeline import Postprocess
@@ -60,6 +59,9 @@ class Model:
     """
 
     path = Path()
+    sequence = property(sequence_of)
+    predict = predict_raw
+    predict_prepared = predict_prepared
 
     def __init__(
         self,
@@ -160,9 +162,9 @@ class Model:
         return found
 
     @property
-    def sequence(self) -> str:
-        """The sequence of the scans; several, the channels, as one name."""
-        return self.known.sequence
+    def models(self) -> tuple["Model"]:
+        """The model alone, as an ensemble of one."""
+        return (self,)
 
     @property
     def weights_hash(self) -> str:
@@ -230,14 +232,6 @@ class Model:
         """
         image, brain_mask = load_scan(scan)
         return self.detect(image, brain_mask, read_header(scan.image).affine)
-
-    def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
-        """Return what is found in one raw scan; see `brainuad.model.predict.predict_raw`."""
-        return predict_raw([self], self.known, image, brain_mask)
-
-    def predict_prepared(self, scan: PreparedScan) -> Prediction:
-        """Return the same of a prepared scan; see `brainuad.model.predict.predict_prepared`."""
-        return predict_prepared([self], self.known, scan)
 
     def detect(
         self, image: Tensor, brain_mask: Tensor, affine: np.ndarray | None = None

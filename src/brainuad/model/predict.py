@@ -60,27 +60,43 @@ class Detecting(Protocol):
         """Return the maps of what the method sees of a prepared scan."""
 
 
+class Predicting(Protocol):
+    """A model, or several that are averaged."""
+
+    @property
+    def models(self) -> Sequence[Detecting]:
+        """The models; they agree in what they see and in the post-processing."""
+
+    @property
+    def known(self) -> Known:
+        """Their cards, and the choices of threshold and preparation."""
+
+
+def sequence_of(model: Predicting) -> str:
+    """Return the sequence of the scans; of several channels one name."""
+    return model.known.sequence
+
+
 def predict_raw(
-    models: Sequence[Detecting],
-    known: Known,
+    model: Predicting,
     image: Image | Sequence[Image],
     brain_mask: Path | None = None,
 ) -> Prediction:
-    """Prepare one raw scan as the models' training scans were, and predict it.
+    """Prepare one raw scan as the training scans were, and return what is found in it.
 
     Args:
-        models: averaged.
-        known: their cards, and the choices of threshold and preparation.
+        model: the model, or several that are averaged.
         image: NIfTI file, folder of one DICOM series, or image of nibabel; a head or a brain, as
-            the models' preparation takes them; of models of slices a 2D image. Of models of several
-            channels a list, one image for each of `known.sequences`; the results lie on the first
-            one's grid.
+            the model's preparation takes them; of a model of slices a 2D image. Of a model of
+            several channels a list, one image for each of `known.sequences`; the results lie on
+            the first one's grid.
         brain_mask: file on the (first) scan's grid; None to find the brain.
 
     Raises:
-        InputError: unreadable, it cannot be prepared, or another number of images than the models
-            take.
+        InputError: unreadable, it cannot be prepared, or another number of images than the model
+            takes.
     """
+    known = model.known
     images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
     names = known.sequences
     if len(images) != len(names):
@@ -101,23 +117,23 @@ def predict_raw(
         records, failures = prepare_subject(raw, known.steps, folder)
         if failures:
             raise InputError(failures[0][1])
-        return predict_prepared(models, known, from_records(records, folder, known.recipe))
+        return predict_prepared(model, from_records(records, folder, known.recipe))
 
 
-def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedScan) -> Prediction:
-    """Predict one prepared scan.
+def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
+    """Return what is found in one prepared scan.
 
     Args:
-        models: averaged; they agree in what they see and in the post-processing.
-        known: their cards, and the choices of threshold and preparation.
-        scan: prepared as their training scans were.
+        model: the model, or several that are averaged.
+        scan: prepared as the training scans were.
 
     Raises:
-        InputError: what the models see could not be made, or a single tile does not fit the memory.
+        InputError: what the model sees could not be made, or a single tile does not fit the memory.
     """
+    models, known = model.models, model.known
     clock = _Clock()
     postprocess = models[0].postprocess
-    statistics = pooled([model.card.statistics for model in models])
+    statistics = pooled([one.card.statistics for one in models])
     view = models[0].view
     seen = seen_by(view, scan)
     clock("input")
