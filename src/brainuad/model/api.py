@@ -32,16 +32,17 @@ def load(
             averaged. Or the name of a model that comes with brainuad (`brainuad.models()`), as
             `universal`; an existing path of that name wins.
         device: `auto`, `cpu`, `cuda`, ….
-        batch_size: tiles at once; None for what fits the memory.
-        samples: random draws a scan, of methods that draw; None for the model's own number.
-        threshold: in place of the model's: a number, or `scan`, `mebin` or `fixed` (see
+        batch_size: tiles per forward pass; None for as many as fit the memory.
+        samples: number of random draws per scan, for methods that draw; None for the model's own
+            number.
+        threshold: threshold in place of the model's: a number, or `scan`, `mebin` or `fixed` (see
             docs/protocol.md#threshold-variants). Of a model that comes with brainuad `fixed` is
             the default.
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
             where the machine computes in it.
-        preparation: changes of it, `preparation.steps.KEY=VALUE`; see
+        preparation: changes of the preparation, `preparation.steps.KEY=VALUE`; see
             `brainuad.preparation.recipes.changed`.
-        sequence: of the scans, where a model that comes with brainuad is one of several.
+        sequence: sequence of the scans; it chooses among the models that come with brainuad.
 
     Raises:
         InputError: a model that cannot be read, or models that do not fit together.
@@ -63,7 +64,7 @@ def load(
             _draw(model.method, path, samples)
         model.method.keeps_draws = True
         model.on_device()
-    # What is of no use is said before a scan is read.
+    # Errors of the card come before a scan is read.
     _ = known.steps, loaded[0].postprocess
     if len(loaded) > 1:
         return Ensemble(tuple(loaded), known)

@@ -13,8 +13,8 @@ class Ensemble:
     """Models whose maps are averaged.
 
     Attributes:
-        models: they agree in sequence, preparation, post-processing and input.
-        known: their cards, with the choices of threshold and preparation.
+        models: models that agree in sequence, preparation, post-processing and input.
+        known: cards of the models, with the choices of threshold and preparation.
     """
 
     models: tuple[Model, ...]

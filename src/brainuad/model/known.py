@@ -1,4 +1,4 @@
-"""What is known of a trained model, or of several that are averaged, before they are loaded."""
+"""Cards and choices of a trained model, or of several that are averaged, before they are loaded."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from brainuad.preparation.recipes import changed, is_of_slices
 from brainuad.settings.moved import present_experiment, retargeted
 from brainuad.shipped import is_shipped, untested
 
-# SimpleITK comes with them, and a dry run needs none.
+# They import SimpleITK, which a dry run does not need.
 if TYPE_CHECKING:
     from brainuad.postprocess.pipeline import Postprocess
     from brainuad.postprocess.threshold import Threshold
@@ -27,33 +27,33 @@ RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
 
 VARIANTS = ("healthy", "scan", "mebin", "fixed")
-"""Thresholds that a model may hold (docs/protocol.md#threshold-variants)."""
+"""Thresholds that a model may have (docs/protocol.md#threshold-variants)."""
 
 SAME = ("sequence", "preparation", "postprocess", "input", "relative")
-"""What models that are averaged must agree in."""
+"""Fields of the card in which averaged models must agree."""
 
 
 class Known:
-    """Cards and choices: with the weights, all that decides a prediction beside the scan.
+    """Cards and choices: with weights and scan, all that decides a prediction.
 
     Args:
-        paths: of the models; name them in messages.
-        cards: theirs.
-        threshold: a number in place of the models', or one of `VARIANTS`; None for `healthy`, of
-            models that come with brainuad for `fixed`.
-        samples: random draws a scan; None for the models' own number.
+        paths: model files, for messages.
+        cards: cards of the models.
+        threshold: a number in place of the models' thresholds, or one of `VARIANTS`; None for
+            `healthy`, or for `fixed` with models that come with brainuad.
+        samples: number of random draws per scan; None for the models' own number.
         precision: one of `device.PRECISIONS`; `auto` is resolved before.
-        preparation: changes of it, see `brainuad.preparation.recipes.changed`.
-        sequence: of the scans, where a model that comes with brainuad takes several.
+        preparation: changes of the preparation, see `brainuad.preparation.recipes.changed`.
+        sequence: sequence of the scans, where a model that comes with brainuad takes several.
         hash_of: hashes the weights of a model that was never loaded on this machine.
 
     Attributes:
-        card: the first model's.
-        variant: which threshold, one of `VARIANTS`, or empty for a given number.
-        thresholds: of each model, one number, or of `scan` and `mebin` two.
-        threshold: their mean, which is applied.
+        card: card of the first model.
+        variant: one of `VARIANTS`; empty for a given number.
+        thresholds: threshold of each model: one number, or two for `scan` and `mebin`.
+        threshold: mean of the thresholds, which is applied.
         recipe: the preparation, as plain values.
-        untested: sequence of the scans where the models were tried on none such; else empty.
+        untested: sequence of the scans where the models were never tested on it; else empty.
 
     Raises:
         InputError: models that do not fit together, no threshold, or no such preparation.
@@ -133,22 +133,22 @@ class Known:
 
     @property
     def pixel_mm(self) -> float | None:
-        """Of a model of slices the edge of a pixel that nothing tells; None of one of volumes."""
+        """Edge of a pixel of unknown size, for a model of slices; None for a model of volumes."""
         if not is_of_slices(self.recipe):
             return None
         return float(self.recipe["steps"].get("pixel_mm", 1.0))
 
     @property
     def trained_on(self) -> list[str]:
-        """Subjects that one of the models was trained on."""
+        """Training subjects of all models."""
         return sorted({name for card in self.cards for name in card.trained_on})
 
     def threshold_of(self, postprocess: "Postprocess") -> "Threshold":
-        """The threshold of a scan."""
+        """Return the threshold function of the averaged models."""
         return self._as_function(postprocess, self.threshold)
 
     def member_thresholds(self, postprocess: "Postprocess") -> "list[Threshold]":
-        """The threshold of a scan by each model alone."""
+        """Return the threshold function of each model alone."""
         return [self._as_function(postprocess, value) for value in self.thresholds]
 
     def _as_function(self, postprocess: "Postprocess", value: Any) -> "Threshold":
@@ -184,7 +184,7 @@ class Known:
 
     @cached_property
     def stamp(self) -> str:
-        """What, besides the scan, decides a prediction."""
+        """All that decides a prediction beside the scan, as text."""
         how = [self.variant] if self.variant in ("scan", "mebin") else []
         applied = [*how, self.thresholds, self.samples, self.precision, self.recipe]
         about = [*self.weights, *applied]
@@ -192,18 +192,18 @@ class Known:
         return json.dumps([*about, *shared], default=str)
 
     def __str__(self) -> str:
-        """One line on the model, for people."""
+        """One line about the models."""
         more = f"; {len(self.cards)} models averaged" if len(self.cards) > 1 else ""
         return f"{_about(self.card)}{more}"
 
 
 def _value(card: Card, key: str) -> Any:
-    """Return what must agree, in today's words."""
+    """Return a field of `SAME` with present names."""
     return without_added(retargeted(getattr(card, key)))
 
 
 def number_or_name(text: str) -> float | str:
-    """A threshold as it is given on the command line.
+    """Return a threshold as it is given on the command line.
 
     Raises:
         InputError: neither a finite number, 0 or more, nor one of `VARIANTS`.
@@ -222,7 +222,7 @@ def number_or_name(text: str) -> float | str:
 
 
 def _threshold(path: Path, card: Card, wanted: float | str | None) -> Any:
-    """A model's threshold of a variant, or the wanted number."""
+    """Return a model's threshold of a variant, or the wanted number."""
     name = wanted if isinstance(wanted, str) else "healthy"
     if name not in VARIANTS:
         raise InputError(f"threshold is '{name}'; use a number or one of {', '.join(VARIANTS)}")
@@ -242,12 +242,12 @@ def _about(card: Card) -> str:
     cohort = card.cohort or "an unknown cohort"
     subjects = f"{people} subjects of {cohort}" if people else f"trained on {cohort}"
     name = card.name or "a model"
-    # Before cards of this format the plain names were of other presets.
+    # Before this format the plain names stood for other presets.
     now = present_experiment(name) if tuple(_numbers(card)) < RENAMED_IN else None
     note = f" (what is experiment={now} today)" if now else ""
     return f"{name}{note} for {card.sequence}, {subjects}"
 
 
 def _numbers(card: Card) -> list[int]:
-    """Of the card's format, `1.5`."""
+    """Return the numbers of a card's format, such as `1.5`."""
     return [int(part) for part in str(card.format).split(".") if part.isdigit()]

@@ -1,4 +1,4 @@
-"""From a scan to everything that models find in it: map, mask, findings, and reasons to doubt."""
+"""Prediction of a scan: map, mask, findings and reasons to doubt."""
 
 import tempfile
 import time
@@ -42,22 +42,22 @@ with oedema stay below."""
 
 
 class Detecting(Protocol):
-    """What is asked of each model."""
+    """Members of a model that predictions use."""
 
     @property
     def card(self) -> Card:
-        """What travels with the weights."""
+        """Configuration and cohort of the training."""
 
     @property
     def view(self) -> ModelInput | None:
-        """What the method sees of a scan; None for the cohort's intensities."""
+        """Input of the method; None for the cohort's intensities."""
 
     @property
     def postprocess(self) -> Postprocess:
         """The chain from a raw map to a score and a mask."""
 
     def detect(self, image: Tensor, brain_mask: Tensor, affine: np.ndarray) -> Detection:
-        """Return the maps of what the method sees of a prepared scan."""
+        """Return the maps of a prepared scan, given as input of the method."""
 
 
 class Predicting(Protocol):
@@ -65,11 +65,11 @@ class Predicting(Protocol):
 
     @property
     def models(self) -> Sequence[Detecting]:
-        """The models; they agree in what they see and in the post-processing."""
+        """The models; they agree in input and post-processing."""
 
     @property
     def known(self) -> Known:
-        """Their cards, and the choices of threshold and preparation."""
+        """Cards of the models, and the choices of threshold and preparation."""
 
 
 def sequence_of(model: Predicting) -> str:
@@ -125,10 +125,11 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
 
     Args:
         model: the model, or several that are averaged.
-        scan: prepared as the training scans were.
+        scan: scan prepared as the training scans were.
 
     Raises:
-        InputError: what the model sees could not be made, or a single tile does not fit the memory.
+        InputError: the input of the method could not be made, or a single tile does not fit the
+            memory.
     """
     models, known = model.models, model.known
     clock = _Clock()
@@ -156,7 +157,7 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
 
     uncertainty = None if found.uncertainty is None else back(found.uncertainty[0].numpy())
     reconstruction = None
-    # Tissue classes have no brightness to go back to.
+    # Tissue classes have no brightness to return to.
     if found.reconstruction is not None and not isinstance(view, TissueInput):
         as_seen = replace(scan, image=Volume(seen[0], scan.image.affine))
         healthy = found.reconstruction[0].numpy()
@@ -199,9 +200,9 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
 
 
 def seen_by(view: ModelInput | None, scan: PreparedScan) -> np.ndarray:
-    """Return what a method sees of a scan, `(C, D, H, W)`, 0 outside the brain.
+    """Return the input of a method, `(C, D, H, W)`, 0 outside the brain.
 
-    The function that makes it for training makes it here, too.
+    Training uses the same functions.
 
     Raises:
         InputError: it could not be made.
@@ -245,7 +246,7 @@ def _no_threshold(limit: float) -> tuple[str, ...]:
 
 
 def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
-    """Return a flag where more of the brain is marked than a lesion takes."""
+    """Return a flag where the marked share of the brain is larger than `PLAUSIBLE_SHARE`."""
     share = float(mask.sum() / max(int(brain_mask.sum()), 1))
     if share <= PLAUSIBLE_SHARE:
         return ()
@@ -253,7 +254,7 @@ def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
 
 
 class _Clock:
-    """Seconds of each stage."""
+    """Stopwatch: seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -265,7 +266,7 @@ class _Clock:
 
 
 def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[str, Volume]:
-    """Return the maps on the prepared grid, and what the models saw if not the scan itself."""
+    """Return the maps on the prepared grid, and the models' input where it is not the scan."""
     parts = (found.anomaly_map, found.reconstruction, found.uncertainty)
     arrays = [None if part is None else part[0].numpy() for part in parts]
     return {
