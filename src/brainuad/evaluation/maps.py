@@ -1,8 +1,8 @@
 """Score folders of maps against a cohort (docs/protocol.md#2-thresholds); imports no model.
 
-Files in, files out: a map is post-processed on its prepared grid, carried to the space of the
-scores, thresholded there and compared with the untouched label. One volume is in memory at a
-time; what later sums need of a subject is its lesion voxels' scores, the rest waits on disk.
+A map is post-processed on its prepared grid, resampled to the space of the scores, thresholded
+there and compared with the untouched label. One volume is in memory at a time. Of each subject the
+scores of lesion voxels stay in memory, and the others lie on disk.
 """
 
 import tempfile
@@ -47,17 +47,17 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold, Shared, Threshold
 
 CONTROL = "intensity"
-"""The control without learning; the trust checks ask how much of a score is it."""
+"""The control without learning, which the trust checks compare every method with."""
 
 ALPHAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Where the healthy threshold's calibration is looked at."""
+"""Shares at which the calibration of the healthy threshold is measured."""
 
 _RECALL = np.linspace(0.01, 1, 100)
 
 
 @dataclass
 class _Method:
-    """One folder of maps on its way through the subjects."""
+    """One folder of maps with its thresholds and the subjects scored so far."""
 
     maps: ScoreMaps
     headline: float
@@ -82,20 +82,20 @@ def evaluate_maps(
     carried: Mapping[str, ScoreMaps] | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Scores the test subjects of one sequence.
+    """Score the test subjects of one sequence.
 
     Args:
-        cohort: with healthy `val` subjects (for the threshold) and `test` subjects.
+        cohort: cohort with healthy `val` subjects (for the threshold) and `test` subjects.
         sequence: `T1w`, `T2w`, `FLAIR`, …, or the name of several (`T1w+FLAIR`).
         maps: method to folder of `<subject>_anomaly.nii.gz` on the prepared grid; the first is
-            the one that counts, the others are controls.
-        postprocess: the same chain for every method.
+            the method to score, the others are controls.
+        postprocess: post-processing of every method.
         space: `native` (each label's own grid) or `prepared`.
         trained_on: subjects that must not be scored.
         thresholds: healthy thresholds that are already known, by method.
         fixed: a method's own thresholds, by method, for the variant `fixed`.
-        carried: maps that an earlier step has post-processed and keeps, by method.
-        seed: of the bootstrap.
+        carried: post-processed maps of an earlier step, by method.
+        seed: random seed of the bootstrap.
 
     Raises:
         InputError: a test subject was trained on, no test subject, or no map could be scored.
@@ -111,7 +111,7 @@ def evaluate_maps(
             made = ScoreMaps(MapFolder(folder), postprocess, space)
             made = (carried or {}).get(name, made)
             part = Path(spool) / f"m{number}"
-            # A control that fails takes only its own rows away.
+            # A control that fails loses only its own rows.
             with failures.catching(f"({name})") if number else nullcontext():
                 methods[name], bad = _fit(cohort, sequence, made, known, own, part)
                 failures += bad
@@ -157,7 +157,7 @@ def _fit(
     own: float | None,
     spool: Path,
 ) -> tuple[_Method, Failures]:
-    """A method with its thresholds: its own, and from validation subjects alone."""
+    """Return a method with its thresholds: its own, and those of validation subjects."""
     spool.mkdir()
     healthy, failures = healthy_scores(cohort, sequence, maps, spool)
     fitted = Fitted.of_nothing()
@@ -176,7 +176,7 @@ def _fit(
 
 
 def _score_scan(scan: Scan, methods: dict[str, _Method], spool: Path) -> Failures:
-    """Scores every method's map of one scan, and each beside the intensity control's."""
+    """Score every method's map of one scan, and compare it with the intensity control."""
     failures = Failures()
     found: dict[str, tuple[ScoredSubject, Traces]] = {}
     for number, (name, method) in enumerate(methods.items()):
@@ -189,7 +189,7 @@ def _score_scan(scan: Scan, methods: dict[str, _Method], spool: Path) -> Failure
         if traces.false_positives is not None:
             methods[name].false_positives.add(traces.false_positives)
         if control and name != CONTROL:
-            # Near 1, the method has learned brightness; NaN when either is constant.
+            # Near 1 the method measures brightness; NaN when either map is constant.
             rho = spearman(traces.sample, control[1].sample)
             subject.rows.append(Row("none", NAN, "intensity_rho", rho))
             if not scan.healthy:
@@ -203,7 +203,7 @@ def _value(subject: ScoredSubject, metric: str) -> float:
 
 
 def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Rows and curves that need all subjects of a method."""
+    """Return rows and curves that need all subjects of a method."""
     add_oracle(method.subjects)
     rows: list[dict[str, Any]] = []
     for subject in method.subjects:
@@ -219,7 +219,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
     curves: dict[str, np.ndarray] = {}
     if len(curve.threshold):
         precision, recall = voxel.precision_recall(curve)
-        # A thousand points of recall draw the curve; it has as many as there are lesion voxels.
+        # The curve has one point per lesion voxel; 1,000 suffice to draw it.
         kept = np.unique(np.searchsorted(recall, np.linspace(0, 1, 1000)))
         curves["precision"], curves["recall"] = precision[kept], recall[kept]
         curves["pr_threshold"] = curve.threshold[kept]
@@ -231,7 +231,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
         curves["subject_precision"] = by_person(precision.T, people).T.astype(np.float32)
     healthy = [s for s in method.subjects if s.scan.healthy]
     if healthy and method.healthy and not np.isnan(method.headline):
-        # What is on disk is sorted, so a share is a search, not a count.
+        # The scores on disk are sorted, so a binary search gives a share.
         fitted = [HealthyThreshold(a).fit(method.healthy, ordered=True) for a in ALPHAS]
         curves["calibration_alpha"] = np.array(ALPHAS)
         curves["calibration_fpr"] = np.array(
@@ -241,7 +241,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
 
 
 def _precision(subject: ScoredSubject) -> np.ndarray:
-    """A subject's precision where its recall first reaches each of `_RECALL`."""
+    """Return a subject's precision where its recall first reaches each of `_RECALL`."""
     precision, recall = voxel.precision_recall(voxel.curve([subject.scores]))
     return precision[np.searchsorted(recall, _RECALL - 1e-9)]
 

@@ -29,7 +29,7 @@ class ScoreVolume(NamedTuple):
         score: the map that thresholds apply to; zero outside the brain unless the chain masks last.
         brain_mask: `(D, H, W)` bool, on its grid.
         box: `(2, 3)` corners of the prepared brain in prepared world, mm.
-        way: from the prepared world to that of `score`; empty on the prepared grid.
+        way: registrations from the prepared world to that of `score`; empty on the prepared grid.
     """
 
     score: Volume
@@ -67,7 +67,7 @@ class ScoreMaps:
         """Return a scan's map on the prepared grid.
 
         Raises:
-            InputError: as `postprocessed`.
+            InputError: an error of `postprocessed`.
         """
 
         def make() -> ScoreVolume:
@@ -80,7 +80,7 @@ class ScoreMaps:
         """Return a scan's map in native space; on the prepared grid where the scan has no other.
 
         Raises:
-            InputError: as `postprocessed` and `native_map`.
+            InputError: an error of `postprocessed` or `native_map`.
         """
         if scan.native_image is None:
             return self.prepared(scan)
@@ -94,7 +94,7 @@ class ScoreMaps:
         return self._once(f"{scan.subject}_native.npz", space.way, make)
 
     def _once(self, name: str, way: Way, make: Callable[[], ScoreVolume]) -> ScoreVolume:
-        """Return what an earlier call made; make and keep it where there is none."""
+        """Return the map of an earlier call; make and keep it where there is none."""
         if self.kept is None:
             return make()
         path = self.kept / name
@@ -116,8 +116,8 @@ def postprocessed(
         scan: scan of the map.
         maps: folder of its map.
         postprocess: chain of the run.
-        masked: whether the chain clears what is not brain; without, a step may carry scores into
-            the brain and out of it, and those of the background stay.
+        masked: False treats the whole array as brain: steps may move scores across the rim, and
+            those of the background stay.
 
     Raises:
         InputError: a missing or damaged file, two files of one subject, another grid, a negative
@@ -140,7 +140,7 @@ def postprocessed(
 
 
 def _write(path: Path, found: ScoreVolume) -> None:
-    """Write the values that are not 0, which are those of the brain alone as a rule."""
+    """Write the values that are not 0, usually those of the brain alone."""
     array, affine = found.score.array, found.score.affine
     filled = array != 0
     with atomic_path(path) as temporary, temporary.open("wb") as file:

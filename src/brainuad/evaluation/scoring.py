@@ -1,4 +1,4 @@
-"""Scores one subject: its map post-processed, carried to a space and compared with its label."""
+"""Scores of one subject: its post-processed map compared with its label."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from brainuad.volumes.nifti import read_label, read_mask, read_volume
 from brainuad.volumes.read import read_native
 
 NO_LESION = "no lesion"
-"""The group of pathological subjects whose label is empty."""
+"""Group of the pathological subjects whose label is empty."""
 
 NAN = float("nan")
 
@@ -48,15 +48,16 @@ class ScoredSubject:
     """A test subject after `score_subject`.
 
     Attributes:
-        scan: what was scored.
-        scores: its brain's scores, sorted, the large part on disk.
+        scan: the scan.
+        scores: sorted scores of its brain, the large part on disk.
         anomaly_score: mean of the top 1 % of the brain's voxels.
         lesion_ml: volume of the label.
-        contrast: of the lesion, from the manifest, else against the rest of the brain; None
+        contrast: contrast of the lesion, from the manifest, else to the rest of the brain; None
             without a lesion.
         group: pathology, `NO_LESION`, or empty when healthy.
         rows: its scores.
-        lesions: a row a true lesion at the headline threshold, see `trust_checks.lesion_rows`.
+        lesions: one row per true lesion at the headline threshold, see
+            `trust_checks.lesion_rows`.
     """
 
     scan: Scan
@@ -70,11 +71,11 @@ class ScoredSubject:
 
 
 class Traces(NamedTuple):
-    """What the trust checks need of a subject for a moment.
+    """Values of a subject for the trust checks.
 
     Attributes:
-        sample: some of its brain's scores, the same voxels for every method.
-        false_positives: on the template's grid, None for less than a whole brain.
+        sample: scores of some voxels of its brain, the same voxels for every method.
+        false_positives: `(D, H, W)` bool on the template's grid; None for less than a whole brain.
     """
 
     sample: np.ndarray
@@ -87,17 +88,17 @@ def score_subject(
     thresholds: Mapping[str, Threshold],
     spool: Path,
 ) -> tuple[ScoredSubject, Traces]:
-    """Every score of one subject that needs no other subject.
+    """Return every score of one subject that needs no other subject.
 
     Args:
         scan: a test scan.
         maps: post-processed maps.
-        thresholds: by variant, the headline first; `otsu` is added. Where one is NaN, so are its
-            scores.
-        spool: a file for what is too large to keep.
+        thresholds: thresholds by variant, the headline first; `otsu` is added. The scores of a NaN
+            threshold are NaN.
+        spool: file for arrays that are too large for the memory.
 
     Raises:
-        InputError: as `ScoreMaps.of`, a lesion without a label, or one that is no label.
+        InputError: an error of `ScoreMaps.of`, a lesion without a label, or an invalid label.
         CannotWrite: no room for the file.
     """
     found = maps.of(scan)
@@ -119,7 +120,7 @@ def score_subject(
         anomaly_score=values["anomaly_score"],
         lesion_ml=lesion_ml,
         contrast=scan.contrast,
-        # An empty label gets a row of its own and stays out of the lesion mean.
+        # Subjects with an empty label have a row of their own and do not enter the lesion mean.
         group="" if scan.healthy else (scan.pathology or "lesion") if truth.any() else NO_LESION,
     )
     rows = subject.rows
@@ -159,9 +160,9 @@ def score_subject(
 
 
 def add_oracle(subjects: list[ScoredSubject]) -> None:
-    """The threshold with the best mean Dice over the lesions, and each subject's Dice there.
+    """Add each subject's Dice at the threshold with the best mean Dice over subjects with lesions.
 
-    Of a person with several scans the mean counts once, as in the summary.
+    The scans of one person have the weight of one scan together, as in the summary.
     """
     sick = [s for s in subjects if s.scores.positives]
     if not sick:
@@ -175,7 +176,7 @@ def add_oracle(subjects: list[ScoredSubject]) -> None:
 
 
 def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], voxel.Curve]:
-    """Values over all test voxels and over subjects, and the pooled curve.
+    """Return values over all test voxels and over subjects, and the pooled curve.
 
     Healthy scans are included (docs/protocol.md#3-metrics).
     """
@@ -191,15 +192,15 @@ def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], voxel.Curve]:
 
 
 def _reconstruction_scores(scan: Scan, maps: MapFolder) -> list[tuple[str, float]]:
-    """L1 and SSIM inside the brain on the prepared grid, where a reconstruction was kept."""
+    """Return L1 and SSIM inside the brain on the prepared grid, where there is a reconstruction."""
     found = maps.read(scan.subject, "reconstruction")
     if found is None:
         return []
-    # Beside what the method saw, which may be tissue in place of intensity.
+    # The method's input may be a tissue map.
     seen = maps.read(scan.subject, "input") or read_volume(scan.image)
     image, reconstruction = seen.array, found.array
     brain_mask = read_mask(scan.brain_mask)
-    # One plane is compared as an image: a cubic window does not fit into it.
+    # A cubic window does not fit into one plane.
     pair = (np.squeeze(image), np.squeeze(reconstruction))
     similarity = structural_similarity(*pair, data_range=1.0, full=True)[1].reshape(image.shape)
     return [

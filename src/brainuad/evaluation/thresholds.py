@@ -27,12 +27,12 @@ SPACES = ("native", "prepared")
 
 @dataclass(frozen=True)
 class Fitted:
-    """What healthy validation subjects say of the thresholds; NaN where they tell nothing.
+    """Thresholds fitted on healthy validation subjects; NaN where their scores determine none.
 
     Attributes:
-        healthy: of the scores, the headline.
-        scan: of the scores on each scan's own scale, and the quantile that is 1 on it.
-        mebin: the lowest and the highest threshold that MEBin tries.
+        healthy: threshold of the scores, the headline.
+        scan: threshold on each scan's own scale, and the quantile that is 1 on it.
+        mebin: lowest and highest threshold that MEBin tries.
     """
 
     healthy: float
@@ -41,14 +41,14 @@ class Fitted:
 
     @classmethod
     def of_nothing(cls) -> "Fitted":
-        """No threshold is known."""
+        """Return thresholds that are all NaN."""
         return cls(NAN, (NAN, NAN), (NAN, NAN))
 
     def as_card(self, fixed: float | None = None) -> dict[str, Any]:
-        """What a model remembers beside the headline, less what there is not: plain values.
+        """Return the finite thresholds beside the headline, as plain values for the card.
 
         Args:
-            fixed: the method's own threshold.
+            fixed: the method's own threshold; None for none.
         """
         known: dict[str, list[float]] = {
             "scan": list(self.scan),
@@ -62,7 +62,7 @@ class Fitted:
         }
 
     def variants(self, postprocess: Postprocess) -> dict[str, Threshold]:
-        """The threshold of each variant, the headline first."""
+        """Return the threshold of each variant, the headline first."""
         return {
             "healthy": Shared(self.healthy),
             "scan": scan_threshold(postprocess.scan, *self.scan),
@@ -77,7 +77,7 @@ def fit_thresholds(cohort: Cohort, sequence: str, maps: ScoreMaps) -> tuple[Fitt
         The thresholds, and the subjects whose map could not be read, with the reason.
 
     Raises:
-        InputError: no healthy validation subject, or not one map could be read.
+        InputError: no healthy validation subject, or no map could be read.
     """
     cohort.select("val", sequence, healthy=True)
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
@@ -88,7 +88,7 @@ def fit_thresholds(cohort: Cohort, sequence: str, maps: ScoreMaps) -> tuple[Fitt
 def healthy_scores(
     cohort: Cohort, sequence: str, maps: ScoreMaps, spool: Path
 ) -> tuple[list[np.ndarray], Failures]:
-    """Sorted scores of each healthy validation subject's brain, the large ones on disk."""
+    """Return the sorted scores of each healthy validation subject, large arrays on disk."""
     scores: list[np.ndarray] = []
     failures = Failures()
     for index, scan in enumerate(cohort.select("val", sequence, healthy=True, allow_empty=True)):
@@ -102,14 +102,14 @@ def healthy_scores(
 
 
 def fit_healthy(scores: Sequence[np.ndarray], failures: Failures, maps: ScoreMaps) -> Fitted:
-    """The thresholds of `healthy_scores`.
+    """Return the thresholds of `healthy_scores`.
 
-    Where (nearly) all scores are the lowest one, as those of a perfect reconstruction are, they do
-    not say how high a healthy score may be: that score would be the threshold, and what lies above
-    it is decided by rounding and interpolation. Each threshold is then NaN.
+    Each is NaN where (nearly) all scores equal the lowest one, as those of a perfect
+    reconstruction do. That score would be the threshold, and rounding would decide which voxels
+    are above it.
 
     Raises:
-        InputError: there are none; the first of `failures` says why.
+        InputError: there are no scores; the message has the first reason in `failures`.
     """
     if not scores:
         reason = failures[0][1] if failures else "the cohort has no healthy scan in split 'val'"
@@ -132,9 +132,9 @@ def fit_healthy(scores: Sequence[np.ndarray], failures: Failures, maps: ScoreMap
 def fit_labelled(
     cohort: Cohort, sequence: str, maps: ScoreMaps, spool: Path
 ) -> tuple[float | None, Failures]:
-    """The best mean Dice on labelled validation subjects, as pDDPM and its successors choose it.
+    """Return the threshold with the best mean Dice on labelled validation subjects, as in pDDPM.
 
-    None when there is no such subject, the usual case.
+    None where there is no such subject, the usual case.
     """
     sick: list[voxel.SortedScores] = []
     people: list[str] = []
@@ -149,14 +149,14 @@ def fit_labelled(
                 people.append(scan.who)
     if not sick:
         return None, failures
-    # That is the lowest positive score; a mask is what lies above its threshold.
+    # The best threshold is the lowest positive score; a mask holds the voxels above its threshold.
     count = Counter(people)
     weights = [1 / count[person] for person in people]
     return voxel.just_below(voxel.best_shared_threshold(sick, weights)), failures
 
 
 def require_space(space: Any) -> None:
-    """Refuse a space that no score can be computed in.
+    """Refuse an unknown space of scores.
 
     Raises:
         InputError: neither `native` nor `prepared`.
@@ -181,8 +181,8 @@ def as_threshold(value: Any, key: str) -> float | None:
     """Return a threshold of scores; None where none is set.
 
     Args:
-        value: from a configuration or a command line.
-        key: names it in the message.
+        value: value of a configuration or a command line.
+        key: name of the setting, for the message.
 
     Raises:
         InputError: not a finite number, 0 or more.

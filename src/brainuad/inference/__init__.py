@@ -1,1 +1,1 @@
-"""From a trained model and raw scans to masks and findings in each scan's own space."""
+"""Prediction of many scans: masks and findings in each scan's own space."""

@@ -1,4 +1,4 @@
-"""From a folder of maps to 3D masks in native space."""
+"""3D masks in native space, made of a folder of maps."""
 
 from collections.abc import Sequence
 
@@ -25,10 +25,10 @@ def write_masks(
 
     Args:
         scans: scans to mark.
-        maps: their maps; the folder of the raw ones gets the masks on the prepared grid.
-        out: gets the anomaly maps (post-processed, as the threshold applies to them) and the masks
-            on the native grid; of slices the same as `.png`.
-        threshold: marks the post-processed map where it is exceeded.
+        maps: their maps; the folder of the raw maps gets the masks on the prepared grid.
+        out: folder for the post-processed maps and the masks on the native grid; slices also as
+            `.png`.
+        threshold: voxels of the post-processed map above it are marked.
         failures: gets each scan without a mask.
     """
     for scan in track(scans, description="writing masks"):

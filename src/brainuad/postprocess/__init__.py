@@ -1,1 +1,1 @@
-"""From an anomaly map to a 3D mask."""
+"""Post-processing: steps that turn an anomaly map into a 3D mask."""
