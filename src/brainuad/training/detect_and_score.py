@@ -42,14 +42,14 @@ def detect_and_score(
 ) -> None:
     """Write maps, the model with its thresholds, masks and scores into the run folder.
 
-    Ranks share the scans that are detected; what comes after is done by the first one alone.
+    Ranks share the detection; the first rank does everything else.
 
     Args:
-        settings: of the run.
-        model: trained; its card gets thresholds and statistics.
-        cohort: of the run.
-        record: of `provenance.json`; gets what is measured.
-        failures: gets the subjects that something could not be done for.
+        settings: settings of the run.
+        model: trained model; its card gets thresholds and statistics.
+        cohort: cohort of the run.
+        record: content of `provenance.json`; gets duration, checkpoint and notes.
+        failures: gets the subjects that failed.
     """
     sequence = joined(settings.sequence)
     test = cohort.select("test", sequence)
