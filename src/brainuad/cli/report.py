@@ -1,4 +1,4 @@
-"""Makes `report.html` of a run folder: one file that opens from disk, without a network.
+"""Make `report.html` of a run folder, one file that opens without a network.
 
 brainuad-report runs/strega/NAME
 """
