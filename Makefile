@@ -26,7 +26,7 @@ demo: install ## Mark lesions in the head that comes with brainuad, then run the
 	$(BIN)/python train.py experiment=madad paths.output_dir=$(RUN) ckpt=last
 
 test: install ## Run all tests (slow ones included)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=95
 
 lint: install ## Check style
 	$(BIN)/ruff check .

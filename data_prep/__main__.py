@@ -106,7 +106,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _reader(item: Dataset) -> str:
-    """What reads the rows."""
+    """Return the name of the command that reads the rows."""
     return (
         "slices, for data=slices data.source=CSV" if item.slices else "scans, for brainuad-prepare"
     )

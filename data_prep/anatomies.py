@@ -76,7 +76,7 @@ def make_bank(
         out: folder of the bank.
         spacing_mm: edge length of its voxels in mm, 1 or more.
         lesions: kind and folder of lesion masks in MNI152 space.
-        licence: of the maps, said in the bank.
+        licence: licence of the maps, stated in the bank.
 
     Returns:
         Maps that failed, with the reason.
@@ -165,7 +165,7 @@ def lesion_shape(mask: Volume, grid: Volume) -> Shape:
 
     Args:
         mask: `(D, H, W)` bool, not empty.
-        grid: of the bank.
+        grid: grid of the bank.
     """
     # The box alone: a mask is mostly empty, and there are hundreds.
     box = box_of(mask.array, (4, 4, 4))

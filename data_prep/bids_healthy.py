@@ -37,7 +37,7 @@ def find(root: Path, column: str = "", value: str = "") -> list[RawScan]:
 
     Args:
         root: the BIDS data set, with the `sub-*` folders in it.
-        column: of `participants.tsv`, that tells who is healthy; empty when all are.
+        column: column of `participants.tsv` that states who is healthy; empty when all are.
         value: what it says of the healthy.
 
     Raises:

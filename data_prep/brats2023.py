@@ -33,7 +33,7 @@ def find(root: Path, task: str = "GLI") -> list[RawScan]:
 
     Args:
         root: folder of the cases, or up to three above.
-        task: of the challenge, as the case names spell it.
+        task: task of the challenge, as the case names spell it.
 
     Raises:
         InputError: no case found, or the same case twice.

@@ -1,4 +1,4 @@
-"""What is known of a data set, and the CSV that its scans are written to."""
+"""Description of a data set, and the CSV that its scans are written to."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ class Download:
 
     Attributes:
         url: https.
-        name: of the file to write.
+        name: name of the file to write.
         sha256: hexadecimal; None when not known, which no registered file may be.
         size: in bytes; None when not known.
     """
@@ -45,7 +45,7 @@ class Dataset:
         pathology: what the patients have, or `healthy`.
         sequences: that it holds.
         homepage: where to read on.
-        licence: of the data.
+        licence: licence of the data.
         access: how to get it.
         citation: what to cite.
         split: what the literature uses.
@@ -96,7 +96,7 @@ def write_rows(scans: Sequence[RawScan] | Sequence[SliceRow], csv_path: Path) ->
 
 
 def has_label(scan: RawScan | SliceRow) -> bool:
-    """Whether a row says where its lesions are."""
+    """Return whether a row names a lesion label."""
     return scan.lesion_mask is not None or getattr(scan, "lesion_channel", None) is not None
 
 

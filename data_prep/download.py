@@ -157,7 +157,7 @@ def _keep_version(part: Path, headers: Any) -> None:
 
 
 def _wrong(path: Path, item: Download) -> str:
-    """What is wrong with a whole file; empty when nothing is."""
+    """Return the fault of a whole file; empty when there is none."""
     if item.size is not None and _size(path) != item.size:
         return f"has {_size(path)} bytes, not {item.size}"
     if item.sha256 is None:

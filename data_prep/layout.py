@@ -1,4 +1,4 @@
-"""What the finders of all data sets share: case folders, NIfTI names, clear refusals."""
+"""Shared parts of the finders of all data sets: case folders, NIfTI names, clear refusals."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -63,7 +63,7 @@ def nifti(folder: Path, stem: str) -> Path | None:
 
 
 def same_grid(first: Path, second: Path) -> bool:
-    """Whether two NIfTI files have one grid, by their headers alone.
+    """Return whether two NIfTI files have one grid, by their headers alone.
 
     Raises:
         InputError: one of them cannot be read.
@@ -95,8 +95,8 @@ def patient(
         subject: a person.
         folder: that holds the sequences.
         stems: sequence to file name without `.nii.gz`.
-        mask: of the lesions; None when there is no label.
-        pathology: of the patient.
+        mask: mask of the lesions; None when there is no label.
+        pathology: pathology of the patient.
         site: where it was acquired.
     """
     return [

@@ -41,7 +41,7 @@ def find(root: Path, modality: str = "", pathology: str = "", overlap: str = "")
     Args:
         root: `Data`, or a folder that holds it.
         modality: `T1` lists those slices alone, spelled as in the files.
-        pathology: of the people in `test`.
+        pathology: pathology of the people in `test`.
         overlap: `drop`, see `data_prep.slices.OVERLAP`.
 
     Raises:

@@ -27,10 +27,10 @@ class SliceRow:
         person: unit of the splits; several slices may share one.
         sequence: `T1w`, `T2w`, `FLAIR`, … .
         image: PNG, TIFF, JPEG or NPY.
-        channel: of the image in an NPY of several; None for a grey image.
+        channel: index of the image in an NPY of several; None for a grey image.
         brain_mask: None to take what is not background.
         lesion_mask: None when there is no label in a file of its own.
-        lesion_channel: of the label in an NPY of several; None when there is none.
+        lesion_channel: index of the label in an NPY of several; None when there is none.
         healthy: no lesion in this slice; None to tell it from the label.
         split: `train`, `val`, `test`, or empty to be drawn by person.
         pathology: free text, for grouping the scores.
@@ -113,7 +113,7 @@ def finished(
     """The rows, if there are any, no name is there twice, and nobody trained on is tested.
 
     Args:
-        rows: of a whole set.
+        rows: rows of a whole set.
         root: where they were found.
         layout: what was expected.
         overlap: empty to refuse a person in train and another split, `drop` for `OVERLAP`.

@@ -19,6 +19,10 @@ LIBRARIES = ("hydra", "lightning.pytorch", "monai.networks.nets", "monai.transfo
 LIBRARIES += ("SimpleITK", "matplotlib.pyplot", "skimage.filters")
 for name in (*LIBRARIES, "brainuad.training.run"):
     importlib.import_module(name)
+# Beside this file; a script below has its own folder in place of this one on the path.
+from quick_hydra import quicken  # noqa: E402
+
+quicken()
 
 
 def run(argv: list[str]) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from commands import call
+from quick_hydra import quicken
 from tiny import write_tiny_cohort
 
 from brainuad.cohorts.manifest import Cohort
@@ -25,6 +26,13 @@ os.environ.setdefault("BRAINUAD_CACHE", str(Path(tempfile.gettempdir()) / "brain
 # As every command does; the tests call functions, too.
 keep_memory()
 threads.start()
+quicken()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that at the end no worker waits for another one's long file."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture

@@ -1,17 +1,20 @@
-"""The documentation keeps its promises: commands, options and links exist, the example runs."""
+"""Commands, options and links of the documentation exist, and its example runs."""
 
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 from method_tester import SIZE, MethodTester, train
 from tiny import ROOT
 
 import brainuad.methods
+from brainuad.metrics import registry
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = ROOT / "docs"
+DOCS = sorted(PAGES.rglob("*.md"))
 CONFIGS = ROOT / "configs"
 PLACEHOLDER = re.compile("[A-Z]+")
 
@@ -53,8 +56,9 @@ def test_options_of_the_documentation_exist(path):
 
 
 def test_every_page_is_in_the_index():
-    index = (ROOT / "docs" / "index.md").read_text()
-    assert {path.name for path in DOCS} - {"index.md"} <= set(re.findall(r"\((\S+\.md)\)", index))
+    index = (PAGES / "index.md").read_text()
+    pages = {path.relative_to(PAGES).as_posix() for path in DOCS} - {"index.md"}
+    assert pages <= set(re.findall(r"\((\S+\.md)\)", index))
 
 
 EXAMPLE_FILES = {
@@ -63,11 +67,11 @@ EXAMPLE_FILES = {
     "src/brainuad/methods/denoising.py",
     "tests/unit/methods/test_denoising.py",
 }
-"""Of the method that adding-a-method.md makes."""
+"""Files of the method that add-a-method.md makes."""
 
 
 def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
-    text = (ROOT / "docs" / "adding-a-method.md").read_text()
+    text = (PAGES / "how-to" / "add-a-method.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     model, experiment = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     module = ModuleType("brainuad.methods.denoising")
@@ -83,3 +87,16 @@ def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
             "train", [search, "experiment=denoising", f"data.slice_size={SIZE}", "name=denoising"]
         )
     MethodTester().check_all(train(cfg, tmp_path))
+
+
+def test_the_example_score_is_a_metric():
+    text = (PAGES / "how-to" / "add-a-score.md").read_text()
+    function, record = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
+    names: dict = {}
+    exec(function, names)
+    (metric,) = eval(f"({record})", {**vars(registry), "voxel": SimpleNamespace(**names)})
+    truth = np.zeros((4, 4, 4), bool)
+    truth[:2] = True
+    case = registry.MaskCase(~truth & False, truth, ~truth | truth, (1.0, 1.0, 1.0))
+    assert metric.function(case) == 1
+    assert metric.needs == "mask"

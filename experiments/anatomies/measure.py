@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from brainuad.benchmark.tables import write_results
 from brainuad.machine.files import write_text
 from brainuad.synthetic.anatomies.bank import read_bank
 from brainuad.synthetic.anatomies.classes import CLASSES
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows.append({"sequence": sequence, "disease": disease, **measured(scan)})
     table = pd.DataFrame(rows)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_text(arguments.out / "contrast.csv", table.round(4).to_csv(index=False))
+    write_results(arguments.out / "contrast.csv", table)
     write_text(arguments.out / "results.md", summary(table))
     return 0
 

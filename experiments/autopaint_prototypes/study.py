@@ -14,9 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from brainuad.benchmark.groups import group_means, paired_tests, read_subjects, to_table
+from brainuad.benchmark.runs import changed, embedded, train, variant
+from brainuad.benchmark.tables import write_results
 from brainuad.reporting.tables import to_markdown
-from experiments.groups import group_means, paired_tests, read_subjects, to_table
-from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,9 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--runs", type=Path, default=ROOT / "runs" / "study" / "autopaint_prototypes"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/autopaint_prototypes"))
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--ablation-seeds", nargs="*", type=int, default=[0])
@@ -54,7 +53,7 @@ def main() -> None:
         return
     table = pd.concat(tables)
     columns = ["sequence", "seed", "subject", "pathology", "contrast", "method", "metric", "value"]
-    table[columns].to_csv(HERE / "results.csv", index=False)
+    write_results(HERE / "results.csv", table[columns])
     text = report(table, runs)
     (HERE / "results.md").write_text(text)
     print(text)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from brainuad.benchmark.scores import BEATS, BELOW, GAP, POOLED, TESTED, TOO_FEW
 from brainuad.reporting.tables import to_markdown
-from experiments.benchmark.scores import BEATS, BELOW, GAP, POOLED, TESTED, TOO_FEW
 
 COHORTS = ("embedded", "second_sample", "both_samples")
 DICE, MOST_GAP = 0.55, 0.10

@@ -12,16 +12,15 @@ import argparse
 import csv
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from brainuad.benchmark.runs import embedded, program
+from brainuad.benchmark.slabs import deal, prepare
 from brainuad.cohorts.manifest import MANIFEST, Scan, read_cohort
 from experiments.inpainting.fill import fill_scans, table
-from experiments.runs import ROOT, embedded
-from experiments.strega_painted.study import deal, prepare
 
 HERE = Path(__file__).parent
 ONLY_TRAIN = ["predict=false", "evaluate=false", "report=false"]
@@ -33,9 +32,9 @@ HEADS = [*REAL, "data.slice_size=[168,200]"]
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "inpainting")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/inpainting"))
     parser.add_argument(
-        "--embedded", type=Path, default=ROOT / "runs" / "study" / "autopaint_prototypes" / "T2w-0"
+        "--embedded", type=Path, default=Path("runs/study/autopaint_prototypes/T2w-0")
     )
     parser.add_argument("--epochs", type=int, nargs=2, default=[12, 30], help="embedded, slabs")
     parser.add_argument("--head-epochs", type=int, default=10)
@@ -92,9 +91,9 @@ def run(out: Path, what: list[str], epochs: int, options: list[str]) -> Path:
     """The model file of one training."""
     model = out / "model.ckpt"
     if not model.is_file():
-        command = [sys.executable, "train.py", *what, f"max_epochs={epochs}", *ONLY_TRAIN]
+        command = [program("train"), *what, f"max_epochs={epochs}", *ONLY_TRAIN]
         command += [f"paths.output_dir={out}", "ckpt=last", *options]
-        subprocess.run(command, check=True, cwd=ROOT)
+        subprocess.run(command, check=True)
     return model
 
 
@@ -102,7 +101,6 @@ def repaint_brats(runs: Path, epochs: int, jobs: int, options: list[str]) -> Non
     """Whole real T1 heads to a model, the challenge's case to an image and a picture."""
     real = Path(os.environ["BRAINUAD_REAL_DATA"])
     heads = runs / "heads"
-    tool = Path(sys.executable).with_name("brainuad-prepare")
     if not (heads / MANIFEST).is_file():
         source = runs / "heads.csv"
         sets = ("ixi_t1_2mm", "nichart_elderly_2mm")
@@ -111,16 +109,15 @@ def repaint_brats(runs: Path, epochs: int, jobs: int, options: list[str]) -> Non
             writer = csv.writer(file)
             writer.writerow(["subject", "image", "healthy"])
             writer.writerows([path.parent.name, path, "true"] for path in paths)
-        command = [str(tool), str(source), str(heads), "--jobs", str(jobs)]
-        subprocess.run([*command, "preparation.steps.spacing_mm=1"], check=True, cwd=ROOT)
+        command = [program("prepare"), str(source), str(heads), "--jobs", str(jobs)]
+        subprocess.run([*command, "preparation.steps.spacing_mm=1"], check=True)
     what = [*autopaint(epochs), *HEADS, f"data.source={heads}"]
     model = run(runs / "heads-autopaint", what, epochs, options)
     folder = real / "brats_gli_example" / "inpainting"
     scan, mask = next(folder.glob("*voided.nii.gz")), next(folder.glob("*mask.nii.gz"))
     out = runs / "brats_inpainted.nii.gz"
-    tool = tool.with_name("brainuad-inpaint")
-    command = [str(tool), str(scan), str(mask), str(out), "--model", str(model)]
-    subprocess.run(command, check=True, cwd=ROOT)
+    command = [program("inpaint"), str(scan), str(mask), str(out), "--model", str(model)]
+    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,6 @@ from brainuad.machine.files import MARK
 from brainuad.model.bundle import HASHES
 from brainuad.reporting.tables import to_markdown
 from brainuad.volumes.nifti import write_volume
-from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
 SHAPE = (24, 28, 20)
@@ -116,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "kills_commands")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/kills_commands"))
     arguments = parser.parse_args()
     os.environ["BRAINUAD_CACHE"] = str(arguments.runs.absolute() / "cache")
     import_all()

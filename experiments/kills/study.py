@@ -22,9 +22,9 @@ import torch
 
 from brainuad.machine.files import MARK
 from brainuad.reporting.tables import to_markdown
-from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 OPTIONS = [
     *("experiment=strega", "trainer=ddp_cpu", "limit=2", "max_epochs=20"),
     *("predict=false", "report=false", "ckpt=last", "callbacks.preemption.every=1"),
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "kills")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/kills"))
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     whole = arguments.runs / "whole"

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainuad.benchmark.groups import METRICS, read_subjects
+from brainuad.benchmark.runs import embedded
+from brainuad.benchmark.tables import write_results
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
@@ -35,10 +38,8 @@ from brainuad.reporting.run_folder import read_run
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.painted import painted_scans
 from brainuad.training.fit import calibrate
-from experiments.choose import option_of
-from experiments.groups import METRICS, read_subjects
+from experiments.label_free.choose import option_of
 from experiments.label_free.ranks import draw_scatter, report
-from experiments.runs import ROOT, embedded
 
 HERE = Path(__file__).parent
 LABELLED = tuple(METRICS.values())
@@ -55,8 +56,8 @@ def main() -> None:
     )
     parser.add_argument("--draws", type=int, default=2, help="painted lesions a subject and kind")
     parser.add_argument("--limit", type=int, default=None, help="val and test subjects at most")
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "study" / "label_free")
-    parser.add_argument("--cache", type=Path, default=ROOT / "cache")
+    parser.add_argument("--work", type=Path, default=Path("runs/study/label_free"))
+    parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
     arguments = parser.parse_args()
     rows = [
@@ -70,7 +71,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     objectives = [f"painted {kind}" for kind in arguments.painted]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(arguments.out / "results.csv", index=False)
+    write_results(arguments.out / "results.csv", table)
     text = report(table, objectives, LABELLED)
     write_text(arguments.out / "results.md", text)
     draw_scatter(table, objectives, LABELLED, arguments.out / "scatter.png")

@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
-from brainuad.methods.autoencoder import KLAutoencoder
-from brainuad.methods.madad import MADAD
-from brainuad.methods.parts.residuals import signed
+from brainuad.benchmark.groups import group_means, paired_tests, read_subjects, to_table
+from brainuad.benchmark.madad_parts import CONTROLS
+from brainuad.benchmark.runs import changed, embedded, train, variant
+from brainuad.benchmark.tables import write_results
 from brainuad.metrics.statistics import summarise
-from brainuad.model.model import Model
 from brainuad.reporting.tables import to_markdown
-from experiments.groups import group_means, paired_tests, read_subjects, to_table
-from experiments.runs import ROOT, changed, embedded, train, variant
 
 HERE = Path(__file__).parent
 UNHINTED = "without the healthy prototype"
@@ -57,7 +54,7 @@ SAMPLED = ("patches of 1 cell", "T = 100")
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "madad_prototypes")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/madad_prototypes"))
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--ablation-seeds", nargs="*", type=int, default=[0])
@@ -89,7 +86,7 @@ def main() -> None:
             tables.append(found.assign(sequence="T2w", seed=seed))
     table = pd.concat(tables)
     columns = ["sequence", "seed", "subject", "pathology", "contrast", "method", "metric", "value"]
-    table[columns].to_csv(HERE / "results.csv", index=False)
+    write_results(HERE / "results.csv", table[columns])
     text = report(shipped, table[table.seed.isin(arguments.ablation_seeds)])
     (HERE / "results.md").write_text(text)
     print(text)
@@ -108,35 +105,6 @@ def ablation(
         scored = variant(out, sampled, embedded(out / "model.ckpt"), sequence, load)
         found.append(read_subjects(scored, sampled))
     return pd.concat(found)
-
-
-def first_stage(checkpoint: Path) -> Model:
-    """Return the autoencoder of a model as a method by its own error, in the model's residual."""
-    model = Model.load(checkpoint)
-    assert isinstance(model.method, MADAD)
-    model.method = KLAutoencoder(model.method.first_stage, model.method.residual)
-    return model
-
-
-def by_pixel(checkpoint: Path) -> Model:
-    """Return the same without an average over pixels."""
-    model = Model.load(checkpoint)
-    assert isinstance(model.method, MADAD)
-    model.method = KLAutoencoder(model.method.first_stage, signed)
-    return model
-
-
-def prototype(checkpoint: Path) -> Model:
-    """Return the model with a network that corrects nothing."""
-    model = Model.load(checkpoint)
-    assert isinstance(model.method, MADAD)
-    for parameter in model.method.network.clean_head[-1].parameters():
-        nn.init.zeros_(parameter)
-    return model
-
-
-CONTROLS = {"autoencoder": first_stage, "autoencoder by pixel": by_pixel, "prototype": prototype}
-"""What stands beside every run, of its own parts."""
 
 
 def report(table: pd.DataFrame, ablation: pd.DataFrame) -> str:

@@ -11,27 +11,20 @@ beside this file.
 import argparse
 import os
 import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pandas as pd
 
-from brainuad.cohorts.manifest import MANIFEST, Scan, read_cohort, write_cohort
+from brainuad.benchmark.groups import read_subjects
+from brainuad.benchmark.madad_parts import CONTROLS
+from brainuad.benchmark.runs import program, variant
+from brainuad.benchmark.slabs import RIM, deal, prepare, with_real_lesions
+from brainuad.benchmark.tables import write_results
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.metrics.statistics import paired_wilcoxon, summarise
 from brainuad.reporting.tables import to_markdown
-from experiments.groups import read_subjects
-from experiments.madad_prototypes.study import CONTROLS
-from experiments.runs import ROOT, variant
-from experiments.strega_painted.study import RIM, deal, prepare
 
 HERE = Path(__file__).parent
-NAMES = ("image", "brain_mask", "lesion_mask")
-LEVEL = (0.48, 0.54)
-"""Of the brain's height, from below: z = 0 to 10 mm of MNI152, where the slabs lie."""
-
 SIZES = [
     "data.slice_size=[160,192]",
     "first_stage.max_epochs=20",
@@ -45,7 +38,7 @@ SIZES = [
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "madad_real_t1")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/madad_real_t1"))
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("options", nargs="*", metavar="key=value", help="for train.py")
@@ -55,73 +48,20 @@ def main() -> None:
     cohort = with_real_lesions(painted, real, arguments.runs)
     out = arguments.runs / "madad"
     if not (out / "report.html").is_file():
-        command = [
-            sys.executable,
-            "train.py",
-            "experiment=madad_prototypes",
-            "data=folder",
-            *SIZES,
-            *RIM,
-        ]
+        command = [program("train"), "experiment=madad_prototypes", "data=folder", *SIZES, *RIM]
         command += [f"data.source={cohort}", "data.sequence=T1w", f"paths.output_dir={out}"]
         command += [f"max_epochs={arguments.epochs}", "ckpt=last", *arguments.options]
-        subprocess.run(command, check=True, cwd=ROOT)
+        subprocess.run(command, check=True)
     frames, tested = [read_subjects(out)], read_cohort(cohort)
     for name, load in CONTROLS.items():
         scored = variant(out, name, tested, "T1w", load, RIM)
         frames.append(read_subjects(scored, name))
     table = pd.concat(frames)
     columns = ["subject", "pathology", "contrast", "method", "metric", "value"]
-    table[columns].to_csv(HERE / "results.csv", index=False)
+    write_results(HERE / "results.csv", table[columns])
     text = report(table)
     (HERE / "results.md").write_text(text)
     print(text)
-
-
-def with_real_lesions(painted: Path, real: Path, runs: Path) -> Path:
-    """The painted cohort and the slabs' level of the real cases, for testing."""
-    out, raw = runs / "cohort_with_real", runs / "real"
-    if (out / MANIFEST).is_file():
-        return out
-    raw.mkdir(parents=True, exist_ok=True)
-    tumour = min((real / "tumour_brats_space").iterdir())
-    cases = [("glioma", next(tumour.glob("*t1.nii.gz")), tumour / "fused_simple.nii.gz")]
-    for number, case in enumerate(sorted((real / "openms_mni_1mm").iterdir()), start=1):
-        cases.append((f"ms{number}", case / "T1.nii.gz", case / "GOLD_STANDARD.nii.gz"))
-    rows = []
-    for name, image_path, lesion_path in cases:
-        image, lesion = (
-            nib.as_closest_canonical(nib.load(path)) for path in (image_path, lesion_path)
-        )
-        values = image.get_fdata(dtype=np.float32)
-        # The background of the MS cases is not exactly 0.
-        brain = values > 0.05 * np.percentile(values, 99)
-        heights = np.flatnonzero(brain.sum(axis=(0, 1)) > 100)
-        low, high = (int(heights[0] + share * (heights[-1] - heights[0])) for share in LEVEL)
-        level = np.zeros(brain.shape, bool)
-        level[..., low:high] = True
-        files = {
-            "T1": np.where(brain & level, values, 0),
-            "brain": (brain & level).astype(np.uint8),
-            "lesion": (lesion.get_fdata() > 0) & level,
-        }
-        for kind, array in files.items():
-            data = array.astype(np.float32)
-            nib.save(nib.Nifti1Image(data, image.affine), raw / f"{name}_{kind}.nii.gz")
-        paths = [f"{name}_{kind}.nii.gz" for kind in ("T1", "brain", "lesion")]
-        rows.append({"subject": name, "healthy": False} | dict(zip(NAMES, paths, strict=True)))
-    pd.DataFrame(rows).to_csv(raw / "cases.csv", index=False)
-    tool = Path(sys.executable).with_name("brainuad-prepare")
-    command = [str(tool), str(raw / "cases.csv"), str(runs / "real_cohort")]
-    command += ["preparation=extracted", "preparation.steps.spacing_mm=1"]
-    subprocess.run(command, check=True, cwd=ROOT)
-    scans: list[Scan] = list(read_cohort(painted).scans)
-    for scan in read_cohort(runs / "real_cohort").scans:
-        kind = "tumour" if scan.subject == "glioma" else "ms"
-        scans.append(replace(scan, split="test", pathology=kind))
-    out.mkdir(exist_ok=True)
-    write_cohort(out, scans, {"name": "painted-0-real"})
-    return out
 
 
 def report(table: pd.DataFrame) -> str:

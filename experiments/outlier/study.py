@@ -16,6 +16,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from brainuad.benchmark.cohorts import elderly, flair_cases, lgg, real_cases, t2_cases
+from brainuad.benchmark.tables import write_results
 from brainuad.cohorts.manifest import Cohort, read_cohort
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
@@ -34,9 +36,6 @@ from brainuad.preparation.normalise.released import VolumeQuantiles
 from brainuad.reporting.tables import to_markdown
 from brainuad.types import Detection
 from brainuad.volumes.tiling import VolumeTiling
-from experiments.benchmark.cohorts import elderly, real_cases
-from experiments.real.cohorts import flair_cases, lgg, t2_cases
-from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
 SEQUENCES = {"FLAIR": "positive", "T2w": "positive", "T1w": "negative"}
@@ -71,7 +70,7 @@ the elderly people's truth is automatic.
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "outlier")
+    parser.add_argument("--work", type=Path, default=Path("runs/outlier"))
     work = parser.parse_args().work
     root = os.environ.get("BRAINUAD_REAL_DATA")
     if not root:
@@ -100,7 +99,7 @@ def main() -> None:
                 found.to_csv(folder / "scores.csv", index=False)
             rows.append(pd.read_csv(folder / "scores.csv"))
     table = pd.concat(rows)
-    table.to_csv(HERE / "results.csv", index=False, float_format="%.4f")
+    write_results(HERE / "results.csv", table)
     text = to_text(table)
     write_text(HERE / "results.md", text)
     print(text)

@@ -14,13 +14,14 @@ from typing import Any
 
 import pandas as pd
 
+from brainuad.benchmark.groups import group_means, paired_tests, read_subjects, to_table
+from brainuad.benchmark.runs import changed, embedded, finished, train, variant
+from brainuad.benchmark.tables import write_results
 from brainuad.methods.autoencoder import KLAutoencoder
 from brainuad.methods.madad import MADAD
 from brainuad.metrics.statistics import summarise
 from brainuad.model.model import Model
 from brainuad.reporting.tables import to_markdown
-from experiments.groups import group_means, paired_tests, read_subjects, to_table
-from experiments.runs import ROOT, changed, embedded, finished, train, variant
 
 HERE = Path(__file__).parent
 PRESETS = ("strega", "madad", "autopaint")
@@ -40,7 +41,7 @@ SAMPLER: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "presets")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/presets"))
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=PRESETS)
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -68,7 +69,7 @@ def main() -> None:
                 tables.append(pd.concat(found).assign(**where))
     table = pd.concat(tables)
     columns = ["preset", "sequence", "seed", "subject", "pathology", "contrast", "method"]
-    table[[*columns, "metric", "value"]].to_csv(HERE / "results.csv", index=False)
+    write_results(HERE / "results.csv", table[[*columns, "metric", "value"]])
     text = report(table, pd.concat(sampler) if sampler else None)
     (HERE / "results.md").write_text(text)
     print(text)

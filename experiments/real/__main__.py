@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.benchmark.__main__ import main as benchmark
-from experiments.benchmark.plan import read_settings
+from brainuad.benchmark.command import Study
+from brainuad.benchmark.command import main as benchmark
+from brainuad.benchmark.plan import read_settings
+from experiments.real.cohorts import MAKERS
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "settings.yaml"
@@ -26,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{__doc__}\ncohorts: {', '.join(cohorts)}", file=None if asks else sys.stderr)
         return 0 if asks else 2
     cohort, *rest = words
-    own = ["--settings", str(SETTINGS), "--cohorts", cohort, "--out", str(HERE / cohort)]
-    return benchmark([*own, *rest])
+    study = Study("python -m experiments.benchmark", SETTINGS, HERE / cohort, MAKERS)
+    return benchmark(["--cohorts", cohort, *rest], study)
 
 
 if __name__ == "__main__":

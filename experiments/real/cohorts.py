@@ -1,6 +1,5 @@
 """The cohorts of real people, made from the folder that BRAINUAD_REAL_DATA names."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,28 +7,27 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from brainuad.benchmark import cohorts as shared
+from brainuad.benchmark.cohorts import CORRECTED, cases, prepared
+from brainuad.benchmark.plan import Maker
 from brainuad.cohorts.manifest import Scan, read_cohort, write_cohort
 from brainuad.machine.files import write_text
 from brainuad.machine.locks import lock
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.resample import resample_like
-from experiments.benchmark.cohorts import EXTRACTED, elderly, glioma_label, prepared
 
 SMALLEST_PX, LEAST_CONTRAST = 50, 1.1
-"""Strokes of so many pixels, and so much brighter than the rest of the brain, are called clear."""
-
-CORRECTED = ("preparation/skullstrip=extracted", "preparation.steps.between=null")
-"""Options for extracted brains whose bias field was not corrected in all of them."""
+"""Smallest size of a clear stroke, and its smallest brightness over that of the brain."""
 
 FINER = "[40,40,30,20]"
 """Iterations of N4 on T1w, as `experiments/universal/ship.py` says."""
 
 T1_LOSS = (0.15, 0.6)
-"""Share of the T1w signal that an old stroke loses (METHODS_MORE.md, section 9.8)."""
+"""Share of the T1w signal that an old stroke loses."""
 
 
 def soop(real: Path, folder: Path) -> Path:
-    """One FLAIR slice a person: quiet ones to train on, strokes in two groups to test on.
+    """List one FLAIR slice per person: quiet ones to train on, strokes in two groups to test on.
 
     Returns:
         A table for `data=slices`.
@@ -38,9 +36,9 @@ def soop(real: Path, folder: Path) -> Path:
 
 
 def soop_healthier(real: Path, folder: Path) -> Path:
-    """The same, trained and validated on slices of which at most 1 % is as bright as a lesion.
+    """List the same, without training slices of which more than 1 % is as bright as a lesion.
 
-    Brighter than 1.5 times the brain's median, which age does, not only stroke.
+    That is 1.5 times the brain's median. Age brightens tissue as well.
     """
     return _soop(real, folder / "soop_healthier.csv", 0.01)
 
@@ -74,9 +72,9 @@ def _soop(real: Path, out: Path, most_bright: float | None) -> Path:
 
 
 def ixi(real: Path, folder: Path) -> Path:
-    """T1w of thirty healthy people from the raw head: 20 to train on, 4 to validate, 6 to test.
+    """Prepare raw T1w heads of thirty healthy people: 20 train, 4 validate, 6 test.
 
-    Into each of the six, two strokes of other people are painted, darker than the tissue was.
+    Two strokes of other people are painted into each of the six, darker than the tissue.
     """
     out = folder / "ixi"
     with lock(out):
@@ -104,7 +102,7 @@ def ixi(real: Path, folder: Path) -> Path:
 
 
 def _with_stroke(scan: Scan, path: Path, out: Path, rng: np.random.Generator) -> Scan:
-    """A healthy prepared scan with the stroke of another person in it, in a scan of its own."""
+    """Return a healthy prepared scan with the stroke of another person, as a new scan."""
     image, brain = read_volume(scan.image), read_mask(scan.brain_mask)
     shape = read_volume(path)
     inside = resample_like(shape.array.astype(np.float32), shape.affine, image) > 0.5
@@ -128,73 +126,17 @@ def _with_stroke(scan: Scan, path: Path, out: Path, rng: np.random.Generator) ->
 
 
 def t1_cases(real: Path, folder: Path) -> Path:
-    """T1w of two people with multiple sclerosis, a glioma and five with hyperintensities."""
+    """Prepare T1w of two people with multiple sclerosis, a glioma, five with hyperintensities."""
     names = {"ms": "T1", "glioma": "t1", "wmh": "T1"}
     finer = f"preparation.steps.bias.iterations={FINER}"
-    return _cases(real, folder, "t1_cases", names, "T1w", (*CORRECTED, finer))
+    return cases(real, folder, "t1_cases", names, "T1w", (*CORRECTED, finer))
 
 
-def t2_cases(real: Path, folder: Path) -> Path:
-    """T2w of the same, and of a person with an old stroke."""
-    names = {"ms": "T2", "glioma": "t2", "wmh": "T2", "stroke": "T2"}
-    return _cases(real, folder, "t2_cases", names, "T2w", CORRECTED)
-
-
-def flair_cases(real: Path, folder: Path) -> Path:
-    """FLAIR of the same, and of three gliomas of BraTS."""
-    names = {"ms": "FLAIR", "glioma": "fla", "wmh": "FLAIR", "brats": "flair"}
-    return _cases(real, folder, "flair_cases", names, "FLAIR")
-
-
-def _cases(
-    real: Path,
-    folder: Path,
-    name: str,
-    files: dict[str, str],
-    sequence: str,
-    options: Sequence[str] = EXTRACTED,
-) -> Path:
-    out = folder / name
-    with lock(out):
-        rows: list[list[object]] = []
-        for case in sorted((real / "openms_mni_1mm").iterdir()):
-            scan = [f"ms-{case.name}", sequence, case / f"{files['ms']}.nii.gz", ""]
-            rows.append([*scan, case / "GOLD_STANDARD.nii.gz", "false", "ms"])
-        case = next((real / "tumour_brats_space").iterdir())
-        lesion = glioma_label(case, folder / f"{name}_raw" / "glioma.nii.gz")
-        image = case / f"{files['glioma']}.nii.gz"
-        rows.append([case.name, sequence, image, "", lesion, "false", "tumour"])
-        for case in sorted((real / "wmh_manual_3mm").iterdir()):
-            scan = [case.name, sequence, case / f"{files['wmh']}.nii.gz", ""]
-            rows.append([*scan, case / "lesions.nii.gz", "false", "wmh"])
-        for case in sorted((real / "arc_t2_stroke").iterdir()) if "stroke" in files else ():
-            scan = [case.name, sequence, case / f"{files['stroke']}.nii.gz", ""]
-            rows.append([*scan, case / "lesion.nii.gz", "false", "stroke"])
-        for case in sorted((real / "brats_labelled").iterdir()) if "brats" in files else ():
-            scan = [case.name, sequence, case / f"{case.name}_{files['brats']}.nii.gz", ""]
-            rows.append([*scan, case / f"{case.name}_seg.nii.gz", "false", "tumour"])
-        return prepared(rows, out, options)
-
-
-def lgg(real: Path, folder: Path) -> Path:
-    """FLAIR of 27 people with a low-grade glioma, from the raw head in thick slices."""
-    out = folder / "lgg"
-    with lock(out):
-        rows: list[list[object]] = []
-        for case in sorted((real / "lgg_flair_heads").glob("TCGA*")):
-            scan = [case.name, "FLAIR", case / "FLAIR.nii.gz", ""]
-            rows.append([*scan, case / "lesion.nii.gz", "false", "tumour"])
-        return prepared(rows, out, [])
-
-
-MAKERS: dict[str, Callable[[Path, Path], Path]] = {
+MAKERS: dict[str, Maker] = {
+    **shared.MAKERS,
     "soop": soop,
     "soop_healthier": soop_healthier,
     "ixi": ixi,
     "t1_cases": t1_cases,
-    "t2_cases": t2_cases,
-    "flair_cases": flair_cases,
-    "elderly": elderly,
-    "lgg": lgg,
 }
-"""The functions that `settings.yaml` may name as `prepare`."""
+"""Functions that `settings.yaml` may name as `prepare`."""

@@ -2,33 +2,27 @@
 
     python -m experiments.relative.study --cohorts embedded --sequences T2w
 
-scores each of `METHODS` with and without `relative=healthy`, by the models that the
-benchmark has trained (what is not there is trained), and writes `results.md`. Finished runs are
-kept; `--tables-only` runs nothing.
+scores the methods of `settings.yaml` with and without `relative=healthy`, with the models of
+`python -m experiments.benchmark` if they are trained already, and writes `results.md`. Finished
+runs are kept; `--tables-only` runs nothing.
 """
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from brainuad.benchmark.command import Study
+from brainuad.benchmark.command import main as benchmark
+from brainuad.benchmark.plan import make_plan, read_settings
+from brainuad.benchmark.scores import TESTED, read_runs
 from brainuad.machine.files import write_text
 from brainuad.metrics.statistics import bootstrap_interval, holm, paired_wilcoxon
 from brainuad.reporting.tables import to_markdown
-from experiments.benchmark.__main__ import main as benchmark
-from experiments.benchmark.plan import make_plan, read_settings
-from experiments.benchmark.scores import TESTED, read_runs
-from experiments.runs import ROOT
 
 HERE = Path(__file__).parent
-METHODS = (
-    *("intensity", "ae", "vae", "dae", "pddpm", "anoddpm", "fpi", "autoencoder", "strega"),
-    *("autopaint", "madad"),
-)
-COHORTS = ("embedded", "second_sample")
+STUDY = Study("python -m experiments.relative.study", HERE / "settings.yaml", Path("runs/relative"))
 SUFFIX = "_relative"
 HEADER = """# Scores relative to healthy brains
 
@@ -59,34 +53,16 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = {name: getattr(arguments, name) for name in ("cohorts", "sequences", "methods")}
     if not arguments.tables_only:
-        out = ROOT / "runs" / "relative"
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "settings.yaml", yaml.safe_dump(settings(), sort_keys=False))
-        words = ["--settings", str(out / "settings.yaml"), "--out", str(out)]
+        words: list[str] = []
         for name, values in chosen.items():
             words += [f"--{name}", *values] if values else []
-        benchmark(words)
-    plan = make_plan(settings(), "small", **chosen, only_read=True)
+        benchmark(words, STUDY)
+    plan = make_plan(read_settings(HERE / "settings.yaml"), "small", **chosen, only_read=True)
     table = read_runs(plan.runs).table
     parts = [HEADER, PLAIN, to_markdown(*gains(table)), BEYOND]
     parts.append(to_markdown(*gains(table, "intensity" + SUFFIX)))
     write_text(HERE / "results.md", "\n".join(parts))
     print(f"wrote {HERE / 'results.md'}")
-
-
-def settings() -> dict[str, Any]:
-    """The benchmark's, of these methods and cohorts, with a second line for each method."""
-    found = read_settings()
-    methods: dict[str, dict[str, Any]] = {}
-    for name in METHODS:
-        line = found["methods"][name]
-        methods[name] = line
-        methods[name + SUFFIX] = line | {"small": f"{line['small']} relative=healthy"}
-        # What learns is not trained twice.
-        if line.get("learns", True):
-            methods[name + SUFFIX]["of"] = name
-    cohorts = {name: found["cohorts"][name] for name in COHORTS}
-    return found | {"methods": methods, "cohorts": cohorts}
 
 
 def gains(table: pd.DataFrame, other: str | None = None) -> tuple[list[str], list[list[str]]]:

@@ -9,25 +9,25 @@ kept) and writes `results.md` and `results.csv` beside this file.
 import argparse
 import json
 import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from brainuad.benchmark.groups import THIRD, group_means, read_subjects, to_table
+from brainuad.benchmark.runs import program
+from brainuad.benchmark.tables import write_results
 from brainuad.reporting.tables import to_markdown
-from experiments.groups import THIRD, group_means, read_subjects, to_table
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 METHODS = {"strega": "tissue", "strega_on_intensities": "intensity"}
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "strega")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/strega"))
     parser.add_argument("--sequences", nargs="+", default=["T2w", "FLAIR", "T1w"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -48,7 +48,7 @@ def main() -> None:
         means.insert(1, "seed", int(seed))
         tables.append(means)
     table = pd.concat(tables, ignore_index=True)
-    table.to_csv(HERE / "results.csv", index=False)
+    write_results(HERE / "results.csv", table)
     text = "# Results\n\nWritten by `study.py`; do not edit. Means over subjects, then, where there"
     text += " is more than one seed, mean ± standard deviation over seeds. The controls learn "
     text += "nothing.\n"
@@ -63,12 +63,12 @@ def main() -> None:
 
 def train(method: str, sequence: str, seed: int, out: Path, options: list[str]) -> None:
     """One run of the shipped experiment; goes on where it was interrupted."""
-    command = [sys.executable, str(ROOT / "train.py"), "experiment=strega", f"name={method}"]
+    command = [program("train"), "experiment=strega", f"name={method}"]
     command += [f"input={METHODS[method]}", f"data.sequence={sequence}", f"seed={seed}"]
     command += [f"paths.output_dir={out}", "ckpt=last", "trainer.precision=bf16-mixed", *options]
     if method != next(iter(METHODS)):  # the controls are the same beside every method
         command += ["controls=none"]
-    subprocess.run(command, check=True, cwd=ROOT)
+    subprocess.run(command, check=True)
 
 
 def training(runs: Path, table: pd.DataFrame) -> str:

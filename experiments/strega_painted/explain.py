@@ -15,8 +15,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import yaml
-from study import FOLDS, HERE, METHODS, ROOT
+from study import HERE, METHODS
 
+from brainuad.benchmark.slabs import FOLDS
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.metrics import voxel
@@ -43,7 +44,7 @@ KEPT = 1 / 6
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study" / "strega_painted")
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/strega_painted"))
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     arguments = parser.parse_args()

@@ -98,7 +98,7 @@ def main() -> int:
         for a, b in pairs
     ]
     table = pd.DataFrame(rows).round(2)
-    write_text(arguments.out / "promise.csv", csv_text(table))
+    write_text(arguments.out / "promise.csv", csv_text(table, float_format="%.4g"))
     return 0
 
 

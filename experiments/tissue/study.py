@@ -2,7 +2,7 @@
 
     BRAINUAD_REAL_DATA=FOLDER python experiments/tissue/study.py
 
-writes `results.md`, `results.csv` and `tissues.png` beside this file.
+writes `results.md`, `results.csv` and `tissues.jpg` beside this file.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from brainuad.benchmark.tables import write_results
 from brainuad.machine.files import write_text
 from brainuad.preparation.tissue.segment import BACKENDS, TissueInput
 from brainuad.reporting.tables import to_markdown
@@ -117,7 +118,7 @@ def draw(root: Path, path: Path) -> str:
             ax.contour(lesion[..., cut].T, [0.5], colors="red", linewidths=0.6)
             ax.set_axis_off()
         axes[0, column].set_title(title, fontsize=9)
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=70, pil_kwargs={"quality": 85, "optimize": True})
     plt.close(figure)
     header = ["lesion", "darkest class", "middle", "brightest", "seconds"]
     return to_markdown(header, rows)
@@ -135,11 +136,11 @@ def main() -> None:
     if not root:
         sys.exit("BRAINUAD_REAL_DATA is not set: give the folder of real scans")
     scores = score(Path(root))
-    write_text(HERE / "results.csv", scores.round(4).to_csv(index=False))
+    write_results(HERE / "results.csv", scores)
     text = INTRODUCTION + table(scores)
-    text += "\n## What a lesion becomes\n\nShares of its voxels, `hmrf`; see `tissues.png` (image,"
+    text += "\n## What a lesion becomes\n\nShares of its voxels, `hmrf`; see `tissues.jpg` (image,"
     text += " labels, partial volume, field; the lesion's outline in red).\n\n"
-    text += draw(Path(root), HERE / "tissues.png")
+    text += draw(Path(root), HERE / "tissues.jpg")
     write_text(HERE / "results.md", text)
     print(text)
 

@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from brainuad.benchmark.tables import write_results
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
@@ -121,7 +122,7 @@ def main() -> None:
             print(name, flush=True)
     table = pd.DataFrame(rows)
     means = table.groupby(["method", "contrast"], sort=False).mean().reset_index()
-    means.to_csv(arguments.out / "results.csv", index=False, float_format="%.4f")
+    write_results(arguments.out / "results.csv", means)
     cells = [[_cell(value) for value in row] for row in means.to_numpy().tolist()]
     text = INTRODUCTION.format(count=len(painted) // len(CONTRASTS), people=len(quiet))
     (arguments.out / "results.md").write_text(text + to_markdown(list(means), cells) + "\n")

@@ -42,7 +42,7 @@ class WorldMatrix:
     """A linear registration.
 
     Attributes:
-        rows: of the `(4, 4)` matrix from one world to the other, RAS mm.
+        rows: rows of the `(4, 4)` matrix from one world to the other, RAS mm.
     """
 
     rows: tuple[tuple[float, ...], ...]
@@ -80,7 +80,7 @@ class Space:
 
 
 class Batch(NamedTuple):
-    """What a detector trains on.
+    """Input of a detector's training.
 
     Attributes:
         image: `(B, C, *S)` float32, prepared intensities in [0, 1], zero outside the brain.
@@ -92,7 +92,7 @@ class Batch(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """What a detector says of an image.
+    """Result of a detector for a batch of images.
 
     Attributes:
         anomaly_map: `(B, 1, *S)` float32, finite, >= 0, zero outside the brain

@@ -11,10 +11,10 @@ import skimage.io
 import yaml
 from tiny import ROOT, write_tiny_cohort
 
+from brainuad.benchmark import transfer
+from brainuad.benchmark.command import main
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.label_free.difficulty import CELLS
-from experiments.benchmark import transfer
-from experiments.benchmark.__main__ import main
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,8 @@ def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     names = {path.name for path in before}
     assert {"results.md", "results.csv", "costs.csv", "runs.json", "mine_gap.png"} <= names
-    assert {"mine_intensity.jpg", "mine_size.png", "mine_curves.png"} <= names
+    assert {"mine_cases.jpg", "mine_size.png", "mine_curves.png"} <= names
+    assert len(list(folder.glob("*/*/cases.jpg"))) == 2
     assert main([*words, "--tables-only"]) == 0
     assert {path: path.read_bytes() for path in before} == before
 

@@ -1,4 +1,4 @@
-"""No text promises more of a preset than its row in docs/published.md holds."""
+"""No text promises more of a preset than its row in docs/explanation/presets.md holds."""
 
 import re
 from pathlib import Path
@@ -11,13 +11,13 @@ PRESETS = sorted(
     for path in (ROOT / "configs" / "experiment").glob("*.yaml")
     if not path.stem.endswith("_small")
 )
-TABLE = ROOT / "docs" / "published.md"
+TABLE = ROOT / "docs" / "explanation" / "presets.md"
 WORDS = {"published": "ublished but for", "scaled": "scaled", "after": "fter "}
 """What the head of a preset says, by its word."""
 
 TEXTS = sorted(
     path
-    for pattern in ("README.md", "docs/*.md", "configs/**/*.yaml", "experiments/**/*.md")
+    for pattern in ("README.md", "docs/**/*.md", "configs/**/*.yaml", "experiments/**/*.md")
     for path in ROOT.glob(pattern)
     if path != TABLE
 )

@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words += "preparation.steps.KEY=VALUE"
     add("words", metavar="[MODEL] SCANS OUT [key=value ...]", nargs="*", help=words)
     add("--model", metavar="MODEL", help="in place of the word MODEL")
-    more = "a further model to average, another fold say; may be repeated"
+    more = "a further model to average, another fold or another method; may be repeated. Maps of "
+    more += "several methods are divided by their models' thresholds first, and 1 is the threshold"
     add("--also", metavar="MODEL", type=Path, action="append", default=[], help=more)
     add("--dry-run", action="store_true", help="say what was found and would be done, and stop")
     add("--sequence", help="of scans whose name does not tell (default: the model's)")

@@ -18,7 +18,7 @@ _WORDS = word_sets("columns")
 
 @dataclass
 class Columns:
-    """What the columns of a table are.
+    """The meaning of a table's columns.
 
     Attributes:
         taken: field of `RawScan` to the column that holds it.

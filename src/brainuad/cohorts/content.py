@@ -1,4 +1,4 @@
-"""What an image holds, where its name does not tell: a mask, a label map or a scan."""
+"""Content of an image whose name does not state it: a mask, a label map or a scan."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,12 +19,12 @@ _FEW, _CLASSES = 16, 500
 
 @dataclass(frozen=True)
 class Content:
-    """What an image holds.
+    """The content of an image.
 
     Attributes:
         kind: `mask` of one value, `labels` of several, `share` from 0 to 1 (or 100, or 255),
             `empty`, `scan`, or `unreadable`.
-        millilitres: of what a mask marks; a share at half of its range.
+        millilitres: volume of the mask; of a share, at half of its range.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Content:
 
     @property
     def drawn(self) -> bool:
-        """Whether it is no scan."""
+        """Return whether it is no scan."""
         return self.kind in ("mask", "labels", "share", "empty")
 
 
@@ -84,14 +84,14 @@ def _kind(array: "np.ndarray") -> str:
 
 
 def _patches(array: "np.ndarray") -> bool:
-    """Whether neighbours inside have one value, as in a parcellation and in no scan."""
+    """Return whether neighbours inside share one value, as in a parcellation and in no scan."""
     first, second = array[:-1], array[1:]
     inside = (first != 0) & (second != 0)
     return bool((first == second)[inside].mean() > 0.6) if inside.any() else False
 
 
 def same_grid(first: Path, second: Path) -> bool:
-    """Whether two images have one grid, in whatever order of axes, by their headers.
+    """Return whether two images have one grid, in whatever order of axes, by their headers.
 
     True where one cannot be read: its reading says so.
     """

@@ -32,7 +32,7 @@ def same_content(scans: Iterable[RawScan]) -> list[list[RawScan]]:
 
 
 def copies_of(scans: Iterable[RawScan]) -> dict[Key, list[str]]:
-    """Of each scan that has copies, what they are, in words."""
+    """Return for each scan that has copies a description of them."""
     found: dict[Key, list[str]] = {}
     for group in same_content(scans):
         for scan in group:

@@ -53,7 +53,7 @@ def settle(records: Sequence[Record]) -> list[Record]:
 
 
 def is_thin(path: Path) -> bool:
-    """Whether a file is so small that it may hold a mask, by its size and its header.
+    """Return whether a file is small enough for a mask, by its size and its header.
 
     Files that are not packed are thin where a voxel is a byte.
     """
@@ -107,14 +107,14 @@ def _after_owner(record: Record, owners: dict[str, str]) -> Record:
 
 
 def _extends(record: Record, people: Collection[PersonKey]) -> bool:
-    """Whether a scan's name goes on after another's: `s1_lesionmap2` beside `s1_T1w`."""
+    """Return whether a scan's name continues another's: `s1_lesionmap2` beside `s1_T1w`."""
     key = record.person
     starts = (key[:n] for n in range(1, len(key)))
     return not record.role and not record.sequence and any(start in people for start in starts)
 
 
 def _says_more(record: Record) -> bool:
-    """Whether a scan's name holds words that name no sequence and no way of making it."""
+    """Return whether a scan's name has words other than its sequence and how it was made."""
     words = [word.text for word in words_of(stem_of(record.path))]
     if record.name.entities:
         return record.derived or bool(record.name.version)
@@ -124,7 +124,7 @@ def _says_more(record: Record) -> bool:
 
 
 def _role(record: Record, content: Content) -> str:
-    """What a drawn image is, by whatever its name and its folders hold."""
+    """Return the role of a drawn image, by its name and its folders."""
     words = [word.text for word in words_of(stem_of(record.path))]
     told = role_of(loosened(words))
     if content.kind == "share" and told not in ("brain mask", "brain", "mask"):

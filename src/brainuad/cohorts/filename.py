@@ -1,4 +1,4 @@
-"""What the name of a file or a folder says: person, visit, sequence, and what it is."""
+"""Parse the name of a file or a folder: person, visit, sequence, and role."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,17 +14,17 @@ IMAGES = (".nii.gz", ".nii", ".img", ".hdr")
 
 @dataclass(frozen=True)
 class Name:
-    """What a name says; empty where it says nothing.
+    """The parts of a name; empty where it states none.
 
     Attributes:
         subject: as it is written.
-        session: of a subject.
+        session: visit of the subject.
         sequence: `T1w`, …, or the kind of another image, `DWI` say.
         role: see `brainuad.cohorts.words.role_of`; empty for a scan.
         told: words after the subject, of a name that is no BIDS one.
         whole: the subject, where a word before the sequence is part of it and tells no role:
             `patient_tumor_T1w`. Empty where there is no such word.
-        entities: of a BIDS name.
+        entities: entities of a BIDS name.
         version: words that tell several versions of an image apart.
         registered: whether the subject is an identifier of a study that gives each one once.
         spare: a subject's name where no folder tells one: what follows a leading sequence, or a
@@ -74,7 +74,7 @@ def stem_of(path: PurePath) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends as those of NIfTI files do."""
+    """Return whether a file's name ends as those of NIfTI files do."""
     return name.lower().endswith(IMAGES)
 
 
@@ -241,7 +241,7 @@ def _cut(text: str, found: list[Word], first: int, behind: int) -> str:
 
 
 def _rest(text: str, found: list[Word], at: int) -> str:
-    """What follows a leading sequence and describes nothing: the subject of `T1w_sub03`."""
+    """Return the subject that follows a leading sequence, as in `T1w_sub03`; empty for none."""
     left = [i for i in range(at + 1, len(found)) if not _describes(found[i].text)]
     if not left or (left[0] > at + 1 and found[left[0]].text.isdigit()):
         # `t1_mprage_sag_4`: the number of a series.
@@ -250,7 +250,7 @@ def _rest(text: str, found: list[Word], at: int) -> str:
 
 
 def _visit(found: list[Word], head: int) -> tuple[int, int]:
-    """Where the words of a visit are, and how many; 0 words where there are none."""
+    """Return the place of the words of a visit, and their number; 0 words where there are none."""
     for i in range(len(found)):
         if taken := is_session(found, i):
             return i, taken
@@ -258,7 +258,7 @@ def _visit(found: list[Word], head: int) -> tuple[int, int]:
 
 
 def _sequence_at(words: list[str]) -> int | None:
-    """Where the sequence's word is: the first that is not at the start, or else the start."""
+    """Return the place of the sequence's word: the first that is not at the start, or the start."""
     places = [i for i, word in enumerate(words) if word in vocabulary.PLAIN]
     others = [i for i, word in enumerate(words) if word in vocabulary.OTHERS]
     # `ADC.nii.gz` alone; `ct_01` may be a person.

@@ -91,7 +91,7 @@ def find_all(
 
 
 def is_bids(source: Path) -> bool:
-    """Whether a folder is a BIDS dataset."""
+    """Return whether a folder is a BIDS dataset."""
     return (source / "dataset_description.json").is_file() or any(source.glob("sub-*/"))
 
 
@@ -99,7 +99,7 @@ def refuse_unused(found: Found, option: str = "--allow-unused") -> None:
     """Refuse files that their owner means to be used and that cannot be.
 
     Args:
-        found: of a source.
+        found: scans and files of a source.
         option: by which the user goes on without them.
 
     Raises:
@@ -234,7 +234,7 @@ def _known(
 
 
 def _is_made_of_another(path: Path, stems: dict[Path, set[str]]) -> bool:
-    """Whether a name is another scan's with a prefix of SPM's: `c1`, `wm`, `mwp1`, `r`, …."""
+    """Return whether a name is another scan's with an SPM prefix: `c1`, `wm`, `mwp1`, `r`, …."""
     stem = stem_of(path)
     match = _MADE.match(stem)
     if match is None:

@@ -101,7 +101,7 @@ def _from_tree(tree: Tree, sequence: str, pixel_mm: float) -> Found:
 
 
 def _nearest(mask: Path, images: Sequence[Path]) -> list[Path]:
-    """Of the images with a mask's name, those that share the most folders with it."""
+    """Return those of the images with a mask's name that share the most folders with it."""
 
     def shared(image: Path) -> int:
         pairs = zip(mask.parts, image.parts, strict=False)

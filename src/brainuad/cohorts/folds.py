@@ -1,4 +1,4 @@
-"""k-fold cross-validation over the healthy subjects (docs/protocol.md#1-splits)."""
+"""k-fold cross-validation over the healthy subjects (docs/explanation/protocol.md#1-splits)."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def with_fold(cohort: Cohort, folds: int, fold: int, seed: int = 0) -> Cohort:
         cohort: any.
         folds: k; 1 leaves the cohort as it is.
         fold: which part is for validation, 0 to k - 1.
-        seed: of the dealing.
+        seed: random seed of the assignment to folds.
 
     Raises:
         InputError: `fold` is not below `folds`, or there are fewer healthy subjects than folds.

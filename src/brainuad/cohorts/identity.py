@@ -9,11 +9,11 @@ from brainuad.cohorts.records import Record
 from brainuad.errors import InputError
 
 Key = tuple[PersonKey, tuple[str, tuple[PersonKey, ...]]]
-"""Of a person: the name and the folders around it."""
+"""Key of a person: the name and the folders around it."""
 
 
 def key_of(record: Record) -> Key:
-    """What tells one person's records from another's of the same name."""
+    """Return the key that separates people of the same name."""
     return record.person, record.place
 
 
@@ -60,7 +60,7 @@ def name_people(scans: Sequence[Record], every: bool) -> dict[Key, str]:
 
 
 def _told_apart(records: Collection[Record]) -> bool:
-    """Whether the folders say that these are different people: one a control, one a patient."""
+    """Return whether the folders mark different people: one a control, one a patient."""
     groups = [record.group.casefold() for record in records]
     kinds = {group_of(group) for group in groups}
     return all(groups) and len(set(groups)) == len(groups) and "control" in kinds
@@ -70,7 +70,7 @@ def owners(mask: Record, people: Mapping[PersonKey, Sequence[Key]]) -> list[Key]
     """The people whose a mask may be: those of its name, and of its folders where there are more.
 
     Args:
-        mask: of a lesion or a brain.
+        mask: mask of a lesion or a brain.
         people: who have scans, by their names.
     """
     named = list(people.get(mask.person, ()))

@@ -7,7 +7,7 @@ from brainuad.errors import InputError
 from brainuad.machine.text import FORMULAS
 
 MAX_BYTES = 120
-"""Of a name in UTF-8. A file system takes 255, and a file's name is two of these and more."""
+"""Largest length of a name in UTF-8. A file system takes 255; a file's name has two or more."""
 
 POOLED = "(pooled)"
 """Stands for the subject where a score belongs to all of them."""

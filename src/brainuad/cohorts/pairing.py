@@ -181,10 +181,10 @@ def _unlike(
     """Why a mask is not of a scan of the same person; empty where it is.
 
     Args:
-        mask: of a lesion or a brain.
-        scan: of the person.
-        visits: of all the person's scans.
-        keys: of the entities in all their names.
+        mask: mask of a lesion or a brain.
+        scan: scan of the person.
+        visits: visits of all the person's scans.
+        keys: keys of the entities in all their names.
     """
     if mask.session:
         # Where no scan's name tells a visit, there is one.
@@ -215,7 +215,7 @@ def _visit(record: Record) -> PersonKey:
 
 
 def _distance(mask: Record, scan: Record) -> tuple[bool, bool, bool, int]:
-    """How far a mask's name is from its scan's; less is nearer."""
+    """Return the distance of a mask's name from its scan's; less is nearer."""
     space = mask.name.entities.get("space", "")
     return (
         mask.path.parent != scan.path.parent,

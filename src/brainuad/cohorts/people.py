@@ -55,7 +55,7 @@ def refuse_two_spellings(subjects: Iterable[str], where: object) -> None:
 
 
 def is_ill(text: str) -> bool | None:
-    """Whether a word of a table says that somebody is ill; None where it says nothing."""
+    """Return whether a word of a table marks a patient; None where it states nothing."""
     plain = text.strip().casefold()
     if plain in NOBODY:
         return None
@@ -70,7 +70,7 @@ def column_words(name: str) -> list[str]:
 
 
 def tells_health(name: str, values: Sequence[str]) -> bool:
-    """Whether a column tells who is ill: by its name, or by patients and controls side by side."""
+    """Return whether a column states health: by its name, or by patients and controls in it."""
     words = set(column_words(name))
     telling = _WORDS["health column"]
     if words & telling and not words - telling - _WORDS["beside health"]:
@@ -80,7 +80,7 @@ def tells_health(name: str, values: Sequence[str]) -> bool:
 
 
 def health_by(name: str, values: Sequence[str]) -> dict[str, bool | None]:
-    """What each value of such a column says: ill, healthy, or None.
+    """Return the meaning of each value of such a column: ill, healthy, or None.
 
     Where a column names controls, everybody else in it is a patient.
     """
@@ -140,7 +140,7 @@ def read_participants(path: Path) -> tuple[dict[PersonKey, tuple[bool, str]], li
 
 
 def names_person(column: str) -> bool:
-    """Whether a column holds the names of people."""
+    """Return whether a column holds the names of people."""
     words = set(column_words(column))
     naming = _WORDS["person column"]
     return bool(words & naming) and not words - naming - _WORDS["beside person"]

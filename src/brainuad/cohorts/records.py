@@ -18,7 +18,7 @@ class Record:
     """An image, or a folder with a DICOM series.
 
     Attributes:
-        path: of the file or the folder.
+        path: path of the file or the folder.
         subject: as its name or a folder's tells; empty where none does.
         session: the visit; empty where nothing tells.
         sequence: `T1w`, …; empty where nothing tells.
@@ -27,7 +27,7 @@ class Record:
         group: folder of healthy people or patients that it lies in, as it is called.
         derived: whether it lies in a folder of derivatives.
         name: what its own name says.
-        patient_id: of a DICOM series.
+        patient_id: ID of the patient, from a DICOM series.
     """
 
     path: Path
@@ -135,11 +135,11 @@ def folder_group(part: str) -> str:
 
 
 def _serial(subject: str) -> bool:
-    """Whether a name is a series' number rather than a subject's: no leading zero."""
+    """Return whether a name is a series' number rather than a subject's: no leading zero."""
     return subject.isascii() and subject.isdigit() and len(subject) < 5 and subject[0] != "0"
 
 
 def _alike(one: PersonKey, other: PersonKey) -> bool:
-    """Whether one name begins with the other, or ends with it: `p1` and `p1_visit`."""
+    """Return whether one name begins with the other, or ends with it: `p1` and `p1_visit`."""
     short, long = sorted((one, other), key=len)
     return long[: len(short)] == short or long[-len(short) :] == short

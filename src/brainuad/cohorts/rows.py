@@ -28,7 +28,7 @@ class TableRow:
     Attributes:
         where: table and line.
         folder: that its paths are relative to.
-        columns: of the table.
+        columns: columns of the table.
         cells: by field; empty where they say nothing.
         told: what further columns say of health: ill or not, and in which word.
     """

@@ -50,7 +50,7 @@ class Found:
     """The scans of a source, and an account of every other file in it.
 
     Attributes:
-        kind: of source, in words.
+        kind: kind of source, in words.
         scans: as they came.
         aside: files that are not used, with the reason.
         notes: what the owner should know, a line each.

@@ -1,4 +1,4 @@
-"""What the name of a 2D image says: whose it is, and of which sequence."""
+"""Parse the name of a 2D image: person and sequence."""
 
 import re
 from itertools import pairwise

@@ -19,9 +19,9 @@ def write_list(out: Path, name: str, header: Row, rows: Sequence[Row], source: P
 
     Args:
         out: folder of the list.
-        name: of the list, less `.csv`.
-        header: of its two columns.
-        rows: of this source; they take the place of its former ones.
+        name: name of the list, without `.csv`.
+        header: header of its two columns.
+        rows: rows of this source; they replace its former ones.
         source: where the user pointed.
 
     Returns:

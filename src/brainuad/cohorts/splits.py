@@ -26,7 +26,7 @@ def assign_splits(
 
     Args:
         scans: as found.
-        seed: of the draw.
+        seed: random seed of the draw.
         val_fraction: share of the healthy subjects; of no effect with several folds.
         test_fraction: share of the healthy subjects.
         folds: k of a k-fold cross-validation: the healthy subjects outside `test` are dealt into

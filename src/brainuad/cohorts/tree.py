@@ -21,7 +21,7 @@ class Aside:
     """A file or a folder that is not used.
 
     Attributes:
-        path: of the file; of a folder, all that is in it.
+        path: path of the file; of a folder, everything in it.
         reason: in words.
         wanted: whether its owner means it to be used: a mask that belongs to nobody, say.
     """
@@ -128,12 +128,12 @@ def _kind(entry: "os.DirEntry[str]", path: Path, root: Path, out: Path | None) -
 
 
 def _is_above(path: Path, root: Path) -> bool:
-    """Whether a folder holds the source, or is the source."""
+    """Return whether a folder holds the source, or is the source."""
     return root.resolve().is_relative_to(path.resolve())
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file is there; a name that no file system takes is not."""
+    """Return whether a file exists; a name that no file system takes does not."""
     try:
         return path.exists() or path.is_symlink()
     except OSError:
@@ -151,7 +151,7 @@ def _passed_over(path: Path, root: Path, out: Path | None) -> str:
 
 
 def own_results(names: set[str]) -> str:
-    """What of ours a folder with these names is, in words; empty for any other folder."""
+    """Return which output of brainuad a folder with these names is; empty for any other folder."""
     if "cohort.json" in names or {"manifest.csv", "scans"} <= names:
         return "a prepared cohort"
     if "records" in names and names & {"subjects.csv", "findings.csv"}:

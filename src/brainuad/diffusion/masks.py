@@ -80,9 +80,9 @@ def draw_mask(
     Args:
         batch: number of samples, B.
         cells: height and width of the latent.
-        device: of the tensors; of `generator` too, where one is given.
-        sizes: of a patch's sides in cells.
-        probabilities: of the sizes; height and width are drawn independently.
+        device: device of the tensors, and of `generator` if there is one.
+        sizes: sides of a patch in cells.
+        probabilities: probabilities of the sizes; height and width are drawn independently.
         max_fraction: a sample's noised fraction is uniform from 0 to this.
         generator: None for the global one.
     """

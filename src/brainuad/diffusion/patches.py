@@ -19,7 +19,7 @@ def grid_masks(
     Args:
         size: height and width of the slice.
         patches: number of patches along each; the last ones are smaller where they do not fit.
-        device: of the result.
+        device: device of the result.
 
     Returns:
         `(P, 1, *size)` float, row by row; of all masks exactly one is 0 at a pixel.
@@ -49,7 +49,7 @@ def draw_patches(
         patches: number along each, which gives their sides.
         on_grid: one of `grid_masks`; False puts the corner on any pixel, so that a patch may be cut
             by the lower and right border.
-        device: of the result; of `generator` too, where one is given.
+        device: device of the result, and of `generator` if there is one.
         generator: None for the global one.
 
     Returns:

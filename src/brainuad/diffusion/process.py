@@ -107,7 +107,7 @@ def restore(
         timesteps: falling, the last one 0.
         eps: `(len(timesteps), C, h, w)` standard normal, shared by the batch, so that a slice
             does not depend on its neighbours.
-        eta: of the DDIM step.
+        eta: stochasticity of the DDIM step: 0 is deterministic.
         mask_threshold: cells with a predicted mask of this or more are clean; above 1 none is.
 
     Returns:

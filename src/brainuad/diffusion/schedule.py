@@ -1,4 +1,4 @@
-"""How much of an image or a latent survives `t` steps of noise.
+"""Noise schedules: the share of an image or a latent that is left after `t` steps of noise.
 
 Linear: Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020 (arXiv 2006.11239),
 section 4. Cosine: Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", ICML

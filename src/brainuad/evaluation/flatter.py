@@ -1,4 +1,4 @@
-"""Effect of each rule of the 2D benchmarks on the scores (docs/protocol.md#5-slices).
+"""Effect of each rule of the 2D benchmarks on the scores (docs/explanation/protocol.md#5-slices).
 
 One rule is switched at a time, on the same maps.
 

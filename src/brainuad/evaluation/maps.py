@@ -1,4 +1,4 @@
-"""Score folders of maps against a cohort (docs/protocol.md#2-thresholds); imports no model.
+"""Score folders of maps against a cohort (docs/explanation/protocol.md#2-thresholds).
 
 A map is post-processed on its prepared grid, resampled to the space of the scores, thresholded
 there and compared with the untouched label. One volume is in memory at a time. Of each subject the

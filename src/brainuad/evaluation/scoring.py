@@ -178,7 +178,7 @@ def add_oracle(subjects: list[ScoredSubject]) -> None:
 def pool(subjects: list[ScoredSubject]) -> tuple[list[Row], voxel.Curve]:
     """Return values over all test voxels and over subjects, and the pooled curve.
 
-    Healthy scans are included (docs/protocol.md#3-metrics).
+    Healthy scans are included (docs/explanation/protocol.md#3-metrics).
     """
     is_sick = np.array([not s.scan.healthy for s in subjects])
     case = CohortCase(

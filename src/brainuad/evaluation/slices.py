@@ -1,4 +1,4 @@
-"""Slice protocol: the 2D scores of papers, in tables of their own (docs/protocol.md#5-slices).
+"""Slice protocol: the 2D scores of papers (docs/explanation/protocol.md#5-slices).
 
 Axial slices of the prepared volumes are resampled to the paper's image size, and every pixel
 counts, background included. The threshold is chosen on the test slices, so that it is an oracle.

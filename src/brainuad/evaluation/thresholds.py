@@ -1,4 +1,4 @@
-"""Thresholds fitted on validation subjects (docs/protocol.md#2-thresholds)."""
+"""Thresholds fitted on validation subjects (docs/explanation/protocol.md#2-thresholds)."""
 
 import math
 import tempfile
@@ -71,7 +71,7 @@ class Fitted:
 
 
 def fit_thresholds(cohort: Cohort, sequence: str, maps: ScoreMaps) -> tuple[Fitted, Failures]:
-    """Fit on maps of healthy val subjects (docs/protocol.md#2-thresholds).
+    """Fit on maps of healthy val subjects (docs/explanation/protocol.md#2-thresholds).
 
     Returns:
         The thresholds, and the subjects whose map could not be read, with the reason.

@@ -1,4 +1,4 @@
-"""Controls scored beside every method (docs/protocol.md#controls), as maps in a run folder."""
+"""Controls scored beside every method (docs/explanation/protocol.md#controls)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -33,8 +33,8 @@ def with_mirrored_detail(
         image: `(D, H, W)`, filled, in [0, 1]; the first axis is left to right.
         hole: `(D, H, W)` bool, what was filled.
         brain_mask: `(D, H, W)` bool.
-        spacing_mm: of the voxels.
-        sigma_mm: of the Gaussian: what is finer counts as detail.
+        spacing_mm: edges of a voxel.
+        sigma_mm: standard deviation of the Gaussian; finer structure counts as detail.
 
     Returns:
         `(D, H, W)` in [0, 1], outside the hole as it was. All of it is, where the midsagittal plane

@@ -44,7 +44,7 @@ def smooth_fill(
         unknown: `(D, H, W)` bool.
         known: `(D, H, W)` bool, disjoint from `unknown`. What is neither, and the array's edge,
             does not hold the membrane.
-        spacing_mm: of the voxels.
+        spacing_mm: edges of a voxel.
         length_mm: the values fade to 0 over this length; the default leaves them.
 
     Returns:
@@ -135,7 +135,7 @@ def blended(
     brain: np.ndarray,
     affine: np.ndarray,
 ) -> np.ndarray:
-    """What goes into the hole: a filling at the brightness of its surroundings, without a seam.
+    """Return the values for the region to fill, at the brightness of its surroundings.
 
     The preparation divides by a bias field, so the native scan is the prepared one times a smooth
     gain. It is fitted on the tissue around the filling, first order in space. The filling overlaps

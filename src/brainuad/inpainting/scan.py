@@ -1,4 +1,4 @@
-"""From a detector, a scan and a hole to what goes into it; files are read and written elsewhere."""
+"""Inpaint the lesion of one scan in memory; files are read and written elsewhere."""
 
 import tempfile
 from pathlib import Path
@@ -26,7 +26,7 @@ MOST = 0.5
 
 
 class Inpainted(NamedTuple):
-    """What goes into a scan.
+    """The change to a scan.
 
     Attributes:
         where: `(D, H, W)` bool on the native grid, the voxels that change.
@@ -77,7 +77,7 @@ def inpaint_scan(
         hole: `(D, H, W)` bool on its grid.
         steps: that the model's training scans were prepared by.
         normalise: likewise; linear in the intensities.
-        sequence: of the scan.
+        sequence: sequence of the scan.
         brain_mask: file on the scan's grid; None to find the brain.
         batch_size: tiles a forward pass.
         detail_mm: what is finer comes from the other half of the brain; 0 for the filling as it is.
@@ -135,7 +135,7 @@ def prepare_scan(
     Args:
         volume: in its own axes.
         steps: the chain.
-        sequence: of the scan.
+        sequence: sequence of the scan.
         folder: an empty one for the chain's files.
         brain_mask: file on the scan's grid; None to find the brain.
 

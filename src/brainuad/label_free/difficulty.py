@@ -1,4 +1,4 @@
-"""What a trained model finds: lesions of known size, contrast and place, painted on a grid.
+"""Measure which lesions a trained model finds: a grid of sizes, contrasts and places.
 
 brainuad-report difficulty runs/strega/NAME
 """
@@ -44,7 +44,7 @@ class Cell(NamedTuple):
     """A kind of lesion.
 
     Attributes:
-        radius_mm: of the ellipsoid's half axes, to a tenth.
+        radius_mm: half axes of the ellipsoid, to a tenth.
         contrast: share of the brain's range of intensities; negative is darker.
         place: key of `PLACES`: how deep its centre lies under the brain's surface, mm.
     """

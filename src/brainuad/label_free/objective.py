@@ -1,4 +1,4 @@
-"""How well a model finds lesions painted into healthy validation brains: no label is needed.
+"""Label-free objective: detection of lesions painted into healthy validation brains.
 
 Sweeps maximise it. The validation loss would not do: it says how well healthy brains are
 reconstructed, and a model that reconstructs lesions too has the best one. The healthy threshold's

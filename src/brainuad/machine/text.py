@@ -1,6 +1,6 @@
 """Text of unknown origin, made safe for a terminal, a table, Markdown and figures.
 
-`brainuad.reporting.pages.html.escape` does it for HTML pages.
+HTML pages are made from templates, which escape, see `brainuad.reporting.pages.render`.
 """
 
 import unicodedata
@@ -24,6 +24,11 @@ def say(*words: object, **options: Any) -> None:
 def visible(text: str, kept: str = "\n\t") -> str:
     r"""Return text with control characters, escape codes and the like as `\x1b`."""
     return "".join(c if c in kept or _has_shape(c) else _code(c) for c in text)
+
+
+def quantity(number: int, noun: str) -> str:
+    """Return a number with its noun, as `1 scan` and `2 scans`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: object) -> str:

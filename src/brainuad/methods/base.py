@@ -89,7 +89,7 @@ class AnomalyDetector(GridBuffers, ABC):
         self.grid: Grid | None = None
         """Grid of the training scans, for methods that know places."""
         self.keeps_draws = False
-        """Whether `detect` also returns the map of each random draw."""
+        """True if `detect` also returns the map of each random draw."""
         self.affine: np.ndarray | None = None
         """`(4, 4)`, voxels of the scan that `score` gets next to its world in mm; None where it is
         not known, for the grid of the training scans."""

@@ -81,7 +81,7 @@ class MADAD(AnomalyDetector):
 
     traits = Traits(samples=True, detection_options=("residual", "sampling", "n_samples"))
     takes_hints = False
-    """Whether the network may see a hint beside the latent."""
+    """True if the network may take a hint beside the latent."""
     first_stage: LatentAutoencoder
     alpha_bar: Tensor
 

@@ -61,7 +61,7 @@ class PatchCore(AnomalyDetector):
         neighbours: nearest entries whose distances are averaged.
         reweighting: b of eq. 7, entries around the nearest one; 1 for none.
         smoothing: standard deviation of the Gaussian in pixels; 0 for none.
-        seed: of the drawing of candidates and of the projection.
+        seed: random seed of the candidates and of the projection.
     """
 
     first_stage: LatentAutoencoder  # or any module with the same `features`

@@ -1,4 +1,4 @@
-"""Lesion-wise metrics: lesions found, findings true (docs/protocol.md#3-metrics)."""
+"""Lesion-wise metrics: lesions found, findings true (docs/explanation/protocol.md#3-metrics)."""
 
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ def curve_overlap(
     Args:
         score: `(P,)` pixels of the lesions.
         regions: `(P,)` int, from 1, no number in two images.
-        counts: of all pixels, its lesion scores those of `score`.
+        counts: curve of all pixels; its lesion scores are those of `score`.
         max_fallout: false positive rate up to which the area counts.
     """
     if len(score) == 0 or counts.negatives == 0:
@@ -146,7 +146,7 @@ def _components(mask: np.ndarray, min_voxels: int) -> np.ndarray:
 
 
 def _matched(labels: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """How many components overlap `other` enough, and how many do not."""
+    """Return how many components overlap `other` enough, and how many do not."""
     inside = labels > 0
     sizes = np.bincount(labels[inside])
     covered = np.bincount(labels[inside & other], minlength=len(sizes))

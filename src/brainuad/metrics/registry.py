@@ -1,4 +1,4 @@
-"""The metrics (docs/protocol.md#3-metrics), one record each; add a record to add a metric."""
+"""Registry of the metrics (docs/explanation/protocol.md#3-metrics), one record each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ UP, DOWN, NEITHER = 1, -1, 0
 
 @dataclass(frozen=True)
 class MapCase:
-    """What the metrics of a subject's map are computed from.
+    """Input of the metrics of a subject's map.
 
     Attributes:
         score: `(D, H, W)` float32.
@@ -43,7 +43,7 @@ class MapCase:
 
     @cached_property
     def curve(self) -> voxel.Curve:
-        """Of this subject alone."""
+        """The curve of this subject alone."""
         return voxel.curve([self.sorted])
 
     @cached_property
@@ -56,7 +56,7 @@ class MapCase:
 
 @dataclass(frozen=True)
 class MaskCase:
-    """What the metrics of a subject's segmentation are computed from.
+    """Input of the metrics of a subject's segmentation.
 
     Attributes:
         segmentation: `(D, H, W)` bool.
@@ -83,7 +83,7 @@ class MaskCase:
 
 @dataclass(frozen=True)
 class CohortCase:
-    """What the metrics of a whole test set are computed from, `(N,)` a subject each.
+    """Input of the metrics of a whole test set, arrays `(N,)` with one value per subject.
 
     Attributes:
         score: subject scores.
@@ -165,7 +165,7 @@ def compute(needs: str, case: MapCase | MaskCase | CohortCase, kind: str) -> dic
 
     Args:
         needs: `map`, `mask` or `cohort`.
-        case: of that kind.
+        case: case of the kind that `needs` names.
         kind: `lesion` or `healthy`, what the subject (or any of the cohort) is.
     """
     return {name: BY_NAME[name].function(case) for name in names(needs, kind)}

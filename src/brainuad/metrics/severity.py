@@ -1,10 +1,10 @@
-"""Whether a sicker brain gets a higher score (multilevel anomaly detection)."""
+"""Agreement of scores with disease severity (multilevel anomaly detection)."""
 
 import numpy as np
 
 
 def anomaly_score(score: np.ndarray) -> float:
-    """Subject score: mean of the top 1 % of brain voxels (docs/protocol.md#3-metrics)."""
+    """Return the subject score, the mean of the top 1 % of brain voxels."""
     hottest = max(len(score) // 100, 1)
     return float(np.partition(score, -hottest)[-hottest:].mean())
 

@@ -30,13 +30,13 @@ class Summary(NamedTuple):
 def bootstrap_interval(
     values: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean (docs/protocol.md#3-metrics).
+    """Percentile bootstrap interval of the mean (docs/explanation/protocol.md#3-metrics).
 
     Args:
         values: `(N,)` without NaN.
         resamples: draws with replacement.
-        seed: of the draws.
-        level: of the interval.
+        seed: random seed of the draws.
+        level: confidence level of the interval.
 
     Returns:
         Lower and upper end; NaN for no value.
@@ -90,7 +90,7 @@ def summarise(values: np.ndarray, seed: int = 0) -> Summary:
 
 
 def paired_wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test (docs/protocol.md#6-comparisons).
+    """Two-sided p of the Wilcoxon signed-rank test (docs/explanation/protocol.md#6-comparisons).
 
     Args:
         first: `(N,)` values of one method, a subject each.

@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, in mm (docs/protocol.md#3-metrics)."""
+"""Distances between the surfaces of two masks, in mm (docs/explanation/protocol.md#3-metrics)."""
 
 from collections.abc import Sequence
 

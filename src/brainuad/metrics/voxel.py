@@ -5,7 +5,7 @@ Scores and truths are 1D: the voxels of the brain mask. A voxel is positive when
 false positives only, so every metric here is decided at the lesion voxels' own scores: they are
 few, and the others need only be sorted and counted. Nothing is binned.
 
-The empty-mask policy (docs/protocol.md#3-metrics):
+The empty-mask policy (docs/explanation/protocol.md#3-metrics):
 
 | truth | segmentation | dice | AP, AUROC |
 | --- | --- | --- | --- |
@@ -51,7 +51,7 @@ class SortedScores:
 
 @dataclass(frozen=True)
 class Curve:
-    """What is positive as the threshold falls through the distinct scores of lesion voxels.
+    """Counts of positive voxels at each distinct score of the lesion voxels, falling.
 
     Attributes:
         threshold: `(M,)` falling; row i counts the voxels with a score >= it.
@@ -224,5 +224,5 @@ def curve_auroc(counts: Curve) -> float:
 
 
 def _count(ordered: np.ndarray, thresholds: np.ndarray, side: str = "left") -> np.ndarray:
-    """How many of the rising `ordered` are >= each threshold; > it with `side="right"`."""
+    """Count the rising `ordered` that are >= each threshold; > it with `side="right"`."""
     return len(ordered) - np.searchsorted(ordered, thresholds, side=side)  # type: ignore[call-overload]

@@ -28,16 +28,17 @@ def load(
     """Load a model, or several that are averaged.
 
     Args:
-        models: a checkpoint (`model.ckpt`), a run folder or a bundle; several, folds say, are
-            averaged. Or the name of a model that comes with brainuad (`brainuad.models()`), as
-            `universal`; an existing path of that name wins.
+        models: a checkpoint (`model.ckpt`), a run folder or a bundle. Maps of several models are
+            averaged: those of folds as they are, those of different methods after division by each
+            model's threshold. Or the name of a model that comes with brainuad
+            (`brainuad.models()`), such as `universal`; an existing path of that name wins.
         device: `auto`, `cpu`, `cuda`, ….
         batch_size: tiles per forward pass; None for as many as fit the memory.
         samples: number of random draws per scan, for methods that draw; None for the model's own
             number.
-        threshold: threshold in place of the model's: a number, or `scan`, `mebin` or `fixed` (see
-            docs/protocol.md#threshold-variants). Of a model that comes with brainuad `fixed` is
-            the default.
+        threshold: a number, or `scan`, `mebin` or `fixed`, in place of the model's own
+            (docs/explanation/protocol.md#threshold-variants). `fixed` is the default of models that
+            come with brainuad.
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
             where the machine computes in it.
         preparation: changes of the preparation, `preparation.steps.KEY=VALUE`; see

@@ -47,7 +47,7 @@ class Card:
         relative: configuration of the scores relative to healthy brains; None for none.
         grid: grid of the training scans, of methods that know places.
         threshold: healthy threshold; None for none.
-        thresholds: further thresholds by name (docs/protocol.md#threshold-variants).
+        thresholds: further thresholds by name (docs/explanation/protocol.md#threshold-variants).
         space: grid of the scores, `native` or `prepared`.
         seed: seed of the training.
         name: name of the experiment.

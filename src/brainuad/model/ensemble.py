@@ -1,4 +1,4 @@
-"""Several models of one kind, such as the folds of a cross-validation, averaged."""
+"""Several models whose maps are averaged: folds of a cross-validation, or different methods."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Ensemble:
     """Models whose maps are averaged.
 
     Attributes:
-        models: models that agree in sequence, preparation, post-processing and input.
+        models: models that agree in sequence, preparation and post-processing.
         known: cards of the models, with the choices of threshold and preparation.
     """
 

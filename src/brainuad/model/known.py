@@ -27,10 +27,16 @@ RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
 
 VARIANTS = ("healthy", "scan", "mebin", "fixed")
-"""Thresholds that a model may have (docs/protocol.md#threshold-variants)."""
+"""Thresholds that a model may have (docs/explanation/protocol.md#threshold-variants)."""
 
-SAME = ("sequence", "preparation", "postprocess", "input", "relative")
+SAME = ("sequence", "preparation", "postprocess")
 """Fields of the card in which averaged models must agree."""
+
+KIND = ("model", "input", "relative")
+"""Fields of the card that decide the scale of the scores."""
+
+NOT_SCORING = ("optimizer", "scheduler")
+"""Options of a method that change its training alone."""
 
 
 class Known:
@@ -52,6 +58,8 @@ class Known:
         variant: one of `VARIANTS`; empty for a given number.
         thresholds: threshold of each model: one number, or two for `scan` and `mebin`.
         threshold: mean of the thresholds, which is applied.
+        scales: divisors of each model's map before the maps are averaged: the models' own
+            thresholds where they are of several kinds; None where they are of one, such as folds.
         recipe: the preparation, as plain values.
         untested: sequence of the scans where the models were never tested on it; else empty.
 
@@ -79,13 +87,18 @@ class Known:
             if differing := [key for key in SAME if _value(card, key) != _value(self.card, key)]:
                 raise InputError(
                     f"{path}: has another {', '.join(differing)} than {self.paths[0]}; only "
-                    "models of one kind can be averaged"
+                    "models that agree in these can be averaged"
                 )
         self.variant = "healthy" if threshold is None else ""
         if isinstance(threshold, str):
             self.variant = threshold
         pairs = zip(self.paths, self.cards, strict=True)
-        self.thresholds = [_threshold(path, card, threshold) for path, card in pairs]
+        self.scales: list[float] | None = None
+        if any(_kind(card) != _kind(self.card) for card in self.cards):
+            self.scales = [_scale(path, card) for path, card in pairs]
+            self.thresholds: list[Any] = [self._standardised(threshold)] * len(self.cards)
+        else:
+            self.thresholds = [_threshold(path, card, threshold) for path, card in pairs]
         if self.variant == "scan" and len({upper for _, upper in self.thresholds}) > 1:
             raise InputError(
                 f"{self.paths[0]}: these models measure a scan by different quantiles; use "
@@ -151,6 +164,17 @@ class Known:
         """Return the threshold function of each model alone."""
         return [self._as_function(postprocess, value) for value in self.thresholds]
 
+    def _standardised(self, wanted: float | str | None) -> float:
+        """Return the threshold of a mean of maps, each divided by its model's threshold."""
+        if isinstance(wanted, int | float):
+            return float(wanted)
+        if wanted not in (None, "healthy", "fixed"):
+            raise InputError(
+                f"{self.paths[0]}: models of several methods have no threshold '{wanted}'; use "
+                "--threshold NUMBER (1 is the mean of their own thresholds)"
+            )
+        return 1.0
+
     def _as_function(self, postprocess: "Postprocess", value: Any) -> "Threshold":
         from brainuad.postprocess.mebin import MebinThreshold
         from brainuad.postprocess.threshold import Shared, scan_threshold
@@ -169,6 +193,8 @@ class Known:
         if self.variant == "mebin":
             low, high = self.threshold
             return f"of each scan by mebin, between {low:.4g} and {high:.4g}"
+        if self.scales is not None:
+            return f"{self.threshold:.4g} times each model's own"
         return f"{self.threshold:.4g}"
 
     @cached_property
@@ -186,6 +212,8 @@ class Known:
     def stamp(self) -> str:
         """All that decides a prediction beside the scan, as text."""
         how = [self.variant] if self.variant in ("scan", "mebin") else []
+        if self.scales is not None:
+            how += [f"scales {self.scales}"]
         applied = [*how, self.thresholds, self.samples, self.precision, self.recipe]
         about = [*self.weights, *applied]
         shared = [self.card.tiling, self.card.postprocess, self.card.input]
@@ -200,6 +228,28 @@ class Known:
 def _value(card: Card, key: str) -> Any:
     """Return a field of `SAME` with present names."""
     return without_added(retargeted(getattr(card, key)))
+
+
+def _kind(card: Card) -> list[Any]:
+    """Return what decides the scale of a model's scores."""
+    kind = [_value(card, key) for key in KIND]
+    model = {name: value for name, value in kind[0].items() if name not in NOT_SCORING}
+    return [model, *kind[1:]]
+
+
+def _scale(path: Path, card: Card) -> float:
+    """Return a model's own threshold, by which its map is divided.
+
+    Raises:
+        InputError: it holds none above 0.
+    """
+    found = float(_threshold(path, card, "fixed" if is_shipped(path) else "healthy"))
+    if found <= 0:
+        raise InputError(
+            f"{path}: its threshold is {found:g}; models of several methods are averaged after "
+            "their maps are divided by it, so it must be above 0"
+        )
+    return found
 
 
 def number_or_name(text: str) -> float | str:

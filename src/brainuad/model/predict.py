@@ -65,7 +65,7 @@ class Predicting(Protocol):
 
     @property
     def models(self) -> Sequence[Detecting]:
-        """The models; they agree in input and post-processing."""
+        """The models; they agree in the post-processing."""
 
     @property
     def known(self) -> Known:
@@ -124,7 +124,8 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
     """Return what is found in one prepared scan.
 
     Args:
-        model: the model, or several that are averaged.
+        model: the model, or several that are averaged. Maps of models of several kinds are first
+            divided by their own thresholds (`Known.scales`).
         scan: scan prepared as the training scans were.
 
     Raises:
@@ -136,9 +137,13 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
     postprocess = models[0].postprocess
     statistics = pooled([one.card.statistics for one in models])
     view = models[0].view
-    seen = seen_by(view, scan)
+    seen = [seen_by(view, scan)] * len(models)
+    if known.scales is not None:
+        seen = [seen_by(one.view, scan) for one in models]
+        # Healthy maps of several kinds have no common distribution.
+        statistics = statistics and {**statistics, "scores": []}
     clock("input")
-    parts = _detected(models, scan, seen)
+    parts = _detected(models, known, scan, seen)
     found = averaged(parts)
     clock("detection")
     spacing = scan.image.spacing_mm
@@ -159,7 +164,7 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
     reconstruction = None
     # Tissue classes have no brightness to return to.
     if found.reconstruction is not None and not isinstance(view, TissueInput):
-        as_seen = replace(scan, image=Volume(seen[0], scan.image.affine))
+        as_seen = replace(scan, image=Volume(seen[0][0], scan.image.affine))
         healthy = found.reconstruction[0].numpy()
         reconstruction = as_bright(healthy, as_seen, native, carried.brain_mask)
     clock("native space")
@@ -192,7 +197,7 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
             *doubts,
             *scan.flags,
         ),
-        raw=_raw(found, scan, None if view is None else seen[0]),
+        raw=_raw(found, scan, None if view is None else seen[0][0]),
         native=scan.native,
         seconds={"preparation": scan.seconds, **clock.seconds},
         notes=scan.notes,
@@ -220,13 +225,34 @@ def seen_by(view: ModelInput | None, scan: PreparedScan) -> np.ndarray:
         raise InputError(f"{scan.native}: no {kind} ({error}); look at it") from None
 
 
-def _detected(models: Sequence[Detecting], scan: PreparedScan, seen: np.ndarray) -> list[Detection]:
+def _detected(
+    models: Sequence[Detecting], known: Known, scan: PreparedScan, seen: Sequence[np.ndarray]
+) -> list[Detection]:
     """Return the maps of each model on the prepared grid, `(C, D, H, W)` on the CPU."""
-    image, brain_mask = torch.from_numpy(seen), torch.from_numpy(scan.brain_mask)[None]
+    brain_mask = torch.from_numpy(scan.brain_mask)[None]
     try:
-        return [model.detect(image, brain_mask, scan.image.affine) for model in models]
+        parts = [
+            model.detect(torch.from_numpy(image), brain_mask, scan.image.affine)
+            for model, image in zip(models, seen, strict=True)
+        ]
     except InputError as error:
         raise InputError(f"{scan.native}: {error}") from None
+    if known.scales is None:
+        return parts
+    return [standardised(part, scale) for part, scale in zip(parts, known.scales, strict=True)]
+
+
+def standardised(found: Detection, scale: float) -> Detection:
+    """Return maps divided by a model's own threshold, without its reconstruction.
+
+    Models of several kinds see different inputs, whose reconstructions have no mean.
+    """
+
+    def by_scale(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part / scale
+
+    uncertainty, draws = by_scale(found.uncertainty), by_scale(found.draws)
+    return Detection(found.anomaly_map / scale, None, uncertainty, draws)
 
 
 def _members(
@@ -242,7 +268,7 @@ def _no_threshold(limit: float) -> tuple[str, ...]:
     """Return a flag where a scan has no threshold."""
     if not np.isnan(limit):
         return ()
-    return ("too many of its scores are alike for a threshold on its own scale: nothing is marked",)
+    return ("Use another threshold: nothing is marked (too many scores of the scan are equal)",)
 
 
 def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
@@ -250,7 +276,7 @@ def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
     share = float(mask.sum() / max(int(brain_mask.sum()), 1))
     if share <= PLAUSIBLE_SHARE:
         return ()
-    return (f"{share:.0%} of the brain is marked: the threshold or the model does not fit it",)
+    return (f"Check whether model and threshold fit the scan ({share:.0%} of the brain is marked)",)
 
 
 class _Clock:

@@ -25,7 +25,7 @@ class ContextVAE(nn.Module):
     Args:
         image_size: height and width, or depth, height and width; each divisible by
             2 ** len(features).
-        channels: of the image.
+        channels: number of channels of the image.
         features: maps after each halving.
         latent_dim: length of the latent vector.
         encoder_kernel: width of the encoder's convolutions, 3 as in the released network or 4; the

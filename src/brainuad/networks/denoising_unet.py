@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 class DenoisingUNet(nn.Module):
-    """From images to images of the same size.
+    """U-Net that maps images to images of the same size.
 
     Each level has two convolutions of width 3 with standardised weights on reflected borders,
     each followed by SiLU and then a group normalisation; between the levels, means of 2 pixels a
@@ -23,7 +23,7 @@ class DenoisingUNet(nn.Module):
     `features=(64, 128, 256, 512)`, 7.7 M parameters.
 
     Args:
-        channels: of the image.
+        channels: number of channels of the image.
         features: maps of each level.
         spatial_dims: 2 for slices, 3 for volumes.
     """
@@ -72,11 +72,11 @@ class _Standardised:
 
 
 class StandardisedConv2d(_Standardised, nn.Conv2d):
-    """Of slices."""
+    """Convolution of slices."""
 
 
 class StandardisedConv3d(_Standardised, nn.Conv3d):
-    """Of volumes."""
+    """Convolution of volumes."""
 
 
 def reflect(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From images to latents of unit size and back: a KL autoencoder with its measured scale."""
+"""KL autoencoder between images and latents of unit size, with its measured scale."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -65,7 +65,7 @@ class LatentAutoencoder(nn.Module):
 
         Args:
             image: `(B, C, H, W)` in [0, 1].
-            layers: of how many blocks, the first ones; None for all.
+            layers: number of blocks, from the first; None for all.
         """
         x = functional.pixel_unshuffle(2 * image - 1, self.patch)
         found: list[Tensor] = []

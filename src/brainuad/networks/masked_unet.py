@@ -35,13 +35,13 @@ class MaskedUNet(nn.Module):
     320 channels, so that it cannot be built.
 
     Args:
-        channels: of the latent.
+        channels: number of channels of the latent.
         width: channels of the first level, a multiple of `norm_groups` and of `heads`.
-        heads: of the attention at every level.
-        multipliers: of `width`, one a level.
+        heads: number of attention heads at every level.
+        multipliers: factors of `width`, one per level.
         blocks: residual blocks a level on the way down; one more on the way up.
         dropout: in every residual block.
-        norm_groups: of the group normalisations.
+        norm_groups: number of groups of the group normalisations.
         attention: whether each level attends; the middle always does.
         hints: channels that `forward` takes behind those of the latent.
 

@@ -23,7 +23,7 @@ class PartialUNet(nn.Module):
     256 x 256: 32,852,298 parameters for one channel.
 
     Args:
-        channels: of the image.
+        channels: number of channels of the image.
         features: maps after each halving.
         kernels: widths of the halving convolutions, odd.
         spatial_dims: 2 for slices, 3 for volumes.

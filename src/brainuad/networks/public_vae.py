@@ -1,7 +1,7 @@
 """Public KL autoencoders for latent diffusion, from the safetensors files they come in.
 
-Natural-image and medical ones (those of Stable Diffusion and its relatives) share one layout,
-diffusers' `AutoencoderKL`. Differences from MONAI's blocks, all of them exact to bridge:
+MAD-AD as published encodes with one. `experiment=madad_paper model.first_stage=PATH.safetensors`
+takes its weights in place of a training. All have one layout, diffusers' `AutoencoderKL`:
 
 | there | here |
 | --- | --- |
@@ -57,11 +57,11 @@ def public_vae(
     """An autoencoder of the public layout, out of MONAI's parts.
 
     Args:
-        channels: of each level of the encoder.
+        channels: number of channels of each level of the encoder.
         blocks: residual blocks a level of the encoder; the decoder has one more.
-        latent_channels: of the latent.
-        norm_groups: of the group normalisations, 32 in all public ones.
-        in_channels: of the image.
+        latent_channels: number of channels of the latent.
+        norm_groups: number of groups of the group normalisations, 32 in all public ones.
+        in_channels: number of channels of the image.
     """
     levels = len(channels)
     none = [False] * levels
@@ -142,8 +142,8 @@ def released_scale(path: Path) -> float:
     """The factor that a public autoencoder's latents were released with.
 
     Args:
-        path: of its weights. diffusers writes `scaling_factor` into a `config.json` beside them;
-            without one it is `SCALE`, as diffusers has it.
+        path: path of its weights. diffusers writes `scaling_factor` into a `config.json` beside
+            them; without one it is `SCALE`, as diffusers has it.
 
     Raises:
         InputError: the `config.json` cannot be read, or its factor is not above 0.

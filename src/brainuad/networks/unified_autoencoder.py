@@ -32,7 +32,7 @@ class UnifiedAutoencoder(nn.Module):
 
     Args:
         image_size: height and width, each divisible by 2 ** len(features).
-        channels: of the image.
+        channels: number of channels of the image.
         features: maps after each halving; the last a multiple of 8.
         latent_dim: length of the latent vector.
         variational: the posterior N(mu, exp(log_sigma)^2); False for a plain autoencoder.

@@ -12,15 +12,17 @@ from torch.nn import functional
 
 
 class WideResidualAutoencoder(nn.Module):
-    """From images to logits of the same size, through a sixteenth of the side.
+    """Autoencoder from images to logits of the same size.
+
+    The smallest map has a sixteenth of the side.
 
     A convolution to 16 maps, five blocks of which the last four halve the side, four that double
     it. No connection leads from the encoder to the decoder but the smallest maps. No convolution
     has a bias. Published: `width=4`, "16-4", 4,164,763 parameters.
 
     Args:
-        channels: of the image.
-        out_channels: of the logits; their sigmoid is the prediction of the code.
+        channels: number of channels of the image.
+        out_channels: number of channels of the logits; their sigmoid is the prediction of the code.
         width: factor of the blocks' 16, 32 and 64 maps.
     """
 

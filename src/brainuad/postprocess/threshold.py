@@ -36,7 +36,9 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class HealthyThreshold:
-    """Smallest threshold with few positives in healthy brains (docs/protocol.md#2-thresholds).
+    """Smallest threshold with few positives in healthy brains.
+
+    See docs/explanation/protocol.md#2-thresholds.
 
     Args:
         alpha: largest share of the healthy validation subjects' brain voxels above it.

@@ -1,4 +1,4 @@
-"""From a raw scan to a prepared one.
+"""Preparation of raw scans.
 
 The steps are MONAI dictionary transforms for any pipeline, imported when they are first named,
 because MONAI takes seconds to import:

@@ -37,7 +37,7 @@ def load_brain_atlas(image: Path | None = None, brain_mask: Path | None = None) 
     Args:
         image: a brain-extracted template; None for the MNI152 T1w (Fonov et al. 2011) at 1 mm, as
             shipped by nilearn, without a network.
-        brain_mask: of the template, on its grid; None for what is not background.
+        brain_mask: brain mask of the template, on its grid; None for what is not background.
 
     Raises:
         InputError: unreadable files, or masks on another grid.

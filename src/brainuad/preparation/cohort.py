@@ -50,7 +50,7 @@ _FILES = (
     *("work/{}.nii.gz", "masks/{}_brain.nii.gz", "masks/{}_lesion.nii.gz", "transforms/{}.json"),
     *("native/{}.nii.gz", "native/{}_lesion.nii.gz"),
 )
-"""What is written of a scan before its record."""
+"""Files of a scan that are written before its record."""
 
 TABLES, TABLES_SCAN = 32768, 2048
 """Bytes that the manifest and all that is written with it take, about, and that each scan adds."""
@@ -78,8 +78,8 @@ def prepare_cohort(
     Args:
         raw: scans with splits.
         preparation: the chain.
-        normalise: of intensities; one that learns is fitted on the training scans.
-        limits: of the quality flags.
+        normalise: normalisation of intensities; one that learns is fitted on the training scans.
+        limits: limits of the quality flags.
         out: cohort folder; `failures.csv` lists what could not be prepared.
         source: said in the record; scans of the same source that are not in `raw` leave the cohort.
         jobs: processes.
@@ -275,8 +275,10 @@ def _all_stamps(
 def _stamps(
     scans: list[RawScan], preparation: Preparation | SlicePreparation
 ) -> Iterator[tuple[Key, str]]:
-    """Of each scan: its row, its files' and the template's sizes and times, its reference's, and
-    the parameters.
+    """Return the fingerprint of each scan's preparation.
+
+    It covers the row, sizes and times of its files and of the template, its reference, and the
+    parameters.
     """
     reference, template, shared = None, [], {}
     if isinstance(preparation, Preparation):

@@ -17,7 +17,7 @@ EFFECTS = {
     "DeformToAtlasd": ("the prepared grid, through affine and warp: the interpolation", "linear"),
     "PreparedGridd": ("the prepared grid: the interpolation, unless it is there", "linear"),
 }
-"""What each step of ours does to the grid and to the intensities."""
+"""Effect of each of our steps on the grid and on the intensities."""
 
 FOREIGN = {
     "intensity": ("kept", "changed"),

@@ -42,8 +42,8 @@ class Finish:
     Attributes:
         raw: scans of the command, with splits.
         preparation: their steps.
-        normalise: of intensities.
-        limits: of the quality flags.
+        normalise: normalisation of intensities.
+        limits: limits of the quality flags.
         made: what lies in the cohort folder.
         stamps: scan to what decides its preparation.
         spaces: what was said of the scans' spaces.

@@ -20,7 +20,10 @@ from brainuad.machine.text import say
 from brainuad.settings.moved import as_before, retargeted
 
 PERCENTILES = (1.0, 99.9)
-"""Of the brain's intensities, become 0 and 1. A lower upper one would tie the brightest lesions."""
+"""Percentiles of the brain's intensities that become 0 and 1.
+
+A lower upper one would clip the brightest lesions to one value.
+"""
 
 
 HELD_OUT = 0.15
@@ -51,11 +54,11 @@ def folder_cohort(
         cache_dir: where prepared cohorts are kept; found again by the source's content.
         sequence: what a scan is whose name or row does not tell.
         spacing_mm: edge length of the prepared voxels in mm.
-        low_percentile: of the brain's intensity, becomes 0.
+        low_percentile: percentile of the brain's intensity that becomes 0.
         high_percentile: becomes 1.
         val_fraction: share of the healthy subjects.
         test_fraction: share of the healthy subjects.
-        seed: of the splits.
+        seed: random seed of the splits.
         limit: at most so many subjects a split, healthy and not; None for all.
         allow_unused: go on where a mask belongs to nobody.
         check: refuses the cohort as it will be, before any scan is prepared; None for no check.
@@ -118,10 +121,10 @@ def cache_folder(
     how: tuple[Any, ...],
     told: Sequence[str] = (),
 ) -> Path:
-    """Where the cohort of these rows, files and parameters is kept.
+    """Return the folder for the cohort of these rows, files and parameters.
 
     Args:
-        cache_dir: of all cohorts.
+        cache_dir: folder of all cohorts.
         source: names it.
         raw: its scans.
         how: steps and normalisation.
@@ -147,7 +150,7 @@ def look_over(
     """Say what was taken for what, and refuse what cannot be meant, before the work.
 
     Args:
-        found: of the source.
+        found: scans and files of the source.
         raw: its scans with their splits.
         source: said in messages.
         option: by which the user goes on where a mask belongs to nobody; empty where that is so.

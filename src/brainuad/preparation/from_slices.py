@@ -46,11 +46,11 @@ def slices_cohort(
         sequence: what a slice is whose name or row does not tell.
         pixel_mm: edge length of a pixel where neither the row nor the file tells it.
         spacing_mm: edge length of the prepared pixels in mm; None for each image's own.
-        low_percentile: of the brain's intensity, becomes 0.
+        low_percentile: percentile of the brain's intensity that becomes 0.
         high_percentile: becomes 1.
         val_fraction: share of the people without a lesion in any slice.
         test_fraction: share of them.
-        seed: of the splits.
+        seed: random seed of the splits.
         limit: at most so many slices a split, healthy and not; None for all.
         allow_unused: go on where a mask belongs to nobody.
         jobs: processes.

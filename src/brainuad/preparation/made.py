@@ -1,4 +1,4 @@
-"""What lies in a cohort folder, by its records.
+"""List the scans in a cohort folder by their records.
 
 Each scan's record says which source it is of and how it was prepared, so that whichever command
 ends last lists the scans of all.
@@ -53,7 +53,7 @@ class Made:
 
     Attributes:
         out: cohort folder.
-        source: of the command.
+        source: source of the command.
         by: see `prepared_by`.
     """
 

@@ -32,7 +32,7 @@ FIELD = ".warp"
 """Key of the start of the path that a warp is written to."""
 
 POSTFIXES = ("", ".brain", ".lesion")
-"""Of the keys of a scan, its brain mask and its lesion label."""
+"""Postfixes of the keys of a scan, its brain mask and its lesion label."""
 
 GRID_CHANGES = ("monai.transforms.spatial.", "monai.transforms.croppad.")
 """Packages of transforms that masks must go through too."""
@@ -53,7 +53,7 @@ STEPS = (
 
 
 LIMITS_MM = {"spacing_mm": (0.1, 50.0), "margin_mm": (0.0, 200.0)}
-"""What a grid for a head may be asked for."""
+"""Limits of the settings of a grid for a head."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Preparation:
         reference: sequences in order of preference; the first that a subject has is its reference.
         spacing_mm: edge length of the prepared voxels in mm (`PreparedGridd`).
         atlas_image: a brain-extracted template; None for MNI152.
-        atlas_mask: of the template.
+        atlas_mask: brain mask of the template.
         deform: warps the reference to the atlas after `atlas` (`DeformToAtlasd`); None leaves it
             at that.
         margin_mm: around the brain on the prepared grid: no two brains have one size after an

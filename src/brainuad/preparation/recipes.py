@@ -22,7 +22,7 @@ Recipe = dict[str, Any]
 
 
 def of_cohort(cohort: "Cohort", sequence: str) -> Recipe | None:
-    """How scans of this sequence were prepared; None where the cohort does not say.
+    """Return the preparation of a sequence's scans; None where the cohort does not state it.
 
     The embedded cohort's brains lie in the atlas's space on a grid of its own, at the intensities
     of a percentile normalisation: what the default preparation makes of a head, at its spacing.
@@ -61,7 +61,7 @@ def check(recipe: Recipe) -> None:
 
 
 def is_of_slices(recipe: Recipe) -> bool:
-    """Whether a recipe prepares 2D images."""
+    """Return whether a recipe prepares 2D images."""
     return str(recipe["steps"].get(TARGET, "")).endswith(".SlicePreparation")
 
 
@@ -69,7 +69,7 @@ def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with changes in the words of `brainuad-prepare`.
 
     Args:
-        recipe: of a model.
+        recipe: preparation of a model.
         overrides: `preparation=NAME` takes the steps of another preparation, at the recipe's
             spacing and with its normalisation; `preparation/normalise=NAME`,
             `preparation/skullstrip=NAME` and `preparation.KEY=VALUE` change that part alone.

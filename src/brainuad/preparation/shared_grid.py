@@ -25,11 +25,11 @@ class SharedGrid:
     """The grid that scans of one space are prepared on; plain values, as recipes have them.
 
     Attributes:
-        shape: of the prepared grid.
-        affine: of the prepared grid, `(4, 4)`.
+        shape: shape of the prepared grid.
+        affine: affine of the prepared grid, `(4, 4)`.
         brain_mm: `(2, 3)`, the lowest and the highest corner of the usual brain, in their world.
-        native_shape: of the grid that the scans came on, RAS axes; empty where it was not one.
-        native_affine: of that grid.
+        native_shape: shape of the scans' original grid, RAS axes; empty where they had several.
+        native_affine: affine of that grid.
         world: code of the headers that all named one world (`WORLDS`); 0 where they did not.
     """
 

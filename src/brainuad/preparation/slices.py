@@ -33,7 +33,7 @@ from brainuad.volumes.read import is_label_map
 from brainuad.volumes.resample import resample_like, smoothed
 
 SPACING_MM = (0.1, 50.0)
-"""What the pixels of a prepared slice may be."""
+"""Limits of the edge of a prepared pixel."""
 
 PIECE = 0.01
 """Least size of a piece of brain, of the largest one's: a slice may cut a brain in several."""
@@ -41,7 +41,7 @@ PIECE = 0.01
 
 @dataclass(frozen=True)
 class SlicePreparation:
-    """How slices are prepared up to intensity normalisation.
+    """Preparation of slices up to intensity normalisation.
 
     Args:
         spacing_mm: edge length of the prepared pixels in mm, a coarser grid after smoothing; None
@@ -73,7 +73,7 @@ def prepare_slices(
     """Prepare the sequences of one slice; see `brainuad.preparation.subject.prepare_subject`.
 
     Args:
-        scans: of one slice, a sequence each.
+        scans: scans of one slice, one per sequence.
         preparation: how.
         out: cohort folder; gets `work/`, `masks/` and `native/`.
         wanted: sequences to do; None for all.

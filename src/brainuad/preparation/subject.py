@@ -45,7 +45,7 @@ def prepare_subject(
     """Prepare the sequences of one subject up to intensity normalisation.
 
     Args:
-        scans: of one subject, a sequence each.
+        scans: scans of one subject, one per sequence.
         preparation: the steps.
         out: cohort folder; gets `work/`, `masks/`, `transforms/` and, of DICOM series, `native/`.
         wanted: sequences to do, the others are there already; None for all.
@@ -83,7 +83,7 @@ def prepare_subject(
 
 
 def _known(reference: RawScan, out: Path) -> "Data":
-    """Where a reference lies that was prepared before: it is not registered to the atlas again."""
+    """Return the place of a reference prepared before, so that it is not registered again."""
     from brainuad.preparation.transforms.base import KNOWN
 
     path = out / "transforms" / f"{reference.subject}_{reference.sequence}.json"

@@ -1,10 +1,10 @@
 """Record of a run: `provenance.json` of a run folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from brainuad.records.fields import from_plain
+from brainuad.records.fields import from_plain, known_values
 
 VERSION = 1
 """Version of the file. Files of version 0 do not say theirs."""
@@ -40,11 +40,11 @@ class Checkpoint:
 
 @dataclass
 class RunRecord:
-    """What ran, on what, for how long, and what failed. A run fills it in as it goes.
+    """Record of a run: command, data, durations and failures. A run fills it in as it proceeds.
 
     Attributes:
         command: as it was typed.
-        commit: of the checkout; None for an installed package.
+        commit: commit of the checkout; None for an installed package.
         dirty: whether the checkout had changes that were not committed.
         versions: package to version.
         python: version of Python.
@@ -52,7 +52,7 @@ class RunRecord:
         device: name of the GPU, or `cpu`.
         threads: threads of a process.
         seed: seed of the training.
-        precision: of `training` and `detection`.
+        precision: precision of `training` and `detection`.
         method: name of the method.
         sequence: sequence of the scans, or one per channel.
         cohort: the cohort.
@@ -113,16 +113,9 @@ class RunRecord:
         Raises:
             InputError: no object, or a value of another type.
         """
-        if not isinstance(values, Mapping):
-            return from_plain(cls, values, where)
-        known = _known(cls, values)
+        known = known_values(cls, values, where)
         for name, kind in (("cohort", CohortIdentity), ("checkpoint", Checkpoint)):
             if isinstance(own := known.get(name), Mapping):
-                known[name] = from_plain(kind, _known(kind, own), f"{where}: {name}")
+                place = f"{where}: {name}"
+                known[name] = from_plain(kind, known_values(kind, own, place), place)
         return from_plain(cls, known, where)
-
-
-def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a dataclass's fields; older files have null for what is not known."""
-    names = {entry.name for entry in fields(kind)}
-    return {key: value for key, value in values.items() if key in names and value is not None}

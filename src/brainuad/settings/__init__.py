@@ -1,1 +1,1 @@
-"""From configurations to objects, and from objects back to plain values."""
+"""Turn configurations into objects, and objects back into plain values."""

@@ -112,7 +112,7 @@ def _is_known(name: str, allowed: Collection[str]) -> bool:
 
 
 def _is_own(name: str, allowed: Collection[str]) -> bool:
-    """Whether it may be a module of our methods or networks; a new one is in no list."""
+    """Return whether it may be a module of our methods or networks; a new one is in no list."""
     parts = name.split(".")
     return (
         allowed is MODEL
@@ -122,7 +122,7 @@ def _is_own(name: str, allowed: Collection[str]) -> bool:
 
 
 def _is_monai_transform(name: str, allowed: Collection[str]) -> bool:
-    """Whether it may be one of MONAI's transforms of intensities or grids, in a recipe."""
+    """Return whether it may be one of MONAI's transforms of intensities or grids, in a recipe."""
     module, _, leaf = name.rpartition(".")
     return (
         bool(set(MONAI_TRANSFORM_MODULES) & set(allowed))
@@ -133,7 +133,7 @@ def _is_monai_transform(name: str, allowed: Collection[str]) -> bool:
 
 
 def _defined_where_it_says(name: str, found: Any) -> bool:
-    """Whether it is a class of that kind and of that module, and not what the module imports."""
+    """Return whether it is a class of that kind, defined in that module and not imported by it."""
     if name.startswith(OWN):
         from torch import nn
 

@@ -1,4 +1,4 @@
-"""Whether a plain value, or what was made of it, fits the annotation of an argument.
+"""Check that a plain value, or the object made of it, fits the annotation of an argument.
 
 Python checks no annotation, so a card with a text in place of a number would be made into an object
 that fails when it is used. Lists stand for tuples, as JSON has no others, and integers for floats.

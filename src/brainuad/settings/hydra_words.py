@@ -51,9 +51,9 @@ def explained(error: Exception, config_name: str, words: Sequence[str]) -> str:
     """Return one line about what Hydra refuses of a command line.
 
     Args:
-        error: of Hydra, while it composes.
-        config_name: of the configuration, `train`, `evaluate` or `prepare`.
-        words: of the command line.
+        error: error of Hydra, while it composes.
+        config_name: name of the configuration, `train`, `evaluate` or `prepare`.
+        words: words of the command line.
     """
     from hydra.errors import MissingConfigException, OverrideParseException
 
@@ -77,8 +77,8 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
 
     Args:
         cfg: composed of the words.
-        config_name: of the configuration, `train`, `evaluate` or `prepare`.
-        words: of the command line, `key=value`, those that set something alone.
+        config_name: name of the configuration, `train`, `evaluate` or `prepare`.
+        words: the `key=value` words of the command line.
 
     Raises:
         InputError: naming the word and the key that was meant.
@@ -89,15 +89,25 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
     if not keys:
         return
     whole: Any = OmegaConf.to_container(cfg, resolve=False)
-    known, groups = set(_keys(_tree(config_name, words))), _groups()
+    groups = _groups()
     # Of `${data.source}`, `${oc.select:mine,1}` and `${.mine}`.
     named = " ".join(re.findall(r"\$\{([^{}]*)\}", str(whole)))
-    for key in keys:
+
+    def is_read(key: str) -> bool:
         group = "@" in key or "/" in key or key in groups
         # A name is all there is of a setting that another one of its section refers to.
-        referred = re.search(rf"(^|[^\w]){re.escape(key.split('.')[-1])}($|[^\w])", named)
-        first = key.split(".")[0]
-        if not (group or key in known or referred or first in OPEN or _handed_on(whole, key)):
+        referred = re.search(
+            rf"(^|[^\w]){re.escape(key.rsplit('.', maxsplit=1)[-1])}($|[^\w])", named
+        )
+        return bool(
+            group or referred or key.split(".", maxsplit=1)[0] in OPEN or _handed_on(whole, key)
+        )
+
+    doubtful = [key for key in keys if not is_read(key)]
+    # Composing takes a while, and few words need it.
+    known = set(_keys(_tree(config_name, words))) if doubtful else set()
+    for key in doubtful:
+        if key not in known:
             raise InputError(_no_key(key, config_name, words))
 
 
@@ -105,7 +115,7 @@ def explained_value(error: Exception) -> str:
     """Return one line about a setting that OmegaConf cannot give.
 
     Args:
-        error: of OmegaConf, where the setting is used.
+        error: error of OmegaConf, where the setting is used.
     """
     from omegaconf import errors
 
@@ -207,7 +217,7 @@ def _near(
 
 
 def _tree(config_name: str, words: Sequence[str]) -> dict[str, Any]:
-    """What the words that choose options compose, as far as they can."""
+    """Return what the words that choose options compose, as far as they can."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
@@ -242,7 +252,7 @@ def _parent(tree: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _handed_on(whole: dict[str, Any], key: str) -> bool:
-    """Whether the key leads to a class, to a setting of one, or to a section with one."""
+    """Return whether the key leads to a class, to a setting of one, or to a section with one."""
     found: Any = whole
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None

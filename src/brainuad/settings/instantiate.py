@@ -34,7 +34,7 @@ MODEL_PACKAGES = (
     "monai.networks.",
     "monai.losses.",
 )
-"""What a model's configuration may name."""
+"""Packages that a model's configuration may name."""
 
 MONAI_TRANSFORMS = tuple(name.removesuffix("dictionary") for name in MONAI_TRANSFORM_MODULES)
 """MONAI's transforms that a configuration may name; none of their modules touches a file."""
@@ -58,11 +58,11 @@ RUN_PACKAGES = (
     "brainuad.tracking.",
     "lightning.pytorch.",
 )
-"""What a run's configuration may name."""
+"""Packages that a run's configuration may name."""
 
 
 PREPARATION = ("brainuad.preparation.", *MONAI_TRANSFORMS)
-"""What a preparation's configuration may name."""
+"""Packages that a preparation's configuration may name."""
 
 
 def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kwargs: Any) -> Any:
@@ -113,7 +113,7 @@ def _require_arguments(made: Any, more: dict[str, Any]) -> None:
 
 
 def _refusal(error: Exception) -> Exception:
-    """What a class says of values that it cannot use; a function's own error stays what it is."""
+    """Return a class's error about values it cannot use; a function's own error stays as it is."""
     from hydra.utils import get_object
 
     cause = error.__cause__

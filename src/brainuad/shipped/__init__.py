@@ -31,13 +31,13 @@ class ShippedModel:
 
     Attributes:
         name: what `brainuad.load` and `--model` take.
-        sequence: of the scans that it is for.
-        file: of the bundle, in `FOLDER`.
-        sha256: of that file.
-        size: of it, in bytes.
+        sequence: sequence of the scans that it is for.
+        file: file name of the bundle, in `FOLDER`.
+        sha256: hash of that file.
+        size: size of that file in bytes.
         source: what it was trained on and how.
-        data_licence: of what it was trained on.
-        licence: of the weights.
+        data_licence: licence of the training data.
+        licence: licence of the weights.
         scores: cohort of people to what was measured there.
         untested: further sequences whose scans it takes, though it was tried on no such person.
     """
@@ -55,7 +55,7 @@ class ShippedModel:
 
     @property
     def path(self) -> Path:
-        """Of the bundle."""
+        """Path of the bundle."""
         return FOLDER / self.file
 
     @property
@@ -76,8 +76,8 @@ def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
     """Return the model of that name for a sequence.
 
     Args:
-        name: of a model.
-        sequence: of the scans; None for the first one of that name, and it is said.
+        name: name of a model.
+        sequence: sequence of the scans; None for the first one of that name, which is printed.
 
     Raises:
         InputError: no such model, or none for the sequence.
@@ -114,7 +114,7 @@ def resolved(model: str | Path, sequence: str | None = None) -> Path:
 
 
 def is_shipped(path: Path) -> bool:
-    """Whether a path is that of a model in the package."""
+    """Return whether a path is that of a model in the package."""
     return path.parent == FOLDER
 
 

@@ -82,7 +82,7 @@ def draw_corners(brain_mask: Tensor, size: Sequence[int], uniform: Tensor) -> Te
 
     Args:
         brain_mask: `(B, 1, *S)` bool.
-        size: of the window in pixels, an axis each.
+        size: size of the window in pixels, one number per axis.
         uniform: `(B, len(S))` in [0, 1).
 
     Returns:
@@ -140,7 +140,7 @@ def between(nodes: Tensor, size: Sequence[int], ends: bool = True) -> Tensor:
 
     Args:
         nodes: `(B, C, *N)` float.
-        size: of the result, an axis each.
+        size: size of the result, one number per axis.
         ends: `align_corners`: the grid's ends are the image's, not the borders of its pixels.
 
     Returns:
@@ -167,18 +167,18 @@ def kth_smallest(values: Tensor, k: Tensor) -> Tensor:
 
 
 def pixel_grid(image: Tensor) -> Tensor:
-    """Where each pixel of `(B, C, *S)` is, in pixels: `(*S, len(S))` float32."""
+    """Return the place of each pixel of `(B, C, *S)`, in pixels: `(*S, len(S))` float32."""
     axes = [torch.arange(n, device=image.device, dtype=torch.float32) for n in image.shape[2:]]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
 def sampled(image: Tensor, position: Tensor, mode: str = "bilinear") -> Tensor:
-    """What lies at other places, 0 outside the image.
+    """Sample the image at given coordinates; 0 outside.
 
     Args:
         image: `(B, C, *S)` float.
         position: `(B, *S, len(S))` in pixels.
-        mode: of `grid_sample`.
+        mode: mode of `grid_sample`.
     """
     longest = torch.tensor(image.shape[2:], device=image.device) - 1
     position = (2 * position / longest.clamp_min(1) - 1).flip(-1)
@@ -191,7 +191,7 @@ def windows_at(image: Tensor, corners: Tensor, size: Sequence[int]) -> Tensor:
     Args:
         image: `(B, C, *S)` float.
         corners: `(B, len(S))` first pixels, whole numbers.
-        size: of the window in pixels, an axis each.
+        size: size of the window in pixels, one number per axis.
 
     Returns:
         `(B, C, *size)`.

@@ -1,1 +1,1 @@
-"""What training reads: cached tiles, their augmentation, cached encodings."""
+"""Training data: cached tiles, their augmentation, cached encodings."""

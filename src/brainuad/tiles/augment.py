@@ -39,11 +39,11 @@ class Augment:
         translation: largest shift as a share of the slice's size; 0 for volumes.
         brightness: largest factor on the intensities is 1 ± this.
         contrast: largest factor on the distance to the brain's mean, of each channel, is 1 ± this.
-        probability: of each of them.
+        probability: probability of each change.
         flip_axis: spatial axis to mirror with `probability`; None for never.
         warp: standard deviation of a smooth displacement, in pixels along every axis, at the nodes
             of a coarse grid: other brains' folds lie a little elsewhere. 0 for none.
-        warp_cells: of that grid, along every axis.
+        warp_cells: cells of that grid, along every axis.
     """
 
     rotation_deg: float = 5.0
@@ -144,11 +144,11 @@ class FixedAugment:
     Args:
         rotation_deg: angle of every turn, about the slice's middle, from the second axis towards
             the start of the first: anticlockwise where rows run downwards.
-        translation: of every shift, towards the end of both axes, as a share of the slice's side;
-            cut to whole pixels, 8 of 256.
+        translation: length of every shift, towards the end of both axes, as a share of the slice's
+            side; cut to whole pixels, 8 of 256.
         brightness: `b` is uniform within ± this share of the full range, 1.
         contrast: `a` is uniform within 1 ± this.
-        probability: of each of the three.
+        probability: probability of each of the three.
     """
 
     rotation_deg: float = 5.0
@@ -190,7 +190,7 @@ class FixedAugment:
 
 
 def _turn_then_shift(angle_deg: float, by: Sequence[int], height: int, width: int) -> Tensor:
-    """Where each pixel of the result comes from, `(2, 3)` in grid_sample's units.
+    """Return the affine that gives each pixel's source, `(2, 3)` in grid_sample's units.
 
     Args:
         angle_deg: as `FixedAugment.rotation_deg`.

@@ -26,7 +26,7 @@ from brainuad.volumes.grids import EXACT, Grid
 from brainuad.volumes.tiling import SliceTiling, Tiling
 
 VERSION = 2
-"""Of what a cache holds: caches of another version are made anew."""
+"""Version of the cache: caches of another version are made again."""
 
 Key = tuple[int, int]
 """Epoch and index: what a sample depends on besides the seed."""
@@ -40,7 +40,7 @@ class TileDataset(Dataset):
     Args:
         folder: made by `build_cache`.
         augment: None for none.
-        seed: of the augmentation.
+        seed: random seed of the augmentation.
     """
 
     def __init__(self, folder: Path, augment: Augmentation | None = None, seed: int = 0) -> None:
@@ -57,7 +57,7 @@ class TileDataset(Dataset):
 
     @property
     def places(self) -> np.ndarray:
-        """Where each tile lies in its scan, `(N, k)` int, as `Tiling.split` says it."""
+        """Place of each tile in its scan, `(N, k)` int, in the units of `Tiling.split`."""
         return np.load(self.folder / "places.npy")
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ def build_cache(
     """Cuts scans into tiles and stores those that hold brain; finds them again by content.
 
     Args:
-        scans: of one sequence, or of the same channels.
+        scans: scans of one sequence, or with the same channels.
         tiling: how to cut.
         root: folder of all caches; this one's name is the hash of what it was made from.
         min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain
@@ -190,8 +190,8 @@ def within_heights(brain_mask: torch.Tensor, heights: Sequence[float]) -> torch.
 
     Args:
         brain_mask: `(1, D, H, W)` bool, W from the feet to the head, not empty.
-        heights: of the range, 0 at the lower face of the lowest slice with brain, 1 at the upper
-            face of the highest one; both ends belong to it.
+        heights: range of heights, 0 at the lower face of the lowest slice with brain, 1 at the
+            upper face of the highest one; both ends belong to it.
     """
     filled = brain_mask.flatten(0, 2).any(0).nonzero()[:, 0]
     lowest, highest = filled[0], filled[-1]

@@ -20,7 +20,7 @@ BATCH = 64
 
 
 class Latents(NamedTuple):
-    """What a latent method trains on.
+    """Input of a latent method's training.
 
     Attributes:
         mean: `(B, c, h, w)` of the posterior, scaled to unit size.
@@ -65,7 +65,7 @@ def build_latents(
         encode: from a batch of images and brain masks to latents.
         key: stands for `encode`, such as the hash of its weights.
         root: folder of all such caches.
-        copies: of every tile, each augmented in its own way; 1 where there is no augmentation.
+        copies: number of augmented copies per tile; 1 where there is no augmentation.
 
     Returns:
         The encoded tiles. With as many copies as epochs they are what encoding on the fly gives,

@@ -1,4 +1,4 @@
-"""What of a run may leave the machine: numbers and settings, no names and no places.
+"""Choose what a run may send to a tracker: numbers and settings, no names and no places.
 
 A tracker such as Weights & Biases gets what passes here and nothing else. Subjects become numbers,
 anything that says where a file lies is left out, and a cohort has no name.
@@ -15,19 +15,19 @@ CONFIG = (
     *("name", "seed", "max_epochs", "space", "data", "input", "model", "first_stage", "tiling"),
     *("datamodule", "postprocess", "trainer", "callbacks", "predict_precision", "painted_draws"),
 )
-"""Of a run's configuration."""
+"""Keys of a run's configuration that may be sent."""
 
 CARD = (
     *("version", "model", "input", "tiling", "postprocess", "sequence", "space", "seed", "name"),
     *("threshold", "thresholds", "quality", "checks", "first_stage"),
 )
-"""Of a checkpoint's card."""
+"""Keys of a checkpoint's card that may be sent."""
 
 RECORD = (
     *("commit", "dirty", "versions", "python", "device", "threads", "parameters", "fit_s"),
     *("duration_s", "wall_time_per_volume_s", "painted"),
 )
-"""Of a run's provenance."""
+"""Keys of a run's provenance that may be sent."""
 
 SCORES = (
     *("subject", "sequence", "method", "pathology", "contrast", "space", "threshold"),
@@ -62,7 +62,8 @@ def public_scores(scores: "pd.DataFrame", names: Mapping[str, str]) -> "pd.DataF
 
     Args:
         scores: tidy.
-        names: of `numbers`; a subject without one, such as `(pooled)`, has to stand in brackets.
+        names: result of `numbers`; a subject without one, such as `(pooled)`, must stand in
+            brackets.
     """
     kept = scores[[column for column in SCORES if column in scores]].copy()
     known = kept.subject.isin(list(names)) | kept.subject.str.fullmatch(r"\(\w+\)")

@@ -28,7 +28,7 @@ from brainuad.tracking.wandb_run import one_line, open_run
 CURVE_POINTS = 100
 
 OBJECTIVE = "val/painted_AP"
-"""What `wandb sweep` maximises, see `brainuad.label_free.objective`."""
+"""The metric that `wandb sweep` maximises, see `brainuad.label_free.objective`."""
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
@@ -52,7 +52,7 @@ class Tracker(WandbLogger):
 
     Args:
         project: at W&B.
-        name: of the run.
+        name: name of the run.
         folder: the run folder; the files are in `wandb/` there.
         offline: write to disk only.
         ckpt: what the run goes on from, and then as the same run at W&B; None for a new one.
@@ -78,7 +78,7 @@ class Tracker(WandbLogger):
 
     @_harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Of a step or an epoch."""
+        """Log the metrics of a step or an epoch."""
         super().log_metrics(metrics, step)
 
     @_harmless
@@ -88,11 +88,11 @@ class Tracker(WandbLogger):
 
     @_harmless
     def log_results(self, scans: Sequence[Scan], record: RunRecord) -> None:
-        """What the run folder holds at the end of a run; files that are missing are left out.
+        """Log the contents of the run folder at the end of a run, without missing files.
 
         Args:
             scans: to show as pictures, the more telling ones first.
-            record: of the run.
+            record: record of the run.
         """
         run = self.experiment
         about = public(record.to_json(), RECORD)
@@ -124,9 +124,9 @@ class Tracker(WandbLogger):
         rows = summarise_scores(scores)
         self.experiment.log({"scores": wandb.Table(dataframe=pd.DataFrame(rows))})
         for row in rows:
-            if row["group"] in ("all", "healthy", "pooled"):
-                key = "/".join(("test", *(row[k] for k in ("method", "group", "threshold"))))
-                self.experiment.summary[f"{key}/{row['metric']}"] = row["mean"]
+            if row.group in ("all", "healthy", "pooled"):
+                key = "/".join(("test", row.method, *row.key))
+                self.experiment.summary[key] = row.mean
 
     def _log_curves(self) -> None:
         import wandb
@@ -187,7 +187,7 @@ class Tracker(WandbLogger):
         self.experiment.log_artifact(artifact)
 
     def _staged(self, name: str) -> Path:
-        """Where a file lies until it is sent, which may be much later."""
+        """Return a place for a copy that lasts until it is sent, which may be much later."""
         path = self.folder / "wandb" / "sent" / name
         require_no_link(path)
         path.parent.mkdir(parents=True, exist_ok=True)

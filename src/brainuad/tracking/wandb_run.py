@@ -14,7 +14,7 @@ from brainuad.machine.files import write_text
 from brainuad.machine.text import say
 
 PROBE_S, INIT_S, FINISH_S = 5.0, 30.0, 300.0
-"""How long the network is waited for: to answer, to open a run, to send the rest of it."""
+"""Network timeouts in seconds: to answer, to open a run, to send the rest of it."""
 
 
 def open_run(project: str, name: str, folder: Path, offline: bool, resume: bool) -> Any:
@@ -22,7 +22,7 @@ def open_run(project: str, name: str, folder: Path, offline: bool, resume: bool)
 
     Args:
         project: at W&B.
-        name: of the run.
+        name: name of the run.
         folder: the run folder; the files are in `wandb/` there.
         offline: write to disk only.
         resume: go on as the run that the folder was tracked as before.
@@ -119,7 +119,10 @@ def _unusable() -> str | None:
 
 
 def _in_netrc(url: str) -> bool:
-    """Whether `wandb login` left a key. Asked of the file: wandb's own ways print or ask."""
+    """Return whether `wandb login` stored a key.
+
+    The file is read, because wandb's own functions print or ask.
+    """
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
         return netrc.netrc(path).authenticators(urlsplit(url).hostname or "") is not None
@@ -128,5 +131,5 @@ def _in_netrc(url: str) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """What went wrong, shortly."""
+    """Return a short message of an error."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__

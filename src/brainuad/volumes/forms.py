@@ -57,7 +57,7 @@ def qform_of(header: Any) -> np.ndarray:
 
 
 def is_usable(matrix: np.ndarray) -> bool:
-    """Whether an affine is finite and spans a volume."""
+    """Return whether an affine is finite and spans a volume."""
     if not np.isfinite(matrix).all():
         return False
     size = np.linalg.norm(matrix[:3, :3], axis=0)

@@ -13,15 +13,15 @@ from brainuad.types import Volume
 from brainuad.volumes.resample import resample_like, smoothed
 
 SHARE = 0.25
-"""Of a voxel: grids that agree so well are the same to rounding; a shift by half a voxel is not."""
+"""Share of a voxel: grids that differ by less are the same; half a voxel is a shift."""
 
 EXACT = 1e-3
-"""Of a voxel: grids that agree less well are worth a note."""
+"""Share of a voxel: grids that differ by more get a note."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels of a volume lie.
+    """Place of the voxels of a volume.
 
     Attributes:
         shape: `(D, H, W)`.

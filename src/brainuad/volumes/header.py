@@ -33,7 +33,7 @@ _KINDS = {348: nib.nifti1.Nifti1Header, 540: nib.nifti2.Nifti2Header}
 
 
 class Header(NamedTuple):
-    """What a NIfTI file says of its voxels, broken fields mended.
+    """The header of a NIfTI file with broken fields repaired.
 
     Attributes:
         image: its header mended, its affine in the units of the file, its voxels unread.
@@ -196,7 +196,7 @@ def _offset(
 
 
 def _holds(path: Path, count: float) -> bool:
-    """Whether a packed file holds as many bytes."""
+    """Return whether a packed file holds this number of bytes."""
     with nib.openers.ImageOpener(str(path)) as file:
         try:
             while count > 0 and (block := file.read(2**20)):
@@ -242,7 +242,7 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
     Args:
         header: changed.
         forms: that can be used.
-        size: of a voxel.
+        size: size of a voxel.
     """
     quaternion = [f"quatern_{axis}" for axis in "bcd"]
     place = [*quaternion, *(f"qoffset_{axis}" for axis in "xyz")]
@@ -266,7 +266,7 @@ def _mend_fields(header: Any, forms: set[str], size: np.ndarray) -> None:
 
 
 def _millimetres(header: Any, shape: tuple[int, ...], notes: list[str]) -> float:
-    """What makes the file's lengths millimetres; a unit that no head can have is none."""
+    """Return the factor from the file's lengths to mm; a unit that no head can have is ignored."""
     factor, name = IN_MM.get(int(header["xyzt_units"]) & 7, (1.0, ""))
     if not name:
         return 1.0

@@ -48,10 +48,10 @@ def border_of(array: np.ndarray) -> np.ndarray:
 
 
 def head_of(array: np.ndarray, lost: np.ndarray) -> np.ndarray:
-    """Where the head is, or the brain of an extracted scan: the largest bright region, filled.
+    """Return the head, or the brain of an extracted scan: the largest bright region, filled.
 
     Args:
-        array: of `without_lost`.
+        array: result of `without_lost`.
         lost: likewise.
 
     Returns:
@@ -70,7 +70,7 @@ def require_outside(path: Path, lost: np.ndarray, inside: np.ndarray) -> None:
 
     Args:
         path: that the scan was read from.
-        lost: of `without_lost`.
+        lost: result of `without_lost`.
         inside: `(D, H, W)` bool, of `head_of` or a brain mask.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a brain mask is one, and whether a lesion label belongs to its brain."""
+"""Check brain masks, and whether a lesion label belongs to its brain."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ INSIDE = 0.5
 """Least share of a lesion that lies in its brain."""
 
 RANGES = (1.0, 100.0, 255.0)
-"""What probabilities go up to; others have their own maximum."""
+"""Usual upper ends of probabilities; others have their own maximum."""
 
 
 def read_brain_mask(path: Path, like: Volume, notes: list[str] | None = None) -> np.ndarray:
@@ -90,7 +90,7 @@ def require_lesion_of(path: Path, label: np.ndarray, brain: np.ndarray) -> None:
     """Refuse a label that is no lesion of a brain; an empty one is one of a healthy subject.
 
     Args:
-        path: of the label.
+        path: path of the label.
         label: `(D, H, W)` bool.
         brain: on its grid, bool.
 
@@ -132,7 +132,7 @@ def _require_background(path: Path, mask: np.ndarray, what: str) -> None:
 
 
 def _is_graded(array: np.ndarray, top: float) -> bool:
-    """Whether values between 0 and `top` rise from voxel to voxel, as probabilities do.
+    """Return whether values between 0 and `top` rise from voxel to voxel, as probabilities do.
 
     Classes have one value over many voxels.
     """

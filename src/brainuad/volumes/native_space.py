@@ -25,7 +25,7 @@ from brainuad.volumes.resample import resample_like
 from brainuad.volumes.warp import displaced, inverse_path, read_field
 
 VERSION = 1
-"""Of the records; count it up where older code would read them wrongly."""
+"""Version of the records; increase it where older code would read them wrongly."""
 
 REFINE = 4
 """Steps that bring the inverse of a warp nearer, the smoother the warp the more."""

@@ -26,7 +26,7 @@ def to_ras(volume: Volume) -> Volume:
 
 
 def turn_of(matrix: np.ndarray) -> tuple[float, np.ndarray]:
-    """How a head lies that a registration laid on the atlas.
+    """Return the rotation of a head that was registered to the atlas.
 
     Args:
         matrix: `(4, 4)`, atlas world to the scan's, RAS mm.

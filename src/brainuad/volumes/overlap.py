@@ -1,4 +1,4 @@
-"""Whether brains lie in one place of the world: what tells registered scans from others."""
+"""Compare the places of brains in the world, to recognise registered scans."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -37,7 +37,7 @@ def cells_of(brain_mask: np.ndarray, affine: np.ndarray, edge_mm: float) -> np.n
     Args:
         brain_mask: `(D, H, W)` bool.
         affine: `(4, 4)`, voxel to world in mm.
-        edge_mm: of a cell; no smaller than a voxel's longest edge, or cells stay empty.
+        edge_mm: edge of a cell; at least a voxel's longest edge, or cells stay empty.
     """
     points = apply_affine(affine, np.argwhere(brain_mask))
     index = np.clip(np.floor(points / edge_mm), -_ROOM, _ROOM - 1).astype(np.int64) + _ROOM
@@ -47,10 +47,10 @@ def cells_of(brain_mask: np.ndarray, affine: np.ndarray, edge_mm: float) -> np.n
 
 
 def overlaps(brains: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each brain, the median over the others of the Dice coefficient with it.
+    """Return for each brain the median Dice coefficient with the others.
 
     Args:
-        brains: of `cells_of`, two or more, with one `edge_mm`.
+        brains: results of `cells_of`, two or more, with one `edge_mm`.
     """
     dice = np.full((len(brains), len(brains)), np.nan)
     for (i, one), (j, other) in combinations(enumerate(brains), 2):

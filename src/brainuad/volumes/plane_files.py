@@ -7,9 +7,9 @@ PLANES = RASTERS + ARRAYS
 """Endings of 2D images, in any case. NIfTI files may hold one plane, too."""
 
 TAKEN_BY = "data=slices takes 2D images, and so do models that were trained with it"
-"""What to say where volumes are looked for."""
+"""Hint for a command that looks for volumes."""
 
 
 def is_plane_file(name: str) -> bool:
-    """Whether a file's name ends as those of 2D images do."""
+    """Return whether a file name ends as those of 2D images do."""
     return name.lower().endswith(PLANES)

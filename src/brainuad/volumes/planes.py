@@ -20,7 +20,7 @@ from brainuad.types import Volume
 from brainuad.volumes.plane_files import ARRAYS, RASTERS, VOLUMES
 
 MOST_PIXELS = 2**26
-"""Of an image: 8192 x 8192. A scanner writes a sixteenth of it."""
+"""Largest number of pixels of an image: 8192 x 8192, sixteen times a scanner's."""
 
 MOST_LABELS = 16
 """Labels in a mask of whole numbers: no more than this many, and none above it."""
@@ -79,7 +79,7 @@ def write_result_pngs(
 
 
 def is_slice(array: np.ndarray) -> bool:
-    """Whether a `(D, H, W)` array is a 2D image, `(D, H, 1)`."""
+    """Return whether a `(D, H, W)` array is a 2D image, `(D, H, 1)`."""
     return array.ndim == 3 and array.shape[2] == 1
 
 
@@ -114,9 +114,9 @@ def read_plane(path: Path, channel: int | None = None) -> Plane:
     Colours become luminance, an alpha channel is dropped.
 
     Args:
-        path: of the file.
-        channel: of an NPY of three axes: along the last one if it is the shortest, else along the
-            first.
+        path: path of the file.
+        channel: channel of an NPY of three axes: along the last axis if it is the shortest, else
+            along the first.
 
     Raises:
         InputError: missing, damaged, too large, a stack of images, an array of several channels
@@ -141,7 +141,7 @@ def read_plane_mask(path: Path, like: Plane, channel: int | None = None) -> np.n
     picture of a mask, and inside is what is brighter than half of the brightest.
 
     Args:
-        path: of the file.
+        path: path of the file.
         like: the image, which has its shape.
         channel: see `read_plane`.
 
@@ -172,7 +172,7 @@ def in_plane(structure: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     Args:
         structure: `(n, n, n)` bool, n odd.
-        shape: of the array, `(D, H, W)`.
+        shape: shape of the array, `(D, H, W)`.
     """
     found = structure.copy()
     for axis, length in enumerate(shape):
@@ -188,7 +188,7 @@ def filled(mask: np.ndarray, connectivity: int = 1) -> np.ndarray:
 
     Args:
         mask: `(D, H, W)` bool.
-        connectivity: of the outside: 1 across faces, 3 across corners too.
+        connectivity: connectivity of the outside: 1 across faces, 3 across corners too.
     """
     structure = ndimage.generate_binary_structure(3, connectivity)
     return ndimage.binary_fill_holes(mask, in_plane(structure, mask.shape))

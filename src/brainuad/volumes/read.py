@@ -93,7 +93,7 @@ def read_raw(path: Path) -> RawVolume:
 
 
 def is_label_map(array: np.ndarray, most: int = 16) -> bool:
-    """Whether an array holds two to `most` different values, all of them whole numbers."""
+    """Return whether an array holds two to `most` different values, all of them whole numbers."""
     if not np.array_equal(array, np.round(array)):
         return False
     return 1 < len(np.unique(array)) <= most

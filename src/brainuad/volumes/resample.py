@@ -57,7 +57,8 @@ def resample_like(
         affine: `(4, 4)` of `array`, voxel to the world of `like`, mm.
         like: gives the grid.
         order: 1 linear, 0 nearest neighbour.
-        field: of a warp: what lies at `x` in the world of `like` is taken from `x + field(x)`.
+        field: displacement field of a warp: the value at `x` in the world of `like` is taken from
+            `x + field(x)`.
 
     Returns:
         float32 array of the shape of `like`.

@@ -1,4 +1,4 @@
-"""From volumes to the tiles that a network sees, and back.
+"""Cut volumes into the tiles that a network sees, and join them.
 
 The law: `join(split(v)) == v`, exactly, for every volume that is not cropped.
 """
@@ -21,7 +21,7 @@ PLANES = {"sagittal": 1, "coronal": 2, "axial": 3}
 
 
 class Tiling(Protocol):
-    """How a method wants its input cut."""
+    """The way in which a method wants its input cut."""
 
     @property
     def left_right_axis(self) -> int | None:
@@ -95,7 +95,7 @@ class PlanesTiling:
     """Slices of several planes in one frame: a voxel's value is the mean over the planes.
 
     Args:
-        planes: of `SliceTiling`, each once.
+        planes: planes as in `SliceTiling`, each once.
         size: height and width of the frame in voxels, for all planes.
     """
 

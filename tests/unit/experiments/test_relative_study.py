@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from experiments.benchmark.scores import TESTED
-from experiments.relative.study import SUFFIX, gains, settings
+from brainuad.benchmark.plan import read_settings
+from brainuad.benchmark.scores import TESTED
+from experiments.relative.study import STUDY, SUFFIX, gains
 
 
 def test_pairs_are_of_one_subject_each_whatever_their_order():
@@ -30,7 +31,7 @@ def test_pairs_are_of_one_subject_each_whatever_their_order():
 
 
 def test_every_method_is_listed_both_ways():
-    methods = settings()["methods"]
+    methods = read_settings(STUDY.settings)["methods"]
     plain = [name for name in methods if not name.endswith(SUFFIX)]
     assert sorted(methods) == sorted([*plain, *(name + SUFFIX for name in plain)])
     for name in plain:

@@ -499,9 +499,45 @@ def test_relative_models_find_their_scans_places_whatever_the_grid(run, model, t
     # Between the voxels' centres the mean is linear; the floor is half of the mean of both.
     expected = plain.get_fdata() / (1 + (x + 500) / 500 + 1)
     np.testing.assert_allclose(found, expected, atol=0.01 * expected.max())
-    status, said, _ = run(scan, "--also", str(tmp_path / "relative.ckpt"))
+    # Scores relative to healthy ones have another scale.
+    _, said, table = run(scan, "--also", str(tmp_path / "relative.ckpt"))
+    assert "threshold 1 times each model's own" in said.out
+    assert table.threshold[0] == 1
+
+
+def test_models_of_several_methods_are_averaged_on_the_scale_of_their_thresholds(run, tmp_path):
+    scans = write_tiny_cohort(tmp_path / "cohort", 0, 1, 0, 0).root
+    thresholds = {"intensity": 0.5, "strega": 0.02}
+    models = {
+        name: write_tiny_model(tmp_path / f"{name}.ckpt", name, threshold=limit)
+        for name, limit in thresholds.items()
+    }
+    parts = []
+    for name, model in models.items():
+        _, _, table = run(scans, model=model, out=tmp_path / name)
+        array = nib.load(tmp_path / name / table.anomaly[0]).get_fdata()
+        parts.append(array / thresholds[name])
+    both = ["--also", models["strega"]]
+    _, _, table = run(scans, *both, model=models["intensity"])
+    found = nib.load(tmp_path / "out" / table.anomaly[0]).get_fdata()
+    np.testing.assert_allclose(found, np.mean(parts, axis=0), rtol=1e-5, atol=1e-6)
+    mask = nib.load(tmp_path / "out" / table["mask"][0]).get_fdata() > 0
+    assert (found[mask] > 1).all()
+    # Inputs and methods differ, and healthy scores of several methods have no common distribution.
+    assert pd.isna(table.reconstruction[0])
+    assert pd.isna(table.percentile[0])
+    assert run(scans, *both, "--threshold", "3", model=models["intensity"])[2].threshold[0] == 3
+    status, said, _ = run(scans, *both, "--threshold", "scan", model=models["intensity"])
     assert status == 2
-    assert "has another relative than" in said.err
+    assert "models of several methods have no threshold 'scan'; use --threshold NUMBER" in said.err
+
+
+def test_a_model_without_a_scale_is_refused_beside_another_method(run, tmp_path):
+    scan = write_scan(tmp_path / "a_T2w.nii.gz")
+    other = write_tiny_model(tmp_path / "other.ckpt", "strega", threshold=0.0)
+    status, said, _ = run(scan, "--also", other)
+    assert status == 2
+    assert "other.ckpt: its threshold is 0; models of several methods are averaged" in said.err
 
 
 def test_draws_give_a_map_of_the_deviation(run, tmp_path):
@@ -574,7 +610,7 @@ def test_unsuitable_scans_are_flagged_and_done(run, tmp_path):
     assert table.status[0] == "flagged"
     # An ellipsoid of 100 ml is no brain of 1,450.
     assert "brain volume in ml is" in table.reason[0]
-    assert "another species" in table.reason[0]
+    assert "the species" in table.reason[0]
     assert "voxel" not in table.reason[0]
     assert "histogram" not in table.reason[0]
     assert table.percentile[0] in (75, 100)

@@ -32,7 +32,7 @@ WEIGHTS = {
     **{"hole": 6.0, "valid": 1.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1},
     "pyramid": 0.0,
 }
-"""Of the terms, as published by Liu et al., who have no pyramid."""
+"""Weights of the loss terms, as published by Liu et al., who have no pyramid."""
 
 _CONVOLUTIONS = {4: functional.conv2d, 5: functional.conv3d}
 _POOLS = {4: functional.avg_pool2d, 5: functional.avg_pool3d}

@@ -21,7 +21,7 @@ Sign = str | Sequence[str]
 
 Residual = Callable[..., Tensor]
 Features = Callable[[Tensor], Sequence[Tensor]]
-"""From images `(B, C, *S)` to activations `(B, C_p, *S_p)` of some layers."""
+"""Callable from images `(B, C, *S)` to activations `(B, C_p, *S_p)` of some layers."""
 
 _NEEDED: dict[Residual, str] = {}
 """Argument that a residual needs besides the images."""

@@ -63,7 +63,7 @@ class Mode:
 
     Args:
         value: what the peak becomes; 0 stays 0.
-        bins: of the smoothed histogram.
+        bins: number of bins in the smoothed histogram.
     """
 
     value: float = 0.5
@@ -105,7 +105,7 @@ class Nyul:
     to [0, 1].
 
     Args:
-        percentiles: of the brain, rising; the landmarks.
+        percentiles: percentiles of the brain, rising; the landmarks.
         standard: where the landmarks go, rising in [0, 1]; empty before `fitted`.
     """
 

@@ -97,7 +97,7 @@ class VolumeMaximum:
     with `scaling`, dataloaders/BRAINWEB.py:292).
 
     Args:
-        percentile: of the cut.
+        percentile: percentile of the cut.
     """
 
     percentile: float = 99.8

@@ -40,7 +40,7 @@ def compare_with_mirror(records: Records, atlas: BrainAtlas, out: Path, least: i
     itself away. Nothing is done where the same scans were compared before.
 
     Args:
-        records: of the cohort. They are replaced by records with the measure `GAIN`.
+        records: records of the cohort. They are replaced by records with the measure `GAIN`.
         atlas: whose brain's middle is the plane of the mirror.
         out: cohort folder.
         least: subjects of a sequence; of fewer nothing is said.
@@ -92,7 +92,7 @@ def lopsided(volume: Volume, brain_mask: np.ndarray, grid: Volume) -> np.ndarray
     Args:
         volume: prepared, any scale of intensities.
         brain_mask: `(D, H, W)` bool.
-        grid: of `mirror_grid`.
+        grid: result of `mirror_grid`.
     """
     median = float(np.median(volume.array[brain_mask])) if brain_mask.any() else 0.0
     # In units of the median, so that both the outline and the ventricles speak; clipped, so that
@@ -121,6 +121,6 @@ def _read(record: ScanRecord, out: Path, grid: Volume, failures: Failures) -> np
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two antisymmetric arrays, whose means are 0."""
+    """Return the correlation of two antisymmetric arrays, whose means are 0."""
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float((a * b).sum()) / size if size > 0 else 0.0

@@ -46,7 +46,7 @@ class Deform:
     mean where they occur (Guimond et al. 2001, IEEE TMI 20(1)): any sequence fits the T1w atlas.
 
     Args:
-        spacing_mm: of the finest level and of the field.
+        spacing_mm: voxel size of the finest level and of the field.
         iterations: at twice that spacing, and at it.
         smooth_mm: standard deviation of the Gaussian that keeps the field smooth; less follows the
             atlas closer, lesions included, and may fold.

@@ -12,7 +12,7 @@ WORSE = 0.05
 """Share of its mutual information that a level may lose; what loses more has lost its way."""
 
 FIRST_STEP_MM = 2.0
-"""How far a careful descent's first step moves any voxel."""
+"""Largest displacement of any voxel in the first step of a careful descent."""
 
 _BINS = 32
 _SEED = 1
@@ -20,7 +20,7 @@ _SEED = 1
 
 
 class Level(NamedTuple):
-    """Of the pyramid: shrink factor, Gaussian in mm, share of the voxels that are compared."""
+    """Level of the pyramid: shrink factor, Gaussian in mm, share of the compared voxels."""
 
     shrink: int
     smooth_mm: float
@@ -28,11 +28,11 @@ class Level(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """Where a descent ended.
+    """The end of a descent.
 
     Attributes:
         matrix: `(4, 4)`, fixed world to moving world, RAS mm.
-        value: of the metric, lower is better.
+        value: final value of the metric; lower is better.
         lost: whether a level ended clearly worse than it began.
     """
 
@@ -61,7 +61,7 @@ def descend(
         fixed: image whose voxels are compared.
         moving: image that is interpolated.
         start: `(4, 4)`, fixed world to moving world, RAS mm.
-        mask: of `fixed`, where the images are compared; None for everywhere.
+        mask: mask on the grid of `fixed`, where the images are compared; None for everywhere.
         kind: `rigid`, `similarity` or `affine`.
         levels: coarse to fine.
         iterations: at most, a level.

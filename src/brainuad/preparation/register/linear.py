@@ -41,13 +41,13 @@ STAGES: dict[str, tuple[str, ...]] = {
     "similarity": ("similarity",),
     "affine": ("similarity", "affine"),
 }
-"""Of each kind of registration, the transforms that are fitted in turn."""
+"""Transforms that are fitted in turn, for each kind of registration."""
 
 LEVELS = (Level(4, 6.0, 1.0), Level(2, 3.0, 0.5), Level(1, 1.0, 0.2))
 
 
 class Registration(NamedTuple):
-    """What `Register` found.
+    """The result of `Register`.
 
     Attributes:
         matrix: `(4, 4)`, fixed world to moving world, RAS mm.
@@ -69,12 +69,12 @@ class Register:
 
     Args:
         kind: `rigid` (6 parameters), `similarity` (7) or `affine` (12, after a similarity one).
-        spacing_mm: of the finest level; both images are resampled to it.
+        spacing_mm: voxel size of the finest level; both images are resampled to it.
         iterations: at most, a level.
         turns: also start from the brain turned by right angles, in all 24 ways, and keep what
             fits best.
-        distinct: of these, compare those alone that end apart and are not far worse than the best;
-            a fifth faster. False does as version 0.1, whose models keep their masks exactly.
+        distinct: compare only the starts that end apart and are not far worse than the best; a
+            fifth faster. False does as version 0.1, whose models keep their masks exactly.
     """
 
     kind: str = "affine"

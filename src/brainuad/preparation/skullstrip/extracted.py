@@ -55,7 +55,7 @@ class Extracted:
         return mask
 
     def fits(self, volume: Volume) -> bool:
-        """Whether no more than a brain is left."""
+        """Return whether only a brain is left."""
         mask = extracted_brain_mask(volume.array, self.tolerance)
         return _millilitres(mask, volume) <= self.most_ml
 

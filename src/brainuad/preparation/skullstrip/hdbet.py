@@ -27,7 +27,7 @@ class HdBet:
 
     Args:
         models: so many of the five are averaged; one is the released fast mode.
-        threshold: of the probability.
+        threshold: smallest probability that counts as brain.
         bfloat16: half the time and memory of float32 on a CPU that knows it, no visible loss.
 
     Raises:

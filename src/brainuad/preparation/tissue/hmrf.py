@@ -65,7 +65,7 @@ class Box:
 
 
 class NeighbourSum:
-    """What the six face neighbours say, each weighted by the shortest edge over its distance.
+    """Weighted sum of the six face neighbours; the weight is the shortest edge over the distance.
 
     Args:
         brain: `(D, H, W)` bool, with at least one voxel; what is outside has no say.
@@ -138,7 +138,7 @@ def expectation(likelihood: np.ndarray, prior: np.ndarray | float = 0.0) -> np.n
 
 
 def typicality(values: np.ndarray, classes: Classes, kappa: float = TYPICAL) -> np.ndarray:
-    """How far each voxel counts for each class, `(K, N)` float32 in [0, 1].
+    """Return the weight of each voxel in each class, `(K, N)` float32 in [0, 1].
 
     1 near the mean, a half at `kappa` standard deviations, 0 far away (Van Leemput et al. 2001,
     IEEE TMI 20(8), equation 7): lesions then move neither means nor field.
@@ -188,7 +188,7 @@ class SmoothField:
     Args:
         brain: `(D, H, W)` bool, with at least one voxel.
         spacing_mm: edge lengths of a voxel.
-        sigma_mm: of the Gaussian.
+        sigma_mm: standard deviation of the Gaussian.
     """
 
     def __init__(self, brain: np.ndarray, spacing_mm: tuple[float, float, float], sigma_mm: float):

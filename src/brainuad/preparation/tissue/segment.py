@@ -28,7 +28,7 @@ FLOOR = 0.02
 """Least standard deviation of a class, of the brain's median: no class shrinks to one value."""
 
 ITERATIONS = 20
-"""Of the whole; they also bound how fine the field gets."""
+"""Number of iterations; they also limit the detail of the field."""
 
 LEAST_SHARE = 0.2
 """A class's share of the brain counts as at least this in its prior."""

@@ -1,4 +1,4 @@
-"""What the steps of a preparation share: names in the dictionary, reports and failures."""
+"""Base classes of the steps of a preparation: names in the dictionary, reports and failures."""
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
@@ -39,14 +39,14 @@ class ScanTransform(MapTransform):
     Args:
         keys: scans, in order of preference: the first that is there is the reference.
         allow_missing_keys: whether a scan may be missing.
-        failures_key: of the dictionary that lists scans that failed, `{key: reason}`; such a scan
-            leaves the data. None raises the error.
+        failures_key: key of the dictionary of failed scans, `{key: reason}`; such a scan leaves the
+            data. None raises the error.
     """
 
     mask_postfix, label_postfix = ".brain", ".lesion"
 
     REMEDY = ""
-    """What to do about a scan that fails, after its reason."""
+    """Remedy for a scan that fails, after its reason."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ def to_file(image: MetaTensor) -> np.ndarray:
 
 
 def report(image: MetaTensor) -> dict[str, Any]:
-    """What the steps found in an image."""
+    """Return the report of the steps on an image."""
     return json.loads(image.meta.get(REPORT, "{}"))
 
 
@@ -151,7 +151,7 @@ class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):
 
         Args:
             data: changed.
-            key: of the scan.
+            key: key of the scan.
             matrix: `(4, 4)`, new world to the present one, RAS mm.
             lazy: whether MONAI's pending operations wait.
         """

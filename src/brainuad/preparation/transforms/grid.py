@@ -55,7 +55,7 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
         space: `atlas`; or `reference` for the grid of the first scan's brain; or `own` for that of
             each scan's own.
         atlas_image: a brain-extracted template; None for MNI152.
-        atlas_mask: of the template.
+        atlas_mask: brain mask of the template.
         shared: with `own`, grids of keys whose scans share a space.
         kwargs: see `ScanTransform`.
     """

@@ -48,7 +48,7 @@ class NyulNormalized(_WithinBrain):
     Args:
         keys: scans with brain masks.
         standard: where the landmarks go, `Nyul().fitted(training scans).standard`.
-        percentiles: of the landmarks.
+        percentiles: percentiles of the landmarks.
         kwargs: see `ScanTransform`.
     """
 
@@ -78,7 +78,7 @@ class WhiteStriped(_WithinBrain):
         keys: scans with brain masks.
         peak: `last`, the rightmost large peak, for T1w; `largest` for T2w and FLAIR.
         width: quantiles to each side of the peak, as a share of the brain.
-        bins: of the histogram.
+        bins: number of bins of the histogram.
         kwargs: see `ScanTransform`.
     """
 
@@ -147,7 +147,7 @@ class CurvatureFlowd(_WithinBrain):
     Args:
         keys: scans with brain masks.
         iterations: number of steps.
-        time_step: of each.
+        time_step: length of each step.
         kwargs: see `ScanTransform`.
     """
 

@@ -20,7 +20,7 @@ from brainuad.volumes.nifti import read_label
 from brainuad.volumes.read import RawVolume, is_label_map, read_raw
 
 ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-"""Of NIfTI files, in lower case."""
+"""Endings of NIfTI files, in lower case."""
 
 # Of its readers MONAI makes each that it can, and one wants a plugin of pydicom's.
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
@@ -44,7 +44,7 @@ class ScanReader(ImageReader):
     raw: RawVolume
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Whether it is a folder or a NIfTI file."""
+        """Return whether it is a folder or a NIfTI file."""
         path = Path(_one(filename))
         return path.is_dir() or path.name.lower().endswith(ENDINGS)
 

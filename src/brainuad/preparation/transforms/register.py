@@ -83,7 +83,7 @@ class AffineToAtlasd(WorldTransform):
         keys: scans, brain-extracted, registered to the reference.
         by: `Register("affine", turns=True, distinct=True)` when None.
         atlas_image: a brain-extracted template; None for MNI152.
-        atlas_mask: of the template.
+        atlas_mask: brain mask of the template.
         stop_if_turned: raise `HeadTurned` where a head lies otherwise than the data's `turns` say.
         kwargs: see `WorldTransform`.
     """
@@ -157,7 +157,7 @@ class AffineToAtlasd(WorldTransform):
 
 
 def _said(laid: Registration, started: float) -> dict[str, Any]:
-    """Of a registration, for the report."""
+    """Return the report of a registration."""
     return {
         "similarity": laid.similarity,
         "seconds": round(time.perf_counter() - started, 1),

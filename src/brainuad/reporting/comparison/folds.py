@@ -1,4 +1,4 @@
-"""One table of a cross-validation with several seeds (docs/protocol.md#1-splits)."""
+"""One table of a cross-validation with several seeds (docs/explanation/protocol.md#1-splits)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Design:
     Attributes:
         run: its folder.
         fold: which part was for validation.
-        folds: of how many.
-        seed: of the training.
+        folds: number of folds.
+        seed: seed of the training.
     """
 
     run: RunFolder
@@ -64,7 +64,7 @@ def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
     """Means over folds and seeds of every method and control.
 
     Args:
-        paths: of scored runs of one cohort; test subjects are the same in every fold.
+        paths: folders of scored runs of one cohort; test subjects are the same in every fold.
 
     Returns:
         The table, and the mean of each run: `method`, `fold`, `seed`, `metric`, `mean`.
@@ -146,7 +146,9 @@ def _read(path: Path) -> Design:
 
 
 def _require_same(first: Design, other: Design) -> None:
-    facts = {key: (first.run.summary.get(key), other.run.summary.get(key)) for key in _SAME}
+    facts = {
+        key: (getattr(first.run.summary, key), getattr(other.run.summary, key)) for key in _SAME
+    }
     facts["data.folds"] = (first.folds, other.folds)
     require_same(first.run, other.run, facts, "give the runs of one cross-validation")
 

@@ -33,7 +33,7 @@ class Curve:
 
     Attributes:
         method: its name.
-        precision: of the voxels at or above a threshold.
+        precision: precision of the voxels at or above each threshold.
         recall: same length and order.
         operating: (recall, precision) at the method's healthy threshold, or None.
         average_precision: printed beside the name, or None.
@@ -50,7 +50,7 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
     """SVG of the methods' curves; the first is the run's own.
 
     Args:
-        curves: of all methods.
+        curves: curves of all methods.
         chance: precision of a score without information, drawn as a line.
     """
     figure, axes = new_figure()
@@ -67,12 +67,11 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
                 *curve.operating, marker="o", markersize=7, color=style["color"], clip_on=False
             )
     if chance is not None:
-        axes.axhline(chance, color=INK, alpha=0.5, linewidth=0.8)
-        note = f"lesion share {chance:.3f}"
-        axes.text(0.01, chance + 0.012, note, va="bottom", fontsize=9, color=INK)
+        label = f"lesion share {chance:.3f}"
+        axes.axhline(chance, color=INK, alpha=0.5, linewidth=0.8, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     if curves:
-        axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
+        axes.legend(loc="best", frameon=False, fontsize=9, labelcolor=INK)
     names = ", ".join(curve.method for curve in curves)
     return to_svg(
         figure, f"Precision against recall over the voxels of all lesion subjects, for {names}"
@@ -115,9 +114,9 @@ def strips(
     """SVG of a score, a dot a subject: groups side by side, methods within a group.
 
     Args:
-        title: of the score, the label of the axis.
+        title: name of the score, which labels the axis.
         values: method, then group (a pathology), to the subjects' values; the run's own first.
-        limits: of the axis.
+        limits: limits of the axis.
     """
     figure, axes = new_figure()
     groups = list(dict.fromkeys(group for by_group in values.values() for group in by_group))
@@ -176,7 +175,7 @@ def new_figure() -> tuple["Figure", "Axes"]:
     axes.patch.set_alpha(0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK, labelsize=10)
+    axes.tick_params(which="both", colors=INK, labelsize=10)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set(color=INK, fontsize=10.5)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)

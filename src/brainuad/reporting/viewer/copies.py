@@ -25,7 +25,7 @@ class Frame:
     """Which part of a scan is shown, and how finely.
 
     Attributes:
-        box: of the scan's array.
+        box: box in the scan's array.
         factor: voxels of the scan per voxel of the copy, along each axis.
         affine: `(4, 4)`, voxel of the copy to world mm.
     """

@@ -46,8 +46,8 @@ class Backgrounds:
 
     Args:
         files: one per scan, see `make_backgrounds`.
-        subjects: of the scans.
-        sequence: of the scans.
+        subjects: subjects of the scans.
+        sequence: sequence of the scans.
     """
 
     files: tuple[Path, ...]
@@ -83,11 +83,11 @@ def make_backgrounds(
     """Return the healthy scans of one split of a cohort; those not in the cache are made.
 
     Args:
-        folder: of a cohort in the atlas space.
+        folder: folder of a cohort in the atlas space.
         bank: gives the grid.
         names: anatomies of the bank whose mean gives each place its likely classes.
-        sequence: of the scans to synthesise. The cohort's scans of it are taken, or else those of
-            `REMAPPED`.
+        sequence: sequence of the scans to synthesise. The cohort's scans with it are taken, or else
+            those of `REMAPPED`.
         split: `train` or `val`.
         cache_dir: where the files are kept.
 

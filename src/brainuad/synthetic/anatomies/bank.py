@@ -37,8 +37,8 @@ class Bank:
     Args:
         folder: see the module.
         spacing_mm: edge length of a voxel in mm.
-        names: of the anatomies.
-        kinds: of lesion shapes.
+        names: names of the anatomies.
+        kinds: kinds of lesion shapes.
         info: source, licence and volumes, as `bank.json` has them.
     """
 
@@ -130,8 +130,8 @@ def write_bank_index(
     """Write the list of a bank, after its files.
 
     Args:
-        folder: of the bank.
-        spacing_mm: of its grid.
+        folder: folder of the bank.
+        spacing_mm: voxel size of its grid.
         anatomies: an entry each, with a `name`.
         info: `lesions`, source and licence.
     """

@@ -63,7 +63,7 @@ def class_of_label(labels: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         labels: the labels that a map has, whole numbers.
-        name: of the map, for messages.
+        name: name of the map, for messages.
 
     Raises:
         InputError: a label of none of the classes, or a class that every head has is missing.
@@ -74,7 +74,7 @@ def class_of_label(labels: np.ndarray, name: str) -> np.ndarray:
     if unknown:
         raise InputError(
             f"{name}: label {unknown[0]} is neither FreeSurfer's nor of the head atlas; set it to "
-            "0 or to a label of docs/anatomies.md"
+            "0 or to a label of docs/how-to/synthetic-scans.md"
         )
     found = {known[label] for label in present}
     for needed in _NEEDED:

@@ -1,4 +1,4 @@
-"""From tissue shares to the image that a sequence makes of them.
+"""Make the image of a sequence from tissue shares.
 
 Values of T1w, T2w, FLAIR and PD are medians and ranges over real scans, relative to white matter:
 6 IXI heads, 45 T1w slabs, 15 elderly people, 2 with multiple sclerosis, 5 with white matter
@@ -46,7 +46,7 @@ DEVIATION = {"T1w": (0.035, 0.04), "T2w": (0.10, 0.13), "FLAIR": (0.085, 0.12), 
 """Standard deviations of texture in white and in grey matter, relative to white matter."""
 
 TRACTS = {"T1w": 0.05, "T2w": -0.03, "FLAIR": -0.05, "PD": -0.02}
-"""What the corpus callosum has more than other white matter."""
+"""Excess of the corpus callosum over other white matter, by sequence."""
 
 CALLOSUM_MM = ((0.0, 22.0, 10.0), (0.0, -8.0, 24.0), (0.0, -38.0, 14.0))
 """Genu, body and splenium of the corpus callosum in MNI152 space."""

@@ -14,8 +14,8 @@ class Draws:
     """Draws of numbers and fields.
 
     Args:
-        generator: of PyTorch, on the CPU.
-        device: of the fields.
+        generator: random generator of PyTorch, on the CPU.
+        device: device of the fields.
     """
 
     generator: torch.Generator

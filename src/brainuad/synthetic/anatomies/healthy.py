@@ -28,7 +28,9 @@ FLOW_MM = ((0.0, -12.0, 2.0), (0.0, -32.0, -8.0), (0.0, -46.0, -34.0), (4.0, 4.0
 
 @dataclass(frozen=True)
 class Structures:
-    """What was drawn. Amounts are shares of white matter's intensity, signs are the sequence's.
+    """Drawn healthy structures.
+
+    Amounts are shares of white matter's intensity, signs are the sequence's.
 
     Attributes:
         caps: at the horns.
@@ -36,8 +38,8 @@ class Structures:
         cap_mm, rim_mm: widths.
         walls: `(D, H, W)` field that spares some walls.
         septum: at the septum between the lateral ventricles.
-        cortex: of insula and cingulate cortex.
-        capsule: of the internal capsule's posterior limb.
+        cortex: amount in insula and cingulate cortex.
+        capsule: amount in the internal capsule's posterior limb.
         flow: added to CSF at `FLOW_MM` and where `streams` is high.
         sulci: added to sulcal CSF where `streams` is high.
         streams: `(D, H, W)` field.
@@ -65,8 +67,8 @@ def draw_structures(draws: Draws, anatomy: Anatomy, contrast: Contrast, age: flo
 
     Args:
         draws: random numbers.
-        anatomy: of the head.
-        contrast: of the scan; gives the signs.
+        anatomy: anatomy of the head.
+        contrast: contrast of the scan; gives the signs.
         age: 0 for young to 1 for old people, who have more caps, rims and spaces.
     """
     size, spacing = anatomy.size, anatomy.spacing_mm

@@ -24,7 +24,7 @@ def real_shape(draws: Draws, anatomy: Anatomy, shapes: Shapes, affine: Tensor) -
 
     Args:
         draws: random numbers.
-        anatomy: of the head.
+        anatomy: anatomy of the head.
         shapes: at least one.
         affine: `(4, 4)` of the grid of `shapes`, voxel to MNI152 RAS mm.
     """
@@ -127,7 +127,7 @@ def bands(draws: Draws, anatomy: Anatomy, width_mm: tuple[float, float] = (2.0, 
 
     Args:
         draws: random numbers.
-        anatomy: of the head.
+        anatomy: anatomy of the head.
         width_mm: range of the usual distance that they reach.
     """
     size, spacing = anatomy.size, anatomy.spacing_mm

@@ -56,10 +56,10 @@ class Part:
 
 @dataclass(frozen=True)
 class LesionSettings:
-    """What is drawn how often.
+    """Probabilities and ranges of the drawn lesions.
 
     Args:
-        weights: of `DISEASES`.
+        weights: weights of `DISEASES`.
         real: probability that a shape is a real one, where there are any.
         dark: probability that a stroke's or a plaque's sign is the unusual one.
         edge_mm: standard deviation of the blur of a lesion's edge.
@@ -111,7 +111,7 @@ def draw_lesions(
 
     Args:
         draws: random numbers.
-        anatomy: of the head.
+        anatomy: anatomy of the head.
         real: shapes of real lesions.
         settings: ranges.
         disease: one of `DISEASES`; None to draw it.

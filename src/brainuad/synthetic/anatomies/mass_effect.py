@@ -20,7 +20,7 @@ def push(anatomy: Anatomy, centre: Tensor, radius_mm: float, strength: float) ->
     Args:
         anatomy: before.
         centre: `(3,)` in voxels.
-        radius_mm: of the ball.
+        radius_mm: radius of the ball.
         strength: 0 for nothing to below 1; the middle is magnified 1 / (1 - strength) times.
     """
     spacing = anatomy.spacing_mm

@@ -51,8 +51,8 @@ def level(draws: Draws, part: Part, contrast: Contrast) -> Tensor | float:
 
     Args:
         draws: random numbers.
-        part: of a lesion.
-        contrast: of the scan.
+        part: part of a lesion.
+        contrast: contrast of the scan.
     """
     kind, sequence = part.kind, contrast.sequence
     size = part.gain.abs() if isinstance(part.gain, Tensor) else abs(part.gain)
@@ -85,8 +85,8 @@ def paint(
     Args:
         draws: random numbers.
         image: `(D, H, W)` noise-free healthy image.
-        anatomy: of the head.
-        contrast: of the scan.
+        anatomy: anatomy of the head.
+        contrast: contrast of the scan.
         parts: see `lesions.draw_lesions`.
     """
     spread = SPREAD[contrast.sequence]

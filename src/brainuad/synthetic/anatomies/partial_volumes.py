@@ -1,4 +1,4 @@
-"""From a label map to partial volumes: the share of every class in every voxel."""
+"""Compute partial volumes from a label map: the share of every class in every voxel."""
 
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ def partial_volumes(labels: Volume, matrix: np.ndarray, grid: Volume, name: str)
         labels: `(D, H, W)` whole numbers, see `read_labels`.
         matrix: `(4, 4)` from the grid's world to the label map's, mm.
         grid: the grid of the bank; its voxels are not used.
-        name: of the map, for messages.
+        name: name of the map, for messages.
 
     Raises:
         InputError: see `class_of_label`.

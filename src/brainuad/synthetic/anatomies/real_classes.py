@@ -108,7 +108,7 @@ def classify(
     Args:
         image: `(D, H, W)` on the grid of the priors, any unit.
         brain: `(D, H, W)` share of the brain in each voxel.
-        priors: of the bank.
+        priors: class priors of the bank.
         sequence: one of `CLASSIFIED`.
         spacing_mm: edge length of a voxel.
     """

@@ -27,7 +27,7 @@ def real_image(anatomy: Anatomy, real: RealImage, contrast: Contrast) -> tuple[T
     drawn contrast and s the ratio of their spreads, negative where bright turns to dark.
 
     Args:
-        anatomy: of the real scan.
+        anatomy: anatomy of the real scan.
         real: its image.
         contrast: as drawn; white matter gets its value.
 

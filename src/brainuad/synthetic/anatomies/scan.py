@@ -34,8 +34,8 @@ class SyntheticScan(NamedTuple):
         lesion: bool, what a rater would outline.
         share: share of lesion in each voxel.
         brain_mask: bool, with the errors of skull stripping.
-        anatomy: of the healthy head.
-        sequence: of the contrast.
+        anatomy: anatomy of the healthy head.
+        sequence: sequence of the contrast.
         disease: what was painted.
         slice_mm: thickness of the slices, 0 for those of the grid.
     """
@@ -62,7 +62,7 @@ class ScanGenerator:
         warp: ranges of the anatomy.
         lesions: ranges of the lesions.
         scanner: ranges of the scanner.
-        jitter: of each class's intensity, see `contrast.draw_contrast`.
+        jitter: range of each class's intensity, see `contrast.draw_contrast`.
         outlined: share of lesion from which a voxel is in the mask.
         device: where scans are made.
         backgrounds: real healthy scans that are further anatomies; None for none.
@@ -124,7 +124,7 @@ class ScanGenerator:
         drawn first, so one person has the same ones in every sequence.
 
         Args:
-            anatomy: of `anatomy`.
+            anatomy: result of `anatomy`.
             seeds: whole numbers from 0.
             sequence: `FLAIR`, `T2w`, `T1w`, `PD`, or `free` for any contrast.
             disease: see `lesions.DISEASES`; None to draw it.

@@ -1,4 +1,4 @@
-"""What a scanner makes of an image: thick slices, motion, bias field, noise.
+"""Effects of the scanner on an image: thick slices, motion, bias field, noise.
 
 TorchIO has transforms for most of these, MONAI for ringing and noise. They work on one image with
 random states of their own. Here the same draws must reach a scan, its healthy counterpart and its
@@ -52,7 +52,7 @@ class Motion:
         matrices: `(N, 3, 3)`, about the middle of the grid.
         shifts: `(N, 3)` in voxels.
         lines: `(L,)` which position each line was measured at; 0 is the unmoved one.
-        axis: of the phase encoding.
+        axis: axis of the phase encoding.
     """
 
     matrices: Tensor

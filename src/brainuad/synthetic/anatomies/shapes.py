@@ -75,7 +75,7 @@ class Shapes:
         """Return what `to_arrays` gave, on a part of its grid.
 
         Args:
-            arrays: of `to_arrays`.
+            arrays: result of `to_arrays`.
             first: first voxel of the part.
             grid: size of the part.
 

@@ -47,7 +47,7 @@ class ScanStream(Dataset[StreamedScan]):
 
     Args:
         generator: makes the scans.
-        sequences: of the scans, drawn with equal chance.
+        sequences: sequences of the scans, drawn with equal probability.
         count: scans in an epoch.
         per_anatomy: scans of each anatomy.
         seed: decides all scans together with epoch and index.

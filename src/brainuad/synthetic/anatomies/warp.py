@@ -31,7 +31,7 @@ class RealImage:
     Attributes:
         image: `(D, H, W)` float32, 1 in the mean of cerebral white matter; continued outside the
             brain.
-        sequence: of the scan.
+        sequence: sequence of the scan.
         means: `(16,)` of the classes in the unit of `image`.
         spreads: standard deviations about the classes' mixture in white and in grey matter.
     """
@@ -121,7 +121,7 @@ class WarpSettings:
 
 @dataclass(frozen=True)
 class Warp:
-    """What was drawn.
+    """A drawn deformation.
 
     Attributes:
         matrix: `(3, 3)` of the affine map about the middle of the grid.
@@ -181,7 +181,7 @@ def apply_warp(
     """Return the warped anatomy.
 
     Args:
-        anatomy: of the bank.
+        anatomy: anatomy of the bank.
         warp: drawn for its size.
         affine: `(4, 4)` of the field, voxel to MNI152 RAS mm.
         spacing_mm: edge length of a voxel.

@@ -1,4 +1,4 @@
-"""What context encoding paints over images: boxes, drawn for a whole batch on its device."""
+"""Boxes that context encoding paints over images, drawn for a whole batch on its device."""
 
 import torch
 from torch import Tensor

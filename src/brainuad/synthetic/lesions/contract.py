@@ -1,4 +1,4 @@
-"""What every corruption is: a callable `(image, brain_mask, generator=None) -> Painted`.
+"""Contract of every corruption: a callable `(image, brain_mask, generator=None) -> Painted`.
 
 Images are `(B, C, *S)` in [0, 1], slices and volumes alike; masks `(B, 1, *S)` bool. Draws are
 made for a whole batch on its device; the same generator gives the same ones. The donor of what
@@ -42,14 +42,14 @@ def blend(image: Tensor, anomaly: Tensor, share: Tensor) -> Painted:
 
 
 def severity_of(painted: Painted, image: Tensor) -> Tensor:
-    """How severe each sample's anomaly is, `(B,)`; see `Painted`. `image` is the healthy one."""
+    """Return the severity of each sample's anomaly, `(B,)`; see `Painted`. `image` is healthy."""
     if painted.severity is not None:
         return painted.severity
     return (painted.image - image).abs().flatten(1).amax(1)
 
 
 def outline(share: Tensor) -> Tensor:
-    """Where a sample's anomaly is: at least half as much of it as anywhere in the sample.
+    """Return the outline of each sample's anomaly: at least half of its largest share.
 
     Args:
         share: `(B, 1, *S)`, of `Painted`.

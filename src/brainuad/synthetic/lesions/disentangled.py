@@ -26,7 +26,7 @@ SMOOTHED = 0.7
 LEVELS = (0.00565079, 0.38283867, 0.61224216, 0.76920754, 0.9385473)
 """Intensities by which tissue is told apart (preprocessing.py, `get_ag_transforms`)."""
 STEADY = 1000 / 64**2
-"""Of a patch's pixels, what is added to a shape's before its levels' shares are taken (bias.py).
+"""Share of a patch's pixels that is added to a shape's before its levels' shares (bias.py).
 
 The code adds 1000 to those of a patch of 64 x 64.
 """
@@ -54,11 +54,11 @@ class DisentangledAnomalies:
         outlines: shapes of the third kind, drawn in a patch that is all brain; real lesions' in
             the code (`LesionHoles`).
         patch: side of the patch in pixels, on every grid.
-        side: of rectangles, and the discs' diameter, in whole pixels, uniform between the two. The
-            first is the least distance of a disc from the patch's border too.
+        side: side of rectangles, and the discs' diameter, in whole pixels, uniform between the two.
+            The first is the least distance of a disc from the patch's border too.
         blur: largest standard deviation of an edge, in pixels.
-        factor: of a, uniform between the two.
-        step: of |b|, uniform between the two.
+        factor: range of a, uniform between the two.
+        step: range of |b|, uniform between the two.
         levels: see above.
 
     Raises:
@@ -160,7 +160,7 @@ class DisentangledAnomalies:
         return draw_places(torch.where(none, any_pixel, room), draw)[:, 0] - half
 
     def _chosen(self, image: Tensor, inside: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Where the image has a drawn level, `(B, C, *S)` in [0, 1]; see the class."""
+        """Return where the image has a drawn level, `(B, C, *S)` in [0, 1]; see the class."""
         levels = torch.as_tensor(self.levels, dtype=torch.float32, device=image.device)
         level = torch.bucketize(image.float(), (levels[1:] + levels[:-1]) / 2)
         counts = torch.stack(

@@ -1,4 +1,4 @@
-"""What fills a synthetic lesion: another image, another intensity, another texture."""
+"""Fillings of a synthetic lesion: another image, another intensity, another texture."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -89,7 +89,7 @@ class TextureSwap:
         shape: with a soft border, best.
         match: `mean`: the share-weighted mean over the lesion stays, unless values leave [0, 1];
             `histogram`: the very values that were there, in the order of the texture's.
-        scale: of the texture, uniform between the two; above 1 enlarges.
+        scale: scale of the texture, uniform between the two; above 1 enlarges.
     """
 
     shape: Shape
@@ -126,8 +126,8 @@ class CoarseNoise:
     The share is the size of the noise, 1 at three standard deviations of its grid's nodes.
 
     Args:
-        cells: of the grid, along every axis.
-        sigma: of the nodes, of intensities in [0, 1].
+        cells: cells of the grid, along every axis.
+        sigma: standard deviation of the nodes, for intensities in [0, 1].
     """
 
     cells: int = 16
@@ -172,13 +172,13 @@ def from_elsewhere(
     generator: torch.Generator | None = None,
     donors: Batch | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What lies around a random place of the donor's brain, laid over each sample's lesion.
+    """Return the surroundings of a random place in the donor's brain, one per sample's lesion.
 
     Args:
         image: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
         share: `(B, 1, *S)`, of the lesion.
-        scale: of what is laid over, uniform between the two; 1 copies pixels.
+        scale: scale of the copied tissue, uniform between the two; 1 copies pixels.
         generator: None for the global one.
         donors: one for each sample; None takes the sample before it.
 

@@ -20,7 +20,7 @@ class OneOf:
 
     Args:
         corruptions: to draw from.
-        probabilities: of them, need not sum to one; None for equal ones.
+        probabilities: probabilities of the corruptions, need not sum to one; None for equal ones.
         probability: that a sample is painted at all.
 
     Raises:

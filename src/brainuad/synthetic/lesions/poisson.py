@@ -31,9 +31,9 @@ class PoissonImage:
         factor: a, uniform between the two.
         elsewhere: the donor's gradients come from another place of its brain; where that has no
             brain nothing is painted.
-        scale: of what comes from elsewhere, uniform between the two; NSA's are 0.7 and 1.3.
-        iterations: of conjugate gradients, in a window around the lesions; they go about as far
-            as a lesion is wide, in pixels, and what is left over them is smooth.
+        scale: scale of the tissue from elsewhere, uniform between the two; NSA's are 0.7 and 1.3.
+        iterations: number of conjugate-gradient steps, in a window around the lesions; they reach
+            about as far as a lesion is wide, in pixels, and the remaining error is smooth.
         tolerance: intensities x count as changed where floor(x / tolerance) is another; elsewhere
             the share is 0. PII's is 1e-3. 0 counts the whole shape.
     """
@@ -80,10 +80,10 @@ def poisson_blend(
 
     Args:
         image: `(B, C, *S)`.
-        donor: of the same shape.
+        donor: another image of the same shape.
         inside: `(B, 1, *S)` bool.
         factor: `(B, 1, ...)` in [0, 1].
-        iterations: of conjugate gradients.
+        iterations: number of conjugate-gradient steps.
 
     Returns:
         `(B, C, *S)`, the image outside the mask.
@@ -112,7 +112,7 @@ def poisson_blend(
 
 
 def _divergence(differences: list[Tensor]) -> Tensor:
-    """Of each pixel: its differences to the neighbours before it, less those after it."""
+    """Return each pixel's differences to the neighbours before it, minus those after it."""
     total = None
     for axis, along in enumerate(differences, start=2):
         edge = torch.zeros_like(along.narrow(axis, 0, 1))

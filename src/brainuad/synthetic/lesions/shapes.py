@@ -37,7 +37,7 @@ class Ellipsoids:
     """Ellipsoids of random turn (ellipses in slices).
 
     Args:
-        radius: of a half axis, each uniform between the two.
+        radius: length of each half axis, uniform between the two.
         number: a sample's, uniform from the one to the other; they are united.
         region: see the module.
         spacing_mm: see the module.
@@ -132,8 +132,8 @@ class Blobs:
     """One irregular lesion a sample: where a sum of Gaussians around its centre is highest.
 
     Args:
-        radius: of the disc or ball as large, uniform between the two; the size is met to the
-            pixel unless the brain is smaller.
+        radius: radius of the disc or ball with the same size, uniform between the two; the size is
+            met to the pixel unless the brain is smaller.
         parts: Gaussians that are summed; one makes a ball.
         region: see the module.
         spacing_mm: see the module.

@@ -54,7 +54,7 @@ def covering_patterns(
         shape: `S`, two or three lengths in pixels.
         times: families.
         sizes: sides of the cells in pixels, taken in turn; twice a side is a pattern's period.
-        seed: of the offsets.
+        seed: random seed of the offsets.
 
     Returns:
         `(times * 2 ** len(S), *S)` bool.

@@ -26,13 +26,13 @@ class LesionHoles:
     Slices get lesions' outlines, each of its largest axial slice; volumes get whole lesions.
 
     Args:
-        folder: of lesion masks (NIfTI, any grid).
+        folder: folder of lesion masks (NIfTI, any grid).
         radius: half the longest side of a lesion, uniform between the two; in mm if `spacing_mm`
             is given, otherwise as a share of the image's shorter side.
         most: lesions a sample, uniform in 1 to this.
         min_voxels: smaller lesions are left out.
         region: where centres may lie; None for anywhere in the brain.
-        spacing_mm: of a pixel.
+        spacing_mm: edge of a pixel.
 
     Raises:
         InputError: when they are read: no mask there, or none with a lesion of that size.

@@ -29,7 +29,8 @@ def coarse_noise(
     Args:
         image: `(B, C, *S)`; only its shape, type and device count.
         brain_mask: `(B, 1, *S)` bool; there is no noise elsewhere.
-        cells: of the grid, along every axis or one number an axis; 16 on 128 pixels as published.
+        cells: cells of the grid, along every axis or one number per axis; 16 on 128 pixels as
+            published.
         sigma: standard deviation at the nodes, of intensities in [0, 1].
         generator: None for the global one; else on the CPU, or on the image's device.
 

@@ -1,4 +1,4 @@
-"""What a diffusion model adds: independent pixels, squares of pixels, or simplex noise."""
+"""Noise of diffusion models: independent pixels, squares of pixels, or simplex noise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class CoarseNoise:
     lesion is, can only be told by what belongs there (Kascenas et al., MIDL 2022).
 
     Args:
-        sides: of the squares in pixels; each sample draws one of them. The squares lie anew in
-            each call.
+        sides: sides of the squares in pixels; each sample draws one of them. The squares start at
+            another place in each call.
 
     Raises:
         ValueError: no side, or one below 1.
@@ -78,9 +78,9 @@ class SimplexNoise:
     of noise costs about as much as a small network's step.
 
     Args:
-        period: of the first octave in pixels.
+        period: period of the first octave in pixels.
         octaves: their number.
-        decay: of an octave's amplitude to the one before.
+        decay: ratio of an octave's amplitude to the one before.
     """
 
     period: float = 64.0
@@ -111,9 +111,9 @@ class SimplexNoise2D:
     half precision, as there.
 
     Args:
-        period: of the first octave in pixels.
+        period: period of the first octave in pixels.
         octaves: their number.
-        decay: of an octave's amplitude to the one before.
+        decay: ratio of an octave's amplitude to the one before.
         shared: one pattern for the whole batch, from the corner, as released; False draws a pattern
             for each slice, from a place of its own.
     """

@@ -34,7 +34,7 @@ class ScannerNoise:
         Args:
             image: in [0, 1].
             brain_mask: `(B, 1, *S)` bool.
-            generator: of the draws; None for the global one.
+            generator: random generator of the draws; None for the global one.
         """
         blur, grain = (
             uniform(*span, image, generator).flatten() for span in (self.blur, self.grain)

@@ -52,8 +52,8 @@ def draw_permutations(
     """`(count, 256)` random permutations of 0 to 255, one for each noise.
 
     Args:
-        count: of noises.
-        device: of the result; of `generator` too, where one is given.
+        count: number of noises.
+        device: device of the result, and of `generator` if there is one.
         generator: None for the global one.
     """
     return torch.rand(count, 256, generator=generator, device=device).argsort(1)
@@ -73,9 +73,9 @@ def simplex_noise(
         permutations: `(B, 256)`, from `draw_permutations`.
         size: height and width of the slices in pixels.
         height: `(B,)`, where in the third direction each slice lies, in pixels.
-        period: of the first octave in pixels; each further one has half of it.
+        period: period of the first octave in pixels; each further one has half of it.
         octaves: their number.
-        decay: of an octave's amplitude to the one before.
+        decay: ratio of an octave's amplitude to the one before.
 
     Returns:
         `(B, 1, *size)` float32.
@@ -109,9 +109,9 @@ def simplex_noise_2d(
         size: height and width in pixels.
         first: `(B, 2)`, row and column of the first pixel; None for 0 and 0, where every octave
             has a point of its lattice and the noise is 0.
-        period: of the first octave in pixels; each further one has half of it.
+        period: period of the first octave in pixels; each further one has half of it.
         octaves: their number.
-        decay: of an octave's amplitude to the one before.
+        decay: ratio of an octave's amplitude to the one before.
 
     Returns:
         `(B, 1, *size)` float32.

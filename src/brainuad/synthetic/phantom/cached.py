@@ -13,7 +13,7 @@ def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:
 
     Args:
         cache_dir: where cohorts are kept.
-        parameters: of `brainuad.synthetic.phantom.write_phantom_cohort`.
+        parameters: arguments of `brainuad.synthetic.phantom.write_phantom_cohort`.
     """
     from brainuad.synthetic.phantom import write_phantom_cohort
 

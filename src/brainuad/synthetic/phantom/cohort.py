@@ -23,7 +23,7 @@ from brainuad.volumes.nifti import write_volume
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to make: a name, its split and its pathology."""
+    """The plan of a subject: name, split and pathology."""
 
     subject: str
     split: str
@@ -51,7 +51,7 @@ def write_phantom_cohort(
         out: cohort folder.
         seed: decides every subject, whatever the number of `jobs` or of subjects.
         spacing_mm: edge length of the voxels in mm.
-        sequences: of `T1w`, `T2w`, `FLAIR`.
+        sequences: some of `T1w`, `T2w`, `FLAIR`.
         train: healthy training subjects.
         val: healthy validation subjects.
         test: healthy test subjects.

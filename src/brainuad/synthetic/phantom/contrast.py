@@ -1,4 +1,4 @@
-"""From tissues to the image that a scanner would make of them."""
+"""Make the image of a scanner from tissues."""
 
 from dataclasses import dataclass
 

@@ -18,7 +18,7 @@ def random_field(
     """A Gaussian random field of zero mean and unit variance.
 
     Args:
-        rng: of the white noise.
+        rng: random generator of the white noise.
         shape: `(D, H, W)`.
         spacing_mm: edge length of a voxel in mm.
         scale_mm: standard deviation of the smoothing kernel in mm.
@@ -49,7 +49,7 @@ def warp(
         array: `(D, H, W)`.
         displacement_mm: `(3, D, H, W)`.
         spacing_mm: edge length of a voxel in mm.
-        order: of the spline.
+        order: order of the spline.
     """
     grid = np.indices(array.shape, dtype=np.float32)
     return ndimage.map_coordinates(

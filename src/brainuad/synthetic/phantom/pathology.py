@@ -41,12 +41,12 @@ VOLUMES_ML = {"tumour": (20.0, 140.0), "ms": (4.0, 30.0), "stroke": (12.0, 100.0
 
 @dataclass(frozen=True)
 class Lesion:
-    """What a pathology does to a brain.
+    """The effect of a pathology on a brain.
 
     Attributes:
         parts: tissue name to its share in each voxel, `(D, H, W)` in [0, 1].
         displacement_mm: `(3, D, H, W)`, the mass effect, as in `fields.warp`; None for none.
-        strength: of the parts' contrast against what was there, in [0, 1].
+        strength: strength of the parts' contrast against the tissue before, in [0, 1].
     """
 
     parts: dict[str, np.ndarray]
@@ -73,10 +73,10 @@ def draw_lesion(anatomy: Anatomy, pathology: str, subject: str, seed: int) -> Le
     """Draws the lesion of a subject.
 
     Args:
-        anatomy: of the healthy subject.
+        anatomy: anatomy of the healthy subject.
         pathology: `tumour`, `ms` or `stroke`.
         subject: names the draw.
-        seed: of the cohort.
+        seed: random seed of the cohort.
 
     Raises:
         ValueError: unknown `pathology`.

@@ -51,9 +51,9 @@ def make_subject(
 
     Args:
         subject: name; with `seed` it decides everything that is drawn.
-        seed: of the cohort.
+        seed: random seed of the cohort.
         spacing_mm: edge length of the isotropic voxels in mm, 1 or more.
-        sequences: of `T1w`, `T2w`, `FLAIR`.
+        sequences: some of `T1w`, `T2w`, `FLAIR`.
         pathology: `tumour`, `ms`, `stroke`, or None for a healthy subject.
         anisotropic_share: share of scans with 3 to 5 mm slices.
 

@@ -13,7 +13,7 @@ SAME_MM = 0.02
 """Distance of two slices up to which they lie at one position."""
 
 OFF_SHARE, OFF_MM = 0.125, 0.06
-"""How far a slice may lie off the regular grid: share of the slice distance, and least mm.
+"""Largest distance of a slice from the regular grid: share of the slice distance, and least mm.
 
 Positions rounded to whole mm are off by 0.5 mm, those rounded to 0.1 mm by 0.05 mm."""
 
@@ -37,7 +37,7 @@ def sorted_stack(
 
     Args:
         folder: named in errors.
-        images: of one series and kind.
+        images: images of one series and kind.
         equal: whether two images hold the same voxels.
 
     Returns:

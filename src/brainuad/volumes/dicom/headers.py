@@ -62,7 +62,7 @@ class Image:
         series: UID of the series.
         patient: ID of the patient; empty where it has none.
         modality: `MR`, `CT`, …; empty where nothing tells.
-        description: of the series, in the scanner's words.
+        description: description of the series, in the scanner's words.
         size: rows and columns.
         world: UID of the frame of reference of its position.
         position: LPS mm of the centre of the first voxel; None where it is missing or broken.
@@ -142,7 +142,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def _may_be_slice(path: Path) -> bool:
-    """Whether a name may be a slice's: `IM0005`, which is empty where it was not copied."""
+    """Return whether a name may be a slice's: an `IM0005` is empty if it was not copied."""
     numbered = not path.suffix and any(map(str.isdigit, path.name))
     return numbered or path.suffix.lower() in _ENDINGS
 

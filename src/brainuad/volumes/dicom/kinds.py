@@ -51,7 +51,7 @@ def kind_of(image_type: str, component: str = "", technique: str = "", modality:
         image_type: values of (0008,0008), or of (0008,9007) for a frame, joined by backslashes.
         component: value of (0008,9208), such as `PHASE`; empty where there is none.
         technique: value of (0008,9207), such as `MAX_IP`.
-        modality: of (0008,0060).
+        modality: value of (0008,0060).
     """
     values = [value.strip().upper() for value in image_type.split("\\")]
     tokens = {token for value in values for token in re.split(r"[^A-Z0-9]+", value)}

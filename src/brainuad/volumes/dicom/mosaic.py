@@ -108,7 +108,7 @@ def _same_place(one: Sequence[Image], other: Sequence[Image]) -> bool:
 
 @dataclass(frozen=True)
 class _Told:
-    """What the header of a mosaic tells beyond that of a slice.
+    """Facts in the header of a mosaic beyond those of a slice.
 
     Attributes:
         count: number of slices; 0 where it is not told.

@@ -28,7 +28,7 @@ class Series:
         folder: the folder.
         images: its images, without those of other kinds than `kind`.
         left: number of images of each other kind.
-        kind: of the images.
+        kind: kind of the images.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class Series:
 
     @property
     def notes(self) -> list[str]:
-        """What is left out of it."""
+        """Notes about the images that are left out."""
         return [f"{_counted(self.left)} of the series are left out"] if self.left else []
 
 
