@@ -1,5 +1,6 @@
 """Post-processed maps on the prepared grid and in native space, each made once."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from nibabel.affines import apply_affine
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
-from brainuad.errors import CannotWrite, InputError
+from brainuad.errors import InputError
 from brainuad.evaluation.trust_checks import world_box
 from brainuad.machine.files import atomic_path
 from brainuad.postprocess.native import native_map
@@ -20,6 +21,9 @@ from brainuad.types import Volume, Way
 from brainuad.volumes.grids import require_same_grid
 from brainuad.volumes.native_space import native_points
 from brainuad.volumes.nifti import read_volume
+
+SPARE = 2**32
+"""Smallest free space, in bytes, beside kept maps: the evaluation writes sorted scores there."""
 
 
 class ScoreVolume(NamedTuple):
@@ -102,8 +106,9 @@ class ScoreMaps:
             return _read(path, way)
         found = make()
         # A full disk costs time, not scores.
-        with suppress(CannotWrite):
-            _write(path, found)
+        with suppress(OSError):
+            if shutil.disk_usage(self.kept).free > SPARE:
+                _write(path, found)
         return found
 
 

@@ -125,6 +125,7 @@ def test_a_map_is_carried_once_and_read_again_bit_for_bit(scan, tmp_path, monkey
     nowhere = ScoreMaps(maps, chain, kept=maps.file("a"))
     kept = ScoreMaps(maps, chain, kept=tmp_path / "kept")
     (tmp_path / "kept").mkdir()
+    monkeypatch.setattr(score_maps, "SPARE", 0)
     made = [own.native(scan) for own in (fresh, nowhere, kept)]
     carries = []
     monkeypatch.setattr(score_maps, "native_map", lambda *given, **_: carries.append(given))
