@@ -1,4 +1,4 @@
-"""Build the method that the card of a model file describes."""
+"""The method that the card of a model file describes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +17,9 @@ def built_method(path: Path, card: Card, weights: Mapping[str, Tensor]) -> Anoma
     """Return the method of a card, built once its size is known to be that of its weights.
 
     Args:
-        path: path of the model file, for messages.
-        card: a stranger may have written it.
-        weights: by name.
+        path: model file, for messages.
+        card: its card; a stranger may have written it.
+        weights: tensors by name.
 
     Raises:
         InputError: a class that is not allowed, weights of other sizes, NaN or infinite weights, or
