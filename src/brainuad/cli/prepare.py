@@ -160,7 +160,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
     flags = cohort.record.flags
     say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
-    failures = cohort_failures(cohort)
+    failures = Failures(cohort.record.failures)
     # Of all scans in the folder, also those of other commands.
     manifest = out / MANIFEST
     attempt(lambda: until_still(manifest.read_bytes, page), "look at", bool(failures))

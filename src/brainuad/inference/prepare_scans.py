@@ -56,7 +56,7 @@ def prepare_wanted(
         remove(folder)
 
 
-def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) -> Ready:
+def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: Recipe) -> Ready:
     """Read scans of a prepared cohort folder.
 
     Args:

@@ -104,7 +104,9 @@ class Card:
     @property
     def recipe(self) -> Recipe:
         """The preparation; where none is known, the default one at the model's spacing."""
-        return self.preparation or default(self.run.get("data", {}).get("spacing_mm"))
+        if self.preparation:
+            return Recipe.from_json(self.preparation)
+        return default(self.run.get("data", {}).get("spacing_mm"))
 
     @property
     def trained_on(self) -> list[str]:

@@ -169,12 +169,11 @@ def _cell(text: str) -> str:
 def _preparation(recipe: Recipe | None) -> str:
     if recipe is None:
         return "not recorded"
-    steps, normalise = recipe["steps"], recipe["normalise"]
     # Each channel may have its own normalisation, of one method.
-    how = (normalise if "_target_" in normalise else next(iter(normalise.values())))["_target_"]
-    how = how.rpartition(".")[2]
-    where = "registered to the atlas" if steps.get("atlas") else "not registered"
-    return f"{where}, {steps['spacing_mm']:g} mm voxels, {how} intensities"
+    first = next(iter(recipe.normalisers.values()))
+    how = first[TARGET].rpartition(".")[2]
+    where = "registered to the atlas" if recipe.registered else "not registered"
+    return f"{where}, {recipe.spacing_mm:g} mm voxels, {how} intensities"
 
 
 def _range(statistics: Mapping[str, Any], name: str, unit: str) -> str:

@@ -147,9 +147,7 @@ class Known:
     @property
     def pixel_mm(self) -> float | None:
         """Edge of a pixel of unknown size, for a model of slices; None for a model of volumes."""
-        if not is_of_slices(self.recipe):
-            return None
-        return float(self.recipe["steps"].get("pixel_mm", 1.0))
+        return self.recipe.pixel_mm if self.recipe.of_slices else None
 
     @property
     def trained_on(self) -> list[str]:

@@ -58,7 +58,7 @@ class PreparedScan:
         return self.space.native
 
 
-def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> PreparedScan:
+def from_record(record: ScanRecord, folder: Path, recipe: Recipe) -> PreparedScan:
     """Return a scan that `prepare_subject` left in `folder`, normalised.
 
     Args:
@@ -84,9 +84,7 @@ def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> 
     return replace(found, seconds=record.seconds, files=files)
 
 
-def from_records(
-    records: Sequence[ScanRecord], folder: Path, recipe: Mapping[str, Any]
-) -> PreparedScan:
+def from_records(records: Sequence[ScanRecord], folder: Path, recipe: Recipe) -> PreparedScan:
     """Return a scan of several channels that `prepare_subject` left in `folder`.
 
     Args:
@@ -114,7 +112,7 @@ def from_records(
     )
 
 
-def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> PreparedScan:
+def from_cohort(scan: Scan, cohort: Cohort, recipe: Recipe) -> PreparedScan:
     """Return a scan of a prepared cohort folder.
 
     Raises:
@@ -140,7 +138,7 @@ def _described(
     recipe: Recipe,
 ) -> PreparedScan:
     """Return a scan of one channel with measures, flags and notes of its record."""
-    laid = in_mni(recipe)
+    laid = recipe.in_mni
     measures = measures_of(image, brain_mask, record, laid)
     if record is None:
         return PreparedScan(image, brain_mask, space, laid, measures)

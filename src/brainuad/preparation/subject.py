@@ -154,7 +154,7 @@ def _write(scan: RawScan, data: "Data", out: Path) -> ScanRecord:
             write_volume(out / masks[f"{kind}_mask"], inside, volume.affine, np.uint8)
     way = records(image)
     write_way(out / f"transforms/{name}.json", way)
-    warps = [f"transforms/{Path(one['field']).name}" for one in way if one["kind"] == "warp"]
+    warps = [one.field.name for one in way_of(way) if isinstance(one, WorldWarp)]
     said = report(image)
     return ScanRecord(
         subject=scan.subject,
