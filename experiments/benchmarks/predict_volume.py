@@ -83,7 +83,7 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
     card = {
         **{key: resolve(cfg[key]) for key in ("model", "tiling", "postprocess", "input")},
         "sequence": "T2w",
-        "preparation": recipe,
+        "preparation": recipe.to_json(),
         "statistics": None,
         "threshold": np.inf,
     }

@@ -193,7 +193,7 @@ def paint(head: Path, name: str, out: Path) -> tuple[Path, dict[str, Path]]:
 def to_native(head: Path) -> Path:
     """The file with the matrix from MNI to the head without a lesion."""
     folder = Path(tempfile.mkdtemp())
-    steps = instantiate(default(2.0)["steps"], packages=PREPARATION)
+    steps = instantiate(default(2.0).steps, packages=PREPARATION)
     records, failures = prepare_subject([RawScan("head", "T1w", head, healthy=True)], steps, folder)
     assert not failures, failures
     return folder / str(records[0].transform)

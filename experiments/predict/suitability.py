@@ -72,7 +72,9 @@ def statistics(cohort: Cohort, sequence: str, count: int | None) -> dict[str, An
     kept = [scan for scan in cohort.scans if scan.subject in names[:count]]
     part = Cohort(cohort.root, tuple(kept), cohort.info)
     nowhere = Path("nowhere")
-    return training_statistics(part, sequence, nowhere, POSTPROCESS, of_cohort(cohort, sequence))
+    recipe = of_cohort(cohort, sequence)
+    in_mni = recipe is not None and recipe.in_mni
+    return training_statistics(part, sequence, nowhere, POSTPROCESS, in_mni)
 
 
 def tested(cohort: Cohort, sequence: str) -> Iterator[tuple[Scan, PreparedScan]]:
@@ -104,7 +106,7 @@ def told(known: dict[str, Any], scan: PreparedScan | str) -> str:
 def odd_files() -> Iterator[tuple[str, PreparedScan | str]]:
     """Name and prepared scan, or why it could not be prepared."""
     recipe = default(2.0)
-    steps = instantiate(recipe["steps"], packages=PREPARATION)
+    steps = instantiate(recipe.steps, packages=PREPARATION)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rng = np.random.default_rng(0)
