@@ -30,7 +30,8 @@ class ScoreVolume(NamedTuple):
     """A post-processed map on one grid.
 
     Attributes:
-        score: the map that thresholds apply to; zero outside the brain unless the chain masks last.
+        score: map that thresholds apply to; 0 outside the brain unless the background is cleared
+            last (`Postprocess.masks_last`).
         brain_mask: `(D, H, W)` bool, on its grid.
         box: `(2, 3)` corners of the prepared brain in prepared world, mm.
         way: registrations from the prepared world to that of `score`; empty on the prepared grid.
@@ -52,7 +53,7 @@ class ScoreMaps:
 
     Attributes:
         maps: raw maps on the prepared grid.
-        postprocess: chain of the run.
+        postprocess: post-processing of the run.
         space: grid of the scores, `native` or `prepared`.
         kept: folder for the post-processed maps, which later steps of a run read again; None to
             make a map at each call.
@@ -120,7 +121,7 @@ def postprocessed(
     Args:
         scan: scan of the map.
         maps: folder of its map.
-        postprocess: chain of the run.
+        postprocess: post-processing of the run.
         masked: False treats the whole array as brain: steps may move scores across the rim, and
             those of the background stay.
 

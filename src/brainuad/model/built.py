@@ -32,7 +32,7 @@ def built_method(path: Path, card: Card, weights: Mapping[str, Tensor]) -> Anoma
     for name, value in planned.named_parameters():
         if not isinstance(weights.get(name), Tensor) or weights[name].shape != value.shape:
             raise InputError(f"its weights do not fit its model ({name:.80}, …)")
-        # A network with a NaN marks nothing and says nothing: no value is above a threshold.
+        # A network with a NaN marks nothing without any error: NaN is above no threshold.
         if not bool(torch.isfinite(weights[name]).all()):
             raise InputError(f"its weights {name:.80} hold NaN or infinite values")
     buffers = sum(value.numel() * value.element_size() for value in planned.buffers())

@@ -46,7 +46,7 @@ class Card:
         statistics: result of `brainuad.model.suitability.training_statistics`.
         flips: True also scores the left-right mirror image.
         relative: configuration of the scores relative to healthy brains; None for none.
-        grid: grid of the training scans, of methods that know places.
+        grid: grid of the training scans, for methods that depend on the position.
         threshold: healthy threshold; None for none.
         thresholds: further thresholds by name (docs/explanation/protocol.md#threshold-variants).
         space: grid of the scores, `native` or `prepared`.

@@ -17,7 +17,7 @@ def chosen_precision(name: str, place: str = "cpu") -> str:
         name: one of PRECISIONS, or `auto`. `auto` becomes bf16-mixed where the device computes in
             bfloat16 (a CPU with avx512_bf16 or AMX), else 32-true, because emulated half precision
             is slower.
-        place: device, as torch knows it.
+        place: device by its name in torch.
 
     Raises:
         InputError: no such precision.

@@ -153,7 +153,7 @@ class Model:
 
     @cached_property
     def postprocess(self) -> Postprocess:
-        """The chain from a raw map to a score and a mask.
+        """The post-processing of a raw map to a score and a mask.
 
         Raises:
             InputError: the card describes none.

@@ -54,7 +54,7 @@ class Detecting(Protocol):
 
     @property
     def postprocess(self) -> Postprocess:
-        """The chain from a raw map to a score and a mask."""
+        """The post-processing of a raw map to a score and a mask."""
 
     def detect(self, image: Tensor, brain_mask: Tensor, affine: np.ndarray) -> Detection:
         """Return the maps of a prepared scan, given as input of the method."""

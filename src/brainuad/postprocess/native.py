@@ -22,7 +22,7 @@ class NativeMap(NamedTuple):
     """A post-processed anomaly map on the native grid.
 
     Attributes:
-        score: `(D, H, W)` float32, 0 outside `brain_mask` unless the chain masks last.
+        score: `(D, H, W)` float32, 0 outside `brain_mask` unless `masks_last`.
         brain_mask: `(D, H, W)` bool, on its grid, not empty.
     """
 

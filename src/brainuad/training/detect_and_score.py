@@ -28,8 +28,8 @@ from brainuad.settings.instantiate import instantiate
 from brainuad.training.settings import RunSettings
 
 UNTOLD = (
-    "(nearly) all scores of the healthy validation scans are one and the same: they tell of no "
-    "threshold, so that no mask marks anything; give brainuad-predict one with --threshold"
+    "(nearly) all scores of the healthy validation scans are equal, so that they determine no "
+    "threshold and nothing is marked; give brainuad-predict a threshold with --threshold"
 )
 
 

@@ -137,7 +137,7 @@ def require_trainer(trainer_config: Config) -> None:
 
 
 def require_tasks() -> None:
-    """Refuse a SLURM job whose processes cannot be told apart.
+    """Refuse a SLURM job whose processes have no distinct ranks.
 
     Raises:
         InputError: naming the variable.

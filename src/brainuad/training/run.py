@@ -169,7 +169,7 @@ def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float)
 
 @contextmanager
 def _recorded(out: Path, record: RunRecord, failures: Failures, started: float) -> Iterator[None]:
-    """Write `provenance.json` at the end of the block, whatever happens in it."""
+    """Write `provenance.json` at the end of the block, also after an error."""
     first: Exception | None = None
     try:
         yield
