@@ -1,4 +1,4 @@
-"""Boxes and balls of voxels: what a step on the brain has to look at."""
+"""Boxes and balls of voxels, which limit the work of a step to the brain."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from brainuad.volumes.regions import box_of
 
 
 def brain_box(brain_mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
-    """The smallest box around a mask with a margin, as far as the array reaches.
+    """Return the smallest box around a mask with a margin, within the array.
 
     Args:
         brain_mask: `(D, H, W)` bool; the whole array is the box of an empty one.
@@ -20,7 +20,7 @@ def brain_box(brain_mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...
 
 
 def ball(radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """A ball as `(2a + 1, 2b + 1, 2c + 1)` bool: voxels whose centre is at most so far away.
+    """Return a ball `(2a + 1, 2b + 1, 2c + 1)` bool: voxels whose centre is within the radius.
 
     Args:
         radius_mm: radius of the ball; 0 is the voxel in the middle alone.

@@ -14,17 +14,17 @@ from brainuad.volumes.planes import filled, in_plane
 
 @dataclass(frozen=True)
 class RemoveSmall:
-    """Removes connected components below a volume; with 6 neighbours, an area opening in 3D.
+    """Remove connected components below a volume; with 6 neighbours, an area opening in 3D.
 
-    In one plane, whose thickness nobody knows, the limit is the area of the largest cut through a
-    ball of that volume: 16.4 mm² for 50 mm³.
+    For one plane of unknown thickness, the limit is the area of the largest cut through a ball of
+    that volume: 16.4 mm² for 50 mm³.
 
     Args:
         min_volume_mm3: the smallest volume that stays.
         connectivity: 6 (faces), 18 (edges too) or 26 (corners too).
-        filled: a component's volume includes the holes in it, as `area_filled` of scikit-image. A
-            hole is what the component separates from the outside even across corners, so that the
-            smallest takes 26 voxels around it.
+        filled: whether a component's volume includes its cavities, as `area_filled` of
+            scikit-image. A cavity is separated from the outside even across corners, so the
+            smallest one needs 26 voxels around it.
     """
 
     min_volume_mm3: float
@@ -61,7 +61,7 @@ class RemoveSmall:
 
 @dataclass(frozen=True)
 class FillHoles:
-    """Fills what a segmentation encloses, in 3D or in the one plane that it has, in the brain."""
+    """Fill the cavities of a segmentation in the brain, in 3D or in a single plane."""
 
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
@@ -72,7 +72,7 @@ class FillHoles:
 
 @dataclass(frozen=True)
 class Opening:
-    """Morphological opening with a ball, in one plane with a disc: removes what it cannot hold.
+    """Apply a morphological opening with a ball, in one plane with a disc, to remove thin parts.
 
     Args:
         radius_mm: radius of the ball.
@@ -90,7 +90,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class AreaOpening:
-    """Removes components (4-neighbourhood) below an area, slice by slice, as StRegA does.
+    """Remove components (4-neighbourhood) below an area, slice by slice, as StRegA does.
 
     Args:
         min_area_mm2: the smallest area that stays.
@@ -114,7 +114,7 @@ class AreaOpening:
 
 
 def _fewest(volume_mm3: float, spacing_mm: Spacing, shape: tuple[int, ...]) -> int:
-    """Voxels of a volume, or pixels of the largest cut through a ball of it."""
+    """Return the voxels of a volume, or the pixels of the largest cut through a ball of it."""
     if 1 not in shape:
         return int(np.ceil(volume_mm3 / np.prod(spacing_mm) - 1e-6))
     area = np.pi * (3 * volume_mm3 / (4 * np.pi)) ** (2 / 3)

@@ -1,4 +1,4 @@
-"""Steps on the map's values alone."""
+"""Steps that change the values of the map."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ SIGNS = ("abs", "positive", "negative")
 
 @dataclass(frozen=True)
 class Sign:
-    """Which deviations count, for maps that keep the sign of image - reconstruction.
+    """Choose the sign that counts, for maps with the sign of image - reconstruction.
 
-    Our own detectors decide this in their residual; this is for maps that others wrote. Comes
-    first in a chain, which may then begin with negative values.
+    Our own detectors choose it in their residual; this step is for maps of other programs. It must
+    be the first step, and then the map may have negative values.
 
     Args:
-        sign: `positive` keeps what is brighter than healthy (a legitimate choice on FLAIR),
-            `negative` what is darker, `abs` both.
+        sign: `positive` keeps voxels brighter than healthy (a legitimate choice on FLAIR),
+            `negative` darker ones, `abs` both.
 
     Raises:
         ValueError: unknown `sign`.
@@ -33,7 +33,7 @@ class Sign:
     def __call__(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """`(D, H, W)` float32 map with a sign to the map >= 0."""
+        """Return the map >= 0 of a `(D, H, W)` float32 map with a sign."""
         if self.sign == "abs":
             return np.abs(anomaly_map)
         return np.maximum(anomaly_map if self.sign == "positive" else -anomaly_map, 0)
@@ -41,7 +41,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Saturate:
-    """Sets everything above a value to 1 and leaves the rest, as StRegA does before Otsu.
+    """Set values above a limit to 1 and keep the others, as StRegA does before Otsu.
 
     Args:
         above: the value.
@@ -58,10 +58,10 @@ class Saturate:
 
 @dataclass(frozen=True)
 class Clip:
-    """Clips to [0, limit] and scales to [0, 1], as MAD-AD does.
+    """Clip to [0, limit] and scale to [0, 1], as MAD-AD does.
 
     Args:
-        limit: becomes 1.
+        limit: value that becomes 1.
     """
 
     limit: float

@@ -10,26 +10,27 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from brainuad.postprocess.smooth import Spacing
 
 Threshold = Callable[[np.ndarray, np.ndarray, Spacing], float]
-"""(score, brain_mask, spacing_mm) of a scan -> the threshold there, NaN where there is none."""
+"""(score, brain_mask, spacing_mm) of a scan -> its threshold, NaN if there is none."""
 
 UNTOLD = 0.1
-"""Healthy brains with fewer voxels than this share of alpha above their lowest score tell nothing
-of a threshold: it would be that lowest score, and any rounding lies above it."""
+"""Smallest share of alpha that must lie above the lowest score of healthy brains. With less, the
+threshold would be that lowest score, and rounding would lie above it.
+"""
 
 
 class Scale(NamedTuple):
     """The scale of a scan's scores.
 
     Attributes:
-        middle: the score that is 0 on this scale.
-        spread: the scores from 0 to 1 on this scale.
+        middle: score that is 0 on this scale.
+        spread: difference of the scores that are 1 and 0 on this scale.
     """
 
     middle: float
     spread: float
 
     def at(self, value: float) -> float:
-        """The float32 score of a value on this scale."""
+        """Return the float32 score of a value on this scale."""
         return float(np.float32(self.middle + value * self.spread))
 
 
@@ -55,15 +56,15 @@ class HealthyThreshold:
         ordered: bool = False,
         scales: Sequence[Scale] | None = None,
     ) -> float:
-        """Fits on `(N,)` scores of the brain voxels of each healthy validation subject, pooled.
+        """Fit on `(N,)` scores of the brain voxels of each healthy validation subject, pooled.
 
-        Exact, ties included: at most `alpha` of the voxels are above the result, and more than
-        that are above every smaller score. Looks at one array at a time, so that they may lie in
-        files: the order of float32 numbers is that of their bits, which are searched by halves.
+        The fit is exact, ties included: at most `alpha` of the voxels are above the result, and
+        more are above every smaller score. It reads one array at a time, so arrays may lie in
+        files. It bisects the bits of float32 numbers, which have the order of the numbers.
 
         Args:
             scores: float32 arrays.
-            ordered: each rises, which spares looking at every voxel.
+            ordered: whether each array rises, which saves a pass over every voxel.
             scales: one scale per array; the threshold is then a value on these scales, and a voxel
                 is above it where its score is above `Scale.at`. None for the scores as they are.
 
@@ -82,7 +83,7 @@ class HealthyThreshold:
             pairs = list(zip(ends, own, strict=True))
             least = min((low - scale.middle) / scale.spread for (low, _), scale in pairs)
             most = max((high - scale.middle) / scale.spread for (_, high), scale in pairs)
-            # A little further: `Scale.at` rounds.
+            # Slightly further, because `Scale.at` rounds.
             room = 1e-3 * (1 + abs(least) + abs(most))
             low, high = _key(np.float32(least - room)), _key(np.float32(most + room))
 
@@ -113,29 +114,28 @@ class Shared:
     """One threshold for every scan.
 
     Args:
-        value: NaN where there is none.
+        value: the threshold; NaN if there is none.
     """
 
     value: float
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """The value, whatever the scan."""
+        """Return the value for any scan."""
         return self.value
 
 
 @dataclass(frozen=True)
 class UpperSpread:
-    """The scale of a scan by its own scores: their middle, and how far their upper part reaches.
+    """Rule for the scale of a scan by its own scores: their middle and their upper spread.
 
-    Both are quantiles of the brain's scores, so that gain and offset of a scan's scores change
-    nothing, and a lesion nothing either as long as it and all else that is abnormal take less of
-    the brain than 1 - `upper`. So the first of `upper` is taken, and a higher one only for maps
-    that are mostly constant.
+    Both are quantiles of the brain's scores, so gain and offset of a scan's scores change nothing.
+    A lesion changes nothing as long as all abnormal tissue fills less of the brain than 1 -
+    `upper`. So the first of `upper` is used, and a higher one only for mostly constant maps.
 
     Args:
-        middle: the quantile that is 0.
-        upper: quantiles that may be 1, rising; `fitting` says which. What each costs is measured in
-            experiments/thresholds.
+        middle: quantile that is 0 on the scale.
+        upper: candidates of the quantile that is 1, rising; `fitting` chooses.
+            experiments/thresholds measures each of them.
 
     Raises:
         ValueError: not 0 <= middle < upper < 1, or `upper` does not rise.
@@ -153,9 +153,9 @@ class UpperSpread:
             )
 
     def fitting(self, scores: Sequence[np.ndarray], ordered: bool = False) -> "UpperSpread | None":
-        """The scale by the first of `upper` that has a spread in each of these healthy brains.
+        """Return the scale by the first of `upper` with a spread in each of these healthy brains.
 
-        None where all of them lack one.
+        None if there is no such quantile.
         """
         for upper in self.upper:
             one = replace(self, upper=(upper,))
@@ -164,9 +164,9 @@ class UpperSpread:
         return None
 
     def __call__(self, scores: np.ndarray, ordered: bool = False) -> Scale:
-        """Scale of the `(N,)` scores of a brain, by the first of `upper`.
+        """Return the scale of the `(N,)` scores of a brain, by the first of `upper`.
 
-        Its spread is 0 where too many scores are alike.
+        Its spread is 0 if too many scores are equal.
         """
         ranks = [int(share * scores.size) for share in (self.middle, self.upper[0])]
         found = scores if ordered else np.partition(scores, ranks)
@@ -179,23 +179,23 @@ class ScanThreshold:
     """A threshold on the scan's own scale.
 
     Args:
-        scale: from the scores of a brain to their scale.
-        value: on that scale; NaN where there is none.
+        scale: maps the scores of a brain to their scale.
+        value: threshold on that scale; NaN if there is none.
     """
 
     scale: UpperSpread
     value: float
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """The threshold of a scan's scores; NaN where too many of them are alike."""
+        """Return the threshold of a scan's scores; NaN if too many of them are equal."""
         scale = self.scale(score[brain_mask])
         return scale.at(self.value) if scale.spread > 0 else float("nan")
 
 
 def scan_threshold(scale: UpperSpread, value: float, upper: float) -> ScanThreshold | Shared:
-    """The threshold that was fitted as `value` on the scale by the quantile `upper`.
+    """Return the threshold that was fitted as `value` on the scale by the quantile `upper`.
 
-    NaN whatever the scan where there is none.
+    It is NaN for any scan if there is none.
     """
     if np.isnan(upper):
         return Shared(float("nan"))
@@ -207,11 +207,11 @@ class Otsu:
     """Otsu's threshold of each volume by itself.
 
     Args:
-        background: over the whole array, the empty space around the brain included, as StRegA's
-            code does; False looks at the brain alone, so that cropping changes nothing.
-        frame_mm: edge lengths of the frame that the array is taken to be padded to: it gets as many
-            zeros as the frame is larger, which the threshold depends on; one plane to one plane of
-            it. None for the array as it is; only with `background`.
+        background: whether to use the whole array with the space around the brain, as StRegA's
+            code; False uses the brain only, so that cropping changes nothing.
+        frame_mm: edge lengths of the frame to which the array is padded with zeros, which change
+            the threshold; a single plane is padded to a plane. None for no padding; only with
+            `background`.
 
     Raises:
         ValueError: a frame without `background`.
@@ -225,7 +225,7 @@ class Otsu:
             raise ValueError("frame_mm is of the background; set background to true")
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """`(D, H, W)` scores and bool mask to the threshold; the value itself when constant."""
+        """Return the threshold of `(D, H, W)` scores in a bool mask; the value if constant."""
         values = score.ravel() if self.background else score[brain_mask]
         if self.frame_mm is not None:
             sizes = zip(self.frame_mm, spacing_mm, score.shape, strict=True)
@@ -236,13 +236,13 @@ class Otsu:
 
 
 def above(score: np.ndarray, threshold: float) -> np.ndarray:
-    """`(D, H, W)` bool: the voxels above the threshold."""
+    """Return the voxels above the threshold, `(D, H, W)` bool."""
     return score > threshold
 
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """Grows what is above the threshold into the connected voxels above a lower one.
+    """Grow the voxels above the threshold into connected voxels above a lower one.
 
     Args:
         low: the lower threshold, as a share of the threshold, in [0, 1].
@@ -255,12 +255,12 @@ class Hysteresis:
             raise ValueError(f"low is {self.low}; expected a share of the threshold in [0, 1]")
 
     def __call__(self, score: np.ndarray, threshold: float) -> np.ndarray:
-        """`(D, H, W)` scores to bool; neighbours share a face."""
+        """Return the mask of `(D, H, W)` scores; neighbours share a face."""
         return apply_hysteresis_threshold(score, self.low * threshold, threshold)
 
 
 def _filled(scores: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
-    """The float32 arrays that are not empty, and how many voxels they have; ValueError for 0."""
+    """Return the non-empty float32 arrays and their number of voxels; ValueError for 0."""
     filled = [np.asarray(score, np.float32) for score in scores if score.size]
     total = sum(score.size for score in filled)
     if total == 0:
@@ -277,12 +277,12 @@ def _above(score: np.ndarray, limit: float, ordered: bool) -> int:
 
 
 def _ends(score: np.ndarray, ordered: bool) -> tuple[np.float32, np.float32]:
-    """The lowest and the highest."""
+    """Return the lowest and the highest score."""
     return (score[0], score[-1]) if ordered else (score.min(), score.max())
 
 
 def _key(value: np.float32) -> int:
-    """An integer with the order of the float32 numbers."""
+    """Return an integer with the order of the float32 numbers."""
     bits = int(np.float32(value).view(np.int32))
     return bits if bits >= 0 else bits ^ 0x7FFFFFFF
 
