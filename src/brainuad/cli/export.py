@@ -46,7 +46,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
     card = export_model(arguments.run, arguments.out, arguments.licence, arguments.half)
     say(f"{arguments.out}: look at MODEL_CARD.md in it before you share it")
-    atlas = (card.preparation or {}).get("steps", {}).get("atlas_image")
+    atlas = card.recipe.atlas_image
     if atlas:
         say(
             f"note: its scans were registered to {atlas}, which is not in the bundle; give it "

@@ -189,6 +189,6 @@ def _preparation(card: "Card", overrides: Sequence[str]) -> tuple["Preparation",
     recipe = changed(card.recipe, overrides)
     check(recipe)
     return (
-        build(recipe["steps"], RECIPE),
-        build(recipe["normalise"], RECIPE),
+        build(recipe.steps, RECIPE),
+        build(recipe.normalise, RECIPE),
     )

@@ -288,9 +288,8 @@ def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
         )
     if source.cohort is None:
         how = "as the model's training scans" if known.card.preparation else "by default"
-        steps = known.recipe["steps"]
-        where = "to the atlas" if steps.get("atlas") else "without an atlas"
-        spacing = steps["spacing_mm"]
+        where = "to the atlas" if known.recipe.registered else "without an atlas"
+        spacing = known.recipe.spacing_mm
         grid = "at the images' own pixels" if spacing is None else f"at {spacing:g} mm"
         said.append(f"preparation: {how}, {where}, {grid}")
     done = len(source.wanted) - todo

@@ -16,10 +16,11 @@ from brainuad.cohorts.find import find_all
 from brainuad.cohorts.manifest import MANIFEST, read_cohort
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import until_still
 from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.text import say
-from brainuad.preparation.from_folder import cohort_failures, look_over
+from brainuad.preparation.from_folder import look_over
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
@@ -157,9 +158,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
         records = {key_of(scan): read_record(record_path(scan, out)) for scan in whole.scans}
         return write_quality(whole, records, steps.load_atlas(), said, arguments.anonymous)
 
-    flags = cohort.info["flags"]
+    flags = cohort.record.flags
     say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
-    failures = cohort_failures(cohort)
+    failures = Failures(cohort.record.failures)
     # Of all scans in the folder, those of another command too.
     manifest = out / MANIFEST
     attempt(lambda: until_still(manifest.read_bytes, page), "look at", bool(failures))

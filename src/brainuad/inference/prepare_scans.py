@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.scans import RawScan
@@ -14,6 +13,7 @@ from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.records import read_record, record_path
 from brainuad.preparation.slices import SlicePreparation
+from brainuad.records.recipe import Recipe
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
 """Each scan as the model sees it, or the reason why that cannot be."""
@@ -22,7 +22,7 @@ Ready = Iterator[tuple[Wanted, PreparedScan | str]]
 def prepare_wanted(
     todo: Sequence[Wanted],
     steps: Preparation | SlicePreparation,
-    recipe: dict[str, Any],
+    recipe: Recipe,
     work: Path,
     jobs: int,
 ) -> Ready:
@@ -31,9 +31,9 @@ def prepare_wanted(
     The files of a scan are removed when the next is asked for.
 
     Args:
-        todo: raw scans, all of one sequence or with the same channels.
-        steps: the steps that `recipe` describes.
-        recipe: see `brainuad.preparation.recipes`.
+        todo: of raw scans, all of one sequence or of the same channels.
+        steps: of `recipe`.
+        recipe: of the preparation.
         work: folder of the caller's own, for what is made on the way.
         jobs: processes.
     """
@@ -56,7 +56,7 @@ def prepare_wanted(
         remove(folder)
 
 
-def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) -> Ready:
+def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: Recipe) -> Ready:
     """Reads scans of a cohort folder, which are prepared already.
 
     Args:

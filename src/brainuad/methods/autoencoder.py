@@ -17,6 +17,7 @@ detector it scores by its residual, as a control that shows what the diffusion a
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -53,6 +54,8 @@ class KLAutoencoder(ReconstructionDetector):
             of 0.05 of the intensity range, the contrast of a faint lesion.
         min_ssim: the same for the structural similarity, in [0, 1].
     """
+
+    traits = replace(ReconstructionDetector.traits, compiled=("forward", "encode", "decode"))
 
     def __init__(
         self,

@@ -39,8 +39,10 @@ class Traits:
             the scan's own grid; scans of several worlds stay on their own grids. If `required`,
             those are refused.
         keeps_background: the map keeps the scores outside the brain, see `Detection`.
-        own_threshold: fixed threshold, such as a probability of 0.5; None without one.
-        detection_options: constructor arguments that change scores but not the training.
+        own_threshold: threshold with a meaning of its own, such as a probability of 0.5, fitted to
+            nothing; None without one.
+        detection_options: constructor arguments that change scores and nothing of the training.
+        compiled: functions of its networks that the loss calls; `callbacks=compile` compiles them.
     """
 
     samples: bool = False
@@ -50,6 +52,7 @@ class Traits:
     keeps_background: bool = False
     own_threshold: float | None = None
     detection_options: tuple[str, ...] = ()
+    compiled: tuple[str, ...] = ("forward",)
 
 
 class AnomalyDetector(GridBuffers, ABC):

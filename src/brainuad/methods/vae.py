@@ -106,6 +106,7 @@ class VAE(ReconstructionDetector):
             *("residual", "n_samples", "sample_seed", "gradient", "times_residual"),
             "bright_quantile",
         ),
+        compiled=("forward", "encode", "decode"),
     )
 
     def __init__(

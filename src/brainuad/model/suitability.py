@@ -88,7 +88,7 @@ def training_statistics(
     sequence: str,
     maps: MapFolder,
     postprocess: Postprocess,
-    recipe: Mapping[str, Any] | None,
+    in_mni: bool,
 ) -> dict[str, Any]:
     """Return statistics of the healthy training and validation scans, as plain values.
 
@@ -96,9 +96,8 @@ def training_statistics(
         cohort: it was trained on.
         sequence: sequence of the model; of several, the first channel is measured.
         maps: raw maps of the validation subjects.
-        postprocess: post-processing of the model.
-        recipe: preparation of the cohort, see `brainuad.preparation.recipes`; None where it is not
-            known.
+        postprocess: of the model.
+        in_mni: whether its scans lie in the world of MNI152.
 
     Returns:
         `percentiles` and `quantiles`: of the prepared brains' intensities, the mean over subjects;
@@ -118,7 +117,7 @@ def training_statistics(
                 continue
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
             record = record_of(cohort, scan)
-            measures.append(measures_of(volume, brain_mask, record, in_mni(recipe)))
+            measures.append(measures_of(volume, brain_mask, record, in_mni))
             if split == "val" and maps.has(scan.subject):
                 raw = maps.map(scan.subject).array
                 scores.append(
@@ -190,12 +189,6 @@ def _tissue_points() -> dict[str, np.ndarray]:
     template = load_template(2.0)
     maps = {"white": template.white, "grey": template.grey, "fluid": template.ventricles}
     return {n: apply_affine(template.affine, np.argwhere(m > SURE)) for n, m in maps.items()}
-
-
-def in_mni(recipe: Mapping[str, Any] | None) -> bool:
-    """Return whether a preparation registers scans to MNI152."""
-    steps = (recipe or {}).get("steps", {})
-    return steps.get("atlas") is not None and steps.get("atlas_image") is None
 
 
 def unsuitable(

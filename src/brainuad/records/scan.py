@@ -21,7 +21,7 @@ class Step:
 
     Attributes:
         seconds: duration.
-        found: what else the step reports, by name.
+        found: other values that the step reports, by name.
     """
 
     seconds: float
@@ -60,7 +60,7 @@ class Origin:
         lesion_mask: its label, absolute; None without one.
         healthy: whether the subject has no lesion.
         split: `train`, `val` or `test`.
-        site: where the scan was acquired.
+        site: site of the acquisition.
         pathology: free text.
     """
 
@@ -76,7 +76,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """Record of a scan: how it was prepared, and what was measured.
+    """Preparation of one scan, and its measures.
 
     Paths are relative to the cohort folder, but for those of raw scans.
 
@@ -105,7 +105,7 @@ class ScanRecord:
         compared: fingerprint of the scans that it was compared with, left and right.
         normalised: None until its intensities are normalised.
         origin: None until it is listed in the cohort.
-        version: version of the file format.
+        version: version of the file.
     """
 
     subject: str

@@ -6,12 +6,12 @@ and measured scores. `experiments/universal/ship.py` adds one.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.read import read_json
 from brainuad.machine.text import say
+from brainuad.records.fields import from_plain
 
 FOLDER = Path(__file__).parent
 INDEX = FOLDER / "models.json"
@@ -66,10 +66,8 @@ class ShippedModel:
 
 def models() -> tuple[ShippedModel, ...]:
     """Return the models in the package."""
-    listed: list[dict[str, Any]] = read_json(INDEX, "install brainuad again")["models"]
-    return tuple(
-        ShippedModel(**{**entry, "untested": tuple(entry.get("untested", ()))}) for entry in listed
-    )
+    listed = read_json(INDEX, "install brainuad again")["models"]
+    return tuple(from_plain(ShippedModel, entry, str(INDEX)) for entry in listed)
 
 
 def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:

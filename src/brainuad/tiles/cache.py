@@ -4,6 +4,7 @@ NIfTI files are unpacked once, when the cache is made; the training loop only re
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from brainuad.machine.failures import Failures
 from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
+from brainuad.records.fields import from_plain
 from brainuad.tiles.augment import Augmentation
 from brainuad.types import Batch
 from brainuad.volumes.grids import EXACT, Grid
@@ -30,6 +32,33 @@ VERSION = 2
 
 Key = tuple[int, int]
 """Epoch and index, on which a sample depends besides the seed."""
+
+
+@dataclass(frozen=True)
+class TileMeta:
+    """`meta.json` of a folder of tiles.
+
+    Attributes:
+        shape: `(N, C, *S)` of the images.
+        dtype: type of their values.
+        per_scan: number of tiles per scan, in the order of the tiles.
+        failures: subject and reason of each scan that could not be read.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    per_scan: tuple[int, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> "TileMeta":
+        """Read the file of a folder.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        path = folder / "meta.json"
+        return from_plain(cls, read_json(path, f"delete {folder}"), str(path))
 
 
 class TileDataset(Dataset):
@@ -44,15 +73,14 @@ class TileDataset(Dataset):
     """
 
     def __init__(self, folder: Path, augment: Augmentation | None = None, seed: int = 0) -> None:
-        meta = read_json(folder / "meta.json", f"delete {folder}")
-        shape = tuple(meta["shape"])
+        meta = TileMeta.read(folder)
         self.folder = folder
-        self.images = np.memmap(folder / "images.bin", meta["dtype"], "r", shape=shape)
-        one_channel = (shape[0], 1, *shape[2:])
+        self.images = np.memmap(folder / "images.bin", meta.dtype, "r", shape=meta.shape)
+        one_channel = (meta.shape[0], 1, *meta.shape[2:])
         self.brain_masks = np.memmap(folder / "masks.bin", bool, "r", shape=one_channel)
         self.augment = augment
         self.seed = seed
-        self.per_scan: list[int] = meta["per_scan"]
+        self.per_scan = list(meta.per_scan)
         """Number of tiles per scan, in the order of the tiles."""
 
     @property
@@ -116,8 +144,7 @@ def build_cache(
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
                 _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype, grid)
-    meta = read_json(folder / "meta.json", f"delete {folder}")
-    return folder, Failures((subject, reason) for subject, reason in meta["failures"])
+    return folder, Failures(TileMeta.read(folder).failures)
 
 
 def _fill_cache(
@@ -155,10 +182,9 @@ def _fill_cache(
             f"{scans[0].image.parent}: the scans have different grids, which tiling=volume cannot "
             "batch; prepare them on one grid or use tiling=axial"
         )
-    meta = {"shape": [count, *shapes[0][1:]], "dtype": dtype, "failures": failures}
-    meta |= {"per_scan": per_scan}
+    meta = TileMeta((count, *shapes[0][1:]), dtype, tuple(per_scan), tuple(failures))
     np.save(folder / "places.npy", np.concatenate(places))
-    files.write_json(folder / "meta.json", meta)
+    files.write_json(folder / "meta.json", asdict(meta))
 
 
 def _is_away(scan: Scan, grid: Grid) -> bool:

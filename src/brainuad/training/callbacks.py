@@ -105,33 +105,31 @@ class EMA(WeightAveraging):
 
 
 class Compile(Callback):
-    """Compiles what is trained by `torch.compile`, for the time of the training.
+    """Compile the trained networks by `torch.compile` for the time of the training.
 
-    The networks, not the method around them. Weights and their names stay as they are.
+    The method names their functions in `Traits.compiled`. Weights and their names stay as they are.
 
     Args:
         backend: backend of `torch.compile`.
     """
-
-    METHODS = ("forward", "encode", "decode")
 
     def __init__(self, backend: str = "inductor") -> None:
         self.backend = backend
         self._compiled: list[tuple[torch.nn.Module, str]] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts compiled methods in front of the networks' own."""
+        """Put compiled functions in front of the networks' own."""
         assert isinstance(pl_module, DetectorModule)
         for network in pl_module.detector.children():
             if any(parameter.requires_grad for parameter in network.parameters()):
-                for name in self.METHODS:
+                for name in pl_module.detector.traits.compiled:
                     if hasattr(network, name):
                         compiled = torch.compile(getattr(network, name), backend=self.backend)
                         setattr(network, name, compiled)
                         self._compiled.append((network, name))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Takes them away."""
+        """Remove the compiled functions."""
         for network, name in self._compiled:
             delattr(network, name)
         self._compiled = []

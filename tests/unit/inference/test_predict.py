@@ -615,6 +615,6 @@ def test_recipes_become_the_steps_again():
 
     recipe = default(2.0)
     for key in ("steps", "normalise", "limits"):
-        made = instantiate(recipe[key], packages=PREPARATION)
+        made = instantiate(getattr(recipe, key), packages=PREPARATION)
         again = instantiate(recipe_of(made), packages=PREPARATION)
         assert recipe_of(again) == recipe_of(made)
