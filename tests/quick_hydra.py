@@ -1,7 +1,5 @@
 """Hydra, composing the same configurations in a third of the time: most of a tiny run is that."""
 
-from typing import Any
-
 import yaml
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode

@@ -16,8 +16,6 @@ from brainuad.benchmark.command import main
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.label_free.difficulty import CELLS
 
-pytestmark = pytest.mark.slow
-
 
 def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
     write_tiny_cohort(tmp_path / "cohort", val=1, sick=2)
