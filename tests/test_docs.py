@@ -2,14 +2,16 @@
 
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 from method_tester import SIZE, MethodTester, train
 from tiny import ROOT
 
 import brainuad.methods
+from brainuad.metrics import registry
 
 PAGES = ROOT / "docs"
 DOCS = sorted(PAGES.rglob("*.md"))
@@ -85,3 +87,16 @@ def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
             "train", [search, "experiment=denoising", f"data.slice_size={SIZE}", "name=denoising"]
         )
     MethodTester().check_all(train(cfg, tmp_path))
+
+
+def test_the_example_score_is_a_metric():
+    text = (PAGES / "how-to" / "add-a-score.md").read_text()
+    function, record = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
+    names: dict = {}
+    exec(function, names)
+    (metric,) = eval(f"({record})", {**vars(registry), "voxel": SimpleNamespace(**names)})
+    truth = np.zeros((4, 4, 4), bool)
+    truth[:2] = True
+    case = registry.MaskCase(~truth & False, truth, ~truth | truth, (1.0, 1.0, 1.0))
+    assert metric.function(case) == 1
+    assert metric.needs == "mask"

@@ -2,8 +2,10 @@
 
 import ast
 import configparser
+import importlib
 import re
 from graphlib import TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,16 @@ def test_no_study_imports_another():
         study = path.relative_to(ROOT).parts[1]
         imported = re.findall(r"^\s*(?:from|import) experiments\.?(\w*)", path.read_text(), re.M)
         assert set(imported) <= {study}, path
+
+
+def test_studies_import_what_the_package_has():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("brainuad"):
+                module = importlib.import_module(str(node.module))
+                for alias in node.names:
+                    place = f"{node.module}.{alias.name}"
+                    assert hasattr(module, alias.name) or find_spec(place), f"{path}: {place}"
 
 
 def test_one_module_goes_back_to_native_space():
@@ -247,7 +259,8 @@ def test_the_demo_and_the_first_commands_of_the_readme_are_for_a_cpu():
     use = (ROOT / "README.md").read_text().split("## Use")[1].split("```")[1]
     for experiment in {words[1], *re.findall(r"experiment=\w+", use)}:
         with initialize_config_module("brainuad.configs", version_base="1.3"):
-            cfg = compose("train", [experiment])
+            needed = NEEDED.get(experiment.removeprefix("experiment="), ())
+            cfg = compose("train", [experiment, *needed])
         with torch.device("meta"):
             parameters = sum(p.numel() for p in instantiate(cfg.model).parameters())
         assert parameters < 10e6, experiment

@@ -120,7 +120,7 @@ def test_the_wheel_contains_viewer_configurations_and_licences(tmp_path):
     assert done.returncode == 0, done.stderr
     (wheel,) = (tmp_path / "out").glob("*.whl")
     held = ZipFile(wheel).namelist()
-    for name in ("niivue.js", "niivue.LICENSE.txt", "page.js", "index.html"):
+    for name in ("niivue.js", "niivue.LICENSE.txt", "page.js"):
         assert f"brainuad/reporting/viewer/static/{name}" in held
     assert "brainuad/configs/train.yaml" in held
     package = ROOT / "src" / "brainuad"

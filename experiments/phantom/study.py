@@ -1,9 +1,9 @@
-"""Is the embedded cohort like real scans? Pictures, tissue contrast and the intensity baseline.
+"""Compare the embedded cohort with real scans: picture, tissue contrast, intensity baseline.
 
     BRAINUAD_REAL_DATA=FOLDER python experiments/phantom/study.py
 
-writes `results.md`, `contrast.csv` and `baseline.csv` beside this file and pictures into
-`docs/images/`. Without BRAINUAD_REAL_DATA the rows of real scans are missing.
+writes `results.md`, `contrast.csv` and `baseline.csv` beside this file, and the picture
+`docs/images/phantom.jpg`. Without BRAINUAD_REAL_DATA the rows of real scans are missing.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from skimage.filters import threshold_multiotsu
 
 from brainuad.benchmark.tables import write_results
 from brainuad.metrics import voxel
-from brainuad.preparation.normalise.intensity import percentile_normalise
+from brainuad.preparation.normalise.intensity import Percentile
 from brainuad.preparation.skullstrip.extracted import extracted_brain_mask
 from brainuad.reporting.tables import to_markdown
 from brainuad.synthetic.phantom import SEQUENCES, make_subject
@@ -29,7 +29,7 @@ from brainuad.volumes.orient import to_ras
 from brainuad.volumes.resample import resample_spacing
 
 HERE = Path(__file__).parent
-IMAGES = HERE.parents[1] / "docs" / "images"
+PICTURE = HERE.parents[1] / "docs" / "images" / "phantom.jpg"
 SPACING_MM = 2.0
 PATHOLOGIES = ("tumour", "ms", "stroke")
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subjects", type=int, default=24, help="phantoms of each pathology")
     subjects = parser.parse_args().subjects
-    pictures()
+    picture()
     cases = [*phantom_cases(subjects), *real_cases()]
     contrast = pd.DataFrame(tissue_contrast(case) for case in cases)
     contrast = contrast.groupby(["sequence", "source"]).mean(numeric_only=True).round(3)
@@ -107,7 +107,7 @@ def _real_case(
         for array in (raw.array * inside, inside, label)
     )
     brain_mask = mask >= 0.5
-    image = percentile_normalise(image, brain_mask, 1, 99.9)
+    image = Percentile(1, 99.9)(image, brain_mask)
     source = "real" if kind else "real, healthy slabs"
     return Case(source, kind, sequence, image, brain_mask, lesion >= 0.5)
 
@@ -163,22 +163,20 @@ def baseline(cases: list[Case]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pictures() -> None:
-    """Four healthy subjects a sequence, and lesions beside their twins."""
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    healthy = [make_subject(f"healthy{i}", seed=1) for i in range(4)]
-    for sequence in SEQUENCES:
-        figure = Figure(figsize=(12, 3.1 * 3), facecolor="black")
-        axes = figure.subplots(3, 4)
-        for column, subject in enumerate(healthy):
+def picture() -> None:
+    """Draw two healthy subjects in three planes, then lesions beside their twins."""
+    rows = 3 + 3 * len(PATHOLOGIES)
+    figure = Figure(figsize=(12, 2.1 * rows), facecolor="black")
+    axes = figure.subplots(rows, 6)
+    for k in range(2):
+        subject = make_subject(f"healthy{k}", seed=1)
+        for j, sequence in enumerate(SEQUENCES):
             image = subject.images[sequence]
             x, y, z = (n // 2 for n in image.shape)
             for row, plane in enumerate((image[:, :, z], image[:, y], image[x - 3])):
-                _show(axes[row, column], plane)
-        _save(figure, f"phantom_{sequence}.png")
-    figure = Figure(figsize=(12, 2.1 * 9), facecolor="black")
-    axes = figure.subplots(9, 6)
-    for row, (pathology, i) in enumerate((p, i) for p in PATHOLOGIES for i in range(3)):
+                _show(axes[row, 2 * j + k], plane)
+            axes[0, 2 * j + k].set_title(f"{sequence}, healthy", color="white")
+    for row, (pathology, i) in enumerate(((p, i) for p in PATHOLOGIES for i in range(3)), start=3):
         sick = make_subject(f"{pathology}{i}", seed=1, pathology=pathology)
         z = sick.lesion_mask.sum(axis=(0, 1)).argmax()
         for j, sequence in enumerate(SEQUENCES):
@@ -187,20 +185,16 @@ def pictures() -> None:
             axes[row, 2 * j + 1].contour(
                 np.rot90(sick.lesion_mask[:, :, z]), [0.5], colors="orange", linewidths=0.8
             )
-            if row == 0:
+            if row == 3:
                 for k, word in enumerate(("twin", "lesion")):
                     axes[row, 2 * j + k].set_title(f"{sequence}, {word}", color="white")
-    _save(figure, "phantom_lesions.png")
+    figure.subplots_adjust(0, 0, 1, 0.98, 0.01, 0.01)
+    figure.savefig(PICTURE, dpi=50, pil_kwargs={"quality": 85, "optimize": True})
 
 
 def _show(axis, plane: np.ndarray) -> None:
     axis.imshow(np.rot90(plane), cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
     axis.axis("off")
-
-
-def _save(figure: Figure, name: str) -> None:
-    figure.subplots_adjust(0, 0, 1, 0.98, 0.01, 0.01)
-    figure.savefig(IMAGES / name, dpi=50, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":

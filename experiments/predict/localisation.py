@@ -6,7 +6,7 @@ trains the intensity baseline on real T1w heads, paints a bright lesion into oth
 different place each time, writes each on ten grids (flips, permuted axes, 1 to 3 mm, thick slices,
 oblique), runs `brainuad-predict` on the raw files and writes `localisation.md`: the distance of
 the finding's centroid from the lesion's in the scan's own world, and whether grid and affine came
-back as they were. `localisation.png` shows the first scan and the mask over it.
+back as they were. `localisation.jpg` shows the first scan and the mask over it.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def main() -> None:
             for grid, truth in truths.items():
                 rows.append((name, grid, *judged(out, table, truth)))
             if name == "chris":
-                picture(out, table, next(iter(truths.values())), HERE / "localisation.png")
+                picture(out, table, next(iter(truths.values())), HERE / "localisation.jpg")
     hits = sum(row[3] <= LIMIT_MM for row in rows)
     same = sum(row[2] == "yes" for row in rows)
     said = [(*row[:3], f"{row[3]:.2f}", *row[4:]) for row in rows]

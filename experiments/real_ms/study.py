@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from brainuad.benchmark.tables import write_results
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
@@ -112,6 +113,8 @@ def score(root: Path, sequence: str, folder: Path) -> str:
             shutil.rmtree(out / "false_positives", ignore_errors=True)
             for name in ("curves.npz", "summary.json"):
                 (out / name).unlink()
+            for path in out.glob("*.csv"):
+                write_results(path, pd.read_csv(path))
     return text
 
 

@@ -2,7 +2,7 @@
 
     BRAINUAD_REAL_DATA=FOLDER python experiments/tissue/study.py
 
-writes `results.md`, `results.csv` and `tissues.png` beside this file.
+writes `results.md`, `results.csv` and `tissues.jpg` beside this file.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def draw(root: Path, path: Path) -> str:
             ax.contour(lesion[..., cut].T, [0.5], colors="red", linewidths=0.6)
             ax.set_axis_off()
         axes[0, column].set_title(title, fontsize=9)
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=70, pil_kwargs={"quality": 85, "optimize": True})
     plt.close(figure)
     header = ["lesion", "darkest class", "middle", "brightest", "seconds"]
     return to_markdown(header, rows)
@@ -138,9 +138,9 @@ def main() -> None:
     scores = score(Path(root))
     write_results(HERE / "results.csv", scores)
     text = INTRODUCTION + table(scores)
-    text += "\n## What a lesion becomes\n\nShares of its voxels, `hmrf`; see `tissues.png` (image,"
+    text += "\n## What a lesion becomes\n\nShares of its voxels, `hmrf`; see `tissues.jpg` (image,"
     text += " labels, partial volume, field; the lesion's outline in red).\n\n"
-    text += draw(Path(root), HERE / "tissues.png")
+    text += draw(Path(root), HERE / "tissues.jpg")
     write_text(HERE / "results.md", text)
     print(text)
 

@@ -2,7 +2,7 @@
 
     BRAINUAD_REAL_DATA=FOLDER python -m experiments.universal.failures runs/real
 
-writes `docs/images/universal_failures.png` and, here, `people.md` and `slabs.csv`. `runs/real` is
+writes `docs/images/universal_failures.jpg` and, here, `people.md` and `slabs.csv`. `runs/real` is
 the folder of `python -m experiments.real`. Only scans in the public domain (CC0) are drawn: the
 T2w scan of an old stroke (ARC) and FLAIR slices of acute strokes (SOOP). A slice is not a scan, so
 it is repeated to a slab of `SLAB` mm: not what the models were made for, and a row of its own.
@@ -33,7 +33,7 @@ from experiments.universal.synthetic import Judge
 from experiments.universal.synthetic_tables import SIZES
 
 HERE = Path(__file__).parent
-PICTURE = HERE.parents[1] / "docs" / "images" / "universal_failures.png"
+PICTURE = HERE.parents[1] / "docs" / "images" / "universal_failures.jpg"
 SLAB, HEIGHT = 40, 18
 """Thickness of a repeated slice, mm, and its z in MNI152 space. A slab of less than 34 mm
 has too few voxels for the network, which halves them five times."""

@@ -9,8 +9,8 @@ from tiny import a_record, write_tiny_cohort
 
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.machine.files import write_text
-from brainuad.reporting.pages import html
 from brainuad.reporting.pages.quality import write_quality
+from brainuad.reporting.pages.render import Table, render
 from brainuad.reporting.pages.report import make_report
 
 RUNS = "window.struck = 1; alert(1)"
@@ -60,9 +60,10 @@ def _report(folder):
 
 
 def _slipped_in(folder):
-    """As if a piece of the page had forgotten to escape."""
-    table = html.table(["a", "b"], [["2", "x"], ["1", "y"]], "Table", sortable=True)
-    write_text(folder / "page.html", html.page("Title", "", {}, "".join(PAYLOADS[:-1]) + table))
+    """As if a template had forgotten to escape."""
+    table = Table(["a", "b"], [["2", "x"], ["1", "y"]], "Table", sortable=True)
+    page = render("anonymous_predictions.html", title="Title", subtitle="", scans=table)
+    write_text(folder / "page.html", page.replace("<main>", "<main>" + "".join(PAYLOADS[:-1])))
     return folder / "page.html"
 
 

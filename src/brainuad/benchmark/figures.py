@@ -148,8 +148,7 @@ def _cases(scored: Scored, part: pd.DataFrame) -> Image | None:
         text = f"{run.method}, {word} of {len(own)}: {row.subject}, Dice {row.Dice:.3f}, "
         text += f"AP {row.AP:.3f}, {row.volume_ml:.1f} ml, contrast {row.contrast:+.1f}"
         shown.append((text, scans[row.subject]))
-    summary = read_run(scored.folder).summary
-    threshold = (summary.get("thresholds") or {}).get(run.method)
+    threshold = read_run(scored.folder).summary.thresholds.get(run.method)
     title = f"{run.method}, {run.cohort}, {run.sequence}, seed {run.seed}"
     try:
         drawn = strips(shown, scored.folder / "prepared", threshold)

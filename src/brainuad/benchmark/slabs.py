@@ -135,7 +135,8 @@ def deal(cohort: Path, fold: int) -> Path:
 
 def contrast(scan: Scan) -> float:
     """Return the mean difference of the anomaly to its twin, in standard deviations."""
-    assert scan.twin is not None and scan.lesion_mask is not None
+    assert scan.twin is not None
+    assert scan.lesion_mask is not None
     image, twin = read_volume(scan.image).array, read_volume(scan.twin).array
     brain, lesion = read_mask(scan.brain_mask), read_mask(scan.lesion_mask)
     return float((image - twin)[lesion].mean() / twin[brain].std())

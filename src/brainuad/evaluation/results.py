@@ -1,6 +1,6 @@
 """Results of an evaluation: tidy scores, means over groups of subjects, and their files."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from brainuad.machine.files import atomic_path, write_json, write_text
 from brainuad.machine.text import csv_text
 from brainuad.metrics.statistics import by_person, summarise
 from brainuad.records.run import RunRecord
+from brainuad.records.summary import Result
 from brainuad.volumes.nifti import write_volume
 
 COLUMNS = (
@@ -60,7 +61,7 @@ class Evaluation:
     """
 
     scores: pd.DataFrame
-    summary: list[dict[str, Any]]
+    summary: list[Result]
     thresholds: dict[str, float]
     curves: dict[str, np.ndarray]
     lesions: pd.DataFrame
@@ -70,7 +71,7 @@ class Evaluation:
     flatter: pd.DataFrame | None = None
 
 
-def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[Result]:
     """Means over the groups of subjects: all lesions, each pathology, each contrast, healthy.
 
     A person's mean over the scans counts once where people have several.
@@ -97,15 +98,7 @@ def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]
             if PERSON in part and group != "pooled":
                 values = by_person(values, part[PERSON].tolist())
             found = summarise(values, seed)._asdict()
-            summary.append(
-                {
-                    "method": method,
-                    "group": group,
-                    "threshold": threshold,
-                    "metric": metric,
-                    **found,
-                }
-            )
+            summary.append(Result(str(method), group, str(threshold), str(metric), **found))
     return summary
 
 
@@ -129,7 +122,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, record: RunRecord) -> No
         {
             **evaluation.context,
             "thresholds": evaluation.thresholds,
-            "results": evaluation.summary,
+            "results": [asdict(result) for result in evaluation.summary],
             "failures": evaluation.failures,
             "provenance": record.to_json(),
         },

@@ -1,6 +1,7 @@
 """Text of unknown origin where it is shown: on a terminal, in a table, in Markdown, in a figure.
 
-One function each; `brainuad.reporting.pages.html.escape` is that of HTML pages.
+One function each. HTML pages are made from templates, which escape, see
+`brainuad.reporting.pages.render`.
 """
 
 import unicodedata
@@ -24,6 +25,11 @@ def say(*words: object, **options: Any) -> None:
 def visible(text: str, kept: str = "\n\t") -> str:
     r"""Return text with control characters, escape codes and the like as `\x1b`."""
     return "".join(c if c in kept or _has_shape(c) else _code(c) for c in text)
+
+
+def quantity(number: int, noun: str) -> str:
+    """Return a number with its noun, as `1 scan` and `2 scans`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: object) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from brainuad.model.bundle import write_bundle
 from brainuad.model.card import Card
 from brainuad.model.card_schema import FORMAT
 from brainuad.model.model import Model
+from brainuad.records.summary import Result, Summary
 
 PLACES = ("source", "path", "cache_dir", "output_dir")
 """Keys of a card whose values are paths of the machine that trained."""
@@ -141,12 +142,9 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     found = read_json(path, "evaluate the run again")
-    try:
-        rows = found["results"]
-        shown = {column.key for column in SHOWN}
-        return [row for row in rows if (row["group"], row["threshold"], row["metric"]) in shown]
-    except (KeyError, TypeError):
-        raise InputError(f"{path}: not a summary of brainuad; evaluate the run again") from None
+    shown = {column.key for column in SHOWN}
+    results = Summary.from_json(found, str(path)).results
+    return [asdict(result) for result in results if result.key in shown]
 
 
 def _score_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -154,7 +152,7 @@ def _score_table(rows: Sequence[dict[str, Any]]) -> str:
 
     if not rows:
         return "The run was not evaluated."
-    header, body = summary_rows(rows)
+    header, body = summary_rows([Result.from_json(row, "scores of the model") for row in rows])
     lines = [header, ["---"] * len(header), *body]
     said = "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
     defined = "Means over test subjects. docs/explanation/protocol.md of brainuad defines them."

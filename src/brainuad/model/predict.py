@@ -251,7 +251,7 @@ def _no_threshold(limit: float) -> tuple[str, ...]:
     """Return a flag where a scan has no threshold."""
     if not np.isnan(limit):
         return ()
-    return ("too many of its scores are alike for a threshold on its own scale: nothing is marked",)
+    return ("Use another threshold: nothing is marked (too many scores of the scan are equal)",)
 
 
 def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
@@ -259,7 +259,7 @@ def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
     share = float(mask.sum() / max(int(brain_mask.sum()), 1))
     if share <= PLAUSIBLE_SHARE:
         return ()
-    return (f"{share:.0%} of the brain is marked: the threshold or the model does not fit it",)
+    return (f"Check whether model and threshold fit the scan ({share:.0%} of the brain is marked)",)
 
 
 class _Clock:

@@ -44,51 +44,42 @@ class Measure(NamedTuple):
     """A number of a scan.
 
     Attributes:
-        words: what it is.
+        words: name of the number.
+        look: what to look at when it is odd.
         low: whether too small a value is odd.
         high: whether too large a value is odd.
-        hint: what may be wrong then.
         log: whether ratios matter, not differences.
     """
 
     words: str
-    low: bool
-    high: bool
-    hint: str
+    look: str
+    low: bool = True
+    high: bool = True
     log: bool = True
 
+
+_KIND = "Check whether this is a brain in the model's sequence"
+_MASK = "Check the brain mask and the registration"
 
 MEASURES = {
     "distance": Measure(
         "distance of its histogram from the training scans'",
-        *(False, True),
-        "another sequence, a failed skull strip, no such brain, or a large lesion?",
+        "Check the sequence, the skull strip and large lesions",
+        low=False,
         log=False,
     ),
-    "grey_white": Measure(
-        "contrast of grey to white matter", True, True, "another sequence, or no brain?", log=False
+    "grey_white": Measure("contrast of grey to white matter", _KIND, log=False),
+    "fluid_white": Measure("contrast of ventricles to white matter", _KIND, log=False),
+    "brain_ml": Measure("brain volume in ml", "Check the brain mask and the species"),
+    "prepared_ml": Measure("brain volume after registration in ml", _MASK),
+    "voxel_mm": Measure(
+        "longest voxel edge in mm", "Check whether the scan is too coarse for the model", low=False
     ),
-    "fluid_white": Measure(
-        "contrast of ventricles to white matter",
-        True,
-        True,
-        "another sequence, or no brain?",
-        log=False,
-    ),
-    "brain_ml": Measure(
-        "brain volume in ml", True, True, "another species, or a wrong brain mask?"
-    ),
-    "prepared_ml": Measure(
-        "brain volume after registration in ml", True, True, "a wrong brain mask or registration?"
-    ),
-    "voxel_mm": Measure("longest voxel edge in mm", False, True, "too coarse for this model?"),
     "similarity": Measure(
-        "similarity to the atlas", True, False, "registration failed, or no brain?", log=False
+        "similarity to the atlas", "Check the registration to the atlas", high=False, log=False
     ),
-    "overlap": Measure(
-        "overlap with the atlas", True, False, "a wrong brain mask or registration?", log=False
-    ),
-    "noise": Measure("noise, by the median", False, True, "motion, or a poor scan?"),
+    "overlap": Measure("overlap with the atlas", _MASK, high=False, log=False),
+    "noise": Measure("noise, by the median", "Check the scan for motion and noise", low=False),
 }
 
 
@@ -213,7 +204,7 @@ def unsuitable(
     brain_mask: np.ndarray,
     measures: Mapping[str, float],
 ) -> list[str]:
-    """Reasons to doubt that the model was made for a scan, in words; empty where there are none.
+    """Return reasons to doubt that the model was made for a scan, `what to look at (numbers)`.
 
     Args:
         statistics: result of `training_statistics`; None, from an older model, raises nothing.
@@ -232,8 +223,8 @@ def unsuitable(
         if not np.isfinite([*known, value]).all():
             # Every comparison with NaN is false, so nothing would be said.
             said.append(
-                f"{measure.words} cannot be compared: it, or what the model knows of its training "
-                "scans, is no finite number"
+                f"{measure.look} ({measure.words} cannot be compared: it, or a measure of the "
+                "training scans, is no finite number)"
             )
             continue
         low, high = _interval(known, measure.log)
@@ -242,10 +233,7 @@ def unsuitable(
             high = max(high, statistics["spacing_mm"] or 0.0)
         if (measure.low and value < low) or (measure.high and value > high):
             usual = f"at least {low:.4g}" if value < low else f"at most {high:.4g}"
-            said.append(
-                f"{measure.words} is {value:.4g}, {usual} expected of scans like the training "
-                f"cohort's: {measure.hint}"
-            )
+            said.append(f"{measure.look} ({measure.words} is {value:.4g}, expected {usual})")
     return said
 
 

@@ -1,7 +1,7 @@
 """Public KL autoencoders for latent diffusion, from the safetensors files they come in.
 
-Natural-image and medical ones (those of Stable Diffusion and its relatives) share one layout,
-diffusers' `AutoencoderKL`. Differences from MONAI's blocks, all of them exact to bridge:
+MAD-AD as published encodes with one. `experiment=madad_paper model.first_stage=PATH.safetensors`
+takes its weights in place of a training. All have one layout, diffusers' `AutoencoderKL`:
 
 | there | here |
 | --- | --- |

@@ -32,3 +32,20 @@ def from_plain(kind: type[Kind], values: Any, where: str) -> Kind:
     if wrong := list(misfits(kind, given)):
         raise InputError(f"{where}: {'; '.join(wrong)}")
     return kind(**given)
+
+
+def known_values(kind: Any, values: Any, where: str) -> dict[str, Any]:
+    """Return the values of a dataclass's fields; null stands for a value that is not known.
+
+    Args:
+        kind: dataclass.
+        values: field to value, and keys of other versions.
+        where: file that holds them, for the message.
+
+    Raises:
+        InputError: not an object.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: expected an object")
+    names = {entry.name for entry in fields(kind)}
+    return {key: value for key, value in values.items() if key in names and value is not None}

@@ -1,10 +1,10 @@
 """Record of a run: `provenance.json` of a run folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from brainuad.records.fields import from_plain
+from brainuad.records.fields import from_plain, known_values
 
 VERSION = 1
 """Version of the file. Files of version 0 do not say theirs."""
@@ -113,16 +113,9 @@ class RunRecord:
         Raises:
             InputError: no object, or a value of another type.
         """
-        if not isinstance(values, Mapping):
-            return from_plain(cls, values, where)
-        known = _known(cls, values)
+        known = known_values(cls, values, where)
         for name, kind in (("cohort", CohortIdentity), ("checkpoint", Checkpoint)):
             if isinstance(own := known.get(name), Mapping):
-                known[name] = from_plain(kind, _known(kind, own), f"{where}: {name}")
+                place = f"{where}: {name}"
+                known[name] = from_plain(kind, known_values(kind, own, place), place)
         return from_plain(cls, known, where)
-
-
-def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a dataclass's fields; older files have null for what is not known."""
-    names = {entry.name for entry in fields(kind)}
-    return {key: value for key, value in values.items() if key in names and value is not None}

@@ -26,12 +26,11 @@ def anonymous(run: RunFolder) -> RunFolder:
     people = {name: f"person {i + 1}" for i, name in enumerate(whose)}
     failures = [(names[name], "could not be done") for name, _ in run.failures]
     record = RunRecord(**{key: getattr(run.record, key) for key in KEPT})
-    hidden = {"cohort", "failures", "provenance", "split_hash"}
     return replace(
         run,
         config="",
         record=replace(record, failures=tuple(failures)),
-        summary={key: value for key, value in run.summary.items() if key not in hidden},
+        summary=replace(run.summary, cohort="", failures=(), provenance={}, split_hash=""),
         scores=tuple(
             score._replace(subject=names[score.subject], person=people[score.person])
             for score in run.scores

@@ -11,15 +11,12 @@ from numpy.lib import format as npy
 from brainuad.errors import InputError
 from brainuad.machine.limits import available_bytes, require_honest
 from brainuad.machine.read import read_json, read_table
+from brainuad.records.summary import Summary
 
 MOST_ARRAYS = 2**30
 """Bytes of an .npz file of a run, unpacked."""
 
 SCORE_COLUMNS = ("subject", "method", "threshold", "metric", "value")
-
-RESULT_WORDS = ("method", "group", "threshold", "metric")
-RESULT_NUMBERS = ("n", "mean", "std", "ci_low", "ci_high", "undefined")
-"""Keys of a row of `results` in `summary.json`; a number may be missing."""
 
 
 class Score(NamedTuple):
@@ -31,12 +28,27 @@ class Score(NamedTuple):
 
     subject: str
     method: str
-    pathology: str
-    contrast: str
     threshold: str
     metric: str
     value: float
+    pathology: str = ""
     person: str = ""
+
+
+class Lesion(NamedTuple):
+    """A row of `lesions.csv`.
+
+    Attributes:
+        volume_ml: volume of the lesion.
+        contrast: mean intensity against the rest of the brain, in standard deviations.
+        covered: share of the lesion that the mask covers.
+        found: whether the mask touches it.
+    """
+
+    volume_ml: float
+    contrast: float
+    covered: float
+    found: bool
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -70,22 +82,13 @@ def _require_whole(content: IO[bytes], size: int) -> None:
         raise ValueError(f"{shape} values of {dtype} in {size} bytes")
 
 
-def read_summary(path: Path) -> dict[str, Any]:
-    """Read `summary.json`; empty where there is none.
+def read_summary(path: Path) -> Summary:
+    """Read `summary.json`; an empty summary where there is none.
 
     Raises:
         InputError: damaged, or its values are not of the kind that we write.
     """
-    summary = read_record(path)
-    rows, thresholds = summary.get("results") or [], summary.get("thresholds") or {}
-    whole = isinstance(rows, list) and isinstance(thresholds, dict)
-    whole = whole and all(isinstance(row, dict) for row in rows)
-    whole = whole and all(isinstance(row.get(key), str) for row in rows for key in RESULT_WORDS)
-    numbers = [row.get(key) for row in rows for key in RESULT_NUMBERS] if whole else []
-    numbers += thresholds.values() if whole else []
-    if not whole or not all(value is None or type(value) in (int, float) for value in numbers):
-        raise InputError(f"{path}: not a summary of brainuad; evaluate the run again")
-    return summary
+    return Summary.from_json(read_record(path), str(path))
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -112,19 +115,34 @@ def read_scores(path: Path) -> tuple[Score, ...]:
     missing = [name for name in SCORE_COLUMNS if name not in header]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; evaluate the run again")
-    return tuple(
-        Score(
-            subject=row["subject"],
-            method=row["method"],
-            pathology=row.get("pathology") or "",
-            contrast=row.get("contrast") or "",
-            threshold=row["threshold"],
-            metric=row["metric"],
-            value=number(row["value"]),
-            person=row.get("person") or row["subject"],
+    scores = []
+    for row in rows:
+        score = Score(**{name: row.get(name) or "" for name in Score._fields})  # type: ignore[arg-type]
+        scores.append(
+            score._replace(value=number(row.get("value")), person=score.person or score.subject)
+        )
+    return tuple(scores)
+
+
+def read_lesions(path: Path, method: str) -> list[Lesion]:
+    """Read the lesions of a method from `lesions.csv`; empty where there is no file.
+
+    Raises:
+        InputError: damaged.
+    """
+    if not path.is_file():
+        return []
+    _, rows = read_table(path, "evaluate the run again")
+    return [
+        Lesion(
+            number(row.get("volume_ml")),
+            number(row.get("contrast")),
+            number(row.get("covered")),
+            row.get("found") == "True",
         )
         for row in rows
-    )
+        if row.get("method") == method
+    ]
 
 
 def read_history(path: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,14 +12,15 @@ from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.manifest import Cohort, joined, read_cohort
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
-from brainuad.machine.read import read_table
 from brainuad.records.run import RunRecord
+from brainuad.records.summary import Result, Summary
 from brainuad.reporting.drawing.curves import Curve
 from brainuad.reporting.run_files import (
+    Lesion,
     Score,
-    number,
     read_arrays,
     read_history,
+    read_lesions,
     read_record,
     read_scores,
     read_summary,
@@ -38,7 +38,7 @@ class RunFolder:
         path: the folder.
         config: text of `config.yaml`, or "".
         record: what ran.
-        summary: `summary.json`, or {}.
+        summary: means of the evaluation; empty where it was not evaluated.
         scores: rows of `scores.csv`.
         history: quantity to stage to (epochs, values), from `metrics.csv`.
         cohort: the cohort that was scored, or None.
@@ -48,7 +48,7 @@ class RunFolder:
     path: Path
     config: str
     record: RunRecord
-    summary: dict[str, Any]
+    summary: Summary
     scores: tuple[Score, ...]
     history: dict[str, dict[str, tuple[list[float], list[float]]]]
     cohort: Cohort | None
@@ -66,17 +66,19 @@ class RunFolder:
         return list(dict.fromkeys(score.method for score in self.scores))
 
     @property
+    def shown_methods(self) -> list[str]:
+        """The run's own method and the control beside it."""
+        return list(dict.fromkeys((self.method, CONTROL)))
+
+    @property
     def sequence(self) -> str:
         """The MRI sequence, or ""; several, of the channels, as one name."""
-        return joined(self.record.sequence or self.summary.get("sequence") or "")
+        return joined(self.record.sequence or self.summary.sequence)
 
     @property
     def failures(self) -> list[tuple[str, str]]:
         """(subject, reason) of what could not be done."""
-        rows = [
-            *self.record.failures,
-            *(self.summary.get("failures") or []),
-        ]
+        rows = [*self.record.failures, *self.summary.failures]
         return list(dict.fromkeys((str(row[0]), str(row[1])) for row in rows))
 
     def value(self, subject: str, method: str, metric: str, threshold: str) -> float | None:
@@ -123,13 +125,12 @@ class RunFolder:
 
     def result(
         self, method: str, metric: str, threshold: str, groups: tuple[str, ...] = ("all",)
-    ) -> dict[str, Any] | None:
-        """The aggregate of the first of `groups` that has one."""
+    ) -> Result | None:
+        """Return the mean over the first of `groups` that has one."""
         for group in groups:
-            for row in self.summary.get("results") or []:
-                key = (row.get("method"), row.get("metric"), row.get("threshold"), row.get("group"))
-                if key == (method, metric, threshold, group) and row.get("mean") is not None:
-                    return dict(row)
+            for row in self.summary.results:
+                if (row.method, *row.key) == (method, group, threshold, metric) and row.has_mean:
+                    return row
         return None
 
     @cached_property
@@ -172,22 +173,9 @@ class RunFolder:
         """
         return read_arrays(self.path / "checks.npz") or read_arrays(self.path / "latent.npz")
 
-    def lesions(self, method: str) -> list[dict[str, float]]:
-        """Lesions of a method, from `lesions.csv`: volume, contrast, share covered, found."""
-        path = self.path / "lesions.csv"
-        if not path.is_file():
-            return []
-        _, rows = read_table(path, "evaluate the run again")
-        return [
-            {
-                "volume_ml": number(row.get("volume_ml")),
-                "contrast": number(row.get("contrast")),
-                "covered": number(row.get("covered")),
-                "found": float(row.get("found") == "True"),
-            }
-            for row in rows
-            if row.get("method") == method
-        ]
+    def lesions(self, method: str) -> list[Lesion]:
+        """Return the lesions of a method, from `lesions.csv`."""
+        return read_lesions(self.path / "lesions.csv", method)
 
     def curves(self) -> list[Curve]:
         """The methods' precision-recall curves, the run's own first."""
@@ -198,7 +186,7 @@ class RunFolder:
         for name in names:
             recall, precision = arrays[f"{name}/recall"], arrays[f"{name}/precision"]
             thresholds = arrays.get(f"{name}/pr_threshold", np.zeros(0))
-            fitted = (self.summary.get("thresholds") or {}).get(name)
+            fitted = self.summary.thresholds.get(name)
             operating = None
             if fitted is not None and thresholds.size:
                 nearest = int(np.abs(thresholds - fitted).argmin())
@@ -226,7 +214,7 @@ def read_run(path: Path) -> RunFolder:
         )
     absent = []
     summary = read_summary(path / "summary.json")
-    said = read_record(path / "provenance.json") or summary.get("provenance") or {}
+    said = read_record(path / "provenance.json") or summary.provenance
     record = RunRecord.from_json(said, str(path / "provenance.json"))
     scores = read_scores(path / "scores.csv")
     history = read_history(path / "metrics.csv")

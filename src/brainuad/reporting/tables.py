@@ -1,10 +1,12 @@
 """The score table, from the summary's rows; never typed."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainuad.machine.text import markdown, visible
 from brainuad.metrics.registry import BY_NAME
+from brainuad.records.summary import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +18,7 @@ class Column(NamedTuple):
 
     Attributes:
         title: its heading.
-        group: group of subjects.
+        group: of subjects.
         threshold: variant of the threshold.
         metric: name of the metric.
         short: the title where 80 columns must do.
@@ -65,14 +67,11 @@ COMPANIONS = tuple(
 )
 """Dice's companions, in the report's second table."""
 
-VARIANTS = (
-    *(Column(f"Dice, {name}", "all", name, "dice") for name in LABEL_FREE),
-    *(
-        Column(f"healthy brain marked, {name}", "healthy", name, "fpr_healthy")
-        for name in LABEL_FREE
-    ),
-)
-"""Every threshold that needs no label of a test subject, in a table of its own."""
+DICE_BY_THRESHOLD = tuple(Column(name, "all", name, "dice") for name in LABEL_FREE)
+"""Dice at every threshold that needs no label of a test subject."""
+
+FPR_BY_THRESHOLD = tuple(Column(name, "healthy", name, "fpr_healthy") for name in LABEL_FREE)
+"""Share of healthy test brains that is marked at the same thresholds."""
 
 SLICES = (
     Column("slice Dice, best of 201", "pooled", "oracle_201", "dice_slice", "⌈slice Dice⌉"),
@@ -96,7 +95,7 @@ def columns_of(space: str) -> tuple[Column, ...]:
 
 
 def summary_rows(
-    results: Sequence[dict[str, Any]],
+    results: Sequence[Result],
     spread: bool = True,
     columns: Sequence[Column] = SHOWN,
 ) -> tuple[list[str], list[list[str]]]:
@@ -105,10 +104,10 @@ def summary_rows(
     Args:
         results: the summary's rows, `brainuad.evaluation.summarise_scores`.
         spread: show standard deviation and interval, not the mean alone.
-        columns: columns of the table.
+        columns: of the table.
     """
-    found = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in results}
-    methods = list(dict.fromkeys(r["method"] for r in results))
+    found = {(r.method, *r.key): r for r in results}
+    methods = list(dict.fromkeys(r.method for r in results))
     header = ["method", *(column.title for column in columns)]
     return header, [
         [
@@ -124,27 +123,27 @@ def summary_rows(
 
 
 def _count(
-    found: dict[tuple[Any, ...], dict[str, Any]],
+    found: dict[tuple[str, str, str, str], Result],
     methods: list[str],
     method: str,
     key: tuple[str, str, str],
 ) -> str:
-    """Return the number of subjects behind a mean, where the methods of a column differ in it."""
-    counts = {m: found[(m, *key)].get("n") for m in methods if (m, *key) in found}
+    """How many subjects a mean is over, where the methods of a column differ in it."""
+    rows = {m: found[(m, *key)] for m in methods if (m, *key) in found}
     # NaN by the metric's own rule (no finding, no surface) is no difference of subjects.
-    counts = {m: (n or 0) + (found[(m, *key)].get("undefined") or 0) for m, n in counts.items()}
+    counts = {m: row.n + row.undefined for m, row in rows.items()}
     return f" (n = {counts[method]})" if method in counts and len(set(counts.values())) > 1 else ""
 
 
-def untold(results: Sequence[dict[str, Any]]) -> list[str]:
+def untold(results: Sequence[Result]) -> list[str]:
     """Methods whose healthy scores tell of no threshold: all that depends on it is NaN."""
-    rows = [r for r in results if (r["threshold"], r["metric"]) == ("healthy", "dice")]
-    defined = {r["method"] for r in rows if r.get("n")}
-    return [m for m in dict.fromkeys(r["method"] for r in rows) if m not in defined]
+    rows = [r for r in results if (r.threshold, r.metric) == ("healthy", "dice")]
+    defined = {r.method for r in rows if r.n}
+    return [m for m in dict.fromkeys(r.method for r in rows) if m not in defined]
 
 
-def untold_note(results: Sequence[dict[str, Any]]) -> str:
-    """Return the meaning of a – in a column of a healthy threshold; empty where there is none."""
+def untold_note(results: Sequence[Result]) -> str:
+    """What a – in a column of a healthy threshold means; empty where there is none."""
     names = untold(results)
     if not names:
         return ""
@@ -155,20 +154,20 @@ def untold_note(results: Sequence[dict[str, Any]]) -> str:
 
 
 def group_rows(
-    results: Sequence[dict[str, Any]], threshold: str, metric: str
+    results: Sequence[Result], threshold: str, metric: str
 ) -> tuple[list[str], list[list[str]]]:
     """One metric in every group of subjects: header and rows, a row a method."""
-    part = [r for r in results if (r["threshold"], r["metric"]) == (threshold, metric)]
-    groups = list(dict.fromkeys(r["group"] for r in part))
-    methods = list(dict.fromkeys(r["method"] for r in part))
-    found = {(r["method"], r["group"]): r for r in part}
+    part = [r for r in results if (r.threshold, r.metric) == (threshold, metric)]
+    groups = list(dict.fromkeys(r.group for r in part))
+    methods = list(dict.fromkeys(r.method for r in part))
+    found = {(r.method, r.group): r for r in part}
     return ["method", *groups], [
         [method, *(_cell(found.get((method, group)), spread=True) for group in groups)]
         for method in methods
     ]
 
 
-def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table":
+def summary_table(results: Sequence[Result], space: str = "") -> "Table":
     """The table for the terminal: means that fit 80 columns; empty columns are left out."""
     columns = columns_of(space)
     header, rows = summary_rows(results, spread=False, columns=columns)
@@ -185,7 +184,7 @@ def summary_table(results: Sequence[dict[str, Any]], space: str = "") -> "Table"
 
 
 def flatter_table(rows: "pd.DataFrame") -> "Table":
-    """Table for the terminal of each benchmark rule's effect, a row per rule and method."""
+    """How much each rule of a benchmark flatters, for the terminal, a row a rule and method."""
     methods = list(dict.fromkeys(rows.method))
     lines = []
     for (metric, rule), part in rows.groupby(["metric", "rule"], sort=False):
@@ -234,12 +233,12 @@ def to_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _cell(row: dict[str, Any] | None, spread: bool, interval: bool = False) -> str:
-    if row is None or row["mean"] is None or row["mean"] != row["mean"]:
+def _cell(row: Result | None, spread: bool, interval: bool = False) -> str:
+    if row is None or not row.has_mean:
         return "–"
-    text = f"{row['mean']:.3f}"
-    if spread and row["std"] is not None and row["std"] == row["std"]:
-        text += f" ± {row['std']:.3f}"
+    text = f"{row.mean:.3f}"
+    if spread and row.std is not None and not math.isnan(row.std):
+        text += f" ± {row.std:.3f}"
         if interval:
-            text += f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+            text += f" [{row.ci_low:.3f}, {row.ci_high:.3f}]"
     return text

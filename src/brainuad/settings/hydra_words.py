@@ -96,8 +96,8 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
     def is_read(key: str) -> bool:
         group = "@" in key or "/" in key or key in groups
         # A name is all there is of a setting that another one of its section refers to.
-        referred = re.search(rf"(^|[^\w]){re.escape(key.split('.')[-1])}($|[^\w])", named)
-        return bool(group or referred or key.split(".")[0] in OPEN or _handed_on(whole, key))
+        referred = re.search(rf"(^|[^\w]){re.escape(key.rsplit('.', maxsplit=1)[-1])}($|[^\w])", named)
+        return bool(group or referred or key.split(".", maxsplit=1)[0] in OPEN or _handed_on(whole, key))
 
     doubtful = [key for key in keys if not is_read(key)]
     # Composing takes a while, and few words need it.

@@ -124,9 +124,9 @@ class Tracker(WandbLogger):
         rows = summarise_scores(scores)
         self.experiment.log({"scores": wandb.Table(dataframe=pd.DataFrame(rows))})
         for row in rows:
-            if row["group"] in ("all", "healthy", "pooled"):
-                key = "/".join(("test", *(row[k] for k in ("method", "group", "threshold"))))
-                self.experiment.summary[f"{key}/{row['metric']}"] = row["mean"]
+            if row.group in ("all", "healthy", "pooled"):
+                key = "/".join(("test", row.method, *row.key))
+                self.experiment.summary[key] = row.mean
 
     def _log_curves(self) -> None:
         import wandb

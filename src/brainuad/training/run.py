@@ -202,7 +202,8 @@ def _show(
 ) -> None:
     """Hand the results to the logger, and make the report."""
     from brainuad.reporting.attempt import attempt
-    from brainuad.reporting.pages.report import choose, make_report
+    from brainuad.reporting.pages.report import make_report
+    from brainuad.reporting.pages.subjects import choose
 
     if hasattr(logger, "log_results"):
         test = cohort.select("test", settings.sequence, allow_empty=True)

@@ -114,7 +114,7 @@ def test_the_groups_of_the_summary_are_the_names_that_are_taken():
     kinds = [("a", "tumour", c) for c in (2.0, 0.0, -2.0)] + [("b", "", np.nan)]
     kinds += [("c", "no lesion", np.nan), ("(pooled)", "", np.nan)]
     rows = [row | {"subject": s, "pathology": p, "contrast": c, "value": 0.5} for s, p, c in kinds]
-    found = {line["group"] for line in summarise_scores(pd.DataFrame(rows, columns=COLUMNS))}
+    found = {line.group for line in summarise_scores(pd.DataFrame(rows, columns=COLUMNS))}
     assert found - {"tumour"} == set(GROUPS)
 
 

@@ -15,6 +15,7 @@ from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
 from brainuad.evaluation.slices import SliceProtocol, evaluate_slices
 from brainuad.records.run import RunRecord
+from brainuad.records.summary import Result
 from brainuad.reporting.tables import flatter_table, summary_table
 from brainuad.volumes.nifti import write_volume
 
@@ -278,8 +279,7 @@ def test_the_scores_of_slices_fit_a_terminal(capsys):
     keys = [("oracle_201", "dice_slice"), ("oracle", "dice_pooled")] + [
         ("none", name) for name in ("auprc_pooled", "auroc_pooled", "slice_auroc", "slices")
     ]
-    row = {"method": "oracle_reconstruction", "group": "pooled", "mean": 0.5, "std": None}
-    results = [{**row, "threshold": t, "metric": m} for t, m in keys]
+    results = [Result("oracle_reconstruction", "pooled", t, m, mean=0.5) for t, m in keys]
     Console(width=80).print(summary_table(results, "slice:madad"))
     said = capsys.readouterr().out
     assert "⌈slice Dice⌉" in said

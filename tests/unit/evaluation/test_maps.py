@@ -135,9 +135,9 @@ def test_healthy_maps_of_one_score_have_no_threshold(tiny_cohort, maps, tmp_path
     # Nor is any lesion missed: nobody looked.
     assert set(found.lesions.method) == {"own"}
     assert "perfect" not in found.false_positives
-    rows = {(r["method"], r["group"], r["threshold"], r["metric"]): r for r in found.summary}
-    assert rows["perfect", "all", "healthy", "dice"]["n"] == 0
-    assert rows["perfect", "all", "healthy", "dice"]["undefined"] == 2
+    rows = {(r.method, *r.key): r for r in found.summary}
+    assert rows["perfect", "all", "healthy", "dice"].n == 0
+    assert rows["perfect", "all", "healthy", "dice"].undefined == 2
     write_evaluation(found, tmp_path / "out", RunRecord())
     assert json.loads((tmp_path / "out/summary.json").read_text())["thresholds"]["perfect"] is None
 
@@ -263,12 +263,12 @@ def test_the_protocols_groups(tiny_cohort, maps):
     scans[-2] = replace(scans[-2], contrast=0.1)
     cohort = write_cohort(tiny_cohort.root, scans, tiny_cohort.info)
     found = evaluate_maps(cohort, "T2w", {"own": maps}, PLAIN)
-    rows = {(r["group"], r["threshold"], r["metric"]): r for r in found.summary}
-    assert rows["all", "healthy", "dice"]["n"] == 1
-    assert rows["box", "none", "auprc"]["n"] == 1
-    assert rows["iso", "none", "auprc"]["n"] == 1
-    assert rows["no lesion", "none", "auprc"]["undefined"] == 1
-    assert rows["healthy", "healthy", "fpr_healthy"]["n"] == 1
+    rows = {r.key: r for r in found.summary}
+    assert rows["all", "healthy", "dice"].n == 1
+    assert rows["box", "none", "auprc"].n == 1
+    assert rows["iso", "none", "auprc"].n == 1
+    assert rows["no lesion", "none", "auprc"].undefined == 1
+    assert rows["healthy", "healthy", "fpr_healthy"].n == 1
     assert ("bright", "none", "auprc") not in rows
 
 
@@ -499,7 +499,5 @@ def test_more_subjects_of_the_same_do_not_change_the_means(tmp_path):
             write_volume(scan.image, image.array, image.affine)
         folder = write_maps(cohort, tmp_path / f"m{sick}", lambda i, t, b: i)
         found = evaluate_maps(cohort, "T2w", {"own": folder}, PLAIN)
-        results.append(
-            {(r["threshold"], r["metric"]): r["mean"] for r in found.summary if r["group"] == "all"}
-        )
+        results.append({r.key[1:]: r.mean for r in found.summary if r.group == "all"})
     assert results[0] == pytest.approx(results[1])

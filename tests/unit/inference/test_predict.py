@@ -603,7 +603,7 @@ def test_unsuitable_scans_are_flagged_and_done(run, tmp_path):
     assert table.status[0] == "flagged"
     # An ellipsoid of 100 ml is no brain of 1,450.
     assert "brain volume in ml is" in table.reason[0]
-    assert "another species" in table.reason[0]
+    assert "the species" in table.reason[0]
     assert "voxel" not in table.reason[0]
     assert "histogram" not in table.reason[0]
     assert table.percentile[0] in (75, 100)

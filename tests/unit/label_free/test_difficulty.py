@@ -67,7 +67,7 @@ def test_the_same_lesions_are_met_again(run_folder):
 
 def test_a_run_without_the_grid_has_no_section_and_a_damaged_one_is_refused(run_folder, tmp_path):
     (tmp_path / "provenance.json").write_text("{}")
-    assert difficulty(read_run(tmp_path)) == ""
+    assert difficulty(read_run(tmp_path)) is None
     (tmp_path / "difficulty.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"difficulty\.csv"):
         difficulty(read_run(tmp_path))

@@ -65,7 +65,7 @@ def test_scans_of_the_cohorts_kind_pass_and_others_do_not(cohort, statistics):
     turned = np.where(mask, 1 - image, 0)
     (said,) = _told(statistics, turned.astype(np.float32), mask)
     assert "histogram" in said
-    assert "another sequence" in said
+    assert "Check the sequence" in said
     half = mask.copy()
     half[:12] = False
     assert any("brain volume after registration" in s for s in _told(statistics, image, half))

@@ -369,11 +369,11 @@ def test_flags_say_what_to_look_at():
     assert Limits().flags(fine) == []
     for name, value, words in (
         ("brain_ml", 400, "brain volume 400 ml"),
-        ("overlap", 0.5, "overlap with the atlas 0.50"),
-        ("similarity", 0.1, "registration failed"),
-        ("noise", 0.4, "motion or a poor scan"),
-        ("border_share", 0.2, "touches the border"),
-        ("mirrored_gain", 0.1, "left and right may be swapped"),
+        ("overlap", 0.5, "overlap 0.50, expected at least 0.85)"),
+        ("similarity", 0.1, "Check the registration to the atlas (similarity 0.10,"),
+        ("noise", 0.4, "Check the scan for motion and noise (noise 0.40"),
+        ("border_share", 0.2, "touches the border of the scan (20.0% of a face"),
+        ("mirrored_gain", 0.1, "left and right are swapped (the mirrored atlas"),
     ):
         (said,) = Limits().flags({**fine, name: value})
         assert words in said

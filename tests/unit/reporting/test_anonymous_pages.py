@@ -64,4 +64,4 @@ def test_a_page_of_the_preparation(tmp_path, anonymous):
     said = _told(page, "miller", "schmidt", str(tmp_path), "Quality of raw", "Steps of the")
     assert "scan 3" in said
     assert "1 failed" in page.read_text()
-    assert "brain volume" in said
+    assert "Check the brain mask" in said

@@ -13,15 +13,19 @@ from tiny import a_record, write_tiny_cohort
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.model.card import Card
 from brainuad.model.export import model_card
+from brainuad.records.summary import Result
 from brainuad.reporting.attempt import attempt
 from brainuad.reporting.drawing import curves, plots
-from brainuad.reporting.pages import html
+from brainuad.reporting.drawing.panels import Picture
+from brainuad.reporting.flags import Flag
 from brainuad.reporting.pages.quality import write_quality
+from brainuad.reporting.pages.render import Link, Plot, Table, environment, render
 from brainuad.reporting.tables import summary_table, to_markdown
 
 IMAGE = 's"><img src=x onerror=alert(1)>'
 SCRIPT = "s'\"><script>alert(1)</script>"
 MATHS = "$x^$"
+TEMPLATES = [name for name in environment().list_templates() if name.endswith(".html")]
 
 
 class _Page(HTMLParser):
@@ -54,27 +58,32 @@ def test_the_quality_page_runs_no_script_of_a_name(tmp_path, name):
     assert f'id="{link}"' in text
 
 
-@pytest.mark.parametrize("word", [IMAGE, SCRIPT])
+@pytest.mark.parametrize("word", [IMAGE, SCRIPT, f"1 [{SCRIPT}]"])
 def test_every_piece_of_a_page_escapes_what_it_takes(word):
+    pieces = environment().get_template("pieces.html").module
     body = "".join(
         (
-            html.section(word, anchor=word),
-            html.paragraph(word, word),
-            html.table([word], [[word]], word, row_class=[word]),
-            html.definitions({word: word}),
-            html.details(word, "", word, word),
-            html.picture(b"", word, 1, 1),
-            html.card(word, word, word, word),
-            html.grid([], word),
-            html.plot("", word),
+            pieces.table(Table([word], [[word, Link(word, word)]], word, own=word)),
+            pieces.picture(Picture(b"", 1, 1), word),
+            pieces.plots([Plot("", word)]),
+            pieces.flags([Flag(word, word)]),
         )
     )
-    assert _harmless(html.page(word, word, {word: word}, body))
+    page = render("page.html", title=word, subtitle=word)
+    assert _harmless(page.replace("<main>", f"<main>{body}"))
+
+
+def test_the_templates_mark_nothing_as_safe_but_drawings():
+    texts = {name: environment().loader.get_source(environment(), name)[0] for name in TEMPLATES}
+    safe = {name: text.count("|safe") for name, text in texts.items() if "|safe" in text}
+    assert safe == {"pieces.html": 1}
+    assert environment().autoescape is True
 
 
 def test_the_page_allows_its_own_script_alone():
     policy = re.search(
-        r'http-equiv="Content-Security-Policy"\s+content="([^"]+)"', html.page("", "", {}, "")
+        r'http-equiv="Content-Security-Policy"\s+content="([^"]+)"',
+        render("page.html", title="", subtitle=""),
     )
     (scripts,) = re.findall(r"script-src ([^;]+)", policy[1])
     assert re.fullmatch(r"'sha256-[A-Za-z0-9+/=]{44}'", scripts)
@@ -96,8 +105,7 @@ def test_figures_draw_any_name(word):
 
 
 def test_the_table_of_the_terminal_takes_any_name():
-    row = {"method": "v1[/draft][bold]\x1b[31m", "group": "all", "threshold": "none"}
-    row |= {"metric": "auprc", "mean": 0.5, "std": 0.1, "ci_low": 0.4, "ci_high": 0.6, "n": 3}
+    row = Result("v1[/draft][bold]\x1b[31m", "all", "none", "auprc", 3, 0.5, 0.1, 0.4, 0.6)
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(summary_table([row], "[/x]"))
     assert r"v1[/draft][bold]\x1b[31m" in console.export_text()

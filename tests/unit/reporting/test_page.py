@@ -19,7 +19,7 @@ def test_page_holds_every_part_and_nothing_from_outside(run_folder: Path, page_o
     page = page_of(run_folder)
     assert page.text.count("<svg") == 4  # precision-recall, AP, Dice, loss
     for attribute in re.findall(r"""(?:src|href)=["']?([^"'\s>]+)""", page.text):
-        assert attribute.startswith(("data:image/", "#", "&#x27;")), attribute
+        assert attribute.startswith(("data:image/", "#", "&#39;")), attribute
     for tag, attributes in page.tags:
         assert tag not in ("link", "iframe", "object", "image")
         assert not any("http" in (value or "") for value in attributes.values()), attributes
@@ -81,14 +81,14 @@ def test_the_first_stage_is_told_with_its_quality(run_folder: Path, page_of, goo
     (run_folder / "checks.json").write_text(json.dumps(checks))
     prose = page_of(run_folder).prose
     assert "6 held-out healthy brains with PSNR 21.5 dB and SSIM 0.750" in prose
-    assert ("which is poor (wanted 26 dB and 0.85)" in prose) is not good
+    assert ("That is poor: at least 26 dB and 0.85 are needed" in prose) is not good
 
 
 def test_what_repainting_leaves_of_healthy_brains_is_told(run_folder: Path, page_of):
     record = {"healthy_region_before": 0.031, "healthy_region_after": 0.004, "images_a_slice": 9.5}
     (run_folder / "checks.json").write_text(json.dumps(record))
     prose = page_of(run_folder).prose
-    assert "3.1% of held-out healthy brains are candidates for repainting, 0.4% after" in prose
+    assert "3.1% of the voxels are candidates for repainting, and 0.4% after" in prose
     assert "9.5 images" in prose
 
 
@@ -181,7 +181,7 @@ def test_cohort_that_moved(run_folder: Path, tiny_cohort: Cohort, page_of):
 def test_fewer_subjects(run_folder: Path, page_of):
     page = page_of(run_folder, subjects=2)
     assert len(page.pictures()) == 2
-    assert "2 subjects are shown; 1 are left out of the pictures" in page.prose
+    assert "2 subjects are shown. 1 subject is left out of the pictures" in page.prose
 
 
 def test_same_run_same_page(run_folder: Path, page_of):

@@ -12,7 +12,8 @@ from brainuad.cli import report
 from brainuad.cli.report import main
 from brainuad.cohorts.manifest import Scan
 from brainuad.errors import InputError
-from brainuad.reporting.pages.report import choose, make_report
+from brainuad.reporting.pages.report import make_report
+from brainuad.reporting.pages.subjects import choose
 
 
 def test_choose_takes_turns_among_pathologies():

@@ -2,9 +2,12 @@ import io
 
 from rich.console import Console
 
+from brainuad.records.summary import Result
 from brainuad.reporting.tables import (
+    DICE_BY_THRESHOLD,
+    FPR_BY_THRESHOLD,
+    LABEL_FREE,
     SHOWN,
-    VARIANTS,
     group_rows,
     summary_rows,
     summary_table,
@@ -14,9 +17,7 @@ from brainuad.reporting.tables import (
 
 
 def _row(method, group, threshold, metric, mean, std=0.1):
-    ends = {"ci_low": mean - 0.05, "ci_high": mean + 0.05, "n": 3, "undefined": 0}
-    keys = {"method": method, "group": group, "threshold": threshold, "metric": metric}
-    return keys | {"mean": mean, "std": std} | ends
+    return Result(method, group, threshold, metric, 3, mean, std, mean - 0.05, mean + 0.05)
 
 
 RESULTS = [
@@ -62,7 +63,7 @@ def test_the_whole_table_fits_eighty_columns():
 
 def test_a_method_without_a_healthy_threshold_is_named():
     nan = float("nan")
-    none = _row("perfect", "all", "healthy", "dice", nan) | {"n": 0, "undefined": 3}
+    none = Result("perfect", "all", "healthy", "dice", 0, nan, undefined=3)
     rows = [*RESULTS, none]
     assert untold_note(RESULTS) == ""
     assert untold_note(rows).startswith("– at the healthy threshold of perfect: ")
@@ -74,9 +75,9 @@ def test_a_method_without_a_healthy_threshold_is_named():
     assert "threshold of perfect" in " ".join(out.getvalue().split())
 
 
-def test_every_variant_is_in_one_table():
-    rows = [_row("own", *column.key, 0.25) for column in VARIANTS]
-    header, cells = summary_rows(rows, spread=False, columns=VARIANTS)
-    assert "Dice, scan" in header
-    assert "healthy brain marked, mebin" in header
-    assert cells == [["own", *["0.250"] * len(VARIANTS)]]
+def test_every_threshold_has_its_column():
+    for columns in (DICE_BY_THRESHOLD, FPR_BY_THRESHOLD):
+        rows = [_row("own", *column.key, 0.25) for column in columns]
+        header, cells = summary_rows(rows, spread=False, columns=columns)
+        assert header == ["method", *LABEL_FREE]
+        assert cells == [["own", *["0.250"] * len(columns)]]

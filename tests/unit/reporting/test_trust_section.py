@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from brainuad.evaluation.results import write_evaluation
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.records.run import RunRecord
+from brainuad.records.summary import Result
 from brainuad.reporting.drawing import plots
 from brainuad.reporting.drawing.false_positives import draw_false_positives
+from brainuad.reporting.pages.render import render
 from brainuad.reporting.pages.trust import trust
 from brainuad.reporting.run_folder import read_run
 from brainuad.reporting.tables import Column, summary_rows
@@ -48,12 +51,13 @@ def _run(cohort, folder, score, with_control=True, control=lambda image: image):
 
 
 def _text(folder):
-    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", trust(read_run(folder))))
+    page = render("trust.html", it=trust(read_run(folder)))
+    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page))
 
 
 def test_a_method_that_is_brightness_is_named_so(cohort, tmp_path):
     text = _text(_run(cohort, tmp_path, lambda image, truth, b: image**2))
-    assert "rank correlation with the intensity baseline&#x27;s is 1.00" in text
+    assert "rank correlation with the intensity baseline&#39;s is 1.00" in text
     assert "mostly brightness" in text
     assert "no clear gain over brightness alone" in text
 
@@ -93,7 +97,7 @@ def test_healthy_subjects_that_trip_the_threshold_are_named(cohort, tmp_path):
         return image + (0.5 * inside if np.array_equal(image, odd) else 0)
 
     text = _text(_run(cohort, tmp_path, score))
-    assert re.search(rf"over 1% positive voxels .*{tripped.subject} \d", text)
+    assert re.search(rf"more than 1% positive voxels .*{tripped.subject} \d", text)
 
 
 def test_the_false_positive_picture_shows_what_is_there():
@@ -118,11 +122,10 @@ def test_plots_say_their_numbers_to_those_who_cannot_see_them():
 
 
 def test_a_mean_over_other_subjects_says_of_how_many():
-    row = {"group": "all", "threshold": "none", "metric": "auprc", "mean": 0.5, "std": 0.1}
-    row |= {"ci_low": 0.4, "ci_high": 0.6, "undefined": 0}
-    rows = [row | {"method": "a", "n": 5}, row | {"method": "b", "n": 4}]
+    one = Result("a", "all", "none", "auprc", 5, 0.5, 0.1, 0.4, 0.6)
+    rows = [one, replace(one, method="b", n=4)]
     _, cells = summary_rows(rows, columns=[Column("AP", "all", "none", "auprc")])
     assert [cell[1].rpartition("] ")[2] for cell in cells] == ["(n = 5)", "(n = 4)"]
-    same = [row | {"method": "a", "n": 5}, row | {"method": "b", "n": 5}]
+    same = [one, replace(one, method="b")]
     _, cells = summary_rows(same, columns=[Column("AP", "all", "none", "auprc")])
     assert "n =" not in cells[0][1]

@@ -171,7 +171,7 @@ def test_names_and_reasons_are_text(out):
     page = write_page(out).read_text()
     assert "<script>alert" not in page
     assert 'onerror="alert' not in page
-    assert "&lt;script&gt;alert(&#x27;name&#x27;)" in page
+    assert "&lt;script&gt;alert(&#39;name&#39;)" in page
     assert _data(out, HOSTILE)["id"] == HOSTILE
     assert "<" not in _script(out, HOSTILE).name
 

@@ -39,24 +39,34 @@ class Limits:
     cohort_subjects: int = 5
 
     def flags(self, found: Mapping[str, float]) -> list[str]:
-        """Return what to look at, in words; measures that are absent raise nothing."""
+        """Return flags, `what to look at (numbers)`; measures that are absent raise nothing."""
         said = []
         volume = found.get("brain_ml")
         if volume is not None and not self.brain_ml[0] <= volume <= self.brain_ml[1]:
             low, high = self.brain_ml
-            said.append(f"brain volume {volume:.0f} ml, expected {low:.0f} to {high:.0f}")
+            numbers = f"brain volume {volume:.0f} ml, expected {low:.0f} to {high:.0f}"
+            said.append(f"Check the brain mask ({numbers})")
         if found.get("overlap", 1.0) < self.overlap:
-            said.append(f"overlap with the atlas {found['overlap']:.2f}, under {self.overlap}")
+            numbers = f"overlap {found['overlap']:.2f}, expected at least {self.overlap}"
+            said.append(f"Check the brain mask and the registration ({numbers})")
         if found.get("similarity", 1.0) < self.similarity:
-            said.append(f"similarity to the atlas {found['similarity']:.2f}: registration failed?")
+            numbers = f"similarity {found['similarity']:.2f}, expected at least {self.similarity}"
+            said.append(f"Check the registration to the atlas ({numbers})")
         if found.get("border_share", 0.0) > self.border_share:
-            said.append("the brain mask touches the border of the scan")
+            numbers = (
+                f"{found['border_share']:.1%} of a face, expected at most {self.border_share:.1%}"
+            )
+            said.append(f"Check where the brain mask touches the border of the scan ({numbers})")
         if found.get("noise", 0.0) > self.noise:
-            said.append(f"noise {found['noise']:.2f} of the median: motion or a poor scan?")
+            numbers = f"noise {found['noise']:.2f} of the median, expected at most {self.noise}"
+            said.append(f"Check the scan for motion and noise ({numbers})")
         if found.get("mirrored_gain", 0.0) > self.flip_margin:
-            said.append("the mirrored atlas fits better: left and right may be swapped")
+            numbers = f"the mirrored atlas fits better by {found['mirrored_gain']:.3f}"
+            said.append(f"Check whether left and right are swapped ({numbers})")
         if found.get("cohort_mirrored_gain", 0.0) > self.cohort_flip_margin:
-            said.append("the other subjects, mirrored, fit better: left and right may be swapped")
+            gain = found["cohort_mirrored_gain"]
+            numbers = f"the mirror image of the other subjects fits better by {gain:.3f}"
+            said.append(f"Check whether left and right are swapped ({numbers})")
         return said
 
 

@@ -146,7 +146,9 @@ def _read(path: Path) -> Design:
 
 
 def _require_same(first: Design, other: Design) -> None:
-    facts = {key: (first.run.summary.get(key), other.run.summary.get(key)) for key in _SAME}
+    facts = {
+        key: (getattr(first.run.summary, key), getattr(other.run.summary, key)) for key in _SAME
+    }
     facts["data.folds"] = (first.folds, other.folds)
     require_same(first.run, other.run, facts, "give the runs of one cross-validation")
 

@@ -15,7 +15,7 @@ from brainuad.machine.text import csv_text, one_line
 from brainuad.metrics.registry import BY_NAME
 from brainuad.metrics.statistics import by_person, holm, paired_wilcoxon, summarise
 from brainuad.reporting.comparison import plots as compare_plots
-from brainuad.reporting.pages import html
+from brainuad.reporting.pages.render import Plot, Table, render
 from brainuad.reporting.run_folder import CONTROL, RunFolder, read_run
 from brainuad.reporting.tables import LABEL_FREE, to_markdown
 
@@ -54,7 +54,7 @@ class Comparison:
         tests: a row a pair and metric: `metric`, `first`, `second`, `difference` of the means,
             `p` and Holm's `p_holm`.
         subjects: how many were compared.
-        plots: SVG and caption of each.
+        plots: drawings.
         note: what a cell says.
     """
 
@@ -62,7 +62,7 @@ class Comparison:
     rows: list[list[str]]
     tests: pd.DataFrame
     subjects: int
-    plots: list[tuple[str, str]]
+    plots: list[Plot]
     note: str = _NOTE
 
 
@@ -80,9 +80,9 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
         raise InputError("compare needs two run folders or more: brainuad-report compare RUN RUN")
     runs = [read_run(path) for path in paths]
     for run in runs:
-        if not run.scores or not run.summary:
+        if not run.scores or not run.summary.results:
             raise InputError(f"{run.path}: has no scores; evaluate it first")
-        facts = {key: (runs[0].summary.get(key), run.summary.get(key)) for key in _SAME}
+        facts = {key: (getattr(runs[0].summary, key), getattr(run.summary, key)) for key in _SAME}
         remedy = "compare runs of one cohort, split, sequence and space"
         require_same(runs[0], run, facts, remedy)
     rows = [(run, run.method) for run in runs]
@@ -124,13 +124,14 @@ def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -
     frame = pd.DataFrame(comparison.rows, columns=comparison.header)
     write_text(out / f"{name}.csv", csv_text(frame))
     write_text(out / "tests.csv", csv_text(comparison.tests))
-    cells = [[html.two_lines(cell) for cell in row] for row in comparison.rows]
-    content: str = html.section("Runs", html.table(comparison.header, cells, note), anchor="runs")
-    drawn = [html.plot(svg, caption) for svg, caption in comparison.plots]
-    if drawn:
-        content += html.section("Plots", html.grid(drawn, "plots"), anchor="plots")
-    parts = {"runs": "Runs", "plots": "Plots"}
-    write_text(out / f"{name}.html", html.page("Comparison", "", parts, content))
+    page = render(
+        "comparison.html",
+        title="Comparison",
+        subtitle="",
+        runs=Table(comparison.header, comparison.rows, note),
+        drawn=comparison.plots,
+    )
+    write_text(out / f"{name}.html", page)
 
 
 def shown_columns(values: dict[str, np.ndarray]) -> list[str]:

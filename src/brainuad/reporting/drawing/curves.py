@@ -67,12 +67,11 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
                 *curve.operating, marker="o", markersize=7, color=style["color"], clip_on=False
             )
     if chance is not None:
-        axes.axhline(chance, color=INK, alpha=0.5, linewidth=0.8)
-        note = f"lesion share {chance:.3f}"
-        axes.text(0.01, chance + 0.012, note, va="bottom", fontsize=9, color=INK)
+        label = f"lesion share {chance:.3f}"
+        axes.axhline(chance, color=INK, alpha=0.5, linewidth=0.8, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     if curves:
-        axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
+        axes.legend(loc="best", frameon=False, fontsize=9, labelcolor=INK)
     names = ", ".join(curve.method for curve in curves)
     return to_svg(
         figure, f"Precision against recall over the voxels of all lesion subjects, for {names}"
@@ -176,7 +175,7 @@ def new_figure() -> tuple["Figure", "Axes"]:
     axes.patch.set_alpha(0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK, labelsize=10)
+    axes.tick_params(which="both", colors=INK, labelsize=10)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set(color=INK, fontsize=10.5)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)

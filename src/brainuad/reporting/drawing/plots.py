@@ -38,6 +38,8 @@ def against_volume(points: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     Args:
         points: method to (volume in ml, Dice).
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, axes = new_figure()
     for index, (name, pairs) in enumerate(points.items()):
         style = method_style(index)
@@ -58,6 +60,9 @@ def against_volume(points: Mapping[str, Sequence[tuple[float, float]]]) -> str:
             at = [np.median(volume[i : i + window]) for i in range(len(dice) - window + 1)]
             axes.plot(at, middle, **style)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(ylim=(-0.02, 1.02), xlabel="lesion volume, ml", ylabel="Dice, healthy threshold")
     axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
     return to_svg(figure, f"Dice against lesion volume, a dot a subject, for {', '.join(points)}")

@@ -18,11 +18,6 @@ Slices = dict[str, np.ndarray]
 
 PLANES = (("axial", 2, "z", "RLAP"), ("coronal", 1, "y", "RLSI"), ("sagittal", 0, "x", "APSI"))
 """Name, array axis that is fixed, its coordinate, labels of the left, right, top, bottom edge."""
-CONVENTION = (
-    "radiological convention: the patient's right is on the picture's left; sagittal planes look "
-    "to the left, anterior first"
-)
-AS_STORED = "slices are shown as their images are; which side is the patient's left is not known"
 SLICE = ("slice", 2, "", "")
 """The one plane of a 2D image."""
 
@@ -140,9 +135,10 @@ def load_view(scan: Scan, maps: Path) -> SubjectView:
 
 
 def radiological(array: np.ndarray, axis: int, at: list[int]) -> np.ndarray:
-    """A plane as radiologists see it: superior or anterior up, the patient's right on the left.
+    """Return a plane as radiologists see it, `(rows, columns)` from the bottom up.
 
-    A 2D image is shown as it is: nobody knows its sides.
+    The patient's right is on the left, anterior on the left of a sagittal plane. A 2D image is
+    shown as it is: its sides are not known.
 
     Args:
         array: `(D, H, W)`, RAS axes.
@@ -150,8 +146,8 @@ def radiological(array: np.ndarray, axis: int, at: list[int]) -> np.ndarray:
         at: index along each axis.
     """
     if is_slice(array) and axis == 2:
-        return image_of(array)
-    return np.take(array, at[axis], axis)[::-1, ::-1].T
+        return image_of(array)[::-1]
+    return np.take(array, at[axis], axis)[::-1].T
 
 
 def lesion_share(views: list[SubjectView]) -> float | None:

@@ -1,6 +1,7 @@
-"""The report's section on painted lesions of known size, contrast and place."""
+"""Part of the report on painted lesions of known size, contrast and place."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,21 +9,38 @@ import pandas as pd
 
 from brainuad.errors import InputError
 from brainuad.reporting.drawing.curves import INK, to_svg
-from brainuad.reporting.pages import html
+from brainuad.reporting.pages.render import Plot
 from brainuad.reporting.run_folder import RunFolder
 
 METRICS = {"ap": "AP", "recall": "recall at the healthy threshold"}
 
 
-def difficulty(run: RunFolder) -> str:
-    """The section; empty for a run without `difficulty.csv`.
+@dataclass(frozen=True)
+class Difficulty:
+    """Scores on painted lesions.
+
+    Attributes:
+        lesions: number of lesions.
+        brains: number of healthy brains that they were painted into.
+        per_cell: lesions per place, radius and contrast, as text.
+        plots: a table of colours per score and place.
+    """
+
+    lesions: int
+    brains: int
+    per_cell: str
+    plots: list[Plot]
+
+
+def difficulty(run: RunFolder) -> Difficulty | None:
+    """Return the part; None for a run without `difficulty.csv`.
 
     Raises:
         InputError: the file is damaged.
     """
     path = run.path / "difficulty.csv"
     if not path.is_file():
-        return ""
+        return None
     try:
         table = pd.read_csv(path)
         cells = table.groupby(["place", "radius_mm", "contrast"])[list(METRICS)].mean()
@@ -30,24 +48,14 @@ def difficulty(run: RunFolder) -> str:
         raise InputError(f"{path}: not readable ({error}); measure it again") from None
     many = table.groupby(["place", "radius_mm", "contrast"]).size()
     spread = f"{many.min()}" if many.min() == many.max() else f"{many.min()} to {many.max()}"
-    words = (
-        f"{len(table)} ellipsoids painted into {table.subject.nunique()} healthy validation brains "
-        f"on the prepared grid, {spread} a cell. The contrast is a share of the brain's range of "
-        "intensities. A score without information has the lesion's share of the brain as its AP, "
-        "which grows with the size. Painted lesions are no estimate of real ones: compare cells, "
-        "and models that met the same lesions."
-    )
-    metrics = [name for name in METRICS if cells[name].notna().any()]
     plots = [
-        html.plot(
-            heat_map(cells.loc[place, metric].unstack("contrast"), f"{METRICS[metric]}, {place}"),
-            f"{METRICS[metric]}, {place}",
-        )
-        for metric in metrics
+        Plot(heat_map(cells.loc[place, metric].unstack("contrast"), title), title)
+        for metric in METRICS
+        if cells[metric].notna().any()
         for place in cells.index.unique("place")
+        for title in [f"{METRICS[metric]}, {place}"]
     ]
-    body = html.paragraph(words) + html.grid(plots, "plots")
-    return html.section("What it finds: size, contrast, place", body, anchor="difficulty")
+    return Difficulty(len(table), table.subject.nunique(), spread, plots)
 
 
 def heat_map(values: pd.DataFrame, title: str) -> str:

@@ -1,57 +1,93 @@
-"""The report's section on a latent space: is it one of healthy brains?"""
+"""Part of the report on a latent space: is it one of healthy brains?"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from brainuad.reporting.drawing.curves import INK, OWN, new_figure, to_svg
-from brainuad.reporting.pages import html
+from brainuad.reporting.pages.render import Plot, Table
+from brainuad.reporting.pages.training import picked
 from brainuad.reporting.run_folder import RunFolder
 
 COLUMNS = 3
+"""Number of pictures per row of the path through the latent space."""
+
 _NAMES = {
     "reconstruction": "reconstruction",
     "mean_image": "mean training image of that level",
-    "identity": "identity (what it was given)",
+    "identity": "identity (the input itself)",
 }
-_ERRORS = [f"{given}/{name}" for given in ("clean", "painted") for name in _NAMES]
 
 
-def latent(run: RunFolder) -> str:
-    """The section; empty for a method without such a latent space."""
-    record, arrays = run.checks, run.check_arrays
-    if "latent_dim" not in record:
-        return ""
-    error = {name: record[f"error/{name}"] for name in _ERRORS}
-    rows = [
-        [name, f"{error[f'clean/{key}']:.4f}", f"{error[f'painted/{key}']:.4f}"]
-        for key, name in _NAMES.items()
-    ]
-    better = error["clean/reconstruction"] < error["clean/mean_image"]
-    repairs = error["painted/reconstruction"] < error["painted/identity"]
-    words = (
-        f"On {record['subjects']:.0f} held-out healthy subjects the reconstruction is "
-        f"{'closer to the image than' if better else 'no better than'} the mean training image, "
-        f"and {'repairs' if repairs else 'does not repair'} squares painted over it. "
-        f"{record['in_use']:.0f} of {record['latent_dim']:.0f} latent dimensions are in use (mean "
-        f"KL over 0.01 nat), {record['kl_nats']:.1f} nats in all."
+@dataclass(frozen=True)
+class LatentChecks:
+    """Numbers of a latent space on held-out healthy subjects.
+
+    Attributes:
+        subjects: number of subjects.
+        latent_dim: number of dimensions.
+        in_use: number of dimensions with a mean KL over 0.01 nat.
+        kl_nats: KL of all dimensions.
+        largest_step: largest step of the path in mean steps; None where nothing changes.
+    """
+
+    subjects: float
+    latent_dim: float
+    in_use: float
+    kl_nats: float
+    largest_step: float | None = None
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Latent space of a method.
+
+    Attributes:
+        checks: numbers on held-out healthy subjects.
+        is_better: whether the reconstruction is closer to the image than the mean image.
+        repairs: whether it is closer to the image than the input with squares painted over.
+        errors: mean absolute error of each predictor.
+        plots: KL of the dimensions, and a path through the space.
+    """
+
+    checks: LatentChecks
+    is_better: bool
+    repairs: bool
+    errors: Table
+    plots: list[Plot]
+
+
+def latent(run: RunFolder) -> Latent | None:
+    """Return the part; None for a method without such a latent space."""
+    checks = picked(LatentChecks, run.checks)
+    if checks is None:
+        return None
+    clean, painted = (
+        {name: run.checks[f"error/{given}/{name}"] for name in _NAMES}
+        for given in ("clean", "painted")
     )
-    body: str = html.paragraph(words, "" if better and repairs else "note")
-    body += html.table(
-        ["predictor", "given the clean image", "given one with squares painted over"],
-        rows,
-        caption="Mean absolute error in the brain to the clean image, held-out healthy subjects.",
-    )
-    drawn = [html.plot(_kl(arrays["kl"]), "KL of each latent dimension, largest first")]
+    arrays = run.check_arrays
+    plots = [Plot(_kl(arrays["kl"]), "KL of each latent dimension, largest first")]
     if "path" in arrays:
         # A collapsed posterior decodes every vector to one image, which makes no step.
-        step = record.get("largest_step")
+        step = checks.largest_step
         evenness = "nothing changes" if step is None else f"largest step {step:.1f} times the mean"
         caption = (
             "In reading order, from one held-out healthy subject to another on the straight line "
             f"between their latent vectors: {evenness}."
         )
-        drawn.append(html.plot(_path(arrays["ends"], arrays["path"]), caption))
-    body += str(html.grid(drawn, "plots"))
-    return html.section("Is the latent space one of healthy brains?", body, anchor="latent")
+        plots.append(Plot(_path(arrays["ends"], arrays["path"]), caption))
+    return Latent(
+        checks,
+        clean["reconstruction"] < clean["mean_image"],
+        painted["reconstruction"] < painted["identity"],
+        Table(
+            ["predictor", "given the clean image", "given one with squares painted over"],
+            [[_NAMES[n], f"{clean[n]:.4f}", f"{painted[n]:.4f}"] for n in _NAMES],
+            "Mean absolute error in the brain to the clean image, held-out healthy subjects",
+        ),
+        plots,
+    )
 
 
 def _kl(kl: np.ndarray) -> str:
@@ -60,7 +96,7 @@ def _kl(kl: np.ndarray) -> str:
     axes.axhline(0.01, color=INK, alpha=0.5, linewidth=0.8)
     axes.set_yscale("log")
     axes.set(xlabel="latent dimension, by KL", ylabel="mean KL, nat")
-    return to_svg(figure, f"KL a latent dimension, from {kl.max():.3g} to {kl.min():.3g} nat")
+    return to_svg(figure, f"KL per latent dimension, from {kl.max():.3g} to {kl.min():.3g} nat")
 
 
 def _path(ends: np.ndarray, path: np.ndarray) -> str:

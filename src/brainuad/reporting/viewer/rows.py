@@ -1,26 +1,92 @@
-"""Read the two tables of `brainuad-predict` for the page."""
+"""Rows of the page: the two tables that `brainuad-predict` leaves."""
 
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
+from brainuad.reporting.flags import Flag, flags_of
 
 SUBJECTS, FINDINGS = "subjects.csv", "findings.csv"
 STATES = ("done", "flagged", "failed")
-_NUMBERS = ("score", "percentile", "n_findings", "volume_mm3", "threshold")
-_FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
-_COLUMNS = ("scan_id", "subject", "sequence", "image", "status", "reason", *_NUMBERS, *_FILES)
-_FINDING_NUMBERS = (
-    *("finding", "volume_mm3", "x_mm", "y_mm", "z_mm", "mni_x", "mni_y", "mni_z"),
-    *("peak", "mean", "uncertainty", "support"),
-)
-_FINDING_WORDS = ("side", "region")
 
-Finding = dict[str, float | str | bool | None]
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of a scan; None where the table has none.
+
+    Attributes:
+        score: anomaly score.
+        percentile: share of healthy validation subjects with a lower score, in per cent.
+        n_findings: number of findings.
+        volume_mm3: volume of all findings.
+        threshold: score from which a voxel is marked.
+    """
+
+    score: float | None
+    percentile: float | None
+    n_findings: float | None
+    volume_mm3: float | None
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Volumes of a scan; None where the table names none."""
+
+    anomaly: Path | None
+    mask: Path | None
+    reconstruction: Path | None
+    uncertainty: Path | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row of `findings.csv`; None where a cell is empty.
+
+    Attributes:
+        finding: its number in the scan.
+        volume_mm3: its volume.
+        x_mm: place in the world of the scan.
+        y_mm: likewise.
+        z_mm: likewise.
+        mni_x: place in MNI152, mm.
+        mni_y: likewise.
+        mni_z: likewise.
+        peak: highest score.
+        mean: mean score.
+        uncertainty: standard deviation over the samples.
+        support: share of the samples that agree.
+        side: left or right; may be empty.
+        region: where it lies; may be empty.
+        marked: whether few samples support it.
+    """
+
+    finding: float | None
+    volume_mm3: float | None
+    x_mm: float | None
+    y_mm: float | None
+    z_mm: float | None
+    mni_x: float | None
+    mni_y: float | None
+    mni_z: float | None
+    peak: float | None
+    mean: float | None
+    uncertainty: float | None
+    support: float | None
+    side: str
+    region: str
+    marked: bool
+
+
+_WORDS = ("side", "region")
+_NUMBERS = tuple(f.name for f in fields(Finding) if f.name not in (*_WORDS, "marked"))
+_TEXTS = ("scan_id", "subject", "sequence", "status", "reason")
+_COLUMNS = (*_TEXTS, "image", *(f.name for kind in (Numbers, Files) for f in fields(kind)))
 
 
 @dataclass(frozen=True)
@@ -28,42 +94,42 @@ class ScanRow:
     """A row of `subjects.csv` with the findings of that scan.
 
     Attributes:
-        scan_id: names the scan, also in a link to it.
-        subject: a person.
+        scan_id: name of the scan, also in a link to it.
+        subject: name of the person.
         sequence: `T1w`, ….
-        image: the scan as it came; None where the table names none.
         status: one of `STATES`.
         reason: why a scan is flagged or failed.
-        notes: what was odd about its files.
-        numbers: `score`, `percentile`, `n_findings`, `volume_mm3`, `threshold`; None if empty.
-        files: `anomaly`, `mask`, `reconstruction`, `uncertainty` that the table names.
-        findings: by `findings.csv`'s columns; mm, mm³.
+        image: the scan as it came; None where the table names none.
+        numbers: its score and the like.
+        files: its volumes.
+        findings: its findings.
+        notes: oddities of its files.
     """
 
     scan_id: str
     subject: str
     sequence: str
-    image: Path | None
     status: str
     reason: str
-    numbers: dict[str, float | None]
-    files: dict[str, Path]
+    image: Path | None
+    numbers: Numbers
+    files: Files
     findings: tuple[Finding, ...]
     notes: str = ""
 
     @property
-    def said(self) -> str:
-        """Reason and notes."""
-        return " · ".join(text for text in (self.reason, self.notes) if text)
+    def flags(self) -> tuple[Flag, ...]:
+        """What to look at; of a failed scan, the reason."""
+        return flags_of(self.reason.split("; ") if self.status == "flagged" else [self.reason])
 
     @property
     def can_be_opened(self) -> bool:
-        """Return whether there is a map to show over the scan."""
-        return self.image is not None and "anomaly" in self.files
+        """Whether there is a map to show over the scan."""
+        return self.image is not None and self.files.anomaly is not None
 
 
 def read_rows(out: Path) -> list[ScanRow]:
-    """The scans of a folder of `brainuad-predict`, the highest score first, the failed ones last.
+    """Return the scans of a folder of `brainuad-predict`, highest score first, failed ones last.
 
     Raises:
         InputError: no `subjects.csv`, or a column is missing in it or in `findings.csv`.
@@ -71,7 +137,7 @@ def read_rows(out: Path) -> list[ScanRow]:
     findings = defaultdict(list)
     table = out / FINDINGS
     if table.is_file():
-        for line in _lines(table, ("scan_id", *_FINDING_NUMBERS, *_FINDING_WORDS, "marked")):
+        for line in _lines(table, ("scan_id", *(f.name for f in fields(Finding)))):
             findings[line["scan_id"]].append(_finding(line))
     rows = [_scan(line, out, findings) for line in _lines(out / SUBJECTS, _COLUMNS)]
     return sorted(rows, key=_place)
@@ -84,7 +150,7 @@ def counted(rows: Sequence[ScanRow]) -> str:
 
 
 def _place(row: ScanRow) -> tuple[int, float, str]:
-    score = row.numbers["score"]
+    score = row.numbers.score
     return (score is None) + (row.status == "failed"), -(score or 0.0), row.scan_id
 
 
@@ -102,26 +168,24 @@ def _lines(table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
 
 
 def _scan(line: dict[str, str], out: Path, findings: dict[str, list[Finding]]) -> ScanRow:
-    return ScanRow(
-        scan_id=line["scan_id"],
-        subject=line["subject"],
-        sequence=line["sequence"],
+    texts = {name: line[name] for name in _TEXTS}
+    paths = {f.name: out / line[f.name] if line[f.name] else None for f in fields(Files)}
+    row = ScanRow(
+        **texts,
         image=out / line["image"] if line["image"] else None,
-        status=line["status"] if line["status"] in STATES else "failed",
-        reason=line["reason"],
-        numbers={name: _number(line[name]) for name in _NUMBERS},
-        files={name: out / line[name] for name in _FILES if line[name]},
-        findings=tuple(findings.get(line["scan_id"], ())),
+        numbers=Numbers(*(_number(line[f.name]) for f in fields(Numbers))),
+        files=Files(**paths),
+        findings=tuple(findings.get(texts["scan_id"], ())),
         # Tables of before have none.
         notes=line.get("notes", ""),
     )
+    return row if row.status in STATES else replace(row, status="failed")
 
 
 def _finding(line: dict[str, str]) -> Finding:
-    numbers = {name: _number(line[name]) for name in _FINDING_NUMBERS}
-    words = {name: line[name] for name in _FINDING_WORDS}
-    marked = line["marked"].lower() in ("1", "1.0", "true", "yes")
-    return {**numbers, **words, "marked": marked}
+    values: dict[str, Any] = {name: _number(line[name]) for name in _NUMBERS}
+    values |= {name: line[name] for name in _WORDS}
+    return Finding(**values, marked=line["marked"].lower() in ("1", "1.0", "true", "yes"))
 
 
 def _number(text: str) -> float | None:

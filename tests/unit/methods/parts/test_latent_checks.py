@@ -12,6 +12,7 @@ from brainuad.methods.vae import VAE
 from brainuad.model.model import Model
 from brainuad.networks.context_vae import ContextVAE
 from brainuad.reporting.pages.latent import latent
+from brainuad.reporting.pages.render import render
 from brainuad.reporting.run_folder import read_run
 from brainuad.tiles.cache import brain_tiles
 from brainuad.training.fit import calibrate
@@ -96,7 +97,7 @@ def test_interpolation_goes_from_one_to_the_other_in_even_steps(tiny_cohort):
 
 
 def test_section_says_what_was_found(checked):
-    text = latent(read_run(checked[2]))
+    text = render("latent.html", it=latent(read_run(checked[2])))
     assert "2 of 4 latent dimensions are in use" in text
     assert "no better than the mean training image" in text
     assert text.count("<svg") == 2
@@ -104,4 +105,4 @@ def test_section_says_what_was_found(checked):
 
 def test_no_section_without_the_check(tmp_path):
     (tmp_path / "config.yaml").write_text("name: x\n")
-    assert latent(read_run(tmp_path)) == ""
+    assert latent(read_run(tmp_path)) is None

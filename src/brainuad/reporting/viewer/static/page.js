@@ -125,7 +125,7 @@ const brainuad = (() => {
       return;
     }
     if (wanted !== own) return viewer.clear();
-    viewer.view($('view').value);
+    shape();
     await beside();
     const first = scan.findings[0];
     if (first) go(first); else viewer.centre();
@@ -161,9 +161,15 @@ const brainuad = (() => {
       fact.append(element('b', value));
       return fact;
     }));
-    $('reason').hidden = scan.status === 'done' && !scan.reason;
+    $('reason').hidden = scan.status === 'done' && !scan.flags.length;
     $('reason').className = `alert ${scan.status}`;
-    $('reason').textContent = `${scan.status}${scan.reason ? ': ' : ''}${scan.reason}`;
+    const { length } = scan.flags;
+    $('looks').textContent = [scan.status, ...(length ? [scan.flags[0][0]] : [])].join(': ');
+    $('numbers').hidden = length < 2 && !scan.flags.some(([, numbers]) => numbers);
+    $('numbers').firstElementChild.textContent = length > 1 ? `all ${length} flags, with numbers` : 'numbers';
+    $('numbers').lastElementChild.replaceChildren(
+      ...scan.flags.map(flag => element('li', flag.filter(Boolean).join(': '))));
+    $('notes').textContent = scan.notes;
     findings();
     $('files').replaceChildren(...Object.entries({ scan: null, ...scan.files }).map(([name, path]) => {
       const line = element('li', `${name}: `);
@@ -244,6 +250,21 @@ const brainuad = (() => {
     });
   }
 
+  /** Gives the pictures the shape of what is drawn, so that they fill their place. */
+  function shape() {
+    const [wide, deep, tall] = scan.size_mm;
+    const name = scan.slice ? 'axial' : $('view').value;
+    const ratio = {
+      axial: wide / deep, coronal: wide / tall, sagittal: deep / tall, render: 1,
+      multiplanar: (wide + deep) / (tall + deep),
+    }[name];
+    for (const stage of document.querySelectorAll('.stage')) {
+      stage.style.aspectRatio = ratio;
+      stage.style.maxWidth = `calc(78vh * ${ratio})`;
+    }
+    viewer.view(name);
+  }
+
   async function beside() {
     const on = Boolean(scan && scan.files.reconstruction && $('show-reconstruction').checked);
     // Shown before it is drawn in, emptied before it is hidden: nothing is drawn at no size.
@@ -258,7 +279,7 @@ const brainuad = (() => {
   }
   $('show-reconstruction').oninput = beside;
   $('cut').oninput = event => { if (viewer) { viewer.cut = event.target.checked; viewer.redraw(); } };
-  $('view').oninput = event => viewer && viewer.view(event.target.value);
+  $('view').oninput = () => { if (viewer && scan) shape(); };
   for (const form of ['order', 'controls']) $(form).onsubmit = event => event.preventDefault();
   $('list').onkeydown = walk;
   $('scans').dataset.title = document.title;
