@@ -57,10 +57,12 @@ def trained(request, tmp_path_factory):
     return train(cfg, tmp_path_factory.mktemp(model))
 
 
+@pytest.mark.slow
 class TestEveryMethod(MethodTester):
     """Every method passes every check."""
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("model", RECONSTRUCTING)
 @pytest.mark.parametrize("residual", RESIDUALS)
