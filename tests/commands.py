@@ -46,7 +46,10 @@ def call(
 
 
 def without_coverage() -> dict[str, str]:
-    """The environment of a process whose lines other tests count, or that is killed before."""
+    """Return the environment without the variables of coverage.
+
+    For a process that is killed before it can say what it ran, or whose lines other tests count.
+    """
     return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 

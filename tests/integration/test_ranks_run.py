@@ -131,7 +131,7 @@ def start(base: Path, out: Path) -> subprocess.Popen:
 
 
 def wait_for_another(path: Path, before: int, process: subprocess.Popen, seconds: float = 120):
-    """Until the file is there and is not the one of that time of change."""
+    """Wait until the file is there and has been changed since `before`."""
     end = time.time() + seconds
     while changed(path) == before and time.time() < end and process.poll() is None:
         time.sleep(0.02)
@@ -139,6 +139,7 @@ def wait_for_another(path: Path, before: int, process: subprocess.Popen, seconds
 
 
 def changed(path: Path) -> int:
+    """Return the time of the last change, 0 where there is no file."""
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
@@ -164,7 +165,7 @@ def assert_gone(out: Path, seconds: float = 60) -> None:
 
 
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(base, whole):
-    """The second rank, the parent, and by the signal that lets a run save itself."""
+    """Kill a rank, then the parent; then send the signal that lets a run save itself."""
     out = base / "killed"
     last = out / "checkpoints" / "last.ckpt"
     for how in ("SIGKILL of a rank", "SIGKILL of the parent", "SIGTERM"):

@@ -286,7 +286,7 @@ if not locks:
 children = [start(words) for words in jobs]
 print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
 """
-"""Processes that begin at the same moment, and the exit status of each."""
+"""Start processes at the same moment, and print the exit status of each."""
 
 
 @pytest.mark.parametrize("name", ["fitted", "write_normalised", "check_scans", "write_cohort"])
