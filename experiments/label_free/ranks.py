@@ -12,13 +12,13 @@ from brainuad.reporting.drawing.curves import method_style
 from brainuad.reporting.tables import to_markdown
 
 FEWEST = 4
-"""Of fewer checkpoints no rank correlation is said."""
+"""Smallest number of checkpoints for a rank correlation."""
 
 RESAMPLES = 1000
 
 
 class Correlation(NamedTuple):
-    """How well one quantity ranks checkpoints as another does.
+    """Rank correlation of two quantities over checkpoints.
 
     Attributes:
         n: checkpoints.

@@ -79,6 +79,7 @@ def test_a_method_that_knows_more_is_named_so(cohort, tmp_path):
     assert "Calibration of the healthy threshold" in text
 
 
+@pytest.mark.slow
 def test_a_method_below_brightness_is_named_so(cohort, tmp_path):
     text = _text(_run(cohort, tmp_path, lambda image, truth, b: b * (1 - image)))
     assert "worse than brightness alone" in text
