@@ -1,4 +1,4 @@
-"""How well the threshold `scan` keeps its promise on healthy people it was not fitted on.
+"""Measure the false-positive rate of the threshold `scan` on healthy people it was not fitted on.
 
 python -m experiments.thresholds.study OUT NAME=COHORT,SEQUENCE,MAPS ... [--across A:B ...]
 
@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, read_cohort
+from brainuad.cohorts.map_folder import MapFolder
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.evaluation.thresholds import healthy_scores
 from brainuad.machine.files import write_text
 from brainuad.machine.text import csv_text
@@ -42,7 +44,7 @@ SCALES = {
     **{f"median, q{100 * upper:.0f}": UpperSpread(0.5, (upper,)) for upper in UPPER},
     "lower 95 %": trimmed,
 }
-"""What a scan's scores are measured by; None for the scores as they are."""
+"""Scale of a scan's scores; None for the scores as they are."""
 
 
 def load(cohort: Path, sequence: str, maps: Path, postprocess: Postprocess) -> dict[str, Scores]:
@@ -54,7 +56,8 @@ def load(cohort: Path, sequence: str, maps: Path, postprocess: Postprocess) -> d
         own = tuple(replace(one, split="val") for one in whole.scans if one.split == split)
         part = Cohort(whole.root, own, whole.info)
         with tempfile.TemporaryDirectory() as spool:
-            scores, _ = healthy_scores(part, sequence, maps, postprocess, "prepared", Path(spool))
+            own = ScoreMaps(MapFolder(maps), postprocess, "prepared")
+            scores, _ = healthy_scores(part, sequence, own, Path(spool))
             found[split] = [np.array(one) for one in scores]
     return found
 

@@ -49,7 +49,7 @@ def test_the_mask_lies_on_the_lesion_in_a_real_head_however_it_lies(real_data, t
     scan = tmp_path / "head_T1w.nii.gz"
     nib.save(turned, scan)
     model = write_tiny_model(
-        tmp_path / "model.ckpt", sequence="T1w", preparation=default(2.0), threshold=0.97
+        tmp_path / "model.ckpt", sequence="T1w", preparation=default(2.0).to_json(), threshold=0.97
     )
     assert main([str(model), str(scan), str(tmp_path / "out"), "--no-page"]) == 0
     (row,) = pd.read_csv(tmp_path / "out" / "subjects.csv").itertuples()

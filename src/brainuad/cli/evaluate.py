@@ -1,4 +1,4 @@
-"""Scores a folder of anomaly maps, ours or somebody else's.
+"""Score a folder of anomaly maps, of brainuad or another program.
 
 python evaluate.py maps=runs/strega/NAME/prepared data=folder data.source=COHORT
 """
@@ -26,11 +26,11 @@ def main() -> int:
 
 
 def evaluate(cfg: "DictConfig") -> None:
-    """Writes the files of `brainuad.evaluation.results.write_evaluation` and prints the table.
+    """Write the files of `brainuad.evaluation.results.write_evaluation` and print the table.
 
     Raises:
         InputError: bad input.
-        PartialFailure: some subjects failed, everything else is done.
+        PartialFailure: some subjects failed; the others are done.
     """
     from brainuad.evaluation.thresholds import as_threshold, require_space
     from brainuad.machine.limits import require_folder
@@ -40,7 +40,7 @@ def evaluate(cfg: "DictConfig") -> None:
     folder = Path(cfg.maps)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
-    # All that is wrong with the settings is said before anything is made or read.
+    # Errors of the settings come before anything is made or read.
     threshold, own = as_threshold(cfg.threshold, "threshold"), as_threshold(cfg.fixed, "fixed")
     require_space(cfg.space)
     postprocess = instantiate(cfg.postprocess)
@@ -74,7 +74,6 @@ def _evaluate(
     from brainuad.inference.controls import fixed_thresholds, untrained_controls, write_controls
     from brainuad.machine import provenance
     from brainuad.preparation.configured import cohort_of
-    from brainuad.preparation.from_folder import cohort_failures
     from brainuad.records.run import CohortIdentity, RunRecord
     from brainuad.reporting.tables import flatter_table, summary_table
 
@@ -127,4 +126,4 @@ def _evaluate(
     if evaluation.flatter is not None and len(evaluation.flatter):
         Console().print(flatter_table(evaluation.flatter))
     say(f"scores: {out / 'scores.csv'}")
-    Failures([*cohort_failures(cohort), *failed, *evaluation.failures]).raise_if_any()
+    Failures([*cohort.record.failures, *failed, *evaluation.failures]).raise_if_any()

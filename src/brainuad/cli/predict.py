@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from brainuad.model.known import Known
     from brainuad.model.model import Model
 
-DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
+DESCRIPTION = """Mark anomalies in brain scans, with a mask on each scan's own grid.
 
-SCANS is one NIfTI file, a folder, a BIDS dataset, folders of DICOM series, a CSV as
-brainuad-prepare takes it, or a cohort folder made by brainuad-prepare; of a model that was trained
-on slices (data=slices) 2D images, in a folder or a CSV, or one. Each scan of the model's
-sequence is prepared as the model's training scans were, scored, and carried back. Of a model of
-several sequences, those of a subject are one scan, on the grid of the first. OUT gets
-subjects.csv, findings.csv and for each scan the anomaly map and the mask on its own grid, and where
-the method makes them the pseudo-healthy reconstruction and the uncertainty. Scans that the model
-was not made for are flagged in subjects.csv, with the reason. A second run does only what is
-missing or changed. Without MODEL it is `universal`, which comes with brainuad for some sequences
-and needs no healthy scans of your scanner: each scan is scored by the model of its sequence, and
-marked where the probability of a lesion is above 0.5 (--sensitivity). For research; no diagnosis
-may rest on it.
+SCANS is a NIfTI file, a folder, a BIDS dataset, folders of DICOM series, a CSV as for
+brainuad-prepare, or a cohort folder. A model trained on slices (data=slices) takes 2D images. Each
+scan of the model's sequence is prepared as the training scans were, and scored. A model of several
+sequences makes one prediction per subject, on the grid of the first sequence.
+
+OUT gets index.html, subjects.csv, findings.csv and for each scan the anomaly map and the mask, and
+if the method makes them the pseudo-healthy reconstruction and the uncertainty. Unsuitable scans are
+flagged in subjects.csv, with the reason. A second run does only what is missing or has changed.
+
+Without MODEL, the shipped model `universal` is used, which needs no healthy scans of your scanner.
+It marks voxels with a lesion probability above 0.5 (--sensitivity). For research; not for
+diagnosis.
 """
 
 EXAMPLES = """examples:
@@ -61,31 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     words = "MODEL: model.ckpt, its run folder, a bundle, or the name of a model that comes with "
-    words += "brainuad (default: universal). SCANS: what to look at; `demo` for the synthetic head "
-    words += "that comes with brainuad. OUT: folder to make, or to go "
-    words += "on with. key=value: changes of the model's preparation, preparation=NAME or "
-    words += "preparation.steps.KEY=VALUE"
+    words += (
+        "brainuad (default: universal). SCANS: scans to predict, or `demo` for a synthetic head. "
+    )
+    words += "OUT: folder of the results, new or to complete. key=value: changes of the model's "
+    words += "preparation, preparation=NAME or preparation.steps.KEY=VALUE"
     add("words", metavar="[MODEL] SCANS OUT [key=value ...]", nargs="*", help=words)
-    add("--model", metavar="MODEL", help="in place of the word MODEL")
+    add("--model", metavar="MODEL", help="the same as the word MODEL")
     more = "a further model to average, another fold or another method; may be repeated. Maps of "
     more += "several methods are divided by their models' thresholds first, and 1 is the threshold"
     add("--also", metavar="MODEL", type=Path, action="append", default=[], help=more)
-    add("--dry-run", action="store_true", help="say what was found and would be done, and stop")
-    add("--sequence", help="of scans whose name does not tell (default: the model's)")
-    marks = "a number, or which of the model's: healthy, scan (of another scanner), mebin, fixed"
+    add("--dry-run", action="store_true", help="list the scans and the work, and stop")
+    unnamed = "sequence of scans whose file name does not state it (default: the model's)"
+    add("--sequence", help=unnamed)
+    marks = "a number, or the model's healthy, scan (for another scanner), mebin or fixed"
     add("--threshold", help=f"{marks} (default: healthy)")
-    marked = "of a model that comes with brainuad, in place of --threshold (default: default)"
+    marked = "probability for a shipped model: 0.7, 0.5 or 0.3 (default: default)"
     add("--sensitivity", choices=list(SENSITIVITY), help=marked)
-    add("--samples", type=int, help="random draws a scan, of methods that draw")
-    add("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
-    add("--batch-size", type=int, help="tiles at once (default: what fits the memory)")
-    precisions = "bf16-mixed or 16-mixed are faster on a GPU; auto (default: %(default)s)"
+    add("--samples", type=int, help="random draws per scan (default: the model's number)")
+    add("--device", default="auto", help="device: cpu, cuda, … (default: %(default)s)")
+    add("--batch-size", type=int, help="tiles per batch (default: as many as fit the memory)")
+    precisions = "32-true, or faster on a GPU: bf16-mixed, 16-mixed, auto (default: %(default)s)"
     add("--precision", default="32-true", help=precisions)
-    add("--jobs", type=int, default=1, help="processes that prepare (default: %(default)s)")
+    add("--jobs", type=int, default=1, help="processes for preparation (default: %(default)s)")
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
-    add("--no-page", action="store_true", help="leave out OUT/index.html, the page to look at them")
-    hidden = "the page without pictures, names, reasons and folders: numbers of scans"
+    add("--no-page", action="store_true", help="do not write the page OUT/index.html")
+    hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
     parser.usage = "%(prog)s [options] [MODEL] SCANS OUT [key=value ...]"
     return run_cli(_main, parser, argv)
@@ -121,13 +123,13 @@ def _main(arguments: argparse.Namespace) -> int:
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
         remove_leftovers(folder)
     failures = Failures()
-    # A folder of its own: another command may be at work on the same OUT.
+    # A folder of its own: another command may use the same OUT.
     with own_folder(out / "work") as work, present(out, work):
         try:
             for number, job in enumerate(jobs):
                 failures += _predict(job, work / str(number), out, arguments)
         except BaseException:
-            # What was finished is listed, as far as the disk takes it; the first error is said.
+            # Finished scans are listed if the disk allows it; the first error is reported.
             with suppress(OSError):
                 write_tables(out)
             raise
@@ -151,24 +153,21 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 class _Job(NamedTuple):
-    """The scans of one sequence, and what predicts them.
+    """The scans of one sequence, and the model that predicts them.
 
     Attributes:
-        model: None where nothing is predicted.
-        known: what is known of it.
-        source: place of the scans.
-        stamps: scan to what decides its prediction, of those that are not done.
+        model: the model; None in a dry run.
+        known: its cards and choices.
+        source: scans that were found.
+        todo: scans that are not done.
+        stamps: scan of `todo` to the fingerprint of its prediction; empty in a dry run.
     """
 
     model: "Model | Ensemble | None"
     known: "Known"
     source: "Source"
+    todo: "list[Wanted]"
     stamps: dict[str, str]
-
-    @property
-    def todo(self) -> "list[Wanted]":
-        """Scans that are not done."""
-        return [item for item in self.source.wanted if item.scan_id in self.stamps]
 
 
 def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
@@ -205,14 +204,16 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
         raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
         require_grids(raw, known.steps)
-    return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
+    # A stamp needs the hash of the weights, which a dry run would have to load.
+    stamps = {} if dry else {item.scan_id: stamp(item) for item in todo}
+    return _Job(model, known, source, todo, stamps)
 
 
 def _check_device(name: str) -> None:
-    """Refuse a device that is not there; torch, which takes seconds to import, is asked for others.
+    """Refuse a device that cannot be used; `auto` and `cpu` need no import of torch, which is slow.
 
     Raises:
-        InputError: as `brainuad.load`.
+        InputError: no such device.
     """
     if name not in ("auto", "cpu"):
         from brainuad.model.device import device
@@ -221,7 +222,7 @@ def _check_device(name: str) -> None:
 
 
 def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) -> Failures:
-    """Prepares, scores and writes scan after scan; the failures, with their reasons."""
+    """Prepare, score and write scan after scan; return the failures with their reasons."""
     from rich.progress import track
 
     from brainuad.cohorts.map_folder import MapFolder
@@ -245,7 +246,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
     there = [item.scan.image for item in todo if item.scan.image.exists()]
 
     def elsewhere(item: "Wanted") -> bool:
-        """Return whether another command finished the same scan meanwhile."""
+        """Return whether another command did the same scan in the meantime."""
         return read_done(out, item, lambda item: job.stamps[item.scan_id])
 
     for item, found in track(ready, description="predicting", total=len(todo)):
@@ -270,7 +271,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
 
 
 def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
-    """Describe the scans found and the work to do, without other jobs' sequences."""
+    """Return found scans and further steps in words; sequences of other jobs count as predicted."""
     known, source, todo = job.known, job.source, len(job.todo)
     said = [f"model: {known}"]
     counts = {name: n for name, n in sorted(source.aside.items()) if name not in predicted}
@@ -286,9 +287,8 @@ def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
         )
     if source.cohort is None:
         how = "as the model's training scans" if known.card.preparation else "by default"
-        steps = known.recipe["steps"]
-        where = "to the atlas" if steps.get("atlas") else "without an atlas"
-        spacing = steps["spacing_mm"]
+        where = "to the atlas" if known.recipe.registered else "without an atlas"
+        spacing = known.recipe.spacing_mm
         grid = "at the images' own pixels" if spacing is None else f"at {spacing:g} mm"
         said.append(f"preparation: {how}, {where}, {grid}")
     done = len(source.wanted) - todo

@@ -1,8 +1,7 @@
-"""Wanted scans as the model sees them, one after the other."""
+"""Prepared scans to predict, one after the other."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.scans import RawScan
@@ -14,28 +13,29 @@ from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.records import read_record, record_path
 from brainuad.preparation.slices import SlicePreparation
+from brainuad.records.recipe import Recipe
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
-"""Each scan as the model sees it, or the reason why that cannot be."""
+"""Each scan as it is prepared, or the reason why it cannot be prepared."""
 
 
 def prepare_wanted(
     todo: Sequence[Wanted],
     steps: Preparation | SlicePreparation,
-    recipe: dict[str, Any],
+    recipe: Recipe,
     work: Path,
     jobs: int,
 ) -> Ready:
-    """Prepares raw scans; while one is looked at, `jobs` processes prepare the next ones.
+    """Prepare raw scans; while one is predicted, `jobs` processes prepare the next ones.
 
     The files of a scan are removed when the next is asked for.
 
     Args:
-        todo: raw scans, all of one sequence or with the same channels.
-        steps: the steps that `recipe` describes.
-        recipe: see `brainuad.preparation.recipes`.
-        work: folder of the caller's own, for what is made on the way.
-        jobs: processes.
+        todo: raw scans, all of one sequence or of the same channels.
+        steps: steps of `recipe`.
+        recipe: the preparation, see `brainuad.preparation.recipes`.
+        work: temporary folder of the caller.
+        jobs: number of processes.
     """
     items, tasks = {}, []
     for item in todo:
@@ -56,12 +56,12 @@ def prepare_wanted(
         remove(folder)
 
 
-def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) -> Ready:
-    """Reads scans of a cohort folder, which are prepared already.
+def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: Recipe) -> Ready:
+    """Read scans of a prepared cohort folder.
 
     Args:
         todo: scans of the cohort.
-        cohort: theirs.
+        cohort: their cohort.
         recipe: preparation of the cohort.
     """
     for item in todo:

@@ -1,17 +1,17 @@
-"""A scan as the model sees it, with its way back: prepared now, or taken from a cohort folder."""
+"""A prepared scan with its way back: prepared now, or read from a cohort folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.model.suitability import in_mni, measures_of
+from brainuad.model.suitability import measures_of
 from brainuad.preparation.records import record_of
+from brainuad.records.recipe import Recipe
 from brainuad.records.scan import ScanRecord
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
@@ -26,18 +26,17 @@ class PreparedScan:
 
     Attributes:
         image: `(D, H, W)` in [0, 1], zero outside the brain.
-        brain_mask: on its grid, bool.
-        space: the way from `image` to the scan as it came, a NIfTI file.
-        in_mni: whether the prepared world is MNI's.
-        measures: see `suitability.measures_of`.
-        flags: what the preparation found odd, in words.
-        notes: what was odd about its files, in words; nothing speaks against its results.
-        sides_known: whether its header tells the left from the right.
-        seconds: that its steps took, 0 where it was prepared before.
+        brain_mask: `(D, H, W)` bool, on the grid of `image`.
+        space: the way from `image` to the raw scan, a NIfTI file.
+        in_mni: True where the prepared world is MNI's.
+        measures: result of `suitability.measures_of`.
+        flags: quality flags of the preparation, in words.
+        notes: oddities of its files, in words; they do not affect its results.
+        sides_known: False where the header does not distinguish left from right.
+        seconds: duration of its steps, 0 where it was prepared before.
         others: `(D, H, W)` further channels, on the grid of `image`.
-        files: prepared image and brain mask of every channel, for models that see other
-            intensities than `image` has; they are read while the scan is detected. Empty for
-            `image` as it is.
+        files: prepared image and brain mask of every channel, for models with a normalisation of
+            their own; they are read during detection. Empty for `image` as it is.
     """
 
     image: Volume
@@ -54,25 +53,25 @@ class PreparedScan:
 
     @property
     def native(self) -> Path:
-        """The scan as it came."""
+        """The raw scan."""
         assert self.space.native is not None
         return self.space.native
 
 
-def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> PreparedScan:
-    """A scan that `prepare_subject` left in `folder`, normalised.
+def from_record(record: ScanRecord, folder: Path, recipe: Recipe) -> PreparedScan:
+    """Return a scan that `prepare_subject` left in `folder`, normalised.
 
     Args:
-        record: what was done to it.
-        folder: its paths are relative to this one.
-        recipe: see `brainuad.preparation.recipes`.
+        record: record of its preparation.
+        folder: folder of the paths in the record.
+        recipe: the preparation, see `brainuad.preparation.recipes`.
 
     Raises:
         InputError: its intensities cannot be normalised.
     """
     volume = read_volume(folder / record.image)
     brain_mask = read_mask(folder / record.brain_mask, like=volume)
-    own = recipe["normalise"].get(record.sequence, recipe["normalise"])
+    own = recipe.normalise.get(record.sequence, recipe.normalise)
     normalise = build(own, RECIPE)
     try:
         image = normalise(volume.array, brain_mask)
@@ -85,18 +84,16 @@ def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> 
     return replace(found, seconds=record.seconds, files=files)
 
 
-def from_records(
-    records: Sequence[ScanRecord], folder: Path, recipe: Mapping[str, Any]
-) -> PreparedScan:
-    """A scan of the channels that `prepare_subject` left in `folder`; see `from_record`.
+def from_records(records: Sequence[ScanRecord], folder: Path, recipe: Recipe) -> PreparedScan:
+    """Return a scan of several channels that `prepare_subject` left in `folder`.
 
     Args:
-        records: one per channel, in their order.
-        folder: their paths are relative to this one.
-        recipe: see `brainuad.preparation.recipes`.
+        records: one record per channel, in their order.
+        folder: folder of the paths in the records.
+        recipe: the preparation, see `brainuad.preparation.recipes`.
 
     Raises:
-        InputError: as `from_record`, or the channels lie on different grids.
+        InputError: an error of `from_record`, or the channels lie on different grids.
     """
     first, *others = (from_record(record, folder, recipe) for record in records)
     for other in others:
@@ -115,8 +112,8 @@ def from_records(
     )
 
 
-def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> PreparedScan:
-    """A scan of a cohort folder, prepared already.
+def from_cohort(scan: Scan, cohort: Cohort, recipe: Recipe) -> PreparedScan:
+    """Return a scan of a prepared cohort folder.
 
     Raises:
         InputError: unreadable, grids differ, an empty mask, or a constant brain.
@@ -138,14 +135,14 @@ def _described(
     brain_mask: np.ndarray,
     space: Space,
     record: ScanRecord | None,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
 ) -> PreparedScan:
-    """Return a scan of one channel with what its record says of it."""
-    laid = in_mni(recipe)
+    """Return a scan of one channel with measures, flags and notes of its record."""
+    laid = recipe.in_mni
     measures = measures_of(image, brain_mask, record, laid)
     if record is None:
         return PreparedScan(image, brain_mask, space, laid, measures)
-    flags = tuple(build(recipe["limits"], RECIPE).flags(record.quality))
+    flags = tuple(build(recipe.limits, RECIPE).flags(record.quality))
     return PreparedScan(
         image, brain_mask, space, laid, measures, flags, record.notes, record.sides_known
     )

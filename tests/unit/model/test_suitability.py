@@ -4,6 +4,7 @@ from tiny import a_record, write_tiny_cohort
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.map_folder import MapFolder
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.model.suitability import (
     contrasts,
     measures_of,
@@ -40,7 +41,7 @@ def statistics(cohort, tmp_path):
         mask = load_scan(scan)[1][0].numpy()
         score = (index + 1) * mask.astype(np.float32)
         write_volume(maps / f"{scan.subject}_anomaly.nii.gz", score, np.diag([3, 3, 3, 1]))
-    return training_statistics(cohort, "T2w", MapFolder(maps), POSTPROCESS, None)
+    return training_statistics(cohort, "T2w", ScoreMaps(MapFolder(maps), POSTPROCESS), None)
 
 
 def _told(statistics, image, brain_mask):
@@ -113,7 +114,7 @@ def test_contrasts_tell_the_sequences_apart():
         signs[sequence] = found["grey_white"] > 0, found["fluid_white"] > 0
     assert signs == {"T1w": (False, False), "T2w": (True, True), "FLAIR": (True, False)}
     assert contrasts(Volume(image.array, np.eye(4) + 1e6 * np.eye(4)), subject.brain_mask) == {}
-    assert default(2.0)["steps"]["atlas"] is not None
+    assert default(2.0).in_mni
 
 
 def test_percentiles_count_ties_by_half():

@@ -10,9 +10,10 @@ from scipy import ndimage
 from test_steps import atlas_at, turned
 
 from brainuad.cohorts.manifest import Scan, read_cohort, write_cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import score_volume
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.atlas import load_brain_atlas
@@ -208,7 +209,7 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     maps = tmp_path / "maps"
     prepared = read_volume(out / record.lesion_mask)
     write_volume(maps / "p_anomaly.nii.gz", prepared.array, prepared.affine)
-    score = score_volume(kept, maps, Postprocess((), HealthyThreshold(), ()), "native")
+    score = ScoreMaps(MapFolder(maps), Postprocess((), HealthyThreshold(), ())).native(kept)
     assert dice(score.score.array >= 0.5, lesion) > 0.93
     middle = prepared.affine @ [*ndimage.center_of_mass(prepared.array), 1]
     assert score.to_voxel(middle[None, :3])[0] == pytest.approx(

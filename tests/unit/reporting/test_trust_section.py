@@ -57,7 +57,7 @@ def _text(folder):
 
 def test_a_method_that_is_brightness_is_named_so(cohort, tmp_path):
     text = _text(_run(cohort, tmp_path, lambda image, truth, b: image**2))
-    assert "rank correlation with the intensity baseline&#39;s is 1.00" in text
+    assert "rank correlation with the intensity baseline's is 1.00" in text
     assert "mostly brightness" in text
     assert "no clear gain over brightness alone" in text
 
