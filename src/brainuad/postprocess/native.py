@@ -1,7 +1,7 @@
-"""The way back: from the prepared grid to the grid of the scan as it came.
+"""Resampling from the prepared grid to the grid of the raw scan.
 
-Training, prediction, evaluation and lesion filling all go this way, so that the map a user opens
-is the map that is scored.
+Training, prediction, evaluation and lesion filling all use these functions, so that the map a user
+opens is the map that is scored.
 """
 
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from brainuad.volumes.native_space import to_native
 from brainuad.volumes.read import read_native
 
 LEAST_SHARE = 0.5
-"""Smallest share of brain that an image is divided by. A voxel below it is not brain."""
+"""Smallest share of brain by which an image is divided. A voxel below it is not brain."""
 
 
 class NativeMap(NamedTuple):
     """A post-processed anomaly map on the native grid.
 
     Attributes:
-        score: `(D, H, W)` float32, 0 outside `brain_mask` unless the chain masks last.
+        score: `(D, H, W)` float32, 0 outside `brain_mask` unless `masks_last`.
         brain_mask: `(D, H, W)` bool, on its grid, not empty.
     """
 
@@ -31,7 +31,7 @@ class NativeMap(NamedTuple):
 
     @property
     def inside(self) -> np.ndarray:
-        """`(D, H, W)` float32: the map as people open it, 0 outside the brain in any case."""
+        """`(D, H, W)` float32: the map for the user, always 0 outside the brain."""
         return np.where(self.brain_mask, self.score.array, 0)
 
 
@@ -42,7 +42,7 @@ def native_map(
     native: Volume | None = None,
     masks_last: bool = False,
 ) -> NativeMap:
-    """Carry a post-processed map and its brain mask to the native grid.
+    """Resample a post-processed map and its brain mask to the native grid.
 
     The map is interpolated linearly, the mask by nearest neighbour.
 
@@ -50,9 +50,8 @@ def native_map(
         score: post-processed map on the prepared grid.
         brain_mask: `(D, H, W)` bool on the same grid.
         space: way from the prepared grid to the native scan.
-        native: the native scan, where it has been read already.
-        masks_last: the post-processing's property; False sets the map to 0 outside the native brain
-            mask.
+        native: the native scan; None to read it.
+        masks_last: False sets the map to 0 outside the native brain mask.
 
     Raises:
         InputError: the native scan or the way to it cannot be read, or the brain lies outside it.
@@ -87,17 +86,17 @@ def native_image(
     native: Volume,
     share: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Carry an image of a brain to the native grid without darkening its rim.
+    """Resample an image of a brain to the native grid without darkening its rim.
 
     Interpolation mixes voxels at the rim with the background. Division by the interpolated brain
     mask undoes that.
 
     Args:
-        image: on the prepared grid; values outside the brain are ignored.
+        image: image on the prepared grid; values outside the brain are ignored.
         brain_mask: `(D, H, W)` bool on the same grid.
         space: way from the prepared grid to the native scan.
         native: the native scan.
-        share: share of brain that an earlier call with this brain mask returned.
+        share: share of brain returned by an earlier call with this brain mask.
 
     Returns:
         `(D, H, W)` float32 image, valid where the share of brain is above `LEAST_SHARE`, and the
@@ -111,10 +110,10 @@ def native_image(
 
 
 def native_array(volume: Volume, native: Volume, space: Space, order: int = 1) -> np.ndarray:
-    """Carry any volume to the native grid.
+    """Resample any volume to the native grid.
 
     Args:
-        volume: on the prepared grid.
+        volume: volume on the prepared grid.
         native: the native scan.
         space: way from the prepared grid to the native scan.
         order: 1 for linear interpolation, 0 for the nearest neighbour.

@@ -1,4 +1,4 @@
-"""The configured chain from an anomaly map to a 3D mask."""
+"""The configured post-processing of an anomaly map to a 3D mask."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,19 +16,18 @@ Step = Callable[[np.ndarray, np.ndarray, Spacing], np.ndarray]
 
 @dataclass(frozen=True)
 class Postprocess:
-    """The same for every subject of a run; sizes in mm, so it means the same at every spacing.
+    """Post-processing of every map of a run. Sizes are in mm, so that they hold at every spacing.
 
     Args:
-        map_steps: on the float map, in order, in prepared space.
-        threshold: the headline threshold, the only fitted part.
-        mask_steps: on the bool mask, in order, in the space of the mask.
-        otsu: the threshold of each volume by itself, the variant `otsu` of the scores.
+        map_steps: steps on the float map, in order, in prepared space.
+        threshold: headline threshold, the only fitted part.
+        mask_steps: steps on the bool mask, in order, in the space of the mask.
+        otsu: threshold of each volume by itself, the variant `otsu` of the scores.
         binarise: (score, threshold) -> bool; `above`, or `Hysteresis`.
-        masks_last: what lies outside the brain, where a map has it
-            (`Traits.keeps_background`), is cleared after the mask steps, as in StRegA's
-            code; False clears it before anything else.
-        scan: the scale of each scan by itself, for the variant `scan` of the scores.
-        mebin: the rule of the variant `mebin` of the scores.
+        masks_last: True clears the background of a map that has one (`Traits.keeps_background`)
+            after the mask steps, as in StRegA's code; False clears it first.
+        scan: scale of each scan by itself, for the variant `scan` of the scores.
+        mebin: rule of the variant `mebin` of the scores.
     """
 
     map_steps: Sequence[Step]
@@ -42,15 +41,15 @@ class Postprocess:
 
     @property
     def takes_signed_maps(self) -> bool:
-        """Return whether the steps themselves choose the sign that counts."""
+        """Whether the first step chooses the sign that counts."""
         return bool(self.map_steps) and isinstance(self.map_steps[0], Sign)
 
     def score(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """The map that thresholds apply to, `(D, H, W)` float32.
+        """Return the map that thresholds apply to, `(D, H, W)` float32.
 
-        Zero outside the brain, unless `masks_last`.
+        It is zero outside the brain, unless `masks_last`.
         """
         inside = anomaly_map if self.masks_last else np.where(brain_mask, anomaly_map, 0)
         score = inside.astype(np.float32)
@@ -61,7 +60,7 @@ class Postprocess:
     def segment(
         self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing, threshold: float
     ) -> np.ndarray:
-        """`(D, H, W)` bool: above the threshold, inside the brain, after the mask steps."""
+        """Return the `(D, H, W)` mask above the threshold in the brain, after the mask steps."""
         segmentation = self.binarise(score, threshold)
         if not self.masks_last:
             segmentation = segmentation & brain_mask

@@ -1,4 +1,4 @@
-"""Steps on the map's values alone."""
+"""Steps on single values of the map."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ SIGNS = ("abs", "positive", "negative")
 
 @dataclass(frozen=True)
 class Sign:
-    """Which deviations count, for maps that keep the sign of image - reconstruction.
+    """Sign of the deviations that count, for maps with the sign of image - reconstruction.
 
-    Our own detectors decide this in their residual; this is for maps that others wrote. Comes
-    first in a chain, which may then begin with negative values.
+    Our methods decide this in their residual; this step is for maps of other programs. It is the
+    first step, and only then may a map have negative values.
 
     Args:
-        sign: `positive` keeps what is brighter than healthy (a legitimate choice on FLAIR),
-            `negative` what is darker, `abs` both.
+        sign: `positive` keeps voxels brighter than healthy (a legitimate choice on FLAIR),
+            `negative` darker voxels, `abs` both.
 
     Raises:
         ValueError: unknown `sign`.
@@ -33,7 +33,7 @@ class Sign:
     def __call__(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """`(D, H, W)` float32 map with a sign to the map >= 0."""
+        """Return the map >= 0 of a `(D, H, W)` float32 map with a sign."""
         if self.sign == "abs":
             return np.abs(anomaly_map)
         return np.maximum(anomaly_map if self.sign == "positive" else -anomaly_map, 0)
@@ -41,10 +41,10 @@ class Sign:
 
 @dataclass(frozen=True)
 class Saturate:
-    """Sets everything above a value to 1 and leaves the rest, as StRegA does before Otsu.
+    """Sets scores above a value to 1, as StRegA does before Otsu.
 
     Args:
-        above: the value.
+        above: largest score that stays.
     """
 
     above: float
@@ -58,10 +58,10 @@ class Saturate:
 
 @dataclass(frozen=True)
 class Clip:
-    """Clips to [0, limit] and scales to [0, 1], as MAD-AD does.
+    """Clip to [0, limit] and scale to [0, 1], as MAD-AD does.
 
     Args:
-        limit: becomes 1.
+        limit: score that becomes 1.
     """
 
     limit: float

@@ -1,4 +1,4 @@
-"""Thresholds that need no lesion label, and the rule that turns a map into a mask."""
+"""Thresholds that need no lesion label, and masks of the voxels above them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,32 +10,33 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from brainuad.postprocess.smooth import Spacing
 
 Threshold = Callable[[np.ndarray, np.ndarray, Spacing], float]
-"""(score, brain_mask, spacing_mm) of a scan -> the threshold there, NaN where there is none."""
+"""(score, brain_mask, spacing_mm) of a scan -> its threshold, NaN where there is none."""
 
 UNTOLD = 0.1
-"""Healthy brains with fewer voxels than this share of alpha above their lowest score tell nothing
-of a threshold: it would be that lowest score, and any rounding lies above it."""
+"""Smallest share of alpha that the voxels above the lowest score must make up. With fewer of them
+the threshold would be the lowest score, and rounding would decide what is above it."""
 
 
 class Scale(NamedTuple):
-    """The scale of a scan's scores.
+    """Scale of a scan's scores.
 
     Attributes:
-        middle: the score that is 0 on this scale.
-        spread: the scores from 0 to 1 on this scale.
+        middle: score that is 0 on this scale.
+        spread: difference of the scores that are 1 and 0 on this scale.
     """
 
     middle: float
     spread: float
 
     def at(self, value: float) -> float:
-        """The float32 score of a value on this scale."""
-        return float(np.float32(self.middle + value * self.spread))
+        """Return the float32 score of a value on this scale."""
+        with np.errstate(over="ignore"):
+            return float(np.float32(self.middle + value * self.spread))
 
 
 @dataclass(frozen=True)
 class HealthyThreshold:
-    """The smallest threshold with few positives in healthy brains.
+    """Smallest threshold with few positives in healthy brains.
 
     See docs/explanation/protocol.md#2-thresholds.
 
@@ -55,16 +56,17 @@ class HealthyThreshold:
         ordered: bool = False,
         scales: Sequence[Scale] | None = None,
     ) -> float:
-        """Fits on `(N,)` scores of the brain voxels of each healthy validation subject, pooled.
+        """Fit on the pooled scores of the brain voxels of healthy validation subjects.
 
         Exact, ties included: at most `alpha` of the voxels are above the result, and more than
-        that are above every smaller score. Looks at one array at a time, so that they may lie in
-        files: the order of float32 numbers is that of their bits, which are searched by halves.
+        that are above every smaller score. The order of float32 numbers is that of their bits,
+        which are bisected. One array is in memory at a time: the scores of 100 brains at 1 mm take
+        0.7 GB, and pooling would copy them.
 
         Args:
-            scores: float32 arrays.
-            ordered: each rises, which spares looking at every voxel.
-            scales: one scale per array; the threshold is then a value on these scales, and a voxel
+            scores: float32 arrays, one per subject.
+            ordered: whether each array rises; no voxel is then looked at.
+            scales: scale of each array; the threshold is then a value on these scales, and a voxel
                 is above it where its score is above `Scale.at`. None for the scores as they are.
 
         Raises:
@@ -72,38 +74,28 @@ class HealthyThreshold:
         """
         filled, total = _filled(scores)
         allowed = int(np.floor(self.alpha * total))
-        ends = [_ends(score, ordered) for score in filled]
-        if scales is None:
-            low = min(_key(least) for least, _ in ends) - 1
-            high = max(_key(most) for _, most in ends)
-            own = [Scale(0.0, 1.0)] * len(filled)
-        else:
-            own = [scale for scale, score in zip(scales, scores, strict=True) if score.size]
-            pairs = list(zip(ends, own, strict=True))
-            least = min((low - scale.middle) / scale.spread for (low, _), scale in pairs)
-            most = max((high - scale.middle) / scale.spread for (_, high), scale in pairs)
-            # A little further: `Scale.at` rounds.
-            room = 1e-3 * (1 + abs(least) + abs(most))
-            low, high = _key(np.float32(least - room)), _key(np.float32(most + room))
-
-        def above(value: np.float32) -> int:
-            limits = [scale.at(float(value)) for scale in own]
-            return sum(_above(*pair, ordered) for pair in zip(filled, limits, strict=True))
-
+        every = scales or [Scale(0.0, 1.0)] * len(scores)
+        own = [scale for scale, score in zip(every, scores, strict=True) if score.size]
+        most = np.finfo(np.float32).max
+        low, high = _key(-most), _key(most)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if above(_value(middle)) <= allowed else (middle, high)
-        return float(_value(high))
+            limits = [scale.at(float(_value(middle))) for scale in own]
+            pairs = zip(filled, limits, strict=True)
+            few = sum(_above(*pair, ordered) for pair in pairs) <= allowed
+            low, high = (low, middle) if few else (middle, high)
+        # 0 for -0.
+        return float(_value(high)) + 0.0
 
     def is_told(self, scores: Sequence[np.ndarray], ordered: bool = False) -> bool:
-        """Return whether healthy scores determine a threshold at all, see `UNTOLD`.
+        """Return whether healthy scores determine a threshold, see `UNTOLD`.
 
         Args:
-            scores: as `fit` takes them.
-            ordered: as `fit` takes it.
+            scores: scores as of `fit`.
+            ordered: True where each array rises.
         """
         filled, total = _filled(scores)
-        least = min(_ends(score, ordered)[0] for score in filled)
+        least = min(score[0] if ordered else score.min() for score in filled)
         above = sum(_above(score, float(least), ordered) for score in filled)
         return above > UNTOLD * self.alpha * total
 
@@ -113,29 +105,28 @@ class Shared:
     """One threshold for every scan.
 
     Args:
-        value: NaN where there is none.
+        value: the threshold; NaN where there is none.
     """
 
     value: float
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """The value, whatever the scan."""
+        """Return the value."""
         return self.value
 
 
 @dataclass(frozen=True)
 class UpperSpread:
-    """The scale of a scan by its own scores: their middle, and how far their upper part reaches.
+    """Scale of a scan by two quantiles of its own scores, the middle and an upper one.
 
-    Both are quantiles of the brain's scores, so that gain and offset of a scan's scores change
-    nothing, and a lesion nothing either as long as it and all else that is abnormal take less of
-    the brain than 1 - `upper`. So the first of `upper` is taken, and a higher one only for maps
-    that are mostly constant.
+    Gain and offset of a scan's scores change nothing. Lesions change nothing as long as abnormal
+    voxels take less of the brain than 1 - `upper`. So the first of `upper` is used, and a higher
+    one only for maps that are mostly constant.
 
     Args:
-        middle: the quantile that is 0.
-        upper: quantiles that may be 1, rising; `fitting` says which. What each costs is measured in
-            experiments/thresholds.
+        middle: quantile that is 0.
+        upper: quantiles that may be 1, rising; `fitting` chooses. experiments/thresholds measures
+            the cost of each.
 
     Raises:
         ValueError: not 0 <= middle < upper < 1, or `upper` does not rise.
@@ -153,9 +144,9 @@ class UpperSpread:
             )
 
     def fitting(self, scores: Sequence[np.ndarray], ordered: bool = False) -> "UpperSpread | None":
-        """The scale by the first of `upper` that has a spread in each of these healthy brains.
+        """Return the scale by the first of `upper` with a spread in each of these healthy brains.
 
-        None where all of them lack one.
+        None where there is none.
         """
         for upper in self.upper:
             one = replace(self, upper=(upper,))
@@ -164,9 +155,9 @@ class UpperSpread:
         return None
 
     def __call__(self, scores: np.ndarray, ordered: bool = False) -> Scale:
-        """Scale of the `(N,)` scores of a brain, by the first of `upper`.
+        """Return the scale of the `(N,)` scores of a brain, by the first of `upper`.
 
-        Its spread is 0 where too many scores are alike.
+        Its spread is 0 where too many scores are equal.
         """
         ranks = [int(share * scores.size) for share in (self.middle, self.upper[0])]
         found = scores if ordered else np.partition(scores, ranks)
@@ -179,23 +170,23 @@ class ScanThreshold:
     """A threshold on the scan's own scale.
 
     Args:
-        scale: from the scores of a brain to their scale.
-        value: on that scale; NaN where there is none.
+        scale: function from the scores of a brain to their scale.
+        value: threshold on that scale; NaN where there is none.
     """
 
     scale: UpperSpread
     value: float
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """The threshold of a scan's scores; NaN where too many of them are alike."""
+        """Return the threshold of a scan's scores; NaN where too many of them are equal."""
         scale = self.scale(score[brain_mask])
         return scale.at(self.value) if scale.spread > 0 else float("nan")
 
 
 def scan_threshold(scale: UpperSpread, value: float, upper: float) -> ScanThreshold | Shared:
-    """The threshold that was fitted as `value` on the scale by the quantile `upper`.
+    """Return the threshold that was fitted as `value` on the scale by the quantile `upper`.
 
-    NaN whatever the scan where there is none.
+    It is NaN for every scan where none was fitted.
     """
     if np.isnan(upper):
         return Shared(float("nan"))
@@ -207,11 +198,11 @@ class Otsu:
     """Otsu's threshold of each volume by itself.
 
     Args:
-        background: over the whole array, the empty space around the brain included, as StRegA's
-            code does; False looks at the brain alone, so that cropping changes nothing.
-        frame_mm: edge lengths of the frame that the array is taken to be padded to: it gets as many
-            zeros as the frame is larger, which the threshold depends on; one plane to one plane of
-            it. None for the array as it is; only with `background`.
+        background: True uses the whole array with the background, as StRegA's code does; False
+            uses the brain alone, so that cropping changes nothing.
+        frame_mm: edge lengths in mm of the frame that the array is padded to with zeros, on which
+            the threshold depends; of one plane, to one plane of it. None for the array as it is;
+            only with `background`.
 
     Raises:
         ValueError: a frame without `background`.
@@ -225,7 +216,7 @@ class Otsu:
             raise ValueError("frame_mm is of the background; set background to true")
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """`(D, H, W)` scores and bool mask to the threshold; the value itself when constant."""
+        """Return the threshold of `(D, H, W)` scores; of constant scores their value."""
         values = score.ravel() if self.background else score[brain_mask]
         if self.frame_mm is not None:
             sizes = zip(self.frame_mm, spacing_mm, score.shape, strict=True)
@@ -236,16 +227,16 @@ class Otsu:
 
 
 def above(score: np.ndarray, threshold: float) -> np.ndarray:
-    """`(D, H, W)` bool: the voxels above the threshold."""
+    """Return the voxels above the threshold, `(D, H, W)` bool."""
     return score > threshold
 
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """Grows what is above the threshold into the connected voxels above a lower one.
+    """Voxels above a lower threshold that are connected to voxels above the threshold.
 
     Args:
-        low: the lower threshold, as a share of the threshold, in [0, 1].
+        low: lower threshold, as a share of the threshold, in [0, 1].
     """
 
     low: float
@@ -255,12 +246,12 @@ class Hysteresis:
             raise ValueError(f"low is {self.low}; expected a share of the threshold in [0, 1]")
 
     def __call__(self, score: np.ndarray, threshold: float) -> np.ndarray:
-        """`(D, H, W)` scores to bool; neighbours share a face."""
+        """Return the mask of `(D, H, W)` scores; neighbours share a face."""
         return apply_hysteresis_threshold(score, self.low * threshold, threshold)
 
 
 def _filled(scores: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
-    """The float32 arrays that are not empty, and how many voxels they have; ValueError for 0."""
+    """Return the arrays that are not empty as float32, and their voxels; ValueError for none."""
     filled = [np.asarray(score, np.float32) for score in scores if score.size]
     total = sum(score.size for score in filled)
     if total == 0:
@@ -276,13 +267,8 @@ def _above(score: np.ndarray, limit: float, ordered: bool) -> int:
     return int(np.count_nonzero(score > value))
 
 
-def _ends(score: np.ndarray, ordered: bool) -> tuple[np.float32, np.float32]:
-    """The lowest and the highest."""
-    return (score[0], score[-1]) if ordered else (score.min(), score.max())
-
-
 def _key(value: np.float32) -> int:
-    """An integer with the order of the float32 numbers."""
+    """Return an integer with the order of the float32 numbers."""
     bits = int(np.float32(value).view(np.int32))
     return bits if bits >= 0 else bits ^ 0x7FFFFFFF
 

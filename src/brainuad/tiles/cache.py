@@ -1,6 +1,6 @@
 """The training set: tiles of healthy scans in one memory-mapped array.
 
-NIfTI files are unzipped once, when the cache is made; the training loop only reads pages.
+NIfTI files are unpacked once, when the cache is made; the training loop only reads pages.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ VERSION = 2
 """Version of the cache: caches of another version are made again."""
 
 Key = tuple[int, int]
-"""Epoch and index: what a sample depends on besides the seed."""
+"""Epoch and index, on which a sample depends besides the seed."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class TileMeta:
 
 
 class TileDataset(Dataset):
-    """Tiles of scans, augmented by a generator that only (seed, epoch, index) decides.
+    """Tiles of scans, augmented by a generator that depends on (seed, epoch, index) only.
 
-    So the number of workers, and a restart in the middle, change nothing.
+    So the number of workers and an interruption change nothing.
 
     Args:
         folder: made by `build_cache`.
-        augment: None for none.
+        augment: augmentation of the tiles; None for none.
         seed: random seed of the augmentation.
     """
 
@@ -81,7 +81,7 @@ class TileDataset(Dataset):
         self.augment = augment
         self.seed = seed
         self.per_scan = list(meta.per_scan)
-        """Tiles of each scan, in the order of the tiles."""
+        """Number of tiles per scan, in the order of the tiles."""
 
     @property
     def places(self) -> np.ndarray:
@@ -92,7 +92,7 @@ class TileDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, key: Key) -> Batch:
-        """One sample without the batch axis: image `(C, *S)` float32, brain mask `(1, *S)`."""
+        """Return one sample without batch axis: image `(C, *S)` float32, brain mask `(1, *S)`."""
         epoch, index = key
         image = torch.from_numpy(self.images[index].astype(np.float32))
         brain_mask = torch.from_numpy(np.array(self.brain_masks[index]))
@@ -112,17 +112,17 @@ def build_cache(
     dtype: str = "float16",
     grid: Grid | None = None,
 ) -> tuple[Path, Failures]:
-    """Cuts scans into tiles and stores those that hold brain; finds them again by content.
+    """Cut scans into tiles and store those with brain; a second call finds them by content.
 
     Args:
         scans: scans of one sequence, or with the same channels.
         tiling: how to cut.
         root: folder of all caches; this one's name is the hash of what it was made from.
-        min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain
-            teach nothing and break maximum normalisation. 0 keeps empty tiles, too.
+        min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain are
+            useless and break maximum normalisation. 0 keeps empty tiles, too.
         heights: range of axial slices that are kept, see `within_heights`; None for all.
-        dtype: on disk; float16 resolves 1/2048 of the intensity range.
-        grid: that scans on other ones are laid on before they are cut, see
+        dtype: data type on disk; float16 resolves 1/2048 of the intensity range.
+        grid: grid to which scans on other ones are resampled before they are cut, see
             `brainuad.cohorts.places`; None for each scan's own.
 
     Returns:
@@ -136,7 +136,7 @@ def build_cache(
     if heights is not None:
         _check_heights(heights, tiling)
     if grid is not None and not any(_is_away(scan, grid) for scan in scans):
-        # All are on it and are cut as they are.
+        # All scans are on it and are cut without resampling.
         grid = None
     paths = [path for scan in scans for path in (*scan.seen, scan.brain_mask)]
     folder = root / fingerprint(VERSION, paths, tiling, min_brain_fraction, heights, dtype, grid)
@@ -156,7 +156,7 @@ def _fill_cache(
     dtype: str,
     grid: Grid | None,
 ) -> None:
-    """Appends one scan after the other, so that memory holds one at a time."""
+    """Append one scan after the other, so that memory holds one at a time."""
     shapes: list[tuple[int, ...]] = []
     failures = Failures()
     places: list[np.ndarray] = []
@@ -212,7 +212,7 @@ def _loaded(scan: Scan, grid: Grid | None) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def within_heights(brain_mask: torch.Tensor, heights: Sequence[float]) -> torch.Tensor:
-    """`(W,)` bool: the axial slices whose middle lies in a range of the brain's height.
+    """Return the axial slices whose middle lies in a range of the brain's height, `(W,)` bool.
 
     Args:
         brain_mask: `(1, D, H, W)` bool, W from the feet to the head, not empty.
@@ -242,9 +242,9 @@ def _check_heights(heights: Sequence[float], tiling: Tiling) -> None:
 def brain_tiles(
     scans: Iterable[Scan], tiling: Tiling, min_brain_fraction: float = 0.05
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tiles `(N, C, *S)` with enough brain and their masks `(N, 1, *S)`, a scan at a time.
+    """Yield tiles `(N, C, *S)` with enough brain and their masks `(N, 1, *S)`, scan by scan.
 
-    Scans that cannot be read, or without such a tile, are left out.
+    Unreadable scans, and scans without such a tile, are left out.
     """
     for scan in scans:
         try:
