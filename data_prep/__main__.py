@@ -61,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         outer = argparse.ArgumentParser(
             prog=PROGRAM,
-            description="Public data sets: from the official download to rows for "
+            description="Public data sets: turn the official download into rows for "
             "brainuad-prepare, or for data=slices.\n\ncommands:\n"
             + "\n".join(f"  {key:<11}{command.help}" for key, command in COMMANDS.items()),
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        outer.add_argument("command", choices=COMMANDS, help="COMMAND --help tells more")
+        outer.add_argument("command", choices=COMMANDS, help="see COMMAND --help")
         outer.parse_args(words)
         outer.error("the command comes first")
     # A parser a command instead of subparsers: these do not go with words and options mixed.
@@ -212,7 +212,7 @@ COMMANDS = {
     "download": Command(
         "fetch the files of a free data set; goes on where it was cut off",
         _download,
-        {**NAME, "folder": {"type": Path, "help": "where the archives go"}},
+        {**NAME, "folder": {"type": Path, "help": "folder for the archives"}},
     ),
     "unpack": Command(
         "unpack a tar or zip archive, nothing outside the folder",
@@ -231,7 +231,7 @@ COMMANDS = {
                 "metavar": "KIND=FOLDER",
                 "help": "lesion masks in MNI152 space: stroke, ms or wmh; may be repeated",
             },
-            "--spacing-mm": {"type": float, "default": 2.0, "help": "of the bank (default: 2)"},
+            "--spacing-mm": {"type": float, "default": 2.0, "help": "voxel edge (default: 2)"},
         },
     ),
 }

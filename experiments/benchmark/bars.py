@@ -1,4 +1,4 @@
-"""What a method has to reach on the embedded cohort, and whether it does: set before any result."""
+"""Bars for methods on the embedded cohort, set before any result."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from brainuad.reporting.tables import to_markdown
 
 COHORTS = ("embedded", "second_sample", "both_samples")
 DICE, MOST_GAP = 0.55, 0.10
-"""Of T2w tumours at the healthy threshold, and the optimism gap there."""
+"""Smallest Dice of T2w tumours at the healthy threshold, and the largest optimism gap there."""
 
 TEXT = f"""
 ## The bars
@@ -26,11 +26,11 @@ each subject once.
 
 
 def bars(table: pd.DataFrame, settings: dict[str, Any]) -> str:
-    """A table a cohort of synthetic brains, a row a method that learns; empty without such.
+    """Return one table per synthetic cohort, with one row per method that learns.
 
     Args:
-        table: of `scores.results`.
-        settings: of the benchmark.
+        table: statistics from `scores.results`.
+        settings: settings of the benchmark.
     """
     learning = [n for n, line in settings["methods"].items() if line.get("learns", True)]
     parts = []
@@ -43,7 +43,7 @@ def bars(table: pd.DataFrame, settings: dict[str, Any]) -> str:
 
 
 def _table(part: pd.DataFrame, learned: Sequence[str]) -> str:
-    """Of the methods that learn, on one cohort."""
+    """Return the table of one cohort."""
     wanted = [("T2w", "tumour")]
     for group in ("iso", "dark"):
         there = part[part.group == group].sequence

@@ -14,18 +14,18 @@ from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.orient import to_ras
 
 LEVEL_MM = (0, 10)
-"""z of MNI152 where the slabs lie."""
+"""Range of z of the slabs in MNI152."""
 
 
 def real_t1(real: Path, folder: Path) -> Path:
-    """45 healthy slabs; in a third of the subjects, lesions of real patients are painted to test.
+    """Prepare 45 healthy slabs; lesions of real patients are painted into a third, for testing.
 
-    With them, the same level of the real T1w of two multiple sclerosis patients, and of a glioma
-    that does not reach it: a scan without a lesion, left out of the means.
+    Two multiple sclerosis patients and a glioma are added at the same level. The glioma does not
+    reach it, so that scan has no lesion and is left out of the means.
 
     Args:
-        real: the real data.
-        folder: of the benchmark's cohorts.
+        real: folder of the real data.
+        folder: parent of the cohort folders.
 
     Returns:
         The cohort folder.
@@ -52,21 +52,21 @@ def real_t1(real: Path, folder: Path) -> Path:
 
 
 def _level(affine: np.ndarray) -> slice:
-    """The axial slices of the slabs' level, of an RAS grid at 1 mm."""
+    """Return the axial slices at the level of the slabs in an RAS grid of 1 mm."""
     low, high = (round(z - affine[2, 3]) for z in LEVEL_MM)
     return slice(low, high)
 
 
 def carried(shape: np.ndarray, brain: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """A mask from one brain to another, by the boxes around them.
+    """Move a mask from one brain to another, by the boxes around them.
 
     Args:
         shape: `(D, H, W)` bool.
-        brain: the brain mask it belongs to.
-        inside: `(D', H', W')`, the brain mask it is to go to.
+        brain: brain mask of the shape.
+        inside: `(D', H', W')`, brain mask of the other brain.
 
     Returns:
-        On the grid of `inside`, and in it.
+        The mask on the grid of `inside`, and within it.
     """
     (low, high), (low_to, high_to) = (
         (found.min(axis=0), found.max(axis=0)) for found in map(np.argwhere, (brain, inside))

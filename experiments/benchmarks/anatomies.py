@@ -1,4 +1,4 @@
-"""How long does a synthetic scan take, stage by stage?
+"""Measure the time of a synthetic scan, stage by stage.
 
     python experiments/benchmarks/anatomies.py BANK
 

@@ -1,4 +1,4 @@
-"""How long do our changes of a tile take beside MONAI's of the same effect, and MONAI's list?
+"""Measure our augmentations of a tile beside MONAI's of the same effect, and MONAI's list.
 
     python experiments/benchmarks/augmentation.py
 

@@ -104,7 +104,7 @@ def start(name: str, own: dict[str, str], arguments: argparse.Namespace) -> "sub
 
 
 def ask(process: "subprocess.Popen[str]", steps: int) -> dict:
-    """What the process measured."""
+    """Return the measurement of the process."""
     if process.stdin is None:
         raise ValueError("no pipe")
     print(steps, file=process.stdin, flush=True)

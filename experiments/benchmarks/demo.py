@@ -1,4 +1,4 @@
-"""How long `make demo` takes from an empty clone, install included, and its peak memory.
+"""Measure time and peak memory of `make demo` from an empty clone, install included.
 
     python experiments/benchmarks/demo.py
 

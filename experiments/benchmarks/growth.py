@@ -1,4 +1,4 @@
-"""How does the time to find scans grow with their number?
+"""Measure the time to find scans against their number.
 
 Makes 100 to 5,000 subjects of one scan each, in every kind of source: a flat folder, BIDS, DICOM
 series folders, a CSV. All subjects have a lesion mask in BIDS, every second one in the flat folder

@@ -1,4 +1,4 @@
-"""How much faster is a training step on a CPU when freed memory stays with the process?
+"""Measure a training step on a CPU when freed memory stays with the process.
 
     python experiments/benchmarks/kept_memory.py
 

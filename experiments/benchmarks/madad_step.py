@@ -237,7 +237,7 @@ def detection(
 
 
 def device_limits() -> dict[str, float]:
-    """What the device reaches in a large product of matrices and in copying."""
+    """Measure a large matrix product and a copy on the device."""
     found = {}
     side = 8192 if DEVICE == "cuda" else 2048
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

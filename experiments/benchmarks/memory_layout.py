@@ -1,4 +1,4 @@
-"""Which memory layout is faster for each method's networks, and what does each take?
+"""Measure time and memory of each memory layout for each method's networks.
 
     python experiments/benchmarks/memory_layout.py --experiments strega strega_paper
 

@@ -1,4 +1,4 @@
-"""How long does brainuad-predict take for a prepared volume at 1 mm, and in how much memory?
+"""Measure time and memory of brainuad-predict for a prepared volume at 1 mm.
 
     python experiments/benchmarks/predict_volume.py
 
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def configuration(experiment: str, options: list[str]) -> DictConfig:
-    """Of a run of this experiment at 1 mm."""
+    """Return the configuration of this experiment at 1 mm."""
     words = [f"experiment={experiment}", "data.spacing_mm=1", "data.slice_size=[192,224]"]
     with initialize_config_module("brainuad.configs", version_base="1.3"):
         return compose("train", [*words, "name=x", "paths.output_dir=x", *options])
@@ -83,7 +83,7 @@ def measure(rounds: int, experiment: str, *options: str) -> dict[str, object]:
     card = {
         **{key: resolve(cfg[key]) for key in ("model", "tiling", "postprocess", "input")},
         "sequence": "T2w",
-        "preparation": recipe,
+        "preparation": recipe.to_json(),
         "statistics": None,
         "threshold": np.inf,
     }

@@ -1,4 +1,4 @@
-"""What a raw head takes until its mask is written, and what a dry run of many scans takes.
+"""Measure the time from a raw head to its mask, and a dry run of many scans.
 
     python experiments/benchmarks/raw_head.py MODEL SCAN [--scans 1000]
 

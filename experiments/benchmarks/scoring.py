@@ -1,4 +1,4 @@
-"""How fast are exact scores, and in how much memory, beside the scripts that papers ship?
+"""Measure exact scores beside the scripts of papers: time and memory.
 
     python experiments/benchmarks/scoring.py
 

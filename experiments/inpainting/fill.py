@@ -1,4 +1,4 @@
-"""How well are holes in held-out healthy brains filled? The part that every cohort shares."""
+"""Measure how well regions of held-out healthy brains are inpainted, on any cohort."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ OURS = "autopaint"
 def fill_scans(
     inpainter: Path, vae: Path, scans: Sequence[Scan], slices: int = 6, seed: int = 0
 ) -> pd.DataFrame:
-    """PSNR (dB) and SSIM inside random holes, a row a subject and method.
+    """Return PSNR (dB) and SSIM inside random holes, one row per subject and method.
 
     Args:
         inpainter: model file of `experiment=autopaint`.

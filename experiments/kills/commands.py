@@ -67,7 +67,7 @@ COMMANDS = {
     "export": ["export", "run", "bundle", "--licence", "CC0-1.0"],
     "report": ["report", "run"],
 }
-"""What is given in the folder of the study, by the module of `brainuad.cli` that takes it."""
+"""Inputs in the folder of the study, by the module of `brainuad.cli` that reads them."""
 
 TIMES = re.compile(
     r'"(seconds|time_started|fit_s|duration_s|wall_time_per_volume_s|peak_memory_bytes|dirty)": '
@@ -76,7 +76,7 @@ TIMES = re.compile(
     r"|\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d|^// [0-9a-f]{64}$",
     re.MULTILINE,
 )
-"""What no two runs share."""
+"""Values that differ between any two runs."""
 
 TEXTS = (".json", ".yaml", ".js")
 
@@ -97,7 +97,7 @@ class Trial:
 
     @property
     def good(self) -> bool:
-        """Whether nothing was damaged and the second run ended as the one left alone."""
+        """Return whether nothing was damaged and the second run ended as the one left alone."""
         return not self.damaged and not self.other and self.status == 0
 
 
@@ -188,7 +188,7 @@ def left_alone(name: str, folder: Path) -> Alone:
 
 
 def kept(name: str, folder: Path) -> Path:
-    """Where the folder as it was before a command lies."""
+    """Return the place of the folder as it was before a command."""
     return folder.with_name(f"before_{name}")
 
 
@@ -207,7 +207,7 @@ def start(name: str, folder: Path) -> Process:
 
 
 def run(name: str, folder: Path) -> None:
-    """What the process of a command does."""
+    """Run a command in this process."""
     atexit._clear()
     ranks._OWN = secrets.token_hex(8)
     os.chdir(folder)

@@ -83,7 +83,7 @@ def start(out: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """What it printed."""
+    """Return the printed text."""
     said, errors = process.communicate()
     if process.returncode != 0:
         raise SystemExit(errors)
@@ -133,7 +133,7 @@ def processes(out: Path) -> list[int]:
 
 
 def equal(out: Path, whole: Path) -> bool:
-    """Whether all weights of both last checkpoints are the same, bit for bit."""
+    """Return whether all weights of both last checkpoints are the same, bit for bit."""
     ours, theirs = (
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for folder in (out, whole)

@@ -12,13 +12,13 @@ from brainuad.reporting.drawing.curves import method_style
 from brainuad.reporting.tables import to_markdown
 
 FEWEST = 4
-"""Of fewer checkpoints no rank correlation is said."""
+"""Smallest number of checkpoints for a rank correlation."""
 
 RESAMPLES = 1000
 
 
 class Correlation(NamedTuple):
-    """How well one quantity ranks checkpoints as another does.
+    """Rank correlation of two quantities over checkpoints.
 
     Attributes:
         n: checkpoints.
@@ -159,7 +159,7 @@ def draw_scatter(
                 part[objectives[row]],
                 part[metrics[column]],
                 s=26,
-                color=method_style(methods.index(method))["color"],
+                color=method_style(methods.index(method)).color,
                 marker="osD^v"[sequences.index(sequence) % 5],
                 alpha=0.8,
                 label=f"{method}, {sequence}",

@@ -48,7 +48,7 @@ DETECTED: dict[str, dict[str, Any]] = {
 """Ablations of a trained model."""
 
 SAMPLED = ("patches of 1 cell", "T = 100")
-"""Of `TRAINED`, those that are also asked as published: by the sampler and the mask head."""
+"""Names in `TRAINED` that are also scored as published, by the sampler and the mask head."""
 
 
 def main() -> None:

@@ -193,14 +193,14 @@ def paint(head: Path, name: str, out: Path) -> tuple[Path, dict[str, Path]]:
 def to_native(head: Path) -> Path:
     """The file with the matrix from MNI to the head without a lesion."""
     folder = Path(tempfile.mkdtemp())
-    steps = instantiate(default(2.0)["steps"], packages=PREPARATION)
+    steps = instantiate(default(2.0).steps, packages=PREPARATION)
     records, failures = prepare_subject([RawScan("head", "T1w", head, healthy=True)], steps, folder)
     assert not failures, failures
     return folder / str(records[0].transform)
 
 
 def judged(out: Path, table: pd.DataFrame, truth: Path) -> tuple[str, float, str, str]:
-    """Whether the grid came back, the distance in mm, how much was marked, and the status."""
+    """Return whether the grid came back, the distance in mm, the marked volume, and the status."""
     row = table.loc[f"{stem_of(truth)}_T1w"]
     if row.status == "failed":
         return "no", float("inf"), "nothing", "failed"

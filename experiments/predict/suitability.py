@@ -1,4 +1,4 @@
-"""Which scans does a model say it was not made for?
+"""Count the scans that a model flags as unsuitable.
 
     python experiments/predict/suitability.py COHORT
 
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def statistics(cohort: Cohort, sequence: str, count: int | None) -> dict[str, Any]:
-    """Of the first `count` healthy training and validation subjects."""
+    """Return the first `count` healthy training and validation subjects."""
     names = [s.subject for split in ("train", "val") for s in cohort.select(split, sequence, True)]
     kept = [scan for scan in cohort.scans if scan.subject in names[:count]]
     part = Cohort(cohort.root, tuple(kept), cohort.info)
@@ -86,7 +86,7 @@ def tested(cohort: Cohort, sequence: str) -> Iterator[tuple[Scan, PreparedScan]]
 
 
 def share(known: dict[str, Any], scans: Sequence[PreparedScan]) -> str:
-    """How many of the scans are flagged."""
+    """Return the number of flagged scans."""
     return f"{sum(bool(reasons(known, scan)) for scan in scans)} of {len(scans)}"
 
 
@@ -96,7 +96,7 @@ def reasons(known: dict[str, Any], scan: PreparedScan) -> list[str]:
 
 
 def told(known: dict[str, Any], scan: PreparedScan | str) -> str:
-    """What the table of subjects would say."""
+    """Return the flags that the table of subjects would have."""
     if isinstance(scan, str):
         return f"failed: {scan}"
     said = [*reasons(known, scan), *scan.flags]
@@ -106,7 +106,7 @@ def told(known: dict[str, Any], scan: PreparedScan | str) -> str:
 def odd_files() -> Iterator[tuple[str, PreparedScan | str]]:
     """Name and prepared scan, or why it could not be prepared."""
     recipe = default(2.0)
-    steps = instantiate(recipe["steps"], packages=PREPARATION)
+    steps = instantiate(recipe.steps, packages=PREPARATION)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rng = np.random.default_rng(0)

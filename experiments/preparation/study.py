@@ -1,4 +1,4 @@
-"""How good and how fast is the preparation of real heads?
+"""Measure quality and time of the preparation of real heads.
 
     BRAINUAD_REAL_DATA=FOLDER python experiments/preparation/study.py
 
@@ -181,7 +181,7 @@ def beside_the_example(root: Path) -> str:
 
 
 def default_register() -> Register:
-    """How `preparation=default` registers to the atlas."""
+    """Measure the registration of `preparation=default` to the atlas."""
     register = steps("preparation=default").atlas
     assert register is not None
     return register
@@ -224,7 +224,7 @@ def random_affine(seed: int) -> np.ndarray:
 
 
 def times(root: Path) -> str:
-    """Where the time of two whole heads goes on one core."""
+    """Measure the time of each step for two whole heads on one core."""
     rows = []
     for name, chain in product(("chris", "spm152_template"), CHAINS):
         head = root / "raw_heads" / name / "T1.nii.gz"

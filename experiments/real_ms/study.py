@@ -37,7 +37,7 @@ from brainuad.volumes.tiling import VolumeTiling
 HERE = Path(__file__).parent
 FILES = {"FLAIR": "FLAIR", "T2w": "T2", "T1w": "T1"}
 THRESHOLD = 0.99
-"""Of equalised intensity, 1 % of every brain is above it: the healthy threshold without a fit."""
+"""Threshold of equalised intensity: 1 % of every brain is above it, without a fit."""
 
 CHAINS = {
     "raw map": Postprocess([], HealthyThreshold(), []),

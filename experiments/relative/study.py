@@ -1,4 +1,4 @@
-"""What does a method gain when its scores are relative to healthy brains at the same place?
+"""Measure what a method gains by scores relative to healthy brains at the same place.
 
     python -m experiments.relative.study --cohorts embedded --sequences T2w
 
@@ -66,11 +66,11 @@ def main() -> None:
 
 
 def gains(table: pd.DataFrame, other: str | None = None) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: a row a cohort, sequence and method that was scored as both.
+    """Return header and cells: one row per cohort, sequence and method that was scored as both.
 
     Args:
-        table: of `read_runs`.
-        other: what the relative methods are compared with; None for each without.
+        table: scores from `read_runs`.
+        other: method that the relative ones are compared with; None for each one's plain scores.
     """
     keys, cells, ps = [], [], []
     for (cohort, sequence), part in table.groupby(["cohort", "sequence"], sort=False):

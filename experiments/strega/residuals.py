@@ -1,4 +1,4 @@
-"""Where the compact ceVAE's residual is large: in lesions, in healthy tissue, in fluid.
+"""Compare the compact ceVAE's residual in lesions, healthy tissue and fluid.
 
     python experiments/strega/residuals.py RUN [RUN …]
 

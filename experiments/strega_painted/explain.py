@@ -1,4 +1,4 @@
-"""Where StRegA gains and loses on painted anomalies: what its input keeps, what it rebuilds.
+"""Explain StRegA's results on painted anomalies: contrast in its input, and reconstruction.
 
     python experiments/strega_painted/explain.py
 
@@ -140,7 +140,7 @@ def draw(runs: Path, names: list[str]) -> None:
 
 
 def healthy(name: str, runs: list[Path]) -> list[str]:
-    """What the runs' own checks of the latent space found."""
+    """Return the results of the runs' own checks of the latent space."""
     found = [json.loads((run / "checks.json").read_text()) for run in runs]
     errors = [
         np.mean([record[f"error/{key}"] for record in found])

@@ -28,7 +28,7 @@ METHODS = {
     "vae": ["input=intensity", "model.ce_factor=0"],
 }
 EPOCHS = 20
-"""Of about 30 steps; chosen for the time that three methods in three folds may take together."""
+"""Number of epochs of about 30 steps, limited by the time of three methods in three folds."""
 
 CONTROLLED = "strega_intensity"
 """The method whose runs hold the controls, which are the same beside every method."""

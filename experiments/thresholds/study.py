@@ -1,4 +1,4 @@
-"""How well the threshold `scan` keeps its promise on healthy people it was not fitted on.
+"""Measure the false-positive rate of the threshold `scan` on healthy people it was not fitted on.
 
 python -m experiments.thresholds.study OUT NAME=COHORT,SEQUENCE,MAPS ... [--across A:B ...]
 
@@ -44,7 +44,7 @@ SCALES = {
     **{f"median, q{100 * upper:.0f}": UpperSpread(0.5, (upper,)) for upper in UPPER},
     "lower 95 %": trimmed,
 }
-"""What a scan's scores are measured by; None for the scores as they are."""
+"""Scale of a scan's scores; None for the scores as they are."""
 
 
 def load(cohort: Path, sequence: str, maps: Path, postprocess: Postprocess) -> dict[str, Scores]:

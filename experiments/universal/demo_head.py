@@ -23,7 +23,7 @@ from brainuad.synthetic.anatomies.scan import ScanGenerator
 
 SEED = 5
 AIR = 14
-"""Of 255; what is darker is noise outside the head."""
+"""Largest brightness of the noise outside the head, out of 255."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

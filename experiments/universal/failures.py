@@ -1,4 +1,4 @@
-"""Where the shipped models fail on people: a picture of the worst cases, and Dice by lesion size.
+"""Show failures of the shipped models on people: the worst cases, and Dice by lesion size.
 
     BRAINUAD_REAL_DATA=FOLDER python -m experiments.universal.failures runs/real
 
@@ -42,13 +42,13 @@ EVERY = 3
 """One clear stroke of so many is taken, in the order of the index; slices without one all are."""
 
 LARGE, DRAWN = 1000, 3
-"""Pixels (mm^2) from which on a stroke's slice may be drawn, and how many are."""
+"""Smallest area of a stroke that may be drawn, in pixels (mm^2), and the number of them drawn."""
 
 AREAS = ((0.5, 3), (3, 10), (10, 30), (30, 200))
-"""Of strokes in a slice, cm^2."""
+"""Areas of strokes in a slice, in cm^2."""
 
 CONTRASTS = ((1.1, 1.3), (1.3, 1.5), (1.5, 9))
-"""Of large strokes."""
+"""Contrasts of large strokes, to the rest of the brain."""
 
 POOR = 0.3
 """Dice below which a stroke counts as lost."""

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if name in PREPARATION:
         spacing = read_card(arguments.run).run["data"]["spacing_mm"]
-        nobody["preparation"] = changed(default(spacing), PREPARATION[name])
+        nobody["preparation"] = changed(default(spacing), PREPARATION[name]).to_json()
     card = export_model(arguments.run, path, LICENCE, half=True, **nobody)
     content = path.read_bytes()
     entry = {

@@ -74,7 +74,7 @@ class Channels(nn.Module):
 
 
 class Judge:
-    """A shipped model on scans that lie on the atlas already.
+    """Score scans that are on the atlas already by a shipped model.
 
     Args:
         sequence: that it was trained on.

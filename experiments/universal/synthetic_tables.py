@@ -132,7 +132,7 @@ def _by_disease(head: pd.DataFrame) -> str:
 
 
 def _healthy(test: pd.DataFrame) -> str:
-    """What is marked where nothing is, in ml."""
+    """Return the volume marked in healthy scans, in ml."""
     clean = test[(test.disease == "none") & (test.score == HEAD)]
     rows = []
     for (sequence, model), found in clean.groupby(["sequence", "model"], sort=False):
@@ -161,7 +161,7 @@ def _of(table: pd.DataFrame, sequence: str, score: str) -> pd.DataFrame:
 
 
 def _p(found: pd.DataFrame, head: pd.DataFrame) -> float:
-    """Of the difference of AP to the lesion head, over people."""
+    """Return p of the difference of AP to the lesion head, over people."""
     both = found.merge(head, on="scan", suffixes=("", "_head"))
     values = by_person(np.stack([both.ap, both.ap_head]), list(map(str, both.person)))
     return paired_wilcoxon(*values)

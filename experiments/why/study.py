@@ -1,4 +1,4 @@
-"""Which step of a method loses a stroke: input, autoencoder, reconstruction or map.
+"""Find the step of a method that loses a stroke: input, autoencoder, reconstruction or map.
 
     BRAINUAD_REAL_DATA=FOLDER python -m experiments.why.study
 

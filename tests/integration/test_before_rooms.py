@@ -146,7 +146,7 @@ def test_a_cohort_says_how_it_was_prepared() -> None:
     recipe = of_cohort(cohort, "T2w")
     assert recipe is not None
     for part, kind in {"steps": "Preparation", "normalise": "Nyul", "limits": "Limits"}.items():
-        made = instantiate(recipe[part], packages=PREPARATION)
+        made = instantiate(getattr(recipe, part), packages=PREPARATION)
         assert type(made).__name__ == kind
 
 

@@ -74,7 +74,6 @@ def _evaluate(
     from brainuad.inference.controls import fixed_thresholds, untrained_controls, write_controls
     from brainuad.machine import provenance
     from brainuad.preparation.configured import cohort_of
-    from brainuad.preparation.from_folder import cohort_failures
     from brainuad.records.run import CohortIdentity, RunRecord
     from brainuad.reporting.tables import flatter_table, summary_table
 
@@ -127,4 +126,4 @@ def _evaluate(
     if evaluation.flatter is not None and len(evaluation.flatter):
         Console().print(flatter_table(evaluation.flatter))
     say(f"scores: {out / 'scores.csv'}")
-    Failures([*cohort_failures(cohort), *failed, *evaluation.failures]).raise_if_any()
+    Failures([*cohort.record.failures, *failed, *evaluation.failures]).raise_if_any()

@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder, or its model.ckpt")
     parser.add_argument("out", metavar="OUT", type=Path, help="a .zip, or a folder to make")
-    parser.add_argument("--licence", default=UNSTATED, help="of the weights (default: %(default)s)")
-    parser.add_argument("--half", action="store_true", help="weights as float16: half the size")
+    parser.add_argument(
+        "--licence", default=UNSTATED, help="licence of weights (default: %(default)s)"
+    )
+    parser.add_argument("--half", action="store_true", help="weights as float16, half the size")
     return run_cli(_main, parser, argv)
 
 
@@ -44,7 +46,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
     card = export_model(arguments.run, arguments.out, arguments.licence, arguments.half)
     say(f"{arguments.out}: look at MODEL_CARD.md in it before you share it")
-    atlas = (card.preparation or {}).get("steps", {}).get("atlas_image")
+    atlas = card.recipe.atlas_image
     if atlas:
         say(
             f"note: its scans were registered to {atlas}, which is not in the bundle; give it "

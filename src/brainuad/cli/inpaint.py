@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Replace a marked lesion by plausible healthy tissue.
 
-The scan is prepared as brainuad-prepare does it, the hole is filled by the model, and the filling
-is carried back to the scan's own grid, at the brightness of its surroundings. OUT is a copy of SCAN
-in which only voxels of MASK inside the brain differ; all others, and the header, are the same to
-the bit. What SCAN holds under MASK is never looked at. The filling is an invention that suits
-registration and segmentation; it is not what was there, and no diagnosis may rest on it.
+The scan is prepared as brainuad-prepare does it, the model fills the marked region, and the filling
+is resampled to the scan's own grid, at the brightness of its surroundings. OUT is a copy of SCAN in
+which only voxels of MASK inside the brain differ. All others, and the header, stay the same to the
+bit. Intensities under MASK are never read. The filling suits registration and segmentation; it is
+not the tissue before the lesion. Not for diagnosis.
 """
 
 EXAMPLES = """examples:
@@ -50,17 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scan", metavar="SCAN", type=Path, help="NIfTI, a head or a brain")
-    parser.add_argument("mask", metavar="MASK", type=Path, help="on its grid, above 0 is replaced")
-    parser.add_argument("out", metavar="OUT", type=Path, help=".nii or .nii.gz to write")
+    parser.add_argument("scan", metavar="SCAN", type=Path, help="NIfTI file of a head or a brain")
+    parser.add_argument(
+        "mask", metavar="MASK", type=Path, help="mask on its grid, replaced where > 0"
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="NIfTI file to write")
     parser.add_argument(
         "--model", metavar="MODEL", type=Path, required=True, help="model.ckpt of a run folder"
     )
     parser.add_argument(
-        "--brain-mask", metavar="PATH", type=Path, help="on the scan's grid; else it is looked for"
+        "--brain-mask", metavar="PATH", type=Path, help="mask on the scan's grid (default: found)"
     )
     parser.add_argument(
-        "--picture", metavar="PATH", type=Path, help=".png of before and after (default: OUT's)"
+        "--picture", metavar="PATH", type=Path, help="PNG of before and after (default: beside OUT)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
     parser.add_argument(
@@ -68,15 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="MM",
         type=float,
         default=6.0,
-        help="what is finer is taken from the other half of the brain, where that was seen; 0 "
-        "leaves the smooth filling of the model (default: %(default)s)",
+        help="finer detail is copied from the other half of the brain, if that is not marked; 0 "
+        "keeps the smooth filling of the model (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="another one, another filling")
+    seeds = "random seed; each seed gives another filling (default: %(default)s)"
+    parser.add_argument("--seed", type=int, default=0, help=seeds)
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="changes the model's preparation: preparation=NAME, preparation.steps.spacing_mm=1, …",
+        help="change of the model's preparation: preparation=NAME, preparation.steps.KEY=VALUE",
     )
     return run_cli(_main, parser, argv)
 
@@ -186,6 +189,6 @@ def _preparation(card: "Card", overrides: Sequence[str]) -> tuple["Preparation",
     recipe = changed(card.recipe, overrides)
     check(recipe)
     return (
-        build(recipe["steps"], RECIPE),
-        build(recipe["normalise"], RECIPE),
+        build(recipe.steps, RECIPE),
+        build(recipe.normalise, RECIPE),
     )

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from brainuad.model.known import Known
     from brainuad.model.model import Model
 
-DESCRIPTION = """Find anomalies in brain scans, with a mask in each scan's own space.
+DESCRIPTION = """Mark anomalies in brain scans, with a mask on each scan's own grid.
 
-SCANS is one NIfTI file, a folder, a BIDS dataset, folders of DICOM series, a CSV as
-brainuad-prepare takes it, or a cohort folder made by brainuad-prepare; of a model that was trained
-on slices (data=slices) 2D images, in a folder or a CSV, or one. Each scan of the model's
-sequence is prepared as the model's training scans were, scored, and carried back. Of a model of
-several sequences, those of a subject are one scan, on the grid of the first. OUT gets
-subjects.csv, findings.csv and for each scan the anomaly map and the mask on its own grid, and where
-the method makes them the pseudo-healthy reconstruction and the uncertainty. Scans that the model
-was not made for are flagged in subjects.csv, with the reason. A second run does only what is
-missing or changed. Without MODEL it is `universal`, which comes with brainuad for some sequences
-and needs no healthy scans of your scanner: each scan is scored by the model of its sequence, and
-marked where the probability of a lesion is above 0.5 (--sensitivity). For research; no diagnosis
-may rest on it.
+SCANS is a NIfTI file, a folder, a BIDS dataset, folders of DICOM series, a CSV as for
+brainuad-prepare, or a cohort folder. A model trained on slices (data=slices) takes 2D images. Each
+scan of the model's sequence is prepared as the training scans were, and scored. A model of several
+sequences makes one prediction per subject, on the grid of the first sequence.
+
+OUT gets index.html, subjects.csv, findings.csv and for each scan the anomaly map and the mask, and
+if the method makes them the pseudo-healthy reconstruction and the uncertainty. Unsuitable scans are
+flagged in subjects.csv, with the reason. A second run does only what is missing or has changed.
+
+Without MODEL, the shipped model `universal` is used, which needs no healthy scans of your scanner.
+It marks voxels with a lesion probability above 0.5 (--sensitivity). For research; not for
+diagnosis.
 """
 
 EXAMPLES = """examples:
@@ -61,31 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     words = "MODEL: model.ckpt, its run folder, a bundle, or the name of a model that comes with "
-    words += "brainuad (default: universal). SCANS: what to look at; `demo` for the synthetic head "
-    words += "that comes with brainuad. OUT: folder to make, or to go "
-    words += "on with. key=value: changes of the model's preparation, preparation=NAME or "
-    words += "preparation.steps.KEY=VALUE"
+    words += (
+        "brainuad (default: universal). SCANS: scans to predict, or `demo` for a synthetic head. "
+    )
+    words += "OUT: folder of the results, new or to complete. key=value: changes of the model's "
+    words += "preparation, preparation=NAME or preparation.steps.KEY=VALUE"
     add("words", metavar="[MODEL] SCANS OUT [key=value ...]", nargs="*", help=words)
-    add("--model", metavar="MODEL", help="in place of the word MODEL")
+    add("--model", metavar="MODEL", help="the same as the word MODEL")
     more = "a further model to average, another fold or another method; may be repeated. Maps of "
     more += "several methods are divided by their models' thresholds first, and 1 is the threshold"
     add("--also", metavar="MODEL", type=Path, action="append", default=[], help=more)
-    add("--dry-run", action="store_true", help="say what was found and would be done, and stop")
-    add("--sequence", help="of scans whose name does not tell (default: the model's)")
-    marks = "a number, or which of the model's: healthy, scan (of another scanner), mebin, fixed"
+    add("--dry-run", action="store_true", help="list the scans and the work, and stop")
+    unnamed = "sequence of scans whose file name does not state it (default: the model's)"
+    add("--sequence", help=unnamed)
+    marks = "a number, or the model's healthy, scan (for another scanner), mebin or fixed"
     add("--threshold", help=f"{marks} (default: healthy)")
-    marked = "of a model that comes with brainuad, in place of --threshold (default: default)"
+    marked = "probability for a shipped model: 0.7, 0.5 or 0.3 (default: default)"
     add("--sensitivity", choices=list(SENSITIVITY), help=marked)
-    add("--samples", type=int, help="random draws a scan, of methods that draw")
-    add("--device", default="auto", help="cpu, cuda, … (default: %(default)s)")
-    add("--batch-size", type=int, help="tiles at once (default: what fits the memory)")
-    precisions = "bf16-mixed or 16-mixed are faster on a GPU; auto (default: %(default)s)"
+    add("--samples", type=int, help="random draws per scan (default: the model's number)")
+    add("--device", default="auto", help="device: cpu, cuda, … (default: %(default)s)")
+    add("--batch-size", type=int, help="tiles per batch (default: as many as fit the memory)")
+    precisions = "32-true, or faster on a GPU: bf16-mixed, 16-mixed, auto (default: %(default)s)"
     add("--precision", default="32-true", help=precisions)
-    add("--jobs", type=int, default=1, help="processes that prepare (default: %(default)s)")
+    add("--jobs", type=int, default=1, help="processes for preparation (default: %(default)s)")
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
-    add("--no-page", action="store_true", help="leave out OUT/index.html, the page to look at them")
-    hidden = "the page without pictures, names, reasons and folders: numbers of scans"
+    add("--no-page", action="store_true", help="do not write the page OUT/index.html")
+    hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
     parser.usage = "%(prog)s [options] [MODEL] SCANS OUT [key=value ...]"
     return run_cli(_main, parser, argv)
@@ -285,9 +287,8 @@ def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
         )
     if source.cohort is None:
         how = "as the model's training scans" if known.card.preparation else "by default"
-        steps = known.recipe["steps"]
-        where = "to the atlas" if steps.get("atlas") else "without an atlas"
-        spacing = steps["spacing_mm"]
+        where = "to the atlas" if known.recipe.registered else "without an atlas"
+        spacing = known.recipe.spacing_mm
         grid = "at the images' own pixels" if spacing is None else f"at {spacing:g} mm"
         said.append(f"preparation: {how}, {where}, {grid}")
     done = len(source.wanted) - todo

@@ -16,10 +16,11 @@ from brainuad.cohorts.find import find_all
 from brainuad.cohorts.manifest import MANIFEST, read_cohort
 from brainuad.cohorts.splits import assign_splits
 from brainuad.errors import InputError, PartialFailure
+from brainuad.machine.failures import Failures
 from brainuad.machine.files import until_still
 from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.text import say
-from brainuad.preparation.from_folder import cohort_failures, look_over
+from brainuad.preparation.from_folder import look_over
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import PREPARATION, instantiate
 
@@ -46,24 +47,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _explain_main(words)
     parser = argparse.ArgumentParser(
         prog="brainuad-prepare",
-        description="Make a cohort folder from raw heads: reorient, find the brain, correct the "
-        "bias field, register to the atlas, resample, normalise; with qc.html to look at. "
-        "'brainuad-prepare phantom --help' is about the embedded cohort.",
+        description="Make a cohort folder from raw heads: reorient, extract the brain, correct the "
+        "bias field, register to the atlas, resample, normalise. Look at OUT/qc.html afterwards. "
+        "'brainuad-prepare phantom --help' makes the embedded cohort.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "source", type=Path, help="NIfTI file or folder, CSV, BIDS dataset, DICOM series folders"
     )
-    parser.add_argument("out", type=Path, help="cohort folder to make, or to go on with")
+    parser.add_argument("out", type=Path, help="cohort folder, new or to complete")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
-    hidden = "qc.html without pictures, names, notes and steps: flags and numbers of scans"
+    hidden = "write qc.html without pictures, names, notes and steps; scans are numbered"
     parser.add_argument("--anonymous", action="store_true", help=hidden)
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what each file is taken for, and stop"
+        "--dry-run", action="store_true", help="list how each file is read, and stop"
     )
     parser.add_argument(
-        "--allow-unused", action="store_true", help="go on where a mask belongs to nobody"
+        "--allow-unused", action="store_true", help="ignore masks that belong to nobody"
     )
     parser.add_argument(
         "--explain", action="store_true", help="print the steps, without SOURCE and OUT"
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of configs/prepare.yaml, as in Hydra"
+        "overrides", nargs="*", metavar="key=value", help="setting, see docs/options.md"
     )
 
 
@@ -82,7 +83,7 @@ def _explain_main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="brainuad-prepare --explain",
         description="Print the steps of a preparation in order: each a MONAI transform, with its "
-        "parameters and what it does to grid and intensities.",
+        "parameters and its effect on grid and intensities.",
         epilog="example: brainuad-prepare --explain preparation.steps.spacing_mm=2",
     )
     parser.add_argument("--explain", action="store_true", help=argparse.SUPPRESS)
@@ -157,9 +158,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
         records = {key_of(scan): read_record(record_path(scan, out)) for scan in whole.scans}
         return write_quality(whole, records, steps.load_atlas(), said, arguments.anonymous)
 
-    flags = cohort.info["flags"]
+    flags = cohort.record.flags
     say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
-    failures = cohort_failures(cohort)
+    failures = Failures(cohort.record.failures)
     # Of all scans in the folder, also those of other commands.
     manifest = out / MANIFEST
     attempt(lambda: until_still(manifest.read_bytes, page), "look at", bool(failures))
@@ -185,7 +186,7 @@ def _require_split(cfg: "DictConfig") -> None:
 def _phantom_main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="brainuad-prepare phantom",
-        description="The embedded cohort of synthetic brains.",
+        description="Make the embedded cohort of synthetic brains.",
         epilog="example: brainuad-prepare phantom cohorts/phantom --spacing-mm 3 --train 8",
     )
     parser.add_argument("out", type=Path, help="cohort folder to make")
@@ -194,7 +195,7 @@ def _phantom_main(words: Sequence[str]) -> int:
     parser.add_argument("--sequences", nargs="+", default=["T1w", "T2w", "FLAIR"])
     for split in PHANTOMS:
         parser.add_argument(f"--{split}", type=int, help=f"number of {split} subjects")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     return run_cli(_phantom, parser, words)
 
 

@@ -30,20 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return others[words[0]](words[1:])
     parser = argparse.ArgumentParser(
         prog="brainuad-report",
-        description="Makes RUN/report.html from the files of a run folder, or one table of "
-        "several runs (brainuad-report compare --help), or of folds and seeds "
-        "(brainuad-report folds --help). brainuad-report difficulty --help: which painted "
-        "lesions a run's model finds.",
+        description="Make RUN/report.html from the files of a run folder. Other reports: "
+        "'brainuad-report compare --help' compares runs, 'brainuad-report folds --help' "
+        "summarises folds and seeds, 'brainuad-report difficulty --help' shows which painted "
+        "lesions a model finds.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder that train.py printed")
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder of train.py")
     parser.add_argument(
         "--subjects",
         metavar="N",
         type=int,
         default=SUBJECTS,
-        help="show at most N test subjects as pictures (default: %(default)s)",
+        help="largest number of test subjects with pictures (default: %(default)s)",
     )
     hidden = "leave out pictures, names, the command, the configuration and folders"
     parser.add_argument("--anonymous", action="store_true", help=hidden)
@@ -96,7 +96,7 @@ def _folds_main(words: Sequence[str]) -> int:
         epilog="example: brainuad-report folds runs/strega/folds runs/madad/folds --out table",
     )
     parser.add_argument(
-        "folders", metavar="DIR", type=Path, nargs="+", help="folders that hold the run folders"
+        "folders", metavar="DIR", type=Path, nargs="+", help="folders with the run folders"
     )
     parser.add_argument(
         "--out",
@@ -128,14 +128,14 @@ def _folds(arguments: argparse.Namespace) -> int:
 def _difficulty_main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="brainuad-report difficulty",
-        description="Paints lesions of known size, contrast and place into the run's healthy "
-        "validation brains, writes RUN/difficulty.csv and makes the report anew with it. No "
+        description="Paint lesions of known size, contrast and place into the run's healthy "
+        "validation brains, write RUN/difficulty.csv and make the report again. No "
         "lesion label is needed.",
         epilog="example: brainuad-report difficulty runs/strega/NAME --draws 5",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder with model.ckpt")
     parser.add_argument(
-        "--draws", metavar="N", type=int, default=3, help="lesions a cell (default: %(default)s)"
+        "--draws", metavar="N", type=int, default=3, help="lesions per kind (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     return run_cli(_difficulty, parser, words)

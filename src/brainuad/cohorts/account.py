@@ -1,4 +1,4 @@
-"""Account of the files that were taken and left aside, for the user to check before the work."""
+"""Summary of the files that were found and left aside, which the user checks before the work."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def account(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:
     """A table of the scans, the files left aside by reason, and notes.
 
     Args:
-        found: scans and files of a source.
+        found: scans of a source.
         scans: those of `found.scans` that will be used, with their splits where there are any.
         whole: every scan and file; else the first ones, and how many there are.
     """
@@ -70,9 +70,9 @@ def write_aside(found: Found, out: Path, source: Path) -> None:
     """Write `left_aside.csv`: every file and folder that is not used, with the reason.
 
     Args:
-        found: scans and files of `source`.
+        found: scans of `source`.
         out: folder; files of other sources that were left aside stay in the list.
-        source: where the user pointed.
+        source: folder or table that the user gave.
     """
     rows = [(str(aside.path), aside.reason) for aside in found.aside]
     write_list(out, "left_aside", ("path", "reason"), rows, source)

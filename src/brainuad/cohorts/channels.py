@@ -61,7 +61,7 @@ def combined(rows: Sequence[Scan]) -> Scan:
 def with_channels(cohort: Cohort, sequence: str | Sequence[str]) -> Cohort:
     """Return the cohort with a scan of several channels for each subject that has them all.
 
-    The other rows stay. A subject that lacks a sequence is among the failures of `cohort.info`.
+    The other rows stay. A subject that lacks a sequence is among the failures of `cohort.record`.
 
     Args:
         cohort: any.
@@ -72,5 +72,5 @@ def with_channels(cohort: Cohort, sequence: str | Sequence[str]) -> Cohort:
     found = list(by_subject(cohort.scans, sequence))
     scans = [combined(rows) for rows, reason in found if not reason]
     lacking = [(rows[0].subject, reason) for rows, reason in found if reason]
-    failures = [*cohort.info.get("failures", []), *lacking]
+    failures = [*cohort.record.failures, *lacking]
     return Cohort(cohort.root, (*cohort.scans, *scans), {**cohort.info, "failures": failures})

@@ -1,4 +1,4 @@
-"""Which of several images of one person and sequence is used."""
+"""Choice among several images of one person and sequence."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def choose(
     Of several versions of an image, such as `T1` and `T1_brain`, one is taken in either case.
 
     Args:
-        scans: in natural order.
+        scans: scans in natural order.
         names: names of the people.
         every: also further visits, runs and acquisitions.
         extracted: whether brains without a skull are wanted.
@@ -88,7 +88,7 @@ def _plainness(record: Record) -> tuple[int, list[object], str]:
 
 
 def _is_version(record: Record, version: set[str], plainest: Record) -> bool:
-    """Return whether a name is a version of the same image, in one folder or brain-extracted."""
+    """Return whether a name is a version of the same image, in one folder or of the brain."""
     more = set(record.name.version) - version
     near = record.path.parent == plainest.path.parent or role_of(more) == "brain"
     return bool(more) and version <= set(record.name.version) and near
@@ -104,6 +104,6 @@ def _in_time(visit: str) -> tuple[bool, list[tuple[bool, int, str]]]:
 
 
 def _may_be_people(name: str, visit: str) -> bool:
-    """Return whether `MS_19800101` and `MS_19800102` may be two people: short or group names."""
+    """Return whether `MS_19800101` and `MS_19800102` may be two people: a group's or short name."""
     told = ("ses", "visit", "time", "baseline", "bl", "follow", "pre", "post", "initial", "t0")
     return name.isalpha() and len(name) <= 5 and not visit.casefold().startswith(told)

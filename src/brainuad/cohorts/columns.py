@@ -18,7 +18,7 @@ _WORDS = word_sets("columns")
 
 @dataclass
 class Columns:
-    """The meaning of a table's columns.
+    """Meaning of the columns of a table.
 
     Attributes:
         taken: field of `RawScan` to the column that holds it.
@@ -41,10 +41,10 @@ def columns_of(
     """Tell the columns of a table apart, by their names and by what they hold.
 
     Args:
-        source: said in messages.
+        source: name of the source in messages.
         header: the names.
         rows: a cell by its column.
-        fields: what a column may be by its very name.
+        fields: fields that columns may name.
         holds: whether a text is the name of an image.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Content of an image whose name does not state it: a mask, a label map or a scan."""
+"""Recognition of an image by its content: a mask, a label map or a scan."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,12 +19,12 @@ _FEW, _CLASSES = 16, 500
 
 @dataclass(frozen=True)
 class Content:
-    """The content of an image.
+    """Content of an image.
 
     Attributes:
         kind: `mask` of one value, `labels` of several, `share` from 0 to 1 (or 100, or 255),
             `empty`, `scan`, or `unreadable`.
-        millilitres: volume of the mask; of a share, at half of its range.
+        millilitres: volume of a mask's marked region, at half of its range.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Content:
 
     @property
     def drawn(self) -> bool:
-        """Return whether it is no scan."""
+        """True if it is not a scan."""
         return self.kind in ("mask", "labels", "share", "empty")
 
 
@@ -84,14 +84,14 @@ def _kind(array: "np.ndarray") -> str:
 
 
 def _patches(array: "np.ndarray") -> bool:
-    """Return whether neighbours inside share one value, as in a parcellation and in no scan."""
+    """Return whether neighbours inside have one value, as in a parcellation but not in a scan."""
     first, second = array[:-1], array[1:]
     inside = (first != 0) & (second != 0)
     return bool((first == second)[inside].mean() > 0.6) if inside.any() else False
 
 
 def same_grid(first: Path, second: Path) -> bool:
-    """Return whether two images have one grid, in whatever order of axes, by their headers.
+    """Return whether two images have one grid by their headers, in any order of axes.
 
     True where one cannot be read: its reading says so.
     """

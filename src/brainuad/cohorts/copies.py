@@ -32,7 +32,7 @@ def same_content(scans: Iterable[RawScan]) -> list[list[RawScan]]:
 
 
 def copies_of(scans: Iterable[RawScan]) -> dict[Key, list[str]]:
-    """Return for each scan that has copies a description of them."""
+    """Return a line about the copies of each scan that has some."""
     found: dict[Key, list[str]] = {}
     for group in same_content(scans):
         for scan in group:

@@ -97,7 +97,7 @@ def _person(part: str) -> str:
 
 
 def _two_patients(records: Sequence[Record]) -> list[Aside]:
-    """Series that lie in one subject's folder and are of different patients."""
+    """Yield the series in one subject's folder that are of different patients."""
     first: dict[tuple[str, str], Record] = {}
     wrong = []
     for record in records:

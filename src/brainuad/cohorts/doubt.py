@@ -74,7 +74,7 @@ def is_thin(path: Path) -> bool:
 
 
 def _owners(records: Sequence[Record]) -> dict[str, str]:
-    """Subjects of scans whose names tell a sequence, by their small letters."""
+    """Return the subjects of scans whose names state a sequence, by their lower-case names."""
     named = [r for r in records if not r.role and r.sequence and not r.name.entities]
     return {r.subject.casefold(): r.subject for r in named if r.subject}
 
@@ -107,14 +107,14 @@ def _after_owner(record: Record, owners: dict[str, str]) -> Record:
 
 
 def _extends(record: Record, people: Collection[PersonKey]) -> bool:
-    """Return whether a scan's name continues another's: `s1_lesionmap2` beside `s1_T1w`."""
+    """Return whether a scan's name extends another's: `s1_lesionmap2` beside `s1_T1w`."""
     key = record.person
     starts = (key[:n] for n in range(1, len(key)))
     return not record.role and not record.sequence and any(start in people for start in starts)
 
 
 def _says_more(record: Record) -> bool:
-    """Return whether a scan's name has words other than its sequence and how it was made."""
+    """Return whether a scan's name holds words that name neither a sequence nor a technique."""
     words = [word.text for word in words_of(stem_of(record.path))]
     if record.name.entities:
         return record.derived or bool(record.name.version)
@@ -124,7 +124,7 @@ def _says_more(record: Record) -> bool:
 
 
 def _role(record: Record, content: Content) -> str:
-    """Return the role of a drawn image, by its name and its folders."""
+    """Return the kind of a drawn image, by the words of its name and its folders."""
     words = [word.text for word in words_of(stem_of(record.path))]
     told = role_of(loosened(words))
     if content.kind == "share" and told not in ("brain mask", "brain", "mask"):

@@ -1,4 +1,4 @@
-"""Parse the name of a file or a folder: person, visit, sequence, and role."""
+"""Parsing of file and folder names: person, visit, sequence and kind."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ IMAGES = (".nii.gz", ".nii", ".img", ".hdr")
 
 @dataclass(frozen=True)
 class Name:
-    """The parts of a name; empty where it states none.
+    """Content of a name; fields that it does not state are empty.
 
     Attributes:
         subject: as it is written.
-        session: visit of the subject.
+        session: session of a subject.
         sequence: `T1w`, …, or the kind of another image, `DWI` say.
         role: see `brainuad.cohorts.words.role_of`; empty for a scan.
         told: words after the subject, of a name that is no BIDS one.
@@ -241,7 +241,7 @@ def _cut(text: str, found: list[Word], first: int, behind: int) -> str:
 
 
 def _rest(text: str, found: list[Word], at: int) -> str:
-    """Return the subject that follows a leading sequence, as in `T1w_sub03`; empty for none."""
+    """Return the words after a leading sequence that describe nothing: `sub03` of `T1w_sub03`."""
     left = [i for i in range(at + 1, len(found)) if not _describes(found[i].text)]
     if not left or (left[0] > at + 1 and found[left[0]].text.isdigit()):
         # `t1_mprage_sag_4`: the number of a series.
@@ -250,7 +250,7 @@ def _rest(text: str, found: list[Word], at: int) -> str:
 
 
 def _visit(found: list[Word], head: int) -> tuple[int, int]:
-    """Return the place of the words of a visit, and their number; 0 words where there are none."""
+    """Return the place of the words of a visit and their number; 0 where there are none."""
     for i in range(len(found)):
         if taken := is_session(found, i):
             return i, taken
@@ -258,7 +258,7 @@ def _visit(found: list[Word], head: int) -> tuple[int, int]:
 
 
 def _sequence_at(words: list[str]) -> int | None:
-    """Return the place of the sequence's word: the first that is not at the start, or the start."""
+    """Return the place of the sequence's word: the first after the start, else the start."""
     places = [i for i, word in enumerate(words) if word in vocabulary.PLAIN]
     others = [i for i, word in enumerate(words) if word in vocabulary.OTHERS]
     # `ADC.nii.gz` alone; `ct_01` may be a person.

@@ -61,7 +61,7 @@ def find_all(
 
     Args:
         source: a NIfTI file, a folder, or a `.csv` or `.tsv` file.
-        sequence: what a scan is whose name or row does not tell.
+        sequence: sequence of a scan whose name or row does not state it.
         every: list further visits, runs and scans of one sequence too.
         also: sequences to list beside those that presets are made for, `DWI` say.
         extracted: whether brains without a skull are wanted where both are there.
@@ -99,8 +99,8 @@ def refuse_unused(found: Found, option: str = "--allow-unused") -> None:
     """Refuse files that their owner means to be used and that cannot be.
 
     Args:
-        found: scans and files of a source.
-        option: by which the user goes on without them.
+        found: scans of a source.
+        option: setting by which the user continues without them.
 
     Raises:
         InputError: there are any: the first, and how many more.
@@ -234,7 +234,7 @@ def _known(
 
 
 def _is_made_of_another(path: Path, stems: dict[Path, set[str]]) -> bool:
-    """Return whether a name is another scan's with an SPM prefix: `c1`, `wm`, `mwp1`, `r`, …."""
+    """Return whether a name is another scan's with a prefix of SPM: `c1`, `wm`, `mwp1`, …."""
     stem = stem_of(path)
     match = _MADE.match(stem)
     if match is None:

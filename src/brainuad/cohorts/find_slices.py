@@ -26,7 +26,7 @@ def find_slices(source: Path, sequence: str, pixel_mm: float, out: Path | None =
 
     Args:
         source: a folder, a `.csv` or `.tsv` file, or one image.
-        sequence: what a slice is whose name or row does not tell.
+        sequence: sequence of a slice whose name or row does not state it.
         pixel_mm: edge length of a pixel where the row does not tell it.
         out: folder of the command's results, which are no input.
 
@@ -101,7 +101,7 @@ def _from_tree(tree: Tree, sequence: str, pixel_mm: float) -> Found:
 
 
 def _nearest(mask: Path, images: Sequence[Path]) -> list[Path]:
-    """Return those of the images with a mask's name that share the most folders with it."""
+    """Return the images with a mask's name that share the most folders with it."""
 
     def shared(image: Path) -> int:
         pairs = zip(mask.parts, image.parts, strict=False)

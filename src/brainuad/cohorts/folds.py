@@ -17,7 +17,7 @@ def with_fold(cohort: Cohort, folds: int, fold: int, seed: int = 0) -> Cohort:
         cohort: any.
         folds: k; 1 leaves the cohort as it is.
         fold: which part is for validation, 0 to k - 1.
-        seed: random seed of the assignment to folds.
+        seed: random seed of the folds.
 
     Raises:
         InputError: `fold` is not below `folds`, or there are fewer healthy subjects than folds.

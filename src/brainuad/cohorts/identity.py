@@ -1,4 +1,4 @@
-"""Which records are one person's."""
+"""Identification of one person's records."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -13,7 +13,7 @@ Key = tuple[PersonKey, tuple[str, tuple[PersonKey, ...]]]
 
 
 def key_of(record: Record) -> Key:
-    """Return the key that separates people of the same name."""
+    """Distinction between people of the same name."""
     return record.person, record.place
 
 
@@ -23,7 +23,7 @@ def name_people(scans: Sequence[Record], every: bool) -> dict[Key, str]:
     People of one name in `controls` and in `patients` are two, and are called by the folder too.
 
     Args:
-        scans: in natural order.
+        scans: scans in natural order.
         every: whether people of one name in folders of unknown meaning are no question.
 
     Raises:
@@ -60,7 +60,7 @@ def name_people(scans: Sequence[Record], every: bool) -> dict[Key, str]:
 
 
 def _told_apart(records: Collection[Record]) -> bool:
-    """Return whether the folders mark different people: one a control, one a patient."""
+    """Return whether the folders name different people: one a control, one a patient."""
     groups = [record.group.casefold() for record in records]
     kinds = {group_of(group) for group in groups}
     return all(groups) and len(set(groups)) == len(groups) and "control" in kinds

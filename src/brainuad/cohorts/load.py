@@ -48,7 +48,7 @@ def read_channels(scan: Scan) -> list[Volume]:
 
 
 def require_one_grid(path: Path, volume: Volume, first: Path, like: Volume) -> None:
-    """Raises InputError when a channel, read from `path`, is not on the grid of the first."""
+    """Raise InputError when a channel, read from `path`, is not on the grid of the first."""
     try:
         require_same_grid(path, volume, like)
     except InputError:

@@ -1,4 +1,4 @@
-"""The cohort folder: `manifest.csv` (a row a scan) and `cohort.json` (how it was made).
+"""The cohort folder: `manifest.csv` (one row per scan) and `cohort.json` (how it was made).
 
 The stages of the pipe meet only here, so the columns are the contract; paths are relative to the
 folder (absolute ones are kept as they are).
@@ -20,11 +20,13 @@ from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
 from brainuad.machine.read import read_json, read_table
+from brainuad.records.cohort import CohortRecord
 from brainuad.settings.plain import plain
 from brainuad.types import Space
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
+INFO = "cohort.json"
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,14 @@ class Scan:
     """One acquisition of one subject.
 
     Attributes:
-        subject: a person, or a slice of one; names the files.
+        subject: person, or a slice of one; part of the files' names.
         sequence: `T1w`, `T2w`, `FLAIR`, ….
-        image: the prepared volume: RAS, brain-extracted, intensities in [0, 1].
+        image: prepared volume: RAS, brain-extracted, intensities in [0, 1].
         brain_mask: on the grid of `image`.
         healthy: no lesion; only such scans are trained on.
         split: `train`, `val` or `test`.
         lesion_mask: on the grid of `image`; None when there is no label.
-        site: where it was acquired.
+        site: site of the acquisition.
         pathology: `tumour`, `ms`, `stroke`, …; empty when healthy or unknown.
         contrast: mean over the lesion of (image - healthy twin) in standard deviations of the
             twin's brain; None when unknown.
@@ -126,9 +128,9 @@ class Cohort:
     """A cohort folder in memory.
 
     Attributes:
-        root: the folder.
+        root: folder of the cohort.
         scans: rows of the manifest, paths absolute.
-        info: contents of `cohort.json`; `info["name"]` is the cohort's name.
+        info: contents of `cohort.json`, see `record`.
     """
 
     root: Path
@@ -138,7 +140,16 @@ class Cohort:
     @property
     def name(self) -> str:
         """The cohort's name, the folder's where `cohort.json` gives none."""
-        return str(self.info.get("name", self.root.name))
+        return self.record.name or self.root.name
+
+    @property
+    def record(self) -> CohortRecord:
+        """The part of `cohort.json` that commands read.
+
+        Raises:
+            InputError: a value of another type.
+        """
+        return CohortRecord.from_json(self.info, str(self.root / INFO))
 
     def select(
         self,
@@ -147,7 +158,7 @@ class Cohort:
         healthy: bool | None = None,
         allow_empty: bool = False,
     ) -> tuple[Scan, ...]:
-        """Scans of one split and sequence, or of several as channels, in the manifest's order.
+        """Return scans of one split and sequence, or several as channels, in the manifest's order.
 
         Raises:
             InputError: there are none, unless `allow_empty`.
@@ -189,7 +200,7 @@ def joined(sequence: str | Sequence[str]) -> str:
 
 
 def read_cohort(root: Path) -> Cohort:
-    """Reads and checks a cohort folder.
+    """Read and checks a cohort folder.
 
     Raises:
         InputError: no manifest, missing or unknown columns, bad values, a subject in two splits,
@@ -208,7 +219,7 @@ def read_cohort(root: Path) -> Cohort:
         )
     scans = tuple(_parse(row, root, f"{manifest} line {i}") for i, row in enumerate(rows, start=2))
     check_scans(scans, manifest)
-    info_path = root / "cohort.json"
+    info_path = root / INFO
     info = read_json(info_path, "make the cohort again") if info_path.is_file() else {}
     try:
         info = plain(info)
@@ -218,13 +229,13 @@ def read_cohort(root: Path) -> Cohort:
 
 
 def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Cohort:
-    """Checks and writes `cohort.json`, then `manifest.csv`, each atomically.
+    """Check and write `cohort.json`, then `manifest.csv`, each atomically.
 
     The manifest comes last: a folder that has one is complete.
     """
     scans = tuple(scans)
     check_scans(scans, root / MANIFEST)
-    write_json(root / "cohort.json", info)
+    write_json(root / INFO, info)
     text = io.StringIO()
     # Where every subject is a person, the manifest is as it was before there was the column.
     known = [name for name in COLUMNS if name != "person" or any(scan.person for scan in scans)]
@@ -236,7 +247,7 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
 
 
 def check_scans(scans: Sequence[Scan], where: Path) -> None:
-    """Raises InputError when the rows break the rules of a split, or name the same files."""
+    """Raise an InputError if the rows break the rules of a split, or name the same files."""
     splits: dict[PersonKey, tuple[str, str]] = {}
     files: dict[str, tuple[str, str]] = {}
     for scan in scans:

@@ -57,7 +57,7 @@ class MapFolder:
 
     @property
     def trained_on(self) -> set[str]:
-        """Subjects that the model of these maps was trained on; none of foreign maps."""
+        """Subjects that the model of these maps was trained on; empty for foreign maps."""
         if not self.record.is_file():
             return set()
         return set(read_json(self.record, "make the maps again").get("trained_on") or ())

@@ -7,7 +7,7 @@ from brainuad.errors import InputError
 from brainuad.machine.text import FORMULAS
 
 MAX_BYTES = 120
-"""Largest length of a name in UTF-8. A file system takes 255; a file's name has two or more."""
+"""Largest number of bytes of a name. File systems take 255; a file's name holds two names."""
 
 POOLED = "(pooled)"
 """Stands for the subject where a score belongs to all of them."""
@@ -59,7 +59,7 @@ def check_name(text: str, what: str, where: object) -> None:
 
     Args:
         text: name of a subject or of a sequence.
-        what: said in the message: `subject`, `sequence`.
+        what: kind of name in the message: `subject`, `sequence`.
         where: file, or line of a file, that gives it.
 
     Raises:

@@ -178,7 +178,7 @@ def _nearest(scan: Record, role: str, masks: Sequence[Record]) -> tuple[Path | N
 def _unlike(
     mask: Record, scan: Record, visits: Collection[PersonKey], keys: Collection[str]
 ) -> str:
-    """Why a mask is not of a scan of the same person; empty where it is.
+    """Return why a mask does not belong to a scan of the same person; empty where it does.
 
     Args:
         mask: mask of a lesion or a brain.
@@ -215,7 +215,7 @@ def _visit(record: Record) -> PersonKey:
 
 
 def _distance(mask: Record, scan: Record) -> tuple[bool, bool, bool, int]:
-    """Return the distance of a mask's name from its scan's; less is nearer."""
+    """Return the distance of a mask's name from its scan's."""
     space = mask.name.entities.get("space", "")
     return (
         mask.path.parent != scan.path.parent,

@@ -55,7 +55,7 @@ def refuse_two_spellings(subjects: Iterable[str], where: object) -> None:
 
 
 def is_ill(text: str) -> bool | None:
-    """Return whether a word of a table marks a patient; None where it states nothing."""
+    """Return whether a word of a table means ill; None where it means neither."""
     plain = text.strip().casefold()
     if plain in NOBODY:
         return None
@@ -70,7 +70,7 @@ def column_words(name: str) -> list[str]:
 
 
 def tells_health(name: str, values: Sequence[str]) -> bool:
-    """Return whether a column states health: by its name, or by patients and controls in it."""
+    """Return whether a column states who is ill: by its name, or by patients beside controls."""
     words = set(column_words(name))
     telling = _WORDS["health column"]
     if words & telling and not words - telling - _WORDS["beside health"]:

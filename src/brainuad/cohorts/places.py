@@ -76,7 +76,7 @@ def laid(
         image: `(C, D, H, W)`, 0 outside the brain.
         brain_mask: `(1, D, H, W)` bool.
         affine: `(4, 4)`, its voxels to world in mm.
-        grid: to lay it on.
+        grid: target grid.
 
     Returns:
         Both on that grid; `brain_mask` where at least half of a voxel is brain.

@@ -23,11 +23,11 @@ class Record:
         session: the visit; empty where nothing tells.
         sequence: `T1w`, …; empty where nothing tells.
         role: see `brainuad.cohorts.words.role_of`; empty for a scan.
-        context: names of folders that may be a subject's, or a site's, around the subject's.
+        context: names of the folders around the subject's that may be a subject's or a site's.
         group: folder of healthy people or patients that it lies in, as it is called.
         derived: whether it lies in a folder of derivatives.
-        name: what its own name says.
-        patient_id: ID of the patient, from a DICOM series.
+        name: content of its own name.
+        patient_id: patient ID of a DICOM series.
     """
 
     path: Path
@@ -140,6 +140,6 @@ def _serial(subject: str) -> bool:
 
 
 def _alike(one: PersonKey, other: PersonKey) -> bool:
-    """Return whether one name begins with the other, or ends with it: `p1` and `p1_visit`."""
+    """Return whether one name begins or ends with the other: `p1` and `p1_visit`."""
     short, long = sorted((one, other), key=len)
     return long[: len(short)] == short or long[-len(short) :] == short

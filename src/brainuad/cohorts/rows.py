@@ -29,8 +29,8 @@ class TableRow:
         where: table and line.
         folder: that its paths are relative to.
         columns: columns of the table.
-        cells: by field; empty where they say nothing.
-        told: what further columns say of health: ill or not, and in which word.
+        cells: values by field; empty where not stated.
+        told: health by further columns: ill or not, and in which word.
     """
 
     where: str
@@ -84,8 +84,8 @@ def scans_of_rows(
 
     Args:
         source: `.csv` or `.tsv`.
-        what: said in messages: `scan`, `slice`.
-        sequence: what a scan is of which nothing tells the sequence.
+        what: kind of image in messages: `scan`, `slice`.
+        sequence: sequence of a scan for which nothing states it.
         make: the scan of a row; its sequence is empty where nothing tells it.
         fields: see `columns_of`.
         holds: see `columns_of`.

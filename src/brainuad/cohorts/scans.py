@@ -21,7 +21,7 @@ class RawScan:
         lesion_mask: on the grid of `image`; None when there is no label.
         healthy: no lesion.
         split: `train`, `val`, `test`, or empty to be drawn.
-        site: where it was acquired.
+        site: site of the acquisition.
         pathology: free text, for grouping the scores.
     """
 
@@ -53,7 +53,7 @@ class Found:
         kind: kind of source, in words.
         scans: as they came.
         aside: files that are not used, with the reason.
-        notes: what the owner should know, a line each.
+        notes: remarks for the owner, one line each.
         assumed: images whose sequence nothing tells; they are taken for the one asked for.
         visits: image to the visit that its name tells.
         bids: whether results are to be named as BIDS derivatives.

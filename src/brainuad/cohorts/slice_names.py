@@ -1,4 +1,4 @@
-"""Parse the name of a 2D image: person and sequence."""
+"""Parsing of the names of 2D images: person and sequence."""
 
 import re
 from itertools import pairwise

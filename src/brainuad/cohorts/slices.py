@@ -22,7 +22,7 @@ from brainuad.volumes.plane_files import is_plane_file
 Number = TypeVar("Number", int, float)
 
 _LIMITS_MM = (0.01, 50.0)
-"""Limits of the edge of a pixel in an image of a head."""
+"""Smallest and largest edge length of a pixel of a head."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class RawSlice(RawScan):
         subject: name of the slice, one for all its sequences.
         person: unit of splits and of statistics; empty where it is the subject.
         image: PNG, TIFF, JPEG, NPY, or a NIfTI of one plane.
-        channel: index of the image in an NPY of several (`brainuad.volumes.planes.read_plane`).
-        lesion_channel: index of the label in such an array.
+        channel: channel of the image in an NPY of several (`brainuad.volumes.planes.read_plane`).
+        lesion_channel: channel of the label in such an array.
         pixel_mm: edge length of a pixel.
     """
 
@@ -130,7 +130,7 @@ def _number(row: TableRow, name: str, kind: Callable[[str], Number]) -> Number |
 
 
 def is_empty(one: RawSlice, known: dict[tuple[Path, int | None], bool]) -> bool:
-    """Return whether a slice's label is empty; an unreadable one fails later, when it is read."""
+    """Return whether a slice's label is empty; an unreadable one fails when it is prepared."""
     # Tables of volumes are read without NumPy.
     from brainuad.volumes.planes import read_plane, read_plane_mask
 

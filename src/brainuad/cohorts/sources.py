@@ -19,10 +19,10 @@ def write_list(out: Path, name: str, header: Row, rows: Sequence[Row], source: P
 
     Args:
         out: folder of the list.
-        name: name of the list, without `.csv`.
-        header: header of its two columns.
-        rows: rows of this source; they replace its former ones.
-        source: where the user pointed.
+        name: name of the list without `.csv`.
+        header: names of its two columns.
+        rows: rows of this source, in place of its former ones.
+        source: folder or table that the user gave.
 
     Returns:
         The rows of the list.

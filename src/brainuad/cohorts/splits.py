@@ -18,7 +18,7 @@ def assign_splits(
     folds: int = 1,
     fold: int = 0,
 ) -> list[RawScan]:
-    """Draws the splits that are not given: pathological subjects to test, healthy ones by share.
+    """Draw the splits that are not given: pathological subjects to test, healthy ones by share.
 
     The unit is the person, and people whose files have the same content are one
     (`brainuad.cohorts.copies`). Within each site and set of sequences the shares are kept as well
@@ -26,7 +26,7 @@ def assign_splits(
 
     Args:
         scans: as found.
-        seed: random seed of the draw.
+        seed: random seed.
         val_fraction: share of the healthy subjects; of no effect with several folds.
         test_fraction: share of the healthy subjects.
         folds: k of a k-fold cross-validation: the healthy subjects outside `test` are dealt into

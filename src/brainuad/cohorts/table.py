@@ -26,7 +26,7 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
 
     Args:
         source: `.csv` or `.tsv`.
-        sequence: what a scan is of which neither the row nor the file's name tells.
+        sequence: sequence of a scan for which neither the row nor the file's name states it.
         every: whether several scans of a subject are no question, and a name may be spelled twice.
 
     Raises:

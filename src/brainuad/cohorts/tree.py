@@ -21,8 +21,8 @@ class Aside:
     """A file or a folder that is not used.
 
     Attributes:
-        path: path of the file; of a folder, everything in it.
-        reason: in words.
+        path: path of the file, or of a folder with all that is in it.
+        reason: reason, in words.
         wanted: whether its owner means it to be used: a mask that belongs to nobody, say.
     """
 
@@ -151,7 +151,7 @@ def _passed_over(path: Path, root: Path, out: Path | None) -> str:
 
 
 def own_results(names: set[str]) -> str:
-    """Return which output of brainuad a folder with these names is; empty for any other folder."""
+    """Return the kind of brainuad's folder that has these names; empty for any other folder."""
     if "cohort.json" in names or {"manifest.csv", "scans"} <= names:
         return "a prepared cohort"
     if "records" in names and names & {"subjects.csv", "findings.csv"}:

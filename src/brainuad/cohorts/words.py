@@ -39,7 +39,7 @@ CONTAINER = _NAMES["container"] | TECHNIQUE
 """Names of folders that are nobody's."""
 
 NOBODY = word_sets("values")["nothing"] | {""}
-"""Words for a missing value in tables."""
+"""Words for an empty cell."""
 
 LESION = _NAMES["lesion"]
 _DRAWN, _BRAIN, _MAP = (_NAMES[name] for name in ("drawn", "brain", "map"))
@@ -73,7 +73,7 @@ class Word:
 
     Attributes:
         text: lower case.
-        start: index of its first letter in the name.
+        start: place of its first letter in the name.
         end: behind its last one.
     """
 
@@ -101,7 +101,7 @@ _SHORT = word_sets("short")
 
 
 def loosened(words: Iterable[str]) -> list[str]:
-    """Words and what is within them: `lesionmask2` is `lesion` and `mask`, too."""
+    """Return words and their parts: `lesionmask2` is `lesion` and `mask`, too."""
     found = []
     for word in words:
         found += [plain for plain, pieces in _PIECES.items() if any(p in word for p in pieces)]
@@ -134,7 +134,7 @@ def sequence_of(text: str) -> str:
 
 
 def _told(words: Sequence[str], first: int) -> str:
-    """Return the meaning of the first word of a sequence beside the others."""
+    """Return the meaning of a sequence's first word beside the others."""
     found = PLAIN[words[first]]
     rest = [PLAIN[word] for word in words[first + 1 :] if word in PLAIN]
     if found in ("T1w", "T2w") and words[first + 1 : first + 2] == ["map"]:
@@ -164,7 +164,7 @@ def canonical(sequence: str) -> str:
 
 
 def is_session(words: Sequence[Word], i: int) -> int:
-    """Return how many words from `i` on name a visit: 0, 1 (`visit2`) or 2 (`ses-2`)."""
+    """Return the number of words from `i` on that name a visit: 0, 1 (`visit2`) or 2 (`ses-2`)."""
     word = words[i].text
     if word in _NAMES["session"] and i + 1 < len(words):
         behind = words[i + 1].text
@@ -174,7 +174,7 @@ def is_session(words: Sequence[Word], i: int) -> int:
 
 
 def role_of(words: Iterable[str]) -> str:
-    """Return the role of a file by the words of its name.
+    """Return the kind of file that the words name.
 
     Returns:
         `map`, `tissue`, `no lesion`, `lesion`, `brain mask`; `brain`, where the file is a mask or
@@ -197,7 +197,7 @@ def role_of(words: Iterable[str]) -> str:
 
 
 def _enhanced(words: Sequence[str], at: int) -> bool:
-    """Return whether words around a T1 state that a contrast agent was given."""
+    """Return whether words around a T1 state a contrast agent."""
     for i, word in enumerate(words):
         told = word in _CONTRAST and (word != "c" or i == at + 1)
         if told and not (i and words[i - 1] in _NONE):

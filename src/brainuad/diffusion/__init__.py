@@ -1,1 +1,1 @@
-"""Diffusion: schedules, noise, masks and the two directions, each a function of what was drawn."""
+"""Diffusion: schedules, masks, forward and reverse process, each a function of drawn numbers."""

@@ -1,8 +1,8 @@
-"""Which cells of a latent are noised: 1 = kept clean, 0 = noised, as in MAD-AD's equations.
+"""Masks of noised cells of a latent: 1 = clean, 0 = noised, as in MAD-AD's equations.
 
 Beizaee et al., "MAD-AD: Masked Diffusion for Unsupervised Brain Anomaly Detection", IPMI 2025
-(arXiv 2502.16943), and its released code. What is random is drawn in one function, for a whole
-batch on its device; what the draws mean is arithmetic in the others.
+(arXiv 2502.16943), and its released code. One function draws all random numbers, for a whole batch
+on its device; the others are arithmetic.
 """
 
 import math
@@ -19,12 +19,12 @@ PROBABILITIES = (0.2, 0.3, 0.3, 0.2)
 
 @dataclass(frozen=True)
 class MaskDraw:
-    """The random numbers of a batch's masks.
+    """Random numbers of a batch's masks.
 
     Attributes:
-        patch: height and width in cells, one pair a batch.
+        patch: height and width in cells, one pair per batch.
         fraction: `(B,)` share of the patches to noise.
-        order: `(B, N)` uniform in [0, 1): of a sample's N patches the lowest are noised.
+        order: `(B, N)` uniform in [0, 1); the patches with the lowest numbers are noised.
     """
 
     patch: tuple[int, int]
@@ -75,7 +75,7 @@ def draw_mask(
     max_fraction: float = 0.4,
     generator: torch.Generator | None = None,
 ) -> MaskDraw:
-    """Draws a batch's masks.
+    """Draw a batch's masks.
 
     Args:
         batch: number of samples, B.
@@ -86,7 +86,7 @@ def draw_mask(
         max_fraction: a sample's noised fraction is uniform from 0 to this.
         generator: None for the global one.
     """
-    # Two integers that decide shapes: on the CPU nothing waits for the device.
+    # Two integers that decide shapes are drawn on the CPU, so that nothing waits for the device.
     own = generator if generator is None or generator.device.type == "cpu" else None
     weights = torch.tensor(probabilities, dtype=torch.float64)
     height, width = torch.multinomial(weights, 2, replacement=True, generator=own).tolist()
@@ -97,10 +97,10 @@ def draw_mask(
 
 
 def patch_mask(draw: MaskDraw, cells: Sequence[int]) -> Tensor:
-    """The mask `(B, 1, *cells)` float, 1 = clean, of drawn patches.
+    """Return the mask `(B, 1, *cells)` float of drawn patches, 1 = clean.
 
-    As in the released code the share that stays is rounded down, so that a fraction above zero
-    noises at least one patch. Patches at the lower and right border are cut where they do not fit.
+    As in the released code the clean share is rounded down, so that a fraction above zero noises at
+    least one patch. Patches at the lower and right border may be cut.
     """
     number = draw.order.shape[1]
     noised = number - torch.floor(number * (1 - draw.fraction))
@@ -113,12 +113,12 @@ def patch_mask(draw: MaskDraw, cells: Sequence[int]) -> Tensor:
 
 
 def brain_share(brain_mask: Tensor, downsampling: int) -> Tensor:
-    """Share of brain in each cell: `(B, 1, H, W)` bool to `(B, 1, H / d, W / d)` in [0, 1]."""
+    """Return the share of brain per cell, `(B, 1, H, W)` bool to `(B, 1, H / d, W / d)`."""
     return functional.avg_pool2d(brain_mask.float(), downsampling)
 
 
 def spare_background(mask: Tensor, share: Tensor, min_brain: float = 0.9) -> Tensor:
-    """Keeps clean what is not well inside the brain.
+    """Keep cells clean that are not well inside the brain.
 
     The latent is read in blocks of 2 x 2 cells (16 x 16 pixels where the downsampling is 8); a
     block of which less than `min_brain` is brain is never noised.
@@ -129,7 +129,7 @@ def spare_background(mask: Tensor, share: Tensor, min_brain: float = 0.9) -> Ten
         min_brain: smallest share of brain in a block that may be noised.
     """
     blocks = functional.avg_pool2d(share.float(), 2, ceil_mode=True)
-    # Half a pixel's share of slack: sums of float shares miss the bound by rounding.
+    # Half a pixel's share of tolerance, because sums of float shares have rounding errors.
     background = blocks < min_brain - 1e-5
     background = background.repeat_interleave(2, 2).repeat_interleave(2, 3)
     background = background[..., : mask.shape[2], : mask.shape[3]]

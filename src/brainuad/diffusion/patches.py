@@ -1,4 +1,4 @@
-"""Patches of a slice that are noised one at a time, the rest is context.
+"""Patches of a slice that are noised one at a time, with the rest as context.
 
 Behrendt et al., "Patched Diffusion Models for Unsupervised Anomaly Detection in Brain MRI", MIDL
 2023 (arXiv 2303.03758), and its released code. Masks are as in `masks`: 1 = kept clean.
@@ -14,7 +14,7 @@ from torch import Tensor
 def grid_masks(
     size: Sequence[int], patches: Sequence[int], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """One mask a patch of a grid that covers the slice without overlap.
+    """Return one mask per patch of a grid that covers the slice without overlap.
 
     Args:
         size: height and width of the slice.
@@ -41,14 +41,14 @@ def draw_patches(
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One random patch for each slice.
+    """Return one random patch for each slice.
 
     Args:
         batch: number of slices, B.
         size: height and width of a slice.
         patches: number along each, which gives their sides.
-        on_grid: one of `grid_masks`; False puts the corner on any pixel, so that a patch may be cut
-            by the lower and right border.
+        on_grid: whether to draw one of `grid_masks`; False puts the corner on any pixel, so that
+            the lower and right border may cut a patch.
         device: device of the result, and of `generator` if there is one.
         generator: None for the global one.
 

@@ -1,4 +1,4 @@
-"""Into noise and out of it: masked forward process and masked DDIM.
+"""Masked forward process and masked DDIM.
 
 Symbols as in MAD-AD (arXiv 2502.16943) and DDIM (Song et al., ICLR 2021, arXiv 2010.02502).
 Latents are `(B, C, h, w)`, masks `(B, 1, h, w)` with 1 = clean.
@@ -39,7 +39,7 @@ class Sampling:
 
 
 def add_noise(x_0: Tensor, mask: Tensor, alpha_bar_t: Tensor, eps: Tensor) -> Tensor:
-    """x_t = m x_0 + (1 - m) (sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps).
+    """Return x_t = m x_0 + (1 - m) (sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps).
 
     Args:
         x_0: clean latents.
@@ -52,7 +52,7 @@ def add_noise(x_0: Tensor, mask: Tensor, alpha_bar_t: Tensor, eps: Tensor) -> Te
 
 
 def clean_image(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    """x_0 = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), equation 15 of DDPM.
+    """Return x_0 = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), DDPM, equation 15.
 
     Args:
         x_t: noised images.
@@ -66,14 +66,14 @@ def clean_image(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
 def ddim_step(
     x_t: Tensor, x_0: Tensor, alpha_bar_t: Tensor, alpha_bar_s: Tensor, eta: float, eps: Tensor
 ) -> Tensor:
-    """One step from t to an earlier s, equation 12 of DDIM with the noise that x_0 implies.
+    """Take one step from t to an earlier s, equation 12 of DDIM with the noise that x_0 implies.
 
         e = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)
         sigma = eta sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_s)
         x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s - sigma^2) e + sigma eps
 
     Args:
-        x_t: where the step starts.
+        x_t: start of the step.
         x_0: the clean latent that the network predicts.
         alpha_bar_t: scalar of t.
         alpha_bar_s: scalar of s; 1 behind the last step, which then returns `x_0`.
@@ -95,10 +95,10 @@ def restore(
     eta: float = 0.5,
     mask_threshold: float = 0.5,
 ) -> Tensor:
-    """Moves the cells that look noised towards the healthy latent, step by step.
+    """Move the cells that look noised towards the healthy latent, step by step.
 
-    Nothing is noised beforehand. At each timestep the network says which cells are clean; those
-    keep their value, bit for bit, the others take the DDIM step.
+    No noise is added before. At each timestep the network predicts the clean cells, which keep
+    their value, bit for bit; the others take the DDIM step.
 
     Args:
         network: predicts the clean latent and the mask.
@@ -123,10 +123,10 @@ def restore(
 
 
 def noisiness(network: Network, z: Tensor, timesteps: Sequence[int]) -> Tensor:
-    """1 - m, the mask that the network predicts for `z` as it is, averaged over the timesteps.
+    """Return 1 - m, the predicted mask of the untouched `z`, averaged over the timesteps.
 
     Returns:
-        `(B, 1, h, w)`: in [0, 1] where the network's mask is.
+        `(B, 1, h, w)`, in [0, 1].
     """
     found = [
         1 - network(z, torch.full((len(z),), t, device=z.device))[1].float() for t in timesteps

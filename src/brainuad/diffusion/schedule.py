@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def cosine_alpha_bar(num_timesteps: int = 10, offset: float = 0.008, cap: float = 0.999) -> Tensor:
-    """The cumulative signal share of the squared cosine schedule.
+    """Return the cumulative signal share of the squared cosine schedule.
 
         f(u) = cos^2(pi / 2 (u + s) / (1 + s)),   beta_t = min(1 - f((t + 1) / T) / f(t / T), cap)
         alpha_bar_t = product of (1 - beta_i) over i <= t
@@ -22,7 +22,7 @@ def cosine_alpha_bar(num_timesteps: int = 10, offset: float = 0.008, cap: float 
     Args:
         num_timesteps: T.
         offset: s.
-        cap: largest beta, which keeps a trace of the signal in the last step.
+        cap: largest beta, so that the last step keeps a trace of the signal.
 
     Returns:
         `(T,)` float32, falling, in (0, 1).
@@ -41,11 +41,11 @@ def cosine_alpha_bar(num_timesteps: int = 10, offset: float = 0.008, cap: float 
 
 
 def linear_alpha_bar(num_timesteps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
-    """The cumulative signal share where the noise of a step, beta, rises linearly.
+    """Return the cumulative signal share if the noise per step, beta, rises linearly.
 
     Args:
-        num_timesteps: T; with another number than 1000 the betas are scaled by 1000 / T, so that as
-            little is left in the end.
+        num_timesteps: T; the betas are scaled by 1000 / T, so that the remaining signal is the
+            same.
         first: beta of the first of 1000 steps.
         last: beta of the last of them.
 
@@ -53,7 +53,7 @@ def linear_alpha_bar(num_timesteps: int = 1000, first: float = 1e-4, last: float
         `(T,)` float32, falling, in (0, 1).
 
     Raises:
-        ValueError: so few steps that a beta is 1 or more.
+        ValueError: too few steps, so that a beta is 1 or more.
     """
     scale = 1000 / max(num_timesteps, 1)
     if num_timesteps < 1 or scale * last >= 1:
@@ -63,9 +63,9 @@ def linear_alpha_bar(num_timesteps: int = 1000, first: float = 1e-4, last: float
 
 
 def sampling_timesteps(num_timesteps: int, sampling_steps: int) -> list[int]:
-    """The timesteps that a shorter sampler visits, from T - 1 down to 0, evenly spread.
+    """Return the timesteps of a shorter sampler, from T - 1 down to 0, evenly spread.
 
-    All of them where `sampling_steps` is T, as published; only the last, 0, for one step.
+    All timesteps if `sampling_steps` is T, as published; only the last, 0, for one step.
 
     Raises:
         ValueError: fewer than one step or more than T.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.scans import RawScan
@@ -14,6 +13,7 @@ from brainuad.preparation.cohort import Task, run_tasks
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.records import read_record, record_path
 from brainuad.preparation.slices import SlicePreparation
+from brainuad.records.recipe import Recipe
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
 """Each scan as it is prepared, or the reason why it cannot be prepared."""
@@ -22,7 +22,7 @@ Ready = Iterator[tuple[Wanted, PreparedScan | str]]
 def prepare_wanted(
     todo: Sequence[Wanted],
     steps: Preparation | SlicePreparation,
-    recipe: dict[str, Any],
+    recipe: Recipe,
     work: Path,
     jobs: int,
 ) -> Ready:
@@ -56,7 +56,7 @@ def prepare_wanted(
         remove(folder)
 
 
-def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: dict[str, Any]) -> Ready:
+def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: Recipe) -> Ready:
     """Read scans of a prepared cohort folder.
 
     Args:

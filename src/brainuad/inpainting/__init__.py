@@ -1,1 +1,1 @@
-"""Filling the lesions of a scan."""
+"""Inpainting of lesions with healthy tissue."""

@@ -1,21 +1,21 @@
-"""Fine detail for a filling, from the other half of the brain.
+"""Copy fine detail into a filling from the other half of the brain.
 
-A network that is trained by the mean absolute error fills a large hole with what is probable at
-every voxel, which is smooth; folds and vessels are not probable anywhere. With a Gaussian G over
-brain alone, a filling x and its left-right mirror image M,
+A network trained by the mean absolute error fills a large region with probable values, which are
+smooth and lack folds and vessels. With a Gaussian G over brain only, a filling x and its left-right
+mirror image M,
 
     x + w ((M - G M) - (x - G x))
 
-keeps of the filling what is larger than G and takes from the other side what is finer. w is 1 where
-the mirror voxel is brain that was seen, and fades to 0 beside the others. An invention like all of
-the filling: the folds of the two sides are alike, not the same.
+keeps coarse structure of the filling and takes fine structure from the other side. w is 1 where the
+mirror voxel is unmarked brain, and fades to 0 beside other voxels. The folds of both sides are
+similar, not the same, so the detail is invented, like the whole filling.
 """
 
 import numpy as np
 from scipy import ndimage
 
 ALIKE = 0.85
-"""Dice from which on a brain and its mirror image count as mirrored about the grid's middle."""
+"""Smallest Dice of a brain and its mirror image for a midsagittal plane in the grid's middle."""
 
 _FADE_MM = 1.5
 
@@ -27,18 +27,18 @@ def with_mirrored_detail(
     spacing_mm: tuple[float, float, float],
     sigma_mm: float = 6.0,
 ) -> np.ndarray:
-    """The image with detail in its filled hole.
+    """Return the image with detail in its filled region.
 
     Args:
         image: `(D, H, W)`, filled, in [0, 1]; the first axis is left to right.
-        hole: `(D, H, W)` bool, what was filled.
+        hole: `(D, H, W)` bool, the filled region.
         brain_mask: `(D, H, W)` bool.
         spacing_mm: edges of a voxel.
         sigma_mm: standard deviation of the Gaussian; finer structure counts as detail.
 
     Returns:
-        `(D, H, W)` in [0, 1], outside the hole as it was. All of it is, where the midsagittal plane
-        is not the middle of the grid, as it is of scans that lie on the atlas.
+        `(D, H, W)` in [0, 1], unchanged outside the region, and everywhere if the midsagittal plane
+        is not the middle of the grid, as it is for scans on the atlas.
     """
     mirrored_brain = brain_mask[::-1]
     both = brain_mask & mirrored_brain
@@ -53,6 +53,6 @@ def with_mirrored_detail(
 
 
 def _smooth(image: np.ndarray, where: np.ndarray, sigmas: list[float]) -> np.ndarray:
-    """The mean of the neighbours within `where`, weighted by a Gaussian."""
+    """Return the mean of the neighbours within `where`, weighted by a Gaussian."""
     share = ndimage.gaussian_filter(where.astype(np.float32), sigmas)
     return ndimage.gaussian_filter(np.where(where, image, 0), sigmas) / share.clip(1e-3)

@@ -1,7 +1,7 @@
-"""A hole in a scan: closed before the scan is prepared, carried along, blended in on the way back.
+"""Fill the lesion before preparation; blend the inpainted tissue into the scan afterwards.
 
-What lies in the hole must not reach any step of the preparation, and what is put there must fit its
-surroundings. Both are asked of the scan's own voxels around the hole.
+Intensities of the lesion must not reach any step of the preparation, and the filling must fit its
+surroundings. Both are computed from the scan's voxels around the region.
 """
 
 from itertools import product
@@ -16,13 +16,13 @@ from brainuad.types import Space, Volume
 from brainuad.volumes.native_space import parts, prepared_points
 
 RING_MM = 15.0
-"""Healthy tissue up to this far from the hole says how bright its filling has to be."""
+"""Distance in mm of the healthy tissue that sets the brightness of the filling."""
 
 FEW = 500
-"""Fewer voxels than this in the ring say too little; the whole brain is asked then."""
+"""Smallest number of voxels in the ring around the region; with fewer, the whole brain is used."""
 
 SEAM_MM = 10.0
-"""A difference at the hole's boundary has faded to a third this far inside."""
+"""Distance in mm over which a difference at the region's boundary fades to a third."""
 
 _MOST = 50_000
 _FAR_MM = 1000.0
@@ -35,17 +35,17 @@ def smooth_fill(
     spacing_mm: tuple[float, float, float],
     length_mm: float = _FAR_MM,
 ) -> np.ndarray:
-    """The values of a membrane in `unknown` that is held by `known` (screened Laplace equation).
+    """Interpolate into `unknown` from `known` by a membrane (screened Laplace equation).
 
-    scikit-image's biharmonic inpainting does as much, in hours for a tumour.
+    scikit-image's biharmonic inpainting would take hours for a tumour.
 
     Args:
-        array: `(D, H, W)`, any unit; only its `known` voxels are looked at.
+        array: `(D, H, W)`, any unit; only its `known` voxels are used.
         unknown: `(D, H, W)` bool.
-        known: `(D, H, W)` bool, disjoint from `unknown`. What is neither, and the array's edge,
-            does not hold the membrane.
+        known: `(D, H, W)` bool, disjoint from `unknown`. Other voxels and the array's edge do not
+            fix the membrane.
         spacing_mm: edges of a voxel.
-        length_mm: the values fade to 0 over this length; the default leaves them.
+        length_mm: length over which the values fade to 0; the default keeps them.
 
     Returns:
         `(N,)` float64, in the order of `array[unknown]`; 0 where no known voxel is in reach.
@@ -87,11 +87,10 @@ def carried_hole(
     grid: Volume,
     space: Space,
 ) -> np.ndarray:
-    """The prepared voxels that overlap a native voxel of the hole by any part.
+    """Return the prepared voxels that overlap a native voxel of the region.
 
-    Native voxels are cut into points so close that a prepared voxel cannot lie between them. The
-    voxels around each point are taken, the very ones that its value is interpolated from on the
-    way back.
+    Native voxels are sampled at points so close that no prepared voxel lies between them. The
+    voxels around each point are taken, from which its value is interpolated on the way back.
 
     Args:
         hole: `(D, H, W)` bool on the native grid.
@@ -123,7 +122,7 @@ def carried_hole(
 
 
 def with_rim(hole: np.ndarray) -> np.ndarray:
-    """The hole and the voxels that share a face with it: those that hold its membrane."""
+    """Return the region and its face neighbours, which fix its membrane."""
     return ndimage.binary_dilation(hole)
 
 
@@ -139,15 +138,15 @@ def blended(
 
     The preparation divides by a bias field, so the native scan is the prepared one times a smooth
     gain. It is fitted on the tissue around the filling, first order in space. The filling overlaps
-    the healthy voxels at the hole's boundary; what still differs there is carried inside by a
-    membrane that fades (as Poisson editing does, Pérez et al. 2003, ACM TOG 22(3)).
+    the healthy voxels at the region's boundary. The remaining difference there is continued inside
+    by a fading membrane (as in Poisson editing, Pérez et al. 2003, ACM TOG 22(3)).
 
     Args:
         laid: `(D, H, W)` on the native grid: the filled scan as prepared, not normalised.
         native: the scan.
-        hole: bool, what is to be filled.
-        painted: bool, the hole and the voxels around it (`with_rim`) where `laid` is the filling.
-        brain: bool, where `laid` means something.
+        hole: bool, the region to fill.
+        painted: bool, the region and its neighbours (`with_rim`), where `laid` is the filling.
+        brain: bool, where `laid` is valid.
         affine: `(4, 4)`, native voxel to world, mm.
 
     Returns:
@@ -155,7 +154,7 @@ def blended(
         `native[hole & brain]`.
 
     Raises:
-        ValueError: no brain is left outside the hole.
+        ValueError: no brain is left outside the region.
     """
     filled, healthy = hole & brain, brain & ~hole
     spacing = Volume(native, affine).spacing_mm
@@ -174,7 +173,7 @@ def blended(
 
     every = slice(None, None, 1 + np.count_nonzero(ring) // _MOST)
     coefficients = _fitted(terms(ring)[every], laid[ring][every], native[ring][every])
-    # Far from the ring a straight line may leave what bias fields reach.
+    # Far from the ring a linear gain may exceed the range of bias fields.
     gains = np.clip(terms(ring) @ coefficients, 0, None)
     least, most = gains.min(), gains.max()
     level = np.zeros(native.shape)
@@ -186,7 +185,7 @@ def blended(
 
 
 def _fitted(terms: np.ndarray, laid: np.ndarray, native: np.ndarray) -> np.ndarray:
-    """Coefficients `(4,)` of the gain; robust, because a lesion's rim may lie outside its mask."""
+    """Return the coefficients `(4,)` of the gain, fitted robustly: a lesion may exceed its mask."""
     weighted, goal = terms * laid[:, None], native.astype(np.float64)
     start = np.linalg.lstsq(weighted, goal, rcond=None)[0]
     scale = float(np.median(np.abs(weighted @ start - goal)))
@@ -198,12 +197,12 @@ def _fitted(terms: np.ndarray, laid: np.ndarray, native: np.ndarray) -> np.ndarr
 
 
 def _pieces(steps: np.ndarray) -> tuple[int, ...]:
-    """Pieces to cut a voxel into along its axes, so that each is at most a prepared voxel wide.
+    """Return the number of pieces per axis so that each is at most a prepared voxel wide.
 
     Args:
-        steps: `(3, 3)`, how far each native axis (column) goes along each prepared one, >= 0.
+        steps: `(3, 3)`, extent of each native axis (column) along each prepared one, >= 0.
     """
-    # Of both ways, that a piece's extents along a prepared axis add up to 1 at most, the cheaper.
+    # The cheaper of two ways to limit a piece's extents along a prepared axis to 1 in total.
     sums = np.where(steps > 1e-3, steps.sum(axis=1)[:, None], 0).max(axis=0)
     ways = [np.maximum(np.ceil(n - 1e-3), 1).astype(int) for n in (sums, 3 * steps.max(axis=0))]
     return tuple(int(n) for n in min(ways, key=np.prod))

@@ -22,7 +22,8 @@ from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 from brainuad.volumes.tiling import Tiling
 
 MOST = 0.5
-"""Share of the brain that a mask may cover: what is put there is guessed from the rest."""
+"""Largest share of the brain that a mask may cover, because the filling is predicted from the rest.
+"""
 
 
 class Inpainted(NamedTuple):
@@ -63,28 +64,28 @@ def inpaint_scan(
     batch_size: int = 32,
     detail_mm: float = 6.0,
 ) -> Inpainted:
-    """Fills the hole of a scan.
+    """Fill the marked region of a scan.
 
-    Before anything else a membrane closes it: no step of the preparation, the brain's outline, the
-    bias field and the registration among them, then sees a lesion or the emptiness of a voided
-    scan. It is registered to the atlas like any scan, although a model of slices could do with
-    less: slices that lie otherwise than those it was trained on are no healthy brains to it.
+    First a membrane closes the region, so that no step of the preparation (brain extraction, bias
+    field, registration) sees a lesion or the zeros of a voided scan. The scan is registered to the
+    atlas also for models of slices, because slices in another orientation than those of the
+    training would look abnormal.
 
     Args:
         detector: with a method `inpaint(image, hole)`, on the device to use.
         tiling: how the detector wants its input cut.
         volume: the scan in its own axes.
-        hole: `(D, H, W)` bool on its grid.
-        steps: that the model's training scans were prepared by.
-        normalise: likewise; linear in the intensities.
+        hole: `(D, H, W)` bool on its grid, the region to fill.
+        steps: preparation of the model's training scans.
+        normalise: normalisation of the model's training scans; linear in the intensities.
         sequence: sequence of the scan.
         brain_mask: file on the scan's grid; None to find the brain.
-        batch_size: tiles a forward pass.
-        detail_mm: what is finer comes from the other half of the brain; 0 for the filling as it is.
+        batch_size: tiles per forward pass.
+        detail_mm: finer detail is copied from the other half of the brain; 0 for none.
 
     Raises:
-        ValueError: the scan cannot be prepared, the hole covers no brain or too much of it, or
-            there is no way back from `normalise`.
+        ValueError: the scan cannot be prepared, the region covers no brain or too much of it, or
+            `normalise` cannot be inverted.
     """
     closed = volume.array.copy()
     closed[hole] = smooth_fill(volume.array, hole, ~hole, volume.spacing_mm)
@@ -93,7 +94,7 @@ def inpaint_scan(
             Volume(closed, volume.affine), steps, sequence, Path(folder), brain_mask
         )
         image, brain, space = prepared
-        # With a rim, where the filling can be compared with what is there.
+        # With a rim, where the filling can be compared with the scan.
         inside = carried_hole(with_rim(hole), volume.affine, image, space) & brain
         if not inside.any():
             raise ValueError("no voxel of the mask lies in its brain; check that they belong")
@@ -130,13 +131,13 @@ def prepare_scan(
     folder: Path,
     brain_mask: Path | None = None,
 ) -> Prepared:
-    """Prepares one scan by the chain of `brainuad-prepare`, up to normalisation.
+    """Prepare one scan as `brainuad-prepare`, up to normalisation.
 
     Args:
         volume: in its own axes.
-        steps: the chain.
+        steps: the preparation.
         sequence: sequence of the scan.
-        folder: an empty one for the chain's files.
+        folder: empty folder for the files of the preparation.
         brain_mask: file on the scan's grid; None to find the brain.
 
     Raises:
@@ -147,7 +148,7 @@ def prepare_scan(
     raw = RawScan("scan", sequence, path, healthy=False, brain_mask=brain_mask)
     records, failures = prepare_subject([raw], steps, folder)
     if failures:
-        # The user knows the scan by its own name, which the caller puts in front.
+        # The caller puts the scan's own name in front.
         raise ValueError(failures[0][1].removeprefix(f"{path}: "))
     record = records[0]
     image = read_volume(folder / record.image)
@@ -163,17 +164,17 @@ def inpaint_volume(
     hole: Tensor,
     batch_size: int = 32,
 ) -> Tensor:
-    """Fills the hole of a whole volume, tile by tile; tiles without a hole are not computed.
+    """Fill the region of a whole volume, tile by tile; other tiles are not computed.
 
     Args:
         detector: with a method `inpaint(image, hole)`, on the device to use.
         tiling: how the detector wants its input cut.
-        image: `(C, D, H, W)` in [0, 1], 0 in the hole.
+        image: `(C, D, H, W)` in [0, 1], 0 in the region.
         hole: `(1, D, H, W)` bool.
         batch_size: tiles a forward pass.
 
     Returns:
-        `(C, D, H, W)` in [0, 1] on the CPU; `image` outside the hole.
+        `(C, D, H, W)` in [0, 1] on the CPU; `image` outside the region.
     """
     tiles, locations = tiling.split(image)
     holes = tiling.split(hole.to(torch.uint8))[0].bool()
@@ -186,13 +187,13 @@ def inpaint_volume(
 
 
 def _way_back(seen: np.ndarray, image: np.ndarray, where: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the line from normalised intensities to those before.
+    """Return slope and intercept that undo a linear normalisation.
 
     Raises:
-        ValueError: it is no line.
+        ValueError: the normalisation is not linear.
     """
     x, y = seen[where].astype(np.float64), image[where].astype(np.float64)
-    # What was clipped lies on no line.
+    # Clipped values are not on the line.
     between = (x > 0) & (x < 1)
     slope, intercept = np.polyfit(x[between], y[between], 1)
     if np.abs(intercept + slope * x[between] - y[between]).max() > 1e-3 * abs(slope):

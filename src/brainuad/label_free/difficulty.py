@@ -46,7 +46,7 @@ class Cell(NamedTuple):
     Attributes:
         radius_mm: half axes of the ellipsoid, to a tenth.
         contrast: share of the brain's range of intensities; negative is darker.
-        place: key of `PLACES`: how deep its centre lies under the brain's surface, mm.
+        place: key of `PLACES`: depth of its centre below the brain's surface, mm.
     """
 
     radius_mm: float
@@ -54,7 +54,7 @@ class Cell(NamedTuple):
     place: str
 
     def corruption(self) -> Corruption:
-        """Paints such a lesion."""
+        """Return the corruption that paints such a lesion."""
         radius = 0.9 * self.radius_mm, 1.1 * self.radius_mm
         shape = Ellipsoids(radius, region=DepthBand(PLACES[self.place], 1), spacing_mm=1)
         size = abs(self.contrast)
@@ -68,21 +68,21 @@ CELLS = tuple(Cell(*values) for values in product(RADII_MM, CONTRASTS, PLACES))
 def measure_difficulty(
     run: Path, draws: int = 3, device_name: str = "auto"
 ) -> tuple[pd.DataFrame, Failures]:
-    """Paints the grid into the run's healthy validation subjects and scores the model's maps.
+    """Paint the grid into the run's healthy validation subjects and score the model's maps.
 
-    The lesions of a cell go round the subjects, and depend on subject, cell and draw alone, so
-    models with the same validation subjects meet the same ones. Writes `RUN/difficulty.csv`, a row
-    a lesion: `subject`, the cell, `draw`, `volume_ml`, `ap` (average precision inside the brain)
-    and `recall` (share of the lesion in the mask at the run's healthy threshold; NaN if it has
-    none). On the prepared grid.
+    The lesions of a cell are distributed over the subjects. They depend on subject, cell and draw
+    only, so models with the same validation subjects get the same ones. It writes
+    `RUN/difficulty.csv`, one row per lesion: `subject`, the cell, `draw`, `volume_ml`, `ap`
+    (average precision inside the brain) and `recall` (share of the lesion in the mask at the run's
+    healthy threshold; NaN if it has none). Both are on the prepared grid.
 
     Args:
         run: run folder with `model.ckpt` and `config.yaml`.
-        draws: lesions a cell.
+        draws: number of lesions per cell.
         device_name: as `device`.
 
     Returns:
-        The table, and (subject, reason) of what failed.
+        The table, and (subject, reason) of the failures.
 
     Raises:
         InputError: not such a folder, its cohort is gone, or no lesion could be scored.
@@ -93,7 +93,7 @@ def measure_difficulty(
     folder = read_run(run)
     if folder.cohort is None or not folder.config:
         raise InputError(f"{run}: its cohort or its config.yaml is gone, so nothing can be painted")
-    # Not the folder that the run names: it may be somebody else's.
+    # Not the folder that the run names, which may belong to somebody else.
     runtime = _runtime(run, folder.config, device(device_name), cache_folder())
     model = Model.load(run, runtime).on_device()
     card = model.card
@@ -116,13 +116,13 @@ def measure_difficulty(
         raise InputError(f"{run}: no painted scan could be scored: {failures[0][1]}")
     table = pd.DataFrame(rows)
     write_text(run / "difficulty.csv", csv_text(table))
-    # The table has what they say.
+    # The table has their content.
     maps.clear(scan.subject for scan in copies)
     return table, failures
 
 
 def _runtime(run: Path, config: str, place: str, cache: Path) -> Runtime:
-    """Return how `config.yaml` says that the run detected; it may come from a stranger."""
+    """Return the detection settings in `config.yaml`, which may come from a stranger."""
     try:
         told = plain(yaml.safe_load(config))
         jobs, size = int(told["jobs"]), int(told["predict_batch_size"])
@@ -139,7 +139,7 @@ def _runtime(run: Path, config: str, place: str, cache: Path) -> Runtime:
 def _paint_cells(
     scans: list[Scan], draws: int, cache_dir: Path
 ) -> tuple[list[tuple[Cell, int, Scan]], Failures]:
-    """Painted copies with their cells, each under a name of its own; and what failed."""
+    """Return painted copies with their cells, each with its own name, and the failures."""
     made, failures = [], Failures()
     for number, (cell, draw) in enumerate(product(CELLS, range(draws))):
         scan = scans[number % len(scans)]

@@ -1,12 +1,11 @@
 """Label-free objective: detection of lesions painted into healthy validation brains.
 
-Sweeps maximise it. The validation loss would not do: it says how well healthy brains are
-reconstructed, and a model that reconstructs lesions too has the best one. The healthy threshold's
-share of false positives would not do either: a map of zeros is perfect. The labelled test subjects
-must not. So lesions of `brainuad.synthetic.lesions`, by default a mixture of kinds
-(`configs/painted`), are painted into the scans of healthy *validation* subjects, and the mean over
-them of the average precision of the post-processed map ranks models and settings. It is not an
-estimate of the AP on real lesions.
+Sweeps maximise it. Other objectives fail: the validation loss is lowest for a model that
+reconstructs lesions too, the false-positive share of the healthy threshold is lowest for a map of
+zeros, and labelled test subjects must not be used. So lesions of `brainuad.synthetic.lesions`, by
+default a mixture of kinds (`configs/painted`), are painted into the scans of healthy *validation*
+subjects. The mean average precision of the post-processed maps ranks models and settings. It does
+not estimate the AP on real lesions.
 """
 
 from collections.abc import Sequence
@@ -38,13 +37,13 @@ def painted_ap(
     maps: MapFolder,
     failures: Failures,
 ) -> dict[str, Any]:
-    """Return the mean average precision over painted scans, and how sure it is.
+    """Return the mean average precision over painted scans, and its uncertainty.
 
     Args:
         model: trained.
-        scans: healthy ones of the validation.
+        scans: healthy validation scans.
         corruption: paints a lesion.
-        draws: copies of each scan.
+        draws: number of copies per scan.
         postprocess: applied to each map.
         maps: keeps the maps.
         failures: gets the scans that could not be painted or scored.

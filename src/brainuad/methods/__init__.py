@@ -1,1 +1,1 @@
-"""One file is one published method."""
+"""Published methods, one file each."""

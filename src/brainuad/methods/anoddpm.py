@@ -1,4 +1,4 @@
-"""AnoDDPM: half-way into simplex noise and back.
+"""AnoDDPM: partial diffusion with simplex noise.
 
 Wyatt, Leach, Schmon, Willcocks, "AnoDDPM: Anomaly Detection with Denoising Diffusion Probabilistic
 Models using Simplex Noise", CVPR Workshops 2022, and its released code. Images x_0 are in [-1, 1],
@@ -7,19 +7,20 @@ eps is simplex noise (`diffusion/simplex.py`) or Gaussian, the schedule linear, 
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps
     L = mean (net(x_t, t) - eps)^2,   t uniform in 0..max_timestep - 1
 
-At test time an image is noised to step `start`, not to pure noise, and denoised from there: what is
-healthy comes back as it was, what is not becomes healthy. The map is (x_0 - x_hat)^2.
+At test time an image is noised to step `start`, not to pure noise, and denoised from there. Healthy
+tissue returns unchanged, and abnormal tissue is replaced by healthy tissue. The map is (x_0 -
+x_hat)^2.
 
 The released code starts at step 200 for its MRI metrics and at 250 for its ROC curves
 (`detection.py:226`, `:503`). Its mask is where the squared difference on [-1, 1] exceeds 0.5
 (`:232`), which is 0.125 on our [0, 1]. Its argument file names the attention levels "16,8", but
-training never hands them to the network, whose default "32,16,8" holds
-(`diffusion_training.py:40-44`): so ours attends on these three.
+training does not pass them to the network, whose default is "32,16,8"
+(`diffusion_training.py:40-44`). So ours attends on these three.
 
 Differs from the released code: `sampling_steps` may be fewer than `start`, by DDIM; the noise is
 drawn once for all slices, from a seed, so that a slice's map does not depend on its batch; with
-`n_samples` draws their maps are averaged, not their reconstructions; the map is of intensities in
-[0, 1], a quarter of the code's.
+several `n_samples` the maps are averaged, not the reconstructions; intensities are in [0, 1], so
+the map is a quarter of the code's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ class AnoDDPM(AnomalyDetector):
     """Partial diffusion in pixel space, on slices.
 
     Args:
-        network: from noised images in [-1, 1] and timesteps to the noise in them.
+        network: predicts the noise from noised images in [-1, 1] and timesteps.
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is AdamW with 1e-4, without weight decay.
         scheduler: factory or None.
@@ -52,15 +53,15 @@ class AnoDDPM(AnomalyDetector):
         num_timesteps: T.
         max_timestep: training draws timesteps below it.
         start: number of steps of noise at test, 1 to `max_timestep`; 250 or 200 as released.
-        sampling_steps: steps of the way back, 1 to `start`; None for `start`.
-        eta: 1 is DDPM, 0 is DDIM without noise on the way.
+        sampling_steps: number of denoising steps, 1 to `start`; None for `start`.
+        eta: 1 is DDPM, 0 is DDIM without added noise.
         seed: seed of the noise at test.
-        n_samples: 1, or so many draws of that noise, of `seed` and the next ones: the map is their
-            mean, the uncertainty their standard deviation.
+        n_samples: number of draws of that noise, from `seed` and the following seeds. The map is
+            their mean, the uncertainty their standard deviation.
         variance: variance of a step back, by eta^2: `posterior`, (1 - alpha_bar_{t-1}) /
             (1 - alpha_bar_t) beta_t, or `beta`, beta_t as released (`GaussianDiffusion.py:282`).
         test_crop: height and width in pixels of the centre that is enlarged to the slice's size at
-            test; what lies outside scores 0. None takes the slice as it is.
+            test; pixels outside score 0. None uses the whole slice.
 
     Raises:
         ValueError: an option is out of range, or the residual takes what the method does not have.
@@ -107,7 +108,7 @@ class AnoDDPM(AnomalyDetector):
         self.noise = noise or GaussianNoise()
         self.max_timestep = max_timestep
         steps = sampling_timesteps(start, start if sampling_steps is None else sampling_steps)
-        # A single step is the one that the image was noised to.
+        # A single step starts at the timestep that the image was noised to.
         self.timesteps = [start - 1] if len(steps) == 1 else steps
         self.start = start
         self.eta = eta
@@ -115,11 +116,11 @@ class AnoDDPM(AnomalyDetector):
         self.n_samples = n_samples
         self.variance = variance
         self.test_crop = None if test_crop is None else tuple(test_crop)
-        # Not in the checkpoint: it is its closed form.
+        # Not in the checkpoint, because it is computed from T.
         self.register_buffer("alpha_bar", linear_alpha_bar(num_timesteps), persistent=False)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The objective above; in validation with draws of the batch's number."""
+        """Return the objective above; in validation with draws seeded by the batch's number."""
         x_0 = 2 * batch.image - 1
         count, here = len(x_0), x_0.device
         # Drawn on the device in training; on the CPU in validation, the same for any device.
@@ -131,7 +132,7 @@ class AnoDDPM(AnomalyDetector):
         return {"loss": functional.mse_loss(found.float(), eps)}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual of the image that came back, over the draws of the noise."""
+        """Return the residual of the denoised image, over the draws of the noise."""
         if self.test_crop is None:
             return self._score(image, brain_mask)
         crop = self.test_crop
@@ -163,7 +164,9 @@ class AnoDDPM(AnomalyDetector):
             yield (clean + 1) / 2
 
     def _beta_by_posterior(self) -> Tensor:
-        """The ratio of both variances at each step back; 1 for the last, which adds no noise."""
+        """Return the ratio of both variances at each denoising step; 1 for the last, which adds no
+        noise.
+        """
         rest = 1 - self.alpha_bar[self.timesteps]
         ratio = torch.ones_like(rest)
         ratio[:-1] = rest[:-1] / rest[1:]
@@ -174,7 +177,9 @@ class AnoDDPM(AnomalyDetector):
         return add_noise(x_0, nowhere, self.alpha_bar[t], eps)
 
     def _predict(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The clean image that the predicted noise implies, and a mask of nothing that is clean."""
+        """Return the clean image that the predicted noise implies, and an empty mask of clean
+        pixels.
+        """
         eps = self.network(x_t, t).float()
         clean = clean_image(x_t, eps, self.alpha_bar[t]).clamp(-1, 1)
         return clean, torch.zeros_like(x_t[:, :1])

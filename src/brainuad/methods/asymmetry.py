@@ -1,15 +1,15 @@
-"""Left against right: what one half of the brain has and the other has not.
+"""Left-right asymmetry: the difference between the brain and its mirror image.
 
-Healthy brains are nearly their own mirror image, most lesions sit on one side (Liu, Collins &
-Rothfus, "Robust midsagittal plane extraction from normal and pathological 3-D neuroradiology
-images", IEEE TMI 2001, who have to find the plane first). On a registered scan the midsagittal
-plane is the atlas's, a known index:
+Healthy brains are nearly symmetric, and most lesions are on one side (Liu, Collins & Rothfus,
+"Robust midsagittal plane extraction from normal and pathological 3-D neuroradiology images", IEEE
+TMI 2001, who have to find the plane first). On a registered scan the midsagittal plane is the
+atlas's, a known index:
 
     map(v) = |x(v) - x(mirror of v)|
 
-A lesion shows at its own place and, with the other sign, at its mirror's; `residual.sign` keeps
-one of them where the sequence says which it is. Lesions that are on both sides, or in the middle,
-do not show.
+A lesion appears at its own place and, with the opposite sign, at the mirrored place;
+`residual.sign` keeps one of them if the sign is known. Lesions on both sides, or in the middle, are
+not found.
 """
 
 import torch
@@ -20,16 +20,16 @@ from brainuad.methods.parts.residuals import Residual
 
 
 class Asymmetry(ReconstructionDetector):
-    """The difference to the mirror image, without learning; on volumes, or axial slices.
+    """Difference to the mirror image, without learning, on volumes or axial slices.
 
-    A brain voxel whose mirror lies outside the brain has nothing to be compared with and scores 0:
-    by intensity it would be the brightest of all, a rim wherever one half is a little larger.
+    A brain voxel whose mirror voxel lies outside the brain scores 0. Otherwise the rim would score
+    highest wherever one half is a little larger.
 
     Args:
-        residual: from image, mirror image and brain mask to the map; `average` helps here, because
-            no two folds lie mirrored to the voxel.
+        residual: from image, mirror image and brain mask to the map; `average` helps, because no
+            two folds are mirrored to the voxel.
         plane: index of the midsagittal plane along the left-right axis, a multiple of a half; None
-            for the middle of the grid: there it is in the embedded cohort and, within 0.5 mm, on
+            for the middle of the grid, where it is in the embedded cohort and, within 0.5 mm, on
             prepared scans.
 
     Raises:
@@ -45,7 +45,7 @@ class Asymmetry(ReconstructionDetector):
         self.plane = plane
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """The mirror image; where that has no brain, the image itself."""
+        """Return the mirror image; where that has no brain, the image itself."""
         return torch.where(self._mirrored(brain_mask), self._mirrored(image), image)
 
     def _mirrored(self, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The KL autoencoder: first stage of latent methods, and a detector of its own beside them.
+"""The KL autoencoder: first stage of latent methods, and a detector of its own.
 
 Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022 (arXiv
 2112.10752), with MONAI's network and discriminator. On images x in [-1, 1]:
@@ -6,17 +6,18 @@ Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 
     L = |x_hat - x|_1 + kl_weight KL(q(z|x) || N(0, I)) + w_t [ G(x_hat) + D(x_hat, x) ]
 
 with means over pixels and latent elements, z sampled. G is the least-squares loss of the
-reconstruction under the patch discriminator, through which no gradient reaches the
-discriminator; D is the discriminator's own, through which none reaches the autoencoder; w_t is 0
-before `adversarial_start` steps. One optimiser holds both networks: each gets the gradient that
-two taking turns on one reconstruction would give it (clipping is by the norm of both).
+reconstruction under the patch discriminator, through which no gradient reaches the discriminator; D
+is the discriminator's own, through which none reaches the autoencoder; w_t is 0 before
+`adversarial_start` steps. One optimiser trains both networks. Each receives the same gradient as in
+alternating updates (clipping is by the norm of both).
 
 Differs from the paper: L1 without a perceptual term, because its features are a download; a fixed
 adversarial weight in place of the one adapted to the last layer's gradient; KL as a mean. As a
-detector it scores by its residual: the control that says what the diffusion adds.
+detector it scores by its residual, as a control that shows what the diffusion adds.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -34,14 +35,14 @@ from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scal
 from brainuad.types import Batch
 
 MOST_SCANS = 50
-"""At most so many scans measure the scale, and as many the quality."""
+"""Largest number of scans that measure the scale, and the quality."""
 
 
 class KLAutoencoder(ReconstructionDetector):
     """Autoencoder with a KL-regularised, measured latent.
 
     Args:
-        autoencoder: the network with its latent scale; what a second stage takes over.
+        autoencoder: network with its latent scale, which a second stage uses.
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory.
         scheduler: factory or None.
@@ -49,11 +50,12 @@ class KLAutoencoder(ReconstructionDetector):
         kl_weight: weight of the KL term.
         adversarial_weight: w; 0 builds no discriminator.
         adversarial_start: training steps before the adversarial terms count.
-        min_psnr_db: below this on healthy held-out brains a warning is due. 26 dB is an error of
-            0.05 of the intensity range: as much as a faint lesion's contrast, so that a second
-            stage could not tell its own blur from one.
+        min_psnr_db: smallest PSNR on healthy held-out brains without a warning. 26 dB is an error
+            of 0.05 of the intensity range, the contrast of a faint lesion.
         min_ssim: the same for the structural similarity, in [0, 1].
     """
+
+    traits = replace(ReconstructionDetector.traits, compiled=("forward", "encode", "decode"))
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class KLAutoencoder(ReconstructionDetector):
             if discriminator is None:
                 raise ValueError("adversarial_weight is above 0; give a discriminator")
             self.discriminator = discriminator()
-            # MONAI puts a leaky ReLU before its squares otherwise.
+            # Otherwise MONAI puts a leaky ReLU before the squares.
             self.adversarial = PatchAdversarialLoss(
                 criterion="least_squares", no_activation_leastsq=True
             )
@@ -86,16 +88,16 @@ class KLAutoencoder(ReconstructionDetector):
         self.min_ssim = min_ssim
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """Decodes the posterior's mean."""
+        """Decode the posterior's mean."""
         return self.autoencoder.decode(self.autoencoder.encode(image)[0])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The objective above; in validation z is the mean and the adversarial terms are left out.
+        """Return the objective above; in validation z is the mean, without adversarial terms.
 
-        So that the best epoch is not one in which the discriminator was weak.
+        Otherwise the best epoch would be one with a weak discriminator.
         """
         mean, std = self.autoencoder.encode(batch.image)
-        # By its shape: randn_like would draw another noise in another memory layout.
+        # By its shape, because the noise of randn_like depends on the memory layout.
         noise = torch.randn(std.shape, device=std.device) if self.training else 0
         z = mean + std * noise
         reconstruction = self.autoencoder.decode(z)
@@ -105,7 +107,8 @@ class KLAutoencoder(ReconstructionDetector):
         terms = {"loss": l1 + self.kl_weight * kl, "l1": l1, "kl": kl}
         if self.training and self.discriminator is not None:
             generator, discriminator = self._adversarial(batch.image, reconstruction)
-            # Times zero before the start: every parameter has a gradient in every step.
+            # Multiplied by zero before the start, so that every parameter has a gradient in every
+            # step.
             on = float(self.step >= self.adversarial_start)
             terms["loss"] = terms["loss"] + on * self.adversarial_weight * (
                 generator + discriminator
@@ -128,10 +131,10 @@ class KLAutoencoder(ReconstructionDetector):
     def measure_quality(self, held_out: Iterable[Batch]) -> dict[str, float]:
         """Measure the quality on the tiles of held-out scans.
 
-        Print it in one line, with a warning where a second stage can hope for little.
+        Print it in one line, with a warning if the quality is poor.
 
         Returns:
-            The quality and the limits that it is held to, see `too_poor`.
+            The quality and its limits, see `too_poor`.
 
         Raises:
             InputError: there is no scan.
@@ -156,7 +159,7 @@ class KLAutoencoder(ReconstructionDetector):
         return quality
 
     def _adversarial(self, image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
-        """G for the autoencoder alone, D for the discriminator alone."""
+        """Return G for the autoencoder and D for the discriminator."""
         assert self.discriminator is not None
         judged = judge(self.discriminator, 2 * reconstruction - 1, 2 * image - 1)
         is_real = (True, False, True)
@@ -173,14 +176,14 @@ class KLAutoencoder(ReconstructionDetector):
 def reconstruction_quality(
     autoencoder: LatentAutoencoder, tiles: Tensor, brain_mask: Tensor
 ) -> tuple[float, float]:
-    """PSNR in dB and SSIM (Gaussian window) over the brain of one healthy scan; data range 1.
+    """Return PSNR in dB and SSIM (Gaussian window) over the brain of one scan; data range 1.
 
     Args:
         autoencoder: in evaluation mode, on the device of the others.
         tiles: `(N, C, H, W)` in [0, 1].
         brain_mask: `(N, 1, H, W)` bool.
     """
-    # It takes a second or two to import.
+    # Its import takes a second or two.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     parts = [autoencoder.decode(autoencoder.encode(part)[0]) for part in tiles.split(32)]

@@ -1,4 +1,4 @@
-"""AutoPaint: a network that fills holes in healthy brains finds and removes lesions by itself.
+"""AutoPaint: finds and removes lesions by inpainting with healthy tissue.
 
 Astaraki et al., "AutoPaint: A Self-Inpainting Method for Unsupervised Anomaly Detection", 2023
 (arXiv 2305.12358), ported from tumours in PET and CT to brain MRI, with the partial-convolution
@@ -6,31 +6,31 @@ network and losses of Liu et al., ECCV 2018 (arXiv 1804.07723):
 
     L = 6 hole + valid + 0.05 perceptual + 120 style + 0.1 tv   (see `inpainting_losses`)
 
-The paper's own code is not public as far as could be found. Nearest are its first author's
-auto-inpainting for PET and CT of the year before (PriorNet, github.com/SimoneBendazzoli93/PriorNet
-at 9d251b28, folder Autoinpainting) and Liu et al.; nobody says that their values are the paper's.
-So every preset is *after* AutoPaint:
+The paper's own code is not public. Closest are its first author's auto-inpainting for PET and CT of
+the year before (PriorNet, github.com/SimoneBendazzoli93/PriorNet at 9d251b28, folder
+Autoinpainting) and Liu et al., whose values may differ from the paper's. So every preset is *after*
+AutoPaint:
 
 - of Liu et al.: partial convolutions, eight halvings, the weights above (`model/weights=liu`), Adam
   with 2e-4, then 5e-5 with the encoder's normalisation frozen, no augmentation, no clipping;
-- of PriorNet: what is brighter than its filling counts (`residual.sign=positive`), the weights
+- of PriorNet: only voxels brighter than their filling score (`residual.sign=positive`), the weights
   30 valid, 240 hole, 0.2 perceptual, 0.05 style, 250 tv, 20 pyramid (`model/weights=priornet`);
 - of both: the Gram matrix divided by channels x pixels (`gram_by_channels`);
-- ours: the holes, the features, which are of our own autoencoder and not VGG16's, batch and epochs,
-  and the detection. PriorNet looks for lesions at the brightest places of the PET, fills each by
-  itself, and fills the union of three once; MRI has no PET to say where to look. PriorNet's gated
+- ours: the hidden regions, the features (of our own autoencoder, not VGG16's), batch size and
+  epochs, and the detection. PriorNet starts from the brightest places of the PET, fills each by
+  itself, and fills the union of three once; MRI has no PET to start from. PriorNet's gated
   convolutions and its sigmoid are not here.
 
-Our reading of the detection: overlapping patterns hide every pixel several times, and what is found
-above the candidate threshold is hidden at once and repainted until the region stays (see
-`repaint`). A pixel is never judged by an image in which the network saw it. The patterns, the
-threshold (a quantile of the candidates' map in healthy held-out brains) and the rounds are
-arguments, because nothing public fixes them.
+Our reading of the detection: overlapping patterns hide every pixel several times. All pixels above
+the candidate threshold are then hidden at once and repainted until the region does not change (see
+`repaint`). A pixel is scored only by images in which it was hidden. The patterns, the threshold (a
+quantile of the candidates' map in healthy held-out brains) and the rounds are arguments, because no
+public source states them.
 
-Further from the paper: `autopaint` and `autopaint_prototypes` average the difference over a few
-pixels before its sign is taken (`residuals.signed`); a repainted part of a region may have to reach
-a peak to stay (see `Regions`); the network may see the mirror image. Beside it:
-`autopaint_prototypes`, with ideas of ours.
+Further differences: `autopaint` and `autopaint_prototypes` average the difference over a few pixels
+before taking its sign (`residuals.signed`); a repainted part of a region may need a peak to remain
+(see `Regions`); the network may see the mirror image. `autopaint_prototypes` has more ideas of
+ours.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,23 +57,23 @@ class AutoPaint(InpaintingDetector):
     """Self-inpainting, on slices or volumes.
 
     Args:
-        network: fills holes.
-        holes: draws the holes of training.
+        network: fills hidden regions.
+        holes: draws the hidden regions of the training.
         residual: from image, filled image and brain mask to the anomaly map.
-        first_stage: an autoencoder whose encoder gives the features of the perceptual and the
-            style term; frozen. None leaves the two out.
+        first_stage: an autoencoder whose encoder gives the features of the perceptual and the style
+            term; frozen. None leaves both terms out.
         optimizer: factory.
         scheduler: factory or None.
-        weights: weights of the terms; those that are not named keep those of Liu et al. The pyramid
-            is computed where its weight is above 0.
-        feature_layers: number of residual blocks of the encoder that give features, the first ones;
+        weights: weights of the loss terms; others are those of Liu et al. The pyramid is computed
+            if its weight is above 0.
+        feature_layers: number of residual blocks of the encoder that give features, from the first;
             None for all.
         gram_by_channels: the style term's Gram matrix is divided by channels x pixels, not by
             pixels alone.
-        freeze_norm_epoch: from this epoch on the encoder's batch normalisation keeps its
-            statistics, because those of holes are not those of brains; None for never.
+        freeze_norm_epoch: epoch from which the encoder's batch normalisation keeps its statistics,
+            because those of hidden regions differ from those of brains; None for never.
         patterns: patterns that hide every pixel for the candidates. With `times=0` nothing is
-            hidden, so that a pixel is judged by a network that saw it: a control, not the method.
+            hidden, as a control.
         regions: region that is repainted, its thresholds and rounds.
         chunk: images per forward pass in detection.
 
@@ -119,7 +119,7 @@ class AutoPaint(InpaintingDetector):
         self.regions = regions or Regions()
         self.chunk = chunk
         self._norm_frozen = False
-        # Until it is measured nothing is a candidate.
+        # Until it is measured, no pixel is a candidate.
         self.register_buffer("candidate_threshold", torch.full((), torch.inf))
         self.register_buffer("repaint_peak", torch.full((), torch.inf))
 
@@ -128,11 +128,11 @@ class AutoPaint(InpaintingDetector):
         return self.network(image, valid)
 
     def inpaint(self, image: Tensor, hole: Tensor) -> Tensor:
-        """Fill holes by the network."""
+        """Fill hidden regions by the network."""
         return torch.where(hole, self.fill(image, ~hole).to(image.dtype), image)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The objective above; in validation with holes of the batch's number."""
+        """Return the objective above; in validation with regions seeded by the batch's number."""
         hole = self.holes(batch.brain_mask, self.generator())
         return self.objective(batch.image, self.fill(batch.image, ~hole), hole)
 
@@ -147,13 +147,13 @@ class AutoPaint(InpaintingDetector):
         return {"loss": loss, **terms}
 
     def start_epoch(self, epoch: int) -> None:
-        """Enter the second phase when its epoch has come."""
+        """Start the second phase at its epoch."""
         last = self.freeze_norm_epoch
         self._norm_frozen = last is not None and epoch >= last
         self.train()
 
     def train(self, mode: bool = True) -> "AutoPaint":
-        """As `nn.Module.train`; in the second phase the encoder's normalisation stays as it is."""
+        """As `nn.Module.train`; in the second phase the encoder's normalisation stays frozen."""
         super().train(mode)
         if self._norm_frozen:
             for module in self.network.down_norms:
@@ -162,7 +162,7 @@ class AutoPaint(InpaintingDetector):
         return self
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The candidates' map, corrected by repainting the candidate region."""
+        """Return the candidates' map, corrected by repainting the candidate region."""
         found = self.auto_inpaint(image, brain_mask)
         return Detection(found.anomaly_map, found.image)
 
@@ -208,7 +208,7 @@ class AutoPaint(InpaintingDetector):
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object
     ) -> None:
-        """Give a model of before there was a peak the candidates' threshold for it."""
+        """Use the candidates' threshold as peak in models of versions without a peak."""
         only = state_dict.get(prefix + "candidate_threshold", self.candidate_threshold)
         state_dict.setdefault(prefix + "repaint_peak", only)
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -1,9 +1,10 @@
 """AutoPaint with a healthy prototype beside the slice, and a discriminator; ours.
 
-A network of convolutions does not know its place in the brain, and from a few dozen subjects it
-does not learn the content of a hole there; the nearest mean of healthy slices shows it. Gains on
-the embedded cohort: `experiments/autopaint_prototypes/README.md`. A patch discriminator with hinge
-loss sharpens, after many steps; both networks train in one optimiser (see `adversarial`).
+A convolutional network has no information about its place in the brain. A few dozen subjects are
+too few to learn the content of a hidden region; the nearest mean of healthy slices provides it.
+Gains on the embedded cohort: `experiments/autopaint_prototypes/README.md`. A patch discriminator
+with hinge loss sharpens the filling after many steps; one optimiser trains both networks (see
+`adversarial`).
 """
 
 from collections.abc import Callable, Iterable
@@ -23,15 +24,15 @@ from brainuad.types import Batch
 
 
 class AutoPaintPrototypes(AutoPaint):
-    """AutoPaint whose network sees a healthy prototype, and that a discriminator may judge.
+    """AutoPaint with a healthy prototype as second input, and an optional discriminator.
 
     Args:
-        network: fills holes; takes as many `hints` as the image has channels where there are
-            prototypes.
-        holes: draws the holes of training.
+        network: fills hidden regions; with prototypes it has as many `hints` as the image has
+            channels.
+        holes: draws the hidden regions of the training.
         residual: from image, filled image and brain mask to the anomaly map.
-        prototypes: prototypes of healthy images, of which the network sees the nearest one; None
-            for the image alone.
+        prototypes: prototypes of healthy images; the network sees the nearest one. None for the
+            image only.
         discriminator: factory; not called without a weight.
         adversarial_weight: weight of the hinge loss on the composite; 0 builds no discriminator.
         published: the other arguments of `AutoPaint`.
@@ -63,7 +64,7 @@ class AutoPaintPrototypes(AutoPaint):
             self.traits = replace(self.traits, places="used")
 
     def measure(self, batches: Iterable[Batch]) -> None:
-        """Measure the prototypes, where there are any."""
+        """Measure the prototypes, if there are any."""
         if self.prototypes is not None:
             self.prototypes.measure(batch.image for batch in batches)
 

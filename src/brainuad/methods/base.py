@@ -1,4 +1,4 @@
-"""The contract of a method: a module that scores images, and the loss that it learns by."""
+"""Contract of a method: a module that scores images, and its loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -24,14 +24,14 @@ SchedulerFactory = Callable[[Optimizer], Any]
 
 @dataclass(frozen=True)
 class Traits:
-    """Facts about a method that the data side, the training and the commands act on.
+    """Facts about a method that data, training and commands depend on.
 
     A class states those of all its instances; a constructor narrows them with
     `self.traits = replace(self.traits, ...)`.
 
     Attributes:
         samples: scores by random draws, has an attribute `n_samples`, and returns an uncertainty.
-        left_right: takes the first image axis for left to right.
+        left_right: the first image axis is left to right.
         pairs: trains on tiles with donors: the second half of a batch of its loss holds one for
             each tile of the first half (`brainuad.training.pairs`).
         places: whether it learns the appearance of each place, by `measure`. If `used`, training
@@ -42,6 +42,7 @@ class Traits:
         own_threshold: threshold with a meaning of its own, such as a probability of 0.5, fitted to
             nothing; None without one.
         detection_options: constructor arguments that change scores and nothing of the training.
+        compiled: functions of its networks that the loss calls; `callbacks=compile` compiles them.
     """
 
     samples: bool = False
@@ -51,6 +52,7 @@ class Traits:
     keeps_background: bool = False
     own_threshold: float | None = None
     detection_options: tuple[str, ...] = ()
+    compiled: tuple[str, ...] = ("forward",)
 
 
 class AnomalyDetector(GridBuffers, ABC):
@@ -61,14 +63,14 @@ class AnomalyDetector(GridBuffers, ABC):
     the only one that every method has. Buffers whose size the training data decides, such as an
     atlas or a memory bank, are named in `sized_by_data`.
 
-    Three hooks serve single methods: `start_epoch`, `training_set` and `judge_scan`. Everything
-    else is for callers. `brainuad.training.module` trains.
+    Three hooks are for single methods: `start_epoch`, `training_set` and `judge_scan`. All other
+    members are for callers. `brainuad.training.module` trains a method.
 
     Args:
         optimizer: factory from parameters to an optimiser; None for methods without training.
         scheduler: factory from the optimiser to a per-epoch schedule; None for a constant rate.
-        first_stage: any trained module that the method uses; frozen, in evaluation mode for good.
-            None for methods without one.
+        first_stage: trained module that the method uses; always frozen and in evaluation mode. None
+            for methods without one.
     """
 
     traits: Traits = Traits()
@@ -87,17 +89,20 @@ class AnomalyDetector(GridBuffers, ABC):
         if first_stage is not None:
             first_stage.requires_grad_(False).eval()
         self.grid: Grid | None = None
-        """Grid of the training scans, for methods that know places."""
+        """Grid of the training scans, for methods that learn places."""
         self.keeps_draws = False
         """True if `detect` also returns the map of each random draw."""
         self.affine: np.ndarray | None = None
-        """`(4, 4)`, voxels of the scan that `score` gets next to its world in mm; None where it is
-        not known, for the grid of the training scans."""
+        """Affine `(4, 4)` of the next scan for `score`, voxel to world in mm; None for the grid of
+        the training scans.
+        """
         self.validation_seed = 0
-        """Number of the validation batch, for draws that are the same in every epoch."""
+        """Number of the validation batch; it seeds the draws, so that they are equal in every
+        epoch.
+        """
         self.step = 0
-        """Steps of the optimiser so far."""
-        # Some methods have no other tensor; it moves with the detector.
+        """Number of optimiser steps so far."""
+        # Some methods have no other tensor to tell the device by.
         self.register_buffer("_place", torch.empty(0), persistent=False)
 
     def measure(self, batches: Iterable[Batch]) -> None:
@@ -131,7 +136,7 @@ class AnomalyDetector(GridBuffers, ABC):
             held_out: the same of healthy validation scans.
 
         Returns:
-            Numbers, and arrays of pictures, by name. The run writes them to `checks.json` and
+            Numbers, and arrays for pictures, by name. The run writes them to `checks.json` and
             `checks.npz`, and the report shows the numbers.
         """
         return {}
@@ -147,7 +152,7 @@ class AnomalyDetector(GridBuffers, ABC):
         return tiles
 
     def judge_scan(self, found: Detection, image: Tensor) -> Detection:
-        """Change the scores of a whole scan by what only a whole scan shows; a hook.
+        """Change the scores of a whole scan by information that single tiles lack; a hook.
 
         Args:
             found: detection in a whole scan, `(C, D, H, W)`, on the CPU.
@@ -162,12 +167,12 @@ class AnomalyDetector(GridBuffers, ABC):
 
     @property
     def by_gradient(self) -> bool:
-        """Return whether an optimiser has anything to train."""
+        """Return whether the method has parameters to train by an optimiser."""
         return any(parameter.requires_grad for parameter in self.parameters())
 
     @property
     def learns(self) -> bool:
-        """Return whether it learns anything: a checkpoint then holds weights or buffers."""
+        """Return whether the method learns, so that its checkpoint has weights or buffers."""
         return bool(self.state_dict())
 
     def generator(self) -> torch.Generator | None:
@@ -179,7 +184,7 @@ class AnomalyDetector(GridBuffers, ABC):
 
     @torch.no_grad()
     def detect(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """Score a batch in evaluation mode; shapes and ranges as `Detection` promises."""
+        """Score a batch in evaluation mode; shapes and ranges are those of `Detection`."""
         was_training = self.training
         self.eval()
         try:
@@ -197,7 +202,7 @@ class AnomalyDetector(GridBuffers, ABC):
         return Detection(anomaly_map, *others)
 
     def anomaly_map(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """`(B, C, *S)`, `(B, 1, *S)` to the anomaly map `(B, 1, *S)`; see `Detection`."""
+        """Return the anomaly map `(B, 1, *S)`; see `Detection`."""
         return self.detect(image, brain_mask).anomaly_map
 
     def train(self, mode: bool = True) -> Self:
@@ -210,7 +215,7 @@ class AnomalyDetector(GridBuffers, ABC):
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object
     ) -> None:
-        """Take the first stage's weights by their old name, `autoencoder`, too."""
+        """Accept the first stage's weights under their old name `autoencoder`."""
         if self.first_stage is not None:
             for name in [name for name in state_dict if name.startswith(f"{prefix}autoencoder.")]:
                 new = f"{prefix}first_stage.{name.removeprefix(f'{prefix}autoencoder.')}"
@@ -227,10 +232,10 @@ class ReconstructionDetector(AnomalyDetector):
         scheduler: as in `AnomalyDetector`.
         first_stage: as in `AnomalyDetector`.
         features: features of an encoder of the method, for residuals that need them.
-        draws: whether the method draws several reconstructions, for residuals that need those.
+        draws: whether the method draws several reconstructions, for residuals that need them.
 
     Raises:
-        ValueError: the residual needs what the method does not have.
+        ValueError: the residual needs an input that the method does not have.
     """
 
     traits = Traits(detection_options=("residual",))
@@ -259,11 +264,11 @@ class ReconstructionDetector(AnomalyDetector):
 
 
 class InpaintingDetector(AnomalyDetector):
-    """A method that can fill a hole with healthy tissue, for `brainuad-inpaint`."""
+    """A method that can fill a region with healthy tissue, for `brainuad-inpaint`."""
 
     @abstractmethod
     def inpaint(self, image: Tensor, hole: Tensor) -> Tensor:
-        """Fill holes; outside them the image stays as it is.
+        """Fill regions; the image outside them does not change.
 
         Args:
             image: `(B, C, *S)` in [0, 1], zero outside the brain.

@@ -1,4 +1,4 @@
-"""DAE: a denoising autoencoder that takes coarse noise off healthy brains.
+"""DAE: a denoising autoencoder that removes coarse noise from healthy brains.
 
 Kascenas, Pugeault, O'Neil, "Denoising Autoencoders for Unsupervised Anomaly Detection in Brain
 MRI", MIDL 2022 (PMLR 172:653-664, openreview.net/forum?id=Bm8-t_ggzPD), and its released code.
@@ -6,19 +6,19 @@ With healthy images x, brain masks m and noise n drawn on a coarse grid (`coarse
 
     L = mean over all pixels of m (f(x + m n) - x)^2
 
-At test time nothing is noised: the map is |x - f(x)|. A lesion looks like noise and goes; what is
-healthy comes through the U-Net's skips. Its chain after that is `postprocess=dae`.
+At test time no noise is added, and the map is |x - f(x)|. A lesion resembles the noise and is
+removed; healthy tissue passes through the skip connections. The post-processing is
+`postprocess=dae`.
 
 With a healthy atlas (`experiment=dae_3d`, ours) the network works on registered volumes, sees
 beside the image how many healthy standard deviations each voxel is from the healthy mean at its
-place, and says what to add to the image: f(y) = y + g(y, (y - mean) / std). A slow change of
-brightness that a slice alone could explain by anatomy is then told by its place, and an
-iso-intense lesion by what should be there. The noise is on one of several grids, so that small
-lesions are noise as well.
+place, and predicts a correction of the image: f(y) = y + g(y, (y - mean) / std). The atlas reveals
+a slow change of brightness that a single slice could explain by anatomy, and an iso-intense lesion.
+The noise has one of several grids, so that small lesions resemble it too.
 
-`experiment=dae_paper` says what differs from the released code there. Everywhere, the mask is the
-brain's, where the code takes the pixels whose intensities sum to more than 0.01, and in validation
-the noise is the same in every epoch.
+`experiment=dae_paper` lists its differences from the released code. In every preset the mask is the
+brain's, where the code uses the pixels whose intensities sum to more than 0.01, and the noise in
+validation is the same in every epoch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,8 +49,8 @@ class DAE(ReconstructionDetector):
         optimizer: factory; the paper's is Adam (AMSGrad) with 1e-4 and a weight decay of 1e-5.
         scheduler: factory or None.
         cells: cells of the noise's grid, one number or one per axis.
-        sigma: the noise's standard deviation at the grid's nodes, of intensities in [0, 1].
-        atlas: atlas of the training scans, for volumes on one grid; None for the image alone.
+        sigma: standard deviation of the noise at the grid's nodes, for intensities in [0, 1].
+        atlas: atlas of the training scans, for volumes on one grid; None for the image only.
         other_cells: cells of more grids; each batch draws one of all grids.
     """
 
@@ -74,18 +74,18 @@ class DAE(ReconstructionDetector):
             self.traits = replace(self.traits, places="required")
 
     def measure(self, batches: Iterable[Batch]) -> None:
-        """The atlas, where there is one."""
+        """Measure the atlas, if there is one."""
         if self.atlas is not None:
             self.atlas.measure(batches)
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """Return the image without noise, when none was added."""
+        """Return the denoised image."""
         if self.atlas is None:
             return self.network(image)
         return image + self.network(self.atlas.beside(image, brain_mask))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The squared error in the brain over all pixels; in validation with noise of its own."""
+        """Return the squared error in the brain over all pixels; in validation with fixed noise."""
         image, brain_mask = batch
         generator = self.generator()
         noise = coarse_noise(image, brain_mask, self._grid(generator), self.sigma, generator)
@@ -93,8 +93,8 @@ class DAE(ReconstructionDetector):
         return {"loss": error.float().square().mean()}
 
     def _grid(self, generator: torch.Generator | None) -> Cells:
-        """One of the grids; nothing is drawn where there is one alone."""
+        """Return one of the grids, at random if there are several."""
         if len(self.grids) == 1:
             return self.grids[0]
-        # On the CPU, where every generator of a loss is.
+        # On the CPU, because every generator of a loss is there.
         return self.grids[int(torch.randint(len(self.grids), (), generator=generator))]

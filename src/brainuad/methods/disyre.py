@@ -1,31 +1,29 @@
-"""DISYRE: restores synthetic anomalies, however far they have gone, and scores what it changes.
+"""DISYRE: restores synthetic anomalies of any severity, and scores its corrections.
 
 Naval Marimont et al., "DISYRE: Diffusion-Inspired SYnthetic REstoration for Unsupervised Anomaly
 Detection", ISBI 2024 (arXiv 2311.15453), and its second version, "Ensembled Cold-Diffusion
 Restorations for Unsupervised Anomaly Detection", MICCAI 2024 (arXiv 2407.06635); released code
 snavalm/disyre. As in cold diffusion, noise is replaced by another corruption: a healthy image x
-gets a synthetic anomaly of severity a in [0, 1], and the network, told the timestep t of that
-severity, gives the healthy image back,
+gets a synthetic anomaly of severity a in [0, 1], and the network, with the timestep t of that
+severity as input, returns the healthy image,
 
     L = mean (f(x_a, t(a)) - x)^2,   t(a) = argmin_t |a_t - a|,
 
 where a_t are the sqrt(alpha_bar) of a linear schedule, and a is known to the corruption (of `dag`,
 the larger of its mixing factor and its largest step of intensity) or the largest change of a pixel.
-At test every one of a few timesteps is asked. `ensemble` (the second version) averages the
-residuals of all of them to the image itself; `multi` steps from the most severe to the least by
-cold diffusion,
+At test a few timesteps are evaluated. `ensemble` (the second version) averages the residuals of all
+of them to the image itself; `multi` steps from the most severe to the least by cold diffusion,
 
     x_s = x_t - D(x_0, t) + D(x_0, s) = (a_s / a_t) x_t + (1 - a_s / a_t) x_0,   D(x_0, t) =
     (1 - a_t) x_0 + a_t x_T,   x_T as x_t and x_0 imply it,
 
 and averages the residuals on the way.
 
-Whether a_t rises with t is read in two ways by the released code: training looks t up in a_t that
-fall (diffusion/scheduler.py:317), the steps of `multi` take a_t that rise (:275-276). That looks
-like a mistake there. It changes what the ensemble asks too: at t = 99, 79, 59, 39 and 19 it asks
-for severities that were trained as 0.0045, 0.033, 0.152, 0.438 and 0.816. `severities="released"`
-does the same; `severities="rising"` lets them rise in both and asks 0.9995, 0.799, 0.419, 0.142 and
-0.030.
+The released code uses a_t in two ways, which looks like a mistake: training finds t in falling a_t
+(diffusion/scheduler.py:317), and the steps of `multi` use rising a_t (:275-276). This changes the
+ensemble too: t = 99, 79, 59, 39 and 19 were trained as severities 0.0045, 0.033, 0.152, 0.438 and
+0.816. `severities="released"` does the same; with `severities="rising"` both rise, and these
+timesteps mean 0.9995, 0.799, 0.419, 0.142 and 0.030.
 """
 
 import numpy as np
@@ -53,7 +51,7 @@ class DISYRE(AnomalyDetector):
         optimizer: factory; the paper's is AdamW with 1e-4, betas 0.95 and 0.999, decay 1e-6.
         scheduler: factory or None; the paper's is a cosine after 500 steps of warm-up.
         num_timesteps: T; 100 in the code, with betas from 0.001 to 0.2.
-        sampling_steps: timesteps asked at test, evenly spread, the last first; 5 in the code's
+        sampling_steps: number of timesteps at test, evenly spread, the last first; 5 in the code's
             trainer, 4 (99, 74, 49, 24) in the notebook of its figures.
         way: `ensemble` or `multi`, see the module.
         severities: `rising` or `released`, see the module.
@@ -108,11 +106,11 @@ class DISYRE(AnomalyDetector):
         self.timesteps = (steps - 1).tolist()
 
     def timestep(self, severity: Tensor) -> Tensor:
-        """The timestep trained for the nearest severity: `(B,)` in [0, 1] to whole numbers."""
+        """Return the timesteps `(B,)` trained for the nearest severities `(B,)` in [0, 1]."""
         return (self.trained_severities - severity[:, None]).abs().argmin(1)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The objective in the module's docstring."""
+        """Return the objective of the module's docstring."""
         generator = self.generator()
         if self.window is not None:
             batch = random_crops(batch, self.window, generator)
@@ -122,13 +120,15 @@ class DISYRE(AnomalyDetector):
         return {"loss": (restored - batch.image).square().mean()}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The mean residual over the timesteps, and the (last, in `multi`) restoration."""
+        """Return the mean residual over the timesteps, and the restoration (in `multi` the last
+        one).
+        """
         if self.window is None:
             return Detection(*self._score(image, brain_mask))
         return Detection(*in_windows(self._score, image, brain_mask, self.window, self.stride))
 
     def _score(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """`score` of whole images."""
+        """Score whole images."""
         x_t, anomaly_map, restored = image, torch.zeros(()), torch.zeros(())
         for step, t in enumerate(self.timesteps):
             x_0 = self.network(x_t, torch.full((len(image),), t, device=image.device))

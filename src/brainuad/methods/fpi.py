@@ -1,22 +1,22 @@
-"""Foreign patch interpolation and its relatives: a network that says how foreign each pixel is.
+"""Foreign patch interpolation and its relatives: a network predicts the share of foreign tissue.
 
 Tan et al., "Detecting Outliers with Foreign Patch Interpolation", MELBA 2022 (arXiv 2011.04197):
-healthy images get a synthetic anomaly (`corruption`), and the network predicts, pixel by pixel,
-the factor alpha by which it was mixed in (equation 1; its loss is the cross-entropy with that soft
-label, equation 3). The prediction is the score; nothing is reconstructed. What is mixed in makes
-the method: a patch of another brain is FPI, one blended by its gradients is PII (Tan et al., MICCAI
+healthy images get a synthetic anomaly (`corruption`), and the network predicts, pixel by pixel, the
+factor alpha by which it was mixed in (equation 1; its loss is the cross-entropy with that soft
+label, equation 3). The prediction is the score; nothing is reconstructed. The corruption makes the
+method: a patch of another brain is FPI, one blended by its gradients is PII (Tan et al., MICCAI
 2021, arXiv 2107.02622) or, from another place, NSA (Schlueter et al., ECCV 2022, arXiv 2109.15222);
 `model/corruption` names them.
 
 With a healthy atlas (`experiment=fpi_3d`, ours) the network works on registered volumes and sees,
 beside the image, how many healthy standard deviations each voxel is from the healthy mean at its
-place: what a synthetic lesion of the training looks like there is then told from a fold that lies
-a little beside its place.
+place: so it can distinguish a synthetic lesion from a fold that lies slightly beside its usual
+place.
 
-FPI's code (jemtan/FPI) has the donor from the same height of another subject: the two volumes are
-each other's, with one mask (`donors_by_height`), and its cross-entropy is over the whole image
-(`whole_image`); `experiment=fpi_paper` has both. The defaults are ours: a donor from the batch, and
-the brain alone.
+In FPI's code (jemtan/FPI) the donor comes from the same height of another subject, two volumes
+being each other's donors with one mask (`donors_by_height`), and the cross-entropy covers the whole
+image (`whole_image`); `experiment=fpi_paper` has both. Our defaults: a donor from the batch, and
+the brain only.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,24 +37,23 @@ Scanner = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
 
 
 class FPI(AnomalyDetector):
-    """Predicts the share of a synthetic anomaly in every pixel.
+    """Detector that predicts the share of a synthetic anomaly in every pixel.
 
     Args:
-        network: from images `(B, C, *S)`, 2 C channels with an atlas or the mirror image, to logits
-            `(B, K, *S)`; the mean over the K channels counts.
+        network: maps images `(B, C, *S)`, 2 C channels with an atlas or the mirror image, to logits
+            `(B, K, *S)`, which are averaged over the K channels.
         corruption: paints synthetic anomalies into healthy images.
         optimizer: factory; the paper's is Adam with 1e-3.
         scheduler: factory or None.
         atlas: atlas of the training scans, for volumes on one grid; None for the image alone.
-        whole_image: the loss is the mean over all pixels, mostly zeros there, as in the code
-            (`fpiSubmit.py:94-102`); False: over the brain.
-        donors_by_height: each slice's donor is at its height in another scan, and both scans'
-            steps have the same shapes and factors, as in the code (`fpiSubmit.py:147-154`). The
-            corruption has to take `donors`. False: as the corruption has it.
-        mirror: the network sees the left-right mirror image beside the image (ours).
+        whole_image: average the loss over all pixels, as in the code (`fpiSubmit.py:94-102`); False
+            for the brain.
+        donors_by_height: each slice's donor is at its height in another scan, and both scans' steps
+            have the same shapes and factors, as in the code (`fpiSubmit.py:147-154`). The
+            corruption must take `donors`. False for the corruption's own donors.
+        mirror: whether the network also sees the left-right mirror image (ours).
         dice: weight of 1 - soft Dice of a rank's batch, over the brain, in the loss (ours).
-        scanner: from painted images, brain masks and a generator to what the loss is taken of
-            (ours, `ScannerNoise`); None for the painted images.
+        scanner: adds blur and noise to the painted images (ours, `ScannerNoise`); None for neither.
 
     Raises:
         ValueError: both an atlas and the mirror image.
@@ -95,12 +94,12 @@ class FPI(AnomalyDetector):
         self.scanner = scanner
 
     def measure(self, batches: Iterable[Batch]) -> None:
-        """The atlas, where there is one."""
+        """Measure the atlas, if there is one."""
         if self.atlas is not None:
             self.atlas.measure(batches)
 
     def logits(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """`(B, C, *S)` to `(B, 1, *S)`."""
+        """Return the logits `(B, 1, *S)` of images `(B, C, *S)`."""
         if self.atlas is not None:
             image = self.atlas.beside(image, brain_mask)
         if self.mirror:
@@ -108,7 +107,7 @@ class FPI(AnomalyDetector):
         return self.network(image).mean(1, keepdim=True)
 
     def _generator_of_pairs(self) -> torch.Generator:
-        """Return a generator that draws the same in the two steps of a pair."""
+        """Return a generator with the same draws in the two steps of a pair."""
         step, seed = self.validation_seed, 0
         if self.training:
             step, seed = self.step, torch.initial_seed()
@@ -116,7 +115,7 @@ class FPI(AnomalyDetector):
         return torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean cross-entropy between the predicted share and the painted one."""
+        """Return the mean cross-entropy between the predicted and the painted share."""
         (image, brain_mask), donors = batch, {}
         if self.donors_by_height:
             (image, other), (brain_mask, other_mask) = image.chunk(2), brain_mask.chunk(2)
@@ -140,5 +139,5 @@ class FPI(AnomalyDetector):
         return {"loss": entropy + self.dice * (1 - dice), "entropy": entropy, "soft_dice": dice}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The predicted share, in [0, 1]."""
+        """Return the predicted share, in [0, 1]."""
         return Detection(self.logits(image, brain_mask).float().sigmoid(), None)

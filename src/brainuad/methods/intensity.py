@@ -1,8 +1,8 @@
 """The intensity baseline: no learning, brightness is the score.
 
 Meissen et al., "Challenging Current Semi-Supervised Anomaly Segmentation Methods for Brain MRI",
-BrainLes 2021 (arXiv 2109.06023): histogram-equalised brain intensity, thresholded. Strong on
-hyperintense lesions, so every learned method has to beat it.
+BrainLes 2021 (arXiv 2109.06023): histogram-equalised brain intensity, thresholded. It is strong on
+hyperintense lesions, so every learned method has to be better.
 
 Differs from the released code (github.com/FeliMe/brain_sas_baseline at 1d323478), which equalises
 in 256 bins over the volume's nonzero values, cut to whole numbers before (utils/utils.py:110-135):
@@ -19,7 +19,7 @@ from brainuad.types import Detection
 
 
 class IntensityDetector(AnomalyDetector):
-    """Scores every voxel by its brightness.
+    """Detector that scores every voxel by its brightness.
 
     Args:
         equalise: map intensities to their rank within the brain, in (0, 1], which is exact
@@ -31,7 +31,7 @@ class IntensityDetector(AnomalyDetector):
         self.equalise = equalise
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The mean over channels of the (equalised) intensity."""
+        """Return the mean over channels of the (equalised) intensity."""
         if self.equalise:
             rows = [
                 torch.stack([_equalise(c, mask[0]) for c in row])
@@ -42,7 +42,7 @@ class IntensityDetector(AnomalyDetector):
 
 
 def _equalise(channel: Tensor, brain_mask: Tensor) -> Tensor:
-    """The empirical distribution function at each brain voxel; ties share the highest rank."""
+    """Return the empirical distribution function at each brain voxel; ties share the highest."""
     out = torch.zeros_like(channel)
     inside = channel[brain_mask]
     if inside.numel():

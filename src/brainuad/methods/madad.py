@@ -21,7 +21,7 @@ Validation draws as training does, of mean latents (there sampled ones, shares b
 with 0.3, 0.3, 0.2, 0.2). Maps are zero outside the brain (there nothing is masked;
 `protocol=slice_madad` has no mask after that). XL has 10 heads: with 12 it cannot be built.
 
-Beside it: `madad_clean`, with ideas of ours.
+`madad_clean` has ideas of ours.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ class MADAD(AnomalyDetector):
 
     Args:
         first_stage: the autoencoder; frozen.
-        network: `MaskedUNet`, from noised latents and timesteps to x_0 and m.
+        network: `MaskedUNet`, which maps noised latents and timesteps to x_0 and m.
         residual: from decoded latent, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is AdamW with 4e-5 and a weight decay of 1e-4.
         scheduler: factory or None.
@@ -67,13 +67,13 @@ class MADAD(AnomalyDetector):
         patches: patches of cells that training noises; None for the paper's.
         mask_weight: weight of the mask's error.
         sampling: settings of the sampler; None for the paper's.
-        n_samples: 1, or so many draws of the sampler's noise, by its seed and the next ones: the
-            map is their mean, the uncertainty their standard deviation. More than one takes an
+        n_samples: number of draws of the sampler's noise, from its seed and the following seeds.
+            The map is their mean, the uncertainty their standard deviation. Several draws need an
             `eta` above 0.
-        latent_copies: number of copies of each training slice, each augmented in its own way,
-            encoded once and kept on disk; 0 augments and encodes anew in every step. What is not
-            augmented is encoded once in any case.
-        half_encoding: whether a GPU encodes in bfloat16; the released code does in float32.
+        latent_copies: number of augmented copies per training slice that are encoded once and kept
+            on disk; 0 augments and encodes in every step. Without augmentation slices are always
+            encoded once.
+        half_encoding: whether a GPU encodes in bfloat16; the released code uses float32.
 
     Raises:
         ValueError: an option is out of range, or the network's latents are not the autoencoder's.
@@ -131,7 +131,7 @@ class MADAD(AnomalyDetector):
         self.timesteps = sampling_timesteps(num_timesteps, steps)
         self.n_samples = n_samples
         self.noise: Noise = GaussianNoise()
-        # Not in the checkpoint: it is its closed form.
+        # Not in the checkpoint, because it is computed from T.
         self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
 
     def shaped(self, eps: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class MADAD(AnomalyDetector):
         return self.network
 
     def training_set(self, tiles: TileDataset, cache_dir: Path) -> Dataset[Any]:
-        """Latents, where they are kept or always the same; the tiles otherwise."""
+        """Return latents if they are kept or always the same, otherwise the tiles."""
         if self.latent_copies == 0 and tiles.augment is not None:
             return tiles
         # Device and precision of `encode`.
@@ -153,7 +153,9 @@ class MADAD(AnomalyDetector):
 
     @torch.no_grad()
     def encode(self, image: Tensor, brain_mask: Tensor) -> Latents:
-        """Images `(B, C, H, W)` and brain masks, on any device, to float32 latents on this one."""
+        """Encode images `(B, C, H, W)` and brain masks on any device to float32 latents on this
+        one.
+        """
         half = self.half_encoding and self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             mean, std = self.first_stage.encode(image.to(self.device))
@@ -161,7 +163,9 @@ class MADAD(AnomalyDetector):
         return Latents(mean.float(), std.float(), share)
 
     def loss(self, batch: Batch | Latents) -> dict[str, Tensor]:
-        """The objective above; in validation of means, with draws of the batch's number."""
+        """Return the objective above; in validation of means, with draws seeded by the batch's
+        number.
+        """
         latents = batch if isinstance(batch, Latents) else self.encode(*batch)
         count, cells = len(latents.mean), latents.mean.shape[2:]
         here = latents.mean.device
@@ -187,7 +191,7 @@ class MADAD(AnomalyDetector):
         return {"loss": loss, "latent": error, "mask": mask_error}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual of the restored latent, over the draws of the sampler's noise."""
+        """Return the residual of the restored latent, over the draws of the sampler's noise."""
         z = self.first_stage.encode(image)[0].float()
         decoded = self.first_stage.decode(z)
         return self.score_sampled(z, decoded, decoded, brain_mask)
@@ -197,7 +201,7 @@ class MADAD(AnomalyDetector):
     ) -> Detection:
         """Score restorations of `z`, which decodes to `decoded`, by their residual to a reference.
 
-        Compared with the decoded latent, the autoencoder's own error cancels.
+        In a comparison with the decoded latent, the autoencoder's own error cancels.
         """
         draws = self._healthy(z, decoded)
         found = score_draws(self.residual, reference, brain_mask, draws, self.keeps_draws)
@@ -206,7 +210,7 @@ class MADAD(AnomalyDetector):
     def _healthy(self, z: Tensor, decoded: Tensor) -> Iterator[Tensor]:
         """Yield decoded restorations of `z`, one per draw of the sampler's noise.
 
-        A slice in which nothing moved is what `z` decodes to and is not decoded again.
+        A slice without changed cells is not decoded again.
         """
         network, sampling = self.asked(z), self.sampling
         for seed in range(sampling.seed, sampling.seed + self.n_samples):

@@ -1,11 +1,11 @@
-"""MAD-AD with healthy prototypes, noise like latents and a score by one pass; ours.
+"""MAD-AD with healthy prototypes, latent noise and a score by one pass; ours.
 
-Lesions are smooth inside and no noise that is independent in each cell, and the latents of a small
-autoencoder leave directions unused (the fourth of four, seen), by which such noise is told from any
-tissue. So noise is drawn in squares of cells, with the mean and the covariance of healthy latents.
-A network of convolutions does not know its place in the brain, so it sees the nearest healthy
-prototype and predicts the difference to it. At the last timestep noised cells carry no signal, so
-one pass predicts the whole clean latent from its surroundings, and the mask is not needed.
+Lesions are smooth inside, unlike noise that is independent in each cell. The latents of a small
+autoencoder leave one direction of four unused, and noise in it is easily recognised. So noise is
+drawn in squares of cells, with the mean and the covariance of healthy latents. A convolutional
+network has no information about its place in the brain, so it sees the nearest healthy prototype
+and predicts the difference to it. At the last timestep noised cells carry no signal, so one pass
+predicts the whole clean latent from its surroundings, and the mask is not needed.
 
 Gains on painted lesions and on the embedded cohort: `experiments/madad_prototypes/README.md`.
 """
@@ -30,14 +30,14 @@ from brainuad.types import Batch, Detection
 
 
 class MADADClean(MADAD):
-    """MAD-AD that restores the clean latent by healthy prototypes and noise like latents.
+    """MAD-AD that restores the clean latent with healthy prototypes and latent noise.
 
     Args:
         first_stage: the autoencoder; frozen.
-        network: `MaskedUNet`, with as many `hints` as channels where there are prototypes.
+        network: `MaskedUNet`; with prototypes it has as many `hints` as channels.
         residual: from reference, reconstruction and brain mask to the anomaly map.
-        prototypes: prototypes of healthy latents, of which the network sees the nearest one; None
-            for the latent alone, as published.
+        prototypes: prototypes of healthy latents; the network sees the nearest one. None for the
+            latent only, as published.
         noise: noise of the cells in training; None for independent ones, as published.
         latent_noise: whether noise has the mean and covariance of the healthy brain's cells in
             place of 0 and 1.
@@ -98,7 +98,7 @@ class MADADClean(MADAD):
             self.register_buffer("noise_factor", torch.eye(network.channels))
 
     def measure(self, batches: Iterable[Batch]) -> None:
-        """Measure the prototypes and the statistics of the noise, where they are wanted."""
+        """Measure the prototypes and the statistics of the noise, if they are used."""
         if self.prototypes is None and not self.latent_noise:
             return
         moments = Moments(self.network.channels)
@@ -114,7 +114,7 @@ class MADADClean(MADAD):
         else:
             for _ in means():
                 pass
-        # In a cohort without such a cell none is ever noised.
+        # Without such a cell in the cohort, none is noised.
         if self.latent_noise and moments.count:
             self.noise_mean.copy_(moments.mean())
             self.noise_factor.copy_(moments.factor())
@@ -128,8 +128,8 @@ class MADADClean(MADAD):
     def asked(self, latent: Tensor) -> Network:
         """Return the network with the prototypes that `latent (B, C, h, w)` is nearest to, if any.
 
-        They are found by the whole latent: it does not show which of its cells are noise, and that
-        is far from every prototype alike.
+        The whole latent is compared, because its noised cells are unknown and equally far from
+        every prototype.
         """
         if self.prototypes is None:
             return self.network
@@ -137,7 +137,7 @@ class MADADClean(MADAD):
         return correcting(self.network, self.prototypes.nearest(latent, every))
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual of the restored or the predicted latent, or the predicted mask."""
+        """Return the residual of the restored or the predicted latent, or the predicted mask."""
         z = self.first_stage.encode(image)[0].float()
         if self.scores_by == "mask":
             noisy = noisiness(self.asked(z), z, self.timesteps)

@@ -1,36 +1,36 @@
-"""Robust tissue outliers: what no healthy tissue of this very scan explains. No training.
+"""Robust tissue outliers: voxels that no healthy tissue of the scan explains. No training.
 
 Van Leemput et al., "Automated segmentation of multiple sclerosis lesions by model outlier
 detection", IEEE TMI 20(8), 2001. Fluid, grey and white matter are Gaussians (mu_k, sigma_k) of the
-scan's intensities y_j, and an atlas says how likely each tissue is at each voxel, pi_jk.
-Expectation maximisation alternates
+scan's intensities y_j, and an atlas gives the prior pi_jk of each tissue at each voxel. Expectation
+maximisation alternates
 
     p_jk = pi_jk N(y_j; mu_k, sigma_k) / sum_l pi_jl N(y_j; mu_l, sigma_l)
     t_jk = 1 / (1 + exp((d_jk^2 - kappa^2) / 2)),     d_jk = |y_j - mu_k| / sigma_k
     mu_k, sigma_k = mean and standard deviation of y_j, weighted by p_jk t_jk
 
-so that lesions, which are typical of no tissue, move none. `robust=trimmed` is the trimmed
-likelihood (Garcia-Lorenzo et al., IEEE TMI 30(8), 2011): every pass leaves out the share of voxels
-with the lowest sum_k pi_jk N(y_j; mu_k, sigma_k), and t_jk = 1 for the others.
+so that lesions, which are typical of no tissue, do not influence the classes. `robust=trimmed` is
+the trimmed likelihood (Garcia-Lorenzo et al., IEEE TMI 30(8), 2011): every pass leaves out the
+share of voxels with the lowest sum_k pi_jk N(y_j; mu_k, sigma_k), and t_jk = 1 for the others.
 
-The score is the distance z to white matter, on the side where lesions lie in this sequence, times
-the atlas's belief that a lesion may be here:
+The score is the distance z to white matter, with the sign of lesions in this sequence, times the
+atlas's prior of a lesion at this place:
 
     brighter (FLAIR, T2w, PDw):  z_j = (y_j - max(mu_grey, mu_white)) / sigma_white
                                  min(z_j, limit) (pi_white + pi_deep grey)
     darker (T1w):                z_j = (mu_white - y_j) / sigma_white
                                  min(z_j, limit) pi_white
 
-The brighter of grey and white, because grey is the darker one on the FLAIR of many old people; on
-T1w not darker than grey, because the lesions are not. Beyond the limit a voxel is an outlier for
-certain and its place alone orders it: fluid that the atlas takes for half white is further from
-white than any lesion. A score above 3 is a finding, with nothing fitted. By its place prior the
-method is blind to lesions of the cortex.
+The brighter of grey and white is used, because grey is the darker one on the FLAIR of many old
+people. On T1w lesions are not darker than grey. Beyond the limit a voxel is certainly an outlier,
+and only its place orders the scores: fluid where the atlas has half white matter is further from
+white than any lesion. A score above 3 is a finding, without a fitted threshold. Because of the
+prior, the method does not find lesions of the cortex.
 
-Differs from the papers: a Gaussian of 1 mm before anything, and no Markov field; intensities, not
-their logarithm, and no bias field (N4 of `brainuad-prepare` takes it away before); each sequence by
-itself, averaged; the signed distance in place of the belief sum_k p_jk (1 - t_jk), which is 1 for
-all that is clearly abnormal. The atlas is the MNI152 2009 of nilearn, where the scan's affine says.
+Differs from the papers: a Gaussian of 1 mm first, and no Markov field; intensities, not their
+logarithm, and no bias field (N4 of `brainuad-prepare` removes it before); each sequence by itself,
+averaged; the signed distance in place of the posterior sum_k p_jk (1 - t_jk), which is 1 for every
+clear outlier. The atlas is the MNI152 2009 of nilearn, placed by the scan's affine.
 """
 
 from collections.abc import Sequence
@@ -60,27 +60,31 @@ Robust = Literal["weights", "trimmed"]
 Side = Literal["positive", "negative"]
 
 FLOOR = 0.01
-"""Least standard deviation of a class, of the brain's mean: no class shrinks to one value."""
+"""Smallest standard deviation of a class, as a share of the brain's mean, so that no class shrinks
+to one value.
+"""
 
 
 class Outlier(AnomalyDetector):
-    """Distance to the scan's own white matter in standard deviations, where a lesion may be.
+    """Distance to the scan's own white matter in standard deviations, times a lesion prior.
 
-    Learns nothing, takes whole volumes; one plane is a volume too. A scan that does not lie on the
-    atlas, as its affine has it, is scored by its distance to the brain's median, and it is said.
+    It learns nothing and takes whole volumes; one plane is a volume too. A scan that does not lie
+    on the atlas according to its affine is scored by its distance to the brain's median, with a
+    message.
 
     Args:
-        sign: the side of lesions, `positive` (brighter) or `negative` (darker), or one a channel.
-        robust: what keeps lesions out of the classes: `weights`, the typicality; `trimmed`, the
+        sign: sign of lesions, `positive` (brighter) or `negative` (darker), or one per channel.
+        robust: protection of the classes against lesions: `weights`, the typicality; `trimmed`, the
             trimmed likelihood.
-        place: multiply by the prior of the place; False scores the distance alone, without limit.
+        place: whether to multiply by the prior of the place; False scores the distance only,
+            without limit.
         kappa: standard deviations at which a voxel counts half, with `weights`.
         trim: share of voxels that is left out, with `trimmed`.
-        limit: standard deviations from which on the place alone orders the scores: 2 kappa, where
+        limit: standard deviations above which only the place orders the scores: 2 kappa, where
             `weights` are 1e-6 and less.
         sigma_mm: width of the Gaussian over the scan; 0 for none.
         iterations: passes of expectation maximisation.
-        spacing_mm: edge length of a voxel where no affine tells it.
+        spacing_mm: edge length of a voxel without an affine.
 
     Raises:
         ValueError: an argument is out of range.
@@ -117,7 +121,7 @@ class Outlier(AnomalyDetector):
         )
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The mean over channels; see the head of this module.
+        """Return the mean over channels; see the head of this module.
 
         Raises:
             InputError: slices in place of volumes, or another number of channels than of signs.
@@ -132,7 +136,7 @@ class Outlier(AnomalyDetector):
         return Detection(torch.from_numpy(np.stack(found)).to(image.device), None)
 
     def _score_scan(self, scan: np.ndarray, brain: np.ndarray, signs: Sequence[str]) -> np.ndarray:
-        """`(C, D, H, W)` and `(D, H, W)` bool to `(1, D, H, W)` float32."""
+        """Return the scores `(1, D, H, W)` float32 of `(C, D, H, W)` in a mask `(D, H, W)` bool."""
         found = np.zeros((1, *brain.shape), np.float32)
         if not brain.any():
             return found
@@ -146,7 +150,7 @@ class Outlier(AnomalyDetector):
         return found
 
     def _atlas(self, places: np.ndarray, lines: Sequence[np.ndarray]) -> Atlas | None:
-        """The atlas at `(N, 3)` voxels; None where the `(N,)` lines do not lie on it."""
+        """Return the atlas at `(N, 3)` voxels; None if the `(N,)` intensities do not lie on it."""
         if self.affine is not None and on_atlas(self.affine, places, lines):
             return atlas_at(self.affine, places)
         say(
@@ -180,9 +184,9 @@ def fit_classes(
     trim: float = 0.05,
     iterations: int = 30,
 ) -> Classes:
-    """One Gaussian a tissue by expectation maximisation; lesions count little or not at all.
+    """Fit one Gaussian per tissue by expectation maximisation; lesions count little or not at all.
 
-    Starts from the priors alone.
+    It starts from the priors.
 
     Args:
         values: `(N,)` intensities of the brain.
@@ -193,7 +197,7 @@ def fit_classes(
         iterations: passes of posterior and moments.
 
     Returns:
-        The classes in the order of the priors; their weights are shares of what counts.
+        The classes in the order of the priors; their weights are shares of the counted voxels.
 
     Raises:
         ValueError: an argument is out of range.
@@ -215,7 +219,7 @@ def fit_classes(
 
 
 def check_fit(robust: str, kappa: float, trim: float, iterations: int) -> None:
-    """Raises ValueError where an argument of `fit_classes` is out of range."""
+    """Raise ValueError if an argument of `fit_classes` is out of range."""
     if robust not in ("weights", "trimmed"):
         raise ValueError(f"robust is '{robust}'; use weights or trimmed")
     if kappa <= 0 or not 0 <= trim < 1 or iterations < 1:

@@ -3,7 +3,8 @@
 Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022 (arXiv 2106.08265);
 code amazon-science/patchcore-inspection. A frozen encoder describes each patch (eqs. 1 to 3), the
 descriptions of healthy patches are a memory bank (eq. 4), thinned to a core set by greedy k-centres
-(eq. 5, algorithm 1), and a patch scores its distance to the nearest entry (eq. 6). As in the code:
+(eq. 5, algorithm 1), and the score of a patch is its distance to the nearest entry (eq. 6). As in
+the code:
 
 - Neighbourhoods of 3 x 3 cells are unfolded and averaged along their values to a fixed number, each
   layer resized to the first one's grid, the layers stacked and averaged once more.
@@ -14,16 +15,17 @@ descriptions of healthy patches are a memory bank (eq. 4), thinned to a core set
 Differences:
 
 - The encoder is one trained on the same healthy brains, with cells of 4 pixels of 2 mm; theirs is
-  trained on ImageNet, whose weights cannot be had offline. Whoever has them gives a module with
+  trained on ImageNet, whose weights need a download. To use them, give a module with
   `features(image, layers)` as `model.first_stage`.
-- Each layer is divided by its standard deviation, lest the one with the larger numbers decide.
+- Each layer is divided by its standard deviation, so that all layers have the same weight.
 - Only cells that touch the brain are stored and scored, and resizing and smoothing are means over
   the brain: the background is no healthy tissue, and its zeros would lower the brain's rim.
 - The bank is bounded: `candidates` patches are drawn evenly, and `bank_size` is the most it keeps.
 - The re-weighting (eq. 7) is the paper's for the score of an image, its patch of the largest
-  distance. Here the map is all there is to score an image by, so that every cell is re-weighted;
-  of b neighbours the weight is at least 1 - 1 / b. Their code has none: `reweighting: 1`.
-- Distances are not squared (theirs are, by their index), which reorders nothing before smoothing.
+  distance. Here an image is scored by its map only, so every cell is re-weighted; with b neighbours
+  the weight is at least 1 - 1 / b. Their code has none: `reweighting: 1`.
+- Distances are not squared (theirs are, by their index), which does not change their order before
+  smoothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,10 +55,10 @@ class PatchCore(AnomalyDetector):
             its first blocks.
         layers: the blocks to take, counted from 0. The first one's grid is that of the scores.
         width: numbers that describe a patch; 1024 in the paper.
-        patch: cells a side of a neighbourhood, odd.
-        candidates: patches that the core set is chosen from, at most.
+        patch: cells per side of a neighbourhood, odd.
+        candidates: largest number of patches from which the core set is chosen.
         coreset: share of them that is kept, in (0, 1].
-        bank_size: entries kept, at most.
+        bank_size: largest number of entries that are kept.
         projection: dimensions of the random projection.
         neighbours: nearest entries whose distances are averaged.
         reweighting: b of eq. 7, entries around the nearest one; 1 for none.
@@ -101,7 +103,7 @@ class PatchCore(AnomalyDetector):
         """Fill the memory bank (eqs. 4 and 5).
 
         Raises:
-            InputError: without a brain there is nothing to remember.
+            InputError: no tile has brain.
         """
         generator = torch.Generator().manual_seed(self.seed)
         keys = torch.zeros(0)
@@ -110,7 +112,7 @@ class PatchCore(AnomalyDetector):
             mask = batch.brain_mask.to(self.device)
             tokens = self._layer_tokens(batch.image.to(self.device))
             found = tokens[_touching(mask, tokens.shape[1:-2])].cpu()
-            # An even sample of all patches in one pass: those of the smallest random keys.
+            # A uniform sample of all patches in one pass: those with the smallest random keys.
             new = torch.rand(len(found), generator=generator)
             if len(keys) == self.candidates:
                 found, new = found[new < keys.max()], new[new < keys.max()]
@@ -132,7 +134,7 @@ class PatchCore(AnomalyDetector):
         _, self.around = nearest(self.bank, self.bank, min(self.reweighting, count))
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """Distances of the patches to the bank, resized and smoothed."""
+        """Return the distances of the patches to the bank, resized and smoothed."""
         tokens = self._layer_tokens(image)
         cells = _touching(brain_mask, tokens.shape[1:-2])
         scores = tokens.new_zeros(cells.shape)
@@ -184,7 +186,7 @@ def neighbourhoods(features: Tensor, patch: int, width: int) -> Tensor:
 
     Args:
         features: `(B, C, *S)`.
-        patch: cells a side, odd; zeros lie around the grid.
+        patch: cells per side, odd; the grid is padded with zeros.
         width: numbers for each neighbourhood.
 
     Returns:

@@ -1,4 +1,4 @@
-"""pDDPM: a diffusion model that is shown all of a brain but one noised patch.
+"""pDDPM: a diffusion model that predicts one noised patch from the rest of the brain.
 
 Behrendt, Bhattacharya, Krüger, Opfer, Schlaefer, "Patched Diffusion Models for Unsupervised Anomaly
 Detection in Brain MRI", MIDL 2023 (arXiv 2303.03758), and its released code. Images x_0 are in
@@ -8,14 +8,14 @@ Detection in Brain MRI", MIDL 2023 (arXiv 2303.03758), and its released code. Im
     L = mean over all pixels of (1 - m) |net(x_t, t) - x_0|
 
 The network predicts the clean image. At test time every patch of a grid is noised in turn, at one
-t, the others are its context; one pass gives its clean version, without sampling, and the patches
-are put together: sum_p (1 - m_p) net(x_t^p, t). The map is |x - x_hat|.
+t, with the others as context. One pass predicts its clean version, without sampling, and the
+patches are combined: sum_p (1 - m_p) net(x_t^p, t). The map is |x - x_hat|.
 
-The released noise is `SimplexNoise2D`, the released network `PixelUNet(scale_shift=True)`, its
-chain after that `postprocess=pddpm`. Differs from the released code: the noise at test is drawn
-once for all volumes, from a seed, so that a slice's map does not depend on its batch (`n_samples`
-draws), where the code draws anew for each volume; images are smoothed only where the preparation
-does it (`CurvatureFlowd`).
+The released noise is `SimplexNoise2D`, the released network `PixelUNet(scale_shift=True)`, the
+post-processing `postprocess=pddpm`. Differs from the released code: the noise at test is drawn once
+for all volumes, from a seed, so that a slice's map does not depend on its batch (`n_samples`
+draws), where the code draws for each volume; images are smoothed only if the preparation does so
+(`CurvatureFlowd`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ class PDDPM(AnomalyDetector):
     """Patched diffusion, on slices.
 
     Args:
-        network: from noised images in [-1, 1] and timesteps to the clean ones.
+        network: predicts clean images from noised images in [-1, 1] and timesteps.
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is Adam with 1e-4.
         scheduler: factory or None.
@@ -46,11 +46,11 @@ class PDDPM(AnomalyDetector):
         num_timesteps: T.
         test_timestep: number of steps of noise at test, 1 to T.
         patches: number along height and width; 2 x 2 are the paper's 48 x 48 of 96 x 96 pixels.
-        on_grid: train on the patches of the test's grid; False has them anywhere.
+        on_grid: train on the patches of the test's grid; False trains on patches anywhere.
         seed: seed of the noise at test.
-        n_samples: 1, or so many draws of that noise, of `seed` and the next ones: the map is their
-            mean, the uncertainty their standard deviation.
-        chunk: at most so many noised images go through the network at once.
+        n_samples: number of draws of that noise, from `seed` and the following seeds. The map is
+            their mean, the uncertainty their standard deviation.
+        chunk: largest number of noised images per forward pass.
 
     Raises:
         ValueError: an option is out of range, or the residual takes what the method does not have.
@@ -93,11 +93,11 @@ class PDDPM(AnomalyDetector):
         self.seed = seed
         self.n_samples = n_samples
         self.chunk = chunk
-        # Not in the checkpoint: it is its closed form.
+        # Not in the checkpoint, because it is computed from T.
         self.register_buffer("alpha_bar", cosine_alpha_bar(num_timesteps), persistent=False)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The objective above; in validation with draws of the batch's number."""
+        """Return the objective above; in validation with draws seeded by the batch's number."""
         x_0 = 2 * batch.image - 1
         count, size, here = len(x_0), x_0.shape[2:], x_0.device
         # Drawn on the device in training; on the CPU in validation, the same for any device.
@@ -111,7 +111,7 @@ class PDDPM(AnomalyDetector):
         return {"loss": error.mean()}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual of the patches put together, over the draws of the noise."""
+        """Return the residual of the combined patches, over the draws of the noise."""
         healthy = self._healthy(2 * image - 1)
         found = score_draws(self.residual, image, brain_mask, healthy, self.keeps_draws)
         return found if self.n_samples > 1 else found._replace(uncertainty=None, draws=None)
@@ -124,7 +124,7 @@ class PDDPM(AnomalyDetector):
             yield (self._stitch(x_0, masks, eps, t) + 1) / 2
 
     def _stitch(self, x_0: Tensor, masks: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """The clean version of each patch, in its place; `(B, C, H, W)` in [-1, 1]."""
+        """Return the clean version of each patch, in its place; `(B, C, H, W)` in [-1, 1]."""
         # Every slice with every patch, (B P), in one batch.
         noised = torch.cat([add_noise(x_0, mask, self.alpha_bar[t], eps) for mask in masks])
         clean = torch.cat(

@@ -7,16 +7,16 @@ Anomaly Detection" 2018 (arXiv 1812.05941).
 
     L = (1 - f) [ beta KL(q(z|x) || N(0, I)) + theta |x_hat - x|_1 ] + f |x_hat(x_ce) - x|_1
 
-with means over latent and pixel dimensions; x_ce is x with squares painted over, and what is
-reconstructed from it is the clean x. `input=tissue` hands the method the tissue maps that give it
-its name, `input=intensity` is the paper's own baseline.
+with means over latent and pixel dimensions; x_ce is x with painted squares, from which the clean x
+is reconstructed. `input=tissue` gives the method tissue maps, as in the paper; `input=intensity` is
+the paper's own baseline.
 
 The defaults are those of version 0.1. The released code (soumickmj/StRegA, eedc76c7) is
 `squares="last"`, `sampled_context`, `scale_slices` and `keeps_background` with the residual's sign
 `negative`, as `experiment=strega_paper` sets them. Different from it in any case: the tissue maps
 are of our own HMRF-EM, not FSL FAST; at test time z is the posterior's mean, where the released
-code draws one (`n_samples=1` does, the same noise for every slice, so that two runs agree); in 3D
-the squares are cubes.
+code draws one (`n_samples=1` does so, with the same noise for every slice); in 3D the squares are
+cubes.
 """
 
 from dataclasses import replace
@@ -36,23 +36,23 @@ from brainuad.types import Batch
 
 
 class StRegA(VAE):
-    """Compact ceVAE, on slices or on volumes: a `VAE` that also repairs squares painted over.
+    """Compact ceVAE, on slices or on volumes: a `VAE` that also repairs painted squares.
 
     Args:
         network: the variational autoencoder; or a plain one, without draws and KL.
         residual: from image, reconstruction and brain mask to the anomaly map.
-        ce_factor: f, the share of the context-encoding term (0.5 in ceVAE); 0 leaves it out.
+        ce_factor: f, share of the context-encoding term (0.5 in ceVAE); 0 for none.
         geco: adapts theta, the reconstruction's weight; None for a constant one.
-        max_squares: largest number of squares painted over a slice.
+        max_squares: largest number of painted squares per slice.
         max_side: longest side of a square as a share of the slice's shorter side.
         squares: rule for number, sides and places, see `draw_boxes`: `last` as the released code
             draws them, `one_side` as its arguments read, `own_side`.
-        sampled_context: the context term reconstructs from a drawn z, as the released code's does
-            (train.py:69, ceVae/aes.py:86-95); False from the posterior's mean.
-        scale_slices: the loss sees each image as `scaled`, as the released code's does
-            (train.py:24-28); at test time none is changed (Pipeline.ipynb:178).
-        keeps_background: the map keeps what is painted outside the brain, for a chain that masks
-            last (`Postprocess.masks_last`).
+        sampled_context: whether the context term uses a drawn z, as in the released code
+            (train.py:69, ceVae/aes.py:86-95); False for the posterior's mean.
+        scale_slices: whether the loss uses `scaled` images, as in the released code
+            (train.py:24-28); at test time images are not scaled (Pipeline.ipynb:178).
+        keeps_background: whether the map keeps scores outside the brain, for post-processing that
+            masks last (`Postprocess.masks_last`).
         vae: the other arguments of `VAE`; the paper's optimiser is Adam with 1e-4, its `kl_weight`
             0.01.
 
@@ -97,10 +97,12 @@ class StRegA(VAE):
         return paint_boxes(tiles, *boxes)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The objective in the module's docstring; in validation z is the mean, without squares."""
+        """Return the objective of the module's docstring; in validation z is the mean, without
+        squares.
+        """
         image = given = scaled(batch.image) if self.scale_slices else batch.image
         if self.training and self.ce_factor > 0:
-            # Clean and corrupted in one pass: the same numbers as two, in larger, faster batches.
+            # Clean and corrupted in one pass: the same numbers as two passes, but faster.
             given = torch.cat([image, self.covered(image)])
         codes, log_sigmas = self.network.encode(given)
         mu, *context_mu = codes.split(len(image))
@@ -133,11 +135,10 @@ class StRegA(VAE):
 
 
 def scaled(image: Tensor) -> Tensor:
-    """Each image of `(B, C, *S)` minus its minimum, divided by its maximum.
+    """Return each image of `(B, C, *S)` minus its minimum, divided by its maximum.
 
-    As the released code does it, so that with a minimum above 0 the result ends below 1. An image
-    of zeros stays one; the released code drops those (train.py:31-33), and so does the training
-    set, see `build_cache`.
+    As in the released code, a minimum above 0 gives a maximum below 1. An image of zeros stays one;
+    the released code drops those (train.py:31-33), and so does `build_cache`.
     """
     dims = tuple(range(1, image.ndim))
     low, high = image.amin(dims, keepdim=True), image.amax(dims, keepdim=True)

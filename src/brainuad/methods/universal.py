@@ -2,19 +2,19 @@
 
 Ours, after SynthSeg (Billot et al., Medical Image Analysis 2023, doi:10.1016/j.media.2023.102789),
 UNA (Liu et al., CVPR 2025: a scan beside its mirror image) and SynthStroke (Chalcroft et al., MELBA
-2025). `brainuad.synthetic.anatomies` draws scans of one sequence with lesions painted in, anew in
-each step (`datamodule=synthetic`). The network sees a scan laid on the grid of the MNI152 atlas,
-its mirror image, the brain mask and the atlas's tissue priors. It says where a lesion is, and how
-the scan would look without it:
+2025). `brainuad.synthetic.anatomies` draws new scans of one sequence with painted lesions in each
+step (`datamodule=synthetic`). The network sees a scan resampled to the grid of the MNI152 atlas,
+its mirror image, the brain mask and the atlas's tissue priors. It predicts the lesion, and the scan
+without the lesion:
 
     x = gain (y / w - 1), clipped to +-4,     w: median of y where the atlas has white matter
     p = sigmoid(f_1(x, ...)),   y_healthy = w (1 + f_2(x, ...) / gain)
     loss = 3 weighted cross-entropy(p) + (1 - Dice(p)) + mean |f_2 - x_healthy|
 
 The weight of lesion voxels falls from `weight_first` to `weight_last` over the training, so that
-small lesions are learned first and p comes near to a probability at the end. The score is p, and
-0.5 its threshold, fitted to nothing. A scan that does not lie on the atlas is scored without
-priors, and it is said.
+small lesions are learned first and p approaches a probability at the end. The score is p, with a
+fixed threshold of 0.5. A scan that does not lie on the atlas is scored without priors, with a
+message.
 """
 
 from collections.abc import Iterable
@@ -38,30 +38,31 @@ CLIP = 4.0
 """Largest input of the network."""
 
 CERTAIN_WHITE = 0.7
-"""Prior of white matter from which a voxel counts for the median."""
+"""Smallest prior of white matter of a voxel that counts for the median."""
 
 MULTIPLE, SMALLEST = 16, 32
-"""Volumes are padded to a multiple of the first, and to the second at least: the network halves
-five times, and pads by itself what it cannot halve then."""
+"""Volumes are padded to a multiple of the first number and at least to the second. The network
+halves five times, and pads odd sizes itself.
+"""
 
 
 class Universal(AnomalyDetector):
-    """Says where a lesion is and how the scan would look without it.
+    """Detector that predicts the lesion, and the scan without it.
 
     Args:
-        network: from `(B, 6, *S)` to `(B, 2, *S)`: logit of a lesion, healthy scan.
+        network: maps `(B, 6, *S)` to `(B, 2, *S)`: logit of a lesion, healthy scan.
         optimizer: factory.
         scheduler: factory or None.
         gain: factor of the intensities about white matter's.
         scores_by: `lesion`, the probability; `residual`, the distance to the healthy scan over
-            white matter's intensity, where the scan deviates to the side of `sign`.
-        sign: side of lesions for `residual`: `positive` (brighter) or `negative` (darker).
+            white matter's intensity, with the sign of `sign`.
+        sign: sign of lesions for `residual`: `positive` (brighter) or `negative` (darker).
         weight_first, weight_last: weights of lesion voxels in the cross-entropy, at the first and
             the last epoch.
         epochs: number of epochs of the training.
         drop_priors: share of scans without priors in training.
-        offset: standard deviation of what is added to intensities in training, relative to white
-            matter: scanners and normalisers differ in where zero is.
+        offset: standard deviation of a random shift of intensities in training, relative to white
+            matter, because scanners and normalisers differ in their zero.
     """
 
     traits = Traits(left_right=True, places="used", detection_options=("scores_by", "sign"))
@@ -98,7 +99,7 @@ class Universal(AnomalyDetector):
         """Check that tiles are whole brains; `brainuad.training.fit` writes their grid to the card.
 
         Raises:
-            InputError: the grid is none of whole brains.
+            InputError: the grid does not hold whole brains.
         """
         for image, _ in batches:
             if image.ndim != 5:
@@ -106,16 +107,16 @@ class Universal(AnomalyDetector):
             return
 
     def start_epoch(self, epoch: int) -> None:
-        """Weigh lesion voxels as the epoch has it."""
+        """Set the weight of lesion voxels for the epoch."""
         first, last = self.weights
         share = min(epoch / max(self.epochs - 1, 1), 1.0)
         self._weight = first * (last / first) ** share
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the head of this module; in validation with Dice at 0.5 too.
+        """Return the loss terms of the module's docstring; in validation with Dice at 0.5 too.
 
         Raises:
-            InputError: the batch is none of synthetic scans.
+            InputError: the batch has no synthetic scans.
         """
         if not isinstance(batch, StreamedScan):
             raise InputError("a network for synthetic lesions; set datamodule=synthetic")
@@ -154,7 +155,7 @@ class Universal(AnomalyDetector):
         return out
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """Probability of a lesion, and the healthy scan.
+        """Return the probability of a lesion, and the healthy scan.
 
         Raises:
             InputError: slices in place of volumes.
@@ -212,7 +213,7 @@ class Universal(AnomalyDetector):
 
 
 def _white(image: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
-    """Median of each scan's white matter by the atlas, `(B, 1, 1, 1, 1)`; of the brain without."""
+    """Return the median of each scan's white matter (without atlas: brain), `(B, 1, 1, 1, 1)`."""
     certain = mask & (priors[:, TISSUES.index("white")][:, None] > CERTAIN_WHITE)
     values = []
     for scan, brain, white in zip(image, mask, certain, strict=True):
@@ -222,7 +223,7 @@ def _white(image: Tensor, mask: Tensor, priors: Tensor) -> Tensor:
 
 
 def _box(mask: Tensor) -> tuple[slice, slice, slice]:
-    """Part of `(B, 1, D, H, W)` that holds all brains, its first axis symmetric to the middle."""
+    """Return the box of `(B, 1, D, H, W)` with all brains, symmetric along its first axis."""
     found = []
     for axis in (2, 3, 4):
         others = [other for other in range(5) if other != axis]
@@ -243,7 +244,7 @@ def _priors_at(affine: np.ndarray, size: tuple[int, ...]) -> Tensor:
 
 @lru_cache(maxsize=2)
 def _priors(affine: bytes, size: tuple[int, ...]) -> Tensor:
-    """Return `_priors_at` by an affine's bytes: every step asks for the same grid."""
+    """Return `_priors_at` by an affine's bytes, cached because every step uses the same grid."""
     places = np.argwhere(np.ones(size, dtype=bool))
     found = atlas_at(np.frombuffer(affine).reshape(4, 4), places)
     maps = np.stack([found[name].reshape(size) for name in TISSUES])

@@ -1,4 +1,4 @@
-"""VAE and AE: what a compressed code of healthy brains cannot rebuild is abnormal.
+"""VAE and AE: tissue that a compressed code of healthy brains cannot represent is abnormal.
 
 Baur et al., "Autoencoders for unsupervised anomaly segmentation in brain MR images: A comparative
 study", Medical Image Analysis 2021 (arXiv 2004.03271), and its released code. With the posterior
@@ -10,7 +10,7 @@ q(z|x) = N(mu, sigma^2) of an encoder and x_hat decoded from a drawn z,
 with means over latent and pixel dimensions; the paper sums both, which is a `kl_weight` of latent
 dimensions by pixels. In validation and detection z is the mean. The score is the residual.
 
-Differs from the released code: `experiment=vae_paper` says so.
+`experiment=vae_paper` lists the differences from the released code.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,8 +42,8 @@ class AE(ReconstructionDetector):
         residual: from image, reconstruction and brain mask to the anomaly map.
         optimizer: factory; the paper's is Adam with 1e-4.
         scheduler: factory or None.
-        bright_quantile: where a scan is darker than this quantile of its whole array, background
-            included, its map is 0; None for none. 0.9 is for bright lesions.
+        bright_quantile: quantile of the whole array, background included, below which the map is 0;
+            None for none. 0.9 is for bright lesions.
 
     Raises:
         ValueError: the network is a variational one.
@@ -66,7 +66,7 @@ class AE(ReconstructionDetector):
         self.bright_quantile = bright_quantile
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean absolute error."""
+        """Return the mean absolute error."""
         return {"loss": (self.network(batch.image) - batch.image).abs().mean()}
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class AE(ReconstructionDetector):
         return self.network(image)
 
     def judge_scan(self, found: Detection, image: Tensor) -> Detection:
-        """Clear what is too dark to be a lesion, where `bright_quantile` says so."""
+        """Clear the scores of voxels below `bright_quantile`."""
         return keep_bright(found, image, self.bright_quantile)
 
 
@@ -88,12 +88,12 @@ class VAE(ReconstructionDetector):
         scheduler: factory or None.
         kl_weight: weight of the KL term.
         reconstruction_weight: weight of the L1 term.
-        n_samples: 0 scores by the posterior's mean; else so many draws of z are decoded, and the
-            map is the mean of their residuals, the uncertainty the standard deviation.
+        n_samples: number of decoded draws of z; the map is the mean of their residuals, the
+            uncertainty the standard deviation. 0 scores by the posterior's mean.
         sample_seed: seed of these draws; every slice gets the same ones, whatever its batch.
         gradient: None scores by the residual; `elbo` or `kl` by that gradient with respect to the
             image, see `elbo_gradient`, by the posterior's mean.
-        times_residual: the gradient is multiplied with the residual.
+        times_residual: whether the gradient is multiplied by the residual.
         bright_quantile: as in `AE`.
 
     Raises:
@@ -106,6 +106,7 @@ class VAE(ReconstructionDetector):
             *("residual", "n_samples", "sample_seed", "gradient", "times_residual"),
             "bright_quantile",
         ),
+        compiled=("forward", "encode", "decode"),
     )
 
     def __init__(
@@ -144,7 +145,7 @@ class VAE(ReconstructionDetector):
         self.bright_quantile = bright_quantile
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The objective in the module's docstring; in validation z is the mean."""
+        """Return the objective of the module's docstring; in validation z is the mean."""
         mu, log_sigma = self.network.encode(batch.image)
         assert log_sigma is not None
         z = drawn(mu, log_sigma) if self.training else mu
@@ -158,7 +159,7 @@ class VAE(ReconstructionDetector):
         return self.network(image)
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual by the posterior's mean, or over draws from it; or a gradient."""
+        """Return the residual by the posterior's mean, or over draws from it; or a gradient."""
         if self.n_samples == 0 or self.gradient is not None:
             found = super().score(image, brain_mask)
             if self.gradient is None:
@@ -178,7 +179,7 @@ class VAE(ReconstructionDetector):
         return keep_bright(found, image, self.bright_quantile)
 
     def calibrate(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> Mapping[str, Any]:
-        """Check whether the latent space is one of healthy brains, where it has a prior."""
+        """Check whether the latent space represents healthy brains, if it has a prior."""
         if not self.network.variational:
             return {}
         self.eval()
@@ -196,5 +197,5 @@ class VAE(ReconstructionDetector):
 
 
 def drawn(mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """A z of N(mu, exp(log_sigma)^2), through which gradients pass."""
+    """Draw z from N(mu, exp(log_sigma)^2); gradients pass through."""
     return mu + torch.exp(log_sigma) * torch.randn_like(mu)

@@ -1,4 +1,4 @@
-"""The healthy atlas: a voxel is as abnormal as it is far from the healthy ones at its place.
+"""The healthy atlas: a voxel's score is its distance to healthy voxels at the same place.
 
 Saase et al., "Simple statistical methods for unsupervised brain anomaly detection on MRI are
 competitive to deep learning methods" 2020 (arXiv 2011.12735): mean m and standard deviation s of
@@ -11,10 +11,10 @@ Gaussian G the sums of the neighbours count too:
 
     n = G * sum w,   m = G * sum w x / n,   s^2 = G * sum w x^2 / n - m^2   (n / (n - 1) without G)
 
-so that what a fold half a voxel beside its place does to the intensities is part of s.
+so that s includes the effect of slightly displaced folds.
 
-Differs from the paper: the floor, without which the few voxels that are alike in all training
-scans outshine every lesion, the share of brain, and the smoothing of the statistics.
+Differs from the paper: the floor, without which a few voxels that are equal in all training scans
+would score higher than every lesion; the share of brain; and the smoothing of the statistics.
 """
 
 from collections.abc import Iterable
@@ -33,9 +33,9 @@ class ZScore(ReconstructionDetector):
     The reconstruction is the mean.
 
     Args:
-        residual: residual of image and mean, both divided by the standard deviation; its `sign` is
-            the side of the mean that counts, its `average` is in voxels.
-        atlas: what is measured on the training scans.
+        residual: residual of image and mean, both divided by the standard deviation; its `average`
+            is in voxels.
+        atlas: statistics of the training scans.
     """
 
     traits = Traits(places="required", detection_options=("residual",))
@@ -49,11 +49,11 @@ class ZScore(ReconstructionDetector):
         self.atlas.measure(batches)
 
     def reconstruct(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """The mean of the healthy scans."""
+        """Return the mean of the healthy scans."""
         return self.atlas.at(image)[0]
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
-        """The residual in standard deviations."""
+        """Return the residual in standard deviations."""
         mean, std = self.atlas.at(image)
         found = self.residual(image.float() / std, mean / std, brain_mask)
         return Detection(found, mean)

@@ -1,1 +1,1 @@
-"""Pure functions of maps and masks; no model is imported here."""
+"""Scores of maps and masks, as pure functions without a model."""

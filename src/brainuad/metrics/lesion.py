@@ -1,4 +1,4 @@
-"""Lesion-wise metrics: lesions found, findings true (docs/explanation/protocol.md#3-metrics)."""
+"""Lesion-wise metrics: sensitivity, precision and F1 (docs/explanation/protocol.md#3-metrics)."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,10 @@ import numpy as np
 from brainuad.metrics.voxel import Curve
 
 MIN_VOLUME_MM3 = 3.0
-"""Components below are ignored, in the truth and in the segmentation."""
+"""Smallest component in mm³ that counts, in the truth and in the segmentation."""
 
 MIN_OVERLAP = 0.1
-"""A lesion is found, and a finding true, when at least this share of it lies in the other mask."""
+"""Smallest share of a lesion or a finding in the other mask for a match."""
 
 
 class LesionScores(NamedTuple):
@@ -20,7 +20,7 @@ class LesionScores(NamedTuple):
     Attributes:
         lesion_sensitivity: share of the true lesions that were found; NaN without a lesion.
         lesion_precision: share of the findings that are true; NaN without a finding.
-        lesion_f1: harmonic mean of both; 0 when nothing fits, NaN without either.
+        lesion_f1: harmonic mean of both; 0 when nothing matches, NaN without either.
         fp_per_volume: findings that are not true.
     """
 
@@ -33,7 +33,7 @@ class LesionScores(NamedTuple):
 def lesion_scores(
     segmentation: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, float, float]
 ) -> LesionScores:
-    """Matches the components of two masks.
+    """Match the components of two masks.
 
     Args:
         segmentation: `(D, H, W)` bool.
@@ -57,10 +57,10 @@ def lesion_scores(
 
 
 def per_region_overlap(score: np.ndarray, regions: np.ndarray, max_fallout: float = 0.3) -> float:
-    """Area under the mean coverage of the regions against the false positive rate, over its width.
+    """Return the area under mean coverage of regions against false positive rate, over its width.
 
-    The PRO curve of Bergmann et al. 2020 (arXiv 1911.02357), section 4.2: every region counts
-    the same, whatever its size. Exact, ties together.
+    The PRO curve of Bergmann et al. 2020 (arXiv 1911.02357), section 4.2: every region has the same
+    weight, whatever its size. It is exact; ties count together.
 
     Args:
         score: `(N,)` brain voxels.
@@ -77,7 +77,7 @@ def per_region_overlap(score: np.ndarray, regions: np.ndarray, max_fallout: floa
 def sorted_overlap(
     score: np.ndarray, regions: np.ndarray, healthy: np.ndarray, max_fallout: float = 0.3
 ) -> float:
-    """`per_region_overlap` where the other voxels' scores are sorted already.
+    """Return `per_region_overlap` from already sorted scores of the other voxels.
 
     Args:
         score: `(P,)` voxels of the lesions.
@@ -96,11 +96,11 @@ def sorted_overlap(
 def curve_overlap(
     score: np.ndarray, regions: np.ndarray, counts: Curve, max_fallout: float = 0.3
 ) -> float:
-    """`per_region_overlap` of many images together, from the curve of all their pixels.
+    """Return `per_region_overlap` of many images together, from the curve of all their pixels.
 
     Args:
         score: `(P,)` pixels of the lesions.
-        regions: `(P,)` int, from 1, no number in two images.
+        regions: `(P,)` int, from 1; each number belongs to one image.
         counts: curve of all pixels; its lesion scores are those of `score`.
         max_fallout: false positive rate up to which the area counts.
     """
@@ -117,13 +117,13 @@ def _overlap(
     reached: np.ndarray,
     max_fallout: float,
 ) -> float:
-    """The area; false positive rates above and at each distinct lesion score, falling."""
+    """Return the area, from false positive rates above and at each distinct lesion score."""
     # A voxel of a region of n voxels, one of k regions, adds 1 / (n k) to the mean coverage.
     sizes = np.bincount(regions)
     weight = 1 / (np.maximum(sizes, 1) * np.count_nonzero(sizes))
     _, place = np.unique(score, return_inverse=True)
     gained = np.bincount(place, weight[regions])[::-1]
-    # Coverage stands still up to a lesion voxel's score and rises along the ties there.
+    # Coverage is constant between lesion scores and rises along the ties.
     after = np.cumsum(gained)
     fallout = np.r_[0.0, np.stack([above, reached], axis=1).ravel(), 1.0]
     coverage = np.r_[0.0, np.stack([after - gained, after], axis=1).ravel(), 1.0]
@@ -135,7 +135,7 @@ def _overlap(
 
 
 def label_lesions(truth: np.ndarray) -> np.ndarray:
-    """Connected components (26-neighbourhood) of `(D, H, W)` bool, numbered from 1, int."""
+    """Return the connected components (26-neighbourhood) of `(D, H, W)` bool, numbered from 1."""
     return cc3d.connected_components(truth, connectivity=26).astype(np.int64)
 
 

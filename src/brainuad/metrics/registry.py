@@ -103,13 +103,13 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: in `scores.csv`.
-        title: in tables.
+        name: name in `scores.csv`.
+        title: name in tables.
         direction: `UP` when larger is better, `DOWN` when smaller is, `NEITHER` for a description.
         unit: `mm`, `ml`; empty for a share or a count.
         needs: `map`, `mask` or `cohort`: the case that `function` takes.
-        subjects: `lesion`, `healthy` or `all`: whose it is.
-        function: from the case to the value; NaN where undefined.
+        subjects: `lesion`, `healthy` or `all`: subjects that have it.
+        function: maps the case to the value; NaN where undefined.
     """
 
     name: str
@@ -154,23 +154,23 @@ METRICS = (
     Metric("auroc_pooled", "pooled AUROC", UP, "", "cohort", "lesion",
            lambda case: voxel.curve_auroc(case.curve)),
 )  # fmt: skip
-"""All of them, in the order of the rows of a subject."""
+"""All metrics, in the order of a subject's rows."""
 
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 def compute(needs: str, case: MapCase | MaskCase | CohortCase, kind: str) -> dict[str, float]:
-    """The metrics of one case.
+    """Return the metrics of one case.
 
     Args:
         needs: `map`, `mask` or `cohort`.
         case: case of the kind that `needs` names.
-        kind: `lesion` or `healthy`, what the subject (or any of the cohort) is.
+        kind: `lesion` or `healthy`, the kind of the subject (or of any in the cohort).
     """
     return {name: BY_NAME[name].function(case) for name in names(needs, kind)}
 
 
 def names(needs: str, kind: str) -> list[str]:
-    """The metrics of a kind of case; arguments as of `compute`."""
+    """Return the names of the metrics of a case; arguments as in `compute`."""
     return [m.name for m in METRICS if m.needs == needs and m.subjects in ("all", kind)]

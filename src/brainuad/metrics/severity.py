@@ -10,8 +10,8 @@ def anomaly_score(score: np.ndarray) -> float:
 
 
 def spearman(score: np.ndarray, burden: np.ndarray) -> float:
-    """Rank correlation of subject scores `(N,)` and lesion volumes `(N,)`; NaN when undefined."""
-    from scipy import stats  # half a second, which a prediction has no use for
+    """Return the rank correlation of scores `(N,)` and lesion volumes `(N,)`; NaN if undefined."""
+    from scipy import stats  # its import takes half a second, which a prediction does not need
 
     if len(score) < 2 or np.ptp(score) == 0 or np.ptp(burden) == 0:
         return float("nan")
@@ -19,7 +19,7 @@ def spearman(score: np.ndarray, burden: np.ndarray) -> float:
 
 
 def concordance(score: np.ndarray, burden: np.ndarray) -> float:
-    """C-index: share of the pairs of different burden whose scores are in the same order.
+    """Return the C-index: share of pairs with different burden whose scores have the same order.
 
     Equal scores count a half (Harrell et al. 1982); NaN without such a pair.
 

@@ -8,15 +8,15 @@ from scipy import stats
 
 
 class Summary(NamedTuple):
-    """Mean over subjects and how sure it is.
+    """Mean over subjects with its uncertainty.
 
     Attributes:
-        n: defined values.
+        n: number of defined values.
         mean: NaN when there is none.
         std: sample standard deviation (n - 1); NaN below two values.
         ci_low: lower end of the bootstrap interval of the mean.
         ci_high: upper end.
-        undefined: NaN values, left out.
+        undefined: number of NaN values, which are left out.
     """
 
     n: int
@@ -30,7 +30,9 @@ class Summary(NamedTuple):
 def bootstrap_interval(
     values: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean (docs/explanation/protocol.md#3-metrics).
+    """Return the percentile bootstrap interval of the mean.
+
+    See docs/explanation/protocol.md#3-metrics.
 
     Args:
         values: `(N,)` without NaN.
@@ -50,15 +52,15 @@ def bootstrap_interval(
 
 
 def by_person(values: np.ndarray, people: Sequence[str]) -> np.ndarray:
-    """The mean of each person's values: people are independent of one another, their scans are not.
+    """Return the mean of each person's values, because a person's scans are not independent.
 
     Args:
         values: `(..., N)`, NaN where undefined.
-        people: whose each value is, `(N,)`.
+        people: person of each value, `(N,)`.
 
     Returns:
-        `(..., P)` in the order in which people come first, NaN where all of a person's values are;
-        `values` themselves where everybody has one.
+        `(..., P)` in the order of each person's first value, NaN if all of a person's values are;
+        `values` themselves if everybody has one.
     """
     order = list(dict.fromkeys(people))
     if len(order) == len(people):
@@ -76,7 +78,7 @@ def by_person(values: np.ndarray, people: Sequence[str]) -> np.ndarray:
 
 
 def summarise(values: np.ndarray, seed: int = 0) -> Summary:
-    """Mean, spread and interval of `(N,)` values; NaN are counted and left out."""
+    """Return mean, spread and interval of `(N,)` values; NaN are counted and left out."""
     defined = values[~np.isnan(values)]
     low, high = bootstrap_interval(defined, seed=seed)
     return Summary(
@@ -90,10 +92,12 @@ def summarise(values: np.ndarray, seed: int = 0) -> Summary:
 
 
 def paired_wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test (docs/explanation/protocol.md#6-comparisons).
+    """Return the two-sided p of the Wilcoxon signed-rank test.
+
+    See docs/explanation/protocol.md#6-comparisons.
 
     Args:
-        first: `(N,)` values of one method, a subject each.
+        first: `(N,)` values of one method, one per subject.
         second: `(N,)` values of another for the same subjects.
 
     Returns:
@@ -109,9 +113,9 @@ def paired_wilcoxon(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Holm 1979): adjusted p of each test, in the order given.
+    """Return Holm-adjusted p-values (Holm 1979), in the given order.
 
-    NaN stays NaN and does not count as a test.
+    NaN stays NaN and is not counted as a test.
     """
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full(len(p), np.nan)

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 def surface_distances(
     segmentation: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, float, float]
 ) -> tuple[float, float]:
-    """The 95th percentile Hausdorff distance and the average symmetric surface distance.
+    """Return the 95th percentile Hausdorff and the average symmetric surface distance.
 
     A surface voxel has a face neighbour outside its mask; in one plane, along the plane. HD95 is
     the larger of the two directed 95th percentiles; ASSD the mean over both surfaces' voxels
@@ -26,13 +26,13 @@ def surface_distances(
     """
     if not segmentation.any() or not truth.any():
         return float("nan"), float("nan")
-    # Distances between two sets do not depend on what lies around both.
+    # Distances between two sets do not depend on the space around them.
     box = ndimage.find_objects((segmentation | truth).astype(np.uint8))[0]
     wide = [axis for axis, size in enumerate(truth.shape) if size > 1]
     found, true = (
         _surface(mask[box], wide) * np.array(spacing_mm) for mask in (segmentation, truth)
     )
-    # A tree of the surfaces' few voxels is several times faster than two distance transforms.
+    # A k-d tree of the few surface voxels is several times faster than two distance transforms.
     there, back = (
         cKDTree(other).query(points, workers=-1)[0]
         for points, other in ((found, true), (true, found))
@@ -42,7 +42,7 @@ def surface_distances(
 
 
 def _surface(mask: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-    """Indices `(N, 3)` of the voxels with a face neighbour outside along these axes."""
+    """Return the indices `(N, 3)` of voxels with a face neighbour outside along these axes."""
     padded = np.pad(mask, 1)
     inner = padded.copy()
     for axis in axes:

@@ -2,8 +2,8 @@
 
 Scores and truths are 1D: the voxels of the brain mask. A voxel is positive when its score is
 *above* the threshold. Between two neighbouring scores of lesion voxels a falling threshold adds
-false positives only, so every metric here is decided at the lesion voxels' own scores: they are
-few, and the others need only be sorted and counted. Nothing is binned.
+false positives only. So every metric is determined by the scores of lesion voxels, which are few;
+the others are only sorted and counted. Nothing is binned.
 
 The empty-mask policy (docs/explanation/protocol.md#3-metrics):
 
@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 
 IN_MEMORY = 2**20
-"""Bytes up to which an array stays in memory: one file each would be too many open at a time."""
+"""Largest array in bytes that stays in memory, because files are limited in number."""
 
 
 @dataclass(frozen=True)
 class SortedScores:
-    """All that voxel metrics need of a subject: its brain's scores, sorted, in two heaps.
+    """Sorted scores of a subject's brain, in two arrays, for voxel metrics.
 
     Attributes:
         lesion: `(P,)` rising scores of the brain's voxels inside the truth.
         healthy: `(N,)` rising scores of the others.
-        missed: true voxels outside the brain mask, which no threshold can find; they count for
-            Dice.
+        missed: number of true voxels outside the brain mask, which no threshold can find; they
+            count for Dice.
     """
 
     lesion: np.ndarray
@@ -45,7 +45,7 @@ class SortedScores:
         return len(self.lesion) + self.missed
 
     def on_disk(self, path: Path) -> "SortedScores":
-        """The same with `healthy`, the large part, `spooled`."""
+        """Return the same with `healthy`, the large part, in a file."""
         return replace(self, healthy=spooled(self.healthy, path))
 
 
@@ -71,10 +71,10 @@ class Curve:
 
 
 def spooled(array: np.ndarray, path: Path) -> np.ndarray:
-    """The array, in the file `path` instead of in memory where it is large.
+    """Return the array, in the file `path` instead of in memory if it is large.
 
-    That of a volume is; thousands of single slices are not, and a file stays open as long as its
-    array is in use.
+    An array of a volume is large; those of thousands of slices are not, and each file would stay
+    open as long as its array is used.
     """
     if array.nbytes <= IN_MEMORY:
         return array
@@ -84,18 +84,18 @@ def spooled(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def sort_scores(score: np.ndarray, truth: np.ndarray, missed: int = 0) -> SortedScores:
-    """Splits and sorts a subject's scores.
+    """Split and sort a subject's scores.
 
     Args:
         score: `(N,)` brain voxels, finite.
         truth: `(N,)` bool.
-        missed: true voxels outside the brain mask.
+        missed: number of true voxels outside the brain mask.
     """
     return SortedScores(np.sort(score[truth]), np.sort(score[~truth]), missed)
 
 
 def curve(subjects: Sequence[SortedScores]) -> Curve:
-    """The curve of one subject's voxels, or of several subjects' together, held one by one."""
+    """Return the curve of all voxels of one or several subjects, read one by one."""
     lesions = [subject.lesion for subject in subjects]
     threshold = np.unique(np.concatenate(lesions)) if lesions else np.zeros(0, np.float32)
     true_positives, false_positives, above = (np.zeros(len(threshold), np.int64) for _ in range(3))
@@ -114,28 +114,28 @@ def curve(subjects: Sequence[SortedScores]) -> Curve:
 
 
 def dice(segmentation: np.ndarray, truth: np.ndarray) -> float:
-    """2 TP / (2 TP + FP + FN) of two bool arrays of one shape; both empty give 1."""
+    """Return 2 TP / (2 TP + FP + FN) of two bool arrays of one shape; 1 if both are empty."""
     total = int(np.count_nonzero(segmentation)) + int(np.count_nonzero(truth))
     return 2.0 * int(np.count_nonzero(segmentation & truth)) / total if total else 1.0
 
 
 def dice_curve(counts: Curve) -> np.ndarray:
-    """Dice at each threshold of the curve, `(M,)`."""
+    """Return Dice at each threshold of the curve, `(M,)`."""
     predicted = counts.true_positives + counts.false_positives
     return 2.0 * counts.true_positives / np.maximum(predicted + counts.positives, 1)
 
 
 def dice_at(subject: SortedScores, thresholds: np.ndarray) -> np.ndarray:
-    """Dice when the voxels with a score >= each of `thresholds (M,)` are positive, `(M,)`."""
+    """Return Dice `(M,)` with positive voxels >= each of `thresholds (M,)`."""
     hits = _count(subject.lesion, thresholds)
     predicted = hits + _count(subject.healthy, thresholds)
     return 2.0 * hits / np.maximum(predicted + subject.positives, 1)
 
 
 def best_dice(score: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """The best Dice over all thresholds and the score from which on voxels are positive there.
+    """Return the best Dice over all thresholds, and the smallest positive score there.
 
-    Uses the truth: an oracle. NaN twice when the truth is empty.
+    It uses the truth, so it is an oracle. NaN twice if the truth is empty.
 
     Args:
         score: `(N,)` brain voxels, finite.
@@ -145,7 +145,7 @@ def best_dice(score: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def curve_best_dice(counts: Curve) -> tuple[float, float]:
-    """`best_dice` from a curve; 0 and NaN when every true voxel is outside the brain mask."""
+    """Return `best_dice` from a curve; 0 and NaN if every true voxel is outside the brain mask."""
     if counts.positives == 0:
         return float("nan"), float("nan")
     if len(counts.threshold) == 0:
@@ -158,12 +158,12 @@ def curve_best_dice(counts: Curve) -> tuple[float, float]:
 def best_shared_threshold(
     subjects: Sequence[SortedScores], weights: Sequence[float] | None = None
 ) -> float:
-    """The score from which on the mean Dice over subjects is best. Uses the truth: an oracle.
+    """Return the smallest positive score with the best mean Dice over subjects, an oracle.
 
     `weights` of the subjects in that mean are equal by default.
 
-    Exact over all thresholds: from any other one, raising it to the next score of a lesion voxel
-    loses no true positive of any subject. NaN when no subject has a lesion voxel in its brain.
+    It is exact over all thresholds, because raising any other threshold to the next score of a
+    lesion voxel loses no true positive. NaN if no subject has a lesion voxel in its brain.
     """
     threshold = np.unique(np.concatenate([subject.lesion for subject in subjects]))[::-1]
     if len(threshold) == 0:
@@ -175,12 +175,12 @@ def best_shared_threshold(
 
 
 def just_below(score: float) -> float:
-    """The largest float32 below a score: the threshold *above* which that score is positive."""
+    """Return the largest float32 below a score, the threshold *above* which it is positive."""
     return float(np.nextafter(np.float32(score), np.float32(-np.inf)))
 
 
 def average_precision(score: np.ndarray, truth: np.ndarray) -> float:
-    """Sum over thresholds of (R_n - R_(n-1)) P_n, as scikit-learn; NaN without a true voxel.
+    """Return the sum over thresholds of (R_n - R_(n-1)) P_n, as scikit-learn; NaN without truth.
 
     Args:
         score: `(N,)` brain voxels, finite.
@@ -190,7 +190,7 @@ def average_precision(score: np.ndarray, truth: np.ndarray) -> float:
 
 
 def auroc(score: np.ndarray, truth: np.ndarray) -> float:
-    """Area under the ROC curve by the trapezoid rule; NaN when a class is absent.
+    """Return the area under the ROC curve by the trapezoid rule; NaN if a class is absent.
 
     Args:
         score: `(N,)` brain voxels, finite.
@@ -200,14 +200,14 @@ def auroc(score: np.ndarray, truth: np.ndarray) -> float:
 
 
 def precision_recall(counts: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall among the brain's voxels at each threshold of the curve, `(M,)`."""
+    """Return precision and recall in the brain at each threshold of the curve, `(M,)`."""
     found = counts.true_positives[-1] if len(counts.threshold) else 0
     predicted = counts.true_positives + counts.false_positives
     return counts.true_positives / predicted, counts.true_positives / max(found, 1)
 
 
 def curve_average_precision(counts: Curve) -> float:
-    """`average_precision` from a curve."""
+    """Return `average_precision` from a curve."""
     if len(counts.threshold) == 0:
         return float("nan")
     precision, recall = precision_recall(counts)
@@ -215,7 +215,9 @@ def curve_average_precision(counts: Curve) -> float:
 
 
 def curve_auroc(counts: Curve) -> float:
-    """`auroc` from a curve: the share of (lesion, healthy) pairs in order, ties count a half."""
+    """Return `auroc` from a curve: the share of (lesion, healthy) pairs in order; ties count a
+    half.
+    """
     if len(counts.threshold) == 0 or counts.negatives == 0:
         return float("nan")
     lesions = np.diff(counts.true_positives, prepend=0)

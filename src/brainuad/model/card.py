@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from brainuad import __version__
 from brainuad.cohorts.manifest import Cohort, joined
 from brainuad.model.card_schema import CARD_KEYS, FORMAT, checked
-from brainuad.preparation.recipes import Recipe, default, of_cohort
+from brainuad.preparation.recipes import default, of_cohort
+from brainuad.records.recipe import Recipe
 from brainuad.settings.moved import retargeted
 from brainuad.settings.upgraded import upgraded
 
@@ -72,7 +73,7 @@ class Card:
     version: str = ""
     format: str = FORMAT
     input: dict[str, Any] = field(default_factory=lambda: {"tissue": None})
-    preparation: Recipe | None = None
+    preparation: dict[str, Any] | None = None
     statistics: dict[str, Any] | None = None
     flips: bool = False
     relative: dict[str, Any] | None = None
@@ -103,7 +104,9 @@ class Card:
     @property
     def recipe(self) -> Recipe:
         """The preparation; where none is known, the default one at the model's spacing."""
-        return self.preparation or default(self.run.get("data", {}).get("spacing_mm"))
+        if self.preparation:
+            return Recipe.from_json(self.preparation)
+        return default(self.run.get("data", {}).get("spacing_mm"))
 
     @property
     def trained_on(self) -> list[str]:
@@ -163,11 +166,11 @@ def preparation_of(cohort: Cohort, sequence: str | Sequence[str]) -> Recipe | No
     names = [sequence] if isinstance(sequence, str) else sequence
     recipes = {name: of_cohort(cohort, name) for name in names}
     first = recipes[names[0]]
-    normalise = {name: recipe["normalise"] for name, recipe in recipes.items() if recipe}
+    normalise = {name: recipe.normalise for name, recipe in recipes.items() if recipe}
     if first is None or len(normalise) < len(names):
         return None
-    alike = all(one == first["normalise"] for one in normalise.values())
-    return first if alike else {**first, "normalise": normalise}
+    alike = all(one == first.normalise for one in normalise.values())
+    return first if alike else replace(first, normalise=normalise)
 
 
 def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) -> Card:
@@ -192,7 +195,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) 
         cohort=cohort.name,
         split_hash=cohort.split_hash(),
         subjects=subjects,
-        preparation=preparation,
+        preparation=None if preparation is None else preparation.to_json(),
         # Through JSON, so that what was resolved and what was loaded compare equal.
         run=json.loads(json.dumps(run, default=str)),
     )

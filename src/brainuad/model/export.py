@@ -15,7 +15,9 @@ from brainuad.model.bundle import write_bundle
 from brainuad.model.card import Card
 from brainuad.model.card_schema import FORMAT
 from brainuad.model.model import Model
+from brainuad.records.recipe import Recipe
 from brainuad.records.summary import Result, Summary
+from brainuad.settings.build import TARGET
 
 PLACES = ("source", "path", "cache_dir", "output_dir")
 """Keys of a card whose values are paths of the machine that trained."""
@@ -76,7 +78,7 @@ def model_card(card: Card) -> str:
     if any(counts.values()):
         people = f"{counts['train']} trained on, {counts['val']} for validation"
     statistics = card.statistics or {}
-    recipe = card.preparation
+    recipe = card.recipe if card.preparation else None
     rows = [
         ("method", markdown(card.name)),
         ("sequence", markdown(card.sequence)),
@@ -164,15 +166,14 @@ def _cell(text: str) -> str:
     return markdown(text).replace("&#91;", "[").replace("&#93;", "]")
 
 
-def _preparation(recipe: Mapping[str, Any] | None) -> str:
-    if not recipe:
+def _preparation(recipe: Recipe | None) -> str:
+    if recipe is None:
         return "not recorded"
-    steps, normalise = recipe["steps"], recipe["normalise"]
     # Each channel may have its own normalisation, of one method.
-    how = (normalise if "_target_" in normalise else next(iter(normalise.values())))["_target_"]
-    how = how.rpartition(".")[2]
-    where = "registered to the atlas" if steps.get("atlas") else "not registered"
-    return f"{where}, {steps['spacing_mm']:g} mm voxels, {how} intensities"
+    first = next(iter(recipe.normalisers.values()))
+    how = first[TARGET].rpartition(".")[2]
+    where = "registered to the atlas" if recipe.registered else "not registered"
+    return f"{where}, {recipe.spacing_mm:g} mm voxels, {how} intensities"
 
 
 def _range(statistics: Mapping[str, Any], name: str, unit: str) -> str:

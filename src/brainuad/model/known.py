@@ -12,7 +12,7 @@ import numpy as np
 from brainuad.errors import InputError
 from brainuad.model.card import Card, without_added
 from brainuad.model.model_file import remember_hash, remembered_hash
-from brainuad.preparation.recipes import changed, is_of_slices
+from brainuad.preparation.recipes import changed
 from brainuad.settings.moved import present_experiment, retargeted
 from brainuad.shipped import is_shipped, untested
 
@@ -133,7 +133,7 @@ class Known:
         from brainuad.settings.build import build
 
         check(self.recipe)
-        steps: Preparation | SlicePreparation = build(self.recipe["steps"], RECIPE)
+        steps: Preparation | SlicePreparation = build(self.recipe.steps, RECIPE)
         return steps
 
     @property
@@ -147,9 +147,7 @@ class Known:
     @property
     def pixel_mm(self) -> float | None:
         """Edge of a pixel of unknown size, for a model of slices; None for a model of volumes."""
-        if not is_of_slices(self.recipe):
-            return None
-        return float(self.recipe["steps"].get("pixel_mm", 1.0))
+        return self.recipe.pixel_mm if self.recipe.of_slices else None
 
     @property
     def trained_on(self) -> list[str]:
@@ -214,7 +212,7 @@ class Known:
         how = [self.variant] if self.variant in ("scan", "mebin") else []
         if self.scales is not None:
             how += [f"scales {self.scales}"]
-        applied = [*how, self.thresholds, self.samples, self.precision, self.recipe]
+        applied = [*how, self.thresholds, self.samples, self.precision, self.recipe.to_json()]
         about = [*self.weights, *applied]
         shared = [self.card.tiling, self.card.postprocess, self.card.input]
         return json.dumps([*about, *shared], default=str)

@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from brainuad.cohorts.load import load_scan, require_one_grid
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.model.suitability import in_mni, measures_of
+from brainuad.model.suitability import measures_of
 from brainuad.preparation.records import record_of
+from brainuad.records.recipe import Recipe
 from brainuad.records.scan import ScanRecord
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
@@ -58,7 +58,7 @@ class PreparedScan:
         return self.space.native
 
 
-def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> PreparedScan:
+def from_record(record: ScanRecord, folder: Path, recipe: Recipe) -> PreparedScan:
     """Return a scan that `prepare_subject` left in `folder`, normalised.
 
     Args:
@@ -71,7 +71,7 @@ def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> 
     """
     volume = read_volume(folder / record.image)
     brain_mask = read_mask(folder / record.brain_mask, like=volume)
-    own = recipe["normalise"].get(record.sequence, recipe["normalise"])
+    own = recipe.normalise.get(record.sequence, recipe.normalise)
     normalise = build(own, RECIPE)
     try:
         image = normalise(volume.array, brain_mask)
@@ -84,9 +84,7 @@ def from_record(record: ScanRecord, folder: Path, recipe: Mapping[str, Any]) -> 
     return replace(found, seconds=record.seconds, files=files)
 
 
-def from_records(
-    records: Sequence[ScanRecord], folder: Path, recipe: Mapping[str, Any]
-) -> PreparedScan:
+def from_records(records: Sequence[ScanRecord], folder: Path, recipe: Recipe) -> PreparedScan:
     """Return a scan of several channels that `prepare_subject` left in `folder`.
 
     Args:
@@ -114,7 +112,7 @@ def from_records(
     )
 
 
-def from_cohort(scan: Scan, cohort: Cohort, recipe: Mapping[str, Any]) -> PreparedScan:
+def from_cohort(scan: Scan, cohort: Cohort, recipe: Recipe) -> PreparedScan:
     """Return a scan of a prepared cohort folder.
 
     Raises:
@@ -137,14 +135,14 @@ def _described(
     brain_mask: np.ndarray,
     space: Space,
     record: ScanRecord | None,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
 ) -> PreparedScan:
     """Return a scan of one channel with measures, flags and notes of its record."""
-    laid = in_mni(recipe)
+    laid = recipe.in_mni
     measures = measures_of(image, brain_mask, record, laid)
     if record is None:
         return PreparedScan(image, brain_mask, space, laid, measures)
-    flags = tuple(build(recipe["limits"], RECIPE).flags(record.quality))
+    flags = tuple(build(recipe.limits, RECIPE).flags(record.quality))
     return PreparedScan(
         image, brain_mask, space, laid, measures, flags, record.notes, record.sides_known
     )

@@ -86,7 +86,7 @@ def training_statistics(
     cohort: Cohort,
     sequence: str,
     maps: ScoreMaps,
-    recipe: Mapping[str, Any] | None,
+    in_mni: bool,
 ) -> dict[str, Any]:
     """Return the statistics of a model's healthy training and validation scans, as plain values.
 
@@ -94,8 +94,7 @@ def training_statistics(
         cohort: cohort of the training.
         sequence: sequence of the model; of several channels the first is measured.
         maps: maps of the validation subjects.
-        recipe: preparation of the cohort, see `brainuad.preparation.recipes`; None where it is
-            not known.
+        in_mni: True where its scans lie in the world of MNI152.
 
     Returns:
         `percentiles` and `quantiles` of the prepared brains' intensities, as mean over subjects;
@@ -115,7 +114,7 @@ def training_statistics(
                 continue
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
             record = record_of(cohort, scan)
-            measures.append(measures_of(volume, brain_mask, record, in_mni(recipe)))
+            measures.append(measures_of(volume, brain_mask, record, in_mni))
             if split == "val" and maps.maps.has(scan.subject):
                 # The run's failures list an unreadable map.
                 with suppress(InputError):
@@ -188,12 +187,6 @@ def _tissue_points() -> dict[str, np.ndarray]:
     template = load_template(2.0)
     maps = {"white": template.white, "grey": template.grey, "fluid": template.ventricles}
     return {n: apply_affine(template.affine, np.argwhere(m > SURE)) for n, m in maps.items()}
-
-
-def in_mni(recipe: Mapping[str, Any] | None) -> bool:
-    """Return whether a preparation ends in the world of MNI152."""
-    steps = (recipe or {}).get("steps", {})
-    return steps.get("atlas") is not None and steps.get("atlas_image") is None
 
 
 def unsuitable(

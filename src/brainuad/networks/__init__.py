@@ -1,1 +1,1 @@
-"""Plain `nn.Module`s, handed to the methods by the configuration."""
+"""Plain `nn.Module`s, which the configuration passes to the methods."""

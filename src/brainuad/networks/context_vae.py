@@ -1,4 +1,4 @@
-"""The compact variational autoencoder of StRegA and its forerunner ceVAE."""
+"""The compact variational autoencoder of StRegA and its predecessor ceVAE."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,7 +14,7 @@ _LAYERS: dict[int, tuple[Any, Any]] = {
 
 
 class ContextVAE(nn.Module):
-    """Strided convolutions down to one vector, mirrored up again, in 2D or 3D.
+    """Variational autoencoder with strided convolutions down to one vector and up again, 2D or 3D.
 
     Convolutions of stride 2 and padding 1 without bias, PReLU, no normalisation; the last encoder
     layer spans the whole remaining grid; the last decoder layer is linear (released code of
@@ -69,9 +69,9 @@ class ContextVAE(nn.Module):
         self.decoder = nn.Sequential(*up, up_conv(features[0], channels, 4, 2, 1, bias=False))
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The posterior N(mu, exp(log_sigma)^2): `(B, C, *S)` to two `(B, latent_dim, 1, …)`.
+        """Return mu and log sigma of the posterior, each `(B, latent_dim, 1, …)`, of `(B, C, *S)`.
 
-        The second half of the channels is log sigma, not log sigma squared.
+        The posterior is N(mu, exp(log_sigma)^2): the second half of the channels is log sigma.
         """
         mu, log_sigma = self.encoder(image).chunk(2, dim=1)
         return mu, log_sigma

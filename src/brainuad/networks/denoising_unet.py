@@ -63,10 +63,10 @@ class DenoisingUNet(nn.Module):
 
 
 class _Standardised:
-    """A convolution by its weights less their mean and over their deviation, a filter each."""
+    """Convolution whose weights have mean 0 and standard deviation 1 in each filter."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """On reflected borders of one pixel."""
+        """Convolve on reflected borders of one pixel."""
         weight = standardise(self.weight)  # type: ignore[attr-defined]
         return self._conv_forward(reflect(x), weight, self.bias)  # type: ignore[attr-defined]
 
@@ -90,10 +90,10 @@ def reflect(x: Tensor) -> Tensor:
 
 
 def halve(x: Tensor) -> Tensor:
-    """Means of 2 pixels a side."""
+    """Return means over 2 pixels per side."""
     if x.ndim == 4:
         return functional.avg_pool2d(x, 2)
-    # As above: torch's own in 3D is not deterministic on a GPU.
+    # torch's own in 3D is not deterministic on a GPU.
     return reduce(x, "b c (d i) (h j) (w k) -> b c d h w", "mean", i=2, j=2, k=2)
 
 

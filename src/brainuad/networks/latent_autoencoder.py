@@ -12,7 +12,7 @@ from brainuad.errors import InputError
 
 
 class LatentAutoencoder(nn.Module):
-    """Latent diffusion's first stage: images in [0, 1] outside, in [-1, 1] inside.
+    """First stage of latent diffusion; its images are in [0, 1], those of the network in [-1, 1].
 
     Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022
     (arXiv 2112.10752). `scale` is 1 / std of the training latents; it is measured by
@@ -21,8 +21,8 @@ class LatentAutoencoder(nn.Module):
 
     Args:
         network: MONAI's autoencoder, for images of `patch ** 2` times the channels.
-        patch: squares of so many pixels a side become channels before the network and pixels
-            again after it: half the sides cost a quarter of the time. 1 for none.
+        patch: side of the squares of pixels that become channels before the network and pixels
+            again after it, in pixels; 2 takes a quarter of the time, 1 for none.
     """
 
     scale: Tensor
@@ -35,7 +35,7 @@ class LatentAutoencoder(nn.Module):
 
     @property
     def downsampling(self) -> int:
-        """Pixels a cell of the latent spans along each axis."""
+        """Number of pixels per cell of the latent along each axis."""
         halvings = sum(isinstance(part, AEKLDownsample) for part in self.network.encoder.modules())
         return self.patch * 2**halvings
 
@@ -45,7 +45,7 @@ class LatentAutoencoder(nn.Module):
         return self.network.latent_channels
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the posterior, scaled.
+        """Return mean and standard deviation of the posterior, scaled.
 
         `(B, C, H, W)` in [0, 1] to twice `(B, latent_channels, H / d, W / d)` for a downsampling d.
 
@@ -79,16 +79,16 @@ class LatentAutoencoder(nn.Module):
         return found
 
     def decode(self, z: Tensor) -> Tensor:
-        """Scaled latents to images `(B, C, H, W)`, of which healthy ones are in [0, 1]."""
+        """Decode scaled latents to images `(B, C, H, W)`; healthy ones are in [0, 1]."""
         decoded = functional.pixel_shuffle(self.network.decode(z / self.scale), self.patch)
         return (decoded + 1) / 2
 
 
 @torch.no_grad()
 def measure_scale(autoencoder: LatentAutoencoder, images: Iterable[Tensor]) -> float:
-    """Sets `scale` to 1 / std of the latents of `images`, all cells and channels pooled.
+    """Set `scale` to 1 / std of the latents of `images`, all cells and channels pooled.
 
-    The variance is the sampled latent's: of the means, plus the posterior's own.
+    The variance is that of sampled latents: of the means, plus that of the posterior.
 
     Args:
         autoencoder: in evaluation mode.

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 class MaskedUNet(nn.Module):
-    """Predicts the clean latent and which cells of its input are clean.
+    """UNet that predicts the clean latent and the mask of clean cells.
 
     The published sizes (`model/size=NAME`) have `multipliers=(1, 2, 4)`, two blocks a level,
     attention at every level, and dropout 0.4. `tiny` is ours, for a CPU: one block a level, no
@@ -31,8 +31,8 @@ class MaskedUNet(nn.Module):
     | `XL` | 320 | 10 | 402,656,325 |
 
     Differs from the released code: latents of any size (a level of odd size is halved upwards and
-    comes back to the size of its skip); XL has 10 heads, because the 12 it names do not divide its
-    320 channels, so that it cannot be built.
+    comes back to the size of its skip); XL has 10 heads, because the 12 of the released code do not
+    divide its 320 channels.
 
     Args:
         channels: number of channels of the latent.
@@ -42,8 +42,8 @@ class MaskedUNet(nn.Module):
         blocks: residual blocks a level on the way down; one more on the way up.
         dropout: in every residual block.
         norm_groups: number of groups of the group normalisations.
-        attention: whether each level attends; the middle always does.
-        hints: channels that `forward` takes behind those of the latent.
+        attention: whether each level has attention; the middle always has.
+        hints: number of further channels behind those of the latent.
 
     Raises:
         ValueError: `width` is not a multiple of both, or a level has no value of `attention`.
@@ -119,7 +119,7 @@ class MaskedUNet(nn.Module):
         )
 
     def forward(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents `(B, C, h, w)` and their timesteps `(B,)` to the clean latents and the mask.
+        """Predict clean latents and mask from latents `(B, C, h, w)` and timesteps `(B,)`.
 
         Returns:
             `(B, C, h, w)` and `(B, 1, h, w)` in (0, 1), 1 = clean.
@@ -141,7 +141,7 @@ class MaskedUNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions, the timestep added between them; see `MaskedUNet` for arguments."""
+    """Residual block of two 3 x 3 convolutions with the timestep added between them."""
 
     def __init__(self, before: int, after: int, time: int, dropout: float, groups: int) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class SelfAttention(nn.Module):
         parts = rearrange(
             self.qkv(self.norm(x)), "b (n k d) h w -> n b k (h w) d", n=3, k=self.heads
         )
-        # Contiguous, or the fused kernels are not taken (seven times slower on a CPU).
+        # Contiguous for the fused kernels, which are seven times faster on a CPU.
         found = functional.scaled_dot_product_attention(*parts.contiguous())
         return x + self.out(rearrange(found, "b k (h w) d -> b (k d) h w", h=x.shape[2]))
 
@@ -191,7 +191,7 @@ def _apply(layer: nn.Module, x: Tensor, time: Tensor) -> Tensor:
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
-    """Starts at zero, so that every block begins as the identity."""
+    """Set the weights to zero, so that every block begins as the identity."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""The memory layout that convolutions are fastest in."""
+"""Choose the memory layout with the fastest convolutions."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from torch import nn
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 LARGEST = 2**22
-"""Values in the largest convolution of a network that a CPU computes channels-last.
+"""Largest number of values in a convolution for which a CPU uses channels-last.
 
 Up to 2.5 million values, channels-last is 0.93 to 1.31 times as fast as contiguous, in the same
 memory (experiments/benchmarks/memory_layout.py). StRegA's released network, with 537 million,
@@ -20,12 +20,12 @@ between were not measured.
 def fastest_layout(module: nn.Module, place: str) -> None:
     """Lay out the convolution weights of each child as the device prefers, in place.
 
-    The choice depends on sizes and the kind of device alone, so that a resumed training and a
-    loaded model compute as the first run did, bit for bit. Activations follow the weights. Results
-    of the two layouts differ by rounding.
+    The choice depends on sizes and the kind of device only, so that a resumed training and a loaded
+    model give the same results, bit for bit. Activations follow the weights. Results of the two
+    layouts differ by rounding.
 
     Args:
-        module: a method; each of its networks is decided on by itself.
+        module: a method; the choice is made for each of its networks.
         place: device, as torch knows it. GPUs compute everything channels-last.
     """
     for network in module.children():
@@ -35,7 +35,7 @@ def fastest_layout(module: nn.Module, place: str) -> None:
 
 
 def convolutions(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the weights that have a layout to choose: of 4 or 5 dimensions."""
+    """Yield the weights with a layout to choose: those of 4 or 5 dimensions."""
     return (parameter for parameter in module.parameters() if parameter.ndim in _LAYOUTS)
 
 

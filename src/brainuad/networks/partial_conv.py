@@ -1,4 +1,4 @@
-"""Partial convolution: over the valid pixels alone, renormalised by how many there are.
+"""Partial convolution: over valid pixels only, rescaled by their share.
 
 Liu, Reda, Shih, Wang, Tao, Catanzaro, "Image Inpainting for Irregular Holes Using Partial
 Convolutions", ECCV 2018 (arXiv 1804.07723), equations 1 and 2:
@@ -6,7 +6,7 @@ Convolutions", ECCV 2018 (arXiv 1804.07723), equations 1 and 2:
     y = W (x . m) sum(1) / sum(m) + b   and   m' = 1   where sum(m) > 0,   else y = 0 and m' = 0
 
 with sums over the window and its channels. As in the released code, pixels beyond the image's
-border are not valid, so that at the border, too, what is there is averaged and no zero is.
+border are invalid, so borders are averaged without zeros.
 """
 
 import math
@@ -32,7 +32,7 @@ class PartialConv(nn.Module):
         out_channels: number of channels of the output.
         kernel_size: odd, the same along each axis; the padding is half of it.
         stride: stride of the window.
-        bias: whether there is a b; before a normalisation it does nothing.
+        bias: whether there is a b; before a normalisation it has no effect.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class PartialConv(nn.Module):
         """Convolves.
 
         Args:
-            image: `(B, C, *S)`; where `valid` is 0 its values do not matter. A pixel of which only
-                some channels are valid holds zeros in the others, see `join`.
+            image: `(B, C, *S)`; its values do not matter where `valid` is 0. Invalid channels of a
+                partly valid pixel are 0, see `join`.
             valid: `(B, 1, *S)` float32, the share of a pixel's channels that is valid, 0 to 1.
-            zeroed: whether the image is 0 already where `valid` is 0; saves a pass over it.
+            zeroed: whether the image is already 0 where `valid` is 0, which saves a pass over it.
 
         Returns:
             The output `(B, C', *S')`, and where it is valid, `(B, 1, *S')`, 0 or 1.
@@ -99,14 +99,14 @@ class PartialConv(nn.Module):
         return self._renormalise(sums, _share(known, count, other, skip.shape[1]))
 
     def _renormalise(self, sums: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The output and its validity, from the sums over the windows."""
-        # The sum over the window, exact: counts are whole numbers, which float32 holds.
+        """Return the output and its validity, from the sums over the windows."""
+        # The sum over the window is exact, because counts are whole numbers.
         count = self.pool(
             valid, self.kernel_size, self.stride, self.kernel_size // 2, divisor_override=1
         )
         seen = (count > 0).to(valid.dtype)
         window = float(self.kernel_size ** (valid.ndim - 2))
-        # Where nothing is seen the sum is 0, whatever the ratio.
+        # Without a valid pixel the sum is 0, whatever the ratio.
         ratio = window / torch.where(count > 0, count, window)
         output = sums * ratio.to(sums.dtype)
         if self.bias is not None:
@@ -115,7 +115,7 @@ class PartialConv(nn.Module):
 
 
 def join(first: Tensor, valid: Tensor, second: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Stacks the channels of two images of their own validity, for a partial convolution.
+    """Stack the channels of two images with their validity, for a partial convolution.
 
     Args:
         first: `(B, C1, *S)`, zero where not valid.
@@ -135,9 +135,9 @@ def _share(valid: Tensor, count: int, other: Tensor, more: int) -> Tensor:
 
 
 def _doubled(weight: Tensor) -> Tensor:
-    """The transposed kernel of stride 2 that does to pixels what `weight` does to doubled ones.
+    """Return the transposed kernel of stride 2 that equals `weight` on doubled pixels.
 
-    Two convolutions of the zero-filled image in one: with a window of 2 that doubles, and `weight`.
+    It combines two convolutions of the zero-filled image: a window of 2 that doubles, and `weight`.
     """
     kernel = weight.transpose(0, 1).flip(tuple(range(2, weight.ndim)))
     for axis in range(weight.ndim - 2):

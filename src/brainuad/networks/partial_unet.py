@@ -1,4 +1,4 @@
-"""The U-Net of partial convolutions that fills holes (Liu et al., ECCV 2018, arXiv 1804.07723)."""
+"""U-Net of partial convolutions for inpainting (Liu et al., ECCV 2018, arXiv 1804.07723)."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -13,7 +13,7 @@ _NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class PartialUNet(nn.Module):
-    """Fills holes: what is valid grows layer by layer until the hole is closed.
+    """U-Net for inpainting: the valid area grows layer by layer until the region is filled.
 
     Halving partial convolutions on the way down, with batch normalisation (but in the first) and
     ReLU; on the way up nearest neighbours doubled, joined with the skip and *its* validity, and a
@@ -27,11 +27,11 @@ class PartialUNet(nn.Module):
         features: maps after each halving.
         kernels: widths of the halving convolutions, odd.
         spatial_dims: 2 for slices, 3 for volumes.
-        hints: channels of an image beside it that is known everywhere.
-        mirror: whether the network also sees the image's left-right mirror image, whose holes are
-            mirrored too; the first spatial axis is left to right, its middle the midsagittal plane.
+        hints: number of channels of a second image that is valid everywhere.
+        mirror: whether the network also sees the image's left-right mirror image with its mirrored
+            mask; the first spatial axis is left to right, its middle the midsagittal plane.
         full_resolution: whether the first of `features` are at full resolution, before any halving;
-            ours, for slices of so few pixels that a fold is two of them wide.
+            ours, for slices of few pixels, where a fold is two pixels wide.
 
     Raises:
         ValueError: not one kernel for each halving.
@@ -53,7 +53,7 @@ class PartialUNet(nn.Module):
         norm = _NORMS[spatial_dims]
         self.mirror = mirror
         widths = [(2 if mirror else 1) * channels + hints, *features]
-        # A normalisation takes the mean away, and a bias with it.
+        # A normalisation removes the mean, and with it a bias.
         self.down = nn.ModuleList(
             PartialConv(
                 spatial_dims,
@@ -70,7 +70,7 @@ class PartialUNet(nn.Module):
         self.down_norms = nn.ModuleList(
             nn.Identity() if level == 0 else norm(width) for level, width in enumerate(features)
         )
-        # The way up ends in the width of the level it comes to; the last in the image's channels.
+        # A decoder block has the width of the level it reaches; the last has the image's channels.
         self.up = nn.ModuleList(
             PartialConv(
                 spatial_dims, below + skip, channels if level == 0 else skip, bias=level == 0
@@ -82,11 +82,11 @@ class PartialUNet(nn.Module):
         )
 
     def forward(self, image: Tensor, valid: Tensor, hint: Tensor | None = None) -> Tensor:
-        """Image `(B, C, *S)` and where to believe it `(B, 1, *S)` bool, to the whole image anew.
+        """Predict the whole image from `(B, C, *S)` and the mask of valid pixels `(B, 1, *S)` bool.
 
-        `hint (B, hints, *S)` is what stands beside it, where the network takes one.
+        `hint (B, hints, *S)` is the second image, if the network takes one.
 
-        A hole that is too wide for the levels, so that nothing is known at its middle, is 0 there.
+        A region too wide for the levels is 0 at its middle.
         """
         known = valid.to(torch.float32)
         x = image * valid
@@ -99,7 +99,7 @@ class PartialUNet(nn.Module):
             x, known = conv(x, known, zeroed=True)
             x = functional.relu(_normalised(norm, x))
             if not isinstance(norm, nn.Identity):
-                # Zero again where nothing is known, which a normalisation is not.
+                # Zero again at invalid pixels, because a normalisation changes them.
                 x = x * known.to(x.dtype)
             steps.append((x, known))
         for level in reversed(range(len(self.up))):
@@ -113,7 +113,7 @@ class PartialUNet(nn.Module):
 
 
 def _normalised(norm: nn.Module, x: Tensor) -> Tensor:
-    """`norm(x)`; by its running statistics where a map has one value alone, which has no spread."""
+    """Return `norm(x)`; by its running statistics if a map has one value, which has no spread."""
     if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d) and norm.training and x[:, 0].numel() == 1:
         running = norm.running_mean, norm.running_var
         return functional.batch_norm(x, *running, norm.weight, norm.bias, eps=norm.eps)

@@ -1,4 +1,4 @@
-"""Any convolutional network on squares of pixels: half the sides cost a quarter of the time."""
+"""Run any convolutional network on squares of pixels; half the sides cost a quarter of the time."""
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -10,14 +10,14 @@ _MODES = {4: "bilinear", 5: "trilinear"}
 
 
 class Patched(nn.Module):
-    """Pixels become channels before a network and pixels again after it; slices or volumes.
+    """Network on slices or volumes whose pixels become channels before it and pixels after it.
 
     Args:
-        network: from `(B, C patch^n, *S / patch)` and more arguments to `(B, C' patch^n, *S /
-            patch)`, n = len(S); to `(B, C', *S / patch)` where it is smooth.
+        network: maps `(B, C patch^n, *S / patch)` and further arguments to `(B, C' patch^n, *S /
+            patch)`, n = len(S); to `(B, C', *S / patch)` if it is smooth.
         patch: side of a square (cube) in pixels; it divides S.
-        smooth: the network says one value a square, of its centre, and between the centres they
-            are interpolated linearly: for what has no detail, as coarse noise.
+        smooth: whether the network predicts one value per square, which is interpolated linearly;
+            for predictions without detail, such as coarse noise.
     """
 
     def __init__(self, network: nn.Module, patch: int = 2, smooth: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""MONAI's diffusion U-Net of images of any size, by squares of pixels where it has to be cheap."""
+"""MONAI's diffusion U-Net for images of any size, optionally on squares of pixels to save time."""
 
 import torch
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet, DiffusionUNetResnetBlock
@@ -9,13 +9,13 @@ from brainuad.networks.patched import Patched
 
 
 class PixelUNet(nn.Module):
-    """A diffusion U-Net (Dhariwal and Nichol 2021, arXiv 2105.05233) of images.
+    """Diffusion U-Net (Dhariwal and Nichol 2021, arXiv 2105.05233) on images.
 
     Args:
         network: MONAI's, with `patch`^2 times the image's channels, in and out.
         patch: side in pixels of the squares that become channels; 2 quarters the cost, 1 for none.
-        scale_shift: the timestep scales and shifts inside each residual block (`ScaleShiftBlock`),
-            in place of MONAI's, where it is added.
+        scale_shift: whether the timestep scales and shifts inside each residual block
+            (`ScaleShiftBlock`); False adds it, as MONAI does.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ScaleShiftBlock(nn.Module):
         y = skip(resampled(x)) + conv2(silu((1 + s) norm2(h) + b))
 
     Args:
-        block: MONAI's, whose layers it takes over; its linear layer becomes twice as wide.
+        block: MONAI's block, whose layers are used; its linear layer becomes twice as wide.
     """
 
     def __init__(self, block: DiffusionUNetResnetBlock) -> None:

@@ -1,7 +1,7 @@
-"""Public KL autoencoders for latent diffusion, from the safetensors files they come in.
+"""Public KL autoencoders for latent diffusion, read from safetensors files.
 
-MAD-AD as published encodes with one. `experiment=madad_paper model.first_stage=PATH.safetensors`
-takes its weights in place of a training. All have one layout, diffusers' `AutoencoderKL`:
+MAD-AD uses one. `experiment=madad_paper model.first_stage=PATH.safetensors` takes its weights
+instead of training. All have one layout, diffusers' `AutoencoderKL`:
 
 | there | here |
 | --- | --- |
@@ -15,9 +15,9 @@ takes its weights in place of a training. All have one layout, diffusers' `Autoe
 | `conv_norm_out`, `conv_out` | the last of `blocks`, with a SiLU between |
 | one `quant_conv` from 8 to 8 channels | `quant_conv_mu`, `quant_conv_log_sigma`, 8 to 4 each |
 
-Their decoders have one residual block more a level than their encoders, and both have a SiLU
-before the last convolution, which MONAI's lack. A network for three colours takes a grey image as
-three equal ones: the first weights are summed over the colours, and the last ones averaged.
+Their decoders have one residual block more a level than their encoders, and both have a SiLU before
+the last convolution, which MONAI's lack. For a grey image, the first weights of a network for three
+colours are summed over the colours, and the last ones averaged.
 """
 
 import json
@@ -44,7 +44,7 @@ ATTENTION = {
 }
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 SCALE = 0.18215
-"""Latent diffusion's factor of its latents, which MAD-AD takes too (`evaluate-MAD-AD.py:171`)."""
+"""Latent diffusion's factor of its latents, which MAD-AD also uses (`evaluate-MAD-AD.py:171`)."""
 
 
 def public_vae(
@@ -54,7 +54,7 @@ def public_vae(
     norm_groups: int = 32,
     in_channels: int = 1,
 ) -> AutoencoderKL:
-    """An autoencoder of the public layout, out of MONAI's parts.
+    """Build an autoencoder of the public layout from MONAI's parts.
 
     Args:
         channels: number of channels of each level of the encoder.
@@ -91,13 +91,13 @@ def public_vae(
 
 
 def read_public_vae(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads a public autoencoder.
+    """Read a public autoencoder.
 
     Args:
-        path: `.safetensors` in diffusers' layout, which holds tensors and nothing else.
+        path: `.safetensors` file in diffusers' layout, which holds only tensors.
 
     Returns:
-        The arguments of `public_vae`, read off the shapes, and the weights under its names.
+        The arguments of `public_vae`, derived from the shapes, and the weights under its names.
 
     Raises:
         InputError: unreadable, of another layout, or with parts that this network lacks.
@@ -132,14 +132,14 @@ def read_public_vae(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if unlike or left:
         what = f"{unlike[0]} has another shape" if unlike else f"{left} weights have no place"
         raise InputError(f"{path}: {what}; only plain AutoencoderKL networks can be taken")
-    # Attention was made of 1 x 1 convolutions once: same numbers, other shape.
+    # Older attention uses 1 x 1 convolutions: the same numbers in another shape.
     return options, {
         name: value.float().reshape(expected[name]) for name, value in translated.items()
     }
 
 
 def released_scale(path: Path) -> float:
-    """The factor that a public autoencoder's latents were released with.
+    """Return the factor with which a public autoencoder's latents were released.
 
     Args:
         path: path of its weights. diffusers writes `scaling_factor` into a `config.json` beside
@@ -179,7 +179,7 @@ def _architecture(weights: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _names(options: dict[str, Any], with_shortcuts: Any) -> Iterator[tuple[str, str]]:
-    """(name there, name here) of every tensor but `quant_conv`, in the order of MONAI's blocks.
+    """Yield (name there, name here) of every tensor except `quant_conv`, in MONAI's order.
 
     A layer without parts is the SiLU, which has no weights.
     """
@@ -214,7 +214,7 @@ def _names(options: dict[str, Any], with_shortcuts: Any) -> Iterator[tuple[str, 
 
 
 def _quant(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The joint convolution's first half gives the mean, its second the log variance."""
+    """Split the joint convolution: its first half gives the mean, its second the log variance."""
     split = {}
     for kind in ("weight", "bias"):
         mean, log_variance = weights[f"quant_conv.{kind}"].chunk(2)
@@ -224,7 +224,7 @@ def _quant(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _to_grey(weights: dict[str, Tensor]) -> None:
-    """Colours become one channel, in place."""
+    """Reduce colours to one channel, in place."""
     first = "encoder.blocks.0.conv.weight"
     weights[first] = weights[first].sum(1, keepdim=True)
     last = max(
@@ -236,7 +236,7 @@ def _to_grey(weights: dict[str, Tensor]) -> None:
 
 
 def _modern(name: str) -> str:
-    """Attention of older files under the names of newer ones."""
+    """Rename attention of older files as in newer ones."""
     for old, new in OLD_ATTENTION.items():
         name = name.replace(f".attentions.0.{old}.", f".attentions.0.{new}.")
     return name

@@ -1,4 +1,4 @@
-"""The autoencoder and the VAE that Baur et al. compare all their methods by.
+"""The autoencoder and the VAE on which Baur et al. compare all their methods.
 
 Baur, Denner, Wiestler, Navab, Albarqouni, "Autoencoders for unsupervised anomaly segmentation in
 brain MR images: a comparative study", Medical Image Analysis 2021 (arXiv 2004.03271): one
@@ -16,7 +16,7 @@ from brainuad.networks.context_vae import activations
 
 
 class UnifiedAutoencoder(nn.Module):
-    """Strided convolutions, a dense bottleneck, transposed convolutions; 2D.
+    """2D autoencoder with strided convolutions, a dense bottleneck and transposed convolutions.
 
     Convolutions of width 5 and stride 2 with a normalisation and leaky ReLU (0.3); a 1 x 1
     convolution to an eighth of the channels; dense layers to the latent vector and back, with
@@ -36,15 +36,15 @@ class UnifiedAutoencoder(nn.Module):
         features: maps after each halving; the last a multiple of 8.
         latent_dim: length of the latent vector.
         variational: the posterior N(mu, exp(log_sigma)^2); False for a plain autoencoder.
-        dropout: share of the latent vector (of mu and of log sigma), and of what is made of it.
+        dropout: dropout of the latent vector (of mu and of log sigma), and behind it.
         up_features: maps after each doubling, as many as `features`; None for these reversed.
-        norm: `batch` is batch normalisation. `rest` is what the released code makes of it: called
-            without its training switch (models/customlayers.py:22), it keeps the statistics it
-            begins with, see `RestingNorm`. It looks like a mistake there.
+        norm: `batch` is batch normalisation. `rest` is that of the released code, which keeps its
+            initial statistics, because the training switch is missing (models/customlayers.py:22),
+            see `RestingNorm`. This looks like a mistake there.
         glorot: initial weights uniform after Glorot and Bengio, biases zero, as the released code's
             layers begin; False for PyTorch's.
-        decoder_dropout: whether what is made of the latent vector is dropped, too; the released AE
-            does not tell that layer that it is trained (models/autoencoder.py:30).
+        decoder_dropout: whether there is dropout behind the latent vector too; in the released AE
+            that layer is not switched to training (models/autoencoder.py:30).
 
     Raises:
         ValueError: the size or the features do not fit, or an unknown `norm`.
@@ -78,7 +78,7 @@ class UnifiedAutoencoder(nn.Module):
         if len(ups) != len(features):
             raise ValueError(f"{len(features)} features and {len(ups)} up_features; give as many")
         normalise = _NORMS[norm]
-        # Batch normalisation would take a convolution's own offset out again.
+        # Batch normalisation would remove a convolution's own offset.
         bias = norm == "rest"
         self.variational = variational
         self.latent_dim = latent_dim
@@ -127,10 +127,10 @@ class UnifiedAutoencoder(nn.Module):
 
 
 class RestingNorm(nn.Module):
-    """Batch normalisation that never leaves its initial statistics, mean 0 and variance 1.
+    """Batch normalisation that keeps its initial statistics, mean 0 and variance 1.
 
-    A scale and a shift a map are what remains: `weight * x / sqrt(1 + 0.001) + bias`, with
-    TensorFlow's epsilon.
+    A scale and a shift per map remain: `weight * x / sqrt(1 + 0.001) + bias`, with TensorFlow's
+    epsilon.
 
     Args:
         features: number of maps.

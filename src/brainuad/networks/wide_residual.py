@@ -1,8 +1,8 @@
 """The wide residual encoder and decoder of foreign patch interpolation (jemtan/FPI).
 
 Wide residual blocks (Zagoruyko and Komodakis 2016, arXiv 1605.07146) as in its code,
-`models/wide_residual_network.py:31-111` and `:166-211`, which is written in Keras: its padding,
-batch normalisation and first weights are Keras's here too.
+`models/wide_residual_network.py:31-111` and `:166-211`, which is written in Keras. Padding, batch
+normalisation and initial weights are Keras's here too.
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ class WideResidualAutoencoder(nn.Module):
     The smallest map has a sixteenth of the side.
 
     A convolution to 16 maps, five blocks of which the last four halve the side, four that double
-    it. No connection leads from the encoder to the decoder but the smallest maps. No convolution
+    it. The smallest maps are the only connection from the encoder to the decoder. No convolution
     has a bias. Published: `width=4`, "16-4", 4,164,763 parameters.
 
     Args:
@@ -55,8 +55,8 @@ class WideBlock(nn.Module):
     Args:
         before: maps of the input.
         after: maps of the output.
-        stride: by which the side shrinks, or grows.
-        enlarges: the side grows, by repeated pixels, after the first convolution.
+        stride: factor by which the side shrinks, or grows.
+        enlarges: whether the side grows, by repeated pixels, after the first convolution.
     """
 
     def __init__(self, before: int, after: int, stride: int = 1, enlarges: bool = False) -> None:
@@ -98,5 +98,5 @@ def _convolution(before: int, after: int, width: int, stride: int = 1) -> nn.Con
 
 
 def _normalisation(channels: int) -> nn.BatchNorm2d:
-    """As Keras has it: of the moving statistics, 0.99 are kept in each step."""
+    """Return Keras's batch normalisation; each step keeps 0.99 of the moving statistics."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)

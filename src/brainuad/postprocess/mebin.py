@@ -1,11 +1,10 @@
 """MEBin: the threshold of a scan at which its number of components is most stable.
 
 Main Element Binarization of AnomalyNCD (Huang et al., CVPR 2025, arXiv 2410.14379;
-HUST-SLOW/AnomalyNCD, MIT, `models/modules/_MEBin.py`). Written from the description. The published
-rule takes the ends of the searched interval from the batch of images at hand, so that an image's
-mask depends on the others; here healthy validation brains set them. Ours besides: components in
-3D, erosion in mm and, as every variant of the threshold makes its mask by the same steps, for the
-count alone.
+HUST-SLOW/AnomalyNCD, MIT, `models/modules/_MEBin.py`). It is written from the description. The
+published rule takes the searched interval from the batch of images, so a mask depends on the other
+images; here healthy validation brains set it. Also ours: components in 3D, and erosion in mm, which
+is used for the count only, because every threshold variant makes its mask by the same steps.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from brainuad.volumes.native_space import to_native
 from brainuad.volumes.read import read_native
 
 LEAST_SHARE = 0.5
-"""Smallest share of brain that an image is divided by. A voxel below it is not brain."""
+"""Smallest share of brain by which an image is divided. A voxel below it is not brain."""
 
 
 class NativeMap(NamedTuple):

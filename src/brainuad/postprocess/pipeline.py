@@ -49,7 +49,7 @@ class Postprocess:
     ) -> np.ndarray:
         """Return the map that thresholds apply to, `(D, H, W)` float32.
 
-        Zero outside the brain, unless `masks_last`.
+        It is zero outside the brain, unless `masks_last`.
         """
         inside = anomaly_map if self.masks_last else np.where(brain_mask, anomaly_map, 0)
         score = inside.astype(np.float32)

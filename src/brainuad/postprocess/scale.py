@@ -33,7 +33,7 @@ class Sign:
     def __call__(
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """`(D, H, W)` float32 map with a sign to the map >= 0."""
+        """Return the map >= 0 of a `(D, H, W)` float32 map with a sign."""
         if self.sign == "abs":
             return np.abs(anomaly_map)
         return np.maximum(anomaly_map if self.sign == "positive" else -anomaly_map, 0)
@@ -58,7 +58,7 @@ class Saturate:
 
 @dataclass(frozen=True)
 class Clip:
-    """Clips to [0, limit] and scales to [0, 1], as MAD-AD does.
+    """Clip to [0, limit] and scale to [0, 1], as MAD-AD does.
 
     Args:
         limit: score that becomes 1.

@@ -1,4 +1,4 @@
-"""Preparation of raw scans.
+"""Preparation: from raw scans to prepared ones.
 
 The steps are MONAI dictionary transforms for any pipeline, imported when they are first named,
 because MONAI takes seconds to import:

@@ -20,7 +20,7 @@ class BrainAtlas(NamedTuple):
     """A brain-extracted template.
 
     Attributes:
-        name: said in records.
+        name: name in records.
         image: RAS axes.
         brain_mask: `(D, H, W)` bool on its grid.
     """
@@ -32,12 +32,12 @@ class BrainAtlas(NamedTuple):
 
 @lru_cache(maxsize=2)
 def load_brain_atlas(image: Path | None = None, brain_mask: Path | None = None) -> BrainAtlas:
-    """Reads the atlas.
+    """Read the atlas.
 
     Args:
         image: a brain-extracted template; None for the MNI152 T1w (Fonov et al. 2011) at 1 mm, as
             shipped by nilearn, without a network.
-        brain_mask: brain mask of the template, on its grid; None for what is not background.
+        brain_mask: brain mask of the template, on its grid; None for all that is not background.
 
     Raises:
         InputError: unreadable files, or masks on another grid.

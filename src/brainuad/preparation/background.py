@@ -21,7 +21,7 @@ CLEAR = 0.02
 """Share of the range that the darkest voxel is lifted above a background of 0."""
 
 BELOW = 0.1
-"""Share of the 99th percentile. Smaller negative values come from interpolation."""
+"""Share of the 99th percentile. Negative values up to it come from interpolation, not signal."""
 
 
 def cleared(array: np.ndarray) -> tuple[np.ndarray, str]:

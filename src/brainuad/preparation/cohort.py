@@ -69,7 +69,7 @@ def prepare_cohort(
     jobs: int = 1,
     spaces: Sequence[str] = (),
 ) -> Cohort:
-    """Prepares all scans into the cohort folder `out`.
+    """Prepare all scans into the cohort folder `out`.
 
     A second call does only what is missing, or whose files or parameters changed. Several calls may
     be at work at once, here or on other machines: with the same scans or with other ones, which
@@ -78,12 +78,13 @@ def prepare_cohort(
     Args:
         raw: scans with splits.
         preparation: the chain.
-        normalise: normalisation of intensities; one that learns is fitted on the training scans.
+        normalise: intensity normalisation; one that learns is fitted on the training scans.
         limits: limits of the quality flags.
         out: cohort folder; `failures.csv` lists what could not be prepared.
-        source: said in the record; scans of the same source that are not in `raw` leave the cohort.
+        source: name of the source in the record. Scans of the same source that are not in `raw`
+            leave the cohort.
         jobs: processes.
-        spaces: what was said of the scans' spaces, for the record.
+        spaces: notes on the scans' spaces, for the record.
 
     Raises:
         InputError: not one scan could be prepared, or a person would be in two splits.
@@ -184,7 +185,7 @@ def _task(
     A record is written when the scan's other files are, so that a killed run goes on after the
     last whole scan. `Finish` writes it a second time with what needs the other scans.
     """
-    # One thread a process: the sums of a registration then come in one order, every time.
+    # One thread per process: the sums of a registration then come in one order, every time.
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     failures = Failures()
     with failures.catching(scans[0].subject, scans[0].image):
@@ -213,7 +214,7 @@ Task = tuple[list[RawScan], Preparation | SlicePreparation, dict[str, str], Path
 
 
 def run_tasks(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, Failures]]:
-    """Prepares subjects up to normalisation, and yields each as it is done.
+    """Prepare subjects up to normalisation, and yield each when it is done.
 
     Args:
         tasks: scans of one subject, the chain, the stamps of the sequences wanted, and the folder.
@@ -233,7 +234,7 @@ def run_tasks(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, Failures]]:
 
 
 def _pooled(tasks: list[Task], jobs: int) -> Generator[tuple[Task, Failures], None, list[Task]]:
-    """Yields each task's failures; returns the tasks that a killed process left undone."""
+    """Yield each task's failures; return the tasks that a killed process left undone."""
     # A fresh interpreter each: torch and ITK do not survive a fork with their threads.
     context = multiprocessing.get_context("spawn")
     left = []
@@ -275,10 +276,8 @@ def _all_stamps(
 def _stamps(
     scans: list[RawScan], preparation: Preparation | SlicePreparation
 ) -> Iterator[tuple[Key, str]]:
-    """Return the fingerprint of each scan's preparation.
-
-    It covers the row, sizes and times of its files and of the template, its reference, and the
-    parameters.
+    """Yield the stamp of each scan: hash of its row, its files, the template, its reference and
+    the parameters.
     """
     reference, template, shared = None, [], {}
     if isinstance(preparation, Preparation):

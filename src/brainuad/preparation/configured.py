@@ -2,16 +2,36 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from brainuad.cohorts.channels import with_channels
 from brainuad.cohorts.folds import with_fold
 from brainuad.cohorts.manifest import Cohort
+from brainuad.records.fields import from_plain, known_values
+from brainuad.settings.build import TARGET
 from brainuad.settings.instantiate import RUN_PACKAGES, instantiate
 from brainuad.settings.moved import moved
 
 Needs = Mapping[str, bool | None]
 """Splits that a command cannot do without: True for healthy scans, None for any."""
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """Settings of a cohort in the group `data` of a configuration.
+
+    Attributes:
+        cohort: configuration of the function that makes it.
+        sequence: sequence of the scans, or one per channel.
+        folds: number of folds; 1 for the splits of the cohort.
+        fold: fold that is held out.
+    """
+
+    cohort: Mapping[str, Any]
+    sequence: str | Sequence[str]
+    folds: int
+    fold: int
 
 
 def cohort_of(data: Mapping[str, Any], needs: Needs) -> Cohort:
@@ -27,20 +47,20 @@ def cohort_of(data: Mapping[str, Any], needs: Needs) -> Cohort:
     """
     from hydra.utils import get_object
 
-    sequence = data["sequence"]
+    settings = from_plain(CohortSettings, known_values(CohortSettings, data, "data"), "data")
+    sequence = settings.sequence
     names = [sequence] if isinstance(sequence, str) else list(sequence)
 
     def check(planned: Cohort) -> None:
         # Folds are dealt later, and so are channels.
         for name in names:
-            require_splits(planned, name, needs if data["folds"] == 1 else {})
+            require_splits(planned, name, needs if settings.folds == 1 else {})
 
-    more: dict[str, Any] = {}
-    make = get_object(moved(str(data["cohort"]["_target_"])))
-    if "check" in inspect.signature(make).parameters:
-        more["check"] = check
-    made: Cohort = instantiate(data["cohort"], packages=RUN_PACKAGES, **more)
-    cohort = with_channels(with_fold(made, data["folds"], data["fold"]), sequence)
+    make = get_object(moved(str(settings.cohort[TARGET])))
+    checked = "check" in inspect.signature(make).parameters
+    more = {"check": check} if checked else {}
+    made: Cohort = instantiate(settings.cohort, packages=RUN_PACKAGES, **more)
+    cohort = with_channels(with_fold(made, settings.folds, settings.fold), sequence)
     require_splits(cohort, sequence, needs)
     return cohort
 

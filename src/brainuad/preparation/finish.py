@@ -37,16 +37,16 @@ from brainuad.settings.describe import recipe_of
 
 @dataclass
 class Finish:
-    """Normalises, compares and lists the scans of a cohort; may be called again.
+    """Normalisation, comparison and manifest of a cohort's scans; may be called again.
 
     Attributes:
         raw: scans of the command, with splits.
         preparation: their steps.
-        normalise: normalisation of intensities.
+        normalise: intensity normalisation.
         limits: limits of the quality flags.
-        made: what lies in the cohort folder.
+        made: content of the cohort folder.
         stamps: scan to what decides its preparation.
-        spaces: what was said of the scans' spaces.
+        spaces: notes on the scans' spaces.
         room: that is kept for all of this.
         again: whether scans of other sources came while it was at work.
         records: as far as the work came; they are written together at its end.

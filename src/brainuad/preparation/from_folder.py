@@ -13,17 +13,13 @@ from brainuad.cohorts.manifest import MANIFEST, Cohort, check_scans, read_cohort
 from brainuad.cohorts.scans import Found, RawScan
 from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
-from brainuad.machine.failures import Failures
 from brainuad.machine.fingerprint import short_hash
 from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.settings.moved import as_before, retargeted
 
 PERCENTILES = (1.0, 99.9)
-"""Percentiles of the brain's intensities that become 0 and 1.
-
-A lower upper one would clip the brightest lesions to one value.
-"""
+"""Percentiles of the brain that become 0 and 1. A lower upper one would clip bright lesions."""
 
 
 HELD_OUT = 0.15
@@ -51,15 +47,15 @@ def folder_cohort(
 
     Args:
         source: cohort folder, plain folder or `.csv`; see `brainuad.cohorts.find.find_all`.
-        cache_dir: where prepared cohorts are kept; found again by the source's content.
-        sequence: what a scan is whose name or row does not tell.
+        cache_dir: folder of prepared cohorts; found again by the source's content.
+        sequence: sequence of a scan whose name or row does not state it.
         spacing_mm: edge length of the prepared voxels in mm.
         low_percentile: percentile of the brain's intensity that becomes 0.
-        high_percentile: becomes 1.
+        high_percentile: percentile that becomes 1.
         val_fraction: share of the healthy subjects.
         test_fraction: share of the healthy subjects.
         seed: random seed of the splits.
-        limit: at most so many subjects a split, healthy and not; None for all.
+        limit: largest number of subjects per split, healthy and not; None for all.
         allow_unused: go on where a mask belongs to nobody.
         check: refuses the cohort as it will be, before any scan is prepared; None for no check.
 
@@ -78,11 +74,8 @@ def folder_cohort(
     if ready is not None:
         return ready
     found = find_all(source, sequence, extracted=True)
-    raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
-    look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
-    raw = limited(raw, limit)
-    if check is not None:
-        check(Cohort(source, tuple(map(planned_scan, raw)), {}))
+    shares = (seed, val_fraction, test_fraction)
+    raw = planned(found, source, shares, limit, allow_unused, check)
     steps = Preparation(Extracted(), None, None, None, ("T1w", "T2w", "FLAIR"), spacing_mm)
     normalise = Percentile(low_percentile, high_percentile)
     require_grids(raw, steps)
@@ -90,7 +83,7 @@ def folder_cohort(
     with lock(out):
         if (out / MANIFEST).is_file():
             cohort = read_cohort(out)
-            for line in cohort.info.get("spaces", []):
+            for line in cohort.record.spaces:
                 say(line)
             return cohort
         steps, lines = with_shared_grids(raw, steps)
@@ -114,6 +107,35 @@ def cohort_given(source: Path | None, limit: int | None) -> tuple[Path, Cohort |
     return source, Cohort(cohort.root, tuple(limited(cohort.scans, limit)), cohort.info)
 
 
+def planned(
+    found: Found,
+    source: Path,
+    shares: tuple[int, float, float],
+    limit: int | None,
+    allow_unused: bool,
+    check: Callable[[Cohort], None] | None,
+) -> list[RawScan]:
+    """Return the scans to prepare, with their splits.
+
+    Args:
+        found: scans of the source.
+        source: folder or table, for messages.
+        shares: seed of the splits, and the shares of validation and test.
+        limit: largest number of subjects per split; None for all.
+        allow_unused: go on where a mask belongs to nobody.
+        check: refuses the planned cohort; None for no check.
+
+    Raises:
+        InputError: as `look_over` and `check`.
+    """
+    raw = assign_splits(found.scans, *shares)
+    look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
+    raw = limited(raw, limit)
+    if check is not None:
+        check(Cohort(source, tuple(map(planned_scan, raw)), {}))
+    return raw
+
+
 def cache_folder(
     cache_dir: Path,
     source: Path,
@@ -121,11 +143,11 @@ def cache_folder(
     how: tuple[Any, ...],
     told: Sequence[str] = (),
 ) -> Path:
-    """Return the folder for the cohort of these rows, files and parameters.
+    """Return the folder of the cohort with these rows, files and parameters.
 
     Args:
         cache_dir: folder of all cohorts.
-        source: names it.
+        source: folder or table that names it.
         raw: its scans.
         how: steps and normalisation.
         told: sequences whose scans say that they share a space; none is found where it was before
@@ -139,21 +161,16 @@ def cache_folder(
     return Path(cache_dir) / "cohorts" / f"{source.stem}-{key}"
 
 
-def cohort_failures(cohort: Cohort) -> Failures:
-    """Return the subjects that could not be prepared, with the reason."""
-    return Failures((subject, reason) for subject, reason in cohort.info.get("failures", []))
-
-
 def look_over(
     found: Found, raw: Sequence[RawScan], source: Path, option: str, whole: bool = False
 ) -> None:
-    """Say what was taken for what, and refuse what cannot be meant, before the work.
+    """Print the interpretation of the source, and refuse an impossible one, before the work.
 
     Args:
-        found: scans and files of the source.
+        found: scans of the source.
         raw: its scans with their splits.
-        source: said in messages.
-        option: by which the user goes on where a mask belongs to nobody; empty where that is so.
+        source: name of the source in messages.
+        option: setting that allows masks without a scan; empty where they are allowed.
         whole: say every scan and file.
 
     Raises:
@@ -168,7 +185,7 @@ def look_over(
 
 
 def limited(scans: Sequence[Any], limit: int | None) -> list[Any]:
-    """At most so many subjects a split, pathology and health; all for None."""
+    """Return the first `limit` subjects per split, pathology and health; None for all."""
     if limit is None:
         return list(scans)
     seen: dict[tuple[str, bool, str], set[str]] = defaultdict(set)

@@ -6,16 +6,13 @@ from pathlib import Path
 from brainuad.cohorts.find import refuse_missing
 from brainuad.cohorts.find_slices import find_slices
 from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
-from brainuad.cohorts.splits import assign_splits
 from brainuad.machine.locks import lock
 from brainuad.preparation.from_folder import (
     HELD_OUT,
     PERCENTILES,
     cache_folder,
     cohort_given,
-    limited,
-    look_over,
-    planned_scan,
+    planned,
 )
 
 
@@ -42,16 +39,16 @@ def slices_cohort(
 
     Args:
         source: cohort folder, folder or `.csv`; see `brainuad.cohorts.slices.find_slices`.
-        cache_dir: where prepared cohorts are kept; found again by the source's content.
-        sequence: what a slice is whose name or row does not tell.
+        cache_dir: folder of prepared cohorts; found again by the source's content.
+        sequence: sequence of a slice whose name or row does not state it.
         pixel_mm: edge length of a pixel where neither the row nor the file tells it.
         spacing_mm: edge length of the prepared pixels in mm; None for each image's own.
         low_percentile: percentile of the brain's intensity that becomes 0.
-        high_percentile: becomes 1.
+        high_percentile: percentile that becomes 1.
         val_fraction: share of the people without a lesion in any slice.
         test_fraction: share of them.
         seed: random seed of the splits.
-        limit: at most so many slices a split, healthy and not; None for all.
+        limit: largest number of slices per split, healthy and not; None for all.
         allow_unused: go on where a mask belongs to nobody.
         jobs: processes.
         check: refuses the cohort as it will be, before any scan is prepared; None for no check.
@@ -70,11 +67,8 @@ def slices_cohort(
     steps = SlicePreparation(spacing_mm, pixel_mm)
     found = find_slices(source, sequence, pixel_mm)
     refuse_missing(found)
-    raw = assign_splits(found.scans, seed, val_fraction, test_fraction)
-    look_over(found, raw, source, "" if allow_unused else "data.cohort.allow_unused=true")
-    raw = limited(raw, limit)
-    if check is not None:
-        check(Cohort(source, tuple(map(planned_scan, raw)), {}))
+    shares = (seed, val_fraction, test_fraction)
+    raw = planned(found, source, shares, limit, allow_unused, check)
     normalise = Percentile(low_percentile, high_percentile)
     out = cache_folder(cache_dir, source, raw, (steps, normalise))
     with lock(out):

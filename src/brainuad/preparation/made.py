@@ -1,4 +1,4 @@
-"""List the scans in a cohort folder by their records.
+"""Content of a cohort folder, by its records.
 
 Each scan's record says which source it is of and how it was prepared, so that whichever command
 ends last lists the scans of all.

@@ -1,4 +1,4 @@
-"""Make the input that a method sees of a scan: the cohort's intensities, others, or tissue maps.
+"""Input of a method: the cohort's intensities, others, or tissue maps.
 
 `input` of a configuration and of a card says which. Training and detection make it by the same
 function, `made`. Controls, scores and pictures keep the cohort's intensities.
@@ -29,7 +29,7 @@ from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 VERSION = 2
-"""Version of the input: kept files of another version are made again."""
+"""Version of the kept files. Those of another version are made anew."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class NormalisedInput:
         """`(D, H, W)` image and mask to float32, 0 outside the brain; may exceed 1.
 
         Raises:
-            ValueError: the normaliser cannot use the image.
+            ValueError: raised by the normaliser.
         """
         return self.by(image, brain_mask)
 
@@ -57,7 +57,7 @@ ModelInput = TissueInput | NormalisedInput
 
 
 def input_of(settings: Mapping[str, Any], own: bool = False) -> ModelInput | None:
-    """Return the input that a configuration or a card asks for; None for the cohort's intensities.
+    """Return the input that a configuration or a card describes; None for the cohort's intensities.
 
     Args:
         settings: `tissue`, the configuration of a `TissueInput`, and `normalise`, that of a
@@ -76,7 +76,7 @@ def input_of(settings: Mapping[str, Any], own: bool = False) -> ModelInput | Non
 
 
 def made(how: ModelInput, image: Path, brain_mask: Path) -> Volume:
-    """Return the input that a method sees of one prepared image, float32 on its grid.
+    """Return the input of a method for one prepared image, float32 on its grid.
 
     Tissue maps are made of the prepared image. A normalisation is made of the image before the
     cohort's own normalisation, which `brainuad-prepare` keeps in `work/`; where the image has no
@@ -122,8 +122,8 @@ def as_input(
 
     Args:
         scans: prepared.
-        how: from `input_of`; None for the scans as they are.
-        cache_dir: what is made is kept in `tissue/` or `normalised/` there and found again by the
+        how: result of `input_of`; None for the scans as they are.
+        cache_dir: folder; files are kept in `tissue/` or `normalised/` there and found again by the
             scan's files and the parameters; a second call makes only what is missing.
         jobs: processes.
 
@@ -175,7 +175,7 @@ def _make(task: Task) -> Failures:
 
 
 def _target(scan: Scan, how: ModelInput, folder: Path) -> Path:
-    """Return the path of the kept input, by its parameters and source files."""
+    """Return the path of a kept file, by the parameters and the files that it is made of."""
     source = unnormalised(scan.image) if isinstance(how, NormalisedInput) else scan.image
     key = fingerprint(VERSION, how, source, scan.brain_mask)
     return folder / f"{scan.subject}_{scan.sequence}_{key}.nii.gz"

@@ -25,7 +25,7 @@ from brainuad.volumes.overlap import ASTRAY, CELL_MM, CERTAIN, LIKELY, cells_of,
 
 
 class _Header(NamedTuple):
-    """Place of a scan according to its header: grid, RAS axes, and the code of its world."""
+    """Place of a scan by its header: its grid, RAS axes, and the code of its world."""
 
     scan: RawScan
     grid: Grid
@@ -33,7 +33,7 @@ class _Header(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """Space that the scans state: a grid that all have, a world that all name."""
+    """Space that the headers of scans name: a grid that all have, a world that all name."""
 
     native: Grid | None
     world: int
@@ -98,7 +98,7 @@ def _groups(scans: Sequence[RawScan]) -> tuple[list[_Group], list[str]]:
 
 
 def _headers(scans: Sequence[RawScan]) -> list[_Header]:
-    """Return the headers of the scans that are readable NIfTI files."""
+    """Return the places of the scans that are readable NIfTI files."""
     found = []
     for scan in scans:
         grid = None if scan.image.is_dir() else grid_of_file(scan.image)
@@ -108,7 +108,7 @@ def _headers(scans: Sequence[RawScan]) -> list[_Header]:
 
 
 def _told(known: Sequence[_Header]) -> _Told | None:
-    """Return the space that the headers of scans state; None where they name nothing in common."""
+    """Return the space that the headers have in common; None without one."""
     if len(known) < 2:
         return None
     first = known[0]

@@ -49,11 +49,11 @@ STEPS = (
     "deform",
     "grid",
 )
-"""In the order that they run in."""
+"""Steps in their order."""
 
 
 LIMITS_MM = {"spacing_mm": (0.1, 50.0), "margin_mm": (0.0, 200.0)}
-"""Limits of the settings of a grid for a head."""
+"""Smallest and largest values of a grid for a head."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Preparation:
         atlas_mask: brain mask of the template.
         deform: warps the reference to the atlas after `atlas` (`DeformToAtlasd`); None leaves it
             at that.
-        margin_mm: around the brain on the prepared grid: no two brains have one size after an
+        margin_mm: margin around the brain on the prepared grid; brains differ in size after an
             affine fit.
         after: MONAI transforms of your own by the step that they follow (`STEPS`), each a partial
             that lacks its `keys`. They get all scans, those that change the grid the masks too.

@@ -18,7 +18,7 @@ def require_grids(raw: Sequence[RawScan], steps: Preparation | SlicePreparation)
 
     Args:
         raw: scans to prepare; those without a NIfTI header that can be read are passed over.
-        steps: steps of the preparation; that of 2D images needs no such memory.
+        steps: steps of the preparation; one of 2D images takes no such memory.
 
     Raises:
         InputError: the grid does not fit.

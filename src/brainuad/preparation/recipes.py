@@ -1,16 +1,17 @@
-"""The preparation that belongs to a model: from its cohort, from its card, with changes.
+"""Recipe of a model: from its cohort, from its card, with changes.
 
-A recipe is a configuration in plain values with the keys `steps`, `normalise` and `limits`, from
-which `instantiate` makes what `brainuad.preparation` works with.
+`build` makes the parts of a recipe (`brainuad.records.recipe`).
 """
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from brainuad.errors import InputError
+from brainuad.records.recipe import Recipe
 from brainuad.settings.allowed import RECIPE
-from brainuad.settings.build import TARGET, build
+from brainuad.settings.build import build
 from brainuad.settings.compose import compose_preparation
 from brainuad.settings.instantiate import resolve
 from brainuad.settings.moved import moved
@@ -18,32 +19,30 @@ from brainuad.settings.moved import moved
 if TYPE_CHECKING:
     from brainuad.cohorts.manifest import Cohort
 
-Recipe = dict[str, Any]
-
 
 def of_cohort(cohort: "Cohort", sequence: str) -> Recipe | None:
-    """Return the preparation of a sequence's scans; None where the cohort does not state it.
+    """Return the preparation of the cohort's scans of a sequence; None where it is not recorded.
 
     The embedded cohort's brains lie in the atlas's space on a grid of its own, at the intensities
     of a percentile normalisation: what the default preparation makes of a head, at its spacing.
     """
-    info = cohort.info
-    if "recipe" in info:
-        normalise = info["recipe"]["normalise"].get(sequence)
-        return {**info["recipe"], "normalise": normalise} if normalise else None
-    if moved(info.get("generator", "")) == "brainuad.synthetic.phantom":
-        return default(info["spacing_mm"])
+    record = cohort.record
+    if record.recipe is not None:
+        normalise = record.recipe.normalise.get(sequence)
+        return replace(record.recipe, normalise=normalise) if normalise else None
+    if moved(record.generator) == "brainuad.synthetic.phantom":
+        return default(record.spacing_mm)
     return None
 
 
 def default(spacing_mm: float | None = None) -> Recipe:
-    """Whole heads to the atlas, as `configs/prepare.yaml` says it."""
+    """Return the recipe of `configs/prepare.yaml`: whole heads to the atlas."""
     own = [f"preparation.steps.spacing_mm={_number(spacing_mm)}"] if spacing_mm else []
-    return resolve(compose_preparation(own).preparation)
+    return Recipe.from_json(resolve(compose_preparation(own).preparation))
 
 
 def check(recipe: Recipe) -> None:
-    """Make each part of a recipe, so that one that is of no use is said before a scan is read.
+    """Make each part of a recipe, so that a useless one is refused before a scan is read.
 
     Raises:
         InputError: values that a part refuses, or another thing in its place.
@@ -53,23 +52,17 @@ def check(recipe: Recipe) -> None:
     from brainuad.preparation.quality.measures import Limits
     from brainuad.preparation.slices import SlicePreparation
 
-    build(recipe["steps"], RECIPE, Preparation | SlicePreparation)
-    build(recipe["limits"], RECIPE, Limits)
-    normalise = recipe["normalise"]
-    for own in [normalise] if TARGET in normalise else normalise.values():
-        build(own, RECIPE, Normalise)
-
-
-def is_of_slices(recipe: Recipe) -> bool:
-    """Return whether a recipe prepares 2D images."""
-    return str(recipe["steps"].get(TARGET, "")).endswith(".SlicePreparation")
+    build(recipe.steps, RECIPE, Preparation | SlicePreparation)
+    build(recipe.limits, RECIPE, Limits)
+    for normalise in recipe.normalisers.values():
+        build(normalise, RECIPE, Normalise)
 
 
 def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe with changes in the words of `brainuad-prepare`.
+    """Return the recipe with changes in the words of `brainuad-prepare`.
 
     Args:
-        recipe: preparation of a model.
+        recipe: recipe of a model.
         overrides: `preparation=NAME` takes the steps of another preparation, at the recipe's
             spacing and with its normalisation; `preparation/normalise=NAME`,
             `preparation/skullstrip=NAME` and `preparation.KEY=VALUE` change that part alone.
@@ -85,18 +78,18 @@ def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
             )
     if not overrides:
         return recipe
-    if is_of_slices(recipe):
+    if recipe.of_slices:
         raise InputError(
             f"'{overrides[0]}': the model was trained on slices, whose preparation has no such "
             "choices; leave it out"
         )
-    spacing = f"preparation.steps.spacing_mm={_number(recipe['steps'].get('spacing_mm'))}"
+    spacing = f"preparation.steps.spacing_mm={_number(recipe.spacing_mm)}"
     new = resolve(compose_preparation([spacing, *overrides]).preparation)
-    found = copy.deepcopy(recipe)
+    found = copy.deepcopy(recipe.to_json())
     for word in sorted(overrides, key=lambda word: not word.startswith("preparation=")):
         path = word.split("=")[0].replace("/", ".").split(".")[1:]
         if not path:
-            found |= {"steps": new["steps"], "limits": new["limits"]}
+            found |= {name: new[name] for name in ("steps", "limits")}
             continue
         path = ["steps", "skullstrip"] if path == ["skullstrip"] else path
         target, source = found, new
@@ -106,7 +99,7 @@ def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
                 target[key] = source[key]
             target, source = target[key], source[key]
         target[path[-1]] = source[path[-1]]
-    return found
+    return Recipe.from_json(found)
 
 
 def _number(value: Any) -> float:

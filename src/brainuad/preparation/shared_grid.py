@@ -28,7 +28,7 @@ class SharedGrid:
         shape: shape of the prepared grid.
         affine: affine of the prepared grid, `(4, 4)`.
         brain_mm: `(2, 3)`, the lowest and the highest corner of the usual brain, in their world.
-        native_shape: shape of the scans' original grid, RAS axes; empty where they had several.
+        native_shape: shape of the raw scans' grid, RAS axes; empty where they had several.
         native_affine: affine of that grid.
         world: code of the headers that all named one world (`WORLDS`); 0 where they did not.
     """

@@ -33,7 +33,7 @@ from brainuad.volumes.read import is_label_map
 from brainuad.volumes.resample import resample_like, smoothed
 
 SPACING_MM = (0.1, 50.0)
-"""Limits of the edge of a prepared pixel."""
+"""Smallest and largest pixel size of a prepared slice."""
 
 PIECE = 0.01
 """Least size of a piece of brain, of the largest one's: a slice may cut a brain in several."""

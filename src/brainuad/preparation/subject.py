@@ -1,4 +1,4 @@
-"""One subject's scans through the preparation: the files before, the files after.
+"""Preparation of one subject: from raw files to prepared files.
 
 The steps are MONAI transforms (`brainuad.preparation.pipeline`). Intensities are normalised after
 all subjects are done (`normalise`), because some normalisations are fitted on the training split.
@@ -16,7 +16,8 @@ from brainuad.preparation.pipeline import FAILURES, FIELD, POSTFIXES, Preparatio
 from brainuad.preparation.register.linear import Registration
 from brainuad.preparation.slices import SlicePreparation, prepare_slices
 from brainuad.records.scan import STEPS, ScanRecord, Step
-from brainuad.volumes.native_space import parts, read_way, write_way
+from brainuad.types import WorldWarp
+from brainuad.volumes.native_space import parts, read_way, way_of, write_way
 from brainuad.volumes.nifti import write_volume
 from brainuad.volumes.read import read_scan
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from brainuad.preparation.transforms.base import Data
 
 STRIPPED_AGAIN = 3
-"""Most repetitions for a head that was found to lie otherwise than its brain was looked for."""
+"""Largest number of repeated skull strips after the head's orientation was corrected."""
 
 
 def reference_of(scans: Sequence[RawScan], preparation: Preparation) -> RawScan | None:
@@ -83,7 +84,7 @@ def prepare_subject(
 
 
 def _known(reference: RawScan, out: Path) -> "Data":
-    """Return the place of a reference prepared before, so that it is not registered again."""
+    """Return the registration of a reference that was prepared before, which is not repeated."""
     from brainuad.preparation.transforms.base import KNOWN
 
     path = out / "transforms" / f"{reference.subject}_{reference.sequence}.json"
@@ -145,24 +146,23 @@ def _write(scan: RawScan, data: "Data", out: Path) -> ScanRecord:
         raw, _ = read_scan(scan.image)
         write_volume(native, raw.array, raw.affine)
     write_volume(out / f"work/{name}.nii.gz", volume.array, volume.affine)
-    masks: dict[str, str] = {}
+    masks: dict[str, Any] = {"lesion_mask": None}
     for kind in ("brain", "lesion"):
         if (mask := data.get(f"{scan.sequence}.{kind}")) is not None:
-            masks[kind] = f"masks/{name}_{kind}.nii.gz"
+            masks[f"{kind}_mask"] = f"masks/{name}_{kind}.nii.gz"
             inside = volume_of(mask).array > 0.5
-            write_volume(out / masks[kind], inside, volume.affine, np.uint8)
+            write_volume(out / masks[f"{kind}_mask"], inside, volume.affine, np.uint8)
     way = records(image)
     write_way(out / f"transforms/{name}.json", way)
-    warps = [f"transforms/{Path(one['field']).name}" for one in way if one["kind"] == "warp"]
+    warps = [one.field.name for one in way_of(way) if isinstance(one, WorldWarp)]
     said = report(image)
     return ScanRecord(
         subject=scan.subject,
         sequence=scan.sequence,
         image=f"work/{name}.nii.gz",
-        brain_mask=masks["brain"],
-        lesion_mask=masks.get("lesion"),
+        **masks,
         transform=f"transforms/{name}.json",
-        warp=warps[-1] if warps else None,
+        warp=f"transforms/{warps[-1]}" if warps else None,
         native_image=str(native),
         native_spacing_mm=tuple(said["native_spacing_mm"]),
         steps={step: Step.of(said[step]) for step in STEPS if step in said},

@@ -1,1 +1,1 @@
-"""Records: what is kept as JSON beside scans, as typed values."""
+"""Records: typed values that are kept as JSON."""

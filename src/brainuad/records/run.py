@@ -40,7 +40,7 @@ class Checkpoint:
 
 @dataclass
 class RunRecord:
-    """Record of a run: command, data, durations and failures. A run fills it in as it proceeds.
+    """Command, data, durations and failures of a run. The run fills it in as it proceeds.
 
     Attributes:
         command: as it was typed.
@@ -65,8 +65,8 @@ class RunRecord:
         peak_memory_bytes: largest memory of the process, on its GPU where it used one.
         checkpoint: the model file.
         painted: mean average precision of painted lesions, see `brainuad.label_free.objective`.
-        notes: what a reader should know, in words.
-        error: what stopped the run.
+        notes: remarks for the reader, in words.
+        error: error that stopped the run.
         failures: subject and reason of what could not be done.
     """
 

@@ -23,7 +23,7 @@ class Step:
 
     Attributes:
         seconds: duration.
-        found: what else the step reports, by name.
+        found: other values that the step reports, by name.
     """
 
     seconds: float
@@ -62,7 +62,7 @@ class Origin:
         lesion_mask: its label, absolute; None without one.
         healthy: whether the subject has no lesion.
         split: `train`, `val` or `test`.
-        site: where the scan was acquired.
+        site: site of the acquisition.
         pathology: free text.
     """
 

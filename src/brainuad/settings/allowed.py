@@ -1,9 +1,9 @@
-"""Names that a file may ask for: what the shipped configurations name, and a few more.
+"""Names that a file may use: those of the shipped configurations, and a few more.
 
-A model, a recipe or a cohort may come from a stranger, and every name here can be made with
-arguments of the stranger's choice. So nothing here reads, writes or connects. `brainuad.settings.
-build` also makes the `nn.Module`s of our methods and networks, so that a new method edits no list;
-`tests/unit/settings/test_build.py` says what else of a configuration is missing here.
+A model, a recipe or a cohort may come from a stranger, who chooses the arguments of every name
+here. So nothing here reads, writes or connects. `brainuad.settings. build` also makes the
+`nn.Module`s of our methods and networks, so a new method needs no entry;
+`tests/unit/settings/test_build.py` reports other names of configurations that are missing here.
 """
 
 OFFERED = frozenset(
@@ -23,8 +23,9 @@ OFFERED = frozenset(
         "brainuad.synthetic.noise.diffusion.GaussianNoise",
     }
 )
-"""Names in no shipped configuration that the documentation offers, or networks of MONAI that need
-nothing but numbers. Others of its networks download weights when they are asked to."""
+"""Names that only the documentation offers, and networks of MONAI that need only numbers. Other
+networks of MONAI can download weights.
+"""
 
 CONFIGURED = frozenset(
     {
@@ -127,7 +128,7 @@ RECORDED = frozenset(
         "brainuad.preparation.slices.SlicePreparation",
     }
 )
-"""Names that no configuration has, and the records of cohorts do."""
+"""Names that only records of cohorts have."""
 
 RECIPE = PREPARED | RECORDED | frozenset(MONAI_TRANSFORM_MODULES)
 """Names that a recipe may have."""

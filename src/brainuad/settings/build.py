@@ -1,8 +1,8 @@
-"""Objects from what a file says: a card, a recipe of a cohort, a model of somebody else.
+"""Build objects from files of others: a card, a recipe of a cohort, a model.
 
-Only the classes and functions in `allowed` are made, by their exact names, and the `nn.Module`s
-that our methods and networks define. Nothing is imported, looked up or interpolated beyond that, so
-a file cannot name anything that reads, writes or connects. A user's own configuration goes through
+Only the classes and functions in `allowed` are built, by their exact names, and the `nn.Module`s
+that our methods and networks define. Nothing else is imported, looked up or interpolated, so a file
+cannot name anything that reads, writes or connects. A user's own configuration uses
 `brainuad.settings.instantiate` instead.
 """
 
@@ -18,21 +18,21 @@ from brainuad.settings.fits import fits, misfits
 from brainuad.settings.moved import moved, targets
 
 OWN = ("brainuad.methods.", "brainuad.networks.")
-"""Packages whose `nn.Module`s may be made."""
+"""Packages whose `nn.Module`s may be built."""
 
 TARGET, PARTIAL = "_target_", "_partial_"
 
 IGNORED = ("optimizer", "scheduler")
-"""Arguments of a method that training alone needs; a file's are left out."""
+"""Arguments of a method for training only; a file's are ignored."""
 
 
 def build(config: Any, allowed: Collection[str] = MODEL, kind: Any = Any) -> Any:
-    """Make the object that plain values describe; without a `_target_` they stay as they are.
+    """Build the object that plain values describe; without a `_target_` they are returned.
 
     Args:
-        config: from `brainuad.settings.plain.plain`.
+        config: result of `brainuad.settings.plain.plain`.
         allowed: names that a `_target_` may have.
-        kind: what the object has to be, as an annotation says it.
+        kind: required type of the object, as an annotation.
 
     Raises:
         InputError: another name or kind, or values that the object refuses.
@@ -57,7 +57,7 @@ def _made(config: Any, allowed: Collection[str]) -> Any:
         raise InputError(f"{name} is given {strange}, which no argument is called")
     make = _found(name, allowed)
     given = {key: _made(item, allowed) for key, item in given.items() if key not in IGNORED}
-    # Others' annotations may be looser or stricter than what they take.
+    # Annotations of other packages may be looser or stricter than the accepted values.
     if make.__module__.startswith("brainuad.") and (wrong := "; ".join(misfits(make, given))):
         raise InputError(f"{name.rpartition('.')[2]} cannot be made of its values: {wrong}")
     try:
@@ -68,7 +68,7 @@ def _made(config: Any, allowed: Collection[str]) -> Any:
     except InputError:
         raise
     except Exception as error:
-        # Whatever a class says of values that it cannot use is about the file, not about us.
+        # A class's error about its values is caused by the file, not by us.
         line = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name.rpartition('.')[2]} cannot be made of its values: {line}") from (
             error
@@ -76,12 +76,12 @@ def _made(config: Any, allowed: Collection[str]) -> Any:
 
 
 def check_targets(config: Any, allowed: Collection[str], said: str) -> None:
-    """Check every `_target_` without making anything.
+    """Check every `_target_` without building anything.
 
     Args:
         config: plain values.
         allowed: as in `build`.
-        said: what holds them, for the message.
+        said: name of the source, for the message.
 
     Raises:
         InputError: a name that is not allowed.

@@ -1,4 +1,4 @@
-"""Composing a configuration within a run that Hydra started."""
+"""Compose a configuration within a run that Hydra started."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def compose_preparation(overrides: Sequence[str]) -> "DictConfig":
-    """The configuration `prepare` with these overrides, `key=value`.
+    """Return the configuration `prepare` with these overrides, `key=value`.
 
     Raises:
         InputError: an override that Hydra does not understand, or one that nothing reads.

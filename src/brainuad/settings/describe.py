@@ -1,4 +1,4 @@
-"""A preparation as plain values, so that it can travel in a cohort's record and in a model."""
+"""Describe a preparation as plain values, for a cohort's record and a model."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def recipe_of(thing: Any) -> Any:
-    """A step, or what it is made of, as the configuration that `instantiate` makes it from again.
+    """Return the configuration from which `instantiate` makes a step, or its parts, again.
 
     Args:
         thing: dataclasses, partials, mappings, sequences, paths and plain values, in one another.
@@ -16,7 +16,7 @@ def recipe_of(thing: Any) -> Any:
     if is_dataclass(thing) and not isinstance(thing, type):
         kind = type(thing)
         values = {field.name: recipe_of(getattr(thing, field.name)) for field in fields(thing)}
-        # As recipes were before there was such a field.
+        # As in recipes of versions without this field.
         values = {name: value for name, value in values.items() if value != {}}
         return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
     if isinstance(thing, partial):

@@ -1,7 +1,8 @@
 """Check that a plain value, or the object made of it, fits the annotation of an argument.
 
-Python checks no annotation, so a card with a text in place of a number would be made into an object
-that fails when it is used. Lists stand for tuples, as JSON has no others, and integers for floats.
+Python does not check annotations, so a card with a text in place of a number would become an object
+that fails when it is used. Lists are accepted for tuples, because JSON has no tuples, and integers
+for floats.
 """
 
 import inspect
@@ -15,8 +16,8 @@ def misfits(make: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[str]
     """Yield a line for each argument that does not fit.
 
     Args:
-        make: class or function; parameters without annotation, or with one that only type checkers
-            can read, take anything.
+        make: class or function; parameters without annotation, or with one for type checkers only,
+            accept anything.
         given: arguments by name.
     """
     for name, parameter in parameters(make).items():
@@ -27,7 +28,7 @@ def misfits(make: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[str]
 
 
 def parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return what a class or function takes; by `**` a subclass takes what its bases do."""
+    """Return the parameters of a class or function; by `**` a subclass has those of its bases."""
     found = dict(inspect.signature(make).parameters)
     for base in make.__mro__[1:-1] if isinstance(make, type) else ():
         if any(one.kind is one.VAR_KEYWORD for one in found.values()):
@@ -40,12 +41,12 @@ def _named(found: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Paramete
 
 
 def fits(value: Any, known: Any) -> bool:
-    """Return whether a value is of the kind that an annotation says."""
+    """Return whether a value fits an annotation."""
     kind, inner = get_origin(known) or known, get_args(known)
     if check := CHECKS.get(kind):
         return check(value, inner)
     if not isinstance(kind, type):
-        # A name that is imported for type checkers alone, say.
+        # For example a name that is imported for type checkers only.
         return True
     if getattr(kind, "_is_protocol", False):
         return all(hasattr(value, name) for name in _members(kind))
@@ -53,7 +54,7 @@ def fits(value: Any, known: Any) -> bool:
 
 
 def _members(protocol: type) -> list[str]:
-    """Names of what an object of a protocol has."""
+    """Return the member names of a protocol."""
     own = [one for one in protocol.__mro__ if getattr(one, "_is_protocol", False)]
     names = [name for one in own for name in (*vars(one), *vars(one).get("__annotations__", ()))]
     return [name for name in names if name == "__call__" or not name.startswith("_")]
@@ -98,4 +99,4 @@ CHECKS: dict[Any, Callable[[Any, tuple[Any, ...]], bool]] = {
     Path: lambda value, _: isinstance(value, str | Path),
     Callable: lambda value, _: callable(value),
 }
-"""By the annotation, less what stands in its brackets: the check, given that."""
+"""Check by annotation without its brackets; the check gets their content."""

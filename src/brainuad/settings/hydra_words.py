@@ -1,7 +1,6 @@
-"""Refusals of Hydra and OmegaConf in our words: the word, what is wrong with it, and the remedy.
+"""Explain errors of Hydra and OmegaConf in one line: the word, the fault and the remedy.
 
-Their own messages name a grammar, a search path or a plus sign that silences them, and never the
-key that was meant.
+Their own messages name a grammar, a search path or a plus sign, and not the intended key.
 """
 
 import difflib
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CLOSE = 0.6
-"""Smallest likeness of a key that is offered for a misspelt one, from 0 to 1 (`difflib`)."""
+"""Smallest similarity of a suggested key to a misspelt one, from 0 to 1 (`difflib`)."""
 
 OPEN = frozenset({"hydra", "also", "controls", "lesion_sides", "callbacks", "logger", "lesions"})
-"""Sections that take names of the user's own."""
+"""Sections with names of the user's choice."""
 
 HELP = "--help lists what can be set"
 
@@ -37,7 +36,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> "DictConfig":
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    # A run that Hydra started composes one as well, and Hydra wants to be alone.
+    # Hydra allows one instance only, and a run that it started composes here too.
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -48,7 +47,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> "DictConfig":
 
 
 def explained(error: Exception, config_name: str, words: Sequence[str]) -> str:
-    """Return one line about what Hydra refuses of a command line.
+    """Return one line about Hydra's error on a command line.
 
     Args:
         error: error of Hydra, while it composes.
@@ -71,9 +70,9 @@ def explained(error: Exception, config_name: str, words: Sequence[str]) -> str:
 
 
 def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> None:
-    """Refuse settings that a plus sign adds and that nothing reads, which are mostly misspelt.
+    """Refuse settings that are added by a plus sign and that nothing reads; most are misspelt.
 
-    What is added below a class is handed on to it, which refuses what it does not know.
+    A setting below a class is passed to the class, which refuses unknown ones.
 
     Args:
         cfg: composed of the words.
@@ -81,7 +80,7 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
         words: the `key=value` words of the command line.
 
     Raises:
-        InputError: naming the word and the key that was meant.
+        InputError: a setting that nothing reads; names the word and the intended key.
     """
     from omegaconf import OmegaConf
 
@@ -104,7 +103,7 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
         )
 
     doubtful = [key for key in keys if not is_read(key)]
-    # Composing takes a while, and few words need it.
+    # Composing is slow, and few words need it.
     known = set(_keys(_tree(config_name, words))) if doubtful else set()
     for key in doubtful:
         if key not in known:
@@ -112,7 +111,7 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
 
 
 def explained_value(error: Exception) -> str:
-    """Return one line about a setting that OmegaConf cannot give.
+    """Return one line about a setting that OmegaConf cannot resolve.
 
     Args:
         error: error of OmegaConf, where the setting is used.
@@ -122,7 +121,7 @@ def explained_value(error: Exception) -> str:
     key = str(getattr(error, "full_key", None) or "")
     missing = errors.MissingMandatoryValue | errors.InterpolationToMissingValueError
     if isinstance(error, missing):
-        # Of several keys that refer to one, the one to set is in the message.
+        # If several keys refer to one, the message names the key to set.
         asked = _first_line(error).rpartition(":")[2].strip()
         key = asked if isinstance(error, errors.InterpolationToMissingValueError) else key or asked
         return f"{key} is not set; give {key}=VALUE"
@@ -132,13 +131,13 @@ def explained_value(error: Exception) -> str:
 
 
 def _first_line(error: BaseException | None) -> str:
-    """The first line of a message, without Hydra's places to read."""
+    """Return the first line of a message, without Hydra's links."""
     lines = str(error or "").strip().splitlines()
     return re.sub(r"\s*See https\S+.*", "", lines[0]).strip() if lines else ""
 
 
 def _unreadable(word: str) -> str:
-    """About a word outside Hydra's grammar: how to quote it, where that helps."""
+    """Return a line about a word outside Hydra's grammar: how to quote it, if that helps."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -158,7 +157,7 @@ def _unreadable(word: str) -> str:
 
 
 def _no_option(path: str, options: Collection[str]) -> str:
-    """About a file that no group of configurations has."""
+    """Return a line about an unknown option of a group."""
     group, _, name = path.rpartition("/")
     near = difflib.get_close_matches(name, list(options), cutoff=CLOSE)
     meant = f"did you mean {' or '.join(f'{group}={one}' for one in near)}? " if near else ""
@@ -166,12 +165,12 @@ def _no_option(path: str, options: Collection[str]) -> str:
 
 
 def _no_key(key: str, config_name: str, words: Sequence[str]) -> str:
-    """About a word whose key the configuration does not have."""
+    """Return a line about a word with an unknown key."""
     word = next((w for w in words if w.split("=")[0].lstrip("+~") == key), key)
     tree = _tree(config_name, words)
     parent = _parent(tree, key)
     meant = _meant(_near(key, config_name, words, tree))
-    # An argument that a class takes and the configuration leaves at its default.
+    # An argument of a class that the configuration leaves at its default.
     more = f" (+{word} hands it on to {parent['_target_']})" if "_target_" in parent else ""
     if not meant:
         names = [name for name in parent if not name.startswith("_")]
@@ -206,18 +205,18 @@ def _meant(near: Sequence[str], sign: str = "") -> str:
 def _near(
     key: str, config_name: str, words: Sequence[str], tree: dict[str, Any] | None = None
 ) -> list[str]:
-    """The keys and groups most like one that is not there, best first."""
+    """Return the keys and groups most similar to an unknown one, best first."""
     known = list(_keys(_tree(config_name, words) if tree is None else tree))
     known += _groups()
     leaf = re.split(r"[./]", key)[-1]
-    # The name without its place: spacing_mm for data.spacing_mm.
+    # The name without its section: spacing_mm for data.spacing_mm.
     same = [one for one in known if re.split(r"[./]", one)[-1] == leaf]
     like = difflib.get_close_matches(key, known, cutoff=CLOSE)
     return list(dict.fromkeys(same + like))[:3] if len(same) <= 3 else like or same[:3]
 
 
 def _tree(config_name: str, words: Sequence[str]) -> dict[str, Any]:
-    """Return what the words that choose options compose, as far as they can."""
+    """Return the configuration composed of the words that choose options, as far as possible."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
@@ -233,7 +232,7 @@ def _tree(config_name: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _keys(tree: Any, above: str = "", hidden: bool = False) -> Iterator[str]:
-    """Keys of all depths; `hidden` ones begin with an underscore."""
+    """Return keys of all depths; `hidden` ones begin with an underscore."""
     for key, value in tree.items() if isinstance(tree, dict) else ():
         if hidden or not str(key).startswith("_"):
             yield f"{above}{key}"
@@ -241,7 +240,7 @@ def _keys(tree: Any, above: str = "", hidden: bool = False) -> Iterator[str]:
 
 
 def _parent(tree: dict[str, Any], key: str) -> dict[str, Any]:
-    """The deepest part of the configuration that the key leads to."""
+    """Return the deepest part of the configuration on the path of the key."""
     found = tree
     for part in key.split(".")[:-1]:
         below = found.get(part)
@@ -262,7 +261,7 @@ def _handed_on(whole: dict[str, Any], key: str) -> bool:
 
 
 def _groups() -> list[str]:
-    """Names of the groups of configurations, such as `model/residual`."""
+    """Return the names of the groups of configurations, such as `model/residual`."""
     spec = find_spec("brainuad.configs")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -279,4 +278,4 @@ _SAID = {
     re.compile(r"Sweep parameters '([^'=]*)="): _sweep,
     re.compile(r"Multiple values for ([^\s.]+)"): _twice,
 }
-"""Messages of Hydra by the key that they name, and what is said of it."""
+"""Explanations of Hydra's messages, by the error class."""

@@ -1,7 +1,7 @@
-"""Objects from configurations, and only objects of known packages.
+"""Instantiate objects of known packages from configurations.
 
-A configuration can come from a checkpoint that somebody else made, so a `_target_` is refused
-unless the thing it names was defined in a package that holds methods, not commands.
+A configuration can come from somebody else's checkpoint, so a `_target_` must name an object that
+is defined in a listed package.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from brainuad.settings.allowed import MONAI_TRANSFORM_MODULES
 from brainuad.settings.moved import retargeted, targets
 from brainuad.settings.upgraded import upgraded
 
-# Hydra takes a third of a second to import: only when there is something to make.
+# The import of Hydra takes a third of a second, so it waits until it is needed.
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -66,12 +66,12 @@ PREPARATION = ("brainuad.preparation.", *MONAI_TRANSFORMS)
 
 
 def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kwargs: Any) -> Any:
-    """`hydra.utils.instantiate` for targets defined in `packages`; containers become plain.
+    """Instantiate targets defined in `packages` by Hydra; containers become plain.
 
     Args:
-        config: with `_target_`; None gives None.
-        packages: prefixes of what it may name.
-        kwargs: further arguments, handed over as they are.
+        config: configuration with `_target_`; None returns None.
+        packages: prefixes of allowed names.
+        kwargs: further arguments, passed unchanged.
 
     Raises:
         InputError: a `_target_` names something else or nothing, or a class refuses its values.
@@ -99,10 +99,10 @@ def instantiate(config: Any, *, packages: tuple[str, ...] = MODEL_PACKAGES, **kw
 
 
 def _require_arguments(made: Any, more: dict[str, Any]) -> None:
-    """Refuse a setting that what is called does not take.
+    """Refuse a setting that the target does not accept.
 
     Raises:
-        InputError: naming it.
+        InputError: an unknown setting, by its name.
     """
     function = made.func
     try:
@@ -132,7 +132,7 @@ def _refusal(error: Exception) -> Exception:
 
 
 def resolve(config: "DictConfig") -> dict[str, Any]:
-    """A configuration as plain dicts, lists and scalars, every interpolation filled in."""
+    """Return a configuration as plain dicts, lists and scalars, with interpolations resolved."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
@@ -146,7 +146,7 @@ def as_yaml(config: dict[str, Any]) -> str:
 
 
 def _refuse_interpolations(config: Any) -> None:
-    """Hydra would fill them in after the targets were checked."""
+    """Refuse interpolations, which Hydra would resolve after the check of the targets."""
     if isinstance(config, dict):
         for key, value in config.items():
             _refuse_interpolations(key)
@@ -161,8 +161,8 @@ def _refuse_interpolations(config: Any) -> None:
 def _check(target: str, packages: tuple[str, ...]) -> None:
     from hydra.utils import get_object
 
-    # The prefix is checked before anything is imported; the defining module after, because a
-    # dotted path can walk from a harmless module to what that module imports.
+    # The prefix is checked before the import and the defining module after it, because a dotted
+    # path can lead from a harmless module to its imports.
     short = target.startswith(MONAI_SHORT) and any(p.startswith(MONAI_SHORT) for p in packages)
     if not short and not target.startswith(packages):
         raise InputError(f"_target_ '{target}' is not allowed here; use one of {packages}")

@@ -17,17 +17,17 @@ _NAMES: dict[str, Any] = json.loads(
     Path(__file__).with_name("moved.json").read_text(encoding="utf-8")
 )
 MOVED: dict[str, str] = _NAMES["paths"]
-"""Old path to new path of modules and of things that left their module, both below `brainuad`."""
+"""Old to new path of modules, and of objects that left their module, both below `brainuad`."""
 RENAMED_OPTIONS: dict[str, dict[str, str]] = _NAMES["renamed_options"]
-"""Old and present names of options, by configuration group; the old ones are still there."""
+"""Old to present names of options, by configuration group; the old options still exist."""
 CHANGED_OPTIONS: dict[str, dict[str, str]] = _NAMES["changed_options"]
-"""Options that were something else before, and what they were then is called now."""
+"""Options whose meaning changed, and the present name of the old meaning."""
 
 _OLD = {old: new for new, old in MOVED.items()}
 
 
 def moved(path: str) -> str:
-    """Return the present path of a module, or of a thing defined in one.
+    """Return the present path of a module, or of an object defined in one.
 
     Args:
         path: dotted path, an old or a present one, for example the `_target_` of a configuration.
@@ -55,7 +55,7 @@ def retargeted(config: Any, rename: Any = moved) -> Any:
 
 
 def targets(config: Any, but: Collection[str] = ()) -> Iterator[str]:
-    """Yield every `_target_` of plain values, less what lies below the keys in `but`."""
+    """Yield every `_target_` of plain values, except below the keys in `but`."""
     if isinstance(config, dict):
         if "_target_" in config:
             yield str(config["_target_"])
@@ -66,12 +66,12 @@ def targets(config: Any, but: Collection[str] = ()) -> Iterator[str]:
 
 
 def present_experiment(name: str) -> str | None:
-    """Return what an experiment of version 0.1 is called now; None where the name is the same."""
+    """Return the present name of an experiment of version 0.1; None if it is the same."""
     return RENAMED_OPTIONS["experiment"].get(name) or CHANGED_OPTIONS["experiment"].get(name)
 
 
 def warn_of_options(choices: Mapping[str, Any]) -> None:
-    """Print a warning for each option that was chosen by its old name, or means another thing now.
+    """Print a warning for each option that was chosen by its old name or changed its meaning.
 
     Args:
         choices: option of each configuration group, as Hydra composed them.
@@ -93,6 +93,6 @@ def _renamed(path: str, table: dict[str, str]) -> str:
     name = path.removeprefix(ROOT)
     if name in table:
         return ROOT + table[name]
-    # Only what a module defines itself: a present package may have the name of an old module.
+    # Only objects that a module defines itself, because a package may have an old module's name.
     module, _, leaf = name.rpartition(".")
     return f"{ROOT}{table[module]}.{leaf}" if module in table else path

@@ -12,7 +12,7 @@ from brainuad.settings.moved import MOVED, ROOT, moved
 
 
 class OldModules:
-    """Finder and loader of old modules; asked only for what is not there any more.
+    """Finder and loader of old modules; Python calls it only for missing modules.
 
     Importing `importlib.abc` for its base classes would slow every command down.
     """
@@ -20,17 +20,17 @@ class OldModules:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a spec for an old module, or for a package that held one."""
+        """Return a spec for an old module, or for a package that contained one."""
         name = fullname.removeprefix(ROOT)
         if name == fullname or not any(old == name or old.startswith(f"{name}.") for old in MOVED):
             return None
         return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave the module's creation to Python."""
+        """Let Python create the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module look its contents up where they are now."""
+        """Let the module look up its contents at their present place."""
         old = module.__name__
 
         def lookup(name: str) -> Any:

@@ -1,28 +1,30 @@
-"""Check that what a file says is plain data: values that JSON has, finite, and of sane size.
+"""Check that the content of a file is plain data: JSON values, finite and of limited size.
 
-A card, a recipe or a saved configuration may come from a stranger. Everything that reads one puts
-it through `plain` first. Interpolations (`${…}`) are refused, because OmegaConf would read
-environment variables or call functions for them.
+A card, a recipe or a saved configuration may come from a stranger. Every reader calls `plain`
+first. Interpolations (`${…}`) are refused, because OmegaConf would read environment variables or
+call functions.
 """
 
 import math
 from typing import Any
 
 DEPTH = 40
-"""Deepest nesting that is read."""
+"""Deepest accepted nesting."""
 
 ITEMS = 1_000_000
-"""Most values in one file. A card lists subjects and statistics of its training cohort."""
+"""Largest number of values in one file. A card lists subjects and statistics of its training
+cohort.
+"""
 
 LETTERS = 100_000
-"""Longest text."""
+"""Largest length of a text."""
 
 
 def plain(value: Any) -> Any:
     """Return a copy of plain values; tuples become lists, as JSON has them.
 
     Raises:
-        ValueError: anything else, a number that is not finite, an interpolation, or too much.
+        ValueError: another type, a number that is not finite, an interpolation, or too many values.
     """
     return _copied(value, "", [ITEMS])
 

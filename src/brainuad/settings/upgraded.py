@@ -1,4 +1,4 @@
-"""Settings of methods whose arguments were renamed or grouped since a file was written.
+"""Upgrade settings of methods whose arguments were renamed or grouped after a file was written.
 
 Cards, bundles, run folders and users' own files hold the arguments of an older version.
 """
@@ -38,7 +38,7 @@ def upgraded(config: Any) -> Any:
 
 
 def upgraded_weights(model: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Return weights with the present name of the first stage, where the model has one."""
+    """Return weights with the present name of the first stage, if the model has one."""
     old, new = "autoencoder.", "first_stage."
     if "first_stage" not in model:
         return dict(weights)
@@ -71,7 +71,7 @@ def _autopaint(model: Settings) -> Settings:
 
 
 def _strega(model: Settings) -> Settings:
-    """Without context term and GECO it was the VAE, or the AE by its network."""
+    """Upgrade to the VAE or AE if there is no context term and no GECO."""
     others = ("geco", "scale_slices", "keeps_background")
     if model.get("ce_factor", 0.5) != 0 or any(model.get(name) for name in others):
         return model
@@ -93,7 +93,7 @@ def _with_first_stage(model: Settings) -> Settings:
 
 
 def _grouped(model: Settings, group: str, target: str, names: Mapping[str, str]) -> Settings:
-    """Move arguments by their old names into a group, by their present ones."""
+    """Move arguments with old names into a group, under their present names."""
     taken = {new: model[old] for old, new in names.items() if old in model}
     if not taken:
         return model
@@ -103,7 +103,7 @@ def _grouped(model: Settings, group: str, target: str, names: Mapping[str, str])
 
 
 def _of_subclass(model: Settings, target: str, ours: Settings) -> Settings:
-    """Name the subclass where one of its arguments is in use; leave them out otherwise."""
+    """Name the subclass if one of its arguments is used; otherwise leave them out."""
     if any(model.get(key, usual) != usual for key, usual in ours.items()):
         return {**model, "_target_": target}
     return {key: item for key, item in model.items() if key not in ours}
@@ -114,4 +114,4 @@ CHANGES: dict[str, Callable[[Settings], Settings]] = {
     "brainuad.methods.madad.MADAD": _madad,
     "brainuad.methods.strega.StRegA": _strega,
 }
-"""Class by its present path: the function that upgrades its arguments."""
+"""Functions that upgrade arguments, by the present path of the class."""

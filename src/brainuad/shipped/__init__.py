@@ -1,17 +1,17 @@
 """Models that come with the package, found by name and sequence.
 
-`models.json` lists the bundles that lie beside it: name, sequences, hash, where the weights come
-from, their licence, and what was measured. `experiments/universal/ship.py` adds one.
+`models.json` lists the bundles beside it: name, sequences, hash, origin and licence of the weights,
+and measured scores. `experiments/universal/ship.py` adds one.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.read import read_json
 from brainuad.machine.text import say
+from brainuad.records.fields import from_plain
 
 FOLDER = Path(__file__).parent
 INDEX = FOLDER / "models.json"
@@ -19,10 +19,10 @@ DEMO = FOLDER / "demo_FLAIR.nii.gz"
 """A synthetic head with lesions, which `experiments/universal/demo_head.py` makes."""
 
 DEFAULT = "universal"
-"""The model for scans of people without a healthy cohort."""
+"""Name of the default model."""
 
 SENSITIVITY = {"low": 0.7, "default": 0.5, "high": 0.3}
-"""Probability from which a voxel is marked."""
+"""Smallest probability of a marked voxel."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class ShippedModel:
     """A model in the package.
 
     Attributes:
-        name: what `brainuad.load` and `--model` take.
+        name: name for `brainuad.load` and `--model`.
         sequence: sequence of the scans that it is for.
         file: file name of the bundle, in `FOLDER`.
         sha256: hash of that file.
         size: size of that file in bytes.
-        source: what it was trained on and how.
+        source: training data and method.
         data_licence: licence of the training data.
         licence: licence of the weights.
-        scores: cohort of people to what was measured there.
-        untested: further sequences whose scans it takes, though it was tried on no such person.
+        scores: measured scores per cohort of people.
+        untested: further sequences that it accepts without a test on real people.
     """
 
     name: str
@@ -60,16 +60,14 @@ class ShippedModel:
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """Its sequence and the untested ones."""
+        """Return its sequence and the untested ones."""
         return (self.sequence, *self.untested)
 
 
 def models() -> tuple[ShippedModel, ...]:
     """Return the models in the package."""
-    listed: list[dict[str, Any]] = read_json(INDEX, "install brainuad again")["models"]
-    return tuple(
-        ShippedModel(**{**entry, "untested": tuple(entry.get("untested", ()))}) for entry in listed
-    )
+    listed = read_json(INDEX, "install brainuad again")["models"]
+    return tuple(from_plain(ShippedModel, entry, str(INDEX)) for entry in listed)
 
 
 def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
@@ -99,7 +97,7 @@ def shipped(name: str = DEFAULT, sequence: str | None = None) -> ShippedModel:
 
 
 def resolved(model: str | Path, sequence: str | None = None) -> Path:
-    """Return the path of a model that is given by path or by name; an existing path wins.
+    """Return the path of a model given by path or name; an existing path wins.
 
     Raises:
         InputError: as `shipped`.
@@ -119,6 +117,6 @@ def is_shipped(path: Path) -> bool:
 
 
 def untested(path: Path, sequence: str | None) -> str:
-    """Return the sequence where a model in the package takes it untested; else nothing."""
+    """Return the sequence if a shipped model takes it untested; otherwise an empty string."""
     name = "" if sequence is None else canonical(sequence)
     return name if any(name in model.untested for model in models() if model.path == path) else ""

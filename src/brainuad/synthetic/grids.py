@@ -23,7 +23,7 @@ def drawn(
 def pixel_size(
     size: Sequence[int], spacing_mm: Spacing, device: torch.device | None = None
 ) -> Tensor:
-    """Lengths of a pixel: `(len(S),)` in mm if the spacing is known, or in shorter sides of `S`."""
+    """Return a pixel's edge lengths, `(len(S),)`, in mm or in shorter sides of `S`."""
     if spacing_mm is None:
         return torch.full((len(size),), 1 / min(size), device=device)
     lengths = torch.as_tensor(spacing_mm, dtype=torch.float32, device=device)
@@ -31,7 +31,7 @@ def pixel_size(
 
 
 def smoothed(image: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Sums weighted by a Gaussian of height one that ends at four standard deviations.
+    """Return sums weighted by a Gaussian of height one that ends at four standard deviations.
 
     Args:
         image: `(B, C, *S)` float.
@@ -102,7 +102,7 @@ def draw_corners(brain_mask: Tensor, size: Sequence[int], uniform: Tensor) -> Te
 
 
 def draw_places(brain_mask: Tensor, uniform: Tensor) -> Tensor:
-    """Pixels of the brain, each as likely as the other.
+    """Draw pixels of the brain with equal chance.
 
     Args:
         brain_mask: `(B, 1, *S)` bool.
@@ -173,7 +173,7 @@ def pixel_grid(image: Tensor) -> Tensor:
 
 
 def sampled(image: Tensor, position: Tensor, mode: str = "bilinear") -> Tensor:
-    """Sample the image at given coordinates; 0 outside.
+    """Sample the image at other places; 0 outside the image.
 
     Args:
         image: `(B, C, *S)` float.

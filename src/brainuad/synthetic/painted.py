@@ -36,7 +36,7 @@ def paint(
         image: `(D, H, W)` or, of several channels, `(C, D, H, W)` in [0, 1]; D goes from left to
             right.
         brain: `(D, H, W)` bool.
-        spacing_mm: edges of a voxel, one per axis.
+        spacing_mm: edge lengths of a voxel, one per axis.
         corruption: its lengths are in mm.
         seed: random seed of its draws.
 
@@ -79,7 +79,7 @@ def painted_scans(
         scans: healthy, of one sequence or of the same channels.
         draws: copies of a scan.
         cache_dir: they are kept in `painted/` there, and found again by the corruption.
-        corruption: one of `brainuad.synthetic.lesions`, in mm.
+        corruption: corruption of `brainuad.synthetic.lesions`, in mm.
 
     Returns:
         The copies, and (subject, reason) of the scans that could not be read or painted.

@@ -21,21 +21,20 @@ Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]
 # Kept beside MONAI's transforms because it is 4 to 8 times as fast for slices (0.9 ms in place of
 # 7.1 ms per slice of 96 x 112) and 11 times for warped volumes, one thread, see
 # experiments/benchmarks/augmentation.json. Warps by 0 are exact; MONAI's Rand2DElasticd moves by up
-# to 1.4 pixels then.
-# Tile by tile and not batched on the device: MONAI draws once a call, and what a tile becomes has
-# to depend on seed, epoch and index alone, in any batch, on any rank, after any resume. It takes
-# 0.8 ms a tile of the 10 that training `vae` takes, of 70 and 46 for `dae` and `anoddpm` (one
-# thread).
+# to 1.4 pixels then. Tile by tile and not batched on the device, because MONAI draws once per call,
+# and a tile must depend on seed, epoch and index only, in any batch, on any rank, after any resume.
+# It takes 0.8 ms of the 10 ms per tile that training `vae` takes, and of 70 and 46 ms for `dae` and
+# `anoddpm` (one thread).
 @dataclass(frozen=True)
 class Augment:
-    """Small rigid motion, brightness, contrast, flip and warp, each applied with `probability`.
+    """Random rigid motion, brightness, contrast, flip and warp, each applied with `probability`.
 
-    Each change is drawn from a range: ±5°, ±1/32 of the size along each axis, ±10 %. MAD-AD names
-    these numbers; what its code does with them is `FixedAugment`. Volumes take all but the rigid
-    motion.
+    Each change is drawn from a range: ±5°, ±1/32 of the size along each axis, ±10 %. The numbers
+    are MAD-AD's, whose code uses them as in `FixedAugment`. Volumes get all changes except the
+    rigid motion.
 
     Args:
-        rotation_deg: largest rotation in degrees; of slices alone, 0 for volumes.
+        rotation_deg: largest rotation in degrees, for slices; 0 for volumes.
         translation: largest shift as a share of the slice's size; 0 for volumes.
         brightness: largest factor on the intensities is 1 ± this.
         contrast: largest factor on the distance to the brain's mean, of each channel, is 1 ± this.
@@ -62,7 +61,7 @@ class Augment:
         return self.apply(image, brain_mask, self.draw(generator))
 
     def draw(self, generator: torch.Generator) -> dict[str, float]:
-        """Draws one set of parameters; neutral values where a change is not applied."""
+        """Draw one set of parameters; neutral values for changes that are not applied."""
         value = (torch.rand(5, generator=generator) * 2 - 1).tolist()
         chance = torch.rand(6, generator=generator).tolist()
         warped = torch.rand(2, generator=generator).tolist() if self.warp else (1.0, 0.0)
@@ -74,14 +73,14 @@ class Augment:
             "brightness": 1 + self.brightness * used[3],
             "contrast": 1 + self.contrast * used[4],
             "flip": float(self.flip_axis is not None and chance[5] < self.probability),
-            # A seed: the displacement has thousands of numbers. 0 for none.
+            # A seed, because the displacement has thousands of numbers; 0 for none.
             "warp": float(int(warped[1] * 2**31) + 1) if warped[0] < self.probability else 0.0,
         }
 
     def apply(
         self, image: Tensor, brain_mask: Tensor, parameters: dict[str, float]
     ) -> tuple[Tensor, Tensor]:
-        """Applies drawn parameters.
+        """Apply drawn parameters.
 
         Args:
             image: `(C, *S)`, zero outside the brain.
@@ -102,7 +101,7 @@ class Augment:
             image, brain_mask = self._warped(image, brain_mask, int(parameters["warp"]))
         cos, sin = math.cos(parameters["angle"]), math.sin(parameters["angle"])
         aspect = image.shape[-2] / image.shape[-1]
-        # grid_sample's axes run from -1 to 1 whatever the size, hence the aspect.
+        # grid_sample's axes run from -1 to 1 for any size, hence the aspect.
         theta = torch.tensor(
             [
                 [cos, -sin * aspect, parameters["shift_x"]],
@@ -199,7 +198,7 @@ def _turn_then_shift(angle_deg: float, by: Sequence[int], height: int, width: in
         width: W.
     """
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    # The shift is undone first, then the turn.
+    # The shift is undone first, then the rotation.
     row = -(sin * by[1] + cos * by[0])
     column = -(cos * by[1] - sin * by[0])
     return torch.tensor(
@@ -211,7 +210,7 @@ def _turn_then_shift(angle_deg: float, by: Sequence[int], height: int, width: in
 
 
 def _moved(image: Tensor, brain_mask: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sampled where `theta (2, 3)` points to, 0 outside the frame."""
+    """Return both, sampled at the places of `theta (2, 3)`, 0 outside the frame."""
     both = torch.cat([image, brain_mask.to(image.dtype)])[None]
     grid = functional.affine_grid(theta[None], list(both.shape), align_corners=False)
     moved = functional.grid_sample(both, grid, align_corners=False)[0]
@@ -271,7 +270,7 @@ class MonaiAugment:
         from monai.transforms.transform import Randomizable
         from monai.utils.type_conversion import convert_to_tensor
 
-        # One state for all: a state of its own for each of 20 generators takes 6 ms per slice.
+        # One state for all, because a state for each of 20 generators takes 6 ms per slice.
         state = np.random.RandomState(int(torch.randint(2**32, (), generator=generator)))
         for transform in self._pipeline.transforms:
             if isinstance(transform, Randomizable):
@@ -288,5 +287,5 @@ class MonaiAugment:
 
 
 def _most(image: Tensor) -> float:
-    """Most that an augmented image may be: 1, or its own maximum where that is above 1."""
+    """Return the largest value of an augmented image: 1, or its own maximum if that is above 1."""
     return max(1.0, float(image.max()))

@@ -1,9 +1,10 @@
 """The training set: tiles of healthy scans in one memory-mapped array.
 
-NIfTI files are unzipped once, when the cache is made; the training loop only reads pages.
+NIfTI files are unpacked once, when the cache is made; the training loop only reads pages.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from brainuad.machine.failures import Failures
 from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.locks import lock
 from brainuad.machine.read import read_json
+from brainuad.records.fields import from_plain
 from brainuad.tiles.augment import Augmentation
 from brainuad.types import Batch
 from brainuad.volumes.grids import EXACT, Grid
@@ -29,31 +31,57 @@ VERSION = 2
 """Version of the cache: caches of another version are made again."""
 
 Key = tuple[int, int]
-"""Epoch and index: what a sample depends on besides the seed."""
+"""Epoch and index, on which a sample depends besides the seed."""
+
+
+@dataclass(frozen=True)
+class TileMeta:
+    """`meta.json` of a folder of tiles.
+
+    Attributes:
+        shape: `(N, C, *S)` of the images.
+        dtype: type of their values.
+        per_scan: number of tiles per scan, in the order of the tiles.
+        failures: subject and reason of each scan that could not be read.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    per_scan: tuple[int, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> "TileMeta":
+        """Read the file of a folder.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        path = folder / "meta.json"
+        return from_plain(cls, read_json(path, f"delete {folder}"), str(path))
 
 
 class TileDataset(Dataset):
-    """Tiles of scans, augmented by a generator that only (seed, epoch, index) decides.
+    """Tiles of scans, augmented by a generator that depends on (seed, epoch, index) only.
 
-    So the number of workers, and a restart in the middle, change nothing.
+    So the number of workers and an interruption change nothing.
 
     Args:
         folder: made by `build_cache`.
-        augment: None for none.
+        augment: augmentation of the tiles; None for none.
         seed: random seed of the augmentation.
     """
 
     def __init__(self, folder: Path, augment: Augmentation | None = None, seed: int = 0) -> None:
-        meta = read_json(folder / "meta.json", f"delete {folder}")
-        shape = tuple(meta["shape"])
+        meta = TileMeta.read(folder)
         self.folder = folder
-        self.images = np.memmap(folder / "images.bin", meta["dtype"], "r", shape=shape)
-        one_channel = (shape[0], 1, *shape[2:])
+        self.images = np.memmap(folder / "images.bin", meta.dtype, "r", shape=meta.shape)
+        one_channel = (meta.shape[0], 1, *meta.shape[2:])
         self.brain_masks = np.memmap(folder / "masks.bin", bool, "r", shape=one_channel)
         self.augment = augment
         self.seed = seed
-        self.per_scan: list[int] = meta["per_scan"]
-        """Tiles of each scan, in the order of the tiles."""
+        self.per_scan = list(meta.per_scan)
+        """Number of tiles per scan, in the order of the tiles."""
 
     @property
     def places(self) -> np.ndarray:
@@ -64,7 +92,7 @@ class TileDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, key: Key) -> Batch:
-        """One sample without the batch axis: image `(C, *S)` float32, brain mask `(1, *S)`."""
+        """Return one sample without batch axis: image `(C, *S)` float32, brain mask `(1, *S)`."""
         epoch, index = key
         image = torch.from_numpy(self.images[index].astype(np.float32))
         brain_mask = torch.from_numpy(np.array(self.brain_masks[index]))
@@ -84,17 +112,17 @@ def build_cache(
     dtype: str = "float16",
     grid: Grid | None = None,
 ) -> tuple[Path, Failures]:
-    """Cuts scans into tiles and stores those that hold brain; finds them again by content.
+    """Cut scans into tiles and store those with brain; a second call finds them by content.
 
     Args:
         scans: scans of one sequence, or with the same channels.
         tiling: how to cut.
         root: folder of all caches; this one's name is the hash of what it was made from.
-        min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain
-            teach nothing and break maximum normalisation. 0 keeps empty tiles, too.
+        min_brain_fraction: smallest share of brain in a tile that is kept; tiles without brain are
+            useless and break maximum normalisation. 0 keeps empty tiles, too.
         heights: range of axial slices that are kept, see `within_heights`; None for all.
-        dtype: on disk; float16 resolves 1/2048 of the intensity range.
-        grid: that scans on other ones are laid on before they are cut, see
+        dtype: data type on disk; float16 resolves 1/2048 of the intensity range.
+        grid: grid to which scans on other ones are resampled before they are cut, see
             `brainuad.cohorts.places`; None for each scan's own.
 
     Returns:
@@ -108,7 +136,7 @@ def build_cache(
     if heights is not None:
         _check_heights(heights, tiling)
     if grid is not None and not any(_is_away(scan, grid) for scan in scans):
-        # All are on it and are cut as they are.
+        # All scans are on it and are cut without resampling.
         grid = None
     paths = [path for scan in scans for path in (*scan.seen, scan.brain_mask)]
     folder = root / fingerprint(VERSION, paths, tiling, min_brain_fraction, heights, dtype, grid)
@@ -116,8 +144,7 @@ def build_cache(
         if not folder.is_dir():
             with files.atomic_folder(folder) as temporary:
                 _fill_cache(scans, tiling, temporary, min_brain_fraction, heights, dtype, grid)
-    meta = read_json(folder / "meta.json", f"delete {folder}")
-    return folder, Failures((subject, reason) for subject, reason in meta["failures"])
+    return folder, Failures(TileMeta.read(folder).failures)
 
 
 def _fill_cache(
@@ -129,7 +156,7 @@ def _fill_cache(
     dtype: str,
     grid: Grid | None,
 ) -> None:
-    """Appends one scan after the other, so that memory holds one at a time."""
+    """Append one scan after the other, so that memory holds one at a time."""
     shapes: list[tuple[int, ...]] = []
     failures = Failures()
     places: list[np.ndarray] = []
@@ -155,10 +182,9 @@ def _fill_cache(
             f"{scans[0].image.parent}: the scans have different grids, which tiling=volume cannot "
             "batch; prepare them on one grid or use tiling=axial"
         )
-    meta = {"shape": [count, *shapes[0][1:]], "dtype": dtype, "failures": failures}
-    meta |= {"per_scan": per_scan}
+    meta = TileMeta((count, *shapes[0][1:]), dtype, tuple(per_scan), tuple(failures))
     np.save(folder / "places.npy", np.concatenate(places))
-    files.write_json(folder / "meta.json", meta)
+    files.write_json(folder / "meta.json", asdict(meta))
 
 
 def _is_away(scan: Scan, grid: Grid) -> bool:
@@ -186,7 +212,7 @@ def _loaded(scan: Scan, grid: Grid | None) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def within_heights(brain_mask: torch.Tensor, heights: Sequence[float]) -> torch.Tensor:
-    """`(W,)` bool: the axial slices whose middle lies in a range of the brain's height.
+    """Return the axial slices whose middle lies in a range of the brain's height, `(W,)` bool.
 
     Args:
         brain_mask: `(1, D, H, W)` bool, W from the feet to the head, not empty.
@@ -216,9 +242,9 @@ def _check_heights(heights: Sequence[float], tiling: Tiling) -> None:
 def brain_tiles(
     scans: Iterable[Scan], tiling: Tiling, min_brain_fraction: float = 0.05
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tiles `(N, C, *S)` with enough brain and their masks `(N, 1, *S)`, a scan at a time.
+    """Yield tiles `(N, C, *S)` with enough brain and their masks `(N, 1, *S)`, scan by scan.
 
-    Scans that cannot be read, or without such a tile, are left out.
+    Unreadable scans, and scans without such a tile, are left out.
     """
     for scan in scans:
         try:

@@ -1,4 +1,4 @@
-"""The training set of latent methods: every tile encoded once, in one memory-mapped array."""
+"""Training set of latent methods: every tile encoded once, in one memory-mapped array."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +48,7 @@ class LatentDataset(Dataset[Latents]):
         return self.values.shape[1]
 
     def __getitem__(self, key: Key) -> Latents:
-        """One sample without the batch axis, float32."""
+        """Return one sample without the batch axis, float32."""
         epoch, index = key
         sample = self.values[epoch % len(self.values), index].astype(np.float32)
         channels = (len(sample) - 1) // 2
@@ -58,18 +58,18 @@ class LatentDataset(Dataset[Latents]):
 def build_latents(
     tiles: TileDataset, encode: Callable[..., Latents], key: str, root: Path, copies: int
 ) -> LatentDataset:
-    """Encodes tiles once, in half precision, and finds them again by content.
+    """Encode tiles once, in half precision; a second call finds them by content.
 
     Args:
-        tiles: what is encoded, augmented as in epochs 0 to `copies` - 1.
-        encode: from a batch of images and brain masks to latents.
-        key: stands for `encode`, such as the hash of its weights.
+        tiles: tiles to encode, augmented as in epochs 0 to `copies` - 1.
+        encode: maps a batch of images and brain masks to latents.
+        key: identifies `encode`, such as the hash of its weights.
         root: folder of all such caches.
         copies: number of augmented copies per tile; 1 where there is no augmentation.
 
     Returns:
-        The encoded tiles. With as many copies as epochs they are what encoding on the fly gives,
-        but for half precision.
+        The encoded tiles. With as many copies as epochs they equal encoding on the fly, except for
+        half precision.
     """
     seed: int | None = tiles.seed
     if tiles.augment is None:

@@ -1,4 +1,4 @@
-"""Choose what a run may send to a tracker: numbers and settings, no names and no places.
+"""Parts of a run that may leave the machine: numbers and settings, no names and no places.
 
 A tracker such as Weights & Biases gets what passes here and nothing else. Subjects become numbers,
 anything that says where a file lies is left out, and a cohort has no name.
@@ -15,19 +15,19 @@ CONFIG = (
     *("name", "seed", "max_epochs", "space", "data", "input", "model", "first_stage", "tiling"),
     *("datamodule", "postprocess", "trainer", "callbacks", "predict_precision", "painted_draws"),
 )
-"""Keys of a run's configuration that may be sent."""
+"""Keys of a run's configuration."""
 
 CARD = (
     *("version", "model", "input", "tiling", "postprocess", "sequence", "space", "seed", "name"),
     *("threshold", "thresholds", "quality", "checks", "first_stage"),
 )
-"""Keys of a checkpoint's card that may be sent."""
+"""Keys of a checkpoint's card."""
 
 RECORD = (
     *("commit", "dirty", "versions", "python", "device", "threads", "parameters", "fit_s"),
     *("duration_s", "wall_time_per_volume_s", "painted"),
 )
-"""Keys of a run's provenance that may be sent."""
+"""Keys of a run's provenance."""
 
 SCORES = (
     *("subject", "sequence", "method", "pathology", "contrast", "space", "threshold"),
@@ -39,11 +39,11 @@ _PLACES = re.compile(
     r"(^|_)(cohort|source|folder|path|paths|dir|dirpath|root|file|image|mask|host|user|site)$"
     r"|_(dir|path|image|file)$|^(ckpt|checkpoint|subjects)$"
 )
-"""Keys that say where something lies or whom it is of."""
+"""Keys of places and of people."""
 
 
 def public(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """The plain values under `keys`, less places: by their key, or because they hold a slash.
+    """Return the plain values under `keys` without places, found by their key or by a slash.
 
     Args:
         values: plain dicts, lists and scalars.
@@ -53,17 +53,16 @@ def public(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def numbers(subjects: Iterable[str]) -> dict[str, str]:
-    """Subject to a name that tells nothing: `test 1`, `test 2`, … in the order given."""
+    """Return an anonymous name per subject: `test 1`, `test 2`, … in the order given."""
     return {subject: f"test {i + 1}" for i, subject in enumerate(dict.fromkeys(subjects))}
 
 
 def public_scores(scores: "pd.DataFrame", names: Mapping[str, str]) -> "pd.DataFrame":
-    """`scores.csv` with its subjects renamed and only the columns of `SCORES`.
+    """Return `scores.csv` with its subjects renamed and only the columns of `SCORES`.
 
     Args:
-        scores: tidy.
-        names: result of `numbers`; a subject without one, such as `(pooled)`, must stand in
-            brackets.
+        scores: scores, one value per row.
+        names: result of `numbers`; a subject without one, such as `(pooled)`, stands in brackets.
     """
     kept = scores[[column for column in SCORES if column in scores]].copy()
     known = kept.subject.isin(list(names)) | kept.subject.str.fullmatch(r"\(\w+\)")
@@ -72,9 +71,9 @@ def public_scores(scores: "pd.DataFrame", names: Mapping[str, str]) -> "pd.DataF
 
 
 def public_card(card: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's card that still loads but names nobody.
+    """Return a checkpoint's card that still loads but names nobody.
 
-    So `predict.py` cannot tell which subjects such a copy was trained on.
+    `predict.py` therefore cannot tell which subjects such a copy was trained on.
     """
     return public(card, CARD) | {"subjects": {"train": [], "val": []}}
 

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases: settings, losses, scores, curves, pictures and the model.
+"""Tracking in Weights & Biases: settings, losses, scores, curves, pictures and the model.
 
 Without an account everything is written into the run folder, `wandb sync` sends it later; where
 an account is asked for and the key or the network is missing, that is what happens too. Only
@@ -28,11 +28,11 @@ from brainuad.tracking.wandb_run import one_line, open_run
 CURVE_POINTS = 100
 
 OBJECTIVE = "val/painted_AP"
-"""The metric that `wandb sweep` maximises, see `brainuad.label_free.objective`."""
+"""Metric that `wandb sweep` maximises, see `brainuad.label_free.objective`."""
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """Whatever W&B meets, the run goes on: one line, and no tracking any more."""
+    """Turn an error of W&B into one line; the run continues without tracking."""
 
     @functools.wraps(method)
     def call(self: "Tracker", *args: Any, **kwargs: Any) -> None:
@@ -48,15 +48,15 @@ def _harmless(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class Tracker(WandbLogger):
-    """Lightning's logger for W&B that can do without W&B, and knows what a run folder holds.
+    """Lightning's logger for W&B; it also works offline, and sends the results of a run folder.
 
     Args:
-        project: at W&B.
+        project: project at W&B.
         name: name of the run.
-        folder: the run folder; the files are in `wandb/` there.
+        folder: run folder; the files are in `wandb/` there.
         offline: write to disk only.
-        ckpt: what the run goes on from, and then as the same run at W&B; None for a new one.
-        pictures: at most so many test subjects are shown, as numbers.
+        ckpt: checkpoint that is resumed, as the same run at W&B; None for a new run.
+        pictures: largest number of test subjects that are shown, anonymously.
     """
 
     def __init__(
@@ -78,20 +78,20 @@ class Tracker(WandbLogger):
 
     @_harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log the metrics of a step or an epoch."""
+        """Log metrics of a step or an epoch."""
         super().log_metrics(metrics, step)
 
     @_harmless
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """The settings that may leave the machine."""
+        """Log the settings that may leave the machine."""
         self.experiment.config.update(public(config, CONFIG), allow_val_change=True)
 
     @_harmless
     def log_results(self, scans: Sequence[Scan], record: RunRecord) -> None:
-        """Log the contents of the run folder at the end of a run, without missing files.
+        """Log the content of the run folder at the end of a run; missing files are left out.
 
         Args:
-            scans: to show as pictures, the more telling ones first.
+            scans: scans to show as pictures, the more informative ones first.
             record: record of the run.
         """
         run = self.experiment
@@ -187,7 +187,7 @@ class Tracker(WandbLogger):
         self.experiment.log_artifact(artifact)
 
     def _staged(self, name: str) -> Path:
-        """Return a place for a copy that lasts until it is sent, which may be much later."""
+        """Return the path of a file until it is sent, which may be much later."""
         path = self.folder / "wandb" / "sent" / name
         require_no_link(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ class Tracker(WandbLogger):
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Ends the run of the block with it, as failed where the block raises."""
+    """End W&B's run with the block, as failed if the block raises."""
     status = 1
     try:
         yield
@@ -214,7 +214,7 @@ def ending() -> Iterator[None]:
 
 
 def _figures(about: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a record, for the table of runs."""
+    """Return the numbers of a record for the table of runs."""
     keys = ("parameters", "fit_s", "duration_s", "wall_time_per_volume_s")
     return {key: about[key] for key in keys if isinstance(about.get(key), int | float)}
 

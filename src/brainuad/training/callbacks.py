@@ -113,18 +113,16 @@ class Compile(Callback):
         backend: backend of torch.compile.
     """
 
-    METHODS = ("forward", "encode", "decode")
-
     def __init__(self, backend: str = "inductor") -> None:
         self.backend = backend
         self._compiled: list[tuple[torch.nn.Module, str]] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts compiled methods in front of the networks' own."""
+        """Put compiled functions in front of the networks' own."""
         assert isinstance(pl_module, DetectorModule)
         for network in pl_module.detector.children():
             if any(parameter.requires_grad for parameter in network.parameters()):
-                for name in self.METHODS:
+                for name in pl_module.detector.traits.compiled:
                     if hasattr(network, name):
                         compiled = torch.compile(getattr(network, name), backend=self.backend)
                         setattr(network, name, compiled)

@@ -100,12 +100,12 @@ def _calibrate(
     if not told:
         record.notes = (*record.notes, UNTOLD)
         say(f"note: {UNTOLD}")
-    recipe = model.card.preparation
+    in_mni = bool(model.card.preparation) and model.card.recipe.in_mni
     model.card = replace(
         model.card,
         threshold=fitted.healthy if told else None,
         thresholds=fitted.as_card(model.fixed_threshold),
-        statistics=training_statistics(cohort, sequence, maps, recipe),
+        statistics=training_statistics(cohort, sequence, maps, in_mni),
     )
     return fitted.healthy
 

@@ -21,7 +21,6 @@ from brainuad.model.card import card_of, preparation_of
 from brainuad.model.model import Model
 from brainuad.model.runtime import Runtime
 from brainuad.preparation.configured import cohort_of
-from brainuad.preparation.from_folder import cohort_failures
 from brainuad.preparation.model_input import input_of
 from brainuad.records.run import CohortIdentity, RunRecord
 from brainuad.settings.instantiate import RUN_PACKAGES, as_yaml, instantiate
@@ -65,7 +64,7 @@ def run(settings: RunSettings) -> float | None:
             _learn(settings, model, cohort, stage, resume, logger, keep, failures)
         record = _record(settings, model, cohort, started)
         with _recorded(settings.out, record, failures, started):
-            failures += cohort_failures(cohort)
+            failures += cohort.record.failures
             if settings.relative:
                 make_relative(settings, model, cohort, failures)
             if settings.painted_draws:

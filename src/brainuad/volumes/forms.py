@@ -74,5 +74,5 @@ def shear_of(matrix: np.ndarray) -> float:
 
 
 def unit_of(header: Any) -> float:
-    """Millimetres of the header's unit of length."""
+    """Return the header's unit of length in millimetres."""
     return IN_MM.get(int(header["xyzt_units"]) & 7, (1.0, "millimetres"))[0]

@@ -13,15 +13,15 @@ from brainuad.types import Volume
 from brainuad.volumes.resample import resample_like, smoothed
 
 SHARE = 0.25
-"""Share of a voxel: grids that differ by less are the same; half a voxel is a shift."""
+"""Share of a voxel: grids that agree so well are equal but for rounding."""
 
 EXACT = 1e-3
-"""Share of a voxel: grids that differ by more get a note."""
+"""Share of a voxel: grids that agree less well get a note."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Place of the voxels of a volume.
+    """Grid of a volume: its shape and affine.
 
     Attributes:
         shape: `(D, H, W)`.
@@ -83,7 +83,7 @@ def lay(array: np.ndarray, affine: np.ndarray, grid: Grid) -> np.ndarray:
     Args:
         array: `(D, H, W)`.
         affine: `(4, 4)` of `array`, voxel to world in mm.
-        grid: to lay it on.
+        grid: target grid.
 
     Returns:
         float32, of the shape of `grid`.
@@ -125,7 +125,7 @@ def share_outside(mask: np.ndarray, affine: np.ndarray, grid: Grid) -> float:
 
 
 def _corners(shape: Sequence[int]) -> np.ndarray:
-    """Indices `(8, 3)` of the outermost voxels, the first voxel's first."""
+    """Return the indices `(8, 3)` of the outermost voxels, the first voxel's first."""
     return np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1).T
 
 
@@ -135,7 +135,7 @@ def on_grid(path: Path, volume: Volume, like: Volume, notes: list[str] | None = 
     Args:
         path: that `volume` was read from.
         volume: on the grid of `like` but for the order of its axes and for rounding.
-        like: in its own axes.
+        like: volume in its own axes.
         notes: gets what was odd.
 
     Returns:
@@ -164,7 +164,7 @@ def on_grid(path: Path, volume: Volume, like: Volume, notes: list[str] | None = 
 
 
 def require_same_grid(path: Path, volume: Volume, like: Volume, tolerance_mm: float = 1e-2) -> None:
-    """Raises InputError when `volume`, read from `path`, is not on the grid of `like`."""
+    """Raise an InputError if `volume`, read from `path`, is not on the grid of `like`."""
     same = volume.array.shape == like.array.shape
     if not same or not np.allclose(volume.affine, like.affine, atol=tolerance_mm):
         raise _other(path, volume, like)

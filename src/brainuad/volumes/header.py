@@ -33,12 +33,12 @@ _KINDS = {348: nib.nifti1.Nifti1Header, 540: nib.nifti2.Nifti2Header}
 
 
 class Header(NamedTuple):
-    """The header of a NIfTI file with broken fields repaired.
+    """Description of the voxels of a NIfTI file, with broken fields mended.
 
     Attributes:
         image: its header mended, its affine in the units of the file, its voxels unread.
         affine: `(4, 4)`, voxel to RAS mm.
-        notes: what was odd.
+        notes: oddities.
         sides_known: whether it tells the left from the right.
         pair: whether header and voxels are two files.
     """
@@ -63,7 +63,7 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: it claims more voxels than it, or the memory at hand, can hold; or it tells no
             size of its voxels.
-        Exception: what nibabel raises for a file that is neither; `read_volume` says it in words.
+        Exception: nibabel's error for another file; `read_volume` says it in words.
     """
     where, voxels = _files(path)
     pair = where != voxels
@@ -179,8 +179,8 @@ def _offset(
     Args:
         header: changed.
         first: bytes of the file, the flag of extensions among them.
-        least: where the voxels begin at the earliest.
-        whole: where they begin if they end with the file; None where that is not known.
+        least: smallest offset of the voxels.
+        whole: offset of the voxels if they end with the file; None where that is not known.
         notes: more are added.
     """
     said = float(header["vox_offset"])
@@ -196,7 +196,7 @@ def _offset(
 
 
 def _holds(path: Path, count: float) -> bool:
-    """Return whether a packed file holds this number of bytes."""
+    """Return whether a packed file holds that many bytes."""
     with nib.openers.ImageOpener(str(path)) as file:
         try:
             while count > 0 and (block := file.read(2**20)):

@@ -1,4 +1,4 @@
-"""Check brain masks, and whether a lesion label belongs to its brain."""
+"""Checks of brain masks, and of lesion labels against the brain."""
 
 from pathlib import Path
 
@@ -26,11 +26,11 @@ INSIDE = 0.5
 """Least share of a lesion that lies in its brain."""
 
 RANGES = (1.0, 100.0, 255.0)
-"""Usual upper ends of probabilities; others have their own maximum."""
+"""Maximum of probabilities; other masks have their own maximum."""
 
 
 def read_brain_mask(path: Path, like: Volume, notes: list[str] | None = None) -> np.ndarray:
-    """Reads a brain mask: 0 and another value, classes, or probabilities, which are cut at half.
+    """Read a brain mask: 0 and another value, classes, or probabilities, which are cut at half.
 
     Args:
         path: a NIfTI file.

@@ -25,7 +25,7 @@ from brainuad.volumes.resample import resample_like
 from brainuad.volumes.warp import displaced, inverse_path, read_field
 
 VERSION = 1
-"""Version of the records; increase it where older code would read them wrongly."""
+"""Version of the records; count it up where older code would read them wrongly."""
 
 REFINE = 4
 """Steps that bring the inverse of a warp nearer, the smoother the warp the more."""
@@ -66,7 +66,7 @@ def to_prepared(
 
 
 def native_points(points: np.ndarray, way: Way = ()) -> np.ndarray:
-    """Points `(N, 3)` of the prepared world, RAS mm, in the native world.
+    """Map points `(N, 3)` of the prepared world, RAS mm, to the native world.
 
     Raises:
         InputError: as `to_native`.
@@ -79,7 +79,7 @@ def native_points(points: np.ndarray, way: Way = ()) -> np.ndarray:
 
 
 def prepared_points(points: np.ndarray, way: Way = ()) -> np.ndarray:
-    """Points `(N, 3)` of the native world, RAS mm, in the prepared world.
+    """Map points `(N, 3)` of the native world, RAS mm, to the prepared world.
 
     Raises:
         InputError: as `to_native`.
@@ -127,9 +127,9 @@ def way_of(records: Iterable[Mapping[str, Any]], folder: Path = Path(), said: st
     """Check records and return the way that they describe.
 
     Args:
-        records: from the prepared world to the native one.
+        records: steps from the prepared world to the native one.
         folder: that their files are relative to.
-        said: what holds the records, for errors.
+        said: name of the file that holds the records, for errors.
 
     Raises:
         InputError: a record of another version or kind, or a matrix that is none.
@@ -137,16 +137,19 @@ def way_of(records: Iterable[Mapping[str, Any]], folder: Path = Path(), said: st
     found: list[WorldMatrix | WorldWarp] = []
     try:
         for record in records:
-            if record["version"] != VERSION:
-                raise ValueError(f"version {record['version']}, expected {VERSION}")
-            if record["kind"] == "matrix":
-                found.append(_matrix(record["matrix"]))
-            elif record["kind"] == "warp":
-                found.append(WorldWarp(folder / record["field"], folder / record["inverse"]))
-            else:
-                raise ValueError(f"kind '{record['kind']}', expected matrix or warp")
+            match record:
+                case {"version": version} if version != VERSION:
+                    raise ValueError(f"version {version}, expected {VERSION}")
+                case {"version": _, "kind": "matrix", "matrix": matrix}:
+                    found.append(_matrix(matrix))
+                case {"version": _, "kind": "warp", "field": field, "inverse": inverse}:
+                    found.append(WorldWarp(folder / field, folder / inverse))
+                case {"version": _, "kind": kind}:
+                    raise ValueError(f"kind '{kind}', expected matrix or warp, with its values")
+                case _:
+                    raise ValueError("a record needs a version and a kind")
         parts(tuple(found))
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{said}: no record of a way back ({error}); prepare it again") from None
     return tuple(found)
 

@@ -17,7 +17,7 @@ from brainuad.volumes.plane_files import TAKEN_BY
 
 
 def read_volume(path: Path) -> Volume:
-    """Reads a 3D volume as float32 in the axes and grid of the file.
+    """Read a 3D volume as float32 in the axes and grid of the file.
 
     Args:
         path: a `.nii` or `.nii.gz` file, or one of a NIfTI `.hdr` and `.img` pair.
@@ -34,7 +34,7 @@ def read_volume(path: Path) -> Volume:
 
 
 def read_with_header(path: Path) -> tuple[Volume, Header]:
-    """Reads a volume that may have NaN and infinite voxels, and its header; see `read_volume`."""
+    """Read a volume that may have NaN and infinite voxels, and its header; see `read_volume`."""
     array, header = read_voxels(path)
     if array.ndim != 3:
         remedy = TAKEN_BY if array.ndim < 3 else "split the series into volumes"
@@ -46,7 +46,7 @@ def read_with_header(path: Path) -> tuple[Volume, Header]:
 
 
 def read_voxels(path: Path) -> tuple[np.ndarray, Header]:
-    """Reads a file of any number of axes, float32, and its header; see `read_with_header`."""
+    """Read a file of any number of axes, float32, and its header; see `read_with_header`."""
     try:
         # Within the try: a folder that may not be entered says so here.
         if not path.is_file():
@@ -84,7 +84,7 @@ def open_nifti(path: Path) -> nib.nifti1.Nifti1Image:
 
 
 def read_mask(path: Path, like: Volume | None = None) -> np.ndarray:
-    """Reads a mask: any value above 0 is inside.
+    """Read a mask: any value above 0 is inside.
 
     Args:
         path: a NIfTI file.
@@ -106,7 +106,7 @@ MAX_CLASSES = 16
 def read_label(
     path: Path, like: Volume | None = None, notes: list[str] | None = None
 ) -> np.ndarray:
-    """Reads a lesion label: every class above 0 is lesion (BraTS: the whole tumour).
+    """Read a lesion label: every class above 0 is lesion (BraTS: the whole tumour).
 
     Args:
         path: a NIfTI file of whole numbers.
@@ -144,7 +144,7 @@ def _on_grid(path: Path, like: Volume | None, notes: list[str] | None = None) ->
 def write_volume(
     path: Path, array: np.ndarray, affine: np.ndarray, dtype: type = np.float32
 ) -> None:
-    """Writes a NIfTI atomically, compressed where its name ends in `.gz`; same input, same bytes.
+    """Write a NIfTI atomically, compressed where its name ends in `.gz`; same input, same bytes.
 
     Args:
         path: ends in `.nii` or `.nii.gz`.
@@ -165,7 +165,7 @@ _PLACE = (
 
 
 def write_like(path: Path, array: np.ndarray, source: Path, dtype: type = np.float32) -> None:
-    """Writes a `.nii.gz` on the grid of another file, with its sform, qform and their codes.
+    """Write a `.nii.gz` on the grid of another file, with its sform, qform and their codes.
 
     Args:
         path: ends in `.nii` or `.nii.gz`.
@@ -187,7 +187,7 @@ def write_like(path: Path, array: np.ndarray, source: Path, dtype: type = np.flo
 
 
 def write_changed(path: Path, source: Path, where: np.ndarray, values: np.ndarray) -> None:
-    """Writes a copy of a NIfTI file in which some voxels are others, atomically.
+    """Write a copy of a NIfTI file in which some voxels are others, atomically.
 
     Header, extensions and all other voxels keep their bytes.
 

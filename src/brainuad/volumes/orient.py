@@ -16,7 +16,7 @@ TURNED_DEGREES = 45.0
 
 
 def to_ras(volume: Volume) -> Volume:
-    """Permutes and flips the axes to the closest RAS order; no voxel value changes.
+    """Permute and flip the axes to the closest RAS order; no voxel value changes.
 
     Args:
         volume: any axis order, oblique affines included (the obliqueness stays in the affine).
@@ -26,7 +26,7 @@ def to_ras(volume: Volume) -> Volume:
 
 
 def turn_of(matrix: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the rotation of a head that was registered to the atlas.
+    """Return the orientation of a head that was registered to the atlas.
 
     Args:
         matrix: `(4, 4)`, atlas world to the scan's, RAS mm.

@@ -1,4 +1,4 @@
-"""Compare the places of brains in the world, to recognise registered scans."""
+"""Overlap of brains in the world, which distinguishes registered scans from others."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -32,12 +32,12 @@ _ROOM = 2**20
 
 
 def cells_of(brain_mask: np.ndarray, affine: np.ndarray, edge_mm: float) -> np.ndarray:
-    """Numbers of the cells of the world that are at least half brain.
+    """Return the numbers of the cells of the world that are at least half brain.
 
     Args:
         brain_mask: `(D, H, W)` bool.
         affine: `(4, 4)`, voxel to world in mm.
-        edge_mm: edge of a cell; at least a voxel's longest edge, or cells stay empty.
+        edge_mm: edge length of a cell; no smaller than a voxel's longest edge, or cells stay empty.
     """
     points = apply_affine(affine, np.argwhere(brain_mask))
     index = np.clip(np.floor(points / edge_mm), -_ROOM, _ROOM - 1).astype(np.int64) + _ROOM
@@ -60,5 +60,5 @@ def overlaps(brains: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def some(items: Sequence[T]) -> Sequence[T]:
-    """At most `MOST` of the items, spread evenly over them."""
+    """Return at most `MOST` of the items, spread evenly over them."""
     return items[:: -(-len(items) // MOST) or 1]

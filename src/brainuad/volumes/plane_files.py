@@ -1,4 +1,4 @@
-"""Which files are 2D images, by their names; no library of images is needed to tell."""
+"""Recognition of 2D images by their file names, without an image library."""
 
 RASTERS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 ARRAYS = (".npy",)
@@ -7,9 +7,9 @@ PLANES = RASTERS + ARRAYS
 """Endings of 2D images, in any case. NIfTI files may hold one plane, too."""
 
 TAKEN_BY = "data=slices takes 2D images, and so do models that were trained with it"
-"""Hint for a command that looks for volumes."""
+"""Advice where volumes are searched and 2D images are found."""
 
 
 def is_plane_file(name: str) -> bool:
-    """Return whether a file name ends as those of 2D images do."""
+    """Return whether a file's name ends as those of 2D images do."""
     return name.lower().endswith(PLANES)

@@ -20,7 +20,7 @@ from brainuad.types import Volume
 from brainuad.volumes.plane_files import ARRAYS, RASTERS, VOLUMES
 
 MOST_PIXELS = 2**26
-"""Largest number of pixels of an image: 8192 x 8192, sixteen times a scanner's."""
+"""Largest number of pixels of an image: 8192 x 8192. A scanner writes a sixteenth of it."""
 
 MOST_LABELS = 16
 """Labels in a mask of whole numbers: no more than this many, and none above it."""
@@ -46,7 +46,7 @@ def write_png(path: Path, image: np.ndarray, said: str = "") -> None:
     Args:
         path: ends in `.png`.
         image: `(rows, columns)` uint8 or uint16.
-        said: in its text `Description`.
+        said: words of its text `Description`.
     """
     from PIL import Image, PngImagePlugin
 
@@ -115,8 +115,8 @@ def read_plane(path: Path, channel: int | None = None) -> Plane:
 
     Args:
         path: path of the file.
-        channel: channel of an NPY of three axes: along the last axis if it is the shortest, else
-            along the first.
+        channel: index in an NPY of three axes, along the last one if it is the shortest, else the
+            first.
 
     Raises:
         InputError: missing, damaged, too large, a stack of images, an array of several channels

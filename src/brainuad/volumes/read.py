@@ -22,8 +22,8 @@ class RawVolume(NamedTuple):
     """A scan as it came.
 
     Attributes:
-        volume: in its own axes; finite, background in place of what was not.
-        notes: what was odd.
+        volume: volume in its own axes, with background in place of voxels that are not finite.
+        notes: oddities.
         sides_known: whether its header tells the left from the right.
         lost: `(D, H, W)` bool, voxels that were NaN or infinite; None where there are none.
         world: see `Header.world`.
@@ -37,7 +37,7 @@ class RawVolume(NamedTuple):
 
 
 def read_scan(path: Path) -> tuple[Volume, list[str]]:
-    """Reads one 3D scan in its own axes, with notes on what was odd.
+    """Read one 3D scan in its own axes, with notes on oddities.
 
     Args:
         path: a NIfTI file as `read_volume` takes it, or a folder that holds one DICOM series.
@@ -53,14 +53,14 @@ def read_scan(path: Path) -> tuple[Volume, list[str]]:
 
 
 def read_native(path: Path) -> Volume:
-    """Reads the file that a scan was prepared from, NaN outside the head as background."""
+    """Read the file that a scan was prepared from, NaN outside the head as background."""
     volume, _ = read_with_header(path)
     filled, _ = without_lost(path, volume.array)
     return Volume(filled, volume.affine)
 
 
 def read_raw(path: Path) -> RawVolume:
-    """Reads one 3D scan wherever its NaN lie; see `read_scan`."""
+    """Read one 3D scan wherever its NaN lie; see `read_scan`."""
     sides_known, world = True, 0
     if path.is_dir():
         # pydicom is imported for DICOM alone.

@@ -11,7 +11,7 @@ from brainuad.volumes.itk import FLIP, transform_of
 
 
 def resample_spacing(volume: Volume, spacing_mm: float) -> Volume:
-    """Resamples to isotropic voxels along the world's RAS axes, linearly.
+    """Resample to isotropic voxels along the world's RAS axes, linearly.
 
     Axes that get coarser are smoothed before, with the Gaussian that turns the old voxel's
     width into the new one's (no aliasing, no loss where the grid stays).
@@ -50,15 +50,14 @@ def resample_like(
     order: int = 1,
     field: sitk.Image | None = None,
 ) -> np.ndarray:
-    """Resamples `array` onto the grid of `like`; outside of it the result is 0.
+    """Resample `array` onto the grid of `like`; outside of it the result is 0.
 
     Args:
         array: `(D, H, W)`.
         affine: `(4, 4)` of `array`, voxel to the world of `like`, mm.
         like: gives the grid.
         order: 1 linear, 0 nearest neighbour.
-        field: displacement field of a warp: the value at `x` in the world of `like` is taken from
-            `x + field(x)`.
+        field: warp; the value at `x` in the world of `like` is taken from `x + field(x)`.
 
     Returns:
         float32 array of the shape of `like`.

@@ -1,4 +1,4 @@
-"""Cut volumes into the tiles that a network sees, and join them.
+"""Tilings: from volumes to the tiles that a network sees, and back.
 
 The law: `join(split(v)) == v`, exactly, for every volume that is not cropped.
 """
@@ -21,19 +21,19 @@ PLANES = {"sagittal": 1, "coronal": 2, "axial": 3}
 
 
 class Tiling(Protocol):
-    """The way in which a method wants its input cut."""
+    """Contract of a tiling: cuts a volume into tiles and joins them."""
 
     @property
     def left_right_axis(self) -> int | None:
-        """Axis of a tile that runs from left to right; None where not all tiles have the same."""
+        """Axis of a tile that runs from left to right; None where tiles differ."""
         ...
 
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """Cuts `(C, D, H, W)` into tiles `(N, C, *S)` and their locations `(N, k)` int."""
+        """Cut `(C, D, H, W)` into tiles `(N, C, *S)` and their locations `(N, k)` int."""
         ...
 
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Puts tiles `(N, C, *S)` back into a `(C, D, H, W)` volume of spatial `shape`."""
+        """Put tiles `(N, C, *S)` back into a `(C, D, H, W)` volume of spatial `shape`."""
         ...
 
 
@@ -67,7 +67,7 @@ class SliceTiling:
         return None if self.plane == "sagittal" else 0
 
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """Cuts `(C, D, H, W)` into frames `(N, C, h, w)`; see `Tiling`."""
+        """Cut `(C, D, H, W)` into frames `(N, C, h, w)`; see `Tiling`."""
         slices = volume.movedim(PLANES[self.plane], 0)
         height, width = self.size
         frames = [len(_offsets(n, m)) for n, m in zip(slices.shape[-2:], self.size, strict=True)]
@@ -82,7 +82,7 @@ class SliceTiling:
         return torch.cat(tiles), torch.cat(locations)
 
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Puts frames back, averaging where they overlap; see `Tiling`."""
+        """Put frames back, averaging where they overlap; see `Tiling`."""
         axis = PLANES[self.plane] - 1
         rest = [length for i, length in enumerate(shape) if i != axis]
         # A slice is a frame of one plane in the volume with its axis first.
@@ -95,7 +95,7 @@ class PlanesTiling:
     """Slices of several planes in one frame: a voxel's value is the mean over the planes.
 
     Args:
-        planes: planes as in `SliceTiling`, each once.
+        planes: names of planes of `SliceTiling`, each once.
         size: height and width of the frame in voxels, for all planes.
     """
 
@@ -117,13 +117,13 @@ class PlanesTiling:
         return None if "sagittal" in self.planes else 0
 
     def split(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames `(N, C, h, w)` of all planes, locations `(N, 4)` with the plane's number first."""
+        """Return the frames `(N, C, h, w)` of all planes, and locations `(N, 4)`, planes first."""
         tiles, locations = zip(*(part.split(volume) for part in self._parts), strict=True)
         numbered = [functional.pad(found, (1, 0), value=i) for i, found in enumerate(locations)]
         return torch.cat(tiles), torch.cat(numbered)
 
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Puts each plane back and averages them; see `Tiling`."""
+        """Put each plane back and average them; see `Tiling`."""
         total = torch.zeros(tiles.shape[1], *shape, dtype=torch.float64)
         for number, part in enumerate(self._parts):
             here = locations[:, 0] == number
@@ -177,7 +177,7 @@ class VolumeTiling:
         return torch.stack(tiles), torch.tensor(corners)
 
     def join(self, tiles: Tensor, locations: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Puts frames back, averaging where they overlap; see `Tiling`."""
+        """Put frames back, averaging where they overlap; see `Tiling`."""
         return _joined(tiles, locations, shape)
 
 
@@ -204,7 +204,7 @@ def _joined(tiles: Tensor, corners: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _offsets(length: int, size: int, crop: bool = False) -> list[int]:
-    """Starts of the fewest windows of `size` that cover `length`; negative when they pad.
+    """Start of the fewest windows of `size` that cover `length`; negative when they pad.
 
     With `crop` one, at the centre.
     """

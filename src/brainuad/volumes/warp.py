@@ -13,7 +13,7 @@ INVERSE = "_inverse"
 
 
 def displaced(points: np.ndarray, field: sitk.Image) -> np.ndarray:
-    """Points `(N, 3)` in RAS mm moved by a displacement field, linear between its voxels."""
+    """Move points `(N, 3)` in RAS mm by a displacement field, linear between its voxels."""
     mirror = np.array([-1.0, -1.0, 1.0])
     direction = np.array(field.GetDirection()).reshape(3, 3) * np.array(field.GetSpacing())
     voxels = np.linalg.solve(direction, (points * mirror - np.array(field.GetOrigin())).T)
@@ -28,7 +28,7 @@ def inverse_path(path: Path) -> Path:
 
 
 def read_field(path: Path) -> sitk.Image:
-    """Reads one displacement field.
+    """Read one displacement field.
 
     Raises:
         InputError: no such file, damaged, or no field of 3D vectors.

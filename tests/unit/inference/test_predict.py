@@ -351,6 +351,7 @@ def test_scans_of_one_name_are_kept_apart_and_results_are_no_input(run, tmp_path
     assert "to do: 0 scans, 2 are done" in run(scans, out=scans / "out")[1].out
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_into_one_folder_do_not_meet(model, tmp_path):
     for seed in range(3):
         write_scan(tmp_path / "scans" / f"s{seed}_T2w.nii.gz", seed)
@@ -623,6 +624,6 @@ def test_recipes_become_the_steps_again():
 
     recipe = default(2.0)
     for key in ("steps", "normalise", "limits"):
-        made = instantiate(recipe[key], packages=PREPARATION)
+        made = instantiate(getattr(recipe, key), packages=PREPARATION)
         again = instantiate(recipe_of(made), packages=PREPARATION)
         assert recipe_of(again) == recipe_of(made)

@@ -1,6 +1,5 @@
 """A model of two sequences: on a cohort folder, on raw scans, in Python, exported."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from brainuad.errors import InputError
 from brainuad.methods.strega import StRegA
 from brainuad.model.card import preparation_of
 from brainuad.model.export import export_model
+from brainuad.records.recipe import Recipe
 from brainuad.volumes.nifti import read_volume
 
 NAMES = ["T2w", "T1w"]
@@ -129,12 +129,12 @@ def test_inpainting_refuses_several_sequences_in_one_line(
 def test_channels_keep_the_normalisation_of_each(tmp_path):
     cohort = write_tiny_channels(tmp_path)
     first, second = ({"_target_": "x", "low": low} for low in (1, 2))
-    recipe = {"steps": {"spacing_mm": 3}, "normalise": {"T2w": first, "T1w": second}}
-    own = replace(cohort, info={**cohort.info, "recipe": recipe})
-    assert preparation_of(own, "T1w") == {**recipe, "normalise": second}
-    assert preparation_of(own, ["T1w"]) == {**recipe, "normalise": second}
-    assert preparation_of(own, NAMES) == json.loads(json.dumps(recipe))
+    recipe = Recipe({"spacing_mm": 3}, {"T2w": first, "T1w": second}, {})
+    own = replace(cohort, info={**cohort.info, "recipe": recipe.to_json()})
+    assert preparation_of(own, "T1w") == replace(recipe, normalise=second)
+    assert preparation_of(own, ["T1w"]) == replace(recipe, normalise=second)
+    assert preparation_of(own, NAMES) == recipe
     assert preparation_of(own, ["T2w", "FLAIR"]) is None
-    alike = {**recipe, "normalise": {"T2w": first, "T1w": first}}
-    found = preparation_of(replace(cohort, info={"recipe": alike}), NAMES)
-    assert found == {**recipe, "normalise": first}
+    alike = replace(recipe, normalise={"T2w": first, "T1w": first})
+    found = preparation_of(replace(cohort, info={"recipe": alike.to_json()}), NAMES)
+    assert found == replace(recipe, normalise=first)

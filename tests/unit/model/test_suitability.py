@@ -114,7 +114,7 @@ def test_contrasts_tell_the_sequences_apart():
         signs[sequence] = found["grey_white"] > 0, found["fluid_white"] > 0
     assert signs == {"T1w": (False, False), "T2w": (True, True), "FLAIR": (True, False)}
     assert contrasts(Volume(image.array, np.eye(4) + 1e6 * np.eye(4)), subject.brain_mask) == {}
-    assert default(2.0)["steps"]["atlas"] is not None
+    assert default(2.0).in_mni
 
 
 def test_percentiles_count_ties_by_half():

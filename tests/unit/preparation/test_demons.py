@@ -120,6 +120,7 @@ def test_resampling_agrees_with_the_points(field, files):
     assert centre[:3] == pytest.approx(expected, abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_known_warp_is_found_in_another_contrast():
     fixed, mask = atlas_at(3.0)
     known = smooth_field(12.0)
@@ -151,6 +152,7 @@ def test_what_cannot_be_warped_is_said(tmp_path):
         read_field(tmp_path / "image.nii.gz")
 
 
+@pytest.mark.slow
 def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     image, mask = atlas_at(3.0)
     # A head that no affine matrix lays on the atlas.
@@ -215,6 +217,7 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_sequence_that_joins_later_does_not_register_the_reference_again(tmp_path):
     image, mask = atlas_at(4.0)
     scans = []

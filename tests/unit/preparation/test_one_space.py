@@ -14,6 +14,7 @@ from brainuad.inference.prepare_scans import prepare_wanted
 from brainuad.model.card import preparation_of
 from brainuad.preparation.from_folder import folder_cohort
 from brainuad.preparation.shared_grid import SharedGrid
+from brainuad.records.recipe import Recipe
 from brainuad.settings.allowed import RECIPE
 from brainuad.settings.build import build
 from brainuad.volumes.nifti import read_mask, read_volume
@@ -173,7 +174,7 @@ def test_sequences_of_one_space_share_its_grid_and_others_keep_theirs(tmp_path, 
 
 def predicted(source: Path, recipe, base: Path):
     """Each scan of a source as a model with this recipe sees it, or why not."""
-    steps = build(recipe["steps"], RECIPE)
+    steps = build(recipe.steps, RECIPE)
     wanted = find_wanted(source, "T2w", base / "out").wanted
     work = base / "work"
     for item, scan in prepare_wanted(wanted, steps, recipe, work, 1):
@@ -184,7 +185,8 @@ def test_a_model_prepares_scans_of_its_space_alike_and_refuses_others(tmp_path):
     for seed in range(4):
         put(tmp_path / "in" / f"s{seed}_T2w.nii.gz", seed)
     cohort = cohort_of(tmp_path / "in", tmp_path)
-    recipe = json.loads(json.dumps(preparation_of(cohort, "T2w")))
+    recipe = preparation_of(cohort, "T2w")
+    recipe = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
     new = tmp_path / "new"
     put(new / "a_T2w.nii.gz", 7, axes="PIR")
     put(new / "b_T2w.nii.gz", 7, size=(40, 40, 30))

@@ -50,7 +50,6 @@ def test_falls_back_to_disk_with_one_line(case, deaf, broken, tmp_path, monkeypa
 
     wandb.teardown()  # settings are read once a process
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(wandb_run, "PROBE_S", 1.0)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv(
         "WANDB_BASE_URL", {"deaf": deaf, "broken": broken}.get(case, "http://127.0.0.1:9")

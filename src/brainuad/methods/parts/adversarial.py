@@ -1,8 +1,8 @@
 """A generator and a discriminator under one optimiser.
 
-Each of the two gets the gradient that taking turns on one generated image would give it, and
-nothing of the other's: so Lightning's automatic optimisation stays, and with it accumulation,
-mixed precision, clipping (by the norm of both) and DDP, and a step stays one step.
+Generator and discriminator receive the same gradients as in alternating updates on one generated
+image. So Lightning's automatic optimisation can be used, with accumulation, mixed precision,
+clipping (by the norm of both) and DDP.
 """
 
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from torch.nn.utils import parametrizations
 
 
 def judge(discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Judgements of the fake image for the generator, of the fake and of the real one for itself.
+    """Return the outputs for the fake image (generator), and for fake and real (discriminator).
 
     Args:
-        discriminator: gives a list of activations, the judgement last, as MONAI's does.
+        discriminator: returns a list of activations, the output last, as MONAI's does.
         fake: generated images `(B, C, *S)`.
         real: `(B, C, *S)`.
 
@@ -28,7 +28,7 @@ def judge(discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor,
 
 
 def hinge(judged: Tensor, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Hinge losses of the generator and of the discriminator.
+    """Return the hinge losses of the generator and of the discriminator.
 
     Lim and Ye, "Geometric GAN", 2017 (arXiv 1705.02894): -E[D(fake)], and
     E[max(0, 1 + D(fake))] + E[max(0, 1 - D(real))].
@@ -37,7 +37,7 @@ def hinge(judged: Tensor, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def with_spectral_norm(network: nn.Module) -> nn.Module:
-    """Bounds the largest singular value of each convolution's weight to 1, in place.
+    """Limit the largest singular value of each convolution's weight to 1, in place.
 
     Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018 (arXiv
     1802.05957), by torch's parametrisation.
@@ -49,7 +49,7 @@ def with_spectral_norm(network: nn.Module) -> nn.Module:
 
 
 def spectral_discriminator(**options: object) -> nn.Module:
-    """MONAI's patch discriminator with spectral normalisation in place of batch normalisation.
+    """Build MONAI's patch discriminator with spectral in place of batch normalisation.
 
     Args:
         options: `spatial_dims`, `channels`, `in_channels`, `num_layers_d` of

@@ -1,4 +1,4 @@
-"""A slice's centre, enlarged to the slice's size, and back."""
+"""Enlarge a slice's centre to the slice's size, and reduce it again."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def enlarged(image: Tensor, crop: Sequence[int]) -> Tensor:
-    """The centre of `image`, `(B, C, H, W)`, of `crop` pixels, linearly enlarged to `(H, W)`.
+    """Return the central `crop` pixels of `image (B, C, H, W)`, linearly enlarged to `(H, W)`.
 
     Raises:
         ValueError: the slice is smaller than the crop.

@@ -1,16 +1,16 @@
 """The gradient of a VAE's evidence bound with respect to the image, as a score.
 
 Zimmerer et al., "Unsupervised Anomaly Localization using Variational Auto-Encoders", MICCAI 2019
-(arXiv 1907.02796): what would have to change in a pixel to make the image more probable.
+(arXiv 1907.02796): the change of a pixel that would make the image more probable.
 
     elbo   |d/dx [ w KL(q(z|x) || N(0, I)) + 1/2 sum (x_hat - x)^2 ]|
     kl     |d/dx w KL(q(z|x) || N(0, I))|, which the paper multiplies with the residual
 
 for z the posterior's mean and the objective's own w. KL is summed over the latent dimensions.
 
-Differs from the paper: the likelihood is Gaussian, because the Laplace's own term is +-1 at every
-pixel whatever is there; no average over noisy copies of the image, which a median behind the map
-stands for.
+Differs from the paper: the likelihood is Gaussian, because the gradient of a Laplacian one is +-1
+at every pixel; the map is smoothed by a median in place of an average over noisy copies of the
+image.
 """
 
 from collections.abc import Callable
@@ -31,13 +31,13 @@ def elbo_gradient(
     kl_weight: float,
     bound: str = "elbo",
 ) -> Tensor:
-    """The map of the module's docstring, mean over channels: `(B, C, *S)` to `(B, 1, *S)`.
+    """Return the map of the module's docstring, a mean over channels, `(B, 1, *S)`.
 
-    Works inside `torch.no_grad`; no parameter gets a gradient.
+    It works inside `torch.no_grad`; no parameter gets a gradient.
 
     Args:
-        encode: from images to mu and log sigma.
-        decode: from z to images.
+        encode: maps images to mu and log sigma.
+        decode: maps z to images.
         image: `(B, C, *S)`.
         kl_weight: w for sums over pixels and latent dimensions.
         bound: `elbo` or `kl`.
@@ -49,6 +49,6 @@ def elbo_gradient(
         total = kl_weight * gaussian_kl(mu.float(), log_sigma.float()).sum()
         if bound == "elbo":
             total = total + 0.5 * (decode(mu).float() - x).square().sum()
-        # A sum over the batch: no image has a part in another's terms.
+        # A sum over the batch, because the terms of images are independent.
         (gradient,) = torch.autograd.grad(total, x)
     return reduce(gradient.abs(), "b c ... -> b 1 ...", "mean")

@@ -1,4 +1,4 @@
-"""GECO: a reconstruction weight that adapts itself to a wished-for error.
+"""GECO: a reconstruction weight that adapts to a target error.
 
 Rezende and Viola, "Taming VAEs", 2018 (arXiv 1810.00597), algorithm 1, in the form that released
 codes use: the moving average in the exponent, with another speed on one side of the goal.
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 class GECO(nn.Module):
     """theta <- theta exp(step (average - goal)), `speedup` times faster above the goal.
 
-    theta and the average are buffers, so that a resumed training goes on as it was. The defaults
-    are those of StRegA's code (train.py:77-81, helpers.py:38-48, misc/ssae.py:82), which has it
+    theta and the average are buffers, so that a resumed training is the same. The defaults are
+    those of StRegA's code (train.py:77-81, helpers.py:38-48, misc/ssae.py:82), where GECO is
     switched off (misc/ssae.py:84).
 
     Args:
-        goal: mean absolute error a pixel to reach.
+        goal: target mean absolute error per pixel.
         step: step of the exponent.
         decay: decay of the moving average of the error.
         speedup: factor on the step while the average is above the goal.
@@ -50,7 +50,7 @@ class GECO(nn.Module):
 
     @torch.no_grad()
     def update(self, error: Tensor) -> None:
-        """Take in the error of a step, a scalar."""
+        """Update the weight by the error of a step, a scalar."""
         self.average.copy_(self.decay * self.average + (1 - self.decay) * error)
         gap = self.average - self.goal
         rate = self.step * torch.where(gap > 0, self.speedup, 1.0)

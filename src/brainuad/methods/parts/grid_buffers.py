@@ -1,11 +1,11 @@
-"""Modules with buffers whose size the training data decides, so that only a checkpoint knows it."""
+"""Modules with buffers whose size depends on the training data and is read from a checkpoint."""
 
 import torch
 from torch import Tensor, nn
 
 
 class GridBuffers(nn.Module):
-    """Takes the sizes of the buffers named in `sized_by_data` from the checkpoint."""
+    """Module that takes the sizes of the buffers in `sized_by_data` from the checkpoint."""
 
     sized_by_data: tuple[str, ...] = ()
 

@@ -11,22 +11,23 @@ from brainuad.methods.parts.grid_buffers import GridBuffers
 from brainuad.types import Batch
 
 MOST_STD = 5.0
-"""Standard deviations from which on a network beside the atlas sees no difference."""
+"""Largest distance in standard deviations that a network beside the atlas sees."""
 
 
 class HealthyAtlas(GridBuffers):
     """Mean and standard deviation of healthy scans at every voxel of one grid.
 
-    The method has to require places (`Traits.places`), so that its scans lie on one grid. Where
-    fewer than `min_count` training scans had brain, the mean and the standard deviation of all
-    brain voxels of all of them stand in.
+    The method must require places (`Traits.places`), so that its scans lie on one grid. Voxels with
+    fewer than `min_count` training scans get the mean and the standard deviation of all brain
+    voxels.
 
     Args:
         min_std: floor of the standard deviation, in intensities of [0, 1]. 0.05 is about the noise
-            of a clinical scan and a faint lesion's contrast: what differs by less is no finding,
-            however alike the training scans are.
+            of a clinical scan and the contrast of a faint lesion, so that smaller differences score
+            low even if the training scans are alike.
         sigma: width of the Gaussian over the sums, in voxels; 0 for none.
-        min_count: training scans (after smoothing) that a voxel's own statistics take; 2 or more.
+        min_count: smallest number of training scans (after smoothing) for a voxel's own statistics;
+            2 or more.
 
     Raises:
         ValueError: an argument is out of range.
@@ -51,7 +52,7 @@ class HealthyAtlas(GridBuffers):
         self.register_buffer("std", torch.zeros(0))
 
     def measure(self, batches: Iterable[Batch]) -> None:
-        """Sums over the training volumes, in float64 on the CPU.
+        """Measure the statistics by sums over the training volumes, in float64 on the CPU.
 
         Raises:
             InputError: the batches hold slices.
@@ -71,14 +72,14 @@ class HealthyAtlas(GridBuffers):
         variance = (second / count.clamp_min(1e-9) - mean**2).clamp_min(0)
         if self.sigma == 0:
             variance = variance * count / (count - 1).clamp_min(1)
-        # Of equal counts: smoothing leaves a rounding error.
+        # Smoothing equal counts leaves a rounding error.
         known = count > self.min_count - 1e-6
         self.mean = torch.where(known, mean, over_all).float().to(self.mean.device)
         std = torch.where(known, variance.sqrt(), spread)
         self.std = std.clamp_min(self.min_std).float().to(self.mean.device)
 
     def at(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation for `image (B, C, D, H, W)`, of its shape.
+        """Return mean and standard deviation for `image (B, C, D, H, W)`, of its shape.
 
         Raises:
             InputError: the image is on another grid, or nothing was measured yet.
@@ -94,7 +95,7 @@ class HealthyAtlas(GridBuffers):
         return self.mean.expand_as(image), self.std.expand_as(image)
 
     def beside(self, image: Tensor, brain_mask: Tensor) -> Tensor:
-        """The image and how far it is from the healthy mean, for networks that see both.
+        """Return the image and its distance from the healthy mean, for networks that see both.
 
         Args:
             image: `(B, C, D, H, W)`.
@@ -119,5 +120,5 @@ class HealthyAtlas(GridBuffers):
 
 
 def _totals(part: Tensor) -> Tensor:
-    """The sum of each channel, `(C, D, H, W)` to `(C, 1, 1, 1)`."""
+    """Return the sum of each channel, `(C, D, H, W)` to `(C, 1, 1, 1)`."""
     return torch.stack([channel.sum() for channel in part]).reshape(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Losses of an inpainting network: in the hole, outside, in features, in textures, at edges.
+"""Losses of an inpainting network: inside and outside the region, features, textures, edges.
 
 Liu et al., "Image Inpainting for Irregular Holes Using Partial Convolutions", ECCV 2018 (arXiv
 1804.07723), section 3.3, for a filled image y, the true one x, the hole h and the composite
@@ -14,10 +14,9 @@ c = (1 - h) x + h y; means are over all pixels and channels of a batch:
 The pyramid is PriorNet's (Autoinpainting/src/Autoinpainting/libs/losses.py:45-82), whose code
 multiplies it by the batch's size; here it is a mean, as the others are.
 
-Differs from both: features F are not VGG16's, which is a download, but of any encoder that is
-handed in, and are scaled to unit length at each pixel, without which a style loss would follow the
-size of an encoder's weights. The weights of the perceptual and the style term are therefore carried
-over from other features.
+Differs from both: features F come from any given encoder, because VGG16 is a download. They are
+scaled to unit length at each pixel; otherwise a style loss would depend on the size of an encoder's
+weights. So the weights of the perceptual and the style term were made for other features.
 """
 
 import torch
@@ -47,14 +46,15 @@ def inpainting_terms(
     gram_by_channels: bool = False,
     pyramid: bool = False,
 ) -> dict[str, Tensor]:
-    """The terms of the module's docstring, without their weights.
+    """Return the terms of the module's docstring, without their weights.
 
     Args:
         filled: the network's whole output `(B, C, *S)`.
         image: the true image.
         hole: `(B, 1, *S)` bool.
         features: None leaves out the perceptual and the style term.
-        gram_by_channels: the Gram matrix is divided by channels x pixels, not by pixels alone.
+        gram_by_channels: whether the Gram matrix is divided by channels x pixels, not by pixels
+            only.
         pyramid: whether that term is computed.
     """
     difference = (filled - image).abs()
@@ -71,7 +71,7 @@ def inpainting_terms(
         perceptual = style = zero
         for layer, truth in zip(features(torch.cat([filled, composite])), wanted, strict=True):
             found = rearrange(_unit(layer), "(n b) ... -> n b ...", n=2)
-            # A sum of two means, one of the filled image and one of the composite.
+            # The sum of a mean over the filled image and one over the composite.
             perceptual = perceptual + 2 * (found - truth).abs().mean()
             wished = gram_matrix(truth, gram_by_channels)
             grams = [gram_matrix(part, gram_by_channels) - wished for part in found]
@@ -87,7 +87,7 @@ def _unit(layer: Tensor) -> Tensor:
 
 
 def total_variation(image: Tensor, hole: Tensor) -> Tensor:
-    """Mean over the array of the differences between neighbours near the hole.
+    """Return the mean over the array of the differences between neighbours near the region.
 
     Args:
         image: `(B, C, *S)`.
@@ -104,21 +104,21 @@ def total_variation(image: Tensor, hole: Tensor) -> Tensor:
 
 
 def gram_matrix(features: Tensor, by_channels: bool = False) -> Tensor:
-    """Products of channels, averaged over pixels: `(B, C, *S)` to `(B, C, C)`.
+    """Return products of channels, averaged over pixels, `(B, C, *S)` to `(B, C, C)`.
 
-    `by_channels` divides by their number, too, as NVIDIA's models/loss.py:31 does.
+    `by_channels` also divides by their number, as NVIDIA's models/loss.py:31.
     """
     flat = rearrange(features, "b c ... -> b c (...)")
     return flat @ flat.mT / (flat[0].numel() if by_channels else flat.shape[2])
 
 
 def laplacian_pyramid(difference: Tensor) -> Tensor:
-    """Sum of the mean absolute values of a Laplacian pyramid's levels and of its rest.
+    """Return the sum of the mean absolute values of a Laplacian pyramid's levels and of its rest.
 
-    The pyramid is linear: that of a difference is the difference of two pyramids. Each level is
-    what a smoothing takes away, the next one is made of what it leaves, averaged over squares
-    (cubes) of 2 pixels. PriorNet's smoothing is kept as it is: the window of 5 pixels is the sum,
-    not the product, of exp(-(d / 1.3)^2) along each axis, with zeros beyond the border.
+    The pyramid is linear, so the pyramid of a difference is the difference of two pyramids. Each
+    level is the image minus its smoothed version; the next one is made from the smoothed version,
+    averaged over squares (cubes) of 2 pixels. The smoothing is PriorNet's: the window of 5 pixels
+    is the sum, not the product, of exp(-(d / 1.3)^2) along each axis, with zeros beyond the border.
 
     Args:
         difference: `(B, C, *S)`, each side of 8 or more.

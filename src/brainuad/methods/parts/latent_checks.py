@@ -1,4 +1,4 @@
-"""Checks on held-out healthy subjects: is an autoencoder's latent space one of healthy brains?"""
+"""Check on held-out healthy subjects whether a latent space represents healthy brains."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -13,12 +13,12 @@ from brainuad.networks.unified_autoencoder import UnifiedAutoencoder
 from brainuad.types import Batch
 
 IN_USE_NATS = 0.01
-"""Mean KL from which a latent dimension counts as used (Burda et al. 2016 use the like)."""
+"""Smallest mean KL of a used latent dimension (similar to Burda et al. 2016)."""
 
 STEPS = 7
 LEVELS = 32
 MOST_SCANS = 50
-"""At most so many scans make the mean image, and as many are checked."""
+"""Largest number of scans for the mean image, and of scans that are checked."""
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def _levels(count: int) -> Tensor:
 
 
 def _mean_image(scans: Iterable[Batch]) -> Tensor:
-    """`(LEVELS, C, *S)`: the training tiles' mean at each level; empty levels take the next."""
+    """Return the mean of the tiles at each level, `(LEVELS, C, *S)`; empty ones use the next."""
     total, count = torch.zeros(()), torch.zeros(LEVELS)
     for tiles, _ in scans:
         levels = _levels(len(tiles))
@@ -123,7 +123,7 @@ def _reconstruct(network: nn.Module, tiles: Tensor, device: torch.device) -> Ten
 def _interpolate(
     network: ContextVAE | UnifiedAutoencoder, ends: Tensor, device: torch.device
 ) -> Tensor:
-    """`(STEPS, C, *S)`: decoded on the straight line between the posterior means of two tiles."""
+    """Decode the straight line between the posterior means of two tiles, `(STEPS, C, *S)`."""
     mu, _ = _encode(network, ends, device)
     share = torch.linspace(0, 1, STEPS).reshape(-1, *[1] * (mu.ndim - 1))
     line = (1 - share) * mu[:1] + share * mu[1:]
@@ -131,6 +131,6 @@ def _interpolate(
 
 
 def _picture(tiles: Tensor) -> np.ndarray:
-    """`(N, H, W)`: first channel; of volumes, the axial slice in the middle."""
+    """Return the first channel, `(N, H, W)`; of volumes the middle axial slice."""
     first = tiles[:, 0]
     return (first[..., first.shape[-1] // 2] if first.ndim == 4 else first).numpy()

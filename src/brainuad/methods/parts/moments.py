@@ -39,6 +39,6 @@ class Moments:
 
 
 def shaped(eps: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
-    """Standard normal noise `(B, C, h, w)` with a mean `(C,)` and the covariance `factor ** 2`."""
-    # No matrix product, which autocast rounds: off the vectors' plane by that is off it again.
+    """Give standard normal noise `(B, C, h, w)` a mean `(C,)` and the covariance `factor ** 2`."""
+    # No matrix product, because autocast would round it.
     return mean[:, None, None] + (factor[:, :, None, None] * eps[:, None]).sum(2)

@@ -1,11 +1,11 @@
 """Prototypes of healthy brains: for each position, the mean of the most similar training images.
 
-Ours, beside the published AutoPaint: a network of convolutions does not know where in the brain it
-is, and from a few dozen subjects it does not learn what a hole's place should hold. Here k-means
-sorts the healthy training images by their looks (of registered slices: mostly by their level), and
-the mean of each group is a prototype. An image finds its own by what is seen of it, so that neither
-an index nor an affine has to travel with a slice. Scans that share a world are laid on one grid
-before they are cut; of others, each slice counts as it lies in its frame.
+Ours, beside the published AutoPaint. A convolutional network has no information about its place in
+the brain, and a few dozen subjects are too few to learn the content of a hidden region. Here
+k-means groups the healthy training images by similarity (registered slices mostly by their level),
+and the mean of each group is a prototype. An image is matched by its visible pixels, so a slice
+needs neither an index nor an affine. Scans that share a world are resampled to one grid before they
+are cut; others keep their own frame.
 """
 
 import warnings
@@ -28,13 +28,13 @@ _POOLS: dict[int, Callable[..., Tensor]] = {
 
 
 class HealthyPrototypes(GridBuffers):
-    """Means of groups of healthy images that look alike.
+    """Means of groups of similar healthy images.
 
     Args:
-        count: groups, where there are as many images.
-        least: images that a group has on average, so that of few images there are fewer groups.
+        count: number of groups, if there are enough images.
+        least: smallest mean number of images per group, so that few images make fewer groups.
         side: side of the pooled images that are grouped, in cells along each axis.
-        most: largest number of images; of more, every second, every fourth, … is taken. They are
+        most: largest number of images; of more, every second, every fourth, … is used. They are
             held in memory in half precision.
 
     Raises:
@@ -58,7 +58,7 @@ class HealthyPrototypes(GridBuffers):
         self.register_buffer("images", torch.zeros(0))
 
     def measure(self, batches: Iterable[Tensor]) -> None:
-        """Groups the training images `(B, C, *S)`; the same ones give the same groups."""
+        """Group the training images `(B, C, *S)`; the same images give the same groups."""
         kept: list[Tensor] = []
         stride = 1
         for number, image in enumerate(image for batch in batches for image in batch):
@@ -71,18 +71,18 @@ class HealthyPrototypes(GridBuffers):
         pool, side = _POOLS[images.ndim], (self.side,) * (images.ndim - 2)
         small = [pool(part.float(), side).flatten(1) for part in images.split(256)]
         points = torch.cat(small).double().numpy()
-        # Spread over the scans' order, in which neighbours are alike.
+        # Spread over the order of scans, because neighbours are similar.
         count = max(1, min(self.count, len(points) // self.least))
         first = np.linspace(0, len(points) - 1, count).round().astype(int)
         with warnings.catch_warnings():
-            # A group that loses all of its images is no prototype, and no loss.
+            # A group without images is dropped.
             warnings.simplefilter("ignore", UserWarning)
             groups = kmeans2(points, points[first], iter=20, minit="matrix")[1]
         means = [images[groups == group].float().mean(0) for group in np.unique(groups)]
         self.images = torch.stack(means).to(self.images.device)
 
     def nearest(self, image: Tensor, valid: Tensor) -> Tensor:
-        """The prototype `(B, C, *S)` of least squared distance to what is seen of each image.
+        """Return the prototype `(B, C, *S)` of least squared distance to each image's valid pixels.
 
         Args:
             image: `(B, C, *S)`.
@@ -99,16 +99,16 @@ class HealthyPrototypes(GridBuffers):
             )
         seen = torch.where(valid, image, 0).float()
         prototypes = self.images.flatten(1)
-        # |x - p|^2 over the valid pixels, without the x^2 that is the same for all.
+        # |x - p|^2 over the valid pixels, without x^2, which is the same for all.
         where = valid.expand_as(image).flatten(1).to(prototypes.dtype)
-        # A small difference of large sums, which half precision would decide otherwise.
+        # A small difference of large sums, which half precision would change.
         with torch.autocast(image.device.type, enabled=False):
             distance = where @ prototypes.square().T - 2 * seen.flatten(1) @ prototypes.T
         return self.images[distance.argmin(1)]
 
 
 def check_hints(taken: int, given: int) -> None:
-    """Refuses a network that does not take the hints there are.
+    """Refuse a network that does not take the given hints.
 
     Args:
         taken: channels of hints that the network takes.
@@ -125,11 +125,11 @@ def check_hints(taken: int, given: int) -> None:
 
 
 def correcting(network: Network, hint: Tensor) -> Network:
-    """A network that sees `hint (B, C, h, w)` beside its latent and predicts the difference to it.
+    """Return a network that sees `hint (B, C, h, w)` beside its latent and predicts the difference.
 
     Args:
         network: network of twice the channels, the hint behind the latent.
-        hint: what it corrects, such as the nearest prototype.
+        hint: latent that it corrects, such as the nearest prototype.
     """
 
     def corrected(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""One answer out of several random ones."""
+"""Combine several random draws into one detection."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +16,7 @@ def score_draws(
     reconstructions: Iterable[Tensor],
     keep: bool = False,
 ) -> Detection:
-    """The mean of the draws' residuals; or one residual, where it takes the draws' spread.
+    """Return the mean of the draws' residuals, or one residual that uses the draws' spread.
 
     Args:
         residual: see `brainuad.methods.parts.residuals`.
@@ -24,7 +24,8 @@ def score_draws(
         brain_mask: `(B, 1, *S)` bool.
         reconstructions: reconstructions of `image`, one per draw; at least two for a residual that
             needs `std`.
-        keep: as in `mean_and_std`; one residual has no draws of its own, nor an uncertainty.
+        keep: as in `mean_and_std`; a residual that uses the spread has neither draws nor an
+            uncertainty.
     """
     if needed(residual) == "std":
         std, mean = torch.std_mean(torch.stack([part.float() for part in reconstructions]), 0)
@@ -34,7 +35,7 @@ def score_draws(
 
 
 def averaged(parts: Sequence[Detection]) -> Detection:
-    """Mean over models or views, with the standard deviation between them and within each.
+    """Return the mean over models or views, with the standard deviation between and within them.
 
     Args:
         parts: detections in one scan, without batch axis; the maps of all their draws are
@@ -55,12 +56,12 @@ def averaged(parts: Sequence[Detection]) -> Detection:
 
 
 def mean_and_std(draws: Iterable[tuple[Tensor, Tensor]], keep: bool = False) -> Detection:
-    """Mean map and reconstruction over draws, and the map's standard deviation (of the population).
+    """Return mean map and reconstruction over draws, and the map's population standard deviation.
 
     Args:
         draws: anomaly map `(B, 1, *S)` and reconstruction `(B, C, *S)` of each; at least one. Only
             one is held at a time.
-        keep: also give the maps themselves.
+        keep: whether to return the maps themselves too.
     """
     mean = reconstruction = squares = None
     count = 0

@@ -1,15 +1,15 @@
-"""Scores relative to what healthy brains score at the same place.
+"""Scores relative to those of healthy brains at the same place.
 
-A reconstruction fails in healthy brains too, and always at the same places: the cortex' folds, the
-ventricles' borders. With the anomaly maps a_i of healthy scans on one grid, their brains w_i and a
-Gaussian G, the healthy mean at voxel v, the mean over all voxels, and the relative map are
+A reconstruction has errors in healthy brains too, always at the same places: folds of the cortex,
+borders of the ventricles. With the anomaly maps a_i of healthy scans on one grid, their brains w_i
+and a Gaussian G, the healthy mean at voxel v, the mean over all voxels, and the relative map are
 
     E = (G * sum_i w_i a_i) / (G * sum_i w_i),     e = sum_i,v w_i a_i / sum_i,v w_i,
     r(v) = a(v) / (E(v) + floor e).
 
-So a small residual counts where healthy ones are smaller still. For any method, behind the fusion
-of its tiles; ours, after the healthy atlas of `zscore`, which does the same to intensities. Scans
-on another grid of the same space are found by their affine.
+So a small residual counts where healthy ones are even smaller. It works with any method, after the
+tiles are joined. Ours, after the healthy atlas of `zscore`, which does the same to intensities.
+Scans on another grid of the same space are aligned by their affine.
 """
 
 from collections.abc import Iterable
@@ -26,19 +26,19 @@ from brainuad.volumes.grids import EXACT, Grid, grid_of
 from brainuad.volumes.resample import resample_like
 
 _LEAST_COUNT = 0.5
-"""Smoothed number of brains from which on a voxel has a mean of its own."""
+"""Smallest smoothed number of brains for a voxel's own mean."""
 
 
 class RelativeToHealthy(GridBuffers):
-    """Mean score of healthy scans at every voxel of one grid, and other scores relative to it.
+    """Mean score of healthy scans at every voxel of one grid; divides other scores by it.
 
     Args:
         sigma: width of the Gaussian, in voxels; 0 for none.
-        floor: share of the mean over the brain that is added: where healthy scans score next to
-            nothing, next to nothing is no finding.
+        floor: share of the mean over the brain that is added to the divisor, so that tiny scores
+            stay small where healthy scans score almost 0.
 
     Attributes:
-        expected: what a score is divided by, `(1, D, H, W)`; empty before `measure`.
+        expected: divisor of the scores, `(1, D, H, W)`; empty before `measure`.
         elsewhere: the same outside that grid and where no healthy scan has brain.
         affine: `(4, 4)` of that grid, voxel to atlas space in mm.
 
@@ -63,7 +63,7 @@ class RelativeToHealthy(GridBuffers):
         self.register_buffer("affine", torch.eye(4, dtype=torch.float64))
 
     def measure(self, maps: Iterable[tuple[Volume, np.ndarray]]) -> None:
-        """One pass over healthy scans.
+        """Measure the mean scores in one pass over healthy scans.
 
         Args:
             maps: anomaly map and brain mask `(D, H, W)` of each, on one grid.
@@ -99,7 +99,7 @@ class RelativeToHealthy(GridBuffers):
         self.affine = torch.from_numpy(affine)
 
     def forward(self, found: Detection, affine: np.ndarray | None = None) -> Detection:
-        """The same with every score divided by what is expected; `(C, D, H, W)`, on the CPU.
+        """Return the detection with divided scores; `(C, D, H, W)`, on the CPU.
 
         Args:
             found: detection in a whole scan.
@@ -126,7 +126,7 @@ class RelativeToHealthy(GridBuffers):
             )
         if affine is None:
             return own
-        # Zero outside, as the resampling has it.
+        # Zero outside, as the resampling returns it.
         excess, like = (own - elsewhere)[0].numpy(), Volume(np.empty(shape, np.float32), affine)
         laid = resample_like(excess, self.affine.cpu().numpy(), like)
         return torch.from_numpy(laid)[None] + elsewhere

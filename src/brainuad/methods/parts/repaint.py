@@ -1,7 +1,7 @@
-"""Auto-inpainting: finds what its surroundings do not predict, and repaints it until it stays.
+"""Auto-inpainting: repaint regions that differ from their filling, until they do not change.
 
-Astaraki et al., "AutoPaint", 2023 (arXiv 2305.12358). A pixel is only ever judged by an image in
-which it was hidden.
+Astaraki et al., "AutoPaint", 2023 (arXiv 2305.12358). A pixel is scored only by images in which it
+was hidden.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Inpaint = Callable[[Tensor, Tensor], Tensor]
-"""(image `(B, C, *S)`, hole `(B, 1, *S)` bool) -> image with the hole filled."""
+"""(image `(B, C, *S)`, region `(B, 1, *S)` bool) -> image with the region filled."""
 Residual = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _MAX_POOLS = {4: functional.max_pool2d, 5: functional.max_pool3d}
@@ -23,11 +23,11 @@ class Repainted(NamedTuple):
     """Result of auto-inpainting.
 
     Attributes:
-        anomaly_map: `(B, 1, *S)`: of pixels that were repainted, the last residual; of the others
-            the candidates' map.
+        anomaly_map: `(B, 1, *S)`: the last residual of repainted pixels, the candidates' map
+            elsewhere.
         image: `(B, C, *S)` with the region as it was last repainted.
         region: `(B, 1, *S)` bool, that region.
-        passes: images that went through the network.
+        passes: number of images that went through the network.
     """
 
     anomaly_map: Tensor
@@ -42,12 +42,12 @@ class Regions:
 
     Args:
         alpha: share of the pixels of healthy held-out brains above the candidate threshold.
-        left_alpha: share of these brains that still reaches the peak when the candidates have been
-            repainted once; parts of a region that do not are healthy. None for no peak (ours).
-        rounds: largest number of rounds of repainting; 0 for the candidates alone.
-        opening: radius in pixels; what is thinner than twice of it goes.
-        dilation: radius in pixels by which the rest grows, so that a lesion's rim, which shines
-            into a residual less, does not tell the network what to paint.
+        left_alpha: share of the pixels of these brains that reach the peak after one repainting;
+            parts of a region below the peak are healthy. None for no peak (ours).
+        rounds: largest number of rounds of repainting; 0 for the candidates only.
+        opening: radius in pixels of an opening, which removes thinner parts.
+        dilation: radius in pixels by which the rest grows, so that the network does not see the
+            lesion's faint rim.
 
     Raises:
         ValueError: an argument is out of range.
@@ -76,8 +76,9 @@ class Regions:
     ) -> Tensor:
         """`(B, 1, *S)` to `(B, 1, *S)` bool.
 
-        With a `peak`, above the threshold, parts that nowhere reach it go as a whole (hysteresis):
-        of what stays nothing is cut off, for the rest of a lesion would tell what to paint.
+        With a `peak` above the threshold, parts that never reach it are removed as a whole
+        (hysteresis). The others stay whole, because the network would otherwise see the rest of a
+        lesion.
         """
         above = (anomaly_map > threshold) & brain_mask
         opened = dilate(~dilate(~above, self.opening), self.opening) & above
@@ -94,19 +95,20 @@ def candidates(
     residual: Residual,
     chunk: int,
 ) -> tuple[Tensor, int]:
-    """Mean residual of each pixel over the patterns that hid it.
+    """Return the mean residual of each pixel over the patterns that hid it.
 
     Args:
         inpaint: the network.
         image: `(B, C, *S)` in [0, 1].
         brain_mask: `(B, 1, *S)` bool.
-        patterns: `(P, *S)` bool, which together hide every pixel; only their part in the brain is.
+        patterns: `(P, *S)` bool, which together hide every pixel; only their part in the brain is
+            used.
         residual: from image, filled image and brain mask to a map.
-        chunk: images a forward pass.
+        chunk: images per forward pass.
 
     Returns:
-        The map `(B, 1, *S)`, zero outside the brain, and the number of images that were filled;
-        a pattern that hides nothing of a brain costs nothing.
+        The map `(B, 1, *S)`, zero outside the brain, and the number of images that were filled.
+        Patterns that hide no brain are skipped.
     """
     holes = brain_mask & patterns.to(image.device)
     rows, columns = holes.flatten(2).any(2).nonzero(as_tuple=True)
@@ -133,7 +135,7 @@ def repaint(
     tolerance: float = 0.01,
     peak: Tensor | None = None,
 ) -> Repainted:
-    """Hides the whole region at once, fills it, and looks again, until it stays the same.
+    """Hide the whole region at once, fill it, and find it again, until it does not change.
 
     Args:
         inpaint: the network.
@@ -143,11 +145,11 @@ def repaint(
         threshold: threshold of the candidates' map, a scalar.
         residual: from image, filled image and brain mask to a map.
         regions: from a map to the region to repaint.
-        rounds: at most so many; 0 leaves the candidates' map as it is.
+        rounds: largest number; 0 returns the candidates' map.
         chunk: images a forward pass.
-        tolerance: a slice whose regions of two rounds differ by less than this in Dice is done.
-        peak: score that a repainted part has to reach to be repainted again: all of it had
-            stood out before, so that the threshold alone would keep it. None for the threshold.
+        tolerance: a slice is done if its regions of two rounds differ by less than this in Dice.
+        peak: score that a repainted part must reach to be repainted again, because all of it was
+            above the threshold before. None for the threshold.
     """
     score, healthy, passes = first.clone(), image.clone(), 0
     region = regions(first, threshold, brain_mask)
@@ -166,7 +168,7 @@ def repaint(
             after = regions(torch.where(hole, found, 0), threshold, brain_mask[row], peak)
             alike = 2 * (after & hole).flatten(1).sum(1)
             both = after.flatten(1).sum(1) + hole.flatten(1).sum(1)
-            # A region that is gone is done, too, and nothing of it is left to repaint.
+            # An empty region is done, too.
             left = after.flatten(1).any(1)
             kept = hole & left.reshape(-1, *[1] * (image.ndim - 1))
             healthy[row] = torch.where(kept, filled, image[row])
@@ -184,8 +186,8 @@ def connected(seeds: Tensor, within: Tensor) -> Tensor:
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grows a mask `(B, 1, *S)` by a square (cube) of so many pixels to each side."""
+    """Grow a mask `(B, 1, *S)` by a square (cube) of so many pixels to each side."""
     if radius == 0:
         return mask
-    # A rim of the array is no end of the mask: what lies outside does not grow in.
+    # Pixels outside the array do not grow into it.
     return _MAX_POOLS[mask.ndim](mask.float(), 2 * radius + 1, 1, radius) > 0

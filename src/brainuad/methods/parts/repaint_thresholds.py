@@ -14,11 +14,11 @@ from brainuad.methods.parts.repaint import Regions, Repainted
 from brainuad.types import Batch
 
 MOST_SCANS = 20
-"""At most so many healthy scans set the thresholds."""
+"""Largest number of healthy scans that set the thresholds."""
 
 
 class Repainter(Protocol):
-    """Method whose thresholds are set, see `AutoPaint`."""
+    """A method whose thresholds are set, see `AutoPaint`."""
 
     candidate_threshold: Tensor
     repaint_peak: Tensor
@@ -34,20 +34,20 @@ class Repainter(Protocol):
     def repaint_region(
         self, image: Tensor, brain_mask: Tensor, first: Tensor, rounds: int | None = None
     ) -> Repainted:
-        """Repaint what lies above the thresholds."""
+        """Repaint the pixels above the thresholds."""
 
 
 @torch.no_grad()
 def set_thresholds(detector: Repainter, held_out: Iterable[Batch]) -> dict[str, float]:
-    """Set the thresholds on healthy held-out scans and repaint what is above them.
+    """Set the thresholds on healthy held-out scans and repaint the pixels above them.
 
     Args:
         detector: trained, in evaluation mode.
         held_out: tiles of healthy scans that it was not trained on.
 
     Returns:
-        The thresholds, the share of healthy brains that is a candidate and that is left of it after
-        repainting, and the cost in images per slice.
+        The thresholds, the share of healthy brains that is a candidate, the share that is left
+        after repainting, and the cost in images per slice.
 
     Raises:
         InputError: there is no scan.
@@ -62,7 +62,7 @@ def set_thresholds(detector: Repainter, held_out: Iterable[Batch]) -> dict[str, 
             passes += cost
     if not found:
         raise InputError("no healthy held-out scan can be read any more; put them back")
-    # By numpy: torch's quantile takes no more than 2 ** 24 values.
+    # By numpy, because torch's quantile is limited to 2 ** 24 values.
     scores = np.concatenate([first[mask].numpy() for _, mask, first in found])
     threshold, peak = detector.candidate_threshold, detector.repaint_peak
     regions = detector.regions
@@ -70,7 +70,7 @@ def set_thresholds(detector: Repainter, held_out: Iterable[Batch]) -> dict[str, 
     peak.copy_(threshold)
     if regions.left_alpha is not None:
         once = np.concatenate([_once_repainted(detector, *part) for part in found])
-        # Where less than that share is a candidate, all of it may stay.
+        # If a smaller share is a candidate, all of it may stay.
         peak.clamp_(min=float(np.quantile(once, 1 - regions.left_alpha)))
     before = after = 0
     for part in found:

@@ -1,8 +1,8 @@
-"""Residuals: from an image and its reconstruction to a score, for any reconstruction method.
+"""Residuals: turn an image and its reconstruction into scores, for any reconstruction method.
 
-Each is called with (image, reconstruction, brain_mask) and returns a map `(B, 1, *S)`, >= 0. One
-that needs more declares it by `needs`, and takes it as an argument of that name: `features`, those
-of an encoder of the method, or `std`, the standard deviation of its draws.
+Each is called with (image, reconstruction, brain_mask) and returns a map `(B, 1, *S)`, >= 0. A
+residual that needs more declares it by `needs`, and takes it as an argument of that name:
+`features` of the method's encoder, or `std`, the standard deviation of its draws.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,11 +58,11 @@ def signed(
         image: `(B, C, *S)`.
         reconstruction: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool; only used with `average`.
-        sign: sign of image - reconstruction: `positive` finds what is brighter than healthy,
-            `negative` what is darker, `abs` both; or one for each channel.
+        sign: sign of image - reconstruction that scores: `positive` (brighter than healthy),
+            `negative` (darker) or `abs`; or one for each channel.
         average: odd side in pixels of the square (cube) of brain over which the difference is
-            averaged *before* its sign is taken: noise and a fold that lies a pixel beside its
-            place cancel, a lesion does not. 1 for none.
+            averaged *before* its sign is taken, so that noise and folds displaced by a pixel
+            cancel, and lesions do not. 1 for none.
 
     Returns:
         `(B, 1, *S)`, >= 0.
@@ -81,7 +81,7 @@ def squared(
     sign: Sign = "abs",
     average: int = 1,
 ) -> Tensor:
-    """L2 residual: the square of what `signed` takes, mean over channels; arguments as there."""
+    """L2 residual, mean over channels; arguments as in `signed`."""
     found = _difference(image, reconstruction, brain_mask, sign, average).square()
     return reduce(found, "b c ... -> b 1 ...", "mean")
 
@@ -90,7 +90,7 @@ def ssim(image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sigma: float
     """1 - SSIM of the Gaussian window around each pixel, in [0, 2], mean over channels.
 
     Wang et al. 2004, with the range of the data 1; as an anomaly score in Bergmann et al. 2019
-    (arXiv 1807.02011). Both images are 0 outside the brain, where they are alike.
+    (arXiv 1807.02011). Both images are 0 outside the brain, so 1 - SSIM is 0 there.
 
     Args:
         image: `(B, C, *S)` in [0, 1].
@@ -98,12 +98,12 @@ def ssim(image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sigma: float
         brain_mask: `(B, 1, *S)` bool.
         sigma: width of the window, in pixels; it is cut at 3.5 sigma.
     """
-    # It takes a second or two to import.
+    # Its import takes a second or two.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     zero = torch.zeros((), device=image.device)
     healthy, given = (torch.where(brain_mask, x.float(), zero) for x in (reconstruction, image))
-    # Variances are differences of nearly equal numbers: never in half precision.
+    # Variances are differences of nearly equal numbers, so half precision is not enough.
     with torch.autocast(image.device.type, enabled=False):
         full = structural_similarity_index_measure(
             healthy,
@@ -131,10 +131,10 @@ def perceptual(
 
     Args:
         image: `(B, C, *S)` in [0, 1].
-        reconstruction: `(B, C, *S)`; taken as 0 outside the brain, as the image is.
+        reconstruction: `(B, C, *S)`; set to 0 outside the brain, as the image is.
         brain_mask: `(B, 1, *S)` bool.
         features: features of the method's encoder.
-        layers: number of its layers, the first ones; None for all.
+        layers: number of its layers, from the first; None for all.
     """
     healthy = torch.where(brain_mask, reconstruction, torch.zeros((), device=image.device))
     both = torch.cat([image.to(healthy.dtype), healthy])
@@ -160,7 +160,7 @@ def mahalanobis(
     """Distance to the mean of the draws in their standard deviations, sqrt((x - m)^2 / s^2).
 
     The Mahalanobis distance of a diagonal covariance (compare Behrendt et al. 2024, arXiv
-    2407.12474): what the method is unsure of counts for less.
+    2407.12474): uncertain pixels count less.
 
     Args:
         image: `(B, C, *S)`.
@@ -169,8 +169,8 @@ def mahalanobis(
         std: standard deviation of the draws, `(B, C, *S)`.
         sign: as in `signed`.
         average: as in `signed`.
-        min_std: floor of `std`, in intensities: where all draws agree the distance is no infinite
-            one. 0.02 is about what a pixel's noise leaves.
+        min_std: floor of `std`, in intensities, so that the distance stays finite where all draws
+            agree. 0.02 is about the noise of a pixel.
     """
     scale = std.clamp_min(min_std)
     return signed(image / scale, reconstruction / scale, brain_mask, sign, average)
@@ -180,12 +180,12 @@ def bind(residual: Residual, features: Features | None = None, draws: bool = Fal
     """Return the residual with the features that it needs.
 
     Args:
-        residual: called with (image, reconstruction, brain_mask) and what it needs besides.
+        residual: called with (image, reconstruction, brain_mask) and its further need.
         features: features of the method's encoder; None without one.
-        draws: whether the method will hand over `std`.
+        draws: whether the method passes `std`.
 
     Raises:
-        ValueError: it needs what the method does not have.
+        ValueError: it needs an input that the method does not have.
     """
     need = needed(residual)
     function = residual.func if isinstance(residual, partial) else residual
@@ -206,7 +206,7 @@ def bind(residual: Residual, features: Features | None = None, draws: bool = Fal
 def _difference(
     image: Tensor, reconstruction: Tensor, brain_mask: Tensor, sign: Sign, average: int
 ) -> Tensor:
-    """Its part of the wished-for sign, `(B, C, *S)`, >= 0."""
+    """Return the part of the difference with the given sign, `(B, C, *S)`, >= 0."""
     if not isinstance(sign, str):
         if len(sign) != image.shape[1]:
             raise ValueError(f"sign is {list(sign)}; give one, or one for each of the channels")

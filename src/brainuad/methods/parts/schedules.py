@@ -1,4 +1,4 @@
-"""Learning-rate schedules that torch does not have in one piece."""
+"""Learning-rate schedules that torch lacks."""
 
 import math
 from typing import Any
@@ -14,18 +14,18 @@ def warmup_cosine(
     stretch: float = 1.2,
     from_zero: bool = False,
 ) -> LambdaLR:
-    """A linear rise, then half a cosine that ends before it reaches zero.
+    """Return a schedule: a linear rise, then half a cosine that ends above zero.
 
     Epoch e has the factor (e + 1) / (w + 1) while e < w, then cos^2(pi / 2 (e - w) / (s n - w)).
-    MAD-AD's code has e / w in its rise (`train-MAD-AD.py:214-218`, stepped once an epoch), so that
-    its first epoch learns nothing; `from_zero` does the same.
+    MAD-AD's code has e / w in its rise (`train-MAD-AD.py:214-218`, stepped once an epoch), so its
+    first epoch has a rate of 0; `from_zero` does the same.
 
     Args:
         optimizer: whose rate is scaled.
         epochs: n.
         warmup_epochs: w.
-        stretch: s; the cosine would be zero after so many times the epochs.
-        from_zero: rise by e / w, from a first epoch of rate 0.
+        stretch: s; the cosine would reach zero after this multiple of the epochs.
+        from_zero: whether to rise by e / w, from a first epoch with rate 0.
     """
     ahead = 0 if from_zero else 1
 
@@ -41,7 +41,7 @@ def warmup_cosine(
 def warmup_cosine_steps(
     optimizer: Optimizer, steps: int, warmup_steps: int = 500
 ) -> dict[str, Any]:
-    """A linear rise from zero, then half a cosine to zero, changed after every step.
+    """Return a schedule per step: a linear rise from zero, then half a cosine to zero.
 
     Step i has the factor i / w while i < w, then (1 + cos(pi (i - w) / (n - w))) / 2: the schedule
     `cosine` of diffusers, as DISYRE uses it.
@@ -49,10 +49,10 @@ def warmup_cosine_steps(
     Args:
         optimizer: whose rate is scaled.
         steps: n.
-        warmup_steps: w.
+        warmup_steps: w, number of steps of the rise.
 
     Returns:
-        The schedule as Lightning takes one that is changed after every step.
+        The schedule in Lightning's format for one that changes after every step.
     """
 
     def factor(step: int) -> float:

@@ -1,4 +1,4 @@
-"""The MNI152 tissue maps at the voxels of a scan, and whether the scan lies on them."""
+"""MNI152 tissue maps at the voxels of a scan, with a check that the scan lies on them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,20 +14,20 @@ TISSUES = ("csf", "grey", "white")
 """Maps of the atlas, in the order of the classes."""
 
 ATLAS_MM = 2.0
-"""Spacing of the atlas: its maps are averages of many people, and smooth."""
+"""Voxel size of the atlas; its maps are smooth averages of many people."""
 
 LEAST_PRIOR = 1e-3
-"""No tissue is impossible anywhere: registrations are millimetres off."""
+"""Smallest prior of a tissue, because registrations are millimetres off."""
 
 LEAST_INSIDE = 0.8
-"""Share of a scan's brain that lies in the atlas's where the scan lies on the atlas."""
+"""Smallest share of a scan's brain inside the atlas's brain, for a scan on the atlas."""
 
 STEP_MM = 10.0
-"""An atlas that explains a scan better so far beside its place does not lie where it should."""
+"""Shift for the check: an atlas that explains a scan better after this shift is misplaced."""
 
 
 def atlas_at(affine: np.ndarray, places: np.ndarray) -> dict[str, np.ndarray]:
-    """The maps of the atlas at voxels of a scan, linearly interpolated; 0 outside the atlas.
+    """Return the maps of the atlas at voxels of a scan, linearly interpolated; 0 outside.
 
     Args:
         affine: `(4, 4)`, voxels of the scan to MNI RAS mm.
@@ -50,7 +50,7 @@ def priors(atlas: Atlas) -> np.ndarray:
 
 
 def inside_atlas(affine: np.ndarray, places: np.ndarray) -> bool:
-    """Return whether most of a brain lies in the atlas's.
+    """Return whether most of a brain lies inside the atlas's brain.
 
     Args:
         affine: `(4, 4)`, voxels of the scan to MNI RAS mm.
@@ -60,18 +60,18 @@ def inside_atlas(affine: np.ndarray, places: np.ndarray) -> bool:
 
 
 def on_atlas(affine: np.ndarray, places: np.ndarray, lines: Sequence[np.ndarray]) -> bool:
-    """Return whether a scan lies where the atlas does, by its brain and the look of its tissues.
+    """Return whether a scan lies on the atlas, by its brain and its tissue contrasts.
 
-    A registration that failed shows in neither affine nor shape: brains are egg-shaped either way
-    round. So the tissue maps have to explain the scan (least squares, share of its variance) better
-    at their place than `STEP_MM` to any of its six sides.
+    A failed registration is visible in neither affine nor shape, because brains are egg-shaped in
+    any orientation. So the tissue maps must explain the scan (least squares, share of its variance)
+    better at their place than after a shift by `STEP_MM` in any of six directions.
 
     Args:
         affine: `(4, 4)`, voxels of the scan to MNI RAS mm.
         places: `(N, 3)` voxels of the brain.
         lines: `(N,)` intensities of each channel.
     """
-    # Fifty thousand voxels tell as much as a million.
+    # Fifty thousand voxels are as informative as a million.
     thin = slice(None, None, max(len(places) // 50_000, 1))
     places = places[thin]
     if not inside_atlas(affine, places):
@@ -85,7 +85,7 @@ def on_atlas(affine: np.ndarray, places: np.ndarray, lines: Sequence[np.ndarray]
 
 
 def _explained(atlas: Atlas, lines: Sequence[np.ndarray]) -> float:
-    """Share of the variance of the lines that a line in the tissue maps explains, summed."""
+    """Return the share of the variance that a linear model of the tissue maps explains, summed."""
     maps = np.stack([*(atlas[name] for name in TISSUES), np.ones_like(atlas["csf"])], 1)
     total = 0.0
     for line in lines:

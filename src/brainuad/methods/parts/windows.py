@@ -1,4 +1,4 @@
-"""Training on random crops of slices, and detection in overlapping windows of that size."""
+"""Random crops of slices for training, and detection in overlapping windows of that size."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -13,7 +13,7 @@ from brainuad.types import Batch
 
 
 def random_crops(batch: Batch, side: int, generator: torch.Generator | None = None) -> Batch:
-    """A crop of each sample within the box around its brain, zero outside the image.
+    """Return a crop of each sample within the box around its brain, zero outside the image.
 
     Args:
         batch: images `(B, C, *S)` and brain masks `(B, 1, *S)`.
@@ -39,17 +39,17 @@ def in_windows(
 ) -> tuple[Tensor, Tensor]:
     """Return the maps of overlapping windows, averaged with Gaussian weights.
 
-    The map of a window is multiplied by the share of brain in it first. As DISYRE's code
+    As in DISYRE's code, the map of a window is first multiplied by its share of brain
     (snavalm/disyre, diffusion/sliding_window_inference.py, and `weight_foreground` in
     diffusion/scheduler.py:421). Zeros around the image make room for whole steps.
 
     Args:
-        score: from images `(B, C, side, ...)` and brain masks `(B, 1, side, ...)` to their maps
+        score: maps images `(B, C, side, ...)` and brain masks `(B, 1, side, ...)` to anomaly maps
             `(B, 1, side, ...)` and reconstructions `(B, C, side, ...)`.
         image: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
         side: side of a window, in pixels.
-        stride: from a window to the next, in pixels.
+        stride: distance of neighbouring windows, in pixels.
 
     Returns:
         Map and reconstruction of the whole image.
@@ -78,7 +78,7 @@ def in_windows(
 
 
 def gaussian_weights(side: int, dims: int, device: torch.device | None = None) -> Tensor:
-    """A Gaussian of an eighth of the side around a window's centre, not below 0.001 of its height.
+    """Return a Gaussian of an eighth of the side around a window's centre, at least 0.001.
 
     Returns:
         `(side,) * dims` float32.
@@ -92,6 +92,6 @@ def gaussian_weights(side: int, dims: int, device: torch.device | None = None) -
 
 
 def _box(corner: Sequence[int], size: Sequence[int]) -> tuple[Any, ...]:
-    """The index of a box in the last axes."""
+    """Return the index of a box in the last axes."""
     ends = zip(corner, size, strict=True)
     return (..., *(slice(start, start + length) for start, length in ends))

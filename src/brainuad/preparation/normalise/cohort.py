@@ -1,4 +1,4 @@
-"""Intensities of a cohort's scans, normalised after all are prepared: some need the others."""
+"""Fit and apply intensity normalisation when all scans are prepared; Nyúl's needs all of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 def fitted(
     raw: Sequence[RawScan], records: Records, normalise: Normalise, out: Path
 ) -> tuple[dict[str, Normalise], Failures]:
-    """The normaliser of each sequence; one that learns is fitted on its healthy training scans.
+    """Return the normaliser of each sequence; one that learns is fitted on healthy training scans.
 
     One that is fitted already stays as it is.
     """

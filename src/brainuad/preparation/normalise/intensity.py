@@ -22,8 +22,8 @@ class Percentile:
     """Two percentiles of the brain become 0 and 1, what lies beyond is clipped.
 
     Args:
-        low: becomes 0.
-        high: becomes 1; a lower one would tie the brightest lesions.
+        low: percentile that becomes 0.
+        high: percentile that becomes 1; a lower one would clip the brightest lesions.
     """
 
     low: float = 1.0
@@ -40,8 +40,8 @@ class ZScore:
     """Standard deviations from the brain's mean, a range of them mapped to [0, 1].
 
     Args:
-        low: so many standard deviations become 0.
-        high: so many become 1.
+        low: number of standard deviations that becomes 0.
+        high: number that becomes 1.
     """
 
     low: float = -3.0
@@ -62,8 +62,8 @@ class Mode:
     stands still where lesions and CSF move the mean.
 
     Args:
-        value: what the peak becomes; 0 stays 0.
-        bins: number of bins in the smoothed histogram.
+        value: new intensity of the peak; 0 stays 0.
+        bins: number of bins of the smoothed histogram.
     """
 
     value: float = 0.5
@@ -105,8 +105,8 @@ class Nyul:
     to [0, 1].
 
     Args:
-        percentiles: percentiles of the brain, rising; the landmarks.
-        standard: where the landmarks go, rising in [0, 1]; empty before `fitted`.
+        percentiles: landmarks as percentiles of the brain, rising.
+        standard: new intensities of the landmarks, rising in [0, 1]; empty before `fitted`.
     """
 
     percentiles: tuple[float, ...] = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)

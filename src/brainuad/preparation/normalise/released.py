@@ -72,7 +72,7 @@ class PositivePercentile:
     As in DAE (AntanasKascenas/DenoisingAE, src/data_preprocessing.py:12-22).
 
     Args:
-        percentile: becomes 1.
+        percentile: percentile that becomes 1.
     """
 
     percentile: float = 99.0

@@ -1,4 +1,4 @@
-"""Left and right by the cohort: a brain that fits the mirror image of the others' average better.
+"""Detection of left–right flipped scans by the mean asymmetry of the other subjects.
 
 The atlas cannot tell, where it is its own mirror image as nilearn's MNI152 is. People can: in most
 the right frontal and the left occipital lobe reach further (Yakovlevian torque; Toga & Thompson
@@ -14,8 +14,7 @@ from scipy import ndimage
 from brainuad.machine.failures import Failures
 from brainuad.machine.fingerprint import fingerprint
 from brainuad.preparation.atlas import BrainAtlas
-from brainuad.preparation.records import Records
-from brainuad.records.scan import ScanRecord
+from brainuad.preparation.records import Key, Records
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_mask, read_volume
 from brainuad.volumes.resample import resample_like
@@ -29,24 +28,24 @@ SMOOTH_MM = 6.0
 
 
 def compare_with_mirror(records: Records, atlas: BrainAtlas, out: Path, least: int) -> Failures:
-    """Compares every prepared brain with the average of the other subjects', sequence by sequence.
+    """Compare each prepared brain with the average of the other subjects, sequence by sequence.
 
     The correlation with the average's mirror image less that with the average is, but for its
     scale, the inner product of the two antisymmetric parts `f(x) - f(-x)`, because all the rest is
     the same on both sides. The gain is their correlation, negated: 1 for a mirrored brain that is
     lopsided as the others are, -1 for one that lies right, about 0 where there is no telling.
 
-    One volume is in memory at a time: the sum of all is made first, from which each then takes
-    itself away. Nothing is done where the same scans were compared before.
+    Each volume is read once; its antisymmetric part takes less than 1 MB. Nothing is done where the
+    same scans were compared before.
 
     Args:
         records: records of the cohort. They are replaced by records with the measure `GAIN`.
-        atlas: whose brain's middle is the plane of the mirror.
+        atlas: atlas; the middle of its brain is the plane of symmetry.
         out: cohort folder.
-        least: subjects of a sequence; of fewer nothing is said.
+        least: smallest number of subjects of a sequence that are compared.
 
     Returns:
-        (subject, reason) of those that could not be compared; they lose their records.
+        Subject and reason of those that could not be compared; they lose their records.
     """
     grid = mirror_grid(atlas)
     failures = Failures()
@@ -56,24 +55,25 @@ def compare_with_mirror(records: Records, atlas: BrainAtlas, out: Path, least: i
         stamp = fingerprint(stamps, least, SPACING_MM, SMOOTH_MM)
         if all(record.compared == stamp for record in own.values()):
             continue
-        total, count = np.zeros(grid.array.shape), 0
+        parts: dict[Key, np.ndarray] = {}
         for key, record in own.items() if len(own) >= least else ():
-            part = _read(record, out, grid, failures)
-            if part is None:
+            with failures.catching(record.subject, out / record.image):
+                volume = read_volume(out / record.image)
+                mask = read_mask(out / record.brain_mask, like=volume)
+                parts[key] = lopsided(volume, mask, grid)
+            if key not in parts:
                 del records[key]
-            else:
-                total, count = total + part, count + 1
+        total = sum(parts.values(), np.zeros(grid.array.shape))
         for key in own.keys() & records.keys():
             quality = {name: value for name, value in own[key].quality.items() if name != GAIN}
-            part = _read(own[key], out, grid, Failures()) if count >= least else None
-            if part is not None:
-                quality[GAIN] = -_correlation(part, total - part)
+            if len(parts) >= least:
+                quality[GAIN] = -_correlation(parts[key], total - parts[key])
             records[key] = replace(own[key], quality=quality, compared=stamp)
     return failures
 
 
 def mirror_grid(atlas: BrainAtlas) -> Volume:
-    """A coarse grid over the atlas's brain whose first axis reversed is its mirror image."""
+    """Return a coarse grid over the atlas's brain whose first axis reversed is its mirror image."""
     points = np.argwhere(atlas.brain_mask)
     world = points @ atlas.image.affine[:3, :3].T + atlas.image.affine[:3, 3]
     middle = world.mean(axis=0)
@@ -84,13 +84,13 @@ def mirror_grid(atlas: BrainAtlas) -> Volume:
 
 
 def lopsided(volume: Volume, brain_mask: np.ndarray, grid: Volume) -> np.ndarray:
-    """The antisymmetric part of a brain on `grid`, of norm 1 (0 for a symmetric one).
+    """Return the antisymmetric part of a brain on `grid`, of norm 1 (0 for a symmetric one).
 
     A brain that registration left a little off the plane of the mirror is no lopsided one: what a
     small shift along x and small turns about y and z would change, to first order, is taken out.
 
     Args:
-        volume: prepared, any scale of intensities.
+        volume: prepared volume, any scale of intensities.
         brain_mask: `(D, H, W)` bool.
         grid: result of `mirror_grid`.
     """
@@ -108,16 +108,8 @@ def lopsided(volume: Volume, brain_mask: np.ndarray, grid: Volume) -> np.ndarray
     basis, _ = np.linalg.qr(moves)
     part = part - (basis @ (part.ravel() @ basis)).reshape(part.shape)
     size = float(np.linalg.norm(part))
-    # What is left of rounding is no side.
+    # A norm as small as rounding errors counts as symmetric.
     return part / size if size > 1e-5 * np.linalg.norm(coarse) else np.zeros_like(part)
-
-
-def _read(record: ScanRecord, out: Path, grid: Volume, failures: Failures) -> np.ndarray | None:
-    part = None
-    with failures.catching(record.subject, out / record.image):
-        volume = read_volume(out / record.image)
-        part = lopsided(volume, read_mask(out / record.brain_mask, like=volume), grid)
-    return part
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from scipy import ndimage
@@ -21,11 +22,11 @@ class Limits:
         similarity: smallest correlation of the prepared image's edges with the atlas's.
         border_share: largest share of the array's border faces that the brain mask touches.
         noise: largest noise, in shares of the brain's median intensity.
-        flip_margin: how much better the mirrored atlas may fit. It can speak only with an
+        flip_margin: largest advantage of the mirrored atlas's fit. It has an effect only with an
             asymmetric template of the user's: nilearn's MNI152 is its own mirror image.
-        cohort_flip_margin: how much better the mirror image of the other subjects' average may
+        cohort_flip_margin: largest advantage of the mirror image of the other subjects' average's
             fit, as the correlation of what is lopsided in both, -1 to 1; see
-            `mirror.mirrored_gains`.
+            `left_right.compare_with_mirror`.
         cohort_subjects: fewest subjects of a sequence whose average has a side.
     """
 
@@ -39,35 +40,40 @@ class Limits:
     cohort_subjects: int = 5
 
     def flags(self, found: Mapping[str, float]) -> list[str]:
-        """Return flags, `what to look at (numbers)`; measures that are absent raise nothing."""
-        said = []
-        volume = found.get("brain_ml")
-        if volume is not None and not self.brain_ml[0] <= volume <= self.brain_ml[1]:
-            low, high = self.brain_ml
-            numbers = f"brain volume {volume:.0f} ml, expected {low:.0f} to {high:.0f}"
-            said.append(f"Check the brain mask ({numbers})")
-        if found.get("overlap", 1.0) < self.overlap:
-            numbers = f"overlap {found['overlap']:.2f}, expected at least {self.overlap}"
-            said.append(f"Check the brain mask and the registration ({numbers})")
-        if found.get("similarity", 1.0) < self.similarity:
-            numbers = f"similarity {found['similarity']:.2f}, expected at least {self.similarity}"
-            said.append(f"Check the registration to the atlas ({numbers})")
-        if found.get("border_share", 0.0) > self.border_share:
-            numbers = (
-                f"{found['border_share']:.1%} of a face, expected at most {self.border_share:.1%}"
-            )
-            said.append(f"Check where the brain mask touches the border of the scan ({numbers})")
-        if found.get("noise", 0.0) > self.noise:
-            numbers = f"noise {found['noise']:.2f} of the median, expected at most {self.noise}"
-            said.append(f"Check the scan for motion and noise ({numbers})")
-        if found.get("mirrored_gain", 0.0) > self.flip_margin:
-            numbers = f"the mirrored atlas fits better by {found['mirrored_gain']:.3f}"
-            said.append(f"Check whether left and right are swapped ({numbers})")
-        if found.get("cohort_mirrored_gain", 0.0) > self.cohort_flip_margin:
-            gain = found["cohort_mirrored_gain"]
-            numbers = f"the mirror image of the other subjects fits better by {gain:.3f}"
-            said.append(f"Check whether left and right are swapped ({numbers})")
-        return said
+        """Return the flags of a scan, in words; absent measures raise none."""
+        low, high = self.brain_ml
+        swapped = "left and right may be swapped"
+        limits = {
+            "brain_ml": (low, high, f"brain volume {{:.0f}} ml, expected {low:.0f} to {high:.0f}"),
+            "overlap": (
+                self.overlap,
+                inf,
+                f"overlap with the atlas {{:.2f}}, under {self.overlap}",
+            ),
+            "similarity": (
+                self.similarity,
+                inf,
+                "similarity to the atlas {:.2f}: registration failed?",
+            ),
+            "border_share": (
+                -inf,
+                self.border_share,
+                "the brain mask touches the border of the scan",
+            ),
+            "noise": (-inf, self.noise, "noise {:.2f} of the median: motion or a poor scan?"),
+            "mirrored_gain": (-inf, self.flip_margin, f"the mirrored atlas fits better: {swapped}"),
+            "cohort_mirrored_gain": (
+                -inf,
+                self.cohort_flip_margin,
+                f"the other subjects, mirrored, fit better: {swapped}",
+            ),
+        }
+        return [
+            words.format(found[name])
+            for name, (least, most, words) in limits.items()
+            # No flag for NaN, which is neither smaller nor larger.
+            if name in found and (found[name] < least or found[name] > most)
+        ]
 
 
 def measure(volume: Volume, corrected: np.ndarray, brain_mask: np.ndarray) -> dict[str, float]:
@@ -122,7 +128,7 @@ def measure_prepared(
 
 
 def _edges(array: np.ndarray) -> np.ndarray:
-    """Edges are where tissues meet, whatever the sequence's contrast."""
+    """Return the edges: tissue borders show in any sequence."""
     return ndimage.gaussian_gradient_magnitude(array.astype(np.float32), 1.5)
 
 

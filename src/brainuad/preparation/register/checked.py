@@ -14,14 +14,11 @@ GRID_MM = 4.0
 """Spacing of the check; it takes a thirtieth of a registration's time."""
 
 LEAST = {"overlap": Limits.overlap, "similarity": 0.5}
-"""Smallest values of `measure_prepared` on the grid of the check.
-
-Edges agree better there than on a finer grid. Of 56 scans one was registered wrongly and had 0.37;
-the others had 0.63 or more.
-"""
+"""Limits of `measure_prepared` on the grid of the check, where edges agree better than finer:
+of 56 scans one had lost its way and had 0.37; the others had 0.63 or more."""
 
 BETTER = 0.1
-"""By how much overlap and similarity, added up, must grow for another registration to be taken."""
+"""Smallest growth of overlap plus similarity for which another registration is taken."""
 
 
 def mended(
@@ -33,9 +30,9 @@ def mended(
     given one stays unless another is clearly better.
 
     Args:
-        found: what `by` found.
+        found: result of `by`.
         by: the registration.
-        atlas: what `moving` is registered to.
+        atlas: atlas that `moving` is registered to.
         moving: RAS axes, brain-extracted.
         inside: `(D, H, W)` bool, the brain on the grid of `moving`.
     """
@@ -64,7 +61,7 @@ def measure_fit(
 
     Args:
         matrix: `(4, 4)`, the atlas's world to that of `moving`, RAS mm.
-        atlas: what `moving` is registered to.
+        atlas: atlas that `moving` is registered to.
         moving: RAS axes, brain-extracted.
         inside: `(D, H, W)` bool, the brain on the grid of `moving`.
     """

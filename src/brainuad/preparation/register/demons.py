@@ -47,7 +47,7 @@ class Deform:
 
     Args:
         spacing_mm: voxel size of the finest level and of the field.
-        iterations: at twice that spacing, and at it.
+        iterations: numbers of iterations at twice that spacing, and at it.
         smooth_mm: standard deviation of the Gaussian that keeps the field smooth; less follows the
             atlas closer, lesions included, and may fold.
     """
@@ -59,7 +59,7 @@ class Deform:
     def __call__(
         self, fixed: Volume, moving: Volume, matrix: np.ndarray
     ) -> tuple[Warp, dict[str, float]]:
-        """The warp that is left after an affine registration, and what there is to say of it.
+        """Return the warp that is left after an affine registration, and its measures.
 
         Args:
             fixed: brain-extracted, RAS axes.
@@ -100,7 +100,7 @@ class Deform:
         shrink: int,
         iterations: int,
     ) -> sitk.Image:
-        """The field after one level, on the grid of `still`."""
+        """Return the field after one level, on the grid of `still`."""
         now = laid if field is None else _pulled(laid, field)
         same = sitk.GetImageFromArray(
             _translated(*(sitk.GetArrayViewFromImage(image) for image in (laid, now, still)))
@@ -128,7 +128,7 @@ class Deform:
 
 
 def invert(field: sitk.Image) -> sitk.Image:
-    """The displacement field that takes every point back, on the same grid."""
+    """Return the inverse displacement field, on the same grid."""
     # It stops as soon as one of the two is reached; the largest error is what matters.
     return sitk.InvertDisplacementField(
         field,
@@ -140,7 +140,7 @@ def invert(field: sitk.Image) -> sitk.Image:
 
 
 def write_warp(path: Path, warp: Warp) -> None:
-    """Writes a warp as `path` and, before it, its inverse beside it, each atomically."""
+    """Write a warp as `path` and, before it, its inverse beside it, each atomically."""
     for target, field in ((inverse_path(path), warp.inverse), (path, warp.forward)):
         with atomic_path(target) as temporary:
             try:
@@ -151,7 +151,7 @@ def write_warp(path: Path, warp: Warp) -> None:
 
 
 def _rounded(field: sitk.Image) -> sitk.Image:
-    """To 1/256 mm, which compresses to less than half."""
+    """Round a field to 1/256 mm, which compresses to less than half."""
     found = sitk.GetImageFromArray(np.rint(sitk.GetArrayViewFromImage(field) * 256) / 256, True)
     found.CopyInformation(field)
     return found

@@ -12,7 +12,7 @@ WORSE = 0.05
 """Share of its mutual information that a level may lose; what loses more has lost its way."""
 
 FIRST_STEP_MM = 2.0
-"""Largest displacement of any voxel in the first step of a careful descent."""
+"""Largest displacement of a voxel in a careful descent's first step."""
 
 _BINS = 32
 _SEED = 1
@@ -20,7 +20,7 @@ _SEED = 1
 
 
 class Level(NamedTuple):
-    """Level of the pyramid: shrink factor, Gaussian in mm, share of the compared voxels."""
+    """Level of the pyramid: shrink factor, Gaussian in mm, share of compared voxels."""
 
     shrink: int
     smooth_mm: float
@@ -28,11 +28,11 @@ class Level(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """The end of a descent.
+    """Result of a descent.
 
     Attributes:
         matrix: `(4, 4)`, fixed world to moving world, RAS mm.
-        value: final value of the metric; lower is better.
+        value: value of the metric; lower is better.
         lost: whether a level ended clearly worse than it began.
     """
 
@@ -61,7 +61,7 @@ def descend(
         fixed: image whose voxels are compared.
         moving: image that is interpolated.
         start: `(4, 4)`, fixed world to moving world, RAS mm.
-        mask: mask on the grid of `fixed`, where the images are compared; None for everywhere.
+        mask: mask on `fixed` where the images are compared; None for everywhere.
         kind: `rigid`, `similarity` or `affine`.
         levels: coarse to fine.
         iterations: at most, a level.

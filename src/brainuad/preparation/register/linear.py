@@ -27,7 +27,7 @@ SCREEN, BEST = 10, 6
 """Iterations that tell good starts from bad ones, and how many of them are searched further."""
 
 CLOSE = 3
-"""So many of these are compared at the next level."""
+"""Number of starts that are compared at the next level."""
 
 SAME_MM = 40.0
 """Starts that end so close to one another at the corners of the fixed image are one; 20 degrees."""
@@ -41,18 +41,18 @@ STAGES: dict[str, tuple[str, ...]] = {
     "similarity": ("similarity",),
     "affine": ("similarity", "affine"),
 }
-"""Transforms that are fitted in turn, for each kind of registration."""
+"""Kind of registration to the transforms that are fitted in turn."""
 
 LEVELS = (Level(4, 6.0, 1.0), Level(2, 3.0, 0.5), Level(1, 1.0, 0.2))
 
 
 class Registration(NamedTuple):
-    """The result of `Register`.
+    """Result of `Register`.
 
     Attributes:
         matrix: `(4, 4)`, fixed world to moving world, RAS mm.
         similarity: Mattes mutual information in nats at the end, 0 for unrelated images.
-        again: what was done once more because it had failed, in words; empty where nothing was.
+        again: stage that was repeated because it had failed, in words; empty for none.
     """
 
     matrix: np.ndarray
@@ -94,7 +94,7 @@ class Register:
         fixed_mask: np.ndarray | None = None,
         careful: bool = False,
     ) -> Registration:
-        """Registers `moving` to `fixed`.
+        """Register `moving` to `fixed`.
 
         A stage that ends worse than it began is done again with a short first step, and the better
         result of the two is kept.
@@ -206,7 +206,7 @@ def _middle(volume: Volume) -> np.ndarray:
 
 
 def _starts(fixed: sitk.Image, moving: sitk.Image, turns: bool) -> list[np.ndarray]:
-    """Centres of mass on one another, tilted about each axis; with `turns` on every side too."""
+    """Return starts: centres of mass aligned, tilted about each axis; with `turns` all sides."""
     centred = sitk.CenteredTransformInitializer(
         fixed,
         moving,

@@ -34,7 +34,7 @@ class Auto:
 
 
 def is_stripped(array: np.ndarray, empty: float = 0.4) -> bool:
-    """Return whether the background was cleared: one value fills most of the array."""
+    """Return whether the background was cleared: one value, not noise, fills most of the array."""
     values, counts = np.unique(np.rint(array[::2, ::2, ::2]), return_counts=True)
     lowest = abs(values[counts.argmax()]) <= 0.01 * np.percentile(np.abs(array), 99)
     if not lowest or counts.max() < empty * counts.sum():

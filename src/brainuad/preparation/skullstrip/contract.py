@@ -1,4 +1,4 @@
-"""Contract of every skull stripper: a callable `(volume) -> brain_mask`.
+"""Contract of a skull stripper: a callable `(volume) -> brain_mask`.
 
 The volume has RAS axes; the mask is `(D, H, W)` bool on its grid. A mask in the source wins over
 all of them, and nothing is downloaded.
@@ -16,7 +16,7 @@ SkullStrip = Callable[[Volume], np.ndarray]
 
 
 def is_installed(module: str) -> bool:
-    """Return whether the package of a back end is installed, without importing it."""
+    """Return whether a back end's package is installed; it is not imported."""
     return find_spec(module) is not None
 
 

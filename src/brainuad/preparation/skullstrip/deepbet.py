@@ -25,7 +25,7 @@ class Deepbet:
     there it is asked of the scan's negative too, and both must agree.
 
     Args:
-        threshold: smallest probability of the network that counts as brain.
+        threshold: threshold of the network's probability.
     """
 
     threshold: float = 0.5

@@ -29,7 +29,7 @@ def extracted_brain_mask(array: np.ndarray, tolerance: float = 0.01) -> np.ndarr
 
 @dataclass(frozen=True)
 class Extracted:
-    """For scans whose background is empty already: what is not background.
+    """Brain mask of a scan whose background is empty already: all that is not background.
 
     Args:
         tolerance: share of the 99th percentile that still counts as background.
@@ -55,7 +55,7 @@ class Extracted:
         return mask
 
     def fits(self, volume: Volume) -> bool:
-        """Return whether only a brain is left."""
+        """Return whether the foreground is no larger than a brain."""
         mask = extracted_brain_mask(volume.array, self.tolerance)
         return _millilitres(mask, volume) <= self.most_ml
 

@@ -26,8 +26,8 @@ class HdBet:
     is mirrored.
 
     Args:
-        models: so many of the five are averaged; one is the released fast mode.
-        threshold: smallest probability that counts as brain.
+        models: number of the five that are averaged; one is the released fast mode.
+        threshold: threshold of the probability.
         bfloat16: half the time and memory of float32 on a CPU that knows it, no visible loss.
 
     Raises:

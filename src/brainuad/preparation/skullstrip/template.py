@@ -27,7 +27,7 @@ class TemplateBrain:
 
     Args:
         register: affine registration of the template to the head.
-        margin_mm: how far the brain may reach out of the template's mask.
+        margin_mm: largest distance of the brain from the template's mask.
         height_mm: only so much below the top of the head is registered; the rest is neck.
     """
 

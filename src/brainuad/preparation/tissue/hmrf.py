@@ -65,7 +65,7 @@ class Box:
 
 
 class NeighbourSum:
-    """Weighted sum of the six face neighbours; the weight is the shortest edge over the distance.
+    """Return the sum over the six face neighbours, weighted by the shortest edge over distance.
 
     Args:
         brain: `(D, H, W)` bool, with at least one voxel; what is outside has no say.
@@ -104,9 +104,9 @@ def log_likelihood(values: np.ndarray, classes: Classes, drawn_in: bool = True) 
     """Log density of each class up to a constant, `(K, N)` float32, for `(N,)` values.
 
     Args:
-        values: in the unit of the means.
-        classes: in rising order of their means, unless not `drawn_in`.
-        drawn_in: what lies beyond the outermost means counts as lying on them: between Gaussians
+        values: intensities in the unit of the means.
+        classes: classes in rising order of their means, unless not `drawn_in`.
+        drawn_in: values beyond the outermost means count as lying on them: between Gaussians
             of unequal width the widest wins both tails, and a bright tumour on T1 would become
             fluid.
     """
@@ -138,7 +138,7 @@ def expectation(likelihood: np.ndarray, prior: np.ndarray | float = 0.0) -> np.n
 
 
 def typicality(values: np.ndarray, classes: Classes, kappa: float = TYPICAL) -> np.ndarray:
-    """Return the weight of each voxel in each class, `(K, N)` float32 in [0, 1].
+    """Return the weight of each voxel for each class, `(K, N)` float32 in [0, 1].
 
     1 near the mean, a half at `kappa` standard deviations, 0 far away (Van Leemput et al. 2001,
     IEEE TMI 20(8), equation 7): lesions then move neither means nor field.

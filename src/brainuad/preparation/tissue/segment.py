@@ -28,7 +28,7 @@ FLOOR = 0.02
 """Least standard deviation of a class, of the brain's median: no class shrinks to one value."""
 
 ITERATIONS = 20
-"""Number of iterations; they also limit the detail of the field."""
+"""Number of iterations; it also bounds how fine the field gets."""
 
 LEAST_SHARE = 0.2
 """A class's share of the brain counts as at least this in its prior."""
@@ -64,7 +64,7 @@ class TissueInput:
         backend: `hmrf`, Gaussians with neighbours as in FAST; `gmm`, the same without them;
             `kmeans`, the nearest mean, all classes equally wide.
         classes: K, at least 2.
-        beta: how much a neighbour's posterior adds to a class's log prior (`hmrf` only); FAST's
+        beta: weight of a neighbour's posterior in a class's log prior (`hmrf` only); FAST's
             default is 0.1.
         bias_sigma_mm: width of the Gaussian of one pass of the field; None estimates no field.
             Passes multiply, so that the field is finer than one pass of this width.
@@ -97,7 +97,7 @@ class TissueInput:
     def segment(
         self, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: tuple[float, float, float]
     ) -> Tissues:
-        """Classes of intensity and a bias field at once, from one sequence alone.
+        """Return classes of intensity and a bias field at once, from one sequence alone.
 
         Starts at the thresholds of multi-level Otsu, then alternates posterior, class statistics
         and field. Nothing is drawn at random; scaling the image changes nothing. Lesions get the
@@ -154,7 +154,7 @@ class TissueInput:
     def _check(
         self, image: np.ndarray, brain: np.ndarray, spacing_mm: tuple[float, float, float]
     ) -> None:
-        """Says what is wrong before anything is computed."""
+        """Refuse impossible options before anything is computed."""
         if image.ndim != 3 or image.shape != brain.shape:
             raise ValueError(
                 f"image {image.shape} and brain mask {brain.shape} must be one 3D grid"

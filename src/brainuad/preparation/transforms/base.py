@@ -1,4 +1,4 @@
-"""Base classes of the steps of a preparation: names in the dictionary, reports and failures."""
+"""Shared parts of the steps: names in the dictionary, reports and failures."""
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
@@ -39,14 +39,20 @@ class ScanTransform(MapTransform):
     Args:
         keys: scans, in order of preference: the first that is there is the reference.
         allow_missing_keys: whether a scan may be missing.
-        failures_key: key of the dictionary of failed scans, `{key: reason}`; such a scan leaves the
-            data. None raises the error.
+        failures_key: key of the dictionary of scans that failed, `{key: reason}`; such a scan
+            leaves the data. None raises the error.
     """
 
     mask_postfix, label_postfix = ".brain", ".lesion"
 
     REMEDY = ""
-    """Remedy for a scan that fails, after its reason."""
+    """Advice about a scan that fails, after its reason."""
+
+    effects: tuple[str, str] = ("kept", "kept")
+    """Effects on the grid and on the intensities, as `brainuad-prepare --explain` prints them."""
+
+    parameters: tuple[str, ...] = ()
+    """Attributes that `--explain` prints."""
 
     def __init__(
         self,
@@ -107,7 +113,7 @@ def to_file(image: MetaTensor) -> np.ndarray:
 
 
 def report(image: MetaTensor) -> dict[str, Any]:
-    """Return the report of the steps on an image."""
+    """Return the reports of the steps about an image."""
     return json.loads(image.meta.get(REPORT, "{}"))
 
 
@@ -131,6 +137,31 @@ def set_records(image: MetaTensor, way: list[dict[str, Any]]) -> None:
 def copied(image: MetaTensor) -> MetaTensor:
     """The same voxels with metadata of their own."""
     return MetaTensor(image.as_tensor()).copy_meta_from(image)
+
+
+class EachScanTransform(ScanTransform):
+    """A step that changes each scan by itself. See `ScanTransform` for the arguments."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Apply the step to each scan.
+
+        Raises:
+            InputError: see `apply`.
+        """
+        found = dict(data)
+        for key in self.key_iterator(found):
+            with self.scan(found, key):
+                self.apply(found, key)
+        return found
+
+    def apply(self, data: Data, key: Hashable) -> None:
+        """Replace the entries of one scan in `data`; entries that are replaced stay as they were.
+
+        Raises:
+            InputError: the scan cannot be prepared.
+            ValueError: the same; its file is named by the caller.
+        """
+        raise NotImplementedError
 
 
 class WorldTransform(ScanTransform, LazyTransform, InvertibleTransform):

@@ -1,7 +1,7 @@
 """Steps on one scan's own grid: its brain, its bias field, its quality."""
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from brainuad.preparation.quality import measures
 from brainuad.preparation.skullstrip.auto import Auto
 from brainuad.preparation.skullstrip.contract import SkullStrip
 from brainuad.preparation.skullstrip.given import Given
-from brainuad.preparation.transforms.base import Data, ScanTransform, own_world, reported
+from brainuad.preparation.transforms.base import Data, EachScanTransform, own_world, reported
 from brainuad.preparation.transforms.load import FILE
 from brainuad.volumes.masks import require_lesion_of
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
@@ -23,7 +23,7 @@ TURNS = ".turns"
 """Key of `{scan: (3, 3) rotation}`: how heads lie that were found turned (`orient.turn_of`)."""
 
 
-class SkullStripd(ScanTransform):
+class SkullStripd(EachScanTransform):
     """Find the brain: adds the mask of each scan that has none, and changes no voxel of the scan.
 
     A lesion label is compared with the brain (`brainuad.volumes.masks.require_lesion_of`).
@@ -36,54 +36,56 @@ class SkullStripd(ScanTransform):
         kwargs: see `ScanTransform`.
     """
 
+    effects = ("kept", "kept; adds the brain mask")
+    parameters = ("by",)
+
     REMEDY = "check that it shows a head"
 
     def __init__(self, keys: KeysCollection, by: SkullStrip | None = None, **kwargs: Any):
         super().__init__(keys, **kwargs)
         self.by: SkullStrip = by or Auto()
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+    def apply(self, data: Data, key: Hashable) -> None:
         """Add the brain masks.
 
         Raises:
             InputError: no brain found, or a lesion label that is none of it.
         """
-        found = dict(data)
-        for key in self.key_iterator(found):
-            with self.scan(found, key):
-                started = time.perf_counter()
-                volume = volume_of(found[key])
-                by: SkullStrip = Given()
-                if self.mask_key(key) not in found:
-                    by = self.by.choose(volume) if isinstance(self.by, Auto) else self.by
-                    # What finds brains knows heads upright; the grid stays the scan's.
-                    turn = found.get(TURNS, {}).get(key)
-                    mask = by(volume if turn is None else upright(volume, turn))
-                    mask = mask if turn is None else turned_back(mask, volume, turn)
-                    found[self.mask_key(key)] = meta_tensor(mask.astype(np.uint8), found[key])
-                if not found[self.mask_key(key)].any():
-                    raise ValueError("no brain found")
-                label = found.get(f"{key}{self.label_postfix}")
-                if label is not None:
-                    inside = self.brain_mask(found, key)
-                    file = Path(label.meta.get(FILE, str(key)))
-                    require_lesion_of(file, volume_of(label).array > 0.5, inside)
-                seconds = round(time.perf_counter() - started, 1)
-                said = {"by": repr(by), "seconds": seconds}
-                found[key] = reported(found[key], skullstrip=said)
-        return found
+        started = time.perf_counter()
+        volume = volume_of(data[key])
+        by: SkullStrip = Given()
+        if self.mask_key(key) not in data:
+            by = self.by.choose(volume) if isinstance(self.by, Auto) else self.by
+            # Back ends expect upright heads. The grid stays the scan's.
+            turn = data.get(TURNS, {}).get(key)
+            mask = by(volume if turn is None else upright(volume, turn))
+            mask = mask if turn is None else turned_back(mask, volume, turn)
+            data[self.mask_key(key)] = meta_tensor(mask.astype(np.uint8), data[key])
+        if not data[self.mask_key(key)].any():
+            raise ValueError("no brain found")
+        label = data.get(f"{key}{self.label_postfix}")
+        if label is not None:
+            inside = self.brain_mask(data, key)
+            file = Path(label.meta.get(FILE, str(key)))
+            require_lesion_of(file, volume_of(label).array > 0.5, inside)
+        seconds = round(time.perf_counter() - started, 1)
+        said = {"by": repr(by), "seconds": seconds}
+        data[key] = reported(data[key], skullstrip=said)
 
 
-class N4BiasFieldCorrectiond(ScanTransform):
+class N4BiasFieldCorrectiond(EachScanTransform):
     """Divide by the bias field that N4 estimates within the brain mask, if there is one.
 
     It has no inverse, because maps and masks have no intensities.
 
     Args:
         keys: scans.
-        by: with the parameters of N4; `N4()` when None.
+        by: bias correction with its parameters; `N4()` when None.
         kwargs: see `ScanTransform`.
     """
+
+    effects = ("kept", "divided by the bias field")
+    parameters = ("by",)
 
     REMEDY = "check that it shows a head"
 
@@ -91,56 +93,48 @@ class N4BiasFieldCorrectiond(ScanTransform):
         super().__init__(keys, **kwargs)
         self.by = by or N4()
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+    def apply(self, data: Data, key: Hashable) -> None:
         """Correct the intensities.
 
         Raises:
             InputError: nothing above 0, or a sheared affine.
         """
-        found = dict(data)
-        for key in self.key_iterator(found):
-            with self.scan(found, key):
-                started = time.perf_counter()
-                masked = self.mask_key(key) in found
-                inside = self.brain_mask(found, key) if masked else None
-                corrected, field = self.by(own_world(found[key]), inside)
-                found[key] = meta_tensor(corrected.array, found[key])
-                where = slice(None) if inside is None else inside
-                said = {
-                    "field_range": [float(v) for v in np.percentile(field.array[where], [1, 99])],
-                    "seconds": round(time.perf_counter() - started, 1),
-                }
-                found[key] = reported(found[key], bias=said)
-        return found
+        started = time.perf_counter()
+        masked = self.mask_key(key) in data
+        inside = self.brain_mask(data, key) if masked else None
+        corrected, field = self.by(own_world(data[key]), inside)
+        data[key] = meta_tensor(corrected.array, data[key])
+        where = slice(None) if inside is None else inside
+        said = {
+            "field_range": [float(v) for v in np.percentile(field.array[where], [1, 99])],
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        data[key] = reported(data[key], bias=said)
 
 
-class MeasureScand(ScanTransform):
+class MeasureScand(EachScanTransform):
     """Measure brain volume, mask at the border and noise; changes nothing."""
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+    effects = ("kept", "kept; measures brain volume, noise and mask border")
+
+    def apply(self, data: Data, key: Hashable) -> None:
         """Add the measures to the report, as `quality`."""
-        found = dict(data)
-        for key in self.key_iterator(found):
-            with self.scan(found, key):
-                volume = volume_of(found[key])
-                said = measures.measure(volume, volume.array, self.brain_mask(found, key))
-                found[key] = reported(found[key], quality=said)
-        return found
+        volume = volume_of(data[key])
+        said = measures.measure(volume, volume.array, self.brain_mask(data, key))
+        data[key] = reported(data[key], quality=said)
 
 
-class ExtractBraind(ScanTransform):
+class ExtractBraind(EachScanTransform):
     """Set what is outside the brain mask, and what is below 0, to 0; there is no inverse."""
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+    effects = ("kept", "0 outside the brain and below 0")
+
+    def apply(self, data: Data, key: Hashable) -> None:
         """Clear the background.
 
         Raises:
             InputError: no brain mask.
         """
-        found = dict(data)
-        for key in self.key_iterator(found):
-            with self.scan(found, key):
-                image, inside = found[key], self.brain_mask(found, key)
-                clear = np.where(inside, np.maximum(image.numpy()[0], 0), 0)
-                found[key] = meta_tensor(clear.astype(np.float32), image)
-        return found
+        image, inside = data[key], self.brain_mask(data, key)
+        clear = np.where(inside, np.maximum(image.numpy()[0], 0), 0)
+        data[key] = meta_tensor(clear.astype(np.float32), image)

@@ -51,14 +51,17 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
     Args:
         keys: scans in the world of the atlas, with brain masks.
         spacing_mm: edge length of the prepared voxels in mm.
-        margin_mm: around the brain: no two brains have one size after an affine fit.
+        margin_mm: margin around the brain: no two brains have one size after an affine fit.
         space: `atlas`; or `reference` for the grid of the first scan's brain; or `own` for that of
             each scan's own.
         atlas_image: a brain-extracted template; None for MNI152.
         atlas_mask: brain mask of the template.
-        shared: with `own`, grids of keys whose scans share a space.
+        shared: grids of keys whose scans share a space, with `own`.
         kwargs: see `ScanTransform`.
     """
+
+    effects = ("the prepared grid: the interpolation, unless it is there", "linear")
+    parameters: tuple[str, ...] = ("space", "spacing_mm", "margin_mm", "atlas_image")
 
     def __init__(
         self,
@@ -208,6 +211,9 @@ class DeformToAtlasd(PreparedGridd):
             it; `_<reference>_warp.nii.gz` follows.
         kwargs: see `PreparedGridd`.
     """
+
+    effects = ("the prepared grid, through affine and warp: the interpolation", "linear")
+    parameters = ("by", "spacing_mm", "margin_mm")
 
     REMEDY = "check that it shows a brain"
 

@@ -4,7 +4,7 @@ MONAI has the others: `NormalizeIntensityd`, `ScaleIntensityRangePercentilesd`,
 `HistogramNormalized`. None of these has an inverse: maps and masks have no intensities to restore.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,32 +14,30 @@ from scipy import ndimage
 
 from brainuad.preparation.normalise.intensity import Nyul
 from brainuad.preparation.tissue.segment import TissueInput
-from brainuad.preparation.transforms.base import Data, ScanTransform
+from brainuad.preparation.transforms.base import Data, EachScanTransform
 from brainuad.types import Volume
 from brainuad.volumes.meta_tensor import meta_tensor, volume_of
 
 
-class _WithinBrain(ScanTransform):
+class _WithinBrain(EachScanTransform):
     """A step that computes an image from an image and its brain mask."""
+
+    effects = ("kept", "changed")
 
     def image(self, volume: Volume, brain_mask: np.ndarray) -> np.ndarray:
         """The intensities that take the place of the volume's, `(D, H, W)`."""
         raise NotImplementedError
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+    def apply(self, data: Data, key: Hashable) -> None:
         """Replace the intensities.
 
         Raises:
             InputError: an empty or constant brain.
         """
-        found = dict(data)
-        for key in self.key_iterator(found):
-            with self.scan(found, key):
-                volume = volume_of(found[key])
-                inside = self.brain_mask(found, key)
-                array = self.image(volume, inside).astype(np.float32)
-                found[key] = meta_tensor(array, found[key])
-        return found
+        volume = volume_of(data[key])
+        inside = self.brain_mask(data, key)
+        array = self.image(volume, inside).astype(np.float32)
+        data[key] = meta_tensor(array, data[key])
 
 
 class NyulNormalized(_WithinBrain):
@@ -47,7 +45,7 @@ class NyulNormalized(_WithinBrain):
 
     Args:
         keys: scans with brain masks.
-        standard: where the landmarks go, `Nyul().fitted(training scans).standard`.
+        standard: new intensities of the landmarks, `Nyul().fitted(training scans).standard`.
         percentiles: percentiles of the landmarks.
         kwargs: see `ScanTransform`.
     """
@@ -114,7 +112,7 @@ class WhiteStriped(_WithinBrain):
         smooth = ndimage.gaussian_filter1d(counts.astype(float), self.bins / 50)
         inner = (smooth[1:-1] >= smooth[:-2]) & (smooth[1:-1] > smooth[2:])
         peaks = np.flatnonzero(inner) + 1
-        # A bump of the tail is no tissue.
+        # A small peak in the tail is not a tissue.
         large = [i for i in peaks if smooth[i] > 0.2 * smooth.max()]
         best = large[-1] if large and self.peak == "last" else int(smooth.argmax())
         return float(edges[best : best + 2].mean())
@@ -147,7 +145,7 @@ class CurvatureFlowd(_WithinBrain):
     Args:
         keys: scans with brain masks.
         iterations: number of steps.
-        time_step: length of each step.
+        time_step: size of a step.
         kwargs: see `ScanTransform`.
     """
 

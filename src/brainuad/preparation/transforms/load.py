@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from monai.transforms.io.array import LoadImage
 
 from brainuad.errors import InputError
 from brainuad.preparation.background import cleared
-from brainuad.preparation.transforms.base import Data, ScanTransform, reported
+from brainuad.preparation.transforms.base import Data, EachScanTransform, reported
 from brainuad.volumes.lost import head_of, require_outside
 from brainuad.volumes.masks import read_brain_mask
 from brainuad.volumes.meta_tensor import meta_tensor
@@ -35,10 +35,10 @@ EMPTY = 0.5
 class ScanReader(ImageReader):
     """MONAI's reader for scans as people have them: odd NIfTI headers, folders of a DICOM series.
 
-    What is odd is noted in the metadata, what cannot be read is one line that names the file.
+    Oddities are noted in the metadata. An unreadable scan is refused in one line with its path.
 
     Attributes:
-        raw: what was read last; MONAI's metadata takes plain values alone.
+        raw: scan that was read last; MONAI's metadata takes plain values alone.
     """
 
     raw: RawVolume
@@ -69,12 +69,14 @@ class ScanReader(ImageReader):
         return img.volume.array, meta
 
 
-class LoadScand(ScanTransform):
+class LoadScand(EachScanTransform):
     """MONAI's `LoadImaged` by `ScanReader`, with the brain masks and lesion labels of the scans.
 
     Its intensities get a background of 0 (`brainuad.preparation.background`). A mask on another
     grid than its scan is refused, one that is no brain, and a label map in place of a scan.
     """
+
+    effects = ("the scan's own", "as in the file, with a background of 0")
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -83,41 +85,38 @@ class LoadScand(ScanTransform):
             warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
             self._load = LoadImage(image_only=True, ensure_channel_first=True, expanduser=False)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+    def apply(self, data: Data, key: Hashable) -> None:
         """Replace each path by its image.
 
         Raises:
             InputError: unreadable, not a scan, NaN in its head or brain, or a mask that is none or
                 on another grid.
         """
-        found = dict(data)
         reader = ScanReader()
-        for key in self.key_iterator(found):
-            with self.scan(found, key):
-                path = Path(found[key])
-                image = self._load(path, reader=reader)
-                raw, notes = reader.raw, image.meta.pop("notes")
-                if is_label_map(raw.volume.array):
-                    raise InputError(
-                        f"{path}: looks like a label map, not a scan; name a lesion mask "
-                        "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in "
-                        "a CSV"
-                    )
-                clear, note = cleared(raw.volume.array)
-                notes += [note] if note else []
-                image = meta_tensor(clear, image)
-                brain = self._brain(found, key, raw, clear, notes)
-                if brain is not None:
-                    found[self.mask_key(key)] = meta_tensor(brain.astype(np.uint8), image)
-                label = f"{key}{self.label_postfix}"
-                if label in found:
-                    lesion = read_label(Path(found[label]), raw.volume, notes)
-                    found[label] = meta_tensor(lesion.astype(np.uint8), image)
-                    found[label].meta[FILE] = str(data[label])
-                said = {} if raw.sides_known else {"sides_known": False}
-                spacing = raw.volume.spacing_mm
-                found[key] = reported(image, notes=notes, native_spacing_mm=spacing, **said)
-        return found
+        path = Path(data[key])
+        image = self._load(path, reader=reader)
+        raw, notes = reader.raw, image.meta.pop("notes")
+        if is_label_map(raw.volume.array):
+            raise InputError(
+                f"{path}: looks like a label map, not a scan; name a lesion mask "
+                "*_lesion.nii.gz, a brain mask *_brain_mask.nii.gz, or list the scans in "
+                "a CSV"
+            )
+        clear, note = cleared(raw.volume.array)
+        notes += [note] if note else []
+        image = meta_tensor(clear, image)
+        brain = self._brain(data, key, raw, clear, notes)
+        if brain is not None:
+            data[self.mask_key(key)] = meta_tensor(brain.astype(np.uint8), image)
+        label = f"{key}{self.label_postfix}"
+        if label in data:
+            file = Path(data[label])
+            lesion = read_label(file, raw.volume, notes)
+            data[label] = meta_tensor(lesion.astype(np.uint8), image)
+            data[label].meta[FILE] = str(file)
+        said = {} if raw.sides_known else {"sides_known": False}
+        spacing = raw.volume.spacing_mm
+        data[key] = reported(image, notes=notes, native_spacing_mm=spacing, **said)
 
     def _brain(
         self, data: Data, key: Hashable, raw: RawVolume, clear: np.ndarray, notes: list[str]
@@ -135,7 +134,7 @@ class LoadScand(ScanTransform):
         brain = read_brain_mask(Path(data[name]), raw.volume, notes)
         if raw.lost is not None:
             require_outside(path, raw.lost, brain)
-            # What was never scanned is no brain to look for lesions in.
+            # Voxels that were never scanned are not searched for lesions.
             brain &= ~raw.lost
         empty = (clear[brain] == 0).mean()
         if empty > EMPTY:

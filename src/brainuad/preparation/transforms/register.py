@@ -27,7 +27,7 @@ from brainuad.volumes.orient import turn_of
 
 
 class HeadTurned(Exception):
-    """A head lies otherwise than its brain was looked for.
+    """A head has another orientation than its brain was searched in.
 
     Attributes:
         lie: `{scan: (degrees, (3, 3) rotation)}`, how the heads lie (`orient.turn_of`).
@@ -46,6 +46,9 @@ class RegisterBetweend(WorldTransform):
         by: `Register("rigid")` when None.
         kwargs: see `WorldTransform`.
     """
+
+    effects = ("affine to the reference's world, no interpolation", "kept")
+    parameters = ("by",)
 
     def __init__(self, keys: KeysCollection, by: Register | None = None, **kwargs: Any):
         super().__init__(keys, **kwargs)
@@ -87,6 +90,9 @@ class AffineToAtlasd(WorldTransform):
         stop_if_turned: raise `HeadTurned` where a head lies otherwise than the data's `turns` say.
         kwargs: see `WorldTransform`.
     """
+
+    effects = ("affine to the atlas's world, no interpolation", "kept")
+    parameters = ("by", "atlas_image")
 
     REMEDY = "check that it shows a brain"
 

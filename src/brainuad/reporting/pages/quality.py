@@ -74,7 +74,7 @@ def write_quality(
         nameless: leave out pictures, names, notes, reasons and steps, which may hold paths; scans
             become numbers.
     """
-    texts: dict[str, list[str]] = cohort.info.get("flags", {})
+    texts = cohort.record.flags
     scans = sorted(cohort.scans, key=lambda s: (-len(texts.get(_name(s), [])), s.subject))
     rows, shown = [], []
     for index, scan in enumerate(scans):
@@ -91,7 +91,7 @@ def write_quality(
     lines = [] if nameless else [[s.step, s.grid, s.intensities, s.transform] for s in steps]
     titles = ("step", "grid", "intensities", "transform")
     explained = Table(titles, lines, "Steps of the preparation", (0, 1, 2, 3)) if lines else None
-    failed = cohort.info.get("failures", [])
+    failed = cohort.record.failures
     count = sum(bool(texts.get(_name(scan))) for scan in scans)
     page = render(
         "quality.html",

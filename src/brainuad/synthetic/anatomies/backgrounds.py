@@ -86,10 +86,10 @@ def make_backgrounds(
         folder: folder of a cohort in the atlas space.
         bank: gives the grid.
         names: anatomies of the bank whose mean gives each place its likely classes.
-        sequence: sequence of the scans to synthesise. The cohort's scans with it are taken, or else
-            those of `REMAPPED`.
+        sequence: sequence to synthesise. The cohort's scans of it are used, or those of
+            `REMAPPED`.
         split: `train` or `val`.
-        cache_dir: where the files are kept.
+        cache_dir: folder of the files.
 
     Raises:
         InputError: no cohort, none of both sequences, no healthy scans in the split, or a scan

@@ -132,7 +132,7 @@ def write_bank_index(
     Args:
         folder: folder of the bank.
         spacing_mm: voxel size of its grid.
-        anatomies: an entry each, with a `name`.
+        anatomies: one entry per anatomy, with a `name`.
         info: `lesions`, source and licence.
     """
     write_json(

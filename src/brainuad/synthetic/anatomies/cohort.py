@@ -80,14 +80,14 @@ def anatomies_cohort(
 
     Args:
         bank: folder that `python -m data_prep anatomies` made.
-        cache_dir: where cohorts are kept.
+        cache_dir: folder of cohorts.
         sequences: some of `contrast.SEQUENCES`; `free` for any contrast.
-        seed: decides every scan.
+        seed: random seed of all scans.
         train: healthy training subjects.
         val: healthy validation subjects, of other anatomies.
         test: healthy test subjects, of others again.
         sick: test subjects of each of `PATHOLOGIES`.
-        limit: at most so many of each kind; None for no limit.
+        limit: largest number of each kind; None for no limit.
 
     Raises:
         InputError: no bank, a damaged one, or one of too few anatomies; an unknown sequence.

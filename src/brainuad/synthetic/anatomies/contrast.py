@@ -1,4 +1,4 @@
-"""Make the image of a sequence from tissue shares.
+"""Contrast: from tissue shares to the image of a sequence.
 
 Values of T1w, T2w, FLAIR and PD are medians and ranges over real scans, relative to white matter:
 6 IXI heads, 45 T1w slabs, 15 elderly people, 2 with multiple sclerosis, 5 with white matter
@@ -30,9 +30,10 @@ Place = tuple[float, float, float]
 def _relative() -> dict[str, dict[str, Range]]:
     table: dict[str, dict[str, Range]] = {}
     with Path(__file__).with_name("relative.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            values = (float(row["low"]), float(row["usual"]), float(row["high"]))
-            table.setdefault(row["sequence"], {})[row["class"]] = values
+        rows = csv.reader(file)
+        next(rows)
+        for sequence, name, low, usual, high in rows:
+            table.setdefault(sequence, {})[name] = (float(low), float(usual), float(high))
     return table
 
 
@@ -46,7 +47,7 @@ DEVIATION = {"T1w": (0.035, 0.04), "T2w": (0.10, 0.13), "FLAIR": (0.085, 0.12), 
 """Standard deviations of texture in white and in grey matter, relative to white matter."""
 
 TRACTS = {"T1w": 0.05, "T2w": -0.03, "FLAIR": -0.05, "PD": -0.02}
-"""Excess of the corpus callosum over other white matter, by sequence."""
+"""Excess of the corpus callosum over other white matter."""
 
 CALLOSUM_MM = ((0.0, 22.0, 10.0), (0.0, -8.0, 24.0), (0.0, -38.0, 14.0))
 """Genu, body and splenium of the corpus callosum in MNI152 space."""
@@ -62,7 +63,7 @@ class Contrast:
         background: intensity of air.
         fine, coarse: `(2, D, H, W)` unit-variance textures of white and of grey matter.
         deviations: standard deviations of each texture in white and in grey, of white's mean.
-        tracts: what the corpus callosum has more, as a share of white.
+        tracts: excess of the corpus callosum, as a share of white matter.
     """
 
     sequence: str
@@ -167,7 +168,7 @@ def both_sides(places_mm: Sequence[Place]) -> tuple[Place, ...]:
 
 
 def _free_means(draws: Draws) -> Tensor:
-    """Means of any contrast. Classes of one tissue stay close, deep grey lies between."""
+    """Return means of any contrast. Classes of one tissue stay close, deep grey lies between."""
     white, grey, csf, bone, soft, other = (draws.uniform(0.1, 0.9) for _ in range(6))
     while abs(white - grey) < 0.05:
         grey = draws.uniform(0.1, 0.9)

@@ -14,7 +14,7 @@ class Draws:
     """Draws of numbers and fields.
 
     Args:
-        generator: random generator of PyTorch, on the CPU.
+        generator: generator of PyTorch, on the CPU.
         device: device of the fields.
     """
 

@@ -10,7 +10,7 @@ from brainuad.types import Volume
 from brainuad.volumes.template import load_template
 
 MARGIN_MM = (16, 16, 24)
-"""Margin of the head's grid around the brain's, on each side of the axes D, H, W."""
+"""Excess of the head's grid over the brain's, on each side of the axes D, H, W."""
 
 EXTENTS = ("brain", "head")
 

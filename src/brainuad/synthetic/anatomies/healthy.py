@@ -28,9 +28,7 @@ FLOW_MM = ((0.0, -12.0, 2.0), (0.0, -32.0, -8.0), (0.0, -46.0, -34.0), (4.0, 4.0
 
 @dataclass(frozen=True)
 class Structures:
-    """Drawn healthy structures.
-
-    Amounts are shares of white matter's intensity, signs are the sequence's.
+    """Draws of a head. Amounts are shares of white matter's intensity, signs are the sequence's.
 
     Attributes:
         caps: at the horns.
@@ -38,8 +36,8 @@ class Structures:
         cap_mm, rim_mm: widths.
         walls: `(D, H, W)` field that spares some walls.
         septum: at the septum between the lateral ventricles.
-        cortex: amount in insula and cingulate cortex.
-        capsule: amount in the internal capsule's posterior limb.
+        cortex: amount of insula and cingulate cortex.
+        capsule: amount of the internal capsule's posterior limb.
         flow: added to CSF at `FLOW_MM` and where `streams` is high.
         sulci: added to sulcal CSF where `streams` is high.
         streams: `(D, H, W)` field.

@@ -56,7 +56,7 @@ class Part:
 
 @dataclass(frozen=True)
 class LesionSettings:
-    """Probabilities and ranges of the drawn lesions.
+    """Frequencies of the diseases.
 
     Args:
         weights: weights of `DISEASES`.
@@ -179,7 +179,7 @@ def _white_part(
     gain: float,
     settings: LesionSettings,
 ) -> Part:
-    """Lesions that keep to white matter and deep grey, the small ones fainter."""
+    """Return lesions limited to white matter and deep grey, the small ones fainter."""
     allowed = anatomy.share(
         *("white", "cerebellar white", "brainstem", "thalamus", "putamen", "pallidum", "caudate")
     )

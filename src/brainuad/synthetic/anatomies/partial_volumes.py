@@ -1,4 +1,4 @@
-"""Compute partial volumes from a label map: the share of every class in every voxel."""
+"""Partial volumes of a label map: the share of every class in every voxel."""
 
 from typing import Any, NamedTuple
 

@@ -108,7 +108,7 @@ def classify(
     Args:
         image: `(D, H, W)` on the grid of the priors, any unit.
         brain: `(D, H, W)` share of the brain in each voxel.
-        priors: class priors of the bank.
+        priors: priors of the bank.
         sequence: one of `CLASSIFIED`.
         spacing_mm: edge length of a voxel.
     """
@@ -152,7 +152,7 @@ def classify(
 
 
 def _shares(values: np.ndarray, prior: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Shares `(16, N)` of the classes: which tissue by Gaussians, how much CSF by the intensity."""
+    """Return shares `(16, N)` of the classes: the tissue by Gaussians, CSF by the intensity."""
     tissue, fluid = list(_TISSUE), list(_FLUID)
     drawn_in = np.clip(values, means[tissue].min(), means[tissue].max())
     off = (drawn_in - means[tissue, None]) / WIDTH
@@ -170,7 +170,7 @@ def _shares(values: np.ndarray, prior: np.ndarray, means: np.ndarray) -> np.ndar
 
 
 def _bytes(shares: np.ndarray) -> np.ndarray:
-    """Shares in steps of 1 / 255 that sum to 255; the largest one takes what rounding leaves."""
+    """Return shares in steps of 1 / 255 that sum to 255; the largest one absorbs the rounding."""
     found = np.rint(shares * 255).astype(np.int16)
     largest = found.argmax(0)[None]
     rest = 255 - found.sum(0)[None]

@@ -36,7 +36,7 @@ class SyntheticScan(NamedTuple):
         brain_mask: bool, with the errors of skull stripping.
         anatomy: anatomy of the healthy head.
         sequence: sequence of the contrast.
-        disease: what was painted.
+        disease: kind of the lesions.
         slice_mm: thickness of the slices, 0 for those of the grid.
     """
 
@@ -62,9 +62,9 @@ class ScanGenerator:
         warp: ranges of the anatomy.
         lesions: ranges of the lesions.
         scanner: ranges of the scanner.
-        jitter: range of each class's intensity, see `contrast.draw_contrast`.
+        jitter: jitter of each class's intensity, see `contrast.draw_contrast`.
         outlined: share of lesion from which a voxel is in the mask.
-        device: where scans are made.
+        device: device that makes the scans.
         backgrounds: real healthy scans that are further anatomies; None for none.
         backgrounds_share: probability that an anatomy is one of these.
     """
@@ -180,5 +180,5 @@ class ScanGenerator:
 
     @cached_property
     def _kept(self) -> dict[str, PartialVolumes]:
-        """Anatomies in memory: 17 MB each for brains at 2 mm, 33 MB for heads."""
+        """Return the anatomies, kept in memory: 17 MB each for brains at 2 mm, 33 MB for heads."""
         return {}

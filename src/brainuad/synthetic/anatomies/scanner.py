@@ -1,4 +1,4 @@
-"""Effects of the scanner on an image: thick slices, motion, bias field, noise.
+"""Scanner effects: thick slices, motion, bias field, noise.
 
 TorchIO has transforms for most of these, MONAI for ringing and noise. They work on one image with
 random states of their own. Here the same draws must reach a scan, its healthy counterpart and its

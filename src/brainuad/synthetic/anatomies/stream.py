@@ -47,10 +47,10 @@ class ScanStream(Dataset[StreamedScan]):
 
     Args:
         generator: makes the scans.
-        sequences: sequences of the scans, drawn with equal probability.
+        sequences: sequences of the scans, drawn with equal chance.
         count: scans in an epoch.
         per_anatomy: scans of each anatomy.
-        seed: decides all scans together with epoch and index.
+        seed: random seed of all scans, together with epoch and index.
     """
 
     def __init__(

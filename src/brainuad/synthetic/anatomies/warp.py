@@ -121,7 +121,7 @@ class WarpSettings:
 
 @dataclass(frozen=True)
 class Warp:
-    """A drawn deformation.
+    """Draws of a warp.
 
     Attributes:
         matrix: `(3, 3)` of the affine map about the middle of the grid.
@@ -185,7 +185,7 @@ def apply_warp(
         warp: drawn for its size.
         affine: `(4, 4)` of the field, voxel to MNI152 RAS mm.
         spacing_mm: edge length of a voxel.
-        device: where it is made.
+        device: device of the result.
         real: scan of the anatomy, on its grid; warped with it.
     """
     stored = torch.from_numpy(anatomy.tissues).to(device).float() / 255
@@ -264,7 +264,7 @@ def _gradient(share: Tensor, sigma: float, spacing_mm: float) -> tuple[Tensor, T
 
 
 def _unit(vectors: Tensor, least: float) -> Tensor:
-    """Vectors of length one, shorter where they are not longer than `least`."""
+    """Return vectors of length one, shorter where they are not longer than `least`."""
     return vectors / (_length(vectors) + least).clamp_min(1e-6)
 
 

@@ -13,7 +13,7 @@ def draw_boxes(
     generator: torch.Generator | None = None,
     rule: str = "own_side",
 ) -> tuple[Tensor, Tensor]:
-    """Draws squares (cubes in 3D) for a whole batch.
+    """Draw squares (cubes in 3D) for a whole batch.
 
     Rules:
 
@@ -58,7 +58,7 @@ def draw_boxes(
 
 
 def paint_boxes(image: Tensor, corners: Tensor, values: Tensor) -> Tensor:
-    """Fills drawn boxes of `image (B, C, *S)` with their values; later ones lie on top."""
+    """Fill drawn boxes of `image (B, C, *S)` with their values; later ones lie on top."""
     batch, dims = len(image), image.ndim - 2
     for box, value in zip(corners.unbind(1), values.unbind(1), strict=True):
         inside = torch.ones(batch, *[1] * dims, dtype=torch.bool, device=image.device)

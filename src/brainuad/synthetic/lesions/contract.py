@@ -1,4 +1,4 @@
-"""Contract of every corruption: a callable `(image, brain_mask, generator=None) -> Painted`.
+"""Contract of a corruption: a callable `(image, brain_mask, generator=None) -> Painted`.
 
 Images are `(B, C, *S)` in [0, 1], slices and volumes alike; masks `(B, 1, *S)` bool. Draws are
 made for a whole batch on its device; the same generator gives the same ones. The donor of what
@@ -49,7 +49,7 @@ def severity_of(painted: Painted, image: Tensor) -> Tensor:
 
 
 def outline(share: Tensor) -> Tensor:
-    """Return the outline of each sample's anomaly: at least half of its largest share.
+    """Return the region of each sample's anomaly: at least half of its largest share.
 
     Args:
         share: `(B, 1, *S)`, of `Painted`.

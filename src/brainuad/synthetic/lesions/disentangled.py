@@ -54,8 +54,8 @@ class DisentangledAnomalies:
         outlines: shapes of the third kind, drawn in a patch that is all brain; real lesions' in
             the code (`LesionHoles`).
         patch: side of the patch in pixels, on every grid.
-        side: side of rectangles, and the discs' diameter, in whole pixels, uniform between the two.
-            The first is the least distance of a disc from the patch's border too.
+        side: sides of rectangles, and diameter of discs, in whole pixels, between the two. The
+            first is the least distance of a disc from the patch's border too.
         blur: largest standard deviation of an edge, in pixels.
         factor: range of a, uniform between the two.
         step: range of |b|, uniform between the two.
@@ -160,7 +160,7 @@ class DisentangledAnomalies:
         return draw_places(torch.where(none, any_pixel, room), draw)[:, 0] - half
 
     def _chosen(self, image: Tensor, inside: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return where the image has a drawn level, `(B, C, *S)` in [0, 1]; see the class."""
+        """Return the pixels of a drawn level, `(B, C, *S)` in [0, 1]; see the class."""
         levels = torch.as_tensor(self.levels, dtype=torch.float32, device=image.device)
         level = torch.bucketize(image.float(), (levels[1:] + levels[:-1]) / 2)
         counts = torch.stack(
@@ -195,7 +195,7 @@ def in_range_of(image: Tensor, texture: Tensor, inside: Tensor) -> Tensor:
 
 
 def turn(position: Tensor, angle: Tensor) -> Tensor:
-    """Positions `(1, N, len(S))` turned in the plane of the last two axes by `(B,)` radians."""
+    """Turn positions `(1, N, len(S))` in the plane of the last two axes by `(B,)` radians."""
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
     *others, y, x = position.unbind(2)
     others = [other.expand_as(cos * y) for other in others]

@@ -1,4 +1,4 @@
-"""Fillings of a synthetic lesion: another image, another intensity, another texture."""
+"""Fillings of synthetic lesions: another image, another intensity, another texture."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -50,7 +50,7 @@ class IntensityShift:
     With k = 1 its texture is kept, folds and all; with k = 0 it becomes one even value.
 
     Args:
-        shape: with a soft border, best.
+        shape: shape, best with a soft border.
         contrast: its size, uniform between the two, as a share of the range of the sample's brain
             (2nd to 98th percentile).
         bright: probability that it is brighter, not darker.
@@ -86,7 +86,7 @@ class TextureSwap:
     batch; a batch of one gives its own. Where that place has no brain nothing is painted.
 
     Args:
-        shape: with a soft border, best.
+        shape: shape, best with a soft border.
         match: `mean`: the share-weighted mean over the lesion stays, unless values leave [0, 1];
             `histogram`: the very values that were there, in the order of the texture's.
         scale: scale of the texture, uniform between the two; above 1 enlarges.
@@ -126,8 +126,8 @@ class CoarseNoise:
     The share is the size of the noise, 1 at three standard deviations of its grid's nodes.
 
     Args:
-        cells: cells of the grid, along every axis.
-        sigma: standard deviation of the nodes, for intensities in [0, 1].
+        cells: number of cells of the grid along every axis.
+        sigma: standard deviation of the nodes, of intensities in [0, 1].
     """
 
     cells: int = 16
@@ -172,13 +172,13 @@ def from_elsewhere(
     generator: torch.Generator | None = None,
     donors: Batch | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the surroundings of a random place in the donor's brain, one per sample's lesion.
+    """Return a random part of the donor's brain, laid over each sample's lesion.
 
     Args:
         image: `(B, C, *S)`.
         brain_mask: `(B, 1, *S)` bool.
         share: `(B, 1, *S)`, of the lesion.
-        scale: scale of the copied tissue, uniform between the two; 1 copies pixels.
+        scale: scale of the donor's part, uniform between the two; 1 copies pixels.
         generator: None for the global one.
         donors: one for each sample; None takes the sample before it.
 

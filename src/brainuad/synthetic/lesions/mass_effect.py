@@ -21,12 +21,11 @@ class MassEffect:
     the brain, nothing changes.
 
     Args:
-        shape: one ellipsoid per sample, or several that are applied as one: each pixel follows the
-            one it is deepest in.
+        shape: shape with one ellipsoid per sample, or several that act as one: each pixel follows
+            the one it is deepest in.
         strength: |s|, uniform between the two; at s the centre is magnified 1 / (1 - s) times.
         growing: probability of a push outwards (s > 0).
-        contrast: range of the intensity shift in the middle, as in `IntensityShift`; (0, 0) for
-            none.
+        contrast: contrast of a shift in the middle, as in `IntensityShift`; (0, 0) for none.
         bright: probability that it is brighter.
 
     The share is (1 - r^2)^2, 1 in the centre and 0 on the ellipsoid: how much tissue is stretched.

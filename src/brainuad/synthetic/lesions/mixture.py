@@ -19,8 +19,8 @@ class OneOf:
     single one comes with the sample before it in the batch.
 
     Args:
-        corruptions: to draw from.
-        probabilities: probabilities of the corruptions, need not sum to one; None for equal ones.
+        corruptions: corruptions to draw from.
+        probabilities: their probabilities, not necessarily of sum one; None for equal ones.
         probability: that a sample is painted at all.
 
     Raises:

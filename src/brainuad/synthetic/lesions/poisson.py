@@ -31,9 +31,9 @@ class PoissonImage:
         factor: a, uniform between the two.
         elsewhere: the donor's gradients come from another place of its brain; where that has no
             brain nothing is painted.
-        scale: scale of the tissue from elsewhere, uniform between the two; NSA's are 0.7 and 1.3.
-        iterations: number of conjugate-gradient steps, in a window around the lesions; they reach
-            about as far as a lesion is wide, in pixels, and the remaining error is smooth.
+        scale: scale of the donor's part, uniform between the two; NSA's are 0.7 and 1.3.
+        iterations: steps of conjugate gradients, in a window around the lesions; they go as far
+            as a lesion is wide, in pixels, and what is left over them is smooth.
         tolerance: intensities x count as changed where floor(x / tolerance) is another; elsewhere
             the share is 0. PII's is 1e-3. 0 counts the whole shape.
     """
@@ -72,7 +72,7 @@ class PoissonImage:
 def poisson_blend(
     image: Tensor, donor: Tensor, inside: Tensor, factor: Tensor, iterations: int
 ) -> Tensor:
-    """Solves the discrete Poisson equation inside a mask, with the image's values around it.
+    """Solve the discrete Poisson equation inside a mask, with the image's values around it.
 
     Perez et al. 2003: for each pixel p inside, the sum over its neighbours q of f(p) - f(q) equals
     that of v(p, q), with v the stronger of (1 - factor) times the image's difference and factor
@@ -80,10 +80,10 @@ def poisson_blend(
 
     Args:
         image: `(B, C, *S)`.
-        donor: another image of the same shape.
+        donor: image of the same shape.
         inside: `(B, 1, *S)` bool.
         factor: `(B, 1, ...)` in [0, 1].
-        iterations: number of conjugate-gradient steps.
+        iterations: number of steps of conjugate gradients.
 
     Returns:
         `(B, C, *S)`, the image outside the mask.
@@ -112,7 +112,7 @@ def poisson_blend(
 
 
 def _divergence(differences: list[Tensor]) -> Tensor:
-    """Return each pixel's differences to the neighbours before it, minus those after it."""
+    """Return each pixel's differences to the neighbours before it, less those after it."""
     total = None
     for axis, along in enumerate(differences, start=2):
         edge = torch.zeros_like(along.narrow(axis, 0, 1))

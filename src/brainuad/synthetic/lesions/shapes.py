@@ -37,7 +37,7 @@ class Ellipsoids:
     """Ellipsoids of random turn (ellipses in slices).
 
     Args:
-        radius: length of each half axis, uniform between the two.
+        radius: lengths of the half axes, each uniform between the two.
         number: a sample's, uniform from the one to the other; they are united.
         region: see the module.
         spacing_mm: see the module.
@@ -132,8 +132,8 @@ class Blobs:
     """One irregular lesion a sample: where a sum of Gaussians around its centre is highest.
 
     Args:
-        radius: radius of the disc or ball with the same size, uniform between the two; the size is
-            met to the pixel unless the brain is smaller.
+        radius: radius of the disc or ball of that size, between the two; the size is met to the
+            pixel unless the brain is smaller.
         parts: Gaussians that are summed; one makes a ball.
         region: see the module.
         spacing_mm: see the module.
@@ -202,7 +202,7 @@ class DepthBand:
     """A region: the brain between two depths under its surface; in slices under their outline.
 
     Args:
-        depth: from the first to below the second.
+        depth: range, from the first to below the second.
         spacing_mm: see the module.
     """
 
@@ -267,7 +267,7 @@ def _placed(
     generator: torch.Generator | None,
     equal: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels as seen from the drawn shapes, in half axes; which are used; their centres."""
+    """Return pixels relative to the drawn shapes, in half axes; which are used; their centres."""
     size, dims, batch = brain_mask.shape[2:], brain_mask.ndim - 2, len(brain_mask)
     fewest, most = shapes.number
     draw = drawn(torch.rand, (batch, most, dims + 2), brain_mask, generator)

@@ -44,7 +44,7 @@ class CoveringPatterns:
 def covering_patterns(
     shape: tuple[int, ...], times: int, sizes: Sequence[float], seed: int = 0
 ) -> Tensor:
-    """Patterns of separate holes, in which every pixel is hidden at least `times` times.
+    """Return patterns of separate regions that hide every pixel at least `times` times.
 
     A family tiles the image by cells, of which every second one along each axis makes a pattern,
     so that 2 ** n patterns hide each pixel once; each cell becomes the ball, box or ellipsoid

@@ -31,8 +31,8 @@ class LesionHoles:
             is given, otherwise as a share of the image's shorter side.
         most: lesions a sample, uniform in 1 to this.
         min_voxels: smaller lesions are left out.
-        region: where centres may lie; None for anywhere in the brain.
-        spacing_mm: edge of a pixel.
+        region: region of the centres; None for the whole brain.
+        spacing_mm: edge length of a pixel.
 
     Raises:
         InputError: when they are read: no mask there, or none with a lesion of that size.

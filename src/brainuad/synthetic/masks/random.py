@@ -14,7 +14,7 @@ from brainuad.synthetic.grids import draw_places, drawn, place_coordinates, smoo
 
 Holes = Callable[[Tensor, torch.Generator | None], Tensor]
 Region = Callable[[Tensor], Tensor]
-"""Callable from brain masks to the places where centres may lie, both `(B, 1, *S)` bool."""
+"""Function from brain masks to the region of the centres, both `(B, 1, *S)` bool."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ShapeHoles:
     Of a slice's shapes as many are used as come closest to the share that it drew.
 
     Args:
-        share: share of the brain that is hidden, uniform between the two.
-        radius: radius of a shape, as a share of the slice's shorter side, uniform between the two.
+        share: hidden share of the brain, uniform between the two.
+        radius: radius of a shape, as a share of the slice's shorter side, between the two.
         most: shapes a slice.
     """
 
@@ -63,7 +63,7 @@ class BlobHoles:
     """Irregular blobs: where smoothed noise is highest.
 
     Args:
-        share: share of the brain that is hidden, uniform between the two, met to the pixel.
+        share: hidden share of the brain, uniform between the two, met to the pixel.
         smoothness: standard deviation of the smoothing, as a share of the slice's shorter side.
     """
 

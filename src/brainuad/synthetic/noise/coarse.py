@@ -29,8 +29,7 @@ def coarse_noise(
     Args:
         image: `(B, C, *S)`; only its shape, type and device count.
         brain_mask: `(B, 1, *S)` bool; there is no noise elsewhere.
-        cells: cells of the grid, along every axis or one number per axis; 16 on 128 pixels as
-            published.
+        cells: number of cells of the grid, for all axes or per axis; 16 on 128 pixels as published.
         sigma: standard deviation at the nodes, of intensities in [0, 1].
         generator: None for the global one; else on the CPU, or on the image's device.
 

@@ -1,4 +1,4 @@
-"""Noise of diffusion models: independent pixels, squares of pixels, or simplex noise."""
+"""Noise of a diffusion model: independent pixels, squares of pixels, or simplex noise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class CoarseNoise:
     lesion is, can only be told by what belongs there (Kascenas et al., MIDL 2022).
 
     Args:
-        sides: sides of the squares in pixels; each sample draws one of them. The squares start at
-            another place in each call.
+        sides: sides of the squares in pixels; each sample draws one. The squares are placed anew in
+            each call.
 
     Raises:
         ValueError: no side, or one below 1.
@@ -79,7 +79,7 @@ class SimplexNoise:
 
     Args:
         period: period of the first octave in pixels.
-        octaves: their number.
+        octaves: number of octaves.
         decay: ratio of an octave's amplitude to the one before.
     """
 
@@ -112,7 +112,7 @@ class SimplexNoise2D:
 
     Args:
         period: period of the first octave in pixels.
-        octaves: their number.
+        octaves: number of octaves.
         decay: ratio of an octave's amplitude to the one before.
         shared: one pattern for the whole batch, from the corner, as released; False draws a pattern
             for each slice, from a place of its own.

@@ -41,7 +41,7 @@ _REACHING = [corner for corner in product((-1, 0, 1, 2), repeat=3) if sorted(cor
 _GRADIENTS_2D = [(5, 2), (2, 5), (-5, 2), (-2, 5), (5, -2), (2, -5), (-5, -2), (-2, -5)]
 
 _REACHING_2D = [(0, 0), (0, 1), (1, 0), (1, 1), (-1, 1), (1, -1), (0, 2), (2, 0)]
-"""As `_REACHING`, of the lattice in two dimensions."""
+"""Same as `_REACHING` for the lattice in two dimensions."""
 
 
 def draw_permutations(
@@ -53,7 +53,7 @@ def draw_permutations(
 
     Args:
         count: number of noises.
-        device: device of the result, and of `generator` if there is one.
+        device: device of the result, and of `generator` if one is given.
         generator: None for the global one.
     """
     return torch.rand(count, 256, generator=generator, device=device).argsort(1)
@@ -67,14 +67,14 @@ def simplex_noise(
     octaves: int = 6,
     decay: float = 0.8,
 ) -> Tensor:
-    """Slices of noise, a sum of octaves.
+    """Return slices of noise, a sum of octaves.
 
     Args:
         permutations: `(B, 256)`, from `draw_permutations`.
         size: height and width of the slices in pixels.
         height: `(B,)`, where in the third direction each slice lies, in pixels.
         period: period of the first octave in pixels; each further one has half of it.
-        octaves: their number.
+        octaves: number of octaves.
         decay: ratio of an octave's amplitude to the one before.
 
     Returns:
@@ -110,7 +110,7 @@ def simplex_noise_2d(
         first: `(B, 2)`, row and column of the first pixel; None for 0 and 0, where every octave
             has a point of its lattice and the noise is 0.
         period: period of the first octave in pixels; each further one has half of it.
-        octaves: their number.
+        octaves: number of octaves.
         decay: ratio of an octave's amplitude to the one before.
 
     Returns:

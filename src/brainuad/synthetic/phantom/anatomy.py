@@ -68,7 +68,7 @@ def draw_displacement(template: Template, subject: str, seed: int) -> np.ndarray
 
 
 def draw_anatomy(subject: str, seed: int, spacing_mm: float) -> Anatomy:
-    """Warps the template and gives the subject folds of its own.
+    """Warp the template and gives the subject folds of its own.
 
     The template is an average, so its cortex is blurred; a random field is added to the logs of
     the tissue shares, which are then sharpened: where the average is undecided, each subject
@@ -128,7 +128,7 @@ def draw_anatomy(subject: str, seed: int, spacing_mm: float) -> Anatomy:
 
 
 def _ventricle_growth(template: Template, rng: np.random.Generator) -> np.ndarray:
-    """Moves the ventricles' walls by -1.2 to 3 mm along their normal, fading within 10 mm."""
+    """Move the ventricles' walls by -1.2 to 3 mm along their normal, fading within 10 mm."""
     inside = template.ventricles > 0.4
     spacing = template.spacing_mm
     signed = ndimage.distance_transform_edt(~inside, sampling=spacing)

@@ -12,8 +12,8 @@ def phantom_cohort(cache_dir: Path, **parameters: Any) -> Cohort:
     """The embedded cohort, made at the first call and found by its parameters after.
 
     Args:
-        cache_dir: where cohorts are kept.
-        parameters: arguments of `brainuad.synthetic.phantom.write_phantom_cohort`.
+        cache_dir: folder of cohorts.
+        parameters: parameters of `brainuad.synthetic.phantom.write_phantom_cohort`.
     """
     from brainuad.synthetic.phantom import write_phantom_cohort
 

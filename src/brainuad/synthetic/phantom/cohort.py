@@ -23,7 +23,7 @@ from brainuad.volumes.nifti import write_volume
 
 @dataclass(frozen=True)
 class _Plan:
-    """The plan of a subject: name, split and pathology."""
+    """Plan of a subject: its name, split and pathology."""
 
     subject: str
     split: str
@@ -45,21 +45,21 @@ def write_phantom_cohort(
     jobs: int = 1,
     limit: int | None = None,
 ) -> Cohort:
-    """Makes every subject and, last, the manifest; a subject that is there already is kept.
+    """Make every subject and, last, the manifest; a subject that is there already is kept.
 
     Args:
         out: cohort folder.
-        seed: decides every subject, whatever the number of `jobs` or of subjects.
+        seed: random seed of every subject, independent of the number of `jobs` or subjects.
         spacing_mm: edge length of the voxels in mm.
         sequences: some of `T1w`, `T2w`, `FLAIR`.
         train: healthy training subjects.
         val: healthy validation subjects.
         test: healthy test subjects.
         tumour: pathological test subjects with a tumour.
-        ms: with multiple sclerosis.
-        stroke: with a stroke.
+        ms: number of subjects with multiple sclerosis.
+        stroke: number of subjects with a stroke.
         jobs: processes.
-        limit: at most so many of each kind; None for no limit.
+        limit: largest number of each kind; None for no limit.
     """
     from rich.progress import track
 

@@ -1,4 +1,4 @@
-"""Make the image of a scanner from tissues."""
+"""Contrast of the phantom: from tissues to the image of a scanner."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ class Signal:
         deep_grey: factor on grey (iron darkens the basal ganglia in T2w and FLAIR).
         cortex_spread: standard deviation of the cortex's brightness within a subject.
         cap: intensity that periventricular caps add to white matter at most.
-        vessel: what a vessel in a sulcus adds at most; flow voids are dark in T2w.
+        vessel: largest addition of a vessel in a sulcus; flow voids are dark in T2w.
         plexus: intensity of the choroid plexus.
-        flow: what pulsation artefacts add to CSF at most.
+        flow: largest addition of pulsation artefacts to CSF.
     """
 
     csf: tuple[float, float]
@@ -67,7 +67,7 @@ class Details:
 
 
 def draw_details(anatomy: Anatomy, subject: str, seed: int) -> Details:
-    """Draws the structures, the same for every sequence of the subject."""
+    """Draw the structures, the same for every sequence of the subject."""
     rng = generator(seed, subject, "details")
     shape, spacing = anatomy.brain_mask.shape, anatomy.spacing_mm
     caps = np.exp(-((anatomy.ventricle_distance_mm / 3.5) ** 2)) * anatomy.white
@@ -137,7 +137,7 @@ class Acquisition:
 def draw_acquisition(
     anatomy: Anatomy, sequence: str, subject: str, seed: int, anisotropic_share: float
 ) -> Acquisition:
-    """Draws bias, noise and slice thickness of a scan."""
+    """Draw bias, noise and slice thickness of a scan."""
     rng = generator(seed, subject, f"acquisition {sequence}")
     shape, spacing = anatomy.brain_mask.shape, anatomy.spacing_mm
     thick = rng.random() < anisotropic_share
@@ -155,7 +155,7 @@ def rician(image: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def _thick_slices(image: np.ndarray, slice_mm: float, spacing_mm: float) -> np.ndarray:
-    """Averages along the last axis, samples every slice and interpolates back."""
+    """Average along the last axis, sample every slice and interpolate back."""
     depth = image.shape[-1]
     blurred = ndimage.gaussian_filter1d(image, slice_mm / spacing_mm / 2.355, axis=-1)
     count = max(round(depth * spacing_mm / slice_mm), 2)

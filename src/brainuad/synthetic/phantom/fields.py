@@ -18,7 +18,7 @@ def random_field(
     """A Gaussian random field of zero mean and unit variance.
 
     Args:
-        rng: random generator of the white noise.
+        rng: generator of the white noise.
         shape: `(D, H, W)`.
         spacing_mm: edge length of a voxel in mm.
         scale_mm: standard deviation of the smoothing kernel in mm.
@@ -63,7 +63,7 @@ def jacobian(displacement_mm: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 
 def tame(displacement_mm: np.ndarray, spacing_mm: float, smallest: float = 0.2) -> np.ndarray:
-    """Shrinks a displacement until its Jacobian is at least `smallest` everywhere."""
+    """Shrink a displacement until its Jacobian is at least `smallest` everywhere."""
     derivative = _derivative(displacement_mm, spacing_mm)
     factor = 1.0
     while _determinant(derivative, factor).min() < smallest:

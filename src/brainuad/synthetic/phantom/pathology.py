@@ -41,12 +41,12 @@ VOLUMES_ML = {"tumour": (20.0, 140.0), "ms": (4.0, 30.0), "stroke": (12.0, 100.0
 
 @dataclass(frozen=True)
 class Lesion:
-    """The effect of a pathology on a brain.
+    """Effect of a pathology on a brain.
 
     Attributes:
         parts: tissue name to its share in each voxel, `(D, H, W)` in [0, 1].
         displacement_mm: `(3, D, H, W)`, the mass effect, as in `fields.warp`; None for none.
-        strength: strength of the parts' contrast against the tissue before, in [0, 1].
+        strength: contrast of the parts against the tissue that they replace, in [0, 1].
     """
 
     parts: dict[str, np.ndarray]
@@ -59,7 +59,7 @@ class Lesion:
         return np.sum(list(self.parts.values()), axis=0) >= 0.5
 
     def paint(self, image: np.ndarray, sequence: str, spacing_mm: float) -> np.ndarray:
-        """Pushes the tissue aside, then blends the parts in."""
+        """Push the tissue aside, then blend the parts in."""
         if self.displacement_mm is not None:
             image = warp(image, self.displacement_mm, spacing_mm)
         for tissue, share in self.parts.items():
@@ -70,12 +70,12 @@ class Lesion:
 
 
 def draw_lesion(anatomy: Anatomy, pathology: str, subject: str, seed: int) -> Lesion:
-    """Draws the lesion of a subject.
+    """Draw the lesion of a subject.
 
     Args:
         anatomy: anatomy of the healthy subject.
         pathology: `tumour`, `ms` or `stroke`.
-        subject: names the draw.
+        subject: name that selects the draw.
         seed: random seed of the cohort.
 
     Raises:

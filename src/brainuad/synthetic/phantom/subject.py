@@ -47,7 +47,7 @@ def make_subject(
     pathology: str | None = None,
     anisotropic_share: float = 0.25,
 ) -> PhantomSubject:
-    """Makes one subject; the same arguments give the same voxels, bit for bit.
+    """Make one subject; the same arguments give the same voxels, bit for bit.
 
     Args:
         subject: name; with `seed` it decides everything that is drawn.

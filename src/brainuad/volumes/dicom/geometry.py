@@ -13,7 +13,7 @@ SAME_MM = 0.02
 """Distance of two slices up to which they lie at one position."""
 
 OFF_SHARE, OFF_MM = 0.125, 0.06
-"""Largest distance of a slice from the regular grid: share of the slice distance, and least mm.
+"""Tolerances of a slice's place on the regular grid: share of the slice distance, least mm.
 
 Positions rounded to whole mm are off by 0.5 mm, those rounded to 0.1 mm by 0.05 mm."""
 

@@ -142,7 +142,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def _may_be_slice(path: Path) -> bool:
-    """Return whether a name may be a slice's: an `IM0005` is empty if it was not copied."""
+    """Return whether a name may be a slice's, such as `IM0005`; empty if it was not copied."""
     numbered = not path.suffix and any(map(str.isdigit, path.name))
     return numbered or path.suffix.lower() in _ENDINGS
 
@@ -281,7 +281,7 @@ def _first(parts: list[Dataset], tag: int) -> str:
 
 
 def _numbers(parts: list[Dataset], tag: int, count: int) -> tuple[float, ...] | None:
-    """So many finite numbers; None where they are missing or broken."""
+    """Return that many finite numbers; None where they are missing or broken."""
     try:
         values = tuple(float(text) for text in _first(parts, tag).split("\\"))
     except ValueError:

@@ -108,7 +108,7 @@ def _same_place(one: Sequence[Image], other: Sequence[Image]) -> bool:
 
 @dataclass(frozen=True)
 class _Told:
-    """Facts in the header of a mosaic beyond those of a slice.
+    """Values of a mosaic's header that a slice's lacks.
 
     Attributes:
         count: number of slices; 0 where it is not told.

@@ -60,7 +60,7 @@ def read_dicom(folder: Path) -> tuple[Volume, list[str]]:
 
 @contextmanager
 def quiet_gdcm() -> Iterator[None]:
-    """Keeps GDCM from warning about every file that is no DICOM, and from changing the locale.
+    """Keep GDCM from warning about files that are not DICOM, and from changing the locale.
 
     It leaves the process in the C locale, in which Python reads text files as ASCII.
     """

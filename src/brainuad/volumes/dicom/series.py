@@ -48,7 +48,7 @@ class Series:
 
     @property
     def reason(self) -> str:
-        """Why it is no volume of a head, whatever its modality; empty where it may be one."""
+        """Reason why it is not a volume of a head, in any modality; empty where it may be one."""
         # Inversion recovery with its sign kept comes as real images alone.
         alone = self.kind == "real" and not self.left
         if self.kind not in READABLE and not alone:
@@ -65,7 +65,7 @@ class Series:
 
     @property
     def notes(self) -> list[str]:
-        """Notes about the images that are left out."""
+        """Return the images that are left out."""
         return [f"{_counted(self.left)} of the series are left out"] if self.left else []
 
 
