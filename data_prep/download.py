@@ -121,7 +121,7 @@ class _TooLong(Exception):
 
 
 def _most(item: Download, total: int | None, folder: Path) -> int:
-    """Return the largest size of a file in bytes: its known size, the server's, or the free disk."""
+    """Return the largest size of a file in bytes: known, the server's, or the free disk."""
     known = [size for size in (item.size, total) if size is not None]
     return min(known) if known else shutil.disk_usage(folder).free - SPARED
 
