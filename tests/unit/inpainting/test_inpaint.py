@@ -506,8 +506,8 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
     give(monkeypatch, tissue)
     assert _run(files) == 2
     assert "sees tissue maps" in capsys.readouterr().err
-    equalise = {"_target_": "brainuad.preparation.normalise.intensity.Equalise"}
-    tissue.card["input"] = {"tissue": None, "normalise": equalise}
+    percentile = {"_target_": "brainuad.preparation.normalise.intensity.Percentile"}
+    tissue.card["input"] = {"tissue": None, "normalise": percentile}
     assert _run(files) == 2
     assert "sees intensities of its own (input.normalise)" in capsys.readouterr().err
 
