@@ -2,9 +2,10 @@
 
     python tests/command_server.py
 
-Reads requests from standard input, a line of JSON each: `argv`, `cwd`, and the files `stdout` and
-`stderr`. Answers with the exit status, as `subprocess` counts it. `tests/commands.py` talks to it.
-A fresh interpreter takes some seven seconds for PyTorch, Lightning and MONAI alone.
+Reads requests from standard input, a line of JSON each: `argv`, `cwd`, `env` (or null), and the
+files `stdout` and `stderr`. Answers with the exit status, as `subprocess` counts it.
+`tests/commands.py` talks to it. A fresh interpreter takes some seven seconds for PyTorch,
+Lightning and MONAI alone.
 """
 
 import importlib
@@ -52,6 +53,9 @@ def main() -> None:
                 os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.chdir(request["cwd"])
+            if request["env"] is not None:
+                os.environ.clear()
+                os.environ.update(request["env"])
             sys.exit(run(request["argv"]))
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(status, flush=True)

@@ -15,18 +15,23 @@ from tiny import ROOT
 
 
 def call(
-    script: str | Path, *arguments: object, cwd: Path | None = None, timeout: float = 600
+    script: str | Path,
+    *arguments: object,
+    cwd: Path | None = None,
+    timeout: float = 600,
+    env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
     """Run a script of the repository as a user would: `call("train.py", "experiment=strega")`.
 
-    In a fork of `command_server.py`, which spares the imports. What is about signals, variables or
-    the start of a process itself needs `subprocess`.
+    In a fork of `command_server.py`, which spares the imports. What is about signals or the start
+    of a process itself needs `subprocess`.
 
     Args:
         script: path, relative to the repository.
         arguments: words behind it.
         cwd: where; the present folder when None.
         timeout: seconds.
+        env: environment variables; those of the server when None.
 
     Raises:
         TimeoutError: it took longer.
@@ -34,10 +39,18 @@ def call(
     argv = [str(ROOT / script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / name for name in ("stdout", "stderr")}
-        request = {"argv": argv, "cwd": str(cwd or Path.cwd()), **files}
+        request = {"argv": argv, "cwd": str(cwd or Path.cwd()), "env": env, **files}
         status = _ask(json.dumps(request, default=str), timeout)
         said = {name: path.read_text() for name, path in files.items()}
     return subprocess.CompletedProcess([sys.executable, *argv], status, **said)
+
+
+def without_coverage() -> dict[str, str]:
+    """Return the environment without the variables of coverage.
+
+    For a process that is killed before it can say what it ran, or whose lines other tests count.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 
 def _ask(line: str, timeout: float) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from commands import call
 from quick_hydra import quicken
-from tiny import write_tiny_cohort
+from tiny import ROOT, write_tiny_cohort
 
 from brainuad.cohorts.manifest import Cohort
 from brainuad.machine import threads
@@ -30,7 +30,13 @@ quicken()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, so that at the end no worker waits for another one's long file."""
+    """Mark what runs whole commands, and put long files first.
+
+    So no worker waits at the end for another one's long file.
+    """
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "integration"):
+            item.add_marker("slow")
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 

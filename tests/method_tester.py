@@ -6,6 +6,7 @@ configuration in `configs/model`, by the experiment of the same name.
 
 import copy
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from brainuad.model.model import Model
 from brainuad.networks.latent_autoencoder import measure_scale
 from brainuad.settings.instantiate import instantiate, resolve
 from brainuad.synthetic.anatomies.stream import StreamedScan
+from brainuad.synthetic.phantom.subject import PhantomSubject, tiny_subject
 from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
 from brainuad.volumes.grids import Grid
@@ -230,10 +232,14 @@ def train(cfg: DictConfig, folder: Path) -> Trained:
 
 def grid_of(batch: Batch) -> Grid | None:
     """Return the grid of the phantom, for volumes."""
-    from brainuad.synthetic.phantom import tiny_subject
-
     size = tuple(batch.image.shape[2:])
-    return Grid(size, tiny_subject("contract0").affine) if len(size) == 3 else None
+    return Grid(size, subject_of("contract0").affine) if len(size) == 3 else None
+
+
+@cache
+def subject_of(name: str) -> PhantomSubject:
+    """A phantom, made once."""
+    return tiny_subject(name, seed=0)
 
 
 def like(trained: Trained, model: dict[str, Any]) -> AnomalyDetector:
@@ -327,14 +333,12 @@ def other(name: str, value: Any) -> Any:
 
 def phantom_batch(size, tiling: Tiling, count=8) -> Batch:
     """Healthy phantom tiles of the size that the method wants."""
-    from brainuad.synthetic.phantom import tiny_subject
-
     if isinstance(tiling, SliceTiling):
         tiles = []
         for index in range(2):
-            subject = tiny_subject(f"contract{index}", seed=0)
-            image = torch.from_numpy(subject.images["T2w"])[None]
-            mask = torch.from_numpy(subject.brain_mask)[None]
+            subject = subject_of(f"contract{index}")
+            image = torch.tensor(subject.images["T2w"])[None]
+            mask = torch.tensor(subject.brain_mask)[None]
             images, _ = SliceTiling("axial", size).split(image)
             masks = SliceTiling("axial", size).split(mask.to(torch.uint8))[0].bool()
             middle = len(images) // 2
@@ -345,10 +349,10 @@ def phantom_batch(size, tiling: Tiling, count=8) -> Batch:
                 )
             )
         return Batch(*(torch.cat(parts) for parts in zip(*tiles, strict=True)))
-    subject = tiny_subject("contract0", seed=0)
+    subject = subject_of("contract0")
     return Batch(
-        torch.from_numpy(subject.images["T2w"])[None, None],
-        torch.from_numpy(subject.brain_mask)[None, None],
+        torch.tensor(subject.images["T2w"])[None, None],
+        torch.tensor(subject.brain_mask)[None, None],
     )
 
 

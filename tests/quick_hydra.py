@@ -1,5 +1,4 @@
-"""Hydra, composing the same configurations in a third of the time: most of a tiny run is that."""
-
+"""Make Hydra compose faster: composing takes half the time of a tiny run."""
 
 import yaml
 from hydra._internal.hydra import Hydra
@@ -9,7 +8,7 @@ from hydra.types import RunMode
 def quicken() -> None:
     """Read YAML by the C library, and do not compose a whole run only to ask for its mode.
 
-    The commands in processes of their own start without this.
+    Commands that a test starts by `subprocess` do without.
     """
     # OmegaConf derives its own loader from this one.
     yaml.SafeLoader = yaml.CSafeLoader
@@ -17,7 +16,7 @@ def quicken() -> None:
 
 
 def _mode_of_words(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-    """The mode on the command line; no configuration of ours sets one."""
+    """Return the mode on the command line; no configuration here sets one."""
     del self, config_name
     named = [word.partition("=")[2] for word in overrides if "hydra.mode=" in word]
     return RunMode[named[-1]] if named else None

@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from commands import without_coverage
+
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 CPUS = 64  # more than there are, so that the shipped scripts run as they are
 GPUS = 4  # none of them is real
@@ -61,7 +63,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.daemons: list[subprocess.Popen] = []
-        self.env = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        self.env = without_coverage() | {"SLURM_CONF": str(folder / "slurm.conf")}
 
     def __enter__(self) -> "Cluster":
         """Starts the daemons.

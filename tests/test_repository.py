@@ -177,6 +177,7 @@ NEEDED = {"fpi_shapes": ("lesions.folder=masks",)}
 """What an experiment cannot go without."""
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_instantiates(experiment):
     with initialize_config_module("brainuad.configs", version_base="1.3"):

@@ -35,11 +35,7 @@ def a_record(subject: str = "s", sequence: str = "T2w", **changes: Any) -> ScanR
         "transform": f"transforms/{name}.json",
         "warp": None,
         "native_image": f"/raw/{name}.nii.gz",
-        "native_axes": "RAS",
         "native_spacing_mm": (1.0, 1.0, 1.0),
-        "space": "MNI152",
-        "spacing_mm": 2.0,
-        "shape": (10, 12, 10),
     }
     return ScanRecord(subject, sequence, **(values | changes))
 

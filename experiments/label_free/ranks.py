@@ -159,7 +159,7 @@ def draw_scatter(
                 part[objectives[row]],
                 part[metrics[column]],
                 s=26,
-                color=method_style(methods.index(method))["color"],
+                color=method_style(methods.index(method)).color,
                 marker="osD^v"[sequences.index(sequence) % 5],
                 alpha=0.8,
                 label=f"{method}, {sequence}",

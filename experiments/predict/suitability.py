@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan, read_cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.machine.files import write_text
 from brainuad.model.prepared_scan import PreparedScan, from_cohort, from_record
 from brainuad.model.suitability import training_statistics, unsuitable
@@ -71,10 +73,8 @@ def statistics(cohort: Cohort, sequence: str, count: int | None) -> dict[str, An
     names = [s.subject for split in ("train", "val") for s in cohort.select(split, sequence, True)]
     kept = [scan for scan in cohort.scans if scan.subject in names[:count]]
     part = Cohort(cohort.root, tuple(kept), cohort.info)
-    nowhere = Path("nowhere")
-    recipe = of_cohort(cohort, sequence)
-    in_mni = recipe is not None and recipe.in_mni
-    return training_statistics(part, sequence, nowhere, POSTPROCESS, in_mni)
+    nowhere = ScoreMaps(MapFolder(Path("nowhere")), POSTPROCESS)
+    return training_statistics(part, sequence, nowhere, of_cohort(cohort, sequence))
 
 
 def tested(cohort: Cohort, sequence: str) -> Iterator[tuple[Scan, PreparedScan]]:

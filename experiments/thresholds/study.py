@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, read_cohort
+from brainuad.cohorts.map_folder import MapFolder
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.evaluation.thresholds import healthy_scores
 from brainuad.machine.files import write_text
 from brainuad.machine.text import csv_text
@@ -54,7 +56,8 @@ def load(cohort: Path, sequence: str, maps: Path, postprocess: Postprocess) -> d
         own = tuple(replace(one, split="val") for one in whole.scans if one.split == split)
         part = Cohort(whole.root, own, whole.info)
         with tempfile.TemporaryDirectory() as spool:
-            scores, _ = healthy_scores(part, sequence, maps, postprocess, "prepared", Path(spool))
+            own = ScoreMaps(MapFolder(maps), postprocess, "prepared")
+            scores, _ = healthy_scores(part, sequence, own, Path(spool))
             found[split] = [np.array(one) for one in scores]
     return found
 

@@ -8,8 +8,6 @@ import pytest
 import torch
 from tiny import write_tiny_cohort
 
-pytestmark = pytest.mark.slow
-
 SMALL = [
     *("experiment=autopaint", "data.slice_size=[24,32]"),
     *("model.network.features=[8,8,8]", "model.network.kernels=[3,3,3]"),

@@ -16,10 +16,10 @@ from brainuad.benchmark.command import main
 from brainuad.cohorts.manifest import write_cohort
 from brainuad.label_free.difficulty import CELLS
 
-pytestmark = pytest.mark.slow
 
-
-def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd):
+def test_a_job_then_the_rest_then_the_same_tables(tmp_path, capfd, monkeypatch):
+    # Each run is a process of its own, as trainings of other tests are, which count its lines.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     write_tiny_cohort(tmp_path / "cohort", val=1, sick=2)
     line = {"small": "intensity", "learns": False}
     settings = {

@@ -15,8 +15,6 @@ from brainuad.cli.train import main as train
 from brainuad.model.model import Model
 from brainuad.volumes.nifti import read_volume
 
-pytestmark = pytest.mark.slow
-
 ONE, BOTH = "data.sequence=T2w", "data.sequence=[T2w,T1w]"
 VOLUMES = {"dae_3d": golden.VOLUMES, "fpi_3d": golden.VOLUMES}
 WORDS = {"strega": ["input=intensity"], "madad": ["model.sampling.mask_threshold=1.1"], **VOLUMES}
@@ -46,6 +44,7 @@ def run(place: Path, name: str, *words: str) -> int:
         return train()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", [*golden.OF_ANY_COHORT, *VOLUMES])
 def test_every_method_takes_the_sequences_of_a_subject_at_once(place: Path, name: str) -> None:
     assert run(place, name) == 3

@@ -13,8 +13,6 @@ from tiny_head import write_tiny_bank
 import brainuad
 from brainuad.volumes.nifti import write_volume
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,6 +33,7 @@ def write_strong_model(path: Path, seed: int) -> Path:
     return path
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", golden.CASES)
 def test_runs_give_what_was_recorded(place: Path, name: str) -> None:
     case = golden.CASES[name]

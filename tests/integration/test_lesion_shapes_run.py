@@ -4,13 +4,10 @@ import shutil
 
 import numpy as np
 import pandas as pd
-import pytest
 from commands import call
 from tiny import AFFINE, lesion, write_tiny_cohort
 
 from brainuad.volumes.nifti import write_volume
-
-pytestmark = pytest.mark.slow
 
 
 def test_a_model_is_trained_with_lesion_masks_and_used_without_them(tmp_path):

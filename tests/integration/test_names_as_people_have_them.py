@@ -572,7 +572,6 @@ find.read_record = counted
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", ["prepare", "predict", "train", "evaluate", "data_prep"])
 def test_every_command_reads_names_by_one_function(tmp_path, command):
     bids(tmp_path / "in", *(f"sub-{i}/anat/sub-{i}_T1w" for i in range(3)))

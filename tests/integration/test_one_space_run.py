@@ -7,8 +7,6 @@ from tiny import brain, lesion
 
 from brainuad.volumes.nifti import read_volume, write_volume
 
-pytestmark = pytest.mark.slow
-
 HEALTHY, SICK = 7, "s7"
 
 

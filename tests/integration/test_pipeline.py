@@ -12,12 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from commands import call
+from commands import call, without_coverage
 from tiny import ROOT
 
 from brainuad.cli.prepare import main as prepare
-
-pytestmark = pytest.mark.slow
 
 COUNTS = {"train": 3, "val": 2, "test": 2, "tumour": 1, "ms": 1, "stroke": 1}
 TEST_SUBJECTS = 5
@@ -159,6 +157,7 @@ def test_a_killed_run_resumes_to_the_same_weights(cohort, tmp_path, run):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        env=without_coverage(),
     )
     deadline = time.monotonic() + 120
     while not last.is_file() and time.monotonic() < deadline and process.poll() is None:

@@ -17,8 +17,6 @@ import pytest
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.volumes.nifti import read_mask, read_volume
 
-pytestmark = pytest.mark.slow
-
 
 def _row(subject: str, image: Path, **more: object) -> dict[str, object]:
     return {"subject": subject, "image": image, "sequence": "T1w", **more}
@@ -97,6 +95,8 @@ def _options(listing: Path, out: Path) -> list[str]:
         "data=folder",
         f"data.source={listing}",
         "data.sequence=T1w",
+        # Processes of their own take longer to start than the tissue maps take here.
+        "jobs=1",
         f"paths.cache_dir={listing.parent / 'cache'}",
         f"paths.output_dir={out}",
     ]

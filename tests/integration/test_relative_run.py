@@ -1,13 +1,10 @@
 """`relative=healthy` by the real commands, on the tiny cohort."""
 
 import numpy as np
-import pytest
 from tiny import write_tiny_cohort
 
 from brainuad.model.model import Model
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
-
-pytestmark = pytest.mark.slow
 
 
 def command(cohort, base, out, *more):

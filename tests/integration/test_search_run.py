@@ -2,10 +2,7 @@
 
 import json
 
-import pytest
 from tiny import write_tiny_cohort
-
-pytestmark = pytest.mark.slow
 
 
 def test_a_search_has_an_objective_and_leaves_the_test_subjects_alone(tmp_path, run):

@@ -254,24 +254,39 @@ def test_runs_named_in_one_second_have_folders_of_their_own(tmp_path):
     assert [seed_of(out), seed_of(tmp_path / "12-00-00-2")] == [1, 2]
 
 
-NO_LOCKS = """
-import errno, fcntl, os
-def flock(*_): raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-fcntl.flock = flock
-"""
-
-SEQUENCE = """
-import sys
+TOGETHER = """
+import errno, fcntl, json, os, sys
 from brainuad.cli import predict, prepare, train
-model, source, scans, out, seed = sys.argv[1:]
-words = ["preparation=extracted", "preparation.steps.spacing_mm=6"]
-status = prepare.main([source, f"{out}/cohort", *words])
-status = status or predict.main([model, source, f"{out}/out", "--device", "cpu"])
-sys.argv = ["train", "experiment=intensity_raw", "data=folder", f"data.source={scans}"]
-sys.argv += ["data.sequence=T2w", "report=false", "evaluate=false", f"seed={seed}"]
-sys.argv += [f"paths.cache_dir={out}/cache", f"paths.output_dir={out}/run"]
-sys.exit(status or train.main())
+import brainuad.training.run  # once for all of them
+
+def work(model, source, scans, out, seed):
+    words = ["preparation=extracted", "preparation.steps.spacing_mm=6"]
+    status = prepare.main([source, f"{out}/cohort", *words])
+    status = status or predict.main([model, source, f"{out}/out", "--device", "cpu"])
+    sys.argv = ["train", "experiment=intensity_raw", "data=folder", f"data.source={scans}"]
+    sys.argv += ["data.sequence=T2w", "report=false", "evaluate=false", f"seed={seed}"]
+    sys.argv += [f"paths.cache_dir={out}/cache", f"paths.output_dir={out}/run"]
+    return status or train.main()
+
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+def start(words):
+    number = os.fork()
+    if number == 0:
+        log = os.open(f"{words[3]}-{words[4]}.log", os.O_WRONLY | os.O_CREAT)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        sys.exit(work(*words))
+    return number
+
+locks, *jobs = json.loads(sys.argv[1])
+if not locks:
+    fcntl.flock = no_locks
+children = [start(words) for words in jobs]
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
 """
+"""Start processes at the same moment, and print the exit status of each."""
 
 
 @pytest.mark.parametrize("name", ["fitted", "write_normalised", "check_scans", "write_cohort"])
@@ -294,28 +309,27 @@ def test_whoever_writes_the_manifest_last_lists_the_scans_of_both(
 ROUNDS = [pytest.param(1, id="once"), pytest.param(20, marks=pytest.mark.fuzz, id="20")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("locks", [True, False], ids=["locks", "no-locks"])
 def test_four_processes_do_what_one_does(model, lists, tmp_path, locks, rounds):
     """Started together; twenty times by `pytest -m fuzz`."""
 
-    def start(source, out, seed):
-        words = [str(word) for word in (model, source, lists["all"], out, seed)]
-        code = SEQUENCE if locks else NO_LOCKS + SEQUENCE
-        said = (tmp_path / f"{out.name}-{seed}.log").open("w")
-        both = {"stdout": said, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-        return subprocess.Popen([sys.executable, "-c", code, *words], **both)
+    def start(out, *sources):
+        jobs = [
+            [str(word) for word in (model, lists[name], lists["all"], out, seed)]
+            for seed, name in enumerate(sources)
+        ]
+        words = [sys.executable, "-c", TOGETHER, json.dumps([locks, *jobs])]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
+        said = "".join(path.read_text() for path in sorted(tmp_path.glob(f"{out.name}-*.log")))
+        assert done.stdout.splitlines()[-1:] == [str([0] * len(sources))], said + done.stderr
+        return said
 
-    one = tmp_path / "one"
-    assert start(lists["all"], one, 0).wait(300) == 0, (tmp_path / "one-0.log").read_text()
-    sources = ("even", "odd", "all", "all")
+    one, sources = tmp_path / "one", ("even", "odd", "all", "all")
+    start(one, "all")
     for number in range(rounds):
         four = tmp_path / f"four{number}"
-        processes = [start(lists[name], four, seed) for seed, name in enumerate(sources)]
-        status = [process.wait(600) for process in processes]
-        said = "".join(path.read_text() for path in sorted(tmp_path.glob(f"{four.name}-*.log")))
-        assert status == [0] * 4, said
+        said = start(four, *sources)
         assert "error" not in said
         _assert_alike(one, four, said, len(sources))
 

@@ -16,8 +16,6 @@ from brainuad.cli.train import main as train
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.planes import image_of
 
-pytestmark = pytest.mark.slow
-
 VOLUMES = ("dae_3d", "fpi_3d", "strega_3d")
 
 
@@ -59,6 +57,7 @@ def run(words: list[str], out: Path) -> int:
         return train()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", golden.OF_ANY_COHORT)
 def test_every_method_trains_and_detects_on_slices(name, table, tmp_path) -> None:
     out = tmp_path / "run"

@@ -16,7 +16,7 @@ from tiny import ROOT, write_tiny_cohort
 
 from brainuad.model.checkpoint import read_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+pytestmark = pytest.mark.slurm
 
 EPOCHS = 12
 SCRIPTS = ROOT / "experiments" / "slurm"

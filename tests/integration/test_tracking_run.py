@@ -4,19 +4,17 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from commands import call
 from tiny import ROOT, write_tiny_cohort
 from wandb_file import artifacts, config, history
 
 from brainuad.model.model import Model
 from brainuad.tracking.tracker import OBJECTIVE
-
-pytestmark = pytest.mark.slow
 
 SUBJECTS = [f"sub{i:02d}" for i in range(8)]
 
@@ -24,18 +22,13 @@ SUBJECTS = [f"sub{i:02d}" for i in range(8)]
 def train(base: Path, *arguments: str) -> subprocess.CompletedProcess:
     """A tiny tracked run in `base`, by a user whose home is there."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
-    return subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "train.py"), "experiment=strega", "input=intensity"),
-            *("data=folder", f"data.source={base / 'clinic'}", "data.sequence=T2w"),
-            *("data.slice_size=[32,32]", "model.network.features=[4,8]", "data.spacing_mm=3"),
-            *("model.network.latent_dim=4", "controls=none", "report=false", "logger=wandb"),
-            *("trainer.log_every_n_steps=1", f"paths.cache_dir={base / 'cache'}"),
-            *(f"paths.output_dir={base / 'run'}", "ckpt=last", *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    return call(
+        *("train.py", "experiment=strega", "input=intensity"),
+        *("data=folder", f"data.source={base / 'clinic'}", "data.sequence=T2w"),
+        *("data.slice_size=[32,32]", "model.network.features=[4,8]", "data.spacing_mm=3"),
+        *("model.network.latent_dim=4", "controls=none", "report=false", "logger=wandb"),
+        *("trainer.log_every_n_steps=1", f"paths.cache_dir={base / 'cache'}"),
+        *(f"paths.output_dir={base / 'run'}", "ckpt=last", *arguments),
         timeout=300,
         env=clean | {"HOME": str(base / "home_of_user")},
     )

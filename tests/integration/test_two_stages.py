@@ -15,8 +15,6 @@ from tiny import write_tiny_cohort
 
 from brainuad.cli.train import main
 
-pytestmark = pytest.mark.slow
-
 TEST_SUBJECTS = 3
 FOUND = "is there already"
 

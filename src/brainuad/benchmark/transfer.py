@@ -18,6 +18,7 @@ from brainuad.benchmark.runs import program
 from brainuad.cohorts.manifest import read_cohort, write_cohort
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
 from brainuad.machine import provenance
@@ -82,7 +83,8 @@ def main() -> int:
         # Without a threshold nothing is marked.
         threshold = float("nan")
     test = cohort.select("test", sequence)
-    write_masks(test, maps, MapFolder(folder), postprocess, threshold, failures)
+    own = ScoreMaps(maps, postprocess)
+    write_masks(test, own, MapFolder(folder), threshold, failures)
     record = replace(
         trained.record,
         **provenance.describe(),

@@ -10,6 +10,7 @@ from typing import Any
 from brainuad import __version__
 from brainuad.errors import CannotWrite, InputError, PartialFailure, Stopped
 from brainuad.machine import signals, terminal, threads
+from brainuad.machine.limits import is_out_of_memory
 from brainuad.machine.memory import keep_memory
 from brainuad.machine.refused import REFUSED, refused
 from brainuad.machine.text import say
@@ -26,25 +27,25 @@ def run_cli(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Parses `argv` and runs `function`; returns the exit status.
+    """Parse `argv` and run `function`; return the exit status.
 
-    Status 2 for bad input, 3 when some subjects failed and the rest was done, 143 when a signal
-    stopped the work and it was saved.
+    The status is 2 for bad input, 3 where some subjects failed and the others are done, and 143
+    where a signal stopped the work and it was saved.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"brainuad {__version__}")
     words = list(sys.argv[1:] if argv is None else argv)
-    # Taken out by hand, so that it may stand anywhere, behind a subcommand too.
+    # Removed by hand, so that it may stand anywhere, behind a subcommand, too.
     debug = "--debug" in words
     arguments = parser.parse_intermixed_args([word for word in words if word != "--debug"])
     return _guard(lambda: function(arguments), debug)
 
 
 def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
-    """Composes `configs/<config_name>.yaml` with the command line and runs `task(cfg)`.
+    """Compose `configs/<config_name>.yaml` with the command line and run `task(cfg)`.
 
     `--help` alone, and `--version`, answer without Hydra. Returns the exit status as `run_cli`
-    does; what the task returns is for Hydra's sweepers.
+    does; Hydra's sweepers use the result of the task.
     """
     if "--version" in sys.argv[1:]:
         say(f"brainuad {__version__}")
@@ -63,8 +64,8 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
 
     debug = "--debug" in sys.argv or os.environ.get(DEBUG, os.environ.get(FULL_ERROR)) == "1"
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    # Hydra then raises instead of printing its own page, and the guard below says it in one line.
-    # The ranks that Lightning launches get the words without --debug, and the environment.
+    # Hydra then raises instead of printing its own page, and `_guard` prints one line. The ranks
+    # that Lightning launches get the words without --debug, and the environment.
     ours = {FULL_ERROR: "1", DEBUG: "1" if debug else "0"}
     caught: list[Exception] = []
     started: list[bool] = []
@@ -75,13 +76,13 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
         try:
             words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
             sources = HydraConfig.get().runtime.config_sources
-            # A folder of the user's own configurations has keys that nobody else knows.
+            # A folder of the user's own configurations may have unknown keys.
             if all(source.provider != "command-line" for source in sources):
                 require_read(cfg, config_name, words)
             warn_of_options(HydraConfig.get().runtime.choices)
             return task(cfg)
         except Exception as error:
-            # A job of a sweep must fail in Hydra's eyes; a single one is ours to report.
+            # Hydra must see that a job of a sweep failed; a single job is reported here.
             if HydraConfig.get().mode is not RunMode.RUN:
                 raise
             caught.append(error)
@@ -102,7 +103,7 @@ def run_hydra(config_name: str, task: Callable[[Any], Any]) -> int:
         try:
             main()
         except HydraException as error:
-            # A job of a sweep has said its own.
+            # A job of a sweep has printed its own error.
             if _known(error) is not None or started:
                 raise
             raise InputError(explained(error, config_name, words)) from error
@@ -137,9 +138,9 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
 
 
 def _explain(error: Exception) -> tuple[str, int]:
-    """Return the message that the user reads, and the exit status."""
+    """Return the message for the user, and the exit status."""
     known = _known(error)
-    # What is kept all the same, see `brainuad.training.kept`.
+    # Files that are kept all the same, see `brainuad.training.kept`.
     kept = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     if isinstance(known, PartialFailure):
         return str(known), SOME_FAILED
@@ -152,22 +153,14 @@ def _explain(error: Exception) -> tuple[str, int]:
     return f"internal error: {type(error).__name__}: {message}{kept} {hint}", 1
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Return whether Python or torch reports that the machine or its GPU is out of memory."""
-    words = ("not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
-
-
 def _lost_peer(error: Exception) -> bool:
-    """Return whether the error only reports that another rank ended (message of gloo or NCCL)."""
+    """Return whether the error only reports that another rank ended."""
     words = str(error)
     return isinstance(error, RuntimeError) and ("gloo" in words or "NCCL" in words)
 
 
 def _known(error: BaseException | None) -> BaseException | None:
-    """The error in the chain of causes that the user can mend, if there is one."""
+    """Return the error in the chain of causes that the user can mend; None for none."""
     from omegaconf.errors import OmegaConfBaseException
 
     from brainuad.settings.hydra_words import explained_value
@@ -177,7 +170,7 @@ def _known(error: BaseException | None) -> BaseException | None:
             return one
         if isinstance(one, OSError) and one.errno in REFUSED and one.filename:
             return refused(one.filename, one)
-    if error is not None and _out_of_memory(error):
+    if error is not None and is_out_of_memory(error):
         return InputError(
             f"the memory is full ({' '.join(str(error).split()):.200}); use smaller batches "
             "(datamodule.batch_size, predict_batch_size, --batch-size), fewer --jobs, larger "
@@ -189,9 +182,9 @@ def _known(error: BaseException | None) -> BaseException | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what led to it, each once.
+    """Yield an error and its causes, each once.
 
-    Where a debugger or a measure of coverage traces, OmegaConf makes an error its own cause.
+    Under a debugger or a measurement of coverage, OmegaConf makes an error its own cause.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

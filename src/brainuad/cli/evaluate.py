@@ -1,4 +1,4 @@
-"""Scores a folder of anomaly maps, ours or somebody else's.
+"""Score a folder of anomaly maps, of brainuad or another program.
 
 python evaluate.py maps=runs/strega/NAME/prepared data=folder data.source=COHORT
 """
@@ -26,11 +26,11 @@ def main() -> int:
 
 
 def evaluate(cfg: "DictConfig") -> None:
-    """Writes the files of `brainuad.evaluation.results.write_evaluation` and prints the table.
+    """Write the files of `brainuad.evaluation.results.write_evaluation` and print the table.
 
     Raises:
         InputError: bad input.
-        PartialFailure: some subjects failed, everything else is done.
+        PartialFailure: some subjects failed; the others are done.
     """
     from brainuad.evaluation.thresholds import as_threshold, require_space
     from brainuad.machine.limits import require_folder
@@ -40,7 +40,7 @@ def evaluate(cfg: "DictConfig") -> None:
     folder = Path(cfg.maps)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the anomaly maps with maps=DIR")
-    # All that is wrong with the settings is said before anything is made or read.
+    # Errors of the settings come before anything is made or read.
     threshold, own = as_threshold(cfg.threshold, "threshold"), as_threshold(cfg.fixed, "fixed")
     require_space(cfg.space)
     postprocess = instantiate(cfg.postprocess)

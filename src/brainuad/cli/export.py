@@ -1,4 +1,4 @@
-"""Packs a trained model for others: weights, card, model card and hashes in one bundle.
+"""Pack a trained model for others: weights, card, model card and hashes in one bundle.
 
 brainuad-export RUN OUT
 """

@@ -1,7 +1,7 @@
 """The `--help` page of the commands that Hydra runs, from the text of their configuration.
 
-Hydra's own page composes every option of every group, which takes seconds. It is still there for
-`--help` beside other words, and then shows the configuration that those words compose.
+Hydra's own page composes every option of every group, which takes seconds. `--help` beside other
+words still shows it, with the configuration that those words compose.
 """
 
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from pathlib import Path
 from brainuad.settings.moved import RENAMED_OPTIONS
 
 HIDDEN = ("hydra", "experiment")
-"""Groups that the list leaves out: Hydra's own, and the experiments, which have their own line."""
+"""Groups left out of the list: Hydra's own, and the experiments, which have a line of their own."""
 
 
 def help_page(config_name: str) -> str:
@@ -21,7 +21,7 @@ def help_page(config_name: str) -> str:
     """
     import yaml
 
-    # Found without its code, which takes Hydra's time to import.
+    # Without importing the package, which would import Hydra.
     spec = find_spec("brainuad.configs")
     assert spec is not None
     assert spec.submodule_search_locations is not None

@@ -1,4 +1,4 @@
-"""Replaces a marked lesion by plausible healthy tissue, in the scan's own space.
+"""Replace a marked lesion by plausible healthy tissue, in the scan's own space.
 
 brainuad-inpaint SCAN MASK OUT --model MODEL
 """
@@ -137,7 +137,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
-    """The scan and the voxels to replace, `(D, H, W)` bool on its grid.
+    """Return the scan and the voxels to replace, `(D, H, W)` bool on its grid.
 
     Raises:
         InputError: unreadable, not one grey 3D scan, grids differ, an empty mask or one that
@@ -181,10 +181,10 @@ def _check_model(model: "Model", path: Path) -> None:
 
 
 def _preparation(card: "Card", overrides: Sequence[str]) -> tuple["Preparation", "Normalise"]:
-    """The steps and the normalisation that the model was trained with, where nothing else is said.
+    """Return the model's preparation steps and normalisation, with the changes of the command line.
 
     Raises:
-        InputError: as `brainuad.preparation.recipes.changed`.
+        InputError: an unknown change, see `brainuad.preparation.recipes.changed`.
     """
     recipe = changed(card.recipe, overrides)
     check(recipe)

@@ -123,13 +123,13 @@ def _main(arguments: argparse.Namespace) -> int:
     for folder in dict.fromkeys([out, *(out / item.folder for item in todo)]):
         remove_leftovers(folder)
     failures = Failures()
-    # A folder of its own: another command may be at work on the same OUT.
+    # A folder of its own: another command may use the same OUT.
     with own_folder(out / "work") as work, present(out, work):
         try:
             for number, job in enumerate(jobs):
                 failures += _predict(job, work / str(number), out, arguments)
         except BaseException:
-            # What was finished is listed, as far as the disk takes it; the first error is said.
+            # Finished scans are listed if the disk allows it; the first error is reported.
             with suppress(OSError):
                 write_tables(out)
             raise
@@ -153,24 +153,21 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 class _Job(NamedTuple):
-    """The scans of one sequence, and what predicts them.
+    """The scans of one sequence, and the model that predicts them.
 
     Attributes:
-        model: None where nothing is predicted.
-        known: what is known of it.
-        source: place of the scans.
-        stamps: scan to what decides its prediction, of those that are not done.
+        model: the model; None in a dry run.
+        known: its cards and choices.
+        source: scans that were found.
+        todo: scans that are not done.
+        stamps: scan of `todo` to the fingerprint of its prediction; empty in a dry run.
     """
 
     model: "Model | Ensemble | None"
     known: "Known"
     source: "Source"
+    todo: "list[Wanted]"
     stamps: dict[str, str]
-
-    @property
-    def todo(self) -> "list[Wanted]":
-        """Scans that are not done."""
-        return [item for item in self.source.wanted if item.scan_id in self.stamps]
 
 
 def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
@@ -207,14 +204,16 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
         raw = [scan for item in todo for scan in item.scans if isinstance(scan, RawScan)]
         require_grids(raw, known.steps)
-    return _Job(model, known, source, {item.scan_id: stamp(item) for item in todo})
+    # A stamp needs the hash of the weights, which a dry run would have to load.
+    stamps = {} if dry else {item.scan_id: stamp(item) for item in todo}
+    return _Job(model, known, source, todo, stamps)
 
 
 def _check_device(name: str) -> None:
-    """Refuse a device that is not there; torch, which takes seconds to import, is asked for others.
+    """Refuse a device that cannot be used; `auto` and `cpu` need no import of torch, which is slow.
 
     Raises:
-        InputError: as `brainuad.load`.
+        InputError: no such device.
     """
     if name not in ("auto", "cpu"):
         from brainuad.model.device import device
@@ -223,7 +222,7 @@ def _check_device(name: str) -> None:
 
 
 def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) -> Failures:
-    """Prepares, scores and writes scan after scan; the failures, with their reasons."""
+    """Prepare, score and write scan after scan; return the failures with their reasons."""
     from rich.progress import track
 
     from brainuad.cohorts.map_folder import MapFolder
@@ -247,7 +246,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
     there = [item.scan.image for item in todo if item.scan.image.exists()]
 
     def elsewhere(item: "Wanted") -> bool:
-        """Return whether another command finished the same scan meanwhile."""
+        """Return whether another command did the same scan in the meantime."""
         return read_done(out, item, lambda item: job.stamps[item.scan_id])
 
     for item, found in track(ready, description="predicting", total=len(todo)):
@@ -272,7 +271,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
 
 
 def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
-    """Describe the scans found and the work to do, without other jobs' sequences."""
+    """Return found scans and further steps in words; sequences of other jobs count as predicted."""
     known, source, todo = job.known, job.source, len(job.todo)
     said = [f"model: {known}"]
     counts = {name: n for name, n in sorted(source.aside.items()) if name not in predicted}

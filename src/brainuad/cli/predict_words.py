@@ -1,4 +1,4 @@
-"""Parse the arguments of `brainuad-predict`: models, scans, and the folder of the results."""
+"""Words of the command line of `brainuad-predict`: models, scans and folder of the results."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """A request on the command line, for one sequence.
+    """Request of the command line for one sequence.
 
     Attributes:
         models: paths of the models.
         sequence: sequence of scans whose name does not state it; None for the model's.
-        scans: what to look at.
+        scans: place of the scans.
         out: folder of the results.
-        choices: keyword arguments of `brainuad.load`.
-        listed: the scans, where they were listed already.
+        choices: arguments of `brainuad.load`.
+        listed: list of the scans; None where they are not listed yet.
     """
 
     models: list[Path]
@@ -35,10 +35,10 @@ class Asked(NamedTuple):
 
 
 def asked_of(arguments: argparse.Namespace) -> list[Asked]:
-    """Return what is asked for: of models that come with brainuad, one for each sequence found.
+    """Return the requests; of models that come with brainuad, one for each sequence found.
 
     Raises:
-        InputError: words that cannot be meant, no such model, or scans of no known sequence.
+        InputError: wrong words, no such model, or scans of no known sequence.
     """
     from brainuad.model.known import number_or_name
 
@@ -77,7 +77,7 @@ def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Pat
     Raises:
         InputError: too few or too many words.
     """
-    # What is there is a place, whatever it is called.
+    # An existing path is a place, even with a = in its name.
     changes = [word for word in words if "=" in word and not Path(word).exists()]
     places = [word for word in words if word not in changes]
     if model is not None and len(places) == 2:
@@ -98,9 +98,9 @@ def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Pat
 def _sequences(
     given: Sequence[str | Path], scans: Path, out: Path, told: str | None
 ) -> "tuple[list[str | None], Found | None]":
-    """Sequences to predict, a model each: the one that is told, or those of the listed scans.
+    """Return the sequences to predict, one model for each: the given one, or those of the scans.
 
-    None stands for the sequence of the models where these are files.
+    None stands for the sequence of models that are files.
     """
     from brainuad.inference.find_scans import sequences_in
 

@@ -1,4 +1,4 @@
-"""Makes cohorts: from raw heads, or the embedded phantom.
+"""Make cohorts from raw heads, or the embedded phantom.
 
 brainuad-prepare SOURCE OUT
 brainuad-prepare phantom OUT
@@ -94,7 +94,7 @@ def _explain_main(words: Sequence[str]) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from brainuad.preparation.explain import as_text, explained
 
-    # SOURCE and OUT may stand there: the same command line with one word more.
+    # SOURCE and OUT are ignored, so that --explain can be added to any command line.
     overrides = [word for word in arguments.overrides if "=" in word]
     cfg = compose_preparation(overrides).preparation
     steps, normalise = (
@@ -135,7 +135,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     require_grids(raw, steps)
     if arguments.dry_run:
         return 0
-    # A step that cannot be made is said before any scan is read.
+    # Errors of a step come before any scan is read.
     explained(steps, normalise)
     steps, lines = with_shared_grids(raw, steps)
     for line in lines:
@@ -161,7 +161,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     flags = cohort.record.flags
     say(f"{cohort.root}: {len(cohort.scans)} scans, {len(flags)} flagged, see {MANIFEST}")
     failures = Failures(cohort.record.failures)
-    # Of all scans in the folder, those of another command too.
+    # Of all scans in the folder, also those of other commands.
     manifest = out / MANIFEST
     attempt(lambda: until_still(manifest.read_bytes, page), "look at", bool(failures))
     if failures:

@@ -1,4 +1,4 @@
-"""Makes `report.html` of a run folder: one file that opens from disk, without a network.
+"""Make `report.html` of a run folder, one file that opens without a network.
 
 brainuad-report runs/strega/NAME
 """
@@ -25,12 +25,9 @@ EXAMPLE = """example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainuad-report`; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["compare"]:
-        return _compare_main(words[1:])
-    if words[:1] == ["folds"]:
-        return _folds_main(words[1:])
-    if words[:1] == ["difficulty"]:
-        return _difficulty_main(words[1:])
+    others = {"compare": _compare_main, "folds": _folds_main, "difficulty": _difficulty_main}
+    if words and words[0] in others:
+        return others[words[0]](words[1:])
     parser = argparse.ArgumentParser(
         prog="brainuad-report",
         description="Make RUN/report.html from the files of a run folder. Other reports: "

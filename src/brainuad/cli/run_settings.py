@@ -1,4 +1,4 @@
-"""Turn the configuration of `train.py` into the settings of a run."""
+"""Settings of a run, made of the configuration of `train.py`."""
 
 import copy
 from dataclasses import replace
@@ -15,14 +15,14 @@ def settings_of(cfg: DictConfig) -> RunSettings:
     """Return the settings of a run, with the device and the precisions that `auto` stands for.
 
     Args:
-        cfg: composed from `configs/train.yaml`; stays as it is.
+        cfg: configuration composed from `configs/train.yaml`; it is not changed.
 
     Raises:
         InputError: a device that cannot be used, or no such precision.
     """
     cfg = copy.deepcopy(cfg)
     place = device(cfg.device)
-    # The run folder keeps the precision that was computed in.
+    # The run folder records the precision that was used.
     cfg.predict_precision = chosen_precision(cfg.predict_precision, place)
     if cfg.trainer.precision == "auto":
         cfg.trainer.precision = chosen_precision("auto", place)
@@ -45,7 +45,7 @@ def _first_stage(cfg: DictConfig, out: Path) -> DictConfig:
         stage.max_epochs = first.max_epochs
         stage.datamodule.batch_size = first.batch_size
         stage.paths.output_dir = str(out)
-        # The method's own choice of weights is not the autoencoder's.
+        # The method's choice of the kept weights does not hold for its first stage.
         stage.update(first_stage=None, logger=None, keep="val/loss")
         stage.update(ckpt="last", weights=None, also=None)
         stage.update(predict=False, evaluate=False, report=False, painted_draws=0, relative=None)

@@ -1,4 +1,4 @@
-"""Trains a method on healthy subjects, then predicts, scores and reports: one run folder.
+"""Train a method on healthy subjects, then predict, score and report, in one run folder.
 
 python train.py experiment=madad
 """
@@ -25,15 +25,15 @@ def main() -> int:
 
 
 def train(cfg: "DictConfig") -> float | None:
-    """One run, from the cohort to the report; every rank of a distributed one calls it.
+    """Make one run, from the cohort to the report; every rank of a distributed run calls it.
 
     Returns:
-        What sweeps maximise, `brainuad.label_free.objective`; None unless `painted_draws` asks for
-        it.
+        The objective of sweeps, `brainuad.label_free.objective`; None unless `painted_draws` asks
+        for it.
 
     Raises:
         InputError: bad input.
-        PartialFailure: some subjects failed, everything else is done.
+        PartialFailure: some subjects failed; the others are done.
     """
     from brainuad.machine import ranks
     from brainuad.machine.files import own_folder
@@ -45,13 +45,13 @@ def train(cfg: "DictConfig") -> float | None:
     cache = Path(cfg.paths.cache_dir)
     follow_no_links(cache)
     require_folder(cache)
-    # Marks the cache, so that one that is unmounted is not made anew on the disk below.
+    # A mark, so that an unmounted cache is not made anew on the disk below.
     with own_folder(cache / "run") as own, present(cache, own):
         return _train(cfg, cache)
 
 
 def _train(cfg: "DictConfig", cache: Path) -> float | None:
-    """As `train`, in a run folder of its own."""
+    """Claim a run folder, and make the run in it."""
     from brainuad.cli.run_settings import settings_of
     from brainuad.machine import ranks
     from brainuad.machine.links import follow_no_links
@@ -65,7 +65,7 @@ def _train(cfg: "DictConfig", cache: Path) -> float | None:
     try:
         claim = _claim(cfg) if ranks.rank() == 0 else None
     except Exception:
-        # The other ranks wait for the first one's word.
+        # The other ranks wait for the first one's decision.
         ranks.decide(cache, "folder", "")
         raise
     try:
@@ -85,11 +85,11 @@ def _train(cfg: "DictConfig", cache: Path) -> float | None:
 
 
 def _quieten() -> None:
-    """Leaves out what libraries say about themselves; warnings about the work stay."""
+    """Silence messages of libraries about themselves."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    # A first stage is frozen, on purpose.
+    # A first stage is frozen on purpose.
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # On a cluster's login node, or where one rank is enough.
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
@@ -98,7 +98,7 @@ def _quieten() -> None:
 
 
 def _claim(cfg: "DictConfig") -> "Claim":
-    """The run folder, this process's own until its end."""
+    """Claim the run folder until the end of this process."""
     from brainuad.machine.locks import claim_again, claim_free
 
     out = _output_dir(cfg)
@@ -111,12 +111,12 @@ def _claim(cfg: "DictConfig") -> "Claim":
 
 
 def _output_dir(cfg: "DictConfig") -> Path:
-    """The run folder; `ckpt=last` goes on in the newest one of this name that has a checkpoint."""
+    """Return the run folder; with `ckpt=last` the newest one of this name that has a checkpoint."""
     out = Path(cfg.paths.output_dir)
     last = Path("checkpoints") / "last.ckpt"
     if cfg.ckpt == "last" and not (out / last).is_file():
         runs = sorted(out.parent.glob(f"*/{last}"), key=lambda path: path.stat().st_mtime)
-        # A folder that the user named is the one he means, with or without a checkpoint.
+        # A folder that the user named is taken with or without a checkpoint.
         if runs and cfg.paths.output_dir == cfg.paths.default_output_dir:
             out = runs[-1].parent.parent
     return out

@@ -1,1 +1,1 @@
-"""Scores folders of anomaly maps; files in, files out, and never a model."""
+"""Scores of folders of anomaly maps, from files alone."""

@@ -1,9 +1,9 @@
-"""Effect of each rule of the 2D benchmarks (docs/explanation/protocol.md#5-slices).
+"""Effect of each rule of the 2D benchmarks on the scores (docs/explanation/protocol.md#5-slices).
 
 One rule is switched at a time, on the same maps.
 
-Ours is Dice at the healthy threshold, the slices of a person together, the mean over people with
-a lesion, on the prepared grid inside the brain. Mask steps are left out throughout.
+Our score is Dice at the healthy threshold: over all slices of a person, then the mean over people
+with a lesion, on the prepared grid inside the brain. Mask steps are left out.
 """
 
 from collections import defaultdict
@@ -41,7 +41,7 @@ POOLED_BRAIN = "brains pooled"
 
 
 class Counts(NamedTuple):
-    """Positive pixels, true ones, and both at once, summed over slices."""
+    """Numbers of positive, true and true positive pixels, summed over slices."""
 
     predicted: float
     true: float
@@ -56,7 +56,7 @@ class Counts(NamedTuple):
 
 @dataclass
 class _Tally:
-    """Counts of a threshold's masks, by person and by slice."""
+    """Pixel counts of a threshold's masks, by person and by slice."""
 
     slices: list[tuple[str, int, Counts]] = field(default_factory=list)
     small: dict[str, np.ndarray] = field(default_factory=lambda: defaultdict(lambda: np.zeros(3)))
@@ -68,14 +68,13 @@ class _Tally:
 def flatter(
     store: SliceStore, healthy: float | None, path: Path, own: dict[str, float], name: str
 ) -> list[dict[str, Any]]:
-    """The rows of one method; none where no labelled slice has a lesion.
+    """Return the rows of one method; none where no labelled slice has a lesion.
 
     Args:
-        store: all slices of the test set with brain, on the prepared grid, cleared outside it.
-        healthy: the healthy threshold on that grid; None where there is none: the table then
-            starts from the oracle's.
+        store: all slices of the test set with brain, on the prepared grid, 0 outside it.
+        healthy: healthy threshold on that grid; None to start the table from the oracle's.
         path: start of the names of files to write.
-        own: the benchmark's own dice, auroc and ap, all its rules together.
+        own: the benchmark's dice, auroc and ap with all its rules.
         name: name of the benchmark.
     """
     store = store.labelled()
@@ -113,13 +112,13 @@ def flatter(
     _add_areas(add, people, store, path)
     for metric, value in own.items():
         add(f"all of {name}", value, len(store), metric, threshold="", threshold_value=None)
-    # A metric's rows together, ours first and the benchmark's last.
+    # Rows by metric, ours first and the benchmark's last.
     rows.sort(key=lambda row: METRICS.index(row["metric"]))
     return [{"difference": _difference(row, rows)} | row for row in rows]
 
 
 def _add_areas(add: Any, people: dict[str, SliceStore], store: SliceStore, path: Path) -> None:
-    """AUROC and AP: by person, pooled, and with the background."""
+    """Add AUROC and AP: by person, pooled, and with the background."""
     singles: dict[str, list[float]] = {"auroc": [], "ap": []}
     for part in people.values():
         inside = [(s.score[s.brain], s.truth[s.brain]) for s in part]
@@ -141,7 +140,7 @@ def _add_areas(add: Any, people: dict[str, SliceStore], store: SliceStore, path:
 
 
 def _tally(store: SliceStore, threshold: float) -> _Tally:
-    """One look at every slice."""
+    """Return the pixel counts of all slices, read once."""
     tally = _Tally()
     for piece in store:
         mask = piece.score > threshold
@@ -156,13 +155,13 @@ def _tally(store: SliceStore, threshold: float) -> _Tally:
 
 
 def median_mask(mask: np.ndarray, edge: int) -> np.ndarray:
-    """Return the mask that a median filter over a square gives, from the mask before it.
+    """Return the pixels above a threshold after a median filter, from those before it.
 
     A median is above where more than half of its window is; the edge of the image is mirrored.
 
     Args:
         mask: `(H, W)` bool, the score above the threshold.
-        edge: edge of the square in pixels, odd; 0 leaves the mask unchanged.
+        edge: odd edge of the window; 0 for no filter.
     """
     if edge < 2:
         return mask
@@ -177,7 +176,7 @@ def _counts(mask: np.ndarray, truth: np.ndarray) -> Counts:
 
 
 def _flat(people: dict[str, SliceStore]) -> Iterator[Pair]:
-    """Score and truth of each person's slices together."""
+    """Yield score and truth of each person's slices together."""
     for part in people.values():
         pairs = [(piece.score.ravel(), piece.truth.ravel()) for piece in part]
         score, truth = (np.concatenate(side) for side in zip(*pairs, strict=True))
@@ -192,7 +191,7 @@ def _mean_over_people(tally: _Tally, people: set[str]) -> float:
 
 
 def _largest(tally: _Tally) -> list[float]:
-    """Dice of each person's slice with the most lesion."""
+    """Return Dice of each person's slice with the largest lesion."""
     best: dict[str, tuple[int, float]] = {}
     for person, area, counts in tally.slices:
         if area > best.get(person, (0, 0.0))[0]:
@@ -205,7 +204,7 @@ def _total(tally: _Tally) -> Counts:
 
 
 def _best_filter(tally: _Tally, people: set[str]) -> float:
-    """The best mean over people of any filter and smallest component."""
+    """Return the best mean over people of any filter and smallest component."""
     true: dict[str, int] = defaultdict(int)
     for person, _, counts in tally.slices:
         true[person] += int(counts.true)
@@ -221,7 +220,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _difference(row: dict[str, Any], rows: list[dict[str, Any]]) -> float:
-    """Value minus that of the row it is held against."""
+    """Return a row's value minus that of the row it is compared with."""
     for other in rows:
         if (other["rule"], other["metric"]) == (row["against"], row["metric"]):
             return float(row["value"] - other["value"])

@@ -1,8 +1,8 @@
 """Score folders of maps against a cohort (docs/explanation/protocol.md#2-thresholds).
 
-Files in, files out: a map is post-processed on its prepared grid, carried to the space of the
-scores, thresholded there and compared with the untouched label. One volume is in memory at a
-time; what later sums need of a subject is its lesion voxels' scores, the rest waits on disk.
+A map is post-processed on its prepared grid, resampled to the space of the scores, thresholded
+there and compared with the untouched label. One volume is in memory at a time. Of each subject the
+scores of lesion voxels stay in memory, and the others lie on disk.
 """
 
 import tempfile
@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.evaluation import trust_checks
 from brainuad.evaluation.results import COLUMNS, PERSON, Evaluation, summarise_scores
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.evaluation.scoring import (
     NAN,
     Row,
@@ -45,19 +47,19 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold, Shared, Threshold
 
 CONTROL = "intensity"
-"""The control without learning; the trust checks ask how much of a score is it."""
+"""The control without learning, which the trust checks compare every method with."""
 
 ALPHAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Shares of positive healthy voxels at which the healthy threshold's calibration is measured."""
+"""Shares at which the calibration of the healthy threshold is measured."""
 
 _RECALL = np.linspace(0.01, 1, 100)
 
 
 @dataclass
 class _Method:
-    """One folder of maps on its way through the subjects."""
+    """One folder of maps with its thresholds and the subjects scored so far."""
 
-    maps: Path
+    maps: ScoreMaps
     headline: float
     thresholds: dict[str, Threshold]
     healthy: list[np.ndarray]
@@ -77,20 +79,22 @@ def evaluate_maps(
     trained_on: Collection[str] = (),
     thresholds: Mapping[str, float] | None = None,
     fixed: Mapping[str, float] | None = None,
+    carried: Mapping[str, ScoreMaps] | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Scores the test subjects of one sequence.
+    """Score the test subjects of one sequence.
 
     Args:
-        cohort: with healthy `val` subjects (for the threshold) and `test` subjects.
+        cohort: cohort with healthy `val` subjects (for the threshold) and `test` subjects.
         sequence: `T1w`, `T2w`, `FLAIR`, …, or the name of several (`T1w+FLAIR`).
         maps: method to folder of `<subject>_anomaly.nii.gz` on the prepared grid; the first is
-            the one that counts, the others are controls.
-        postprocess: the same chain for every method.
+            the method to score, the others are controls.
+        postprocess: post-processing of every method.
         space: `native` (each label's own grid) or `prepared`.
         trained_on: subjects that must not be scored.
         thresholds: healthy thresholds that are already known, by method.
         fixed: a method's own thresholds, by method, for the variant `fixed`.
+        carried: post-processed maps of an earlier step, by method.
         seed: random seed of the bootstrap.
 
     Raises:
@@ -104,15 +108,15 @@ def evaluate_maps(
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
         for number, (name, folder) in enumerate(maps.items()):
             known, own = ((given or {}).get(name) for given in (thresholds, fixed))
+            made = ScoreMaps(MapFolder(folder), postprocess, space)
+            made = (carried or {}).get(name, made)
             part = Path(spool) / f"m{number}"
-            # A control that fails takes only its own rows away.
+            # A control that fails loses only its own rows.
             with failures.catching(f"({name})") if number else nullcontext():
-                methods[name], bad = _fit(
-                    cohort, sequence, folder, postprocess, space, known, own, part
-                )
+                methods[name], bad = _fit(cohort, sequence, made, known, own, part)
                 failures += bad
         for index, scan in enumerate(test):
-            failures += _score_scan(scan, methods, postprocess, space, Path(spool) / f"{index}")
+            failures += _score_scan(scan, methods, Path(spool) / f"{index}")
         first = next(iter(methods))
         if not methods[first].subjects:
             raise InputError(f"{maps[first]}: no map could be scored: {failures[-1][1]}")
@@ -148,50 +152,44 @@ def evaluate_maps(
 def _fit(
     cohort: Cohort,
     sequence: str,
-    maps: Path,
-    postprocess: Postprocess,
-    space: str,
+    maps: ScoreMaps,
     threshold: float | None,
     own: float | None,
     spool: Path,
 ) -> tuple[_Method, Failures]:
-    """A method with its thresholds: its own, and from validation subjects alone."""
+    """Return a method with its thresholds: its own, and those of validation subjects."""
     spool.mkdir()
-    healthy, failures = healthy_scores(cohort, sequence, maps, postprocess, space, spool)
+    healthy, failures = healthy_scores(cohort, sequence, maps, spool)
     fitted = Fitted.of_nothing()
     if healthy or threshold is None:
-        fitted = fit_healthy(healthy, failures, maps, postprocess)
+        fitted = fit_healthy(healthy, failures, maps)
     if threshold is not None:
         fitted = replace(fitted, healthy=threshold)
-    chosen = fitted.variants(postprocess)
+    chosen = fitted.variants(maps.postprocess)
     if own is not None:
         chosen["fixed"] = Shared(own)
-    labelled, bad = fit_labelled(cohort, sequence, maps, postprocess, space, spool)
+    labelled, bad = fit_labelled(cohort, sequence, maps, spool)
     if labelled is not None:
         chosen["labelled_val"] = Shared(labelled)
     failures += bad
     return _Method(maps, fitted.healthy, chosen, healthy), failures
 
 
-def _score_scan(
-    scan: Scan, methods: dict[str, _Method], postprocess: Postprocess, space: str, spool: Path
-) -> Failures:
-    """Scores every method's map of one scan, and each beside the intensity control's."""
+def _score_scan(scan: Scan, methods: dict[str, _Method], spool: Path) -> Failures:
+    """Score every method's map of one scan, and compare it with the intensity control."""
     failures = Failures()
     found: dict[str, tuple[ScoredSubject, Traces]] = {}
     for number, (name, method) in enumerate(methods.items()):
         path = spool.with_name(f"{spool.name}-{number}.npy")
         with failures.catching(scan.subject):
-            found[name] = score_subject(
-                scan, method.maps, postprocess, method.thresholds, space, path
-            )
+            found[name] = score_subject(scan, method.maps, method.thresholds, path)
     control = found.get(CONTROL)
     for name, (subject, traces) in found.items():
         methods[name].subjects.append(subject)
         if traces.false_positives is not None:
             methods[name].false_positives.add(traces.false_positives)
         if control and name != CONTROL:
-            # Near 1, the method has learned brightness; NaN when either is constant.
+            # Near 1 the method measures brightness; NaN when either map is constant.
             rho = spearman(traces.sample, control[1].sample)
             subject.rows.append(Row("none", NAN, "intensity_rho", rho))
             if not scan.healthy:
@@ -205,7 +203,7 @@ def _value(subject: ScoredSubject, metric: str) -> float:
 
 
 def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Rows and curves that need all subjects of a method."""
+    """Return rows and curves that need all subjects of a method."""
     add_oracle(method.subjects)
     rows: list[dict[str, Any]] = []
     for subject in method.subjects:
@@ -221,7 +219,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
     curves: dict[str, np.ndarray] = {}
     if len(curve.threshold):
         precision, recall = voxel.precision_recall(curve)
-        # A thousand points of recall draw the curve; it has as many as there are lesion voxels.
+        # The curve has one point per lesion voxel; 1,000 suffice to draw it.
         kept = np.unique(np.searchsorted(recall, np.linspace(0, 1, 1000)))
         curves["precision"], curves["recall"] = precision[kept], recall[kept]
         curves["pr_threshold"] = curve.threshold[kept]
@@ -233,7 +231,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
         curves["subject_precision"] = by_person(precision.T, people).T.astype(np.float32)
     healthy = [s for s in method.subjects if s.scan.healthy]
     if healthy and method.healthy and not np.isnan(method.headline):
-        # What is on disk is sorted, so a share is a search, not a count.
+        # The scores on disk are sorted, so a binary search gives a share.
         fitted = [HealthyThreshold(a).fit(method.healthy, ordered=True) for a in ALPHAS]
         curves["calibration_alpha"] = np.array(ALPHAS)
         curves["calibration_fpr"] = np.array(
@@ -243,7 +241,7 @@ def _finish(method: _Method) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
 
 
 def _precision(subject: ScoredSubject) -> np.ndarray:
-    """A subject's precision where its recall first reaches each of `_RECALL`."""
+    """Return a subject's precision where its recall first reaches each of `_RECALL`."""
     precision, recall = voxel.precision_recall(voxel.curve([subject.scores]))
     return precision[np.searchsorted(recall, _RECALL - 1e-9)]
 

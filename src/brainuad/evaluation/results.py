@@ -32,18 +32,18 @@ COLUMNS = (
     "value",
 )
 PERSON = "person"
-"""A further column, where people have several scans."""
+"""Further column, where people have several scans."""
 
 ISO_CONTRAST = 0.5
-"""Lesions within so many standard deviations of the brain are called iso-intense."""
+"""Largest contrast of iso-intense lesions, in standard deviations of the brain."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of `evaluate_maps`.
+    """Results of `evaluate_maps`.
 
     Attributes:
-        scores: tidy, a row a subject, threshold and metric; `COLUMNS`, and `PERSON` where people
+        scores: one row per subject, threshold and metric; `COLUMNS`, and `PERSON` where people
             have several scans.
         summary: mean, spread and interval of each group of subjects.
         thresholds: the healthy threshold of each method.
@@ -52,11 +52,12 @@ class Evaluation:
             1;
             `/calibration_alpha (A,)` and `/calibration_fpr (H, A)`, the share of each healthy
             test subject above the threshold fitted for that alpha.
-        lesions: a row a true lesion and method, at the healthy threshold.
+        lesions: one row per true lesion and method, at the healthy threshold.
         false_positives: method to its mean map on the template's grid.
         failures: (subject, one-line reason), each once.
-        context: cohort, sequence, space, split hash, and how many brains the maps are of.
-        flatter: effect of each rule of a slice protocol on its scores
+        context: cohort, sequence, space, split hash, and the number of brains in
+            `false_positives`.
+        flatter: effect of each rule of a slice protocol
             (`brainuad.evaluation.flatter.FLATTER_COLUMNS`); None otherwise.
     """
 
@@ -72,9 +73,9 @@ class Evaluation:
 
 
 def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[Result]:
-    """Means over the groups of subjects: all lesions, each pathology, each contrast, healthy.
+    """Return means over groups: all lesions, each pathology, each contrast, healthy subjects.
 
-    A person's mean over the scans counts once where people have several.
+    Several scans of a person count once, by their mean.
     """
     summary = []
     subjects = scores[scores.subject != POOLED]
@@ -103,10 +104,10 @@ def summarise_scores(scores: pd.DataFrame, seed: int = 0) -> list[Result]:
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, record: RunRecord) -> None:
-    """Writes `scores.csv`, `lesions.csv`, `curves.npz` and `summary.json`, each atomically.
+    """Write `scores.csv`, `lesions.csv`, `curves.npz` and `summary.json`, each atomically.
 
-    And `false_positives/<method>.nii.gz`, the share of the brains with a false positive at each
-    voxel of the MNI152 template; of a slice protocol `flatter.csv`.
+    Also `false_positives/<method>.nii.gz`, the share of the brains with a false positive at each
+    voxel of the MNI152 template, and for a slice protocol `flatter.csv`.
     """
     write_text(out / "scores.csv", csv_text(evaluation.scores))
     write_text(out / "lesions.csv", csv_text(evaluation.lesions))

@@ -1,6 +1,6 @@
-"""Rules by which papers choose a threshold for slices, each as in its released code.
+"""Thresholds for slices as papers choose them, each as in its released code.
 
-All of them look at the test labels.
+All of them use the test labels.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,26 +16,26 @@ THRESHOLDS = 201
 QUANTILES = 200
 GRID = 100
 MEDIANS = (0, 3, 5, 7)
-"""Edges of the median's window in pixels that UniTransAD chooses from; 0 for no filter."""
+"""Edges of the median's window, in pixels, among which UniTransAD chooses; 0 for no filter."""
 
 SMALLEST = tuple(range(0, 101, 10))
-"""Smallest components in pixels that UniTransAD chooses from."""
+"""Smallest components, in pixels, among which UniTransAD chooses."""
 
 FOLDS = 5
 CANDIDATES = 1000
-"""Thresholds that `best_shared` looks at; all of them where fewer lesion scores are."""
+"""Largest number of thresholds that `best_shared` tries."""
 
 Pair = tuple[np.ndarray, np.ndarray]
 """Score `(H, W)` or `(N, H, W)` float32 and truth, bool, of one shape."""
 
 
 class Tuned(NamedTuple):
-    """Post-processing that UniTransAD's code chooses by the test labels.
+    """Post-processing that UniTransAD's code chooses by labels.
 
     Attributes:
         median: edge of the window in pixels, 0 for no filter.
-        smallest: components below so many pixels are removed, 0 for none.
-        dice: the pooled Dice that they were chosen for.
+        smallest: components with fewer pixels are removed, 0 for none.
+        dice: pooled Dice of this choice.
     """
 
     median: int
@@ -44,7 +44,7 @@ class Tuned(NamedTuple):
 
 
 def best_of_thresholds(slices: Iterable[Pair], limits: tuple[float, float]) -> tuple[float, float]:
-    """The best mean Dice over slices and its threshold, of 201 evenly spaced ones.
+    """Return the best mean Dice over slices and its threshold, of 201 evenly spaced ones.
 
     A pixel is positive above the threshold; a slice without truth scores 1 where nothing is
     positive, else 0 (the released evaluation of MAD-AD). Every slice is sorted once.
@@ -68,15 +68,15 @@ def best_of_thresholds(slices: Iterable[Pair], limits: tuple[float, float]) -> t
 def best_of_quantiles(
     blocks: Sequence[voxel.SortedScores], ordered: np.ndarray
 ) -> tuple[float, float]:
-    """The best pooled Dice and its threshold, as MedIAnomaly's code looks for it.
+    """Return the best pooled Dice and its threshold, by the search of MedIAnomaly's code.
 
     Every (N/200)-th of all N sorted scores, from the smallest, is a threshold; a pixel is positive
-    above it. No threshold lies among the highest half per cent, which makes it coarse for small
-    lesions.
+    above it. No threshold lies among the highest half per cent, so that the search is coarse for
+    small lesions.
 
     Args:
         blocks: the pixels, sorted in any number of blocks.
-        ordered: `(N,)` the scores of all of them, rising.
+        ordered: `(N,)` scores of all pixels, rising.
     """
     positives = sum(block.positives for block in blocks)
     if not positives:
@@ -93,12 +93,12 @@ def best_of_quantiles(
 
 
 def best_shared(units: Callable[[], Iterable[Pair]]) -> tuple[float, float]:
-    """The best mean Dice with one threshold for all, and the score from which on pixels count.
+    """Return the best mean Dice with one threshold for all, and the lowest positive score.
 
     Exact where the lesions have at most 1,000 different scores; else of 1,000 quantiles of them.
 
     Args:
-        units: gives score and truth of each slice or person that has a lesion, twice.
+        units: returns score and truth of each slice or person with a lesion; called twice.
     """
     lesions = [score[truth] for score, truth in units()]
     candidates = np.unique(np.concatenate(lesions)) if lesions else np.zeros(0, np.float32)
@@ -116,10 +116,10 @@ def best_shared(units: Callable[[], Iterable[Pair]]) -> tuple[float, float]:
 
 
 def tune(slices: Sequence[Pair]) -> Tuned:
-    """Median filter and smallest component by the best pooled Dice, as UniTransAD's code does.
+    """Choose median filter and smallest component by the best pooled Dice, as UniTransAD's code.
 
-    First the filter, of `MEDIANS`, without removing anything; then with it the size, of `SMALLEST`;
-    the best of 100 evenly spaced thresholds counts each time (`tune.py`, step 2).
+    First the filter, of `MEDIANS`, without a smallest component; then the component, of `SMALLEST`,
+    with this filter. Each choice has the best of 100 evenly spaced thresholds (`tune.py`, step 2).
 
     Args:
         slices: scores and truths `(H, W)`, all of one shape, with a lesion among them.
@@ -139,14 +139,14 @@ def tune(slices: Sequence[Pair]) -> Tuned:
 
 
 def folds_dice(slices: Sequence[Pair], smallest: int) -> tuple[float, float]:
-    """Mean and standard deviation over five folds of slices, as UniTransAD's code scores.
+    """Return mean and standard deviation of Dice over five folds of slices, as UniTransAD's code.
 
-    The threshold with the best pooled Dice on four fifths, of 100 between their extremes, applied
-    to the last fifth (`evaulate.py`). Slices of one person lie on both sides.
+    The threshold with the best pooled Dice on four fifths, of 100 between their extremes, is
+    applied to the last fifth (`evaulate.py`). Slices of one person lie on both sides.
 
     Args:
         slices: scores and truths `(H, W)`, filtered.
-        smallest: components below so many pixels are removed.
+        smallest: components with fewer pixels are removed.
     """
     if len(slices) < FOLDS:
         return float("nan"), float("nan")
@@ -170,14 +170,14 @@ def folds_dice(slices: Sequence[Pair], smallest: int) -> tuple[float, float]:
 
 
 def fold_indices(count: int) -> list[np.ndarray]:
-    """The slices that each fold holds out, as `KFold(5, shuffle=True, random_state=42)` does."""
+    """Return the test slices of each fold of `KFold(5, shuffle=True, random_state=42)`."""
     order = np.arange(count)
     np.random.RandomState(42).shuffle(order)
     return [np.sort(part) for part in np.array_split(order, FOLDS)]
 
 
 def median_filtered(slices: Sequence[Pair], edge: int) -> list[Pair]:
-    """Each score by its median over a square of `edge` pixels; 0 leaves it."""
+    """Return each score filtered by a median over a square of `edge` pixels; 0 for no filter."""
     if edge < 2:
         return list(slices)
     step = Median(edge, in_plane=True)
@@ -191,11 +191,11 @@ def median_filtered(slices: Sequence[Pair], edge: int) -> list[Pair]:
 def pooled_counts(
     slices: Sequence[Pair], thresholds: np.ndarray, smallest: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positive pixels and true ones among them, `(T, S)` each, and all true ones.
+    """Count positive and true positive pixels, `(T, S)` each, and all true pixels.
 
     Args:
         slices: scores and truths `(H, W)`.
-        thresholds: `(T,)`; a pixel is positive above.
+        thresholds: `(T,)`; pixels above are positive.
         smallest: `S` sizes below which components are removed.
     """
     predicted, hits = (np.zeros((len(thresholds), len(smallest)), np.int64) for _ in range(2))
@@ -220,7 +220,7 @@ def pooled_counts(
 def component_counts(
     mask: np.ndarray, truth: np.ndarray, smallest: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of a mask `(H, W)` and true ones among them, without components below each size.
+    """Count the pixels of a mask `(H, W)`, and the true ones, without components below each size.
 
     Components have 8 neighbours.
     """
@@ -235,7 +235,7 @@ def component_counts(
 def above(
     score: np.ndarray, truth: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels above each threshold, and true ones among them, `(T,)` each."""
+    """Count the pixels above each threshold, and the true ones among them, `(T,)` each."""
     ordered, lesion = (
         np.sort(part, axis=None).astype(np.float64) for part in (score, score[truth])
     )
@@ -247,7 +247,7 @@ def _count_above(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def _at_least(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Return the number of scores at or above each of the rising candidates."""
+    """Count the scores at or above each of the rising candidates."""
     reached = np.searchsorted(candidates, scores, side="right")
     return np.bincount(reached, minlength=len(candidates) + 1)[:0:-1].cumsum()[::-1]
 

@@ -1,4 +1,4 @@
-"""Axial slices of scored maps: cut from a scan, resized, and kept in two files however many."""
+"""Axial slices of scored maps: cut from a scan, resized, and kept in two files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional
 
 from brainuad.cohorts.manifest import Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import score_volume
+from brainuad.evaluation.score_maps import postprocessed
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
 from brainuad.postprocess.pipeline import Postprocess
@@ -21,7 +22,7 @@ from brainuad.volumes.nifti import read_label
 from brainuad.volumes.tiling import SliceTiling
 
 BLOCK = 2**24
-"""Pixels that are sorted at a time; files and passes over the thresholds are few with it."""
+"""Number of pixels sorted at a time: 16 million limit the memory and the number of files."""
 
 
 class Slice(NamedTuple):
@@ -31,11 +32,10 @@ class Slice(NamedTuple):
         score: `(H, W)` float32.
         truth: `(H, W)` bool.
         brain: `(H, W)` bool.
-        person: whose it is.
-        area: pixels with a lesion, before any resizing.
-        sick: whether it counts as abnormal: it has a lesion, or is the one slice of a scan that is
-            not healthy.
-        labelled: whether `truth` is known; False for a scan of one slice without a lesion mask.
+        person: person of the slice.
+        area: number of pixels with a lesion, before any resizing.
+        sick: True where it has a lesion, or is the one slice of a scan that is not healthy.
+        labelled: True where `truth` is known; False for a scan of one slice without a lesion mask.
     """
 
     score: np.ndarray
@@ -58,7 +58,7 @@ class _Place(NamedTuple):
 
 @dataclass
 class SliceStore:
-    """Slices in two files of a folder: any number of them takes two open files.
+    """Slices in two files of a folder, whatever their number.
 
     Args:
         path: start of the files' names.
@@ -69,7 +69,7 @@ class SliceStore:
     _end: int = 0
 
     def add(self, found: Sequence[Slice]) -> None:
-        """Appends slices.
+        """Append slices.
 
         Raises:
             CannotWrite: no room for them.
@@ -91,7 +91,7 @@ class SliceStore:
         return len(self._places)
 
     def __iter__(self) -> Iterator[Slice]:
-        """The slices in order, their arrays views of the files."""
+        """Yield the slices in order; their arrays are views of the files."""
         if not self._places:
             return
         scores = np.memmap(self._scores, np.float32, "r")
@@ -105,11 +105,11 @@ class SliceStore:
 
     @property
     def has_lesions(self) -> bool:
-        """Return for each slice whether it has a lesion, before any resizing."""
+        """Whether any slice has a lesion, before any resizing."""
         return any(place.area for place in self._places)
 
     def of_people(self) -> dict[str, "SliceStore"]:
-        """The slices of each person, in the same files."""
+        """Return the slices of each person, in the same files."""
         found: dict[str, list[_Place]] = {}
         for place in self._places:
             found.setdefault(place.person, []).append(place)
@@ -124,7 +124,7 @@ class SliceStore:
         return SliceStore(self.path, list(best.values()), self._end)
 
     def labelled(self) -> "SliceStore":
-        """The slices whose truth is known, in the same files."""
+        """Return the slices whose truth is known, in the same files."""
         places = [place for place in self._places if place.labelled]
         return SliceStore(self.path, places, self._end)
 
@@ -137,29 +137,27 @@ class SliceStore:
         return self.path.with_name(f"{self.path.name}.flags")
 
 
-def cut(scan: Scan, maps: Path, postprocess: Postprocess, masked: bool = True) -> list[Slice]:
-    """The axial slices of a scan's post-processed map that hold brain, on the prepared grid.
+def cut(scan: Scan, maps: MapFolder, postprocess: Postprocess, masked: bool = True) -> list[Slice]:
+    """Return the axial slices with brain of a post-processed map, on the prepared grid.
 
     Args:
         scan: a volume, or a slice as a volume of one plane.
         maps: folder of its map.
-        postprocess: the run's chain; map steps alone.
-        masked: whether what is not brain is cleared, see `score_volume`.
+        postprocess: post-processing of the run; its map steps are used.
+        masked: False keeps the background, see `postprocessed`.
 
     Raises:
-        InputError: as `score_volume`, or a volume with lesions and without a label.
+        InputError: an error of `postprocessed`, or a volume with lesions and without a label.
     """
-    found = score_volume(scan, maps, postprocess, "prepared", masked)
-    score = found.score
+    score, brain = postprocessed(scan, maps, postprocess, masked)
     if masked:
-        # A chain that masks last keeps the background until here.
-        score = Volume(np.where(found.brain_mask, score.array, 0), score.affine)
+        # With `masks_last` the background is still there.
+        score = Volume(np.where(brain, score.array, 0), score.affine)
     one = score.array.shape[-1] == 1
     label = scan.lesion_mask
     if not scan.healthy and label is None and not one:
         raise InputError(f"{scan.image}: pathological without a lesion mask; add it to score it")
     truth = read_label(label, like=score) if label else np.zeros(score.array.shape, bool)
-    brain = found.brain_mask
     person = getattr(scan, "person", "") or scan.subject
     slices = []
     for index in np.flatnonzero(brain.any(axis=(0, 1))):
@@ -180,16 +178,16 @@ def cut(scan: Scan, maps: Path, postprocess: Postprocess, masked: bool = True) -
 
 
 def large_enough(slices: list[Slice], min_brain: float) -> list[Slice]:
-    """Those with at least a share of brain of the scan's slice with the most."""
+    """Return the slices with at least a share of the brain of the scan's largest slice."""
     areas = np.array([np.count_nonzero(piece.brain) for piece in slices])
     most = areas.max(initial=0)
     return [piece for piece, area in zip(slices, areas, strict=True) if area >= min_brain * most]
 
 
 def framed(slices: list[Slice], size: tuple[int, int] | None) -> list[Slice]:
-    """Slices of one scan padded to a square and resized, maps bilinearly, masks by the nearest.
+    """Return the slices of one scan padded to a square and resized; None for no change.
 
-    None keeps them as they are.
+    Maps are resized bilinearly, masks by nearest neighbour.
     """
     if size is None or not slices:
         return slices
@@ -206,7 +204,7 @@ def framed(slices: list[Slice], size: tuple[int, int] | None) -> list[Slice]:
 
 
 def regions(store: SliceStore) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the lesions' pixels `(P,)`, and the component of each, numbered through all slices.
+    """Return the scores of the lesions' pixels `(P,)`, and the number of each one's component.
 
     Components have 8 neighbours and lie in one slice.
     """
@@ -223,12 +221,12 @@ def regions(store: SliceStore) -> tuple[np.ndarray, np.ndarray]:
 def sorted_blocks(
     store: SliceStore, path: Path, brain_only: bool = False
 ) -> list[voxel.SortedScores]:
-    """The pixels of all labelled slices, sorted in blocks, the large part of each on disk.
+    """Return the pixels of all labelled slices, sorted in blocks, the large part of each on disk.
 
     Args:
         store: the slices.
         path: start of the names of the files to write.
-        brain_only: leave out what is not brain; a lesion there counts as missed.
+        brain_only: True leaves out the background; a lesion there counts as missed.
     """
     blocks: list[voxel.SortedScores] = []
     scores: list[np.ndarray] = []

@@ -1,7 +1,7 @@
-"""Slice protocol: the 2D numbers of papers, kept apart (docs/explanation/protocol.md#5-slices).
+"""Slice protocol: the 2D scores of papers (docs/explanation/protocol.md#5-slices).
 
-Axial slices of the prepared volumes, resampled to the paper's image size, every pixel of them,
-background included, and a threshold chosen on the test slices themselves: an oracle throughout.
+Axial slices of the prepared volumes are resampled to the paper's image size, and every pixel
+counts, background included. The threshold is chosen on the test slices, so that it is an oracle.
 """
 
 import tempfile
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from brainuad.cohorts.manifest import Cohort, Scan
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.cohorts.names import POOLED
 from brainuad.errors import InputError
 from brainuad.evaluation import slice_rules as rules
@@ -42,19 +43,19 @@ DICE = {
     "folds": ("folds", "dice_pooled"),
     "shared": ("oracle", "dice_slice"),
 }
-"""Rule of Dice to the threshold and metric of its row."""
+"""Rule of Dice to threshold and metric of its row."""
 
 
 @dataclass(frozen=True)
 class SliceProtocol:
-    """The rules by which a paper scores slices.
+    """Evaluation of slices in one paper.
 
     Args:
-        name: in the column `space` of the scores.
+        name: name in the column `space` of the scores.
         size: `(H, W)` of the square frame; slices are resized to it, maps bilinearly and labels
             by nearest neighbour; None keeps the prepared grid.
-        min_brain: slices with a smaller share of brain, of the slice with the most, are left out.
-        lesions_only: leave out slices without a lesion.
+        min_brain: slices with less than this share of the brain of the largest slice are left out.
+        lesions_only: True leaves out slices without a lesion.
         dice: the paper's rule, besides the best Dice of all pixels together over all thresholds,
             which every table has: `pooled`, nothing else; `mean`, over slices, the best of 201
             thresholds, a slice with neither truth nor prediction counting as 1 (MAD-AD);
@@ -65,13 +66,13 @@ class SliceProtocol:
             own (IterMask2).
         limits: ends of the 201 thresholds; None takes 0 and the largest score of the test set,
             for maps that are not scaled to [0, 1].
-        masked: whether the chain clears what is not brain. MAD-AD's evaluation does not: its
-            Gaussian carries scores over the brain's rim, and all of them count. A map of ours has
-            nothing outside the brain before that, a foreign one what it was written with.
+        masked: True clears the background. MAD-AD's evaluation does not: its Gaussian moves
+            scores over the brain's rim, and all of them count. Our maps are 0 outside the brain
+            before that; others may have scores there.
         image_score: `mean` or `max` of the whole frame, background included.
-        pro: per-region overlap up to 30 % false positive rate, regions being the components with
-            8 neighbours of each slice.
-        largest_only: score only the slice with the largest lesion of each person.
+        pro: True adds the per-region overlap up to 30 % false positive rate; regions are the
+            components with 8 neighbours of each slice.
+        largest_only: True keeps each person's slice with the largest lesion alone.
     """
 
     name: str
@@ -95,7 +96,7 @@ class SliceProtocol:
 
 
 class _Stores(NamedTuple):
-    """Slices as the paper has them, and all with brain on the prepared grid, as we do."""
+    """Slices by the paper's rules, and all slices with brain on the prepared grid."""
 
     paper: SliceStore
     ours: SliceStore
@@ -111,10 +112,10 @@ def evaluate_slices(
     trained_on: Collection[str] = (),
     seed: int = 0,
 ) -> Evaluation:
-    """Scores the axial slices of the test subjects of one sequence; arguments as `evaluate_maps`.
+    """Score the axial slices of the test subjects of one sequence; arguments as `evaluate_maps`.
 
-    A subject is a volume, or one slice as a volume of one plane; `person` of a scan says which
-    slices are one person's. `flatter` of the result is the table of `brainuad.evaluation.flatter`.
+    A subject is a volume, or one slice as a volume of one plane; `person` of a scan names the
+    person of a slice. `flatter` of the result is the table of `brainuad.evaluation.flatter`.
 
     Raises:
         InputError: a test subject was trained on, no test subject, or no map could be scored.
@@ -129,8 +130,8 @@ def evaluate_slices(
     failures = Failures()
     for number, (method, folder) in enumerate(maps.items()):
         with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
-            there = Path(spool)
-            stores, bad = _collect(test, folder, postprocess, protocol, there / "test")
+            there, own_maps = Path(spool), MapFolder(folder)
+            stores, bad = _collect(test, own_maps, postprocess, protocol, there / "test")
             failures += bad
             if not len(stores.paper):
                 if number == 0:
@@ -139,12 +140,12 @@ def evaluate_slices(
                 failures.append((f"({method})", f"{folder}: no slice could be scored"))
                 continue
             sick = [scan for scan in val if not scan.healthy] if protocol.dice == "folds" else []
-            tuning, bad = _collect(sick, folder, postprocess, protocol, there / "val")
+            tuning, bad = _collect(sick, own_maps, postprocess, protocol, there / "val")
             failures += bad
             found = _score(stores.paper, tuning.paper, protocol, there / "paper")
             rows += [common | {"method": method} | row._asdict() for row in found]
             well = [scan for scan in val if scan.healthy]
-            healthy, bad = _healthy_threshold(well, folder, postprocess, there / "healthy")
+            healthy, bad = _healthy_threshold(well, own_maps, postprocess, there / "healthy")
             failures += bad
             own = _own(found, protocol)
             flattered += [
@@ -169,12 +170,12 @@ def evaluate_slices(
 
 def _collect(
     scans: Iterable[Scan],
-    maps: Path,
+    maps: MapFolder,
     postprocess: Postprocess,
     protocol: SliceProtocol,
     path: Path,
 ) -> tuple[_Stores, Failures]:
-    """The slices of all scans, and the scans without a usable map."""
+    """Return the slices of all scans, and the scans without a usable map."""
     stores = _Stores(*(SliceStore(path.with_name(f"{path.name}-{x}")) for x in _Stores._fields))
     failures = Failures()
     for scan in scans:
@@ -192,9 +193,9 @@ def _collect(
 
 
 def _healthy_threshold(
-    scans: Iterable[Scan], maps: Path, postprocess: Postprocess, path: Path
+    scans: Iterable[Scan], maps: MapFolder, postprocess: Postprocess, path: Path
 ) -> tuple[float | None, Failures]:
-    """The healthy threshold on the prepared grid; None without a healthy validation map."""
+    """Return the healthy threshold on the prepared grid; None without a healthy validation map."""
     failures = Failures()
     with writing(path), path.open("wb") as file:
         for scan in scans:
@@ -207,7 +208,7 @@ def _healthy_threshold(
 
 
 def _score(store: SliceStore, tuning: SliceStore, protocol: SliceProtocol, path: Path) -> list[Row]:
-    """The scores of the paper's rules."""
+    """Return the scores by the paper's rules."""
     images = np.array([getattr(piece.score, protocol.image_score)() for piece in store])
     sick = np.array([piece.sick for piece in store])
     blocks = sorted_blocks(store, path)
@@ -217,7 +218,7 @@ def _score(store: SliceStore, tuning: SliceStore, protocol: SliceProtocol, path:
         "auprc_pooled": voxel.curve_average_precision(curve),
         "auroc_pooled": voxel.curve_auroc(curve),
         "slice_auroc": voxel.auroc(images, sick),
-        # Where every image is abnormal there is nothing to tell apart.
+        # Undefined where every image is abnormal.
         "slice_ap": NAN if sick.all() else voxel.average_precision(images, sick),
     }
     known = store.labelled()
@@ -248,7 +249,7 @@ def _score(store: SliceStore, tuning: SliceStore, protocol: SliceProtocol, path:
 
 
 def _tuned(known: SliceStore, tuning: SliceStore, values: dict[str, float]) -> list[Row]:
-    """UniTransAD's numbers; filter and smallest component from labelled val slices, else test's."""
+    """Return UniTransAD's scores, tuned on labelled validation slices, else on test slices."""
     pairs, theirs = ([(piece.score, piece.truth) for piece in side] for side in (known, tuning))
     has_lesions = any(truth.any() for _, truth in theirs)
     chosen = rules.tune(theirs if has_lesions else pairs)
@@ -271,7 +272,7 @@ def _joined(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def _own(rows: list[Row], protocol: SliceProtocol) -> dict[str, float]:
-    """The paper's own Dice, AUROC and AP."""
+    """Return the paper's Dice, AUROC and AP."""
     found = {(row.threshold, row.metric): row.value for row in rows}
     keys = {
         "dice": DICE[protocol.dice],

@@ -12,7 +12,8 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import NAN, score_subject, score_volume
+from brainuad.evaluation.score_maps import ScoreMaps
+from brainuad.evaluation.scoring import NAN, score_subject
 from brainuad.machine.failures import Failures
 from brainuad.machine.refused import writing
 from brainuad.metrics import voxel
@@ -29,9 +30,9 @@ class Fitted:
     """Thresholds fitted on healthy validation subjects; NaN where their scores determine none.
 
     Attributes:
-        healthy: headline threshold, applied to the scores.
-        scan: threshold on each scan's own scale, and the quantile that is 1 on that scale.
-        mebin: the lowest and the highest threshold that MEBin tries.
+        healthy: threshold of the scores, the headline.
+        scan: threshold on each scan's own scale, and the quantile that is 1 on it.
+        mebin: lowest and highest threshold that MEBin tries.
     """
 
     healthy: float
@@ -40,14 +41,14 @@ class Fitted:
 
     @classmethod
     def of_nothing(cls) -> "Fitted":
-        """No threshold is known."""
+        """Return thresholds that are all NaN."""
         return cls(NAN, (NAN, NAN), (NAN, NAN))
 
     def as_card(self, fixed: float | None = None) -> dict[str, Any]:
-        """Return the thresholds that a model stores beside the headline, as plain values.
+        """Return the finite thresholds beside the headline, as plain values for the card.
 
         Args:
-            fixed: the method's own threshold.
+            fixed: the method's own threshold; None for none.
         """
         known: dict[str, list[float]] = {
             "scan": list(self.scan),
@@ -61,7 +62,7 @@ class Fitted:
         }
 
     def variants(self, postprocess: Postprocess) -> dict[str, Threshold]:
-        """The threshold of each variant, the headline first."""
+        """Return the threshold of each variant, the headline first."""
         return {
             "healthy": Shared(self.healthy),
             "scan": scan_threshold(postprocess.scan, *self.scan),
@@ -69,54 +70,51 @@ class Fitted:
         }
 
 
-def fit_thresholds(
-    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, *, space: str = "native"
-) -> tuple[Fitted, Failures]:
+def fit_thresholds(cohort: Cohort, sequence: str, maps: ScoreMaps) -> tuple[Fitted, Failures]:
     """Fit on maps of healthy val subjects (docs/explanation/protocol.md#2-thresholds).
 
     Returns:
         The thresholds, and the subjects whose map could not be read, with the reason.
 
     Raises:
-        InputError: no healthy validation subject, or not one map could be read.
+        InputError: no healthy validation subject, or no map could be read.
     """
     cohort.select("val", sequence, healthy=True)
     with tempfile.TemporaryDirectory(prefix="brainuad-") as spool:
-        scores, failures = healthy_scores(cohort, sequence, maps, postprocess, space, Path(spool))
-        return fit_healthy(scores, failures, maps, postprocess), failures
+        scores, failures = healthy_scores(cohort, sequence, maps, Path(spool))
+        return fit_healthy(scores, failures, maps), failures
 
 
 def healthy_scores(
-    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, space: str, spool: Path
+    cohort: Cohort, sequence: str, maps: ScoreMaps, spool: Path
 ) -> tuple[list[np.ndarray], Failures]:
-    """Sorted scores of each healthy validation subject's brain, the large ones on disk."""
+    """Return the sorted scores of each healthy validation subject, large arrays on disk."""
     scores: list[np.ndarray] = []
     failures = Failures()
     for index, scan in enumerate(cohort.select("val", sequence, healthy=True, allow_empty=True)):
         path = spool / f"val{index}.npy"
         with failures.catching(scan.subject):
-            found = score_volume(scan, maps, postprocess, space)
+            found = maps.of(scan)
             ordered = np.sort(found.score.array[found.brain_mask])
             with writing(path):
                 scores.append(voxel.spooled(ordered, path))
     return scores, failures
 
 
-def fit_healthy(
-    scores: Sequence[np.ndarray], failures: Failures, maps: Path, postprocess: Postprocess
-) -> Fitted:
-    """The thresholds of `healthy_scores`.
+def fit_healthy(scores: Sequence[np.ndarray], failures: Failures, maps: ScoreMaps) -> Fitted:
+    """Return the thresholds of `healthy_scores`.
 
-    Where (nearly) all scores are the lowest one, as those of a perfect reconstruction are, they do
-    not say how high a healthy score may be: that score would be the threshold, and what lies above
-    it is decided by rounding and interpolation. Each threshold is then NaN.
+    Each is NaN where (nearly) all scores equal the lowest one, as those of a perfect
+    reconstruction do. That score would be the threshold, and rounding would decide which voxels
+    are above it.
 
     Raises:
-        InputError: there are none; the first of `failures` says why.
+        InputError: there are no scores; the message has the first reason in `failures`.
     """
     if not scores:
         reason = failures[0][1] if failures else "the cohort has no healthy scan in split 'val'"
-        raise InputError(f"{maps}: no healthy validation map could be read: {reason}")
+        raise InputError(f"{maps.maps.path}: no healthy validation map could be read: {reason}")
+    postprocess = maps.postprocess
     threshold = postprocess.threshold
     if not threshold.is_told(scores, ordered=True):
         return Fitted.of_nothing()
@@ -132,11 +130,11 @@ def fit_healthy(
 
 
 def fit_labelled(
-    cohort: Cohort, sequence: str, maps: Path, postprocess: Postprocess, space: str, spool: Path
+    cohort: Cohort, sequence: str, maps: ScoreMaps, spool: Path
 ) -> tuple[float | None, Failures]:
-    """The best mean Dice on labelled validation subjects, as pDDPM and its successors choose it.
+    """Return the threshold with the best mean Dice on labelled validation subjects, as in pDDPM.
 
-    None when there is no such subject, the usual case.
+    None where there is no such subject, the usual case.
     """
     sick: list[voxel.SortedScores] = []
     people: list[str] = []
@@ -145,20 +143,20 @@ def fit_labelled(
     for index, scan in enumerate(scans):
         path = spool / f"labelled{index}.npy"
         with failures.catching(scan.subject):
-            found, _ = score_subject(scan, maps, postprocess, {}, space, path)
+            found, _ = score_subject(scan, maps, {}, path)
             if found.scores.positives:
                 sick.append(found.scores)
                 people.append(scan.who)
     if not sick:
         return None, failures
-    # That is the lowest positive score; a mask is what lies above its threshold.
+    # The best threshold is the lowest positive score; a mask holds the voxels above its threshold.
     count = Counter(people)
     weights = [1 / count[person] for person in people]
     return voxel.just_below(voxel.best_shared_threshold(sick, weights)), failures
 
 
 def require_space(space: Any) -> None:
-    """Refuse a space that no score can be computed in.
+    """Refuse an unknown space of scores.
 
     Raises:
         InputError: neither `native` nor `prepared`.
@@ -183,8 +181,8 @@ def as_threshold(value: Any, key: str) -> float | None:
     """Return a threshold of scores; None where none is set.
 
     Args:
-        value: from a configuration or a command line.
-        key: names it in the message.
+        value: value of a configuration or a command line.
+        key: name of the setting, for the message.
 
     Raises:
         InputError: not a finite number, 0 or more.

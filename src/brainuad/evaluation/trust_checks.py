@@ -1,8 +1,8 @@
-"""Is a score high for the right reason? What plain brightness explains, and where it errs.
+"""Trust checks: the share of a score that brightness explains, and the places of its errors.
 
-False positives are collected on the grid of the MNI152 template. A scan need not be registered
-to it: its brain's bounding box is laid on the template's, which is the identity, up to head
-size, for scans that are. A scan that is no whole brain is left out.
+False positives are collected on the grid of the MNI152 template. Scans need not be registered to
+it: the bounding box of the brain is scaled to that of the template. Scans of less than a whole
+brain are left out.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ SPACING_MM = 2.0
 _RIM_MM, _DEEP_MM = 4.0, 20.0
 _SAMPLE = 100_000
 _WHOLE = 0.6
-"""A box this much smaller or larger than the template's, along any axis, is no whole brain."""
+"""Smallest ratio of the box of a whole brain to that of the template, or the reverse."""
 
 
 class Atlas(NamedTuple):
@@ -47,12 +47,12 @@ class Atlas(NamedTuple):
 
 @lru_cache(maxsize=1)
 def load_atlas() -> Atlas:
-    """The MNI152 tissue maps as regions; no network."""
+    """Return the MNI152 tissue maps as regions; needs no network."""
     template = load_template(SPACING_MM)
     brain = template.brain > 0.5
     depth = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1] * SPACING_MM
     regions = np.zeros(brain.shape, np.int8)
-    # In order of precedence: what is named first keeps a voxel.
+    # In order of precedence: the first region keeps a voxel.
     tissues = {
         "rim": depth <= _RIM_MM,
         "ventricles": template.ventricles > 0.5,
@@ -66,7 +66,7 @@ def load_atlas() -> Atlas:
 
 
 def world_box(brain_mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Corners `(2, 3)` in mm of what holds a mask, on a grid along the world's axes."""
+    """Return the corners `(2, 3)` in mm of a mask's box, on a grid along the world's axes."""
     corners = np.array(
         [[s.start, s.stop - 1] for s in ndimage.find_objects(brain_mask.astype(np.uint8))[0]]
     )
@@ -77,12 +77,12 @@ def world_box(brain_mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def on_atlas(
     mask: np.ndarray, box: np.ndarray, to_voxel: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray | None:
-    """A subject's mask on the template's grid, nearest neighbour; None for less than a brain.
+    """Return a subject's mask on the template's grid; None for a part of a brain.
 
     Args:
         mask: `(D, H, W)` bool, in the space of the scores.
         box: `(2, 3)` corners in mm of the prepared brain.
-        to_voxel: points `(N, 3)` of the prepared world, mm, to voxels of `mask`.
+        to_voxel: maps points `(N, 3)` of the prepared world, mm, to voxels of `mask`.
     """
     atlas = load_atlas()
     scale = np.ptp(box, axis=0) / np.ptp(atlas.box, axis=0)
@@ -104,25 +104,25 @@ class FalsePositives:
     """False positives of a method, summed over subjects.
 
     Attributes:
-        total: `(D, H, W)` how many subjects have one there, on the template's grid.
-        subjects: how many were added.
+        total: `(D, H, W)` number of subjects with one there, on the template's grid.
+        subjects: number of subjects.
     """
 
     total: np.ndarray = field(default_factory=lambda: np.zeros(load_atlas().brain.shape, np.int32))
     subjects: int = 0
 
     def add(self, found: np.ndarray) -> None:
-        """Adds a subject's, from `on_atlas`."""
+        """Add those of a subject, from `on_atlas`."""
         self.total += found
         self.subjects += 1
 
     def mean(self) -> np.ndarray:
-        """Share of the subjects with a false positive, `(D, H, W)` float32."""
+        """Return the share of the subjects with a false positive, `(D, H, W)` float32."""
         return (self.total / max(self.subjects, 1)).astype(np.float32)
 
 
 def region_rates(found: np.ndarray) -> dict[str, float]:
-    """Share of each region that is false positive, `fp_<region>`, of one subject's `on_atlas`."""
+    """Return the share of each region that is false positive, `fp_<region>`, of one subject."""
     regions = load_atlas().regions
     hits = np.bincount(regions[found], minlength=len(REGIONS) + 1)
     sizes = np.bincount(regions.ravel(), minlength=len(REGIONS) + 1)
@@ -130,12 +130,12 @@ def region_rates(found: np.ndarray) -> dict[str, float]:
 
 
 def thin(inside: np.ndarray) -> np.ndarray:
-    """A regular sample of a brain's scores `(N,)`: enough for a rank correlation, and small."""
+    """Return a regular sample of a brain's scores `(N,)`, of about 100,000."""
     return inside[:: max(1, inside.size // _SAMPLE)]
 
 
 def contrast(image: np.ndarray, lesion: np.ndarray, brain_mask: np.ndarray) -> float:
-    """Mean over a lesion against the brain's other voxels, in their standard deviations.
+    """Return the mean over a lesion minus that of the brain's other voxels, in their deviations.
 
     Args:
         image: `(D, H, W)`, any intensity scale.
@@ -155,12 +155,12 @@ def lesion_rows(
     brain_mask: np.ndarray,
     spacing_mm: tuple[float, float, float],
 ) -> list[dict[str, float]]:
-    """A row a true lesion: `volume_ml`, `contrast`, share `covered`, and whether it was `found`.
+    """Return one row per true lesion: `volume_ml`, `contrast`, share `covered`, and `found`.
 
     Args:
         segmentation: `(D, H, W)` bool.
         truth: `(D, H, W)` bool; lesions are its components, 26-neighbourhood.
-        image: `(D, H, W)`, for the contrast against the rest of the brain.
+        image: `(D, H, W)`, for the contrast to the rest of the brain.
         brain_mask: `(D, H, W)` bool.
         spacing_mm: edge lengths of a voxel in mm.
     """

@@ -1,1 +1,1 @@
-"""Detection of raw scans by a trained model: masks and findings in each scan's own space."""
+"""Prediction of many scans: masks and findings in each scan's own space."""

@@ -21,22 +21,22 @@ ORACLE = "oracle_reconstruction"
 
 
 class Oracle:
-    """The control that reconstructs perfectly: the lesion-free twin of a synthetic case.
+    """The control that reconstructs perfectly: the lesion-free counterpart of a synthetic case.
 
-    A healthy scan is its own twin. Uses the truth, so it is never a method.
+    A healthy scan is its own counterpart. The control uses the truth, so it is never a method.
     """
 
     fingerprint = "twin"
 
     def views(self, scans: Sequence[Scan], failures: Failures) -> Sequence[Scan]:
-        """Return the scans: the oracle sees the cohort's intensities."""
+        """Return the scans: the input is the cohort's intensities."""
         return scans
 
     def detect_scan(self, scan: Scan) -> Detection:
-        """Return the distance from the twin, and the twin.
+        """Return the distance from the counterpart, and the counterpart.
 
         Raises:
-            InputError: unreadable.
+            InputError: an unreadable file.
         """
         image, brain_mask = load_scan(scan)
         twins = [
@@ -52,14 +52,14 @@ def untrained_controls(controls: Mapping[str, Any]) -> dict[str, Model]:
     """Return the controls as models.
 
     Args:
-        controls: name to configuration with `model` and `tiling`, plain values.
+        controls: name to configuration with `model` and `tiling`, in plain values.
     """
     return {
         name: Model(
             instantiate(control["model"]),
             Card(control["model"], control["tiling"], {}, "", None),
             instantiate(control["tiling"]),
-            # As many tiles as fit would take a trial run, for what has no network.
+            # Finding the largest batch takes a trial run, and controls have no network.
             runtime=Runtime(batch_size=1),
         )
         for name, control in controls.items()
@@ -69,15 +69,15 @@ def untrained_controls(controls: Mapping[str, Any]) -> dict[str, Model]:
 def write_controls(
     controls: Mapping[str, Model], scans: Sequence[Scan], out: Path, method: str, failures: Failures
 ) -> dict[str, MapFolder]:
-    """Write the maps of every control, and of the oracle reconstruction where twins are.
+    """Write the maps of every control, and of the oracle where lesion-free counterparts are.
 
     Args:
-        controls: by name.
+        controls: controls by name.
         scans: validation and test scans of one sequence, or of the same channels.
-        out: one folder per control is made here.
-        method: name of what the controls stand beside; a control of this name is left out.
-        failures: gets the name of a control that could not be computed, with the reason: it costs
-            its own rows alone.
+        out: folder that gets one folder per control.
+        method: name of the method; a control of this name is left out.
+        failures: gets the name and reason of a control that could not be computed; only its own
+            rows are lost.
 
     Returns:
         Control to folder.
@@ -89,13 +89,13 @@ def write_controls(
     for name, scorer in scorers.items():
         folder = MapFolder(out / name)
         with failures.catching(f"({name})", folder.path):
-            # A scan that no control can read is the method's failure, too, and is listed there.
+            # An unreadable scan is a failure of the method, too, and is listed there.
             fill(folder, scans, scorer, Failures(), f"control {name}")
             folders[name] = folder
     return folders
 
 
 def fixed_thresholds(controls: Mapping[str, Model]) -> dict[str, float]:
-    """Return the thresholds that controls bring along, by name, of those that do."""
+    """Return the controls' own thresholds by name, where they have one."""
     own = {name: control.fixed_threshold for name, control in controls.items()}
     return {name: value for name, value in own.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Find the scans to predict: those of the model's sequence in the user's source."""
+"""Scans to predict: those of the model's sequence among the user's files."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ TAKEN = (
     *("records", "sources", "viewer", "prepared", "index.html", "subjects.csv", "findings.csv"),
     *("dataset_description.json", "left_aside.csv"),
 )
-"""Names in the output folder that are not folders of scans."""
+"""Names in OUT that are no folder of a scan."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Wanted:
     """A scan to predict.
 
     Attributes:
-        scan_id: names it in tables, unique.
-        subject: whose scan it is.
-        scan: as it came, or prepared in a cohort folder; of several channels the first one's.
-        folder: for its files, relative to the output folder.
-        bids: whether its files are named as BIDS derivatives.
-        others: scans of the further channels as they came.
-        lacking: reason why it cannot be predicted; empty where nothing is known against it.
+        scan_id: unique name in tables.
+        subject: subject of the scan.
+        scan: raw scan, or prepared scan of a cohort folder; of several channels the first.
+        folder: folder for its files, relative to the output folder.
+        bids: True names its files as BIDS derivatives.
+        others: raw scans of the further channels.
+        lacking: reason why it cannot be predicted; empty for none.
     """
 
     scan_id: str
@@ -52,7 +52,7 @@ class Wanted:
         return self.scan.rows if isinstance(self.scan, Scan) else (self.scan, *self.others)
 
     def file(self, kind: str, ending: str = "nii.gz") -> str:
-        """Path, relative to the output folder, of the file of a `kind`.
+        """Return the path of a file, relative to the output folder.
 
         Args:
             kind: `anomaly`, `mask`, `reconstruction`, `uncertainty` or `scan`.
@@ -67,16 +67,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Source:
-    """The scans in the user's source.
+    """Scans found at the place that the user gave.
 
     Attributes:
-        kind: in words.
+        kind: kind of place, in words.
         wanted: scans of the model's sequence.
         aside: sequence to the number of scans left aside.
-        assumed: scans whose sequence nothing tells, taken for the model's.
-        trained_on: scans left aside because the model was trained on them.
-        cohort: when it is a prepared one.
-        found: raw scans, with an account of every file; None for a cohort.
+        assumed: number of scans of unknown sequence, taken for the model's.
+        trained_on: number of scans left aside because the model was trained on them.
+        cohort: the prepared cohort; None for raw scans.
+        found: raw scans with an account of every file; None for a cohort.
     """
 
     kind: str
@@ -98,19 +98,18 @@ def find_wanted(
     pixel_mm: float | None = None,
     listed: Found | None = None,
 ) -> Source:
-    """Lists the scans that a model can be asked about.
+    """Return the scans of a model's sequence.
 
     Args:
         source: a cohort folder, or anything that `find_all` takes.
-        sequence: sequence of the model; a model of several channels has one for each.
-        out: output folder; what lies in it is no input.
-        unknown: sequence of scans whose name does not tell; None takes them for the model's.
+        sequence: sequence of the model, or one per channel.
+        out: output folder; its files are no input.
+        unknown: sequence of scans whose name does not state it; None takes them for the model's.
         trained_on: subjects that the model was trained on.
-        split_hash: hash of the cohort's splits that `trained_on` belongs to; other cohorts may use
-            the same names.
-        pixel_mm: for a model of slices, which takes 2D images: edge of a pixel where no file states
-            it; None for a model of volumes.
-        listed: result of `sequences_in` for the same source and folder; None to list it here.
+        split_hash: split hash of their cohort; other cohorts may use the same names.
+        pixel_mm: edge of a pixel of unknown size, for a model of slices, which takes 2D images;
+            None for a model of volumes.
+        listed: list by `sequences_in` of the same source and folder; None to list it here.
 
     Raises:
         InputError: nothing there, or no scan of the model's sequence.
@@ -139,13 +138,13 @@ def find_wanted(
 
 
 def sequences_in(source: Path, out: Path) -> tuple[Counter[str], Found | None]:
-    """Return how many scans of each sequence there are, and of raw scans the list.
+    """Return the number of scans of each sequence, and the list of raw scans.
 
-    The sequence of a scan whose name does not tell is empty.
+    The sequence of a scan whose name does not state it is empty.
 
     Args:
-        source: as of `find_wanted`.
-        out: output folder; what lies in it is no input.
+        source: source as of `find_wanted`.
+        out: output folder; its files are no input.
 
     Raises:
         InputError: nothing there, or scans of several sequences in a cohort folder, whose names
@@ -194,10 +193,10 @@ def _listed(
 
 
 def _from_raw(source: Path, sequences: tuple[str, ...], listed: Found) -> Source:
-    # Lists and models may say t2 or T2w.
+    # Lists and models may use t2 or T2w.
     raw = [replace(scan, sequence=canonical(scan.sequence)) for scan in listed.scans]
     called = [canonical(sequence) for sequence in sequences]
-    # A scan that may be any of several channels is none of them.
+    # A scan of unknown sequence cannot be assigned to one of several channels.
     ours = (*called, "") if len(called) == 1 else tuple(called)
     own = [scan for scan in raw if scan.sequence in ours]
     aside = Counter(scan.sequence or "unnamed" for scan in raw if scan.sequence not in ours)
@@ -230,13 +229,13 @@ def _wanted(
 
 
 def _ids(scans: Sequence[RawScan], source: Path, bids: bool) -> list[str]:
-    """A name a scan that can name files, and is nobody else's."""
+    """Return a unique name per scan that can be part of a file name."""
     names = [_plain("_".join(filter(None, (s.subject, s.sequence)))) for s in scans]
     if bids:
         names = [file_name(stem_of(scan.image)) for scan in scans]
     count = Counter(names)
     found: dict[str, None] = {}
-    # The number to try next, so that the scans of one name are not counted anew for each.
+    # Next number to try for each name: counting anew for each scan would take quadratic time.
     numbers: dict[str, int] = {}
     for short, scan in zip(names, scans, strict=True):
         name = short
@@ -256,5 +255,5 @@ def _plain(name: str) -> str:
 
 
 def _free(name: str) -> str:
-    """A name that no file of ours in OUT has."""
+    """Return a name that none of `TAKEN` has."""
     return f"{name}-scan" if name.lower() in TAKEN else name

@@ -1,7 +1,7 @@
-"""Write the anomaly maps of scans into a folder.
+"""Folders of anomaly maps, filled by a scorer.
 
 Every file is written atomically, and a second run does only what is missing. A scan that cannot be
-read is listed, and the others go on.
+read is listed, and the others are scored.
 """
 
 import time
@@ -18,21 +18,20 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.machine import ranks
 from brainuad.machine.failures import Failures
 from brainuad.machine.fingerprint import fingerprint
-from brainuad.postprocess.pipeline import Postprocess
-from brainuad.types import Detection, Volume
+from brainuad.types import Detection
 from brainuad.volumes.header import read_header
-from brainuad.volumes.nifti import read_mask, write_volume
+from brainuad.volumes.nifti import write_volume
 
 
 class Scorer(Protocol):
-    """Whatever turns a prepared scan into maps: a model, a control."""
+    """A model or control that turns a prepared scan into maps."""
 
     @property
     def fingerprint(self) -> str:
-        """All that decides a map, beside the scan."""
+        """All that decides a map beside the scan, as text."""
 
     def views(self, scans: Sequence[Scan], failures: Failures) -> Sequence[Scan]:
-        """Return the scans with what is scored of each; those that fail are left out."""
+        """Return the scans with the scorer's input; those that fail are left out."""
 
     def detect_scan(self, scan: Scan) -> Detection:
         """Return the maps of one of `views`, `(C, D, H, W)`, on the CPU."""
@@ -49,18 +48,18 @@ def fill(
     """Write the maps of scans, each on its prepared grid; ranks share the scans.
 
     `anomaly` is always written; `reconstruction` (of the first channel) and `uncertainty` where the
-    scorer makes them; `input` where it sees something else than the scan.
+    scorer makes them; `input` where its input is not the scan.
 
     Args:
-        folder: maps of another scorer, or of other scans, are removed first.
+        folder: folder to fill; maps of another scorer, or of other scans, are removed first.
         scans: scans of one sequence.
-        scorer: scores them.
+        scorer: scores the scans.
         failures: gets each scan that could not be scored.
         title: title of the progress bar.
         trained_on: subjects that must not be scored, recorded beside the maps for the evaluation.
 
     Returns:
-        Mean seconds per volume of this pass; 0 when all maps were there already.
+        Mean seconds per volume; 0 where all maps existed.
     """
     seen = scorer.views(scans, failures)
     if ranks.rank() == 0:
@@ -81,18 +80,6 @@ def fill(
     return float(np.mean(seconds)) if seconds else 0.0
 
 
-def scored(scan: Scan, maps: MapFolder, postprocess: Postprocess) -> tuple[Volume, np.ndarray]:
-    """Return the post-processed map of a scan and its brain mask, on the prepared grid.
-
-    Raises:
-        InputError: unreadable, or on different grids.
-    """
-    raw = maps.map(scan.subject)
-    brain_mask = read_mask(scan.brain_mask, like=raw)
-    score = postprocess.score(raw.array, brain_mask, raw.spacing_mm)
-    return Volume(score, raw.affine), brain_mask
-
-
 def _write(folder: MapFolder, scan: Scan, found: Detection) -> None:
     affine = read_header(scan.image).affine
     beside = {"reconstruction": found.reconstruction, "uncertainty": found.uncertainty}
@@ -101,5 +88,5 @@ def _write(folder: MapFolder, scan: Scan, found: Detection) -> None:
     for kind, array in beside.items():
         if array is not None:
             write_volume(folder.file(scan.subject, kind), array[0].numpy(), affine)
-    # The map comes last: a subject that has one is done.
+    # The map is written last: a subject with a map is done.
     write_volume(folder.file(scan.subject), found.anomaly_map[0].numpy(), affine)

@@ -1,4 +1,4 @@
-"""The output folder: files of each scan, a record of each, and the two tables made of these."""
+"""The output folder: files and record of each scan, and the two tables made of the records."""
 
 import json
 import shutil
@@ -43,17 +43,17 @@ Record = dict[str, Any]
 def write_prediction(
     out: Path, wanted: Wanted, sequence: str, found: Prediction, stamp: str
 ) -> None:
-    """Write the files of a scan on its own grid, and its record last: one that has it is done.
+    """Write the files of a scan on its own grid, and its record last: a scan with one is done.
 
-    All are written whole before one of them takes its place: on a disk that gets full the files of
-    before stay, and of two processes that do one scan each leaves its own files.
+    All files are written before the first is moved to its place. On a full disk the earlier files
+    stay, and two processes that predict one scan do not mix their files.
 
     Args:
         out: output folder.
         wanted: the scan.
         sequence: sequence of the model.
-        found: what the model says.
-        stamp: fingerprint of the model, the preparation and the scan.
+        found: its prediction.
+        stamp: fingerprint of model, preparation and scan.
     """
     with own_folder(out / wanted.folder / "new") as new:
         paths = _write_files(new, wanted, found)
@@ -71,7 +71,7 @@ def write_prediction(
 
 
 def _write_files(new: Path, wanted: Wanted, found: Prediction) -> dict[str, str]:
-    """Kind to path of the files of a scan, relative to the folder; empty where there is none."""
+    """Write the files of a scan; return kind to path, relative to the folder, empty for none."""
     arrays = {
         "anomaly": found.anomaly_map,
         "mask": found.mask,
@@ -97,7 +97,7 @@ def _write_files(new: Path, wanted: Wanted, found: Prediction) -> dict[str, str]
 
 
 def _needs_image(wanted: Wanted, found: Prediction) -> bool:
-    """Return whether the scan's image lies in the temporary folder of the preparation."""
+    """Return whether the image of a scan lies in the temporary folder of the preparation."""
     return wanted.scan.image.is_dir() or is_slice(found.mask)
 
 
@@ -141,7 +141,7 @@ def write_maps(folder: MapFolder, wanted: Wanted, found: Prediction) -> None:
 
 
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None:
-    """Write the record of a scan of which nothing can be said, and removes what was there."""
+    """Write the record of a scan that failed, and remove its earlier files."""
     for kind in (*FILES, "scan"):
         remove(out / wanted.file(kind))
         remove(out / wanted.file(kind, "png"))
@@ -158,13 +158,13 @@ def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None
 
 
 def write_tables(out: Path) -> pd.DataFrame:
-    """`subjects.csv` and `findings.csv` of all records in a folder, sorted by scan.
+    """Write `subjects.csv` and `findings.csv` of all records in a folder, sorted by scan.
 
     Other commands may write into the folder at the same time, or did so before. A scan whose files
-    are not there any more is left out.
+    were removed is left out.
 
     Returns:
-        The former.
+        The content of `subjects.csv`.
     """
     return until_still(lambda: sizes(_records_in(out)), lambda: _write_tables(out))
 
@@ -184,7 +184,7 @@ def _write_tables(out: Path) -> pd.DataFrame:
                 findings += [{"scan_id": row["scan_id"], **one} for one in found]
                 subjects.append(row)
         except (InputError, KeyError, TypeError, AttributeError):
-            # Another command's: its own scans have been made anew where a record was damaged.
+            # Of another command: this one has made its own damaged records anew.
             say(f"warning: {path}: not a record; delete it and predict its scan again")
     subjects.sort(key=lambda row: str(row["scan_id"]))
     findings.sort(key=lambda row: str(row["scan_id"]))
@@ -196,12 +196,12 @@ def _write_tables(out: Path) -> pd.DataFrame:
 
 
 def tables_in(out: Path) -> list[bytes]:
-    """Contents of the two tables."""
+    """Return the contents of the two tables."""
     return [(out / name).read_bytes() for name in (SUBJECTS, FINDINGS)]
 
 
 def write_dataset_description(out: Path, source: Path) -> None:
-    """The `dataset_description.json` of a BIDS derivative."""
+    """Write the `dataset_description.json` of a BIDS derivative."""
     write_json(
         out / "dataset_description.json",
         {

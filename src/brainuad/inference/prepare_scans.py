@@ -1,4 +1,4 @@
-"""Wanted scans as the model sees them, one after the other."""
+"""Prepared scans to predict, one after the other."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from brainuad.preparation.slices import SlicePreparation
 from brainuad.records.recipe import Recipe
 
 Ready = Iterator[tuple[Wanted, PreparedScan | str]]
-"""Each scan as the model sees it, or the reason why that cannot be."""
+"""Each scan as it is prepared, or the reason why it cannot be prepared."""
 
 
 def prepare_wanted(
@@ -26,16 +26,16 @@ def prepare_wanted(
     work: Path,
     jobs: int,
 ) -> Ready:
-    """Prepares raw scans; while one is looked at, `jobs` processes prepare the next ones.
+    """Prepare raw scans; while one is predicted, `jobs` processes prepare the next ones.
 
     The files of a scan are removed when the next is asked for.
 
     Args:
-        todo: of raw scans, all of one sequence or of the same channels.
-        steps: of `recipe`.
-        recipe: of the preparation.
-        work: folder of the caller's own, for what is made on the way.
-        jobs: processes.
+        todo: raw scans, all of one sequence or of the same channels.
+        steps: steps of `recipe`.
+        recipe: the preparation, see `brainuad.preparation.recipes`.
+        work: temporary folder of the caller.
+        jobs: number of processes.
     """
     items, tasks = {}, []
     for item in todo:
@@ -57,11 +57,11 @@ def prepare_wanted(
 
 
 def read_wanted(todo: Sequence[Wanted], cohort: Cohort, recipe: Recipe) -> Ready:
-    """Reads scans of a cohort folder, which are prepared already.
+    """Read scans of a prepared cohort folder.
 
     Args:
         todo: scans of the cohort.
-        cohort: theirs.
+        cohort: their cohort.
         recipe: preparation of the cohort.
     """
     for item in todo:

@@ -1,4 +1,4 @@
-"""The record of each scan in the output folder, which says that it is done."""
+"""The record of each scan in the output folder; a scan with a record is done."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,22 +14,21 @@ from brainuad.machine.read import read_json
 RECORDS = "records"
 
 FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
-"""Kinds of file that the record lists."""
+"""Kinds of file that the record names."""
 
 
 def record_path(out: Path, wanted: Wanted) -> Path:
-    """Return the path of a scan's record."""
+    """Return the place of the record of a scan."""
     return out / RECORDS / f"{wanted.scan_id}.json"
 
 
 def read_done(out: Path, wanted: Wanted, stamp: Callable[[Wanted], str]) -> bool:
-    """Return whether a scan was already predicted in this way from this file, with all its files.
+    """Return whether a scan was done with this stamp, and its files are there.
 
     Args:
         out: output folder.
         wanted: the scan.
-        stamp: returns the fingerprint of a scan as it would be predicted now; called only if there
-            is a record.
+        stamp: returns the stamp of a scan now; called only where there is a record.
     """
     path = record_path(out, wanted)
     if not path.is_file():
@@ -41,12 +40,12 @@ def read_done(out: Path, wanted: Wanted, stamp: Callable[[Wanted], str]) -> bool
         there = bool(files) and all((out / name).is_file() for name in files)
         return there and record["stamp"] == stamp(wanted)
     except (InputError, KeyError, TypeError, AttributeError):
-        # Damaged: it is made anew.
+        # A damaged record is made anew.
         return False
 
 
 def scan_stamp(scan: RawScan | Scan) -> str:
-    """A scan's row, and its files' sizes and times."""
+    """Return a scan's row, and the sizes and times of its files, as text."""
     if isinstance(scan, RawScan):
         return file_stamp(scan)
     paths = [path for path in asdict(scan).values() if isinstance(path, Path)]

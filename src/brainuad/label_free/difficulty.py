@@ -15,7 +15,8 @@ import yaml
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.inference.maps import fill, scored
+from brainuad.evaluation.score_maps import postprocessed
+from brainuad.inference.maps import fill
 from brainuad.machine.cache import cache_folder
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
@@ -151,7 +152,7 @@ def _paint_cells(
 def _scored(
     scan: Scan, maps: MapFolder, postprocess: Postprocess, threshold: float | None
 ) -> dict[str, float]:
-    score, brain = scored(scan, maps, postprocess)
+    score, brain = postprocessed(scan, maps, postprocess)
     assert scan.lesion_mask is not None
     lesion = read_mask(scan.lesion_mask, like=score)
     recall = float("nan")

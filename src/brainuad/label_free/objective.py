@@ -15,7 +15,8 @@ import numpy as np
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
-from brainuad.inference.maps import fill, scored
+from brainuad.evaluation.score_maps import postprocessed
+from brainuad.inference.maps import fill
 from brainuad.machine.failures import Failures
 from brainuad.machine.text import say
 from brainuad.metrics.statistics import summarise
@@ -62,7 +63,7 @@ def painted_ap(
 
 def ap_of(scan: Scan, maps: MapFolder, postprocess: Postprocess) -> float:
     """Return the average precision of a painted scan's map, in the brain, post-processed."""
-    score, inside = scored(scan, maps, postprocess)
+    score, inside = postprocessed(scan, maps, postprocess)
     assert scan.lesion_mask is not None
     lesion = read_mask(scan.lesion_mask, like=score)
     return average_precision(score.array[inside], lesion[inside])

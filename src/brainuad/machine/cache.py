@@ -1,4 +1,4 @@
-"""Arrays that take long to make and never change, kept in the user's cache folder."""
+"""Cache of arrays that take long to make and never change, in the user's folder."""
 
 import os
 import zipfile
@@ -29,9 +29,8 @@ def kept_arrays(
     A damaged file is made anew. A folder that cannot be written costs the time of making them.
 
     Args:
-        name: name of the file; it holds all that decides the arrays.
-        package: the arrays are made of data that this package ships; another version of it, new
-            arrays.
+        name: name of the file; it contains all that decides the arrays.
+        package: package whose data the arrays are made of; its version is part of the name.
         make: function that makes them.
     """
     path = cache_folder() / f"{name}-{package}-{version(package)}.npz"

@@ -1,4 +1,4 @@
-"""One collector of what could not be done for single scans, so that none stops the others."""
+"""Collector of failures of single scans, so that the others are done."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,19 +10,19 @@ from brainuad.machine.refused import FULL, refused
 
 
 class Failures(list[tuple[str, str]]):
-    """(subject, reason in one line) of each scan that something could not be done for."""
+    """List of (subject, reason in one line) of the scans that failed."""
 
     @contextmanager
     def catching(self, subject: str, where: object = None) -> Iterator[None]:
         """List what the block raises as the failure of one scan.
 
         Args:
-            subject: whose scan it is.
-            where: the file that the work is on. With it any error is listed, one that nobody
-                foresaw with the request to report it. None lists an InputError alone.
+            subject: subject of the scan.
+            where: file that is processed. With it any error is listed, an unforeseen one with the
+                request to report it. None lists an InputError alone.
 
         Raises:
-            CannotWrite: no scan is to blame for it.
+            CannotWrite: an error of the disk, not of a scan.
         """
         try:
             yield
@@ -32,21 +32,21 @@ class Failures(list[tuple[str, str]]):
             if where is None and not isinstance(error, InputError):
                 raise
             if isinstance(error, OSError) and error.errno in FULL:
-                # Nothing but a write is refused so. What names no file is a temporary one.
+                # Only writing raises it. Without a name the file is a temporary one.
                 raise refused(error.filename or tempfile.gettempdir(), error) from error
-            # A scan is not to blame either where the disk that it lay on is gone.
+            # A disk that is gone is no failure of a scan, either.
             require_present()
             self.append((subject, _reason(error, where)))
 
     def first_reasons(self) -> "Failures":
-        """Return the first reason of each subject: one that failed early fails later too."""
+        """Return the first reason of each subject: a subject that failed early fails later, too."""
         first: dict[str, str] = {}
         for subject, reason in self:
             first.setdefault(subject, reason)
         return Failures(first.items())
 
     def raise_if_any(self) -> None:
-        """Raise a PartialFailure of all of them, if there are any."""
+        """Raise a PartialFailure of all failures, if there are any."""
         if self:
             raise PartialFailure(self)
 

@@ -1,9 +1,9 @@
 """Atomic writes: a reader sees the old file or the new one, never half of it.
 
-What is half written lies beside its place under a name of ours, `.brainuad-HOST-RANDOM.NAME`, and
-is locked by its writer. So a link or a file of somebody else is never written to or removed, and
-the leftovers of a process that was killed are known by the lock that nobody holds.
-Nor is a link to a folder followed on the way, see `brainuad.machine.links`.
+A file is written beside its place under the name `.brainuad-HOST-RANDOM.NAME`, and locked by its
+writer. Links and files of other programs are thus never written to or removed, and leftovers of
+killed processes are recognised by a lock that is free. Links to folders are not followed, see
+`brainuad.machine.links`.
 """
 
 import csv
@@ -35,29 +35,29 @@ Item = TypeVar("Item")
 
 _OURS = re.compile(r"\.brainuad-([0-9a-f]{8})-[0-9a-f]{16}\.")
 _FOREIGN_DAYS = 1.0
-"""Age of a leftover of another machine, whose locks may not be seen here, before it is removed."""
+"""Age in days at which a leftover of another machine, whose locks may be invisible, is removed."""
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path` that no other process takes, and that ends as `path` does."""
+    """Return a unique name beside `path` that ends as `path` does."""
     # A file system takes 255 bytes.
     end = path.name.encode()[-200:].decode(errors="ignore")
     return path.with_name(our_name(secrets.token_hex(8), end))
 
 
 def our_name(digits: str, end: str, shared: bool = False) -> str:
-    """A name by which `remove_leftovers` knows a file or folder of a process that was killed.
+    """Return a name that `remove_leftovers` recognises.
 
     Args:
-        digits: 16 hexadecimal ones, that no other process has.
-        end: ending of the name.
-        shared: the same on every machine.
+        digits: 16 hexadecimal digits, unique for each process.
+        end: end of the name.
+        shared: True gives the same name on every machine.
     """
     return f"{MARK}{'0' * 8 if shared else _host()}-{digits}.{end}"
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link (not what is behind it) or a folder with all that is in it.
+    """Remove a file, a link (not its target) or a folder with its content.
 
     Raises:
         CannotWrite: as `require_no_link` and `require_present`.
@@ -68,7 +68,7 @@ def remove(path: Path) -> None:
 
 
 def move(path: Path, target: Path) -> None:
-    """Put a file in the place of another one on the same disk, at once.
+    """Move a file to its place on the same disk, atomically.
 
     Raises:
         CannotWrite: as `atomic_path`.
@@ -82,12 +82,12 @@ def move(path: Path, target: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path, hold: bool = False) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` when the block succeeds.
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
 
     Args:
-        path: path of the file.
-        hold: keep the file locked as long as this process lives, so that `remove_leftovers` knows
-            it, if it is named as ours are.
+        path: place of the file.
+        hold: True keeps the file locked until this process ends, so that `remove_leftovers` leaves
+            it.
 
     Raises:
         CannotWrite: the disk is full, read-only or gone, a quota or a permission is in the way; or
@@ -108,9 +108,9 @@ def atomic_path(path: Path, hold: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `path`; renames it to `path` when the block succeeds.
+    """Yield a temporary folder beside `path`; rename it to `path` when the block succeeds.
 
-    A folder that is there is replaced whole: the caller has made sure that it is ours.
+    An existing folder is replaced whole; the caller has checked that brainuad made it.
 
     Raises:
         CannotWrite: as `atomic_path`.
@@ -122,7 +122,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def own_folder(path: Path) -> Iterator[Path]:
-    """Yields a new folder beside `path` that is this process's own, and removes it after.
+    """Yield a new folder beside `path` for this process, and remove it at the end.
 
     Raises:
         CannotWrite: as `atomic_path`.
@@ -142,10 +142,9 @@ def own_folder(path: Path) -> Iterator[Path]:
 
 
 def _new(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A new file or folder beside `path`, and its descriptor, which holds its lock.
+    """Return a new file or folder beside `path`, and its descriptor, which holds its lock.
 
-    Between its making and its locking another process may take it for a leftover; then the next
-    name is tried.
+    Before it is locked, another process may remove it as a leftover; then the next name is tried.
     """
     while True:
         temporary = temporary_name(path)
@@ -153,7 +152,7 @@ def _new(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
         try:
             held = make(temporary)
         except FileNotFoundError:
-            # Taken for a leftover, or its folder is gone, which the next try says.
+            # Removed as a leftover, or its folder is gone, which the next try reports.
             if not path.parent.is_dir():
                 raise
             continue
@@ -163,7 +162,7 @@ def _new(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
 
 
 def _open_file(path: Path) -> int:
-    # No link that somebody put there is followed: the file is new, or this fails.
+    # O_EXCL: a link at this place is not followed.
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
 
 
@@ -173,14 +172,14 @@ def _open_folder(path: Path) -> int:
 
 
 def _keep_young(path: Path, done: threading.Event) -> None:
-    """Update the file's time, because its age marks a leftover where locks are not visible."""
+    """Renew the time of a folder: where locks are invisible, leftovers are recognised by age."""
     while not done.wait(_FOREIGN_DAYS * 86400 / 24):
         with suppress(OSError):
             os.utime(path)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes of ours left half written in a folder and one folder deep."""
+    """Remove unfinished files of killed processes from a folder and its direct subfolders."""
     for path in [*folder.glob(f"{MARK}*"), *folder.glob(f"*/{MARK}*")]:
         match = _OURS.match(path.name)
         through = path.parent.is_symlink() and path.parent != folder
@@ -199,12 +198,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _host() -> str:
-    """Eight digits of this machine, or container."""
+    """Return eight hexadecimal digits of this machine or container."""
     return f"{zlib.crc32(f'{uuid.getnode()} {platform.node()}'.encode()):08x}"
 
 
 def _try_lock(held: int) -> bool | None:
-    """Locks an open file; False where another holds it, None where there are no locks."""
+    """Lock an open file; return False where another process holds it, None without locks."""
     try:
         import fcntl
 
@@ -217,7 +216,7 @@ def _try_lock(held: int) -> bool | None:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file, a link (not what is behind it) or a folder of ours."""
+    """Remove a file, a link (not its target) or a folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -225,18 +224,18 @@ def _remove(path: Path) -> None:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Renames a folder to `path`; where there is one, it goes to the temporary name."""
+    """Rename a folder to `path`; an existing one gets the temporary name."""
     try:
         os.rename(temporary, path)
     except OSError as error:
-        # Another process may have made it meanwhile.
+        # Another process may have made it in the meantime.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise
         _exchange(temporary, path)
 
 
 def _exchange(first: Path, second: Path) -> None:
-    """Lets two names change places, at once where the system can do that."""
+    """Exchange two names, atomically where the system can."""
     # renameat2 of Linux, with RENAME_EXCHANGE, relative to the working folder.
     here, exchange = -100, 2
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -249,12 +248,12 @@ def _exchange(first: Path, second: Path) -> None:
 
 
 def until_still(state: Callable[[], Any], write: Callable[[], Item]) -> Item:
-    """Write what is made of files that others write too; again where these changed meanwhile.
+    """Write a file that is made of others; repeat it while these change.
 
-    So the last of several processes that write it has seen the files of all, without a lock.
+    The last of several processes that write it has thus read the files of all, without a lock.
 
     Args:
-        state: returns the state of the files that the result is made from.
+        state: returns the state of the files that it is made of.
         write: reads them and writes.
 
     Returns:
@@ -279,20 +278,20 @@ def sizes(paths: Sequence[Path]) -> list[str]:
 
 
 def write_text(path: Path, text: str, hold: bool = False) -> None:
-    """Writes UTF-8 text atomically; `hold` is that of `atomic_path`."""
+    """Write UTF-8 text atomically; `hold` is that of `atomic_path`."""
     with atomic_path(path, hold) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    """Writes rows of text as CSV atomically; no cell of it is computed by a spreadsheet."""
+    """Write rows of text as CSV atomically; a spreadsheet computes no cell of it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(map(cell, row) for row in rows)
     write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any, hold: bool = False) -> None:
-    """Writes JSON atomically, indented, keys in the order given; NaN becomes null."""
+    """Write JSON atomically, indented, keys in the given order; NaN becomes null."""
     write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n", hold)
 
 

@@ -1,4 +1,4 @@
-"""Hashes of what decides a file."""
+"""Hashes of everything that decides a cached file."""
 
 import hashlib
 import json
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return 16 hexadecimal digits of all that decides a cached file.
+    """Return a hash of 16 hexadecimal digits.
 
     Args:
-        parts: a path counts by its place, size and modification time, a folder by its files; an
-            array or tensor by type, shape and values; a dataclass by class and fields; a mapping
-            in the order of its keys; anything else by its text.
+        parts: values that decide the file. A path counts by its place, size and modification time,
+            a folder by its files; an array or tensor by type, shape and values; a dataclass by
+            class and fields; a mapping in the order of its keys; anything else by its text.
 
     Raises:
         TypeError: a part whose text holds its address in memory.
@@ -53,7 +53,7 @@ def _place(path: Path) -> str:
 
 
 def hash_weights(weights: Mapping[str, Any], *, about: str = "") -> str:
-    """SHA-256 over the names and values of tensors, and what else `about` says of them."""
+    """Return SHA-256 over `about` and the names and values of tensors."""
     digest = hashlib.sha256(about.encode())
     for name, value in sorted(weights.items()):
         digest.update(name.encode())
@@ -62,6 +62,6 @@ def hash_weights(weights: Mapping[str, Any], *, about: str = "") -> str:
 
 
 def short_hash(recipe: Any) -> str:
-    """Return 12 hexadecimal digits of plain values, for names that stay: those of cohorts, say."""
+    """Return 12 hexadecimal digits of plain values, for permanent names, as those of cohorts."""
     text = json.dumps(recipe, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Check the sizes that a file states before memory is allocated for them."""
+"""Checks of sizes and places before memory is allocated or a file is written."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.refused import refused
 
 DEFLATE = 1032
-"""Bytes that one byte of zlib, gzip or zip can stand for at most (zlib.net/zlib_tech.html)."""
+"""Largest ratio of compression of zlib, gzip and zip (zlib.net/zlib_tech.html)."""
 
 _OLD = "sys/fs/cgroup/memory/memory"
 _CGROUPS = (
@@ -21,7 +21,7 @@ _CGROUPS = (
 
 
 def available_bytes(root: Path = Path("/")) -> int:
-    """Memory at hand in bytes: of the machine, or of the container where that is less."""
+    """Return the available memory in bytes: of the machine, or of the container if that is less."""
     found = []
     meminfo = root / "proc/meminfo"
     if meminfo.is_file():
@@ -33,18 +33,18 @@ def available_bytes(root: Path = Path("/")) -> int:
             most, now = (int((root / name).read_text(encoding="ascii")) for name in (limit, used))
         except (OSError, ValueError):
             continue
-        # The cache of files counts as used, and is given up when asked for.
+        # The cache of files counts as used, but is freed on demand.
         found.append(max(most - now, most // 4))
     return min(found) if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def require_memory(count: float, what: object, remedy: str) -> None:
-    """Refuse what does not fit into the memory at hand.
+    """Refuse what does not fit into the available memory.
 
     Args:
-        count: bytes, as far as is known before.
-        what: a file, or a setting.
-        remedy: the last words of the message.
+        count: expected number of bytes.
+        what: file or setting, for the message.
+        remedy: last words of the message.
 
     Raises:
         InputError: with both numbers.
@@ -57,8 +57,16 @@ def require_memory(count: float, what: object, remedy: str) -> None:
         )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Python or torch found no memory, on whatever device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
 def require_whole(value: object, least: int, name: str) -> None:
-    """Refuse what is no whole number, or too small.
+    """Refuse a value that is no whole number, or too small.
 
     Raises:
         InputError: naming the setting.
@@ -70,12 +78,11 @@ def require_whole(value: object, least: int, name: str) -> None:
 def require_folder(path: Path, count: float = 0) -> None:
     """Refuse a folder that cannot be made or written to, before the work that fills it.
 
-    Nothing is made: a few bytes are written where the folder is, or where it would be, and are
-    gone.
+    The check writes a temporary file in the folder, or in its nearest parent.
 
     Args:
-        path: path of the folder, which need not exist.
-        count: bytes that it will take at least, as far as is known before.
+        path: folder, which need not exist.
+        count: smallest number of bytes that it will take.
 
     Raises:
         InputError: it is a file, or lies in one.
@@ -118,12 +125,12 @@ def require_honest(path: Path, members: Iterable[zipfile.ZipInfo], most: float) 
     """Refuse a zip archive whose members claim more than it can hold, or than is allowed.
 
     Args:
-        path: path of the archive.
-        members: its members.
-        most: bytes of all together.
+        path: archive, for messages.
+        members: members of the archive.
+        most: largest number of bytes of all members.
 
     Raises:
-        InputError: as said.
+        InputError: a member or all of them are too large.
     """
     total = 0
     for member in members:

@@ -1,6 +1,6 @@
-"""Links inside the folders that a command writes to: none to a folder is followed.
+"""Guards against links inside the folders that a command writes to.
 
-Whoever made such a folder, or an archive of it, could lead a command elsewhere by a link in it.
+A link in a folder of unknown origin could redirect the command's files.
 """
 
 import json
@@ -13,14 +13,14 @@ GUARDED = "BRAINUAD_NO_LINKS"
 """Variable with the folders of `follow_no_links`, as JSON."""
 
 MOST = 100
-"""Folders that are kept, the newest: a variable takes 128 KiB."""
+"""Largest number of guarded folders, the newest: a variable takes 128 KiB."""
 
 
 def follow_no_links(folder: Path) -> None:
     """Refuse, from now on, to write or remove anything below a folder through a link in it.
 
-    The folder itself may be a link, or lie behind one: that is how the user named it. Processes
-    that are started later inherit this.
+    The folder itself may be a link or lie behind one, because the user named it. Processes that are
+    started later inherit this.
     """
     whole = str(folder.absolute())
     known = [*(path for path in _guarded() if path != whole), whole]
@@ -35,10 +35,10 @@ def _guarded() -> list[str]:
 def require_no_link(path: Path) -> None:
     """Refuse a path that leads through a link below a folder of `follow_no_links`.
 
-    The last part of it may be a link: those are replaced or removed, not followed.
+    The last part may be a link, which is replaced or removed, not followed.
 
     Raises:
-        CannotWrite: it does.
+        CannotWrite: a folder on the way is a link.
     """
     whole = Path(os.path.abspath(path))
     for root in map(Path, _guarded()):

@@ -1,4 +1,4 @@
-"""Locks of what several processes make and share, and claims of folders that only one may use."""
+"""Locks of shared files, and claims of folders that one process uses alone."""
 
 import errno
 import itertools
@@ -18,22 +18,21 @@ from brainuad.machine.refused import writing
 from brainuad.machine.text import say
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-"""Errors of the operating system on a file system without locks."""
+"""Errors of a lock where the file system has none."""
 
 LEASE_S = 60.0
-"""Seconds without a sign of life after which a lease of another machine counts as left behind."""
+"""Seconds without renewal after which a lease of another machine is abandoned."""
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Keeps `path` to this process for the block; others that ask wait.
+    """Lock `path` for the block; other processes wait.
 
-    Processes of one run, and runs of one sweep, want the same cached things at the same time. Where
-    the file system has no locks, a file with a sign of life stands for one.
+    Processes of one run, and runs of one sweep, need the same cached files at the same time. Where
+    the file system has no locks, a file that is renewed regularly replaces them.
 
     Raises:
-        CannotWrite: the folder cannot be written; or as `require_no_link`, and the lock itself must
-            be none.
+        CannotWrite: the folder cannot be written, or the lock or its folder is a link.
     """
     name = path.with_name(f".{path.name}.lock")
     require_no_link(name / "lock")
@@ -44,7 +43,7 @@ def lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # The block is done, even where its disk is gone now.
+        # The block is done, even if its disk is gone.
         with suppress(OSError):
             held.release()
 
@@ -68,7 +67,7 @@ def _acquired(name: Path) -> BaseFileLock:
 
 @cache
 def _warn(reason: str) -> None:
-    """Once for each reason."""
+    """Print a warning once per reason."""
     say(
         f"warning: the cache lies on a file system without locks ({reason}); processes wait for "
         "one another by files there",
@@ -81,13 +80,13 @@ class Taken(Exception):
 
 
 class Claim:
-    """A folder that belongs to this process until `release`.
+    """A folder that this process uses alone until `release`.
 
-    A file in it says so, with a sign of life, because locks of one machine may not be seen on
-    another.
+    A file in it that is renewed regularly marks the claim, because locks of one machine may be
+    invisible on another.
 
     Args:
-        folder: made unless it is there.
+        folder: folder, made unless it exists.
         wait_s: seconds to wait for another process that has it.
 
     Raises:
@@ -109,7 +108,7 @@ class Claim:
                 raise Taken(str(folder)) from None
 
     def release(self) -> None:
-        """Gives the folder back, and removes it where it is new and nothing was put into it."""
+        """Release the folder, and remove it where it is new and empty."""
         with suppress(OSError):
             self._lease.release()
         if self._made:
@@ -121,8 +120,8 @@ def claim_free(folder: Path, fresh: bool) -> Claim:
     """Claim a folder, or one with a number behind its name where another process has it.
 
     Args:
-        folder: the first choice.
-        fresh: take no folder that is there already; else only one that no other process has.
+        folder: first choice.
+        fresh: True takes only a folder that does not exist; else any that no other process has.
 
     Raises:
         CannotWrite: as `Claim`.
@@ -142,7 +141,7 @@ def claim_free(folder: Path, fresh: bool) -> Claim:
 
 
 def claim_again(folder: Path) -> Claim:
-    """Claim a folder to go on in; one of a process that was killed is free after `LEASE_S`.
+    """Claim a folder to resume in; that of a killed process is free after `LEASE_S`.
 
     Raises:
         InputError: another process is at work in it.

@@ -1,7 +1,7 @@
-"""Disks that go while a command is at work: nothing is written below, and no scan is to blame.
+"""Guards against disks that are unmounted while a command runs.
 
-Where a disk was unmounted, its folders can be made anew on the disk below. Results would then lie
-in two places, and tables would lack what is on the first.
+Its folders could be made anew on the disk below. Results would then lie in two places, and tables
+would lack those of the first.
 """
 
 import json
@@ -18,16 +18,16 @@ PRESENT = "BRAINUAD_PRESENT"
 
 @contextmanager
 def present(folder: Path, mark: Path) -> Iterator[None]:
-    """Refuse, in the block, to write below a folder whose mark is not there any more.
+    """Refuse, in the block, to write below a folder whose mark is gone.
 
     Processes that are started in the block inherit this.
 
     Args:
-        folder: that a command writes to.
-        mark: a file or folder of the command's own in it.
+        folder: folder that a command writes to.
+        mark: file or folder of the command in it.
 
     Raises:
-        CannotWrite: in place of any error of the block, where the folder is gone.
+        CannotWrite: the folder is gone; replaces any error of the block.
     """
     before = os.environ.get(PRESENT)
     marks = _marks() | {str(folder.absolute()): str(mark.absolute())}
@@ -37,7 +37,7 @@ def present(folder: Path, mark: Path) -> Iterator[None]:
     except (CannotWrite, PartialFailure):
         raise
     except Exception as error:
-        # What could not be read there tells of the same.
+        # A file that could not be read there has the same cause.
         if not os.path.lexists(mark):
             gone = _gone(folder)
             for note in getattr(error, "__notes__", ()):
@@ -55,10 +55,13 @@ def _marks() -> dict[str, str]:
 
 
 def require_present(path: Path | None = None) -> None:
-    """Refuse a path below a folder of `present` that is gone; without a path, that any is gone.
+    """Refuse a path below a folder of `present` that is gone.
+
+    Args:
+        path: path to write; None checks all folders.
 
     Raises:
-        CannotWrite: its disk was unmounted, or somebody removed it.
+        CannotWrite: its disk was unmounted, or the folder was removed.
     """
     whole = Path(os.path.abspath(path)) if path else None
     for folder, mark in _marks().items():
@@ -75,13 +78,13 @@ def _gone(folder: object) -> CannotWrite:
 
 
 def require_any(images: Sequence[Path]) -> None:
-    """Refuse to go on where all scans that were there are gone; a single one is its own matter.
+    """Refuse to continue where all of several scans are gone.
 
     Args:
-        images: files and folders that were there at the start.
+        images: files and folders that existed at the start.
 
     Raises:
-        InputError: there are several, and none is there any more.
+        InputError: there are several, and none exists.
     """
     if len(images) > 1 and not any(map(os.path.exists, images)):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Provenance of a run: enough to repeat it."""
+"""Command, software and device of a process, as its record needs them to repeat it."""
 
 import importlib.metadata
 import platform
@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """Command, commit, versions and device of this process, as plain values."""
+    """Return command, commit, versions and device of this process, as plain values."""
     commit, dirty = _git()
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Bytes that this process held at most: on its GPU where it used one, else in main memory."""
+    """Return the peak memory of this process in bytes, on its GPU where it used one."""
     if torch.cuda.is_available() and (found := torch.cuda.max_memory_allocated()):
         return int(found)
     # Linux counts in KiB, macOS in bytes.
@@ -57,7 +57,7 @@ def _version(package: str) -> str:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that this package runs from; None when it was installed."""
+    """Return commit of this package's checkout, and whether it has changes; None if installed."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True)

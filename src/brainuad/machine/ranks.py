@@ -1,7 +1,7 @@
-"""The processes that train together: which one this is, and what they tell one another.
+"""Ranks: the processes that train together, and their messages.
 
-A single process is rank 0 of 1. The ranks meet when the first training starts; before, the first
-one tells the others by a file what it decided.
+A single process is rank 0 of 1. The first training starts the process group; before, the first
+rank passes its decisions to the others by a file.
 """
 
 import atexit
@@ -29,19 +29,19 @@ LAUNCHERS = {
     "SLURM_PROCID": ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"),
     "TORCHELASTIC_RUN_ID": ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"),
 }
-"""Variables that tell the start of a job from any other one, by the one that tells a launcher."""
+"""Variables that identify the start of a job, by the variable that identifies a launcher."""
 
 JOB = "BRAINUAD_JOB"
-"""Variable by which the first rank tells its children which start they belong to."""
+"""Variable by which the first rank passes the start of the job to its children."""
 
 _OWN = secrets.token_hex(8)
 
 NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-"""Variables that tell a process its rank; the first that is set counts, as for Lightning."""
+"""Variables with the rank of a process; the first that is set counts, as for Lightning."""
 
 
 def rank() -> int:
-    """Return this process's rank; before the process group exists, from the environment."""
+    """Return the rank of this process; without a process group that of the environment."""
     if _met():
         return distributed.get_rank()
     return next((own for name in NUMBERS if (own := number(name)) is not None), 0)
@@ -51,7 +51,7 @@ def number(name: str) -> int | None:
     """Return the number in an environment variable; None where it is not set.
 
     Raises:
-        InputError: it holds something else.
+        InputError: its value is no number.
     """
     text = os.environ.get(name)
     if text is None:
@@ -65,23 +65,23 @@ def number(name: str) -> int | None:
 
 
 def count() -> int:
-    """Return the number of processes in the process group; 1 before it exists."""
+    """Return the number of processes in the group; 1 without one."""
     return distributed.get_world_size() if _met() else 1
 
 
 def barrier() -> None:
-    """Waits for all."""
+    """Wait for all ranks."""
     if _met():
         distributed.barrier()
 
 
 def share(items: Sequence[Item]) -> list[Item]:
-    """This rank's part of a list that all have."""
+    """Return this rank's part of a list that all ranks have."""
     return list(items[rank() :: count()]) if _met() else list(items)
 
 
 def gather(items: Sequence[Item]) -> list[Item]:
-    """The parts of all ranks, one behind the other, on each."""
+    """Return the lists of all ranks, concatenated, on each rank."""
     if count() == 1:
         return list(items)
     parts: list[list[Item]] = [[] for _ in range(count())]
@@ -91,7 +91,7 @@ def gather(items: Sequence[Item]) -> list[Item]:
 
 @torch.no_grad()
 def mean(value: Tensor, weight: float = 1.0) -> Tensor:
-    """Weighted mean over the ranks of a scalar tensor, which is left as it is."""
+    """Return the weighted mean of a scalar tensor over the ranks."""
     if count() == 1:
         return value
     pair = torch.stack([value.float() * weight, torch.full_like(value, weight).float()])
@@ -100,9 +100,9 @@ def mean(value: Tensor, weight: float = 1.0) -> Tensor:
 
 
 def relative_share(samples: int, device: torch.device) -> Tensor | float:
-    """This rank's samples of a step over the mean of all ranks: 1 where they are dealt evenly.
+    """Return this rank's number of samples in a step divided by the mean over ranks.
 
-    The ranks' gradients are averaged; with this factor they are averaged over samples.
+    Gradients are averaged over ranks; with this factor on the loss they are averaged over samples.
     """
     if count() == 1:
         return 1.0
@@ -111,12 +111,14 @@ def relative_share(samples: int, device: torch.device) -> Tensor | float:
 
 
 def decide(folder: Path, key: str, value: Any) -> Any:
-    """The first rank's `value`, on all ranks, before they have met.
+    """Return the first rank's `value` on all ranks, before there is a process group.
+
+    No broadcast is possible yet: Lightning starts the group with the first training.
 
     Args:
-        folder: that all ranks see.
-        key: name of the decision, used once per job.
-        value: plain; the first rank's counts.
+        folder: folder that all ranks can read.
+        key: name of the decision, unique in the job.
+        value: value of the first rank, as JSON has it; ignored on other ranks.
     """
     path = folder / our_name(_job(), f"{key}.json", _launched_from_outside())
     if rank() == 0:
@@ -130,24 +132,24 @@ def decide(folder: Path, key: str, value: Any) -> Any:
 
 
 def _forget(path: Path) -> None:
-    """Removes a decision, unless its disk is gone or takes no more."""
+    """Remove the file of a decision, if its disk allows it."""
     with suppress(OSError):
         remove(path)
 
 
 def part() -> None:
-    """Ends the meeting; the first rank may then go on alone, or to another job."""
+    """Destroy the process group. The first rank may continue alone, or start another training."""
     if _met():
         distributed.barrier()
         distributed.destroy_process_group()
     if rank() == 0 and not _launched_from_outside():
-        # What Lightning's launcher leaves behind makes the next training wait for other ranks.
+        # With these variables of Lightning's launcher the next training would wait for other ranks.
         for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(name, None)
 
 
 def behave() -> None:
-    """Ranks but the first say nothing on standard output, and end when their parent has ended.
+    """Silence all ranks but the first, and end them when their parent process ends.
 
     A rank whose launcher was killed would wait for the others for half an hour.
     """
@@ -169,13 +171,13 @@ def _launched_from_outside() -> bool:
 
 
 def _job() -> str:
-    """16 digits that the ranks of one start share, and no other start has."""
+    """Return 16 hexadecimal digits of this start of a job, equal on all its ranks."""
     for launcher, names in LAUNCHERS.items():
         if launcher in os.environ:
             words = "-".join(os.environ.get(name, "") for name in names)
             return hashlib.sha256(words.encode()).hexdigest()[:16]
-    # Lightning's launcher is the first rank itself, and its children have its environment. The
-    # number of a process would be that of another one later, in a container soon.
+    # Lightning's launcher is the first rank itself, and its children have its environment. Numbers
+    # of processes are no choice: they are reused, in a container soon.
     if rank() == 0:
         os.environ[JOB] = _OWN
     return os.environ[JOB]

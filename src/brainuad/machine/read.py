@@ -1,4 +1,4 @@
-"""JSON and tables of unknown origin: read whole, or refused in one line with the remedy."""
+"""Readers of JSON and tables of unknown origin, with errors in one line."""
 
 import codecs
 import csv
@@ -12,7 +12,7 @@ from brainuad.errors import InputError
 from brainuad.machine.limits import require_file
 
 MOST = 2**28
-"""Bytes of a JSON file or a table; ours are a thousand times smaller."""
+"""Largest JSON file or table in bytes; ours are a thousand times smaller."""
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -28,8 +28,8 @@ def read_json(path: Path, remedy: str = "make it again", kind: type | None = dic
 
     Args:
         path: a file.
-        remedy: the last words of the message.
-        kind: what it has to hold; None for anything.
+        remedy: last words of the message.
+        kind: type of the content; None for any.
 
     Raises:
         InputError: missing, too large, or not JSON of this kind.
@@ -56,15 +56,15 @@ def read_table(
 ) -> tuple[list[str], list[dict[str, str]]]:
     """Read a table as spreadsheets save it.
 
-    UTF-8, UTF-16 and Windows' Latin-1 are told apart, and commas, semicolons, tabs and bars.
+    UTF-8, UTF-16 and Windows' Latin-1 are recognised, and commas, semicolons, tabs and bars.
 
     Args:
         path: a file.
-        remedy: the last words of the message.
-        delimiter: between the cells; empty to take the commonest of the first line.
+        remedy: last words of the message.
+        delimiter: delimiter of the cells; empty to take the commonest of the first line.
 
     Returns:
-        The names of the columns, and a row a line; cells that are missing are empty.
+        The names of the columns, and one row per line; missing cells are empty.
 
     Raises:
         InputError: missing, too large, or not a table.

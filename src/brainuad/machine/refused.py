@@ -1,4 +1,4 @@
-"""Files that cannot be written: whatever an operating system says, one line that names the path."""
+"""Errors of files that cannot be written, as one line that names the path."""
 
 import errno
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from brainuad.errors import CannotWrite
 from brainuad.machine.present import require_present
 
 MARK = ".brainuad-"
-"""Names of what is half written begin so, see `brainuad.machine.files`."""
+"""Start of the names of unfinished files, see `brainuad.machine.files`."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Errors of the operating system for a disk that accepts no more data."""
+"""Errors of a disk that is full or read-only."""
 
 REFUSED = {
     *(*FULL, errno.EACCES, errno.EPERM, errno.EIO),
@@ -20,11 +20,11 @@ REFUSED = {
     *(errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN),
     *(errno.EHOSTUNREACH, errno.ESHUTDOWN, errno.EREMOTEIO),
 }
-"""Errors of the operating system for a file that cannot be written, or a lost disk."""
+"""Errors of a file that cannot be written, or whose disk is gone."""
 
 
 def refused(path: object, error: OSError) -> CannotWrite:
-    """The error of a file that cannot be written, in one line."""
+    """Return the error of a file that cannot be written, in one line."""
     return CannotWrite(
         f"{path}: cannot be written ({error.strerror or error}); free space there, or give a "
         "folder that may be written"
@@ -33,20 +33,20 @@ def refused(path: object, error: OSError) -> CannotWrite:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses into one line that names the path.
+    """Turn errors of writing in the block into one line that names the path.
 
     Args:
-        path: path of the file that is written, or of the folder that gets several.
+        path: file that is written, or folder that gets several.
 
     Raises:
-        CannotWrite: in place of what is refused.
+        CannotWrite: replaces the error of the operating system.
     """
     try:
         yield
     except CannotWrite:
         raise
     except FileNotFoundError as error:
-        # What is written, not what is read for it.
+        # A file that is written, not one that is read for it.
         if MARK in str(error.filename):
             require_present(path)
             raise refused(path, error) from error
@@ -55,7 +55,7 @@ def writing(path: Path) -> Iterator[None]:
         why = OSError(errno.ENOTDIR, "a file is where a folder has to be")
         raise refused(error.filename or path, why) from error
     except OSError as error:
-        # ITK tells no number, torch (below) no OSError.
+        # ITK gives no error number, torch (below) no OSError.
         if error.errno in REFUSED or error.errno is None:
             raise refused(path, error) from error
         raise

@@ -1,4 +1,4 @@
-"""Room on a disk that is kept for what has to be written at the end, whatever fills it before."""
+"""Disk space that is reserved for the files written at the end."""
 
 import os
 from contextlib import suppress
@@ -9,14 +9,14 @@ from brainuad.machine.refused import FULL, writing
 
 
 class Room:
-    """A file that takes room until it is given back.
+    """A file that takes space until it is released.
 
-    Where the operating system has no call for it, none is kept. Where the file system has none, the
-    C library writes the file instead.
+    Nothing is reserved where the operating system has no call for it. Where the file system has
+    none, the C library writes the file.
 
     Args:
-        path: path of the file, in a folder of the process's own.
-        last: bytes that are given back last.
+        path: place of the file, in a folder of this process.
+        last: number of bytes that are released last.
     """
 
     def __init__(self, path: Path, last: int) -> None:
@@ -26,15 +26,14 @@ class Room:
         self._kept: set[Path] = set()
 
     def keep(self, count: int, what: Path) -> None:
-        """Keep room for a file, once, and the first time that for the last.
+        """Reserve space for a file, once; the first call reserves `last`, too.
 
         Args:
-            count: bytes.
-            what: the file that they are for.
+            count: number of bytes.
+            what: file that needs them.
 
         Raises:
-            CannotWrite: the disk has no such room, in words that name `what`; or as
-                `require_present`.
+            CannotWrite: the disk has no such space, or is gone; the message names `what`.
         """
         allocate = getattr(os, "posix_fallocate", None)
         count += 0 if self._size else self.last
@@ -48,7 +47,7 @@ class Room:
                 self._size += count
                 self._kept.add(what)
             except OSError as error:
-                # Any other error: this file system cannot keep room.
+                # Any other error: this file system cannot reserve space.
                 if error.errno in FULL:
                     os.ftruncate(held, self._size)
                     raise
@@ -56,9 +55,9 @@ class Room:
                 os.close(held)
 
     def give_back(self, last: bool = False) -> None:
-        """Free all but what is to be given back last, or that too."""
+        """Release all but the `last` bytes; with `last` these, too."""
         left = 0 if last else min(self.last, self._size)
-        # Gone with its disk, where that is lost.
+        # The file may be gone with its disk.
         with suppress(OSError):
             os.truncate(self.path, left)
             self._size = left

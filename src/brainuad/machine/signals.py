@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: its work stops as at an error, and nothing is left half."""
+"""Signals that end a process: its work stops as at an error, and no file is left unfinished."""
 
 import signal
 import threading
@@ -9,23 +9,23 @@ from typing import Any
 from brainuad.errors import Stopped
 
 END = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that a cluster, a container or a closed terminal sends before it kills."""
+"""Signals of a cluster, a container or a closed terminal before it kills the process."""
 
 Handlers = dict[signal.Signals, Any]
 
 
 @contextmanager
 def stoppable(said: str) -> Iterator[None]:
-    """Raise `Stopped` in the block where one of `END` comes; one that is ignored stays so.
+    """Raise `Stopped` in the block at a signal of `END`; ignored signals stay ignored.
 
     Args:
-        said: what the user reads behind the name of the signal.
+        said: words behind the name of the signal.
     """
 
     def stop(number: int, frame: Any) -> None:
         raise Stopped(f"{signal.Signals(number).name}: {said}")
 
-    # `nohup` has a closed terminal ignored.
+    # `nohup` ignores SIGHUP.
     wanted = [number for number in END if signal.getsignal(number) is signal.SIG_DFL]
     before = take_over(stop, wanted)
     try:

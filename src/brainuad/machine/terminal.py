@@ -1,4 +1,4 @@
-"""Keep a command alive if its output cannot be printed: the work behind it takes hours."""
+"""Output that never ends a command, whose work may take hours."""
 
 import io
 import logging
@@ -8,20 +8,20 @@ from typing import Any, TextIO
 
 
 def steady() -> None:
-    """Let nothing about the terminal, the log file or the display end the process.
+    """Let no error of the terminal, the log file or the display end the process.
 
-    Characters that the output's encoding lacks are replaced. An output that is gone (a closed pipe
-    or terminal, a full disk) is no longer written to. Pictures go to files, so that a backend of
-    matplotlib for a notebook or a display is not asked for. A second call has no effect.
+    Characters that the output's encoding lacks are replaced. Errors of an output that is gone (a
+    closed pipe or terminal, a full disk) are ignored. matplotlib draws to files alone. A second
+    call has no effect.
     """
     os.environ["MPLBACKEND"] = "agg"
-    # It warns of a folder for its cache, and goes on with another.
+    # It warns where it needs another folder for its cache.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     sys.stdout, sys.stderr = _steady(sys.stdout), _steady(sys.stderr)
 
 
 class _Sink(io.FileIO):
-    """A file descriptor whose errors of writing are passed over."""
+    """A file descriptor whose errors of writing are ignored."""
 
     def write(self, data: Any) -> int:
         try:
@@ -45,7 +45,7 @@ def _steady(stream: TextIO) -> TextIO:
         io.BufferedWriter(_Sink(number, "w", closefd=False)),
         encoding=stream.encoding,
         errors="replace",
-        # What is not buffered at all, by PYTHONUNBUFFERED, is read line by line.
+        # PYTHONUNBUFFERED turns the buffer off; lines are flushed then.
         line_buffering=stream.line_buffering or stream.write_through or number == 2,
         write_through=stream.write_through,
     )

@@ -1,7 +1,6 @@
-"""Text of unknown origin where it is shown: on a terminal, in a table, in Markdown, in a figure.
+"""Text of unknown origin, made safe for a terminal, a table, Markdown and figures.
 
-One function each. HTML pages are made from templates, which escape, see
-`brainuad.reporting.pages.render`.
+HTML pages are made from templates, which escape, see `brainuad.reporting.pages.render`.
 """
 
 import unicodedata
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMULAS = "=+-@"
-"""A cell that begins with one of these is computed by a spreadsheet."""
+"""First characters of cells that a spreadsheet computes."""
 
 _MARKDOWN = "<>&|`[]"
 

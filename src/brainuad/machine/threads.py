@@ -1,4 +1,4 @@
-"""The threads of a process: no more than it may use, and soon asleep where one waits for another.
+"""Threads of a process: no more than the allowed cores, with early sleep while they wait.
 
 OpenMP's threads wait at a barrier by spinning, by default for milliseconds. While other processes
 want the cores, the thread that all wait for may not be running, and a training step then takes ten
@@ -17,26 +17,26 @@ from pathlib import Path
 
 SWITCH = "BRAINUAD_SHARE_CORES"
 OURS = "BRAINUAD_THREADS"
-"""Set beside OMP_NUM_THREADS where that is from here, to the threads of the whole job."""
+"""Variable with the threads of the whole job, where `start` has set OMP_NUM_THREADS."""
 
 NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 SPINS = "10000"
-"""Turns that a thread waits before it sleeps; GNU's OpenMP takes 300,000 by default.
+"""Turns of the waiting loop before a thread sleeps; the default of GNU's OpenMP is 300,000.
 
 With three busy processes on two cores, steps of `autoencoder` and `madad` are 2.1 and 2.3 times as
 fast as by default (experiments/benchmarks/contention.py).
 """
 
 SPINS_BUSY = "3000"
-"""Turns where other processes run at the start: 2.4 and 2.7 times as fast then.
+"""Turns where other processes run at the start; the steps are then 2.4 and 2.7 times as fast.
 
 On an idle machine a step takes 3 to 20 % longer with so few, and 1 to 8 % with `SPINS`.
 """
 
 SAMPLES, APART_S = 5, 0.01
-"""Looks at the processes that run, and the seconds between two."""
+"""Number of samples of the running processes, and the seconds between two."""
 
 
 def start(environment: MutableMapping[str, str] = os.environ, root: Path = Path("/")) -> None:

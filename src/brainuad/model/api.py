@@ -28,20 +28,22 @@ def load(
     """Load a model, or several that are averaged.
 
     Args:
-        models: a checkpoint (`model.ckpt`), a run folder or a bundle; several are averaged, folds
-            as they are, different methods after each map is divided by its model's threshold. Or
-            the name of a model that comes with brainuad (`brainuad.models()`), as `universal`; an
-            existing path of that name wins.
+        models: a checkpoint (`model.ckpt`), a run folder or a bundle. Maps of several models are
+            averaged: those of folds as they are, those of different methods after division by each
+            model's threshold. Or the name of a model that comes with brainuad
+            (`brainuad.models()`), such as `universal`; an existing path of that name wins.
         device: `auto`, `cpu`, `cuda`, ….
-        batch_size: tiles at once; None for what fits the memory.
-        samples: random draws a scan, of methods that draw; None for the model's own number.
+        batch_size: tiles per forward pass; None for as many as fit the memory.
+        samples: number of random draws per scan, for methods that draw; None for the model's own
+            number.
         threshold: a number, or `scan`, `mebin` or `fixed`, in place of the model's own
-            (docs/explanation/protocol.md#threshold-variants). Shipped models default to `fixed`.
+            (docs/explanation/protocol.md#threshold-variants). `fixed` is the default of models that
+            come with brainuad.
         precision: `32-true`, or faster `bf16-mixed` or `16-mixed`; `auto` for `bf16-mixed`
             where the machine computes in it.
-        preparation: changes of it, `preparation.steps.KEY=VALUE`; see
+        preparation: changes of the preparation, `preparation.steps.KEY=VALUE`; see
             `brainuad.preparation.recipes.changed`.
-        sequence: sequence of the scans, where several shipped models share a name.
+        sequence: sequence of the scans; it chooses among the models that come with brainuad.
 
     Raises:
         InputError: a model that cannot be read, or models that do not fit together.
@@ -63,7 +65,7 @@ def load(
             _draw(model.method, path, samples)
         model.method.keeps_draws = True
         model.on_device()
-    # What is of no use is said before a scan is read.
+    # Errors of the card come before a scan is read.
     _ = known.steps, loaded[0].postprocess
     if len(loaded) > 1:
         return Ensemble(tuple(loaded), known)

@@ -1,4 +1,4 @@
-"""Choose the number of tiles per batch by the free memory."""
+"""Number of tiles per forward pass that fit the memory."""
 
 import torch
 from torch import Tensor, nn
@@ -8,25 +8,23 @@ from brainuad.methods.base import AnomalyDetector
 from brainuad.volumes.tiling import Tiling
 
 MOST = {"cpu": 32, "cuda": 256}
-"""Larger batches gain nothing."""
+"""Largest batch by type of device; larger ones gain no speed."""
 
 SHARE = 0.5
-"""Share of the free memory that one batch may use.
-
-The estimate is rough, and other processes need memory too.
-"""
+"""Share of the free memory that one batch may use. The estimate is rough, and other processes need
+memory too."""
 
 
 def batch_size_for(
     detector: AnomalyDetector, tiling: Tiling, image: Tensor, brain_mask: Tensor
 ) -> int:
-    """The number of tiles whose activations fit the free memory of the detector's device.
+    """Return the number of tiles whose activations fit the free memory of the detector's device.
 
     One tile is run, and the outputs of all its layers are counted as if none were freed.
 
     Args:
-        detector: on its device.
-        tiling: how it wants its input cut.
+        detector: method, on its device.
+        tiling: cuts a volume into tiles.
         image: `(C, D, H, W)`, a scan of the usual size.
         brain_mask: `(1, D, H, W)` bool.
     """
@@ -58,13 +56,7 @@ def batch_size_for(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a device in bytes."""
+    """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return available_bytes()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether torch ran out of memory, on any device."""
-    words = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)

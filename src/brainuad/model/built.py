@@ -1,4 +1,4 @@
-"""Build the method that the card of a model file describes."""
+"""The method that the card of a model file describes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +17,9 @@ def built_method(path: Path, card: Card, weights: Mapping[str, Tensor]) -> Anoma
     """Return the method of a card, built once its size is known to be that of its weights.
 
     Args:
-        path: path of the model file, for messages.
-        card: a stranger may have written it.
-        weights: by name.
+        path: model file, for messages.
+        card: its card; a stranger may have written it.
+        weights: tensors by name.
 
     Raises:
         InputError: a class that is not allowed, weights of other sizes, NaN or infinite weights, or
@@ -32,7 +32,7 @@ def built_method(path: Path, card: Card, weights: Mapping[str, Tensor]) -> Anoma
     for name, value in planned.named_parameters():
         if not isinstance(weights.get(name), Tensor) or weights[name].shape != value.shape:
             raise InputError(f"its weights do not fit its model ({name:.80}, …)")
-        # A network with a NaN marks nothing and says nothing: no value is above a threshold.
+        # A network with a NaN marks nothing without any error: NaN is above no threshold.
         if not bool(torch.isfinite(weights[name]).all()):
             raise InputError(f"its weights {name:.80} hold NaN or infinite values")
     buffers = sum(value.numel() * value.element_size() for value in planned.buffers())

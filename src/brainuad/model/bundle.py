@@ -1,14 +1,14 @@
-"""The model bundle: what a colleague needs of a model, in one folder or one `.zip`.
+"""Model bundles: a model for others, in one folder or one `.zip`.
 
-| member | what |
+| member | content |
 | --- | --- |
 | `weights.safetensors` | the weights |
 | `card.json` | configuration, preparation, threshold, statistics of the training cohort, licence |
 | `MODEL_CARD.md` | cohort, split, scores and limits, to be read |
 | `sha256.json` | SHA-256 of each of these |
 
-Nothing in it is unpickled or executed. The hashes find damage and careless edits; they are no
-signature: who replaces a member and its hash is not found out, so publish the bundle's own hash.
+Nothing in it is unpickled or executed. The hashes find damage and careless edits. They are no
+signature: a member can be replaced together with its hash, so publish the bundle's own hash.
 """
 
 import hashlib
@@ -35,10 +35,10 @@ WEIGHTS, CARD, MODEL_CARD, HASHES = (
 
 
 TEXT = 2**26
-"""Bytes of a member that is not the weights."""
+"""Largest member beside the weights, in bytes."""
 
 RATIO = 20
-"""Bytes of weights that one packed byte may stand for; trained ones hardly shrink."""
+"""Largest ratio of unpacked to packed weights; trained weights hardly shrink."""
 
 SUSPECT = "do not trust this bundle, or use a larger machine"
 
@@ -46,27 +46,26 @@ MEMBERS = (WEIGHTS, CARD, MODEL_CARD, HASHES)
 
 
 def named_file(path: Path) -> Path:
-    """The checkpoint in a run folder; any other path stays."""
+    """Return the checkpoint in a run folder; any other path as it is."""
     inside = path / "model.ckpt"
     return inside if inside.is_file() else path
 
 
 def is_bundle(path: Path) -> bool:
-    """Return whether a path is read as a bundle: a folder, or a name that ends with `.zip`."""
+    """Return whether a path is read as a bundle: a folder, or named `.zip`."""
     return path.is_dir() or path.suffix == ".zip"
 
 
 def write_bundle(
     out: Path, state_dict: "dict[str, Tensor]", card: dict[str, Any], text: str
 ) -> None:
-    """Writes a bundle, atomically.
+    """Write a bundle, atomically.
 
     Args:
-        out: a `.zip` or a folder that is not there yet, or is a bundle and nothing else, which is
-            replaced.
+        out: a `.zip` or a folder; a bundle that is there is replaced.
         state_dict: weights.
-        card: plain values.
-        text: for `MODEL_CARD.md`.
+        card: card in plain values.
+        text: content of `MODEL_CARD.md`.
 
     Raises:
         InputError: `out` is something else already.
@@ -100,7 +99,7 @@ def write_bundle(
 
 
 def _others(out: Path) -> str:
-    """Return the members of a folder or an archive that no bundle has; empty if there are none."""
+    """Return a file of a folder or archive that is no member of a bundle; empty for none."""
     names: list[str] = []
     if out.is_dir():
         names = [path.name for path in out.iterdir()]
@@ -114,7 +113,7 @@ def _others(out: Path) -> str:
 
 
 def read_bundle(path: Path) -> dict[str, Any]:
-    """Weights (`state_dict`) and card (`brainuad`) of a bundle, as `read_checkpoint` gives them.
+    """Return weights (`state_dict`) and card (`brainuad`) of a bundle, as `read_checkpoint` does.
 
     Raises:
         InputError: no bundle, a member that is missing, damaged or not the one that was hashed.
@@ -135,7 +134,7 @@ def read_bundle(path: Path) -> dict[str, Any]:
 
 
 def read_bundle_card(path: Path) -> dict[str, Any]:
-    """The card of a bundle; its weights are not looked at.
+    """Return the card of a bundle; its weights are not read.
 
     Raises:
         InputError: as `read_bundle`.
@@ -145,7 +144,7 @@ def read_bundle_card(path: Path) -> dict[str, Any]:
 
 
 def _hashed(path: Path, name: str, hashes: dict[str, Any]) -> bytes:
-    """A member that is what was exported."""
+    """Return a member whose hash is that of the export."""
     found = _member(path, name)
     if hashlib.sha256(found).hexdigest() != hashes.get(name):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The card of a checkpoint: plain values that say what was trained, on whom and how."""
+"""The card of a checkpoint: method, cohort and settings of its training, in plain values."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -15,10 +15,10 @@ from brainuad.settings.moved import retargeted
 from brainuad.settings.upgraded import upgraded
 
 RESULT_KEYS = ("seed", "data", "input", "model", "tiling", "datamodule")
-"""Settings that a checkpoint and the run that resumes from it must share."""
+"""Settings that must agree between a checkpoint and the run that resumes from it."""
 
 NEUTRAL_KEYS = ("cache_dir", "jobs", "num_workers")
-"""Settings within `RESULT_KEYS` that may differ, because they change no result."""
+"""Settings within these that may differ, because they change no result."""
 
 
 ADDED_SETTINGS = {
@@ -26,12 +26,12 @@ ADDED_SETTINGS = {
     **{"matmul_precision": "highest", "crop": False, "allow_unused": False},
     **{"donors_by_height": False, "whole_image": False},  # FPI
 }
-"""Settings that older runs lack, and what stands for them."""
+"""Settings that older runs lack, and the values that older code used."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """Description of a trained model; stored beside the weights as plain values.
+    """Method, cohort and settings of a training, kept with the weights in plain values.
 
     Attributes:
         model: configuration of the method.
@@ -41,15 +41,15 @@ class Card:
         subjects: names of the healthy subjects of `train` and `val`; None where they are withheld.
         version: version of brainuad that wrote it.
         format: version of the card.
-        input: what the method sees of a scan, see `brainuad.preparation.model_input.input_of`.
-        preparation: how to prepare a raw scan; None where the cohort does not tell.
-        statistics: see `brainuad.model.suitability.training_statistics`.
-        flips: whether the left-right mirror image is scored as well.
-        relative: configuration of what scores are relative to.
-        grid: grid of the training scans, of methods that know places.
+        input: input of the method, see `brainuad.preparation.model_input.input_of`.
+        preparation: preparation of a raw scan; None where the cohort holds none.
+        statistics: result of `brainuad.model.suitability.training_statistics`.
+        flips: True also scores the left-right mirror image.
+        relative: configuration of the scores relative to healthy brains; None for none.
+        grid: grid of the training scans, for methods that depend on the position.
         threshold: healthy threshold; None for none.
         thresholds: further thresholds by name (docs/explanation/protocol.md#threshold-variants).
-        space: where scores are computed, `native` or `prepared`.
+        space: grid of the scores, `native` or `prepared`.
         seed: seed of the training.
         name: name of the experiment.
         cohort: name of the cohort.
@@ -58,10 +58,10 @@ class Card:
         first_stage: quality, place and hash of the first stage.
         checks: numbers that the method's calibration returned; None before it.
         licence: licence of the weights.
-        weights_sha256: their hash.
+        weights_sha256: hash of the weights.
         scores: rows of the run's summary.
         exported_with: versions of the packages that exported it.
-        about: what it was trained on, in words.
+        about: training data in words.
         more: keys of later minor versions.
     """
 
@@ -103,7 +103,7 @@ class Card:
 
     @property
     def recipe(self) -> Recipe:
-        """The preparation; the default one at the model's spacing where none is known."""
+        """The preparation; where none is known, the default one at the model's spacing."""
         if self.preparation:
             return Recipe.from_json(self.preparation)
         return default(self.run.get("data", {}).get("spacing_mm"))
@@ -114,7 +114,7 @@ class Card:
         return (self.subjects or {}).get("train", [])
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; what is as `from_json` has it without a key is left out."""
+        """Return plain values, without those that `from_json` sets for a missing key."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         usual = vars(Card({}, {}, {}, "", None))
         more = values.pop("more")
@@ -126,8 +126,8 @@ class Card:
         """Return the card of a model file.
 
         Args:
-            path: path of the file, for messages.
-            values: as they were read; a stranger may have written them.
+            path: model file, for messages.
+            values: values in the file; a stranger may have written them.
 
         Raises:
             InputError: no card, one of another major version, or one that is not plain data or
@@ -159,9 +159,7 @@ def same_training(one: Any, other: Any, detection_options: Collection[str] = ())
 
 
 def preparation_of(cohort: Cohort, sequence: str | Sequence[str]) -> Recipe | None:
-    """Return the preparation of the cohort's scans of a sequence, or of each channel.
-
-    None if it is not known.
+    """Return the preparation of a cohort's scans of a sequence or of channels; None if unknown.
 
     Channels that were normalised in different ways have a dictionary of them by sequence.
     """
@@ -179,9 +177,9 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) 
     """Return the card of a run.
 
     Args:
-        config: of the run, resolved.
-        cohort: of the run.
-        preparation: of its scans; None where it is not known.
+        config: configuration of the run, resolved.
+        cohort: cohort of the run.
+        preparation: preparation of its scans, in plain values.
     """
     subjects = {
         split: sorted({s.who for s in cohort.scans if s.split == split and s.healthy})
@@ -204,7 +202,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) 
 
 
 def without_added(value: Any) -> Any:
-    """Settings less those of `ADDED_SETTINGS` that are as if they were not there."""
+    """Return settings without those of `ADDED_SETTINGS` that have the older code's value."""
     if not isinstance(value, dict):
         return value
     lacking = [key for key, usual in ADDED_SETTINGS.items() if key in value and value[key] == usual]

@@ -1,4 +1,4 @@
-"""The rules that the values of a card keep; a stranger may have written them."""
+"""Checks of the values of a card, which a stranger may have written."""
 
 import re
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from brainuad.settings.build import check_targets
 from brainuad.settings.plain import plain
 
 FORMAT = "1.5"
-"""Version of the card: a new minor version adds keys, a new major one is incompatible."""
+"""Version of the card. A new minor version adds keys; old code cannot read a new major one."""
 
 CARD_KEYS = ("version", "model", "tiling", "postprocess", "sequence", "subjects")
-"""Keys that a card cannot do without."""
+"""Keys that every card has."""
 
 BUILT = ("model", "input", "tiling", "postprocess", "relative")
-"""Keys of which something is made when the model is loaded."""
+"""Keys of the objects that are built when the model is loaded."""
 
 SEQUENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-"""Name of a sequence, or of several: it becomes a part of file names."""
+"""Name of a sequence, or of several joined: it becomes part of file names."""
 
 
 def checked(path: Path, card: Any) -> dict[str, Any]:
-    """Return the values of a card that is as `Card.from_json` asks for."""
+    """Return the values of a card once they are checked as `Card.from_json` says."""
     try:
         card = plain(card)
     except ValueError as error:
@@ -72,7 +72,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_threshold(name: Any, value: Any) -> bool:
-    """One number; of `mebin` lowest and highest, of `scan` also the quantile of its scale."""
+    """Return whether a threshold is one number, or for `mebin` and `scan` a list of two.
+
+    Those of `mebin` are the lowest and the highest; of `scan` the second is a quantile.
+    """
     pair = name in ("scan", "mebin")
     values = value if pair and isinstance(value, list) else [value]
     known = all(_is_number(one) and isfinite(one) for one in values)
@@ -80,7 +83,7 @@ def _is_threshold(name: Any, value: Any) -> bool:
 
 
 def _is_grid(values: Any) -> bool:
-    """Return whether these are the shape and the affine of a grid that fits a head."""
+    """Return whether these are three lengths and an invertible affine."""
     if not isinstance(values, dict) or set(values) != {"shape", "affine"}:
         return False
     try:
@@ -109,7 +112,7 @@ def _are_subjects(value: Any) -> bool:
 
 
 def _is_recipe(value: dict[str, Any]) -> bool:
-    """Return whether all parts are there; each channel may have its own normalisation."""
+    """Return whether a recipe has all its parts; each channel may have its own normalisation."""
     normalise: Any = value.get("normalise")
     channels = isinstance(normalise, dict) and not _is_made(normalise)
     ways = list(normalise.values()) if channels else [normalise]
@@ -117,14 +120,14 @@ def _is_recipe(value: dict[str, Any]) -> bool:
 
 
 def _are_settings_of_data(value: Any) -> bool:
-    """Return whether the settings of a run's data are a table, with a name for each channel."""
+    """Return whether the data settings of a run are a table that names each channel."""
     names = value.get("sequence", "T1w") if isinstance(value, dict) else None
     names = names if isinstance(names, list) and names else [names]
     return all(_is_name(name) and SEQUENCE.fullmatch(name) is not None for name in names)
 
 
 def _are_statistics(value: dict[str, Any]) -> bool:
-    """Return whether they have the form of `brainuad.model.suitability.training_statistics`."""
+    """Return whether these have the form of `brainuad.model.suitability.training_statistics`."""
     measures, spacing = value.get("measures"), value.get("spacing_mm")
     if not isinstance(measures, dict) or not (spacing is None or _is_number(spacing)):
         return False
@@ -179,4 +182,4 @@ SCHEMA: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("first_stage", "quality", "exported_with"), (_is_table, "a table")),
     "scores": (lambda v: isinstance(v, list) and all(map(_is_table, v)), "rows of scores"),
 }
-"""Key of a card: whether its value is right, and what it should be."""
+"""Check of each key of a card, and the words for what it should be."""

@@ -1,4 +1,4 @@
-"""Compute the anomaly map of a prepared volume: tiles, mirror image, training grid."""
+"""Anomaly map of a prepared volume by a method: tiles, mirror image, training grid."""
 
 import numpy as np
 import torch
@@ -27,23 +27,23 @@ def detect_volume(
     """Score a whole volume tile by tile, then let the method judge it as a whole.
 
     Args:
-        method: on the device to use.
-        tiling: cuts the volume.
-        image: `(C, D, H, W)`, as the method sees it.
+        method: method, on the device to use.
+        tiling: cuts the volume into tiles.
+        image: `(C, D, H, W)`, input of the method.
         brain_mask: `(1, D, H, W)` bool.
         batch_size: tiles per forward pass.
-        affine: `(4, 4)`, voxels to their world in mm, for methods that know places
+        affine: `(4, 4)`, voxels to their world in mm, for methods that depend on the position
             (`AnomalyDetector.affine`); None for the grid of the training scans.
-        grid: that of the training scans, for methods that know places: a volume on another grid is
-            resampled to it by its affine, and the maps are resampled back.
-        flips: also score the left-right mirror image, and average both; `uncertainty` is then that
-            between the two as well.
+        grid: grid of the training scans, for methods that depend on the position. A volume on
+            another grid is resampled to it by its affine, and the maps are resampled back.
+        flips: True also scores the left-right mirror image and averages both; `uncertainty` then
+            includes the difference between the two.
 
     Returns:
         `Detection` without batch axis, on the CPU.
 
     Raises:
-        InputError: the scan does not lie where the training scans do.
+        InputError: the scan does not overlap the grid of the training scans.
     """
     own = None if affine is None else Grid(tuple(image.shape[1:]), affine)
     if own is not None and grid is not None and own.apart(grid) > EXACT:
@@ -100,7 +100,7 @@ def _detect_tiles(
     tiles, locations = tiling.split(image)
     masks = tiling.split(brain_mask.to(torch.uint8))[0].bool()
     parts: dict[str, Tensor] = {"anomaly_map": tiles.new_zeros(len(tiles), 1, *tiles.shape[2:])}
-    # A tile without brain scores zero by contract, so it is not computed.
+    # A tile without brain scores zero by contract.
     wanted = masks.flatten(1).any(1) | method.traits.keeps_background
     todo = wanted.nonzero()[:, 0]
     for index in todo.split(batch_size):

@@ -14,10 +14,10 @@ def chosen_precision(name: str, place: str = "cpu") -> str:
     """Return the precision to compute in.
 
     Args:
-        name: one of PRECISIONS, which stays, or `auto`: bf16-mixed where the device computes in
-            bfloat16 by itself, else 32-true. A CPU does with avx512_bf16 or AMX; without, half
-            precision is slower there.
-        place: device, as torch knows it.
+        name: one of PRECISIONS, or `auto`. `auto` becomes bf16-mixed where the device computes in
+            bfloat16 (a CPU with avx512_bf16 or AMX), else 32-true, because emulated half precision
+            is slower.
+        place: device by its name in torch.
 
     Raises:
         InputError: no such precision.
@@ -39,10 +39,10 @@ def _has_bfloat16(place: str) -> bool:
 
 @cache
 def device(name: str) -> str:
-    """Return the device that a name stands for, once it is known to be there.
+    """Return the device of a name, once it is known to be usable.
 
     Args:
-        name: as torch knows it, or `auto` for the accelerator of this machine.
+        name: name of torch, or `auto` for the accelerator of this machine.
 
     Raises:
         InputError: no such device, or one that cannot be used.
@@ -51,11 +51,11 @@ def device(name: str) -> str:
     try:
         made = torch.device(place)
         if made.type == "cuda" and torch.cuda.is_available():
-            # Nothing is put there: each rank of a training would take memory of the first GPU.
+            # No tensor is put there, because each rank would take memory of the first GPU.
             torch.cuda.get_device_properties(made)
         else:
             torch.zeros(1, device=made).item()
-    # A missing driver, a number too high and a name that is none have kinds of their own.
+    # A missing driver, a wrong number and a wrong name raise errors of different types.
     except Exception as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(

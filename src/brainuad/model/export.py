@@ -16,6 +16,7 @@ from brainuad.model.card import Card
 from brainuad.model.card_schema import FORMAT
 from brainuad.model.model import Model
 from brainuad.records.recipe import Recipe
+from brainuad.records.summary import Result, Summary
 from brainuad.settings.build import TARGET
 
 PLACES = ("source", "path", "cache_dir", "output_dir")
@@ -36,7 +37,7 @@ def export_model(run: Path, out: Path, licence: str, half: bool = False, **chang
         The card in the bundle.
 
     Raises:
-        InputError: no model, no threshold in it, or `out` holds something else.
+        InputError: no model, a model without a threshold, or `out` holds something else.
     """
     model = Model.load(run)
     if half:
@@ -57,9 +58,9 @@ def export_model(run: Path, out: Path, licence: str, half: bool = False, **chang
         "exported_with": describe()["versions"],
         **changes,
     }
-    # Paths of this machine are private, and useless elsewhere.
+    # Paths of this machine are private.
     values = _without_places(replace(model.card, **own).to_json())
-    # Through JSON, so that a value that cannot be written stops before anything is written.
+    # Through JSON, so that a value that cannot be written fails before a file is written.
     values = json.loads(json.dumps(values, default=str))
     card = Card.from_json(out, values)
     weights = model.state_dict()
@@ -70,7 +71,7 @@ def export_model(run: Path, out: Path, licence: str, half: bool = False, **chang
 
 
 def model_card(card: Card) -> str:
-    """Return the text for people: its use, its training cohort, its scores and its limits."""
+    """Return the text of a model card: use, training cohort, scores and limits."""
     subjects = card.subjects or {}
     counts = {split: len(subjects.get(split, [])) for split in ("train", "val")}
     people = ""
@@ -112,17 +113,17 @@ Finds anomalies in {sequence} brain scans with brainuad:
 ## Limits
 
 - Research software, **not a medical device**; no diagnosis may rest on its output.
-- It knows healthy brains like those of its cohort alone. Scans of another sequence, scanner,
+- It was trained on healthy brains of its cohort alone. Scans of another sequence, scanner,
   resolution, age or species may be marked all over, or their lesions missed. brainuad-predict
-  compares each scan with the training scans and flags those that differ, but a scan that is not
-  flagged is not thereby one that it was made for.
+  compares each scan with the training scans and flags those that differ. A scan without flags may
+  still be unsuitable.
 - By the choice of its threshold about 1 % of a healthy brain is marked.
 - The scores were measured on the cohort named above, not on yours.
 """
 
 
 def _without_places(value: Any) -> Any:
-    """The values of a card without folders: none under the keys that name one, else file names."""
+    """Return the values of a card without folders: null under `PLACES`, else file names alone."""
     if isinstance(value, dict):
         return {k: None if k in PLACES else _without_places(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -136,7 +137,7 @@ _ABSOLUTE = re.compile(r"(~|/|[A-Za-z]:[/\\]|\\\\|file:)")
 
 
 def _scores(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the run's summary that its table shows; none where it was not evaluated."""
+    """Return the rows of the run's summary that its table shows; none without an evaluation."""
     from brainuad.reporting.tables import SHOWN
 
     path = folder / "summary.json"
@@ -161,14 +162,14 @@ def _score_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cell(text: str) -> str:
-    # The brackets of an interval are ours, and no link.
+    # The brackets of an interval are no link.
     return markdown(text).replace("&#91;", "[").replace("&#93;", "]")
 
 
 def _preparation(recipe: Recipe | None) -> str:
     if recipe is None:
         return "not recorded"
-    # Channels may be normalised each in its way, by one method.
+    # Each channel may have its own normalisation, of one method.
     first = next(iter(recipe.normalisers.values()))
     how = first[TARGET].rpartition(".")[2]
     where = "registered to the atlas" if recipe.registered else "not registered"

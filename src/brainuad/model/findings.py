@@ -1,4 +1,4 @@
-"""The table of findings: the connected components of a mask, where they are and how sure."""
+"""The table of findings: connected components of a mask with position, size and support."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,10 +17,10 @@ COLUMNS = (
 )
 
 ONE_SIDE = 0.75
-"""Share of a finding's voxels from which on it lies on a side, and not on the midline."""
+"""Smallest share of a finding's voxels on one side; below it the finding is on the midline."""
 
 LEAST_SUPPORT = 0.5
-"""Findings in fewer of the draws and models than this are marked."""
+"""Smallest share of draws and models that support a finding without a mark."""
 
 REGIONS = (
     "white matter",
@@ -31,7 +31,7 @@ REGIONS = (
 )
 
 Member = tuple[np.ndarray, float]
-"""Map of one draw or model on the grid of the mask, and the threshold that goes with it."""
+"""Map of one draw or model on the grid of the mask, and its threshold."""
 
 
 def find(
@@ -42,27 +42,27 @@ def find(
     uncertainty: np.ndarray | None = None,
     members: Sequence[Member] = (),
 ) -> pd.DataFrame:
-    """One row a connected component (26 neighbours), by falling peak.
+    """Return one row per connected component (26 neighbours), by falling peak.
 
     Args:
         mask: `(D, H, W)` bool.
         score: the map that was thresholded, on the scan's own grid.
-        brain_mask: `(D, H, W)` bool; its middle is the midline where there is no way to MNI.
-        to_mni: points `(N, 3)` of the native world to MNI, mm; None where it is not known.
+        brain_mask: `(D, H, W)` bool; its centre is the midline where `to_mni` is None.
+        to_mni: maps points `(N, 3)` of the native world to MNI, mm; None where it is not known.
         uncertainty: `(D, H, W)` standard deviation of the map.
-        members: maps of two or more draws or models; with fewer there is no support.
+        members: two or more draws or models; with fewer no support is computed.
 
     Returns:
         `COLUMNS`: volumes in mm³, points in mm, RAS; `side` is the subject's own, empty where
-        the scan's header does not tell; `region` is the
-        tissue that the MNI152 maps hold at most of its voxels; `support` is the share of the
-        members in which the finding's mean is above the threshold.
+        the scan's header does not state it; `region` is the tissue of the MNI152 maps at most of
+        its voxels; `support` is the share of the members in which the finding's mean is above the
+        threshold.
     """
     labels = cc3d.connected_components(mask, connectivity=26)
     index = np.arange(1, labels.max() + 1)
     if not index.size:
         return pd.DataFrame(columns=COLUMNS)
-    # All that follows looks at the mask's voxels alone.
+    # Only the mask's voxels are used from here.
     where = np.argwhere(labels)
     at = tuple(where.T)
     of = labels[at]
@@ -97,7 +97,7 @@ def find(
 
 
 def _per_label(values: np.ndarray, of: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean over each component of values `(N,)` or `(N, k)`."""
+    """Return the mean of values `(N,)` or `(N, k)` over each component."""
     columns = values.reshape(len(values), -1).T
     sums = [np.bincount(of, column)[1:] / counts for column in columns]
     return np.stack(sums, axis=-1).reshape(len(counts), *values.shape[1:])
@@ -110,7 +110,7 @@ def _side(left: float) -> str:
 
 
 def _regions(points: np.ndarray, of: np.ndarray) -> list[str]:
-    """The tissue at most of each component's voxels, by the MNI152 maps that nilearn ships."""
+    """Return the commonest tissue of each component, by the MNI152 maps that nilearn ships."""
     template = load_template(2.0)
     maps = np.stack(
         [

@@ -1,4 +1,4 @@
-"""Describe models without loading them, for a dry run."""
+"""Cards and choices of models that are not loaded, for a dry run."""
 
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,16 @@ from brainuad.model.model_file import read_card
 def know(
     *models: str | Path, device: str = "auto", precision: str = "32-true", **choices: Any
 ) -> Known:
-    """Read what is known of models from their files, without loading them.
+    """Return cards and choices of models from their files, without their weights.
 
     Args:
-        models: as `brainuad.load` takes them.
-        device: looked at where the precision is `auto`, and only then.
-        precision: as `brainuad.load` takes it.
-        choices: as `Known` takes them.
+        models: models as of `brainuad.load`.
+        device: device as of `brainuad.load`; used only where the precision is `auto`.
+        precision: precision as of `brainuad.load`.
+        choices: further arguments of `Known`.
 
     Raises:
-        InputError: as `Known`, or a model without a readable card.
+        InputError: a model without a readable card, or an error of `Known`.
     """
     if precision == "auto":
         from brainuad.model.device import chosen_precision

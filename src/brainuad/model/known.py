@@ -1,4 +1,4 @@
-"""Describe one trained model, or several that are averaged, before they are loaded."""
+"""Cards and choices of a trained model, or of several that are averaged, before they are loaded."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from brainuad.preparation.recipes import changed
 from brainuad.settings.moved import present_experiment, retargeted
 from brainuad.shipped import is_shipped, untested
 
-# SimpleITK comes with them, and a dry run needs none.
+# They import SimpleITK, which a dry run does not need.
 if TYPE_CHECKING:
     from brainuad.postprocess.pipeline import Postprocess
     from brainuad.postprocess.threshold import Threshold
@@ -27,41 +27,41 @@ RENAMED_IN = (1, 4)
 """First format of cards whose models have the present names of experiments."""
 
 VARIANTS = ("healthy", "scan", "mebin", "fixed")
-"""Thresholds that a model may hold (docs/explanation/protocol.md#threshold-variants)."""
+"""Thresholds that a model may have (docs/explanation/protocol.md#threshold-variants)."""
 
 SAME = ("sequence", "preparation", "postprocess")
-"""Card entries in which averaged models must agree."""
+"""Fields of the card in which averaged models must agree."""
 
 KIND = ("model", "input", "relative")
-"""Card entries that decide the scale of the scores."""
+"""Fields of the card that decide the scale of the scores."""
 
 NOT_SCORING = ("optimizer", "scheduler")
 """Options of a method that change its training alone."""
 
 
 class Known:
-    """Cards and choices: with the weights, all that decides a prediction beside the scan.
+    """Cards and choices: with weights and scan, all that decides a prediction.
 
     Args:
-        paths: paths of the models, used in messages.
-        cards: theirs.
-        threshold: a number in place of the models', or one of `VARIANTS`; None for `healthy`, of
-            models that come with brainuad for `fixed`.
-        samples: random draws a scan; None for the models' own number.
+        paths: model files, for messages.
+        cards: cards of the models.
+        threshold: a number in place of the models' thresholds, or one of `VARIANTS`; None for
+            `healthy`, or for `fixed` with models that come with brainuad.
+        samples: number of random draws per scan; None for the models' own number.
         precision: one of `device.PRECISIONS`; `auto` is resolved before.
-        preparation: changes of it, see `brainuad.preparation.recipes.changed`.
-        sequence: sequence of the scans, where a shipped model takes several.
+        preparation: changes of the preparation, see `brainuad.preparation.recipes.changed`.
+        sequence: sequence of the scans, where a model that comes with brainuad takes several.
         hash_of: hashes the weights of a model that was never loaded on this machine.
 
     Attributes:
-        card: the first model's.
-        variant: which threshold, one of `VARIANTS`, or empty for a given number.
-        thresholds: one threshold per model, or two for `scan` and `mebin`.
-        threshold: their mean, which is applied.
-        scales: by what each model's map is divided before the maps are averaged: its own threshold,
-            where the models are of several kinds; None where they are of one, folds for example.
+        card: card of the first model.
+        variant: one of `VARIANTS`; empty for a given number.
+        thresholds: threshold of each model: one number, or two for `scan` and `mebin`.
+        threshold: mean of the thresholds, which is applied.
+        scales: divisors of each model's map before the maps are averaged: the models' own
+            thresholds where they are of several kinds; None where they are of one, such as folds.
         recipe: the preparation, as plain values.
-        untested: sequence of the scans where the models were tried on none such; else empty.
+        untested: sequence of the scans where the models were never tested on it; else empty.
 
     Raises:
         InputError: models that do not fit together, no threshold, or no such preparation.
@@ -146,20 +146,20 @@ class Known:
 
     @property
     def pixel_mm(self) -> float | None:
-        """Of a model of slices the edge of a pixel that nothing tells; None of one of volumes."""
+        """Edge of a pixel of unknown size, for a model of slices; None for a model of volumes."""
         return self.recipe.pixel_mm if self.recipe.of_slices else None
 
     @property
     def trained_on(self) -> list[str]:
-        """Subjects that one of the models was trained on."""
+        """Training subjects of all models."""
         return sorted({name for card in self.cards for name in card.trained_on})
 
     def threshold_of(self, postprocess: "Postprocess") -> "Threshold":
-        """The threshold of a scan."""
+        """Return the threshold function of the averaged models."""
         return self._as_function(postprocess, self.threshold)
 
     def member_thresholds(self, postprocess: "Postprocess") -> "list[Threshold]":
-        """The threshold of a scan by each model alone."""
+        """Return the threshold function of each model alone."""
         return [self._as_function(postprocess, value) for value in self.thresholds]
 
     def _standardised(self, wanted: float | str | None) -> float:
@@ -208,7 +208,7 @@ class Known:
 
     @cached_property
     def stamp(self) -> str:
-        """Fingerprint of all that decides a prediction besides the scan."""
+        """All that decides a prediction beside the scan, as text."""
         how = [self.variant] if self.variant in ("scan", "mebin") else []
         if self.scales is not None:
             how += [f"scales {self.scales}"]
@@ -218,13 +218,13 @@ class Known:
         return json.dumps([*about, *shared], default=str)
 
     def __str__(self) -> str:
-        """One line on the model, for people."""
+        """One line about the models."""
         more = f"; {len(self.cards)} models averaged" if len(self.cards) > 1 else ""
         return f"{_about(self.card)}{more}"
 
 
 def _value(card: Card, key: str) -> Any:
-    """Return what must agree, in today's words."""
+    """Return a field of `SAME` with present names."""
     return without_added(retargeted(getattr(card, key)))
 
 
@@ -251,7 +251,7 @@ def _scale(path: Path, card: Card) -> float:
 
 
 def number_or_name(text: str) -> float | str:
-    """A threshold as it is given on the command line.
+    """Return a threshold as it is given on the command line.
 
     Raises:
         InputError: neither a finite number, 0 or more, nor one of `VARIANTS`.
@@ -270,7 +270,7 @@ def number_or_name(text: str) -> float | str:
 
 
 def _threshold(path: Path, card: Card, wanted: float | str | None) -> Any:
-    """A model's threshold of a variant, or the wanted number."""
+    """Return a model's threshold of a variant, or the wanted number."""
     name = wanted if isinstance(wanted, str) else "healthy"
     if name not in VARIANTS:
         raise InputError(f"threshold is '{name}'; use a number or one of {', '.join(VARIANTS)}")
@@ -290,12 +290,12 @@ def _about(card: Card) -> str:
     cohort = card.cohort or "an unknown cohort"
     subjects = f"{people} subjects of {cohort}" if people else f"trained on {cohort}"
     name = card.name or "a model"
-    # Before cards of this format the plain names were of other presets.
+    # Before this format the plain names stood for other presets.
     now = present_experiment(name) if tuple(_numbers(card)) < RENAMED_IN else None
     note = f" (what is experiment={now} today)" if now else ""
     return f"{name}{note} for {card.sequence}, {subjects}"
 
 
 def _numbers(card: Card) -> list[int]:
-    """Return the numbers of the card's format, such as `1.5`."""
+    """Return the numbers of a card's format, such as `1.5`."""
     return [int(part) for part in str(card.format).split(".") if part.isdigit()]

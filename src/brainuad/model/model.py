@@ -18,9 +18,10 @@ from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path
 from brainuad.machine.fingerprint import hash_weights
+from brainuad.machine.limits import is_out_of_memory
 from brainuad.methods.base import AnomalyDetector
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
-from brainuad.model.batch_size import batch_size_for, is_out_of_memory
+from brainuad.model.batch_size import batch_size_for
 from brainuad.model.built import built_method
 from brainuad.model.bundle import is_bundle, named_file, read_bundle
 from brainuad.model.card import Card
@@ -29,9 +30,7 @@ from brainuad.model.checkpoint import read_checkpoint
 from brainuad.model.detect import detect_volume
 from brainuad.model.device import PRECISIONS
 from brainuad.model.known import Known
-from brainuad.model.predict import Image, predict_prepared, predict_raw
-from brainuad.model.prediction import Prediction
-from brainuad.model.prepared_scan import PreparedScan
+from brainuad.model.predict import predict_prepared, predict_raw, sequence_of
 from brainuad.model.runtime import Runtime
 from brainuad.networks.memory_layout import fastest_layout
 from brainuad.postprocess.pipeline import Postprocess
@@ -51,15 +50,18 @@ class Model:
 
     Attributes:
         method: scores tiles.
-        card: travels with the weights.
+        card: configuration and cohort; saved with the weights.
         tiling: cuts a volume into tiles, and joins them.
-        view: what the method sees of a scan; None for the cohort's intensities.
-        relative: what scores are relative to; None for the scores as they are.
-        runtime: how it computes.
-        path: where it was read; empty for a model of this process.
+        view: input of the method; None for the cohort's intensities.
+        relative: scores of healthy brains that scores are relative to; None for absolute scores.
+        runtime: device, precision and memory.
+        path: file of the model; empty for a model of this process.
     """
 
     path = Path()
+    sequence = property(sequence_of)
+    predict = predict_raw
+    predict_prepared = predict_prepared
 
     def __init__(
         self,
@@ -83,11 +85,11 @@ class Model:
 
         Args:
             path: checkpoint, run folder that holds one, or bundle of `brainuad-export`.
-            runtime: how it computes.
+            runtime: device, precision and memory.
 
         Raises:
-            InputError: as `read_checkpoint` and `read_bundle`; no card, one of another major
-                version or one that names foreign code; or weights that do not fit.
+            InputError: an unreadable file (see `read_checkpoint` and `read_bundle`); no card, one
+                of another major version or one that names foreign code; or weights that do not fit.
         """
         path = named_file(path)
         content = read_bundle(path) if is_bundle(path) else read_checkpoint(path)
@@ -117,13 +119,13 @@ class Model:
             "state_dict": {name: value.cpu() for name, value in self.state_dict().items()},
             "brainuad": replace(self.card, version=__version__, format=FORMAT).to_json(),
         }
-        # Into an open file: by its name torch would write the temporary name into the archive, and
-        # the same weights would give other bytes every time.
+        # Into an open file: else the archive holds the temporary name, and the same weights give
+        # other bytes every time.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the weights of the method, and of what its scores are relative to."""
+        """Return the weights of the method and of `relative`."""
         relative = self.relative.state_dict(prefix=RELATIVE) if self.relative is not None else {}
         return {**self.method.state_dict(), **relative}
 
@@ -142,16 +144,16 @@ class Model:
 
     @cached_property
     def known(self) -> Known:
-        """Its card, with the choices of threshold and preparation: the card's own, unless given.
+        """The card with the choices of threshold and preparation; by default the card's own.
 
         Raises:
-            InputError: it holds no threshold.
+            InputError: the card has no threshold.
         """
         return Known([self.path], [self.card])
 
     @cached_property
     def postprocess(self) -> Postprocess:
-        """The chain from a raw map to a score and a mask.
+        """The post-processing of a raw map to a score and a mask.
 
         Raises:
             InputError: the card describes none.
@@ -160,9 +162,9 @@ class Model:
         return found
 
     @property
-    def sequence(self) -> str:
-        """The sequence of the scans; several, the channels, as one name."""
-        return self.known.sequence
+    def models(self) -> tuple["Model"]:
+        """The model alone, as an ensemble of one."""
+        return (self,)
 
     @property
     def weights_hash(self) -> str:
@@ -172,7 +174,7 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """All that decides a map, beside the scan."""
+        """All that decides a map beside the scan, as text."""
         return f"{self.weights_hash} {self.runtime.precision}"
 
     @property
@@ -182,13 +184,13 @@ class Model:
 
     @property
     def learns(self) -> bool:
-        """Return whether training uses healthy brains."""
+        """Whether the model depends on healthy training brains."""
         return self.method.learns or self.relative is not None
 
     def with_options(self, options: Mapping[str, Any]) -> "Model":
         """Return the model with other options of its method, such as `scores_by`.
 
-        The copy is not relative to healthy brains: those statistics are of the model's own maps.
+        The copy has absolute scores: `relative` holds statistics of the model's own maps.
 
         Args:
             options: options of the card's `model`, by name; those of a group keep its other ones.
@@ -210,14 +212,14 @@ class Model:
     def on_device(self) -> "Model":
         """Move the method to the device, in the memory layout that is fastest there.
 
-        In one layout, so that a loaded model's maps are those of its training run, bit for bit.
+        Training uses the same layout, so that a loaded model's maps equal those of its run.
         """
         self.method.to(self.runtime.device)
         fastest_layout(self.method, self.runtime.device)
         return self
 
     def views(self, scans: Sequence[Scan], failures: Failures) -> Sequence[Scan]:
-        """Return the scans with what the method sees of each; those that fail are left out."""
+        """Return the scans with the method's input; those that fail are left out."""
         seen, bad = as_input(scans, self.view, self.runtime.cache, self.runtime.jobs)
         failures += bad
         return seen
@@ -226,31 +228,20 @@ class Model:
         """Return the maps of one of `views`, `(C, D, H, W)`, on the CPU.
 
         Raises:
-            InputError: as `load_scan` and `detect`.
+            InputError: an unreadable scan, or an error of `detect`.
         """
         image, brain_mask = load_scan(scan)
         return self.detect(image, brain_mask, read_header(scan.image).affine)
-
-    def predict(self, image: Image | Sequence[Image], brain_mask: Path | None = None) -> Prediction:
-        """Return what is found in one raw scan; see `brainuad.model.predict.predict_raw`."""
-        return predict_raw([self], self.known, image, brain_mask)
-
-    def predict_prepared(self, scan: PreparedScan) -> Prediction:
-        """Return the same of a prepared scan; see `brainuad.model.predict.predict_prepared`."""
-        return predict_prepared([self], self.known, scan)
 
     def detect(
         self, image: Tensor, brain_mask: Tensor, affine: np.ndarray | None = None
     ) -> Detection:
         """Return the maps of a prepared volume, tile by tile.
 
-        A method that knows places has the grid of its training scans in the card: a volume on
-        another grid is resampled to it by its affine, and the maps are resampled back. Where the
-        card says `flips`, the volume's left-right mirror image is scored too, and both are averaged
-        (`uncertainty` is then that between the two as well).
+        `detect_volume` says how the grid of the training scans and `flips` of the card are used.
 
         Args:
-            image: `(C, D, H, W)`, as the method sees it.
+            image: `(C, D, H, W)`, input of the method.
             brain_mask: `(1, D, H, W)` bool.
             affine: `(4, 4)`, voxels to their world in mm; None for the training scans' grid.
 
@@ -258,15 +249,15 @@ class Model:
             `Detection` without batch axis, on the CPU.
 
         Raises:
-            InputError: the map is not finite, the scan does not lie where the training scans do, or
-                a single tile does not fit the memory.
+            InputError: the map is not finite, the scan does not overlap the grid of the training
+                scans, or a single tile does not fit the memory.
         """
         half = PRECISIONS[self.runtime.precision]
         with torch.autocast(self.method.device.type, half, enabled=half is not None):
             found = self._detect_fitting(image, brain_mask, affine)
             if self.relative is not None:
                 found = self.relative(found, affine)
-        # No threshold is below a NaN: such a map would look like a healthy brain.
+        # NaN is above no threshold, so the map would look like a healthy brain.
         if not bool(torch.isfinite(found.anomaly_map).all()):
             raise InputError(
                 "the model's anomaly map holds NaN or infinite values; use another model, or "
@@ -277,7 +268,7 @@ class Model:
     def _detect_fitting(
         self, image: Tensor, brain_mask: Tensor, affine: np.ndarray | None
     ) -> Detection:
-        """Detect in batches that fit; half as large after each failure, for good."""
+        """Detect in batches that fit; each failure halves the batch size of this model."""
         size = self.runtime.batch_size or batch_size_for(
             self.method, self.tiling, image, brain_mask
         )

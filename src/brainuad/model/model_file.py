@@ -1,6 +1,6 @@
-"""Read a model file without loading it: its card, and the hash of weights seen before.
+"""The card of a model file, and the hash of weights that were loaded before, without torch.
 
-torch takes seconds to import, and `brainuad-predict --dry-run` needs no more than this.
+Importing torch takes seconds, and `brainuad-predict --dry-run` needs nothing else.
 """
 
 import collections
@@ -25,7 +25,7 @@ def read_card(path: Path) -> Card:
     """Return the card of a checkpoint, of a run folder or of a bundle.
 
     Raises:
-        InputError: as `brainuad.model.model.Model.load`, but for the weights.
+        InputError: the file or its card cannot be read, see `brainuad.model.model.Model.load`.
     """
     path = named_file(path)
     return Card.from_json(path, read_bundle_card(path) if is_bundle(path) else _card_in(path))
@@ -34,7 +34,7 @@ def read_card(path: Path) -> Card:
 def remember_hash(path: Path, found: str) -> None:
     """Keep the hash of a model's weights for `remembered_hash`, where the cache can be written."""
     if remembered_hash(path) != found:
-        # A home may be read-only, or full.
+        # The cache may be read-only or full.
         with contextlib.suppress(OSError):
             write_json(_kept_in(path), {"of": _state(path), "sha256": found})
 
@@ -53,19 +53,19 @@ def _kept_in(path: Path) -> Path:
 
 
 def _state(path: Path) -> list[str]:
-    """Return values that change with the weights or with the version of brainuad."""
+    """Return the state of a model file: version of brainuad, size and time."""
     return [__version__, *sizes([named_file(path).absolute()])]
 
 
 class _Nothing:
-    """In place of a tensor and its parts."""
+    """Placeholder of a tensor and its parts."""
 
     def __init__(self, *given: Any) -> None:
         pass
 
 
 class _PlainValues(pickle.Unpickler):
-    """The plain values of a checkpoint; tensors are left out, and nothing is ever executed."""
+    """Unpickler of plain values; leaves out tensors and executes nothing."""
 
     def find_class(self, module: str, name: str) -> type:
         if module.partition(".")[0] == "torch":
@@ -79,7 +79,7 @@ class _PlainValues(pickle.Unpickler):
 
 
 def _card_in(path: Path) -> Any:
-    """The card in a checkpoint. What is not as we write it, torch reads, or says what is wrong."""
+    """Return the card in a checkpoint; `read_checkpoint` reads what this function cannot."""
     try:
         require_file(path)
         with zipfile.ZipFile(path) as file:

@@ -1,4 +1,4 @@
-"""Predict a scan: map, mask, findings, and reasons to doubt them."""
+"""Prediction of a scan: map, mask, findings and reasons to doubt."""
 
 import tempfile
 import time
@@ -42,45 +42,61 @@ with oedema stay below."""
 
 
 class Detecting(Protocol):
-    """The interface of each model."""
+    """Members of a model that predictions use."""
 
     @property
     def card(self) -> Card:
-        """The card of the model."""
+        """Configuration and cohort of the training."""
 
     @property
     def view(self) -> ModelInput | None:
-        """The input that the method sees of a scan; None for the cohort's intensities."""
+        """Input of the method; None for the cohort's intensities."""
 
     @property
     def postprocess(self) -> Postprocess:
-        """The chain from a raw map to a score and a mask."""
+        """The post-processing of a raw map to a score and a mask."""
 
     def detect(self, image: Tensor, brain_mask: Tensor, affine: np.ndarray) -> Detection:
-        """Return the maps of what the method sees of a prepared scan."""
+        """Return the maps of a prepared scan, given as input of the method."""
+
+
+class Predicting(Protocol):
+    """A model, or several that are averaged."""
+
+    @property
+    def models(self) -> Sequence[Detecting]:
+        """The models; they agree in the post-processing."""
+
+    @property
+    def known(self) -> Known:
+        """Cards of the models, and the choices of threshold and preparation."""
+
+
+def sequence_of(model: Predicting) -> str:
+    """Return the sequence of the scans; of several channels one name."""
+    return model.known.sequence
 
 
 def predict_raw(
-    models: Sequence[Detecting],
-    known: Known,
+    model: Predicting,
     image: Image | Sequence[Image],
     brain_mask: Path | None = None,
 ) -> Prediction:
-    """Prepare one raw scan as the models' training scans were, and predict it.
+    """Prepare one raw scan as the training scans were, and return what is found in it.
 
     Args:
-        models: averaged.
-        known: their cards, and the choices of threshold and preparation.
+        model: the model, or several that are averaged.
         image: NIfTI file, folder of one DICOM series, or image of nibabel; a head or a brain, as
-            the models' preparation takes them; of models of slices a 2D image. Of models of several
-            channels a list, one image for each of `known.sequences`; the results lie on the first
-            one's grid.
+            the model's preparation takes them; of a model of slices a 2D image. Of a model of
+            several channels a list, one image for each of `known.sequences`; the results lie on
+            the first one's grid.
         brain_mask: file on the (first) scan's grid; None to find the brain.
 
     Raises:
-        InputError: unreadable, it cannot be prepared, or another number of images than the models
-            take.
+        InputError: unreadable, it cannot be prepared, or another number of images than the model
+            takes.
     """
+    known = model.known
     images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
     names = known.sequences
     if len(images) != len(names):
@@ -101,28 +117,29 @@ def predict_raw(
         records, failures = prepare_subject(raw, known.steps, folder)
         if failures:
             raise InputError(failures[0][1])
-        return predict_prepared(models, known, from_records(records, folder, known.recipe))
+        return predict_prepared(model, from_records(records, folder, known.recipe))
 
 
-def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedScan) -> Prediction:
-    """Predict one prepared scan.
+def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
+    """Return what is found in one prepared scan.
 
     Args:
-        models: averaged; they agree in the post-processing. Maps of models of several kinds are
-            divided by their own thresholds before (`Known.scales`).
-        known: their cards, and the choices of threshold and preparation.
-        scan: prepared as their training scans were.
+        model: the model, or several that are averaged. Maps of models of several kinds are first
+            divided by their own thresholds (`Known.scales`).
+        scan: scan prepared as the training scans were.
 
     Raises:
-        InputError: what the models see could not be made, or a single tile does not fit the memory.
+        InputError: the input of the method could not be made, or a single tile does not fit the
+            memory.
     """
+    models, known = model.models, model.known
     clock = _Clock()
     postprocess = models[0].postprocess
-    statistics = pooled([model.card.statistics for model in models])
+    statistics = pooled([one.card.statistics for one in models])
     view = models[0].view
     seen = [seen_by(view, scan)] * len(models)
     if known.scales is not None:
-        seen = [seen_by(model.view, scan) for model in models]
+        seen = [seen_by(one.view, scan) for one in models]
         # Healthy maps of several kinds have no common distribution.
         statistics = statistics and {**statistics, "scores": []}
     clock("input")
@@ -145,7 +162,7 @@ def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedSc
 
     uncertainty = None if found.uncertainty is None else back(found.uncertainty[0].numpy())
     reconstruction = None
-    # Tissue classes have no brightness to go back to.
+    # Tissue classes have no brightness to return to.
     if found.reconstruction is not None and not isinstance(view, TissueInput):
         as_seen = replace(scan, image=Volume(seen[0][0], scan.image.affine))
         healthy = found.reconstruction[0].numpy()
@@ -188,9 +205,9 @@ def predict_prepared(models: Sequence[Detecting], known: Known, scan: PreparedSc
 
 
 def seen_by(view: ModelInput | None, scan: PreparedScan) -> np.ndarray:
-    """Return what a method sees of a scan, `(C, D, H, W)`, 0 outside the brain.
+    """Return the input of a method, `(C, D, H, W)`, 0 outside the brain.
 
-    The function that makes it for training makes it here, too.
+    Training uses the same functions.
 
     Raises:
         InputError: it could not be made.
@@ -255,7 +272,7 @@ def _no_threshold(limit: float) -> tuple[str, ...]:
 
 
 def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
-    """Return a flag where more of the brain is marked than a lesion takes."""
+    """Return a flag where the marked share of the brain is larger than `PLAUSIBLE_SHARE`."""
     share = float(mask.sum() / max(int(brain_mask.sum()), 1))
     if share <= PLAUSIBLE_SHARE:
         return ()
@@ -263,7 +280,7 @@ def _too_large(mask: np.ndarray, brain_mask: np.ndarray) -> tuple[str, ...]:
 
 
 class _Clock:
-    """Seconds of each stage."""
+    """Stopwatch: seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -275,7 +292,7 @@ class _Clock:
 
 
 def _raw(found: Detection, scan: PreparedScan, seen: np.ndarray | None) -> dict[str, Volume]:
-    """Return the maps on the prepared grid, and what the models saw if not the scan itself."""
+    """Return the maps on the prepared grid, and the models' input where it is not the scan."""
     parts = (found.anomaly_map, found.reconstruction, found.uncertainty)
     arrays = [None if part is None else part[0].numpy() for part in parts]
     return {

@@ -1,4 +1,4 @@
-"""The prediction for one scan, on the scan's own grid and in its own brightness."""
+"""The prediction of a scan, on its own grid and in its brightness."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,27 +13,27 @@ from brainuad.types import Volume
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one scan, on the scan's own grid.
+    """The prediction of a scan, on its own grid.
 
     Attributes:
-        anomaly_map: `(D, H, W)` float32, post-processed: what the threshold applies to.
+        anomaly_map: `(D, H, W)` float32, post-processed; the threshold applies to it.
         mask: `(D, H, W)` bool.
         affine: `(4, 4)`, voxel to the scan's world, RAS mm.
-        findings: a row a connected component of the mask; see `findings.find`.
-        score: score of the whole scan: mean of the map's top 1 % on the prepared grid.
+        findings: one row per connected component of the mask; see `findings.find`.
+        score: score of the whole scan, the mean of the map's top 1 % on the prepared grid.
         percentile: share in % of the healthy validation subjects with a lower score; None where
-            the model does not know their scores.
-        threshold: that the mask was made with.
+            the card holds no scores of them.
+        threshold: threshold of the mask.
         reconstruction: `(D, H, W)`, the pseudo-healthy brain in the scan's own brightness, zero
             outside it; None where the method makes none.
         uncertainty: `(D, H, W)`, standard deviation over draws and models of the map before
             post-processing; None where there is only one.
-        flags: reasons to doubt that the model was made for this scan.
-        raw: on the prepared grid, as the run's folder `prepared/` has them: `anomaly` before
+        flags: reasons to doubt that the model suits this scan.
+        raw: maps on the prepared grid, as in the folder `prepared/` of a run: `anomaly` before
             post-processing, and where there are any `reconstruction`, `uncertainty` and `input`.
-        native: the file that the scan was read from.
-        seconds: that each stage took.
-        notes: what was odd about its files, in words; nothing speaks against its results.
+        native: file of the scan.
+        seconds: duration of each stage.
+        notes: oddities of its files, in words; they do not affect its results.
     """
 
     anomaly_map: np.ndarray
@@ -55,15 +55,15 @@ class Prediction:
 def as_bright(
     reconstruction: np.ndarray, scan: PreparedScan, native: Volume, brain: np.ndarray
 ) -> np.ndarray:
-    """Return a reconstruction on the native grid, in the brightness of the scan as it came.
+    """Return a reconstruction on the native grid, in the brightness of the raw scan.
 
-    Prepared intensities become native ones by the monotone curve that takes the quantiles of the
-    prepared brain to those of the native one, whatever the normalisation was.
+    A monotone curve maps the quantiles of the prepared brain to those of the native one, for any
+    normalisation.
 
     Args:
         reconstruction: `(D, H, W)` on the prepared grid.
         scan: the prepared scan.
-        native: the scan as it came.
+        native: the raw scan.
         brain: `(D, H, W)` bool, on the native grid, not empty.
     """
     way = scan.brain_mask, scan.space, native

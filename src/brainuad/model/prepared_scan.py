@@ -1,4 +1,4 @@
-"""A scan as the model sees it, with its way back: prepared now, or taken from a cohort folder."""
+"""A prepared scan with its way back: prepared now, or read from a cohort folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,18 +26,17 @@ class PreparedScan:
 
     Attributes:
         image: `(D, H, W)` in [0, 1], zero outside the brain.
-        brain_mask: on its grid, bool.
-        space: the way from `image` to the scan as it came, a NIfTI file.
-        in_mni: whether the prepared world is MNI's.
-        measures: see `suitability.measures_of`.
-        flags: what the preparation found odd, in words.
-        notes: what was odd about its files, in words; nothing speaks against its results.
-        sides_known: whether its header tells the left from the right.
-        seconds: that its steps took, 0 where it was prepared before.
+        brain_mask: `(D, H, W)` bool, on the grid of `image`.
+        space: the way from `image` to the raw scan, a NIfTI file.
+        in_mni: True where the prepared world is MNI's.
+        measures: result of `suitability.measures_of`.
+        flags: quality flags of the preparation, in words.
+        notes: oddities of its files, in words; they do not affect its results.
+        sides_known: False where the header does not distinguish left from right.
+        seconds: duration of its steps, 0 where it was prepared before.
         others: `(D, H, W)` further channels, on the grid of `image`.
-        files: prepared image and brain mask of every channel, for models that see other
-            intensities than `image` has; they are read while the scan is detected. Empty for
-            `image` as it is.
+        files: prepared image and brain mask of every channel, for models with a normalisation of
+            their own; they are read during detection. Empty for `image` as it is.
     """
 
     image: Volume
@@ -54,18 +53,18 @@ class PreparedScan:
 
     @property
     def native(self) -> Path:
-        """The scan as it came."""
+        """The raw scan."""
         assert self.space.native is not None
         return self.space.native
 
 
 def from_record(record: ScanRecord, folder: Path, recipe: Recipe) -> PreparedScan:
-    """A scan that `prepare_subject` left in `folder`, normalised.
+    """Return a scan that `prepare_subject` left in `folder`, normalised.
 
     Args:
-        record: what was done to it.
-        folder: its paths are relative to this one.
-        recipe: of the preparation.
+        record: record of its preparation.
+        folder: folder of the paths in the record.
+        recipe: the preparation, see `brainuad.preparation.recipes`.
 
     Raises:
         InputError: its intensities cannot be normalised.
@@ -86,15 +85,15 @@ def from_record(record: ScanRecord, folder: Path, recipe: Recipe) -> PreparedSca
 
 
 def from_records(records: Sequence[ScanRecord], folder: Path, recipe: Recipe) -> PreparedScan:
-    """A scan of the channels that `prepare_subject` left in `folder`; see `from_record`.
+    """Return a scan of several channels that `prepare_subject` left in `folder`.
 
     Args:
-        records: one per channel, in their order.
-        folder: their paths are relative to this one.
-        recipe: of the preparation.
+        records: one record per channel, in their order.
+        folder: folder of the paths in the records.
+        recipe: the preparation, see `brainuad.preparation.recipes`.
 
     Raises:
-        InputError: as `from_record`, or the channels lie on different grids.
+        InputError: an error of `from_record`, or the channels lie on different grids.
     """
     first, *others = (from_record(record, folder, recipe) for record in records)
     for other in others:
@@ -114,7 +113,7 @@ def from_records(records: Sequence[ScanRecord], folder: Path, recipe: Recipe) ->
 
 
 def from_cohort(scan: Scan, cohort: Cohort, recipe: Recipe) -> PreparedScan:
-    """A scan of a cohort folder, prepared already.
+    """Return a scan of a prepared cohort folder.
 
     Raises:
         InputError: unreadable, grids differ, an empty mask, or a constant brain.
@@ -138,7 +137,7 @@ def _described(
     record: ScanRecord | None,
     recipe: Recipe,
 ) -> PreparedScan:
-    """Return a scan of one channel with what its record says of it."""
+    """Return a scan of one channel with measures, flags and notes of its record."""
     laid = recipe.in_mni
     measures = measures_of(image, brain_mask, record, laid)
     if record is None:

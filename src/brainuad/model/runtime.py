@@ -1,4 +1,4 @@
-"""Settings of a computation: device, precision, memory."""
+"""Device, precision and memory of a model."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,14 +8,14 @@ from brainuad.machine.cache import cache_folder
 
 @dataclass(frozen=True)
 class Runtime:
-    """Settings of a computation; never saved.
+    """Device, precision and memory of a model; never saved.
 
     Attributes:
-        device: as torch knows it.
+        device: name of torch.
         precision: one of `brainuad.model.device.PRECISIONS`.
         batch_size: tiles per forward pass; None for as many as fit the memory.
-        cache: folder of what methods see of scans.
-        jobs: processes that make it.
+        cache: folder of the inputs that methods see of scans.
+        jobs: number of processes that make them.
     """
 
     device: str = "cpu"

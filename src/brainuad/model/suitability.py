@@ -1,12 +1,12 @@
-"""Compare a scan with the training cohort, to flag scans that the model was not made for.
+"""Suitability of a scan for a model: its measures against those of the training cohort.
 
-The model carries the measures of the healthy subjects it was trained and validated on. A scan is
-flagged where one of its own lies outside the interval that would hold `LEVEL` of all further
-subjects of that cohort, were it normally distributed: the prediction interval of Student's t. A
-small cohort knows little of what is usual, and its interval is wide.
+The card holds the measures of the healthy subjects of training and validation. A scan is flagged
+where a measure of it lies outside the prediction interval of Student's t, which would hold `LEVEL`
+of all further subjects of that cohort. Intervals of small cohorts are wide.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,10 +16,9 @@ from scipy.special import stdtrit
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.manifest import Cohort
-from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.metrics.severity import anomaly_score
-from brainuad.postprocess.pipeline import Postprocess
 from brainuad.preparation.records import record_of
 from brainuad.records.scan import ScanRecord
 from brainuad.types import Volume
@@ -31,10 +30,10 @@ LEVEL = 0.999
 """Level of the prediction intervals: share of suitable scans that a measure does not flag."""
 
 PERCENTILES = tuple(range(0, 101, 2))
-"""Percentiles of the prepared brain's intensities that form the stored histogram."""
+"""Percentiles of the prepared brain's intensities that the card holds."""
 
 SURE = 0.8
-"""Share of a tissue from which on a voxel of the template counts as that tissue."""
+"""Smallest share of a tissue in a voxel of the template that counts as that tissue."""
 
 LEAST_SPREAD = 0.01
 """Smallest relative spread. A smaller one suggests that the scans are copies."""
@@ -45,10 +44,10 @@ class Measure(NamedTuple):
 
     Attributes:
         words: name of the number.
-        look: what to look at when it is odd.
-        low: whether too small a value is odd.
-        high: whether too large a value is odd.
-        log: whether ratios matter, not differences.
+        look: place to look at when it is odd.
+        low: True flags values below the interval.
+        high: True flags values above the interval.
+        log: True compares logarithms, so that ratios count.
     """
 
     words: str
@@ -86,22 +85,20 @@ MEASURES = {
 def training_statistics(
     cohort: Cohort,
     sequence: str,
-    maps: MapFolder,
-    postprocess: Postprocess,
+    maps: ScoreMaps,
     in_mni: bool,
 ) -> dict[str, Any]:
-    """Return statistics of the healthy training and validation scans, as plain values.
+    """Return the statistics of a model's healthy training and validation scans, as plain values.
 
     Args:
-        cohort: it was trained on.
-        sequence: sequence of the model; of several, the first channel is measured.
-        maps: raw maps of the validation subjects.
-        postprocess: of the model.
-        in_mni: whether its scans lie in the world of MNI152.
+        cohort: cohort of the training.
+        sequence: sequence of the model; of several channels the first is measured.
+        maps: maps of the validation subjects.
+        in_mni: True where its scans lie in the world of MNI152.
 
     Returns:
-        `percentiles` and `quantiles`: of the prepared brains' intensities, the mean over subjects;
-        `measures`: name to a value a subject; `spacing_mm` of the prepared scans; `scores`: the
+        `percentiles` and `quantiles` of the prepared brains' intensities, as mean over subjects;
+        `measures`, name to one value per subject; `spacing_mm` of the prepared scans; `scores`, the
         anomaly scores of the healthy validation subjects, rising.
     """
     quantiles, measures, scores = [], [], []
@@ -113,16 +110,16 @@ def training_statistics(
                 volume = Volume(image, read_volume(scan.image).affine)
                 spacing = volume.spacing_mm
             except InputError:
-                # Listed with the run's failures already.
+                # The run's failures list it.
                 continue
             quantiles.append(np.percentile(image[brain_mask], PERCENTILES))
             record = record_of(cohort, scan)
             measures.append(measures_of(volume, brain_mask, record, in_mni))
-            if split == "val" and maps.has(scan.subject):
-                raw = maps.map(scan.subject).array
-                scores.append(
-                    anomaly_score(postprocess.score(raw, brain_mask, spacing)[brain_mask])
-                )
+            if split == "val" and maps.maps.has(scan.subject):
+                # The run's failures list an unreadable map.
+                with suppress(InputError):
+                    score, inside, *_ = maps.prepared(scan)
+                    scores.append(anomaly_score(score.array[inside]))
     names = sorted({name for own in measures for name in own})
     found = {name: [own[name] for own in measures if name in own] for name in names}
     if len(quantiles) > 1:
@@ -139,32 +136,33 @@ def training_statistics(
 def measures_of(
     image: Volume, brain_mask: np.ndarray, record: ScanRecord | None, laid_on_mni: bool
 ) -> dict[str, float]:
-    """Return the `MEASURES` of a prepared scan, less `distance` and those that nobody knows.
+    """Return the `MEASURES` of a prepared scan that are known, without `distance`.
 
     Args:
         image: `(D, H, W)`, prepared.
-        brain_mask: on its grid, bool.
-        record: record of its preparation; None where the cohort has none.
-        laid_on_mni: whether the prepared world is MNI's.
+        brain_mask: `(D, H, W)` bool.
+        record: record of its preparation; None where the cohort keeps none.
+        laid_on_mni: True where the prepared world is MNI's.
     """
     found = {}
     if record is not None:
         found = {name: float(record.quality[name]) for name in MEASURES if name in record.quality}
         found["voxel_mm"] = float(max(record.native_spacing_mm))
-    if not is_slice(brain_mask):  # what a slice holds tells where it was cut
+    # The volume of a slice depends on its height in the head.
+    if not is_slice(brain_mask):
         found["prepared_ml"] = float(brain_mask.sum() * np.prod(image.spacing_mm) / 1000)
     return found | (contrasts(image, brain_mask) if laid_on_mni else {})
 
 
 def contrasts(image: Volume, brain_mask: np.ndarray) -> dict[str, float]:
-    """Return how much brighter grey matter and ventricles are than white matter.
+    """Return the contrasts of grey matter and ventricles to white matter.
 
-    Medians where the MNI152 maps are sure of the tissue, in standard deviations of the brain; a
-    sequence is told by their signs and sizes. Empty where there is no such tissue.
+    Medians of voxels that the MNI152 maps assign to one tissue, in standard deviations of the
+    brain. Their signs and sizes distinguish sequences. Empty where there is no such tissue.
 
     Args:
         image: `(D, H, W)`, prepared, in the world of MNI152.
-        brain_mask: on its grid, bool.
+        brain_mask: `(D, H, W)` bool.
     """
     medians = {}
     for name, points in _tissue_points().items():
@@ -185,7 +183,7 @@ def contrasts(image: Volume, brain_mask: np.ndarray) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _tissue_points() -> dict[str, np.ndarray]:
-    """MNI points `(N, 3)`, mm, of voxels that are surely one tissue."""
+    """Return MNI points `(N, 3)`, mm, of voxels of one tissue by at least `SURE`."""
     template = load_template(2.0)
     maps = {"white": template.white, "grey": template.grey, "fluid": template.ventricles}
     return {n: apply_affine(template.affine, np.argwhere(m > SURE)) for n, m in maps.items()}
@@ -197,12 +195,13 @@ def unsuitable(
     brain_mask: np.ndarray,
     measures: Mapping[str, float],
 ) -> list[str]:
-    """Return reasons to doubt that the model was made for a scan, `what to look at (numbers)`.
+    """Return reasons to doubt that the model suits a scan, `what to look at (numbers)`.
 
     Args:
-        statistics: result of `training_statistics`; None, from an older model, raises nothing.
+        statistics: result of `training_statistics`; with None, of an older model, nothing is
+            flagged.
         image: `(D, H, W)`, prepared.
-        brain_mask: on its grid, bool.
+        brain_mask: `(D, H, W)` bool.
         measures: result of `measures_of`.
     """
     if not statistics or not statistics["quantiles"]:
@@ -214,7 +213,7 @@ def unsuitable(
         known = np.array(statistics["measures"].get(name, []), dtype=float)
         measure = MEASURES[name]
         if not np.isfinite([*known, value]).all():
-            # Every comparison with NaN is false, so nothing would be said.
+            # Every comparison with NaN is false, so nothing would be flagged.
             said.append(
                 f"{measure.look} ({measure.words} cannot be compared: it, or a measure of the "
                 "training scans, is no finite number)"
@@ -222,7 +221,7 @@ def unsuitable(
             continue
         low, high = _interval(known, measure.log)
         if name == "voxel_mm":
-            # What is no coarser than the prepared grid loses nothing.
+            # A scan no coarser than the prepared grid loses nothing.
             high = max(high, statistics["spacing_mm"] or 0.0)
         if (measure.low and value < low) or (measure.high and value > high):
             usual = f"at least {low:.4g}" if value < low else f"at most {high:.4g}"
@@ -231,9 +230,9 @@ def unsuitable(
 
 
 def percentile_of(statistics: Mapping[str, Any] | None, score: float) -> float | None:
-    """Share in % of the healthy validation subjects with a lower anomaly score, ties by half.
+    """Return the share in % of the healthy validation subjects with a lower anomaly score.
 
-    None where the model does not know their scores.
+    Ties count by half. None where the statistics hold no scores.
     """
     scores = (statistics or {}).get("scores", [])
     if not scores:
@@ -243,7 +242,7 @@ def percentile_of(statistics: Mapping[str, Any] | None, score: float) -> float |
 
 
 def pooled(statistics: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Combine the statistics of several models: the first one's measures, and all scores."""
+    """Return the statistics of several models: measures of the first, scores of all."""
     first = statistics[0]
     if first is None:
         return None
@@ -258,12 +257,12 @@ def _distances(quantiles: np.ndarray) -> list[float]:
 
 
 def _distance(own: np.ndarray, usual: np.ndarray) -> float:
-    """Between two histograms, as the mean shift of their quantiles (Wasserstein's distance)."""
+    """Return the mean shift between two lists of quantiles (Wasserstein's distance)."""
     return float(np.abs(own - usual).mean())
 
 
 def _interval(values: np.ndarray, log: bool) -> tuple[float, float]:
-    """The prediction interval of one further value; everything where two or fewer are known."""
+    """Return the prediction interval of one further value; infinite for two values or fewer."""
     count = len(values)
     if count < 3:
         return -np.inf, np.inf

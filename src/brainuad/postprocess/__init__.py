@@ -1,1 +1,1 @@
-"""Post-processing of an anomaly map into a 3D mask."""
+"""Post-processing: steps that turn an anomaly map into a 3D mask."""

@@ -1,4 +1,4 @@
-"""Boxes and balls of voxels, which limit the work of a step to the brain."""
+"""Boxes and balls of voxels."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def brain_box(brain_mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...
     """Return the smallest box around a mask with a margin, within the array.
 
     Args:
-        brain_mask: `(D, H, W)` bool; the whole array is the box of an empty one.
+        brain_mask: `(D, H, W)` bool; the box of an empty mask is the whole array.
         margin: voxels along each axis.
     """
     if not brain_mask.any():
@@ -20,10 +20,10 @@ def brain_box(brain_mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...
 
 
 def ball(radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Return a ball `(2a + 1, 2b + 1, 2c + 1)` bool: voxels whose centre is within the radius.
+    """Return a ball as `(2a + 1, 2b + 1, 2c + 1)` bool: voxels whose centre is within a radius.
 
     Args:
-        radius_mm: radius of the ball; 0 is the voxel in the middle alone.
+        radius_mm: radius in mm; 0 gives the central voxel alone.
         spacing_mm: edge lengths of a voxel in mm.
     """
     reach = [int(radius_mm / edge + 1e-6) for edge in spacing_mm]

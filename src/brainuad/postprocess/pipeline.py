@@ -1,4 +1,4 @@
-"""Configured post-processing of an anomaly map into a 3D mask."""
+"""The configured post-processing of an anomaly map to a 3D mask."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ Step = Callable[[np.ndarray, np.ndarray, Spacing], np.ndarray]
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Post-processing for all subjects of a run, with sizes in mm.
+    """Post-processing of every map of a run. Sizes are in mm, so that they hold at every spacing.
 
     Args:
         map_steps: steps on the float map, in order, in prepared space.
-        threshold: the headline threshold, the only fitted part.
+        threshold: headline threshold, the only fitted part.
         mask_steps: steps on the bool mask, in order, in the space of the mask.
         otsu: threshold of each volume by itself, the variant `otsu` of the scores.
         binarise: (score, threshold) -> bool; `above`, or `Hysteresis`.
-        masks_last: whether scores outside the brain (`Traits.keeps_background`) are cleared after
-            the mask steps, as in StRegA's code; False clears them first.
+        masks_last: True clears the background of a map that has one (`Traits.keeps_background`)
+            after the mask steps, as in StRegA's code; False clears it first.
         scan: scale of each scan by itself, for the variant `scan` of the scores.
-        mebin: the rule of the variant `mebin` of the scores.
+        mebin: rule of the variant `mebin` of the scores.
     """
 
     map_steps: Sequence[Step]
@@ -41,7 +41,7 @@ class Postprocess:
 
     @property
     def takes_signed_maps(self) -> bool:
-        """Return whether the steps themselves choose the sign that counts."""
+        """Whether the first step chooses the sign that counts."""
         return bool(self.map_steps) and isinstance(self.map_steps[0], Sign)
 
     def score(
@@ -60,9 +60,7 @@ class Postprocess:
     def segment(
         self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing, threshold: float
     ) -> np.ndarray:
-        """Return the mask `(D, H, W)` bool: above the threshold, in the brain, after the mask
-        steps.
-        """
+        """Return the `(D, H, W)` mask above the threshold in the brain, after the mask steps."""
         segmentation = self.binarise(score, threshold)
         if not self.masks_last:
             segmentation = segmentation & brain_mask

@@ -1,4 +1,4 @@
-"""Steps that change the values of the map."""
+"""Steps on single values of the map."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ SIGNS = ("abs", "positive", "negative")
 
 @dataclass(frozen=True)
 class Sign:
-    """Choose the sign that counts, for maps with the sign of image - reconstruction.
+    """Sign of the deviations that count, for maps with the sign of image - reconstruction.
 
-    Our own detectors choose it in their residual; this step is for maps of other programs. It must
-    be the first step, and then the map may have negative values.
+    Our methods decide this in their residual; this step is for maps of other programs. It is the
+    first step, and only then may a map have negative values.
 
     Args:
         sign: `positive` keeps voxels brighter than healthy (a legitimate choice on FLAIR),
-            `negative` darker ones, `abs` both.
+            `negative` darker voxels, `abs` both.
 
     Raises:
         ValueError: unknown `sign`.
@@ -41,10 +41,10 @@ class Sign:
 
 @dataclass(frozen=True)
 class Saturate:
-    """Set values above a limit to 1 and keep the others, as StRegA does before Otsu.
+    """Sets scores above a value to 1, as StRegA does before Otsu.
 
     Args:
-        above: the value.
+        above: largest score that stays.
     """
 
     above: float
@@ -61,7 +61,7 @@ class Clip:
     """Clip to [0, limit] and scale to [0, 1], as MAD-AD does.
 
     Args:
-        limit: value that becomes 1.
+        limit: score that becomes 1.
     """
 
     limit: float

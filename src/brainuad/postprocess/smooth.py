@@ -1,4 +1,4 @@
-"""Smoothing of the anomaly map; sizes are in mm, and the result is 0 outside the brain."""
+"""Smoothing of the anomaly map inside the brain; sizes in mm."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from brainuad.postprocess.box import brain_box
 Spacing = tuple[float, float, float]
 
 AXIAL = 2
-"""Axis that an axial slice fixes, in RAS volumes."""
+"""Axis normal to axial slices: volumes are RAS."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Gaussian:
 
     Args:
         sigma_mm: standard deviation in mm.
-        normalise: whether to divide by the smoothed brain mask, so that the rim is not dimmed;
-            False is the plain filter of the papers' scripts, mirrored at the array's edge.
-        in_plane: whether to smooth each axial slice by itself, as 2D methods do.
+        normalise: True divides by the smoothed brain mask, so that the rim is not dimmed; False is
+            the plain filter of the papers' scripts, mirrored at the array's edge.
+        in_plane: True smooths each axial slice by itself, as 2D methods do.
     """
 
     sigma_mm: float
@@ -33,7 +33,7 @@ class Gaussian:
         self, anomaly_map: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing
     ) -> np.ndarray:
         """`(D, H, W)` float32 map, bool mask and voxel size in mm to the smoothed map."""
-        # A single plane has no neighbours to smooth with, and gets no padding.
+        # One plane is not smoothed across.
         sizes = zip(spacing_mm, brain_mask.shape, strict=True)
         sigma = [self.sigma_mm / edge if size > 1 else 0.0 for edge, size in sizes]
         if self.in_plane:
@@ -54,7 +54,7 @@ class Median:
     Args:
         size_mm: edge of the box in mm; the window is the nearest odd number of voxels (at
             least 1), so 5 mm are 5 voxels at 1 mm and 3 voxels at 2 mm.
-        in_plane: whether to filter each axial slice by itself, as 2D methods do.
+        in_plane: True filters over a square in each axial slice, as 2D methods do.
     """
 
     size_mm: float
@@ -70,9 +70,9 @@ class Median:
         ]
         if self.in_plane:
             radius[AXIAL] = 0
-        # Only the brain is kept, so only the reach of its windows is filtered. SimpleITK is several
-        # times faster than scipy; its axes are reversed. Padded, it mirrors the array's edge as
-        # scipy does, whose median the papers use.
+        # Only the windows of brain voxels are filtered. SimpleITK is several times faster than
+        # scipy; its axes are reversed. The padding mirrors the array's edge as scipy does, whose
+        # median the papers use.
         box = brain_box(brain_mask, radius)
         part = np.asarray(anomaly_map[box], np.float32)
         padded = np.pad(part, [(n, n) for n in radius], "symmetric")

@@ -1,4 +1,4 @@
-"""Thresholds that need no lesion label, and the rule that turns a map into a mask."""
+"""Thresholds that need no lesion label, and masks of the voxels above them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +10,15 @@ from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from brainuad.postprocess.smooth import Spacing
 
 Threshold = Callable[[np.ndarray, np.ndarray, Spacing], float]
-"""(score, brain_mask, spacing_mm) of a scan -> its threshold, NaN if there is none."""
+"""(score, brain_mask, spacing_mm) of a scan -> its threshold, NaN where there is none."""
 
 UNTOLD = 0.1
-"""Smallest share of alpha that must lie above the lowest score of healthy brains. With less, the
-threshold would be that lowest score, and rounding would lie above it.
-"""
+"""Smallest share of alpha that the voxels above the lowest score must make up. With fewer of them
+the threshold would be the lowest score, and rounding would decide what is above it."""
 
 
 class Scale(NamedTuple):
-    """The scale of a scan's scores.
+    """Scale of a scan's scores.
 
     Attributes:
         middle: score that is 0 on this scale.
@@ -31,12 +30,13 @@ class Scale(NamedTuple):
 
     def at(self, value: float) -> float:
         """Return the float32 score of a value on this scale."""
-        return float(np.float32(self.middle + value * self.spread))
+        with np.errstate(over="ignore"):
+            return float(np.float32(self.middle + value * self.spread))
 
 
 @dataclass(frozen=True)
 class HealthyThreshold:
-    """The smallest threshold with few positives in healthy brains.
+    """Smallest threshold with few positives in healthy brains.
 
     See docs/explanation/protocol.md#2-thresholds.
 
@@ -56,16 +56,17 @@ class HealthyThreshold:
         ordered: bool = False,
         scales: Sequence[Scale] | None = None,
     ) -> float:
-        """Fit on `(N,)` scores of the brain voxels of each healthy validation subject, pooled.
+        """Fit on the pooled scores of the brain voxels of healthy validation subjects.
 
-        The fit is exact, ties included: at most `alpha` of the voxels are above the result, and
-        more are above every smaller score. It reads one array at a time, so arrays may lie in
-        files. It bisects the bits of float32 numbers, which have the order of the numbers.
+        Exact, ties included: at most `alpha` of the voxels are above the result, and more than
+        that are above every smaller score. The order of float32 numbers is that of their bits,
+        which are bisected. One array is in memory at a time: the scores of 100 brains at 1 mm take
+        0.7 GB, and pooling would copy them.
 
         Args:
-            scores: float32 arrays.
-            ordered: whether each array rises, which saves a pass over every voxel.
-            scales: one scale per array; the threshold is then a value on these scales, and a voxel
+            scores: float32 arrays, one per subject.
+            ordered: whether each array rises; no voxel is then looked at.
+            scales: scale of each array; the threshold is then a value on these scales, and a voxel
                 is above it where its score is above `Scale.at`. None for the scores as they are.
 
         Raises:
@@ -73,38 +74,28 @@ class HealthyThreshold:
         """
         filled, total = _filled(scores)
         allowed = int(np.floor(self.alpha * total))
-        ends = [_ends(score, ordered) for score in filled]
-        if scales is None:
-            low = min(_key(least) for least, _ in ends) - 1
-            high = max(_key(most) for _, most in ends)
-            own = [Scale(0.0, 1.0)] * len(filled)
-        else:
-            own = [scale for scale, score in zip(scales, scores, strict=True) if score.size]
-            pairs = list(zip(ends, own, strict=True))
-            least = min((low - scale.middle) / scale.spread for (low, _), scale in pairs)
-            most = max((high - scale.middle) / scale.spread for (_, high), scale in pairs)
-            # Slightly further, because `Scale.at` rounds.
-            room = 1e-3 * (1 + abs(least) + abs(most))
-            low, high = _key(np.float32(least - room)), _key(np.float32(most + room))
-
-        def above(value: np.float32) -> int:
-            limits = [scale.at(float(value)) for scale in own]
-            return sum(_above(*pair, ordered) for pair in zip(filled, limits, strict=True))
-
+        every = scales or [Scale(0.0, 1.0)] * len(scores)
+        own = [scale for scale, score in zip(every, scores, strict=True) if score.size]
+        most = np.finfo(np.float32).max
+        low, high = _key(-most), _key(most)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if above(_value(middle)) <= allowed else (middle, high)
-        return float(_value(high))
+            limits = [scale.at(float(_value(middle))) for scale in own]
+            pairs = zip(filled, limits, strict=True)
+            few = sum(_above(*pair, ordered) for pair in pairs) <= allowed
+            low, high = (low, middle) if few else (middle, high)
+        # 0 for -0.
+        return float(_value(high)) + 0.0
 
     def is_told(self, scores: Sequence[np.ndarray], ordered: bool = False) -> bool:
-        """Return whether healthy scores determine a threshold at all, see `UNTOLD`.
+        """Return whether healthy scores determine a threshold, see `UNTOLD`.
 
         Args:
-            scores: as `fit` takes them.
-            ordered: as `fit` takes it.
+            scores: scores as of `fit`.
+            ordered: True where each array rises.
         """
         filled, total = _filled(scores)
-        least = min(_ends(score, ordered)[0] for score in filled)
+        least = min(score[0] if ordered else score.min() for score in filled)
         above = sum(_above(score, float(least), ordered) for score in filled)
         return above > UNTOLD * self.alpha * total
 
@@ -114,28 +105,28 @@ class Shared:
     """One threshold for every scan.
 
     Args:
-        value: the threshold; NaN if there is none.
+        value: the threshold; NaN where there is none.
     """
 
     value: float
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """Return the value for any scan."""
+        """Return the value."""
         return self.value
 
 
 @dataclass(frozen=True)
 class UpperSpread:
-    """Rule for the scale of a scan by its own scores: their middle and their upper spread.
+    """Scale of a scan by two quantiles of its own scores, the middle and an upper one.
 
-    Both are quantiles of the brain's scores, so gain and offset of a scan's scores change nothing.
-    A lesion changes nothing as long as all abnormal tissue fills less of the brain than 1 -
-    `upper`. So the first of `upper` is used, and a higher one only for mostly constant maps.
+    Gain and offset of a scan's scores change nothing. Lesions change nothing as long as abnormal
+    voxels take less of the brain than 1 - `upper`. So the first of `upper` is used, and a higher
+    one only for maps that are mostly constant.
 
     Args:
-        middle: quantile that is 0 on the scale.
-        upper: candidates of the quantile that is 1, rising; `fitting` chooses.
-            experiments/thresholds measures each of them.
+        middle: quantile that is 0.
+        upper: quantiles that may be 1, rising; `fitting` chooses. experiments/thresholds measures
+            the cost of each.
 
     Raises:
         ValueError: not 0 <= middle < upper < 1, or `upper` does not rise.
@@ -155,7 +146,7 @@ class UpperSpread:
     def fitting(self, scores: Sequence[np.ndarray], ordered: bool = False) -> "UpperSpread | None":
         """Return the scale by the first of `upper` with a spread in each of these healthy brains.
 
-        None if there is no such quantile.
+        None where there is none.
         """
         for upper in self.upper:
             one = replace(self, upper=(upper,))
@@ -166,7 +157,7 @@ class UpperSpread:
     def __call__(self, scores: np.ndarray, ordered: bool = False) -> Scale:
         """Return the scale of the `(N,)` scores of a brain, by the first of `upper`.
 
-        Its spread is 0 if too many scores are equal.
+        Its spread is 0 where too many scores are equal.
         """
         ranks = [int(share * scores.size) for share in (self.middle, self.upper[0])]
         found = scores if ordered else np.partition(scores, ranks)
@@ -179,15 +170,15 @@ class ScanThreshold:
     """A threshold on the scan's own scale.
 
     Args:
-        scale: maps the scores of a brain to their scale.
-        value: threshold on that scale; NaN if there is none.
+        scale: function from the scores of a brain to their scale.
+        value: threshold on that scale; NaN where there is none.
     """
 
     scale: UpperSpread
     value: float
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """Return the threshold of a scan's scores; NaN if too many of them are equal."""
+        """Return the threshold of a scan's scores; NaN where too many of them are equal."""
         scale = self.scale(score[brain_mask])
         return scale.at(self.value) if scale.spread > 0 else float("nan")
 
@@ -195,7 +186,7 @@ class ScanThreshold:
 def scan_threshold(scale: UpperSpread, value: float, upper: float) -> ScanThreshold | Shared:
     """Return the threshold that was fitted as `value` on the scale by the quantile `upper`.
 
-    It is NaN for any scan if there is none.
+    It is NaN for every scan where none was fitted.
     """
     if np.isnan(upper):
         return Shared(float("nan"))
@@ -207,11 +198,11 @@ class Otsu:
     """Otsu's threshold of each volume by itself.
 
     Args:
-        background: whether to use the whole array with the space around the brain, as StRegA's
-            code; False uses the brain only, so that cropping changes nothing.
-        frame_mm: edge lengths of the frame to which the array is padded with zeros, which change
-            the threshold; a single plane is padded to a plane. None for no padding; only with
-            `background`.
+        background: True uses the whole array with the background, as StRegA's code does; False
+            uses the brain alone, so that cropping changes nothing.
+        frame_mm: edge lengths in mm of the frame that the array is padded to with zeros, on which
+            the threshold depends; of one plane, to one plane of it. None for the array as it is;
+            only with `background`.
 
     Raises:
         ValueError: a frame without `background`.
@@ -225,7 +216,7 @@ class Otsu:
             raise ValueError("frame_mm is of the background; set background to true")
 
     def __call__(self, score: np.ndarray, brain_mask: np.ndarray, spacing_mm: Spacing) -> float:
-        """Return the threshold of `(D, H, W)` scores in a bool mask; the value if constant."""
+        """Return the threshold of `(D, H, W)` scores; of constant scores their value."""
         values = score.ravel() if self.background else score[brain_mask]
         if self.frame_mm is not None:
             sizes = zip(self.frame_mm, spacing_mm, score.shape, strict=True)
@@ -242,10 +233,10 @@ def above(score: np.ndarray, threshold: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """Grow the voxels above the threshold into connected voxels above a lower one.
+    """Voxels above a lower threshold that are connected to voxels above the threshold.
 
     Args:
-        low: the lower threshold, as a share of the threshold, in [0, 1].
+        low: lower threshold, as a share of the threshold, in [0, 1].
     """
 
     low: float
@@ -260,7 +251,7 @@ class Hysteresis:
 
 
 def _filled(scores: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
-    """Return the non-empty float32 arrays and their number of voxels; ValueError for 0."""
+    """Return the arrays that are not empty as float32, and their voxels; ValueError for none."""
     filled = [np.asarray(score, np.float32) for score in scores if score.size]
     total = sum(score.size for score in filled)
     if total == 0:
@@ -274,11 +265,6 @@ def _above(score: np.ndarray, limit: float, ordered: bool) -> int:
     if ordered:
         return score.size - int(np.searchsorted(score, value, side="right"))
     return int(np.count_nonzero(score > value))
-
-
-def _ends(score: np.ndarray, ordered: bool) -> tuple[np.float32, np.float32]:
-    """Return the lowest and the highest score."""
-    return (score[0], score[-1]) if ordered else (score.min(), score.max())
 
 
 def _key(value: np.float32) -> int:

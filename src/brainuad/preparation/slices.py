@@ -119,16 +119,11 @@ def _prepared(scan: RawScan, preparation: SlicePreparation, out: Path) -> ScanRe
         transform=None,
         warp=None,
         native_image=str(out / "native" / f"{name}.nii.gz"),
-        native_axes="",
         native_spacing_mm=native.spacing_mm,
-        space="the image's own",
-        spacing_mm=grid.spacing_mm[0],
-        shape=grid.array.shape,
         quality=quality,
         notes=tuple(notes),
         sides_known=False,
         native_lesion_mask=None if label is None else f"native/{name}_lesion.nii.gz",
-        source_image=str(scan.image),
         person=told.person if told else "",
     )
     write_volume(Path(record.native_image), native.array, native.affine)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 
 from brainuad.cohorts.scans import RawScan
@@ -80,8 +79,7 @@ def prepare_subject(
         (scan.subject, failed[scan.sequence]) for scan in used if scan.sequence in failed
     )
     left = [scan for scan in used if scan.sequence in found]
-    reference = reference_of(left, preparation) if left else None
-    records = [_write(scan, found, reference, out) for scan in left if scan.sequence in names]
+    records = [_write(scan, found, out) for scan in left if scan.sequence in names]
     return records, failures
 
 
@@ -133,7 +131,7 @@ def run(pipeline: Any, data: "Data") -> "Data":
         raise (error.__cause__ or error) from None
 
 
-def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) -> ScanRecord:
+def _write(scan: RawScan, data: "Data", out: Path) -> ScanRecord:
     """Write a prepared scan with its masks and its way back, and return its record."""
     from brainuad.preparation.transforms.base import records, report
     from brainuad.volumes.meta_tensor import volume_of
@@ -157,11 +155,7 @@ def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) ->
     way = records(image)
     write_way(out / f"transforms/{name}.json", way)
     warps = [one.field.name for one in way_of(way) if isinstance(one, WorldWarp)]
-    own = f"the subject's {reference.sequence if reference else scan.sequence}"
-    said: dict[str, Any] = {"space": own} | report(image)
-    steps = {step: Step.of(said.pop(step)) for step in STEPS if step in said}
-    # The other reports are named as the record's fields.
-    others: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items()}
+    said = report(image)
     return ScanRecord(
         subject=scan.subject,
         sequence=scan.sequence,
@@ -170,9 +164,9 @@ def _write(scan: RawScan, data: "Data", reference: RawScan | None, out: Path) ->
         transform=f"transforms/{name}.json",
         warp=f"transforms/{warps[-1]}" if warps else None,
         native_image=str(native),
-        native_axes="".join(map(str, nib.aff2axcodes(np.array(image.meta["original_affine"])))),
-        spacing_mm=volume.spacing_mm[0],
-        shape=volume.array.shape,
-        steps=steps,
-        **others,
+        native_spacing_mm=tuple(said["native_spacing_mm"]),
+        steps={step: Step.of(said[step]) for step in STEPS if step in said},
+        quality=said["quality"],
+        notes=tuple(said["notes"]),
+        sides_known=said.get("sides_known", True),
     )

@@ -7,9 +7,11 @@ from typing import Any
 from brainuad.errors import InputError
 from brainuad.records.fields import from_plain
 
-VERSION = 1
+VERSION = 2
 """Version of the file. Files of version 0 do not say theirs."""
 
+DROPPED = ("native_axes", "space", "spacing_mm", "shape", "source_image")
+"""Keys of versions 0 and 1 that no step reads."""
 
 STEPS = ("skullstrip", "bias", "between", "atlas", "deform")
 """Steps of the preparation that report something, in their order."""
@@ -76,7 +78,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """Preparation of one scan, and its measures.
+    """How one scan was prepared, and what was measured.
 
     Paths are relative to the cohort folder, but for those of raw scans.
 
@@ -89,23 +91,18 @@ class ScanRecord:
         transform: way back to the native space; None where both share one.
         warp: displacement field on that way; None without one.
         native_image: raw scan as NIfTI, absolute.
-        native_axes: axis codes of the raw scan; empty for a slice.
         native_spacing_mm: voxel size of the raw scan.
-        space: world of the prepared volume, in words.
-        spacing_mm: edge length of the prepared voxels.
-        shape: shape of the prepared volume.
         steps: step name to what it reports, for the steps that were taken.
         quality: measure name to its value, see `brainuad.preparation.quality.measures`.
         notes: oddities of the raw file, in words.
         sides_known: whether the raw header tells the left from the right.
         native_lesion_mask: label of a slice as NIfTI.
-        source_image: image file of a slice.
         person: whose slice it is; empty where `subject` is the person.
         stamp: fingerprint of the raw files and the preparation.
         compared: fingerprint of the scans that it was compared with, left and right.
         normalised: None until its intensities are normalised.
         origin: None until it is listed in the cohort.
-        version: version of the file.
+        version: of the file.
     """
 
     subject: str
@@ -116,17 +113,12 @@ class ScanRecord:
     transform: str | None
     warp: str | None
     native_image: str
-    native_axes: str
     native_spacing_mm: tuple[float, ...]
-    space: str
-    spacing_mm: float
-    shape: tuple[int, ...]
     steps: Mapping[str, Step] = field(default_factory=dict)
     quality: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sides_known: bool = True
     native_lesion_mask: str | None = None
-    source_image: str | None = None
     person: str = ""
     stamp: str = ""
     compared: str = ""
@@ -162,11 +154,13 @@ class ScanRecord:
         if not isinstance(values, dict) or not is_record(values):
             raise InputError(f"{where}: not the record of a prepared scan; prepare it again")
         version = values.get("version", 0)
-        if version not in (0, VERSION):
+        if version not in range(VERSION + 1):
             raise InputError(
                 f"{where}: version {version!r:.20}, expected at most {VERSION}; update brainuad"
             )
-        values = _from_version_0(values) if version == 0 else dict(values)
+        values = _from_version_0(values) if version == 0 else values
+        values = {key: value for key, value in values.items() if key not in DROPPED}
+        values["version"] = VERSION
         measured = values.get("quality")
         if isinstance(measured, dict):
             # JSON has no NaN: null stands for a measure that could not be taken.
@@ -192,7 +186,7 @@ def is_record(values: Mapping[str, Any]) -> bool:
 def _from_version_0(values: Mapping[str, Any]) -> dict[str, Any]:
     """Group the keys of version 0: steps, normalisation and origin stood side by side."""
     new = dict(values)
-    new.update(version=VERSION, steps={})
+    new["steps"] = {}
     for name in STEPS:
         report = new.pop(name, None)
         if isinstance(report, dict):

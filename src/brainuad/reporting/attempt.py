@@ -14,7 +14,7 @@ def attempt(make: Callable[[], Path], title: str, failed: bool = False) -> str:
 
     Args:
         make: writes the page and returns its path.
-        title: said before the path: `report:`, `look at`.
+        title: words before the path: `report:`, `look at`.
         failed: whether some subjects failed, which the caller lists after this.
 
     Raises:

@@ -14,7 +14,7 @@ from brainuad.machine.read import read_json, read_table
 from brainuad.records.summary import Summary
 
 MOST_ARRAYS = 2**30
-"""Bytes of an .npz file of a run, unpacked."""
+"""Largest size of an unpacked .npz file of a run, in bytes."""
 
 SCORE_COLUMNS = ("subject", "method", "threshold", "metric", "value")
 
@@ -146,7 +146,7 @@ def read_lesions(path: Path, method: str) -> list[Lesion]:
 
 
 def read_history(path: Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """Quantities of Lightning's sparse CSV, an epoch a point, the loss first."""
+    """Read the quantities of Lightning's sparse CSV, one point per epoch, the loss first."""
     if not path.is_file():
         return {}
     _, rows = read_table(path, "train the run again")

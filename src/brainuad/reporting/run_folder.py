@@ -27,7 +27,7 @@ from brainuad.reporting.run_files import (
 )
 
 CONTROL = "intensity"
-"""The control without learning, which every method is shown beside."""
+"""Name of the control without learning, which is shown beside every method."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class RunFolder:
     Attributes:
         path: the folder.
         config: text of `config.yaml`, or "".
-        record: what ran.
+        record: record of the run.
         summary: means of the evaluation; empty where it was not evaluated.
         scores: rows of `scores.csv`.
         history: quantity to stage to (epochs, values), from `metrics.csv`.
-        cohort: the cohort that was scored, or None.
-        absent: what is missing and what the report therefore leaves out, in words.
+        cohort: the scored cohort; None where it cannot be read.
+        absent: missing files and what the report therefore leaves out, in words.
     """
 
     path: Path
@@ -76,29 +76,34 @@ class RunFolder:
         return joined(self.record.sequence or self.summary.sequence)
 
     @property
+    def cohort_name(self) -> str:
+        """Name of the cohort, or ""."""
+        return self.record.cohort.name or self.summary.cohort
+
+    @property
     def failures(self) -> list[tuple[str, str]]:
         """(subject, reason) of what could not be done."""
         rows = [*self.record.failures, *self.summary.failures]
         return list(dict.fromkeys((str(row[0]), str(row[1])) for row in rows))
 
     def value(self, subject: str, method: str, metric: str, threshold: str) -> float | None:
-        """One score; None where it is absent or undefined."""
+        """Return one score; None where it is absent or undefined."""
         found = self._index.get((subject, method, metric, threshold))
         return found if found is not None and math.isfinite(found) else None
 
     def values(
         self, subjects: Sequence[str], method: str, metric: str, threshold: str
     ) -> list[float]:
-        """One score of each subject; NaN where it is absent or undefined."""
+        """Return one score of each subject; NaN where it is absent or undefined."""
         found = [self.value(subject, method, metric, threshold) for subject in subjects]
         return [math.nan if value is None else value for value in found]
 
     def with_lesion(self, method: str) -> set[str]:
-        """Subjects whose AP is defined: those with a lesion."""
+        """Return the subjects with a lesion: those whose AP is defined."""
         return {s for s in self.people if self.value(s, method, "auprc", "none") is not None}
 
     def volume_and_dice(self, method: str, subjects: Iterable[str]) -> list[tuple[float, float]]:
-        """Lesion volume in ml and Dice at the healthy threshold, of subjects that have both."""
+        """Return lesion volume in ml and Dice at the healthy threshold where both are known."""
         pairs = []
         for subject in subjects:
             volume = self.value(subject, method, "lesion_ml", "none")
@@ -108,7 +113,7 @@ class RunFolder:
         return pairs
 
     def calibration(self, method: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Alphas `(A,)` and the share of each healthy test subject above `(H, A)`, if known."""
+        """Return alphas `(A,)` and the share of each healthy test subject above `(H, A)`."""
         if f"{method}/calibration_fpr" not in self.arrays:
             return None
         alphas = self.arrays[f"{method}/calibration_alpha"]
@@ -178,7 +183,7 @@ class RunFolder:
         return read_lesions(self.path / "lesions.csv", method)
 
     def curves(self) -> list[Curve]:
-        """The methods' precision-recall curves, the run's own first."""
+        """Return the methods' precision-recall curves, the run's own first."""
         arrays = self.arrays
         names = [key.removesuffix("/recall") for key in arrays if key.endswith("/recall")]
         names.sort(key=lambda name: (name != self.method, name))
@@ -199,7 +204,7 @@ class RunFolder:
 
 
 def read_run(path: Path) -> RunFolder:
-    """Reads a run folder.
+    """Read a run folder.
 
     Raises:
         InputError: not a run folder, or a file of it that is damaged.

@@ -1,4 +1,4 @@
-"""The score table, from the summary's rows; never typed."""
+"""Tables of scores, made from the means of an evaluation."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Column(NamedTuple):
 
     Attributes:
         title: its heading.
-        group: of subjects.
+        group: group of subjects.
         threshold: variant of the threshold.
         metric: name of the metric.
         short: the title where 80 columns must do.
@@ -37,7 +37,7 @@ class Column(NamedTuple):
 
 
 LABEL_FREE = ("healthy", "scan", "fixed", "mebin", "otsu", "labelled_val")
-"""Variants of the threshold that know no label of a test subject."""
+"""Variants of the threshold that use no label of a test subject."""
 
 SHOWN = (
     Column("AP", "all", "none", "auprc", "AP"),
@@ -48,7 +48,7 @@ SHOWN = (
     Column("AUROC", "all", "none", "auroc", "AUROC"),
     Column("healthy FPR", "healthy", "healthy", "fpr_healthy", "FPR"),
 )
-"""The columns of the table of volumes."""
+"""Columns of the table of volumes."""
 
 COMPANIONS = tuple(
     Column(BY_NAME[name].title, group, threshold, name)
@@ -60,12 +60,15 @@ COMPANIONS = tuple(
         ("all", "healthy", "hd95_mm"),
         ("all", "healthy", "assd_mm"),
         ("all", "none", "pro"),
-        ("pooled", "none", "subject_auroc"),
-        ("pooled", "none", "severity_rho"),
-        ("pooled", "none", "severity_c_index"),
     )
 )
-"""Dice's companions, in the report's second table."""
+"""Columns of the report's table of lesions and surfaces."""
+
+SUBJECTS = tuple(
+    Column(BY_NAME[name].title, "pooled", "none", name)
+    for name in ("subject_auroc", "severity_rho", "severity_c_index")
+)
+"""Columns of the report's table of whole subjects."""
 
 DICE_BY_THRESHOLD = tuple(Column(name, "all", name, "dice") for name in LABEL_FREE)
 """Dice at every threshold that needs no label of a test subject."""
@@ -86,11 +89,11 @@ SLICES = (
     Column("slice AUROC", "pooled", "none", "slice_auroc", "img AUC"),
     Column("slices", "pooled", "none", "slices", "slices"),
 )
-"""The columns of the slice protocol, never in one table with those of volumes."""
+"""Columns of the slice protocol, never in one table with those of volumes."""
 
 
 def columns_of(space: str) -> tuple[Column, ...]:
-    """The columns that fit scores of a space."""
+    """Return the columns that fit scores of a space."""
     return SLICES if space.startswith("slice:") else SHOWN
 
 
@@ -99,12 +102,12 @@ def summary_rows(
     spread: bool = True,
     columns: Sequence[Column] = SHOWN,
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, a row a method: mean ± standard deviation [95 % interval].
+    """Return header and rows, one per method: mean ± standard deviation [95 % interval].
 
     Args:
-        results: the summary's rows, `brainuad.evaluation.summarise_scores`.
+        results: means of an evaluation.
         spread: show standard deviation and interval, not the mean alone.
-        columns: of the table.
+        columns: columns of the table.
     """
     found = {(r.method, *r.key): r for r in results}
     methods = list(dict.fromkeys(r.method for r in results))
@@ -128,7 +131,7 @@ def _count(
     method: str,
     key: tuple[str, str, str],
 ) -> str:
-    """How many subjects a mean is over, where the methods of a column differ in it."""
+    """Return the number of subjects behind a mean where the methods of a column differ in it."""
     rows = {m: found[(m, *key)] for m in methods if (m, *key) in found}
     # NaN by the metric's own rule (no finding, no surface) is no difference of subjects.
     counts = {m: row.n + row.undefined for m, row in rows.items()}
@@ -136,27 +139,27 @@ def _count(
 
 
 def untold(results: Sequence[Result]) -> list[str]:
-    """Methods whose healthy scores tell of no threshold: all that depends on it is NaN."""
+    """Return the methods whose healthy scores give no threshold, so that its scores are NaN."""
     rows = [r for r in results if (r.threshold, r.metric) == ("healthy", "dice")]
     defined = {r.method for r in rows if r.n}
     return [m for m in dict.fromkeys(r.method for r in rows) if m not in defined]
 
 
 def untold_note(results: Sequence[Result]) -> str:
-    """What a – in a column of a healthy threshold means; empty where there is none."""
+    """Return the meaning of a – in a column of a healthy threshold; empty where there is none."""
     names = untold(results)
     if not names:
         return ""
     return (
         f"– at the healthy threshold of {', '.join(names)}: (nearly) all scores of healthy "
-        "validation brains are one and the same, so that they tell of no threshold."
+        "validation brains are equal, so they give no threshold."
     )
 
 
 def group_rows(
     results: Sequence[Result], threshold: str, metric: str
 ) -> tuple[list[str], list[list[str]]]:
-    """One metric in every group of subjects: header and rows, a row a method."""
+    """Return one metric in every group of subjects: header and rows, one per method."""
     part = [r for r in results if (r.threshold, r.metric) == (threshold, metric)]
     groups = list(dict.fromkeys(r.group for r in part))
     methods = list(dict.fromkeys(r.method for r in part))
@@ -168,7 +171,7 @@ def group_rows(
 
 
 def summary_table(results: Sequence[Result], space: str = "") -> "Table":
-    """The table for the terminal: means that fit 80 columns; empty columns are left out."""
+    """Return the table of means for a terminal of 80 columns, without empty columns."""
     columns = columns_of(space)
     header, rows = summary_rows(results, spread=False, columns=columns)
     short = ["method", *(column.short for column in columns)]
@@ -184,7 +187,7 @@ def summary_table(results: Sequence[Result], space: str = "") -> "Table":
 
 
 def flatter_table(rows: "pd.DataFrame") -> "Table":
-    """How much each rule of a benchmark flatters, for the terminal, a row a rule and method."""
+    """Return the table for the terminal of each benchmark rule's effect."""
     methods = list(dict.fromkeys(rows.method))
     lines = []
     for (metric, rule), part in rows.groupby(["metric", "rule"], sort=False):
@@ -227,7 +230,7 @@ def _flatter_cell(row: Any) -> str:
 
 
 def to_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     named = [[markdown(row[0]), *row[1:]] for row in rows]
     lines = [header, ["---"] * len(header), *named]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -94,10 +94,13 @@ def require_read(cfg: "DictConfig", config_name: str, words: Sequence[str]) -> N
 
     def is_read(key: str) -> bool:
         group = "@" in key or "/" in key or key in groups
-        # Within a section, another setting is referred to by its name only.
-        section, last = key.partition(".")[0], key.rpartition(".")[2]
-        referred = re.search(rf"(^|[^\w]){re.escape(last)}($|[^\w])", named)
-        return bool(group or referred or section in OPEN or _handed_on(whole, key))
+        # A name is all there is of a setting that another one of its section refers to.
+        referred = re.search(
+            rf"(^|[^\w]){re.escape(key.rsplit('.', maxsplit=1)[-1])}($|[^\w])", named
+        )
+        return bool(
+            group or referred or key.split(".", maxsplit=1)[0] in OPEN or _handed_on(whole, key)
+        )
 
     doubtful = [key for key in keys if not is_read(key)]
     # Composing is slow, and few words need it.

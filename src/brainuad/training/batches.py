@@ -1,4 +1,4 @@
-"""Which samples make a step, on one device or many, from the beginning or from the middle."""
+"""Samples of each training step, on one device or many, also when an epoch is resumed."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +15,14 @@ from brainuad.tiles.cache import Key
 def drawn_slices(
     per_scan: Sequence[int], count: int, replace: bool, seed: int, epoch: int
 ) -> list[int]:
-    """The samples of an epoch, where so many of every scan are drawn anew in each, uniformly.
+    """Return the samples of an epoch, drawn uniformly from each scan.
 
     Args:
-        per_scan: samples of each scan; they are numbered scan after scan.
-        count: drawn of each scan; all of a scan that has fewer, unless `replace`.
-        replace: draw with replacement.
-        seed: random seed of the draws, together with the epoch.
-        epoch: from 0.
+        per_scan: number of samples of each scan; samples are numbered scan after scan.
+        count: number of samples drawn per scan; all of a scan with fewer, unless `replace`.
+        replace: True draws with replacement.
+        seed: seed of the draws, together with the epoch.
+        epoch: number of the epoch, from 0.
     """
     words = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(words[0] >> 1))
@@ -39,20 +39,20 @@ def drawn_slices(
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """Deals an epoch's samples to steps and ranks: each is in one step of one rank.
+    """Distribution of an epoch's samples to steps and ranks: each is in one step of one rank.
 
-    A step's samples are the same for any number of ranks with the same batch in all. Every rank
-    has the same number of steps, because the others would wait for it; in the last one, and in the
-    one before where the rest is less than a sample a rank, shares differ by one at most.
+    A step's samples are the same for any number of ranks with the same total batch. Every rank has
+    the same number of steps, because ranks wait for one another. Shares differ by at most one, in
+    the last step, or in the one before where fewer samples than ranks remain.
 
     Args:
-        count: samples of an epoch.
-        batch_size: samples per rank and step.
-        ranks: processes that train together.
-        rank: this one.
-        shuffle: anew in each epoch.
-        seed: random seed of the order, together with the epoch.
-        drawn: from an epoch to its samples, `count` of them; None for 0 to `count` - 1.
+        count: number of samples per epoch.
+        batch_size: number of samples per step and rank.
+        ranks: number of processes.
+        rank: number of this process.
+        shuffle: True shuffles in each epoch.
+        seed: seed of the order, together with the epoch.
+        drawn: returns the `count` samples of an epoch; None for 0 to `count` - 1.
 
     Raises:
         InputError: fewer samples than ranks.
@@ -79,23 +79,23 @@ class EpochBatches(Sampler[list[Key]]):
         self.drawn = drawn
         self.epoch = 0
         self.start = 0
-        """Steps of the epoch that are left out, because they were done before an interruption."""
+        """Number of the epoch's steps that were done before an interruption."""
 
     @property
     def sampler(self) -> "EpochBatches":
-        """Lightning tells the epoch to the batch sampler's sampler."""
+        """The sampler whose `set_epoch` Lightning calls."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Told by Lightning when an epoch begins."""
+        """Set the epoch; Lightning calls this when one begins."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        # Of single samples a rank, a rest that is not one for every rank goes into the step before.
+        # With one sample per rank, a rest of fewer samples than ranks joins the step before.
         return min(math.ceil(self.count / (self.batch_size * self.ranks)), self.count // self.ranks)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """Yields the (epoch, index) of this rank's share of each step."""
+        """Yield the (epoch, index) of this rank's share of each step."""
         order = list(range(self.count)) if self.drawn is None else self.drawn(self.epoch)
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
@@ -104,7 +104,7 @@ class EpochBatches(Sampler[list[Key]]):
         whole = self.batch_size * self.ranks
         ends = list(range(whole, self.count, whole))[: len(self) - 1]
         if ends:
-            # The last step has one sample a rank at least.
+            # The last step has at least one sample per rank.
             ends[-1] = min(ends[-1], self.count - self.ranks)
         starts = [0, *ends][self.start :]
         for begin, end in zip(starts, [*ends, self.count][self.start :], strict=True):
@@ -112,12 +112,12 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 class EpochLoader(DataLoader[Any]):
-    """Goes on in the middle of an epoch, where a checkpoint was saved; Lightning keeps its state.
+    """Loader that resumes in the middle of an epoch; Lightning keeps its state in checkpoints.
 
     Args:
-        dataset: indexed by `Key`.
+        dataset: dataset indexed by `Key`.
         batches: batches of this rank.
-        num_workers: loader processes.
+        num_workers: number of loader processes.
     """
 
     def __init__(self, dataset: Dataset[Any], batches: EpochBatches, num_workers: int = 0) -> None:
@@ -132,10 +132,10 @@ class EpochLoader(DataLoader[Any]):
         self._resume = (-1, 0)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Batches from where the epoch was left.
+        """Yield batches from where the epoch was left.
 
-        A generator, so that workers start when the first batch is asked for: Lightning tells the
-        epoch after it has asked for the iterator.
+        A generator starts the workers at the first batch: Lightning sets the epoch after it has
+        asked for the iterator.
         """
         epoch, done = self._resume
         self.batches.start = done if epoch == self.batches.epoch else 0
@@ -145,9 +145,9 @@ class EpochLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its batches were handed out."""
+        """Return the epoch and the number of its batches so far."""
         return {"epoch": self.batches.epoch, "batches": self._handed_out}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """The same epoch goes on behind those batches; any other one starts at its beginning."""
+        """Resume this epoch after the batches already seen; start others from their beginning."""
         self._resume = (state_dict["epoch"], state_dict["batches"])

@@ -1,4 +1,4 @@
-"""Callbacks of the training: seeds, averaged weights, compilation and the record of the losses."""
+"""Callbacks of a training: seeds, record of the losses, memory layout, averages, compilation."""
 
 import csv
 import io
@@ -19,8 +19,8 @@ from brainuad.training.module import DetectorModule
 class StepSeed(Callback):
     """Seeds every batch by (seed, number of the batch, rank).
 
-    So the noise, dropout and masks of a batch are the same in a run that was killed and resumed
-    as in one that was not, and no random state needs saving.
+    A resumed run thus draws the same noise, dropout and masks as an uninterrupted one, without a
+    saved random state.
 
     Args:
         seed: seed of the run.
@@ -32,7 +32,7 @@ class StepSeed(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seeds torch on all devices."""
+        """Seed torch on all devices."""
         words = np.random.SeedSequence(
             [self.seed, trainer.fit_loop.total_batch_idx, trainer.global_rank]
         )
@@ -40,10 +40,10 @@ class StepSeed(Callback):
 
 
 class History(Callback):
-    """Writes `metrics.csv`, a row an epoch, and carries it through checkpoints.
+    """Writes `metrics.csv`, one row per epoch, and keeps it in checkpoints.
 
     Args:
-        folder: the run folder.
+        folder: run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +51,7 @@ class History(Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Adds the epoch's means; the file is rewritten whole, atomically."""
+        """Add the epoch's means, and rewrite the file atomically."""
         row = {"epoch": float(trainer.current_epoch), "step": float(trainer.global_step)}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows.append(row)
@@ -64,34 +64,34 @@ class History(Callback):
             write_text(self.path, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
+        """Return the rows so far."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from the checkpoint's rows."""
+        """Take the rows of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
 
 class MemoryLayout(Callback):
-    """Train in the memory layout that is fastest; `Model.on_device` scores in it."""
+    """Trains in the fastest memory layout; `Model.on_device` scores in it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Converts the weights, before DDP lays out its buckets like them: later, sums go wrong."""
+        """Convert the weights before DDP makes its buckets; later the sums would be wrong."""
         assert isinstance(pl_module, DetectorModule)
         fastest_layout(pl_module.detector, trainer.strategy.root_device.type)
 
 
 class EMA(WeightAveraging):
-    """Validates, keeps and hands over an exponential moving average of the weights.
+    """Exponential moving average of the weights, which is validated and kept.
 
     After step n = 0, 1, … the average becomes a + (1 - d) (w - a), where d is `decay` or, while
-    that is less, (1 + n) / (10 + n), so that a short training is not held at its start. The first
-    average is the weights after step 0. What does not change, such as a frozen first stage, stays
-    as it is, bit for bit.
+    that is less, (1 + n) / (10 + n), so that a short training does not keep its first weights. The
+    first average is the weights after step 0. Constant values, such as a frozen first stage, stay
+    equal bit for bit.
 
     Args:
         decay: decay of the average, in [0, 1).
-        warm_up: False has `decay` fixed from the start.
+        warm_up: False uses `decay` from the start.
     """
 
     def __init__(self, decay: float = 0.999, warm_up: bool = True) -> None:
@@ -100,17 +100,17 @@ class EMA(WeightAveraging):
             d = torch.clamp((1 + steps) / (10 + steps), max=decay) if warm_up else decay
             return torch.lerp(before, now, torch.as_tensor(1 - d).to(before))
 
-        # Statistics of a batch normalisation are averages already.
+        # Statistics of a batch normalisation are averages themselves.
         super().__init__(use_buffers=False, avg_fn=average)
 
 
 class Compile(Callback):
-    """Compile the trained networks by `torch.compile` for the time of the training.
+    """Compiles the trained networks by `torch.compile` during the training.
 
-    The method names their functions in `Traits.compiled`. Weights and their names stay as they are.
+    Weights and their names stay as they are.
 
     Args:
-        backend: backend of `torch.compile`.
+        backend: backend of torch.compile.
     """
 
     def __init__(self, backend: str = "inductor") -> None:
@@ -129,7 +129,7 @@ class Compile(Callback):
                         self._compiled.append((network, name))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the compiled functions."""
+        """Remove the compiled methods."""
         for network, name in self._compiled:
             delattr(network, name)
         self._compiled = []

@@ -1,4 +1,4 @@
-"""Channels of the images against those of a network, before torch stumbles over them."""
+"""Check of the images' channels against those of a network, with a clear message."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

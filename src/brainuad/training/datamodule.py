@@ -23,25 +23,24 @@ class HealthyDataModule(LightningDataModule):
     """Tiles of the healthy `train` and `val` scans of one sequence, or of several as channels.
 
     Args:
-        cohort: where the scans are.
+        cohort: cohort of the scans.
         sequence: `T1w`, `T2w`, `FLAIR`, …; several are the channels of a tile.
-        tiling: how the method wants its input cut.
+        tiling: cuts scans into tiles.
         cache_dir: folder for the memory-mapped tiles.
-        batch_size: tiles a batch and device.
-        num_workers: loader processes; the results do not depend on it.
-        augment: changes of the training tiles; None for none.
-        seed: random seed of order and augmentation.
-        min_brain_fraction: smallest share of brain in a tile that is trained on; 0 takes empty
-            tiles, too.
-        heights: range of the brain's height whose axial slices are trained and validated on, 0 at
-            its lowest slice, 1 at its highest one; None for all.
-        slices_per_volume: training tiles drawn uniformly of each scan in each epoch; None takes
-            every tile once. Seed and epoch alone decide what is drawn.
-        replace: draw them with replacement; a tile that is drawn twice in an epoch is augmented
-            alike.
+        batch_size: number of tiles per batch and device.
+        num_workers: number of loader processes; the results do not depend on it.
+        augment: augmentation of the training tiles; None for none.
+        seed: seed of order and augmentation.
+        min_brain_fraction: smallest share of brain in a training tile; 0 includes empty tiles.
+        heights: range of the brain's height whose axial slices are used, 0 at its lowest slice, 1
+            at its highest one; None for all.
+        slices_per_volume: number of training tiles drawn uniformly from each scan in each epoch,
+            by seed and epoch alone; None uses every tile once.
+        replace: True draws them with replacement; a tile drawn twice in an epoch is augmented
+            equally.
 
     Raises:
-        InputError: the augmentation mirrors another axis than left to right, or
+        InputError: the augmentation flips another axis than left to right, or
             `slices_per_volume` is below 1.
     """
 
@@ -85,16 +84,16 @@ class HealthyDataModule(LightningDataModule):
         self.slices_per_volume = slices_per_volume
         self.replace = replace
         self.training_set: Callable[[TileDataset, Path], Dataset[Any]] | None = None
-        """Turns the tiles into the method's training set; None for the tiles themselves."""
+        """Function that replaces the training tiles, such as by encodings; None for none."""
         self.pairs = False
-        """True if each step has tiles of two scans that are each other's donor (`PairBatches`)."""
+        """Whether steps use two scans as each other's donor (`PairBatches`)."""
         self.grid: Grid | None = None
-        """That all scans are laid on, for methods that know places; None for each scan's own."""
+        """Common grid of all scans, for methods that depend on the position; None for none."""
         self.failures = Failures()
         self.folders: dict[str, Path] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Makes or finds the tile caches; unreadable scans are listed in `failures`.
+        """Make or find the tile caches; unreadable scans are listed in `failures`.
 
         Raises:
             InputError: a split has no usable tile.
@@ -110,20 +109,20 @@ class HealthyDataModule(LightningDataModule):
                 self.failures += failures
 
     def train_dataloader(self) -> EpochLoader:
-        """Shuffled, augmented training tiles."""
+        """Return shuffled, augmented training tiles."""
         return self._loader("train", self.augment, shuffle=True, made=True)
 
     def measuring_dataloader(self) -> EpochLoader:
-        """Training tiles in order, as they are, for `AnomalyDetector.measure`."""
+        """Return training tiles in order without augmentation, for `AnomalyDetector.measure`."""
         return self._loader("train", None, shuffle=False)
 
     def val_dataloader(self) -> EpochLoader:
-        """Validation tiles in order, as they are."""
+        """Return validation tiles in order without augmentation."""
         return self._loader("val", None, shuffle=False, made=True)
 
     @property
     def world_and_rank(self) -> tuple[int, int]:
-        """Processes that train together, and the number of this one."""
+        """Number of processes, and the number of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(

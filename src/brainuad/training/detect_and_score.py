@@ -1,8 +1,10 @@
 """After a training: maps, thresholds, the model file, masks and scores."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isnan
+from pathlib import Path
 
 from rich.console import Console
 
@@ -10,6 +12,7 @@ from brainuad.cohorts.manifest import Cohort, Scan, joined
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import write_evaluation
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.evaluation.thresholds import fit_thresholds
 from brainuad.inference.controls import fixed_thresholds, untrained_controls, write_controls
 from brainuad.inference.maps import fill
@@ -19,15 +22,14 @@ from brainuad.machine.failures import Failures
 from brainuad.machine.text import say
 from brainuad.model.model import Model
 from brainuad.model.suitability import training_statistics
-from brainuad.postprocess.pipeline import Postprocess
 from brainuad.records.run import Checkpoint, RunRecord
 from brainuad.reporting.tables import summary_table
 from brainuad.settings.instantiate import instantiate
 from brainuad.training.settings import RunSettings
 
 UNTOLD = (
-    "(nearly) all scores of the healthy validation scans are one and the same: they tell of no "
-    "threshold, so that no mask marks anything; give brainuad-predict one with --threshold"
+    "(nearly) all scores of the healthy validation scans are equal, so that they determine no "
+    "threshold and nothing is marked; give brainuad-predict a threshold with --threshold"
 )
 
 
@@ -40,21 +42,22 @@ def detect_and_score(
 ) -> None:
     """Write maps, the model with its thresholds, masks and scores into the run folder.
 
-    Ranks share the scans that are detected; what comes after is done by the first one alone.
+    Ranks share the detection; the first rank does everything else.
 
     Args:
         settings: settings of the run.
-        model: trained; its card gets thresholds and statistics.
+        model: trained model; its card gets thresholds and statistics.
         cohort: cohort of the run.
-        record: record for `provenance.json`; gets the measurements.
-        failures: gets the subjects that something could not be done for.
+        record: content of `provenance.json`; gets duration, checkpoint and notes.
+        failures: gets the subjects that failed.
     """
     sequence = joined(settings.sequence)
-    val, test = (cohort.select(split, sequence) for split in ("val", "test"))
+    test = cohort.select("test", sequence)
+    scans = [*cohort.select("val", sequence), *test]
     maps = {settings.name: MapFolder(settings.out / "prepared")}
     seconds = fill(
         maps[settings.name],
-        [*val, *test],
+        scans,
         model,
         failures,
         "detecting",
@@ -63,35 +66,35 @@ def detect_and_score(
     for name, options in settings.also.items():
         maps[name] = MapFolder(settings.out / "also" / name)
         other = model.with_options(options).on_device()
-        fill(maps[name], [*val, *test], other, failures, f"detecting as {name}")
+        fill(maps[name], scans, other, failures, f"detecting as {name}")
     ranks.part()
     if ranks.rank() != 0:
         return
     record.wall_time_per_volume_s = seconds
     postprocess = instantiate(settings.postprocess)
-    prepared = maps[settings.name]
-    threshold = _calibrate(settings, model, cohort, prepared, postprocess, record, failures)
-    model.save(settings.out / "model.ckpt")
-    record.checkpoint = Checkpoint("model.ckpt", model.weights_hash)
-    failed = {subject for subject, _ in failures}
-    done = [scan for scan in test if scan.subject not in failed]
-    write_masks(done, prepared, MapFolder(settings.out), postprocess, threshold, failures)
-    if settings.evaluate:
-        _evaluate(settings, model, cohort, maps, [*val, *test], threshold, record, failures)
+    with tempfile.TemporaryDirectory(prefix="brainuad-") as kept:
+        own = ScoreMaps(maps[settings.name], postprocess, settings.space, Path(kept))
+        threshold = _calibrate(settings, model, cohort, own, record, failures)
+        model.save(settings.out / "model.ckpt")
+        record.checkpoint = Checkpoint("model.ckpt", model.weights_hash)
+        failed = {subject for subject, _ in failures}
+        done = [scan for scan in test if scan.subject not in failed]
+        write_masks(done, own, MapFolder(settings.out), threshold, failures)
+        if settings.evaluate:
+            _evaluate(settings, model, cohort, maps, own, scans, threshold, record, failures)
 
 
 def _calibrate(
     settings: RunSettings,
     model: Model,
     cohort: Cohort,
-    maps: MapFolder,
-    postprocess: Postprocess,
+    maps: ScoreMaps,
     record: RunRecord,
     failures: Failures,
 ) -> float:
     """Put thresholds and statistics into the card; return the healthy threshold, NaN for none."""
     sequence = joined(settings.sequence)
-    fitted, bad = fit_thresholds(cohort, sequence, maps.path, postprocess, space=settings.space)
+    fitted, bad = fit_thresholds(cohort, sequence, maps)
     failures += bad
     told = not isnan(fitted.healthy)
     if not told:
@@ -102,7 +105,7 @@ def _calibrate(
         model.card,
         threshold=fitted.healthy if told else None,
         thresholds=fitted.as_card(model.fixed_threshold),
-        statistics=training_statistics(cohort, sequence, maps, postprocess, in_mni),
+        statistics=training_statistics(cohort, sequence, maps, in_mni),
     )
     return fitted.healthy
 
@@ -112,6 +115,7 @@ def _evaluate(
     model: Model,
     cohort: Cohort,
     maps: dict[str, MapFolder],
+    own: ScoreMaps,
     scans: Sequence[Scan],
     threshold: float,
     record: RunRecord,
@@ -127,11 +131,12 @@ def _evaluate(
         cohort,
         joined(settings.sequence),
         {name: folder.path for name, folder in (maps | controlled).items()},
-        instantiate(settings.postprocess),
+        own.postprocess,
         space=settings.space,
-        trained_on=maps[settings.name].trained_on,
+        trained_on=own.maps.trained_on,
         thresholds={settings.name: threshold},
         fixed=fixed,
+        carried={settings.name: own},
         seed=settings.seed,
     )
     write_evaluation(evaluation, settings.out, record)

@@ -1,7 +1,7 @@
-"""Methods that stand on a model of their own: the first stage, trained once and found again.
+"""First-stage models, such as autoencoders: trained once per configuration and cohort, then reused.
 
-`first_stage` in the configuration describes it; `model.first_stage=PATH` takes a given one. It is
-a run like any other, in `cache/stages/HASH`, where the hash is of all that decides its weights.
+`first_stage` in the configuration describes it; `model.first_stage=PATH` uses a given one. It is a
+run of its own in `cache/stages/HASH`, with the hash of all that decides its weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,26 +32,26 @@ DECIDING = (
     *("data", "input", "model", "tiling", "datamodule", "trainer", "callbacks", "seed"),
     "matmul_precision",
 )
-"""Entries of a run's configuration that its weights depend on."""
+"""Settings of a run on which its weights depend."""
 
 NEUTRAL = (
-    *("cache_dir", "source", "folder", "dirpath"),  # places: the scans count by what they are
+    *("cache_dir", "source", "folder", "dirpath"),  # places: scans count by their content
     *("jobs", "num_workers", "accelerator", "enable_progress_bar"),
 )
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """A trained module to build a method on.
+    """A trained module that a method uses.
 
     Attributes:
-        config: its configuration.
-        weights: its state.
-        checks: numbers that the calibration of its method returned, such as PSNR and SSIM; None
-            for a public one, for one of another run, and for an unfinished one.
-        path: file that it was read from.
-        keeps_scale: whether the latent scale was released with the weights; otherwise it is
-            measured wherever the checks are.
+        config: configuration of the module.
+        weights: state of the module.
+        checks: numbers of its method's calibration, such as PSNR and SSIM; None for a public
+            module, for one of another run, and for an unfinished one.
+        path: file of the module.
+        keeps_scale: True where the latent scale was released with the weights; otherwise it is
+            measured together with the checks.
     """
 
     config: dict[str, Any]
@@ -74,14 +74,14 @@ def first_stage_of(
     Args:
         settings: settings of the run.
         cohort: cohort of the run.
-        train: makes a run folder.
+        train: trains a run.
 
     Raises:
         InputError: a given first stage cannot be used.
     """
     given = settings.model.get("first_stage")
     if isinstance(given, str):
-        # What it reached elsewhere says nothing of the scans here.
+        # Its checks on other scans do not hold for these.
         stage = replace(read_first_stage(Path(given)), checks=None)
         _check_channels(stage, settings.channels)
         return stage
@@ -91,9 +91,9 @@ def first_stage_of(
 
 
 def _check_channels(stage: FirstStage, given: int) -> None:
-    """Raises InputError when an autoencoder takes another number of channels than the scans have.
+    """Raise InputError where an autoencoder takes another number of channels than the scans have.
 
-    Squares of pixels are channels of its network as well.
+    Its network may also take squares of pixels as channels.
     """
     network = stage.config.get("network", {})
     taken = network.get("in_channels", 1) // stage.config.get("patch", 1) ** 2
@@ -124,13 +124,13 @@ def _own_stage(
 def build_on(model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Scan]]") -> None:
     """Load the weights of the first stage; print a warning where an autoencoder is poor.
 
-    The quality of an autoencoder that was given is measured here, on these scans, and so is the
-    latent scale unless it came with the weights.
+    The quality of a given autoencoder is measured on these scans, and so is the latent scale unless
+    it came with the weights.
 
     Args:
-        model: its method uses the stage; its card gets the quality.
+        model: model whose method uses the stage; its card gets the quality.
         stage: its first stage.
-        scans: healthy ones of `train` and `val`, as the method sees them.
+        scans: healthy scans of `train` and `val` with the method's input.
 
     Raises:
         InputError: the weights do not fit.
@@ -171,10 +171,10 @@ def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
     Args:
         path: `.ckpt` of a first stage or of a method that holds one, or `.safetensors` in the
             layout that `networks.public_vae` describes.
-        part: the module that a second stage takes of a first stage's method.
+        part: name of the module that a second stage uses of a first stage's method.
 
     Raises:
-        InputError: unreadable, or without that module.
+        InputError: an unreadable file, or one without that module.
     """
     import torch
 
@@ -194,7 +194,7 @@ def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("brainuad") or {}
     model = card.get("model") or {}
-    # A method that stands on such a stage itself holds it under that name.
+    # A method that uses such a stage holds it under that name.
     part = "first_stage" if "first_stage" in model else part
     described = model.get(part)
     prefix = f"{part}."
@@ -220,7 +220,7 @@ def _hash(config: Config, cohort: "Cohort") -> str:
     """Return a hash of the configuration, the version, and the healthy scans to train on."""
     config = retargeted(config, as_before)
     sequence = joined(config["data"]["sequence"])
-    # By content and not by place: a cohort that was moved is the same.
+    # By size and time, not by place: a cohort that was moved is the same.
     scans = [
         (scan.subject, scan.split, path.stat().st_size, path.stat().st_mtime_ns)
         for scan in cohort.scans
@@ -241,9 +241,9 @@ def _without_neutral(value: Any) -> Any:
 def _train_once(
     settings: RunSettings, model: Path, part: str, train: Callable[[RunSettings], Any]
 ) -> None:
-    """Train unless another run does; that one is waited for.
+    """Train, or wait for another run that trains the same stage.
 
-    The first rank holds the lock and decides; the other ranks of the run do as it does.
+    The first rank holds the lock and decides for the other ranks.
     """
     from brainuad.machine import ranks
 
@@ -266,5 +266,5 @@ def _train(settings: RunSettings, train: Callable[[RunSettings], Any]) -> None:
     try:
         train(settings)
     except PartialFailure as failure:
-        # The run that this stage is for meets the same subjects and lists them at its end.
+        # The run that uses this stage lists the same subjects at its end.
         say(f"first stage: {str(failure).splitlines()[0]}")

@@ -1,4 +1,4 @@
-"""The training itself: where it goes on, on how many devices, and which weights it leaves."""
+"""Training: where it resumes, on how many devices, and which weights it keeps."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,19 +34,22 @@ from brainuad.types import Batch
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or not there; Lightning's own may move between file systems."""
+    """Checkpoints written atomically; Lightning's own are moved, maybe between file systems."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Writes beside `path`, then renames."""
-        # Into an open file, as `Model.save` says.
+        """Write beside `path`, then rename."""
+        # Into an open file, as in `Model.save`.
         with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(_unshared(_without_last_score(checkpoint)), file)
 
 
 def _without_last_score(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint without what Lightning writes and never reads: a resumed training lacks it."""
+    """Return a checkpoint without `current_score`, which Lightning never reads.
+
+    After a resumption it differs.
+    """
     states = checkpoint.get("callbacks", {})
     kept = {
         name: {**state, "current_score": None} if "current_score" in state else state
@@ -56,10 +59,10 @@ def _without_last_score(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unshared(value: Any) -> Any:
-    """A copy whose bytes depend on its content alone.
+    """Return a copy whose pickled bytes depend on its content alone.
 
-    Where an object occurs again, pickle writes a reference. After a resumption what was read from
-    the checkpoint is no longer the same object as what is equal to it.
+    Pickle writes a reference where an object occurs again. After a resumption equal objects may no
+    longer be the same object.
     """
     if type(value) is str:
         return sys.intern(value)
@@ -71,12 +74,12 @@ def _unshared(value: Any) -> Any:
 
 
 def resume_point(ckpt: str | None, out: Path, model: Model) -> Path | None:
-    """Return the checkpoint to go on from; None where none was asked for, or none is there.
+    """Return the checkpoint to resume from; None for a new training.
 
     Args:
-        ckpt: path, or `last` for the last one of the run folder.
+        ckpt: path, or `last` for the last checkpoint of the run folder; None for a new training.
         out: run folder.
-        model: with the card of the run.
+        model: model with the card of the run.
 
     Raises:
         InputError: unreadable, or made with other settings.
@@ -93,16 +96,15 @@ def resume_point(ckpt: str | None, out: Path, model: Model) -> Path | None:
 
 
 def start_from(weights: str | None, model: Model) -> None:
-    """Put the weights of a trained model into another; its card names them.
+    """Load the weights of a trained model into another, and record their hash in its card.
 
     Args:
-        weights: a checkpoint, run folder or bundle, or the name of a model that the package has for
-            the model's sequence; None for no weights.
-        model: its card has the hash of its first stage, if any.
+        weights: a checkpoint, run folder or bundle, or the name of a model that comes with
+            brainuad for the model's sequence; None for no weights.
+        model: untrained model; its card has the hash of its first stage, if any.
 
     Raises:
-        InputError: as `Model.load` and `resolved`, or the weights are of another network or another
-            first stage.
+        InputError: an unreadable model, or weights of another network or another first stage.
     """
     if weights is None:
         return
@@ -117,7 +119,7 @@ def start_from(weights: str | None, model: Model) -> None:
         ) from None
     if (given.card.first_stage or {}).get("sha256") != model.card.run.get("first_stage"):
         raise InputError(
-            f"weights: {path} stands on another first stage; set model.first_stage={path} too"
+            f"weights: {path} uses another first stage; set model.first_stage={path} too"
         )
     run = {**model.card.run, "weights": given.weights_hash}
     model.card = replace(model.card, run=run)
@@ -130,17 +132,18 @@ def fit(
     resume: Path | None,
     logger: Any = False,
 ) -> None:
-    """Train, from a checkpoint where there is one, and leave the kept weights in the model.
+    """Train, from a checkpoint where there is one, and load the kept weights into the model.
 
     `settings.keep` chooses them: `last` for those of the last epoch, else those of the epoch with
-    the lowest value of the metric that it names. Of averaged weights the average.
+    the lowest value of the metric that it names. Averaged weights are kept as their average.
 
     Args:
         settings: settings of the run.
-        model: its card gets the grid of the training scans, where the method knows places.
-        datamodule: data module of the training tiles.
-        resume: checkpoint to go on from.
-        logger: logger for Lightning; False for none.
+        model: model to train; its card gets the grid of the training scans, where the method
+            depends on the position.
+        datamodule: training tiles.
+        resume: checkpoint to resume from; None for a new training.
+        logger: logger of Lightning; False for none.
 
     Raises:
         InputError: the method's network would see slices mirrored that are not cut left to
@@ -149,7 +152,7 @@ def fit(
     detector = model.method
     callbacks = instantiate(settings.callbacks, packages=RUN_PACKAGES).values()
     remove_leftovers(settings.out)
-    # The data module deals the samples to the ranks itself. `preflight` has tried the settings.
+    # The data module distributes the samples to the ranks. `preflight` has checked the settings.
     trainer: Trainer = instantiate(
         settings.trainer,
         callbacks=list(callbacks),
@@ -173,14 +176,14 @@ def fit(
     try:
         with matmul_precision(settings.matmul_precision):
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    # A metric of `keep` that no epoch has, say.
+    # For example a metric of `keep` that no epoch has.
     except MisconfigurationException as error:
         raise InputError(refused_trainer(error)) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     kept = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
     if settings.keep == "last":
-        # Read again: a run that had ended and is only scored anew holds no average.
+        # Read again: a finished run that is only scored anew has no average in memory.
         kept = settings.out / "checkpoints" / "last.ckpt"
     if kept.is_file():
         detector.load_state_dict(read_checkpoint(kept)["state_dict"])
@@ -188,7 +191,7 @@ def fit(
 
 @contextmanager
 def matmul_precision(precision: str) -> Iterator[None]:
-    """Sets torch's precision of float32 matrix products; the one before is back at the end.
+    """Set torch's precision of float32 matrix products in the block.
 
     Raises:
         InputError: torch has no such precision.
@@ -204,42 +207,42 @@ def matmul_precision(precision: str) -> Iterator[None]:
 
 
 def measure(model: Model, datamodule: HealthyDataModule) -> None:
-    """Let the method learn without an optimiser, in one pass over the training tiles.
+    """Measure the training tiles in one pass, for what a method learns without an optimiser.
 
-    The pass takes seconds. After an interruption it is repeated, and each of several ranks makes
-    it for itself, with the same result.
+    The pass takes seconds. A resumed training repeats it, and so does each rank, with the same
+    result.
 
     Args:
-        model: its method is put on the CPU again at the end, for Lightning to move.
-        datamodule: data module of the training tiles, which are on the CPU.
+        model: its method is moved to the CPU at the end, because Lightning moves it.
+        datamodule: training tiles, on the CPU.
 
     Raises:
-        InputError: the method takes scans of one world alone, and these are of several.
+        InputError: the method needs scans in one world, and these are in several.
     """
     detector = model.method
     if detector.traits.places != "ignored":
         _lay_on_one_grid(model, datamodule)
-    # A method may have a large network look at them.
+    # A method may run a large network on them.
     detector.to(model.runtime.device)
     detector.measure(_training_tiles(datamodule))
     detector.cpu()
 
 
 def _training_tiles(datamodule: HealthyDataModule) -> Iterator[Batch]:
-    """Yield every training tile once; without a reader no tile is cut."""
+    """Yield every training tile once; tiles are cut only when they are asked for."""
     datamodule.setup()
     for batch in track(datamodule.measuring_dataloader(), description="measuring"):
         yield Batch(*batch)
 
 
 def calibrate(model: Model, scans: Mapping[str, Sequence[Scan]], out: Path) -> None:
-    """Calibrate a trained method, and keep what it returns in the card and the run folder.
+    """Calibrate a trained method, and keep its results in the card and the run folder.
 
     Numbers go to `checks.json`, beside those of the first stage; arrays to `checks.npz`.
 
     Args:
-        model: trained, on the device to use.
-        scans: healthy scans of `train` and `val`, as the method sees them.
+        model: trained model, on the device to use.
+        scans: healthy scans of `train` and `val` with the method's input.
         out: run folder.
     """
     tiles = (
@@ -259,7 +262,7 @@ def calibrate(model: Model, scans: Mapping[str, Sequence[Scan]], out: Path) -> N
 
 
 def _lay_on_one_grid(model: Model, datamodule: HealthyDataModule) -> None:
-    """Let places go by the affines: no voxels of two places are added."""
+    """Set the common grid of the training scans for a method that depends on the position."""
     grid, said = shared_grid(datamodule.scans["train"])
     if grid is None and model.method.traits.places == "required":
         raise InputError(

@@ -1,4 +1,4 @@
-"""Keep the results of a training if a later stage fails."""
+"""The trained model is saved before later steps can fail."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ from brainuad.model.model import Model
 
 @contextmanager
 def keeping(model: Model, out: Path) -> Iterator[Callable[[], None]]:
-    """Save the model as soon as it is trained, and say where it is when the rest fails.
+    """Save the model as soon as it is trained; later errors name its file.
 
     Args:
-        model: in training.
+        model: model in training.
         out: run folder.
 
     Yields:

@@ -12,11 +12,11 @@ from brainuad.types import Batch
 
 
 class DetectorModule(LightningModule):
-    """Steps, optimiser, logging and checkpoints of a method, which knows nothing of Lightning.
+    """Steps, optimiser, logging and checkpoints of a method, which does not depend on Lightning.
 
     Args:
         detector: method to train.
-        card: plain values that every checkpoint gets.
+        card: card in plain values, saved in every checkpoint.
     """
 
     def __init__(self, detector: AnomalyDetector, card: Mapping[str, Any] | None = None) -> None:
@@ -25,25 +25,25 @@ class DetectorModule(LightningModule):
         self.card = card or {}
 
     def on_train_start(self) -> None:
-        """Lightning starts no epoch that is gone on with in its middle."""
+        """Set the epoch; Lightning calls no start of an epoch that is resumed in its middle."""
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
-        """Tells the detector the epoch."""
+        """Set the epoch of the method."""
         self.detector.start_epoch(self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step; logs every term of the loss."""
+        """Return the loss of one step, and log its terms."""
         self.detector.step = self.global_step
         return self._step("train", batch) * ranks.relative_share(len(batch[0]), self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same terms on healthy validation subjects."""
+        """Log the terms of the loss on healthy validation subjects."""
         self.detector.validation_seed = batch_idx
         self._step("val", batch)
 
     def configure_optimizers(self) -> Any:
-        """Calls the detector's factories on what is trained; frozen parts never reach them."""
+        """Return optimiser and schedule of the trainable parameters."""
         detector = self.detector
         if detector.optimizer_factory is None:
             raise ValueError(f"{type(detector).__name__} needs an optimizer to train")
@@ -54,15 +54,15 @@ class DetectorModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": detector.scheduler_factory(optimizer)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the card into the checkpoint."""
+        """Add the card to the checkpoint."""
         checkpoint["brainuad"] = self.card
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The detector's own state: a checkpoint names the weights as a model file does."""
+        """Return the method's state: a checkpoint names the weights as a model file does."""
         return self.detector.state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """Hands the detector's names down; a moving average loads through here too."""
+        """Load the method's names; a moving average is loaded through here, too."""
         for name in [name for name in state_dict if name.startswith(prefix)]:
             own = name.removeprefix(prefix)
             state_dict[f"{prefix}detector.{own}"] = state_dict.pop(name)

@@ -1,4 +1,4 @@
-"""Steps of two scans that are each other's donor, as foreign patch interpolation trains."""
+"""Training steps of two scans that are each other's donor, for foreign patch interpolation."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,26 +13,26 @@ from brainuad.training.batches import EpochBatches
 
 
 class PairBatches(EpochBatches):
-    """Deals steps of one scan's tiles, each followed by as many donors: another scan's, same place.
+    """Steps of one scan's tiles, followed by as many donors from the same places of another scan.
 
-    As in FPI's code (`fpiSubmit.py:147-154`): the scans of an epoch are taken two by two, and one
-    that is left over waits for another epoch. A pair makes steps of the first scan with donors of
-    the second, alternating with steps of the second with donors of the first; where both scans have
-    the same places, two steps in a row have the same ones. Where a scan lacks a tile's place, its
+    As in FPI's code (`fpiSubmit.py:147-154`): the scans of an epoch are taken two by two, and a
+    scan without a partner is left out of this epoch. Steps of the first scan with donors of the
+    second alternate with steps of the second with donors of the first. Where both scans have the
+    same places, two consecutive steps use the same ones. Where a scan lacks a tile's place, its
     nearest tile is the donor.
 
-    Every scan makes the same number of steps, as many as the largest needs: a smaller scan has
+    Every scan makes the same number of steps, as many as the largest needs; smaller scans have
     smaller steps.
 
     Args:
-        per_scan: tiles of each scan; they are numbered scan after scan.
+        per_scan: number of tiles of each scan; tiles are numbered scan after scan.
         places: place of each tile, `(N, k)` int, from `Tiling.split`: an axial slice's height
             first.
-        batch_size: tiles of a rank's step, beside their donors.
-        ranks: processes that train together.
-        rank: this one.
-        shuffle: scans and tiles, anew in each epoch; else both are in order.
-        seed: random seed of the order, together with the epoch.
+        batch_size: number of tiles per step and rank, without their donors.
+        ranks: number of processes.
+        rank: number of this process.
+        shuffle: True shuffles scans and tiles in each epoch.
+        seed: seed of the order, together with the epoch.
 
     Raises:
         InputError: fewer than two scans.
@@ -64,7 +64,7 @@ class PairBatches(EpochBatches):
         return 2 * (len(self.scans) // 2) * self.number
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """Yields the (epoch, index) of this rank's share of each step, tiles before donors."""
+        """Yield the (epoch, index) of this rank's share of each step, tiles before donors."""
         for tiles, donors in islice(self._steps(), self.start, None):
             own = [part[self.rank :: self.ranks] for part in (tiles, donors)]
             yield [(self.epoch, index) for index in np.concatenate(own).tolist()]
@@ -87,7 +87,7 @@ class PairBatches(EpochBatches):
         return np.arange(count)
 
     def _parts(self, tiles: np.ndarray, other: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The steps of a scan; its tiles once, or more often where a rank would have none."""
+        """Return the steps of a scan; its tiles are repeated where a rank would have none."""
         least = self.number * self.ranks
         tiles = np.tile(tiles, max(1, math.ceil(least / len(tiles))))
         away = np.abs(self.places[tiles][:, None] - self.places[other][None]).sum(2)

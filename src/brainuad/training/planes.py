@@ -1,4 +1,4 @@
-"""Cohorts of slices (`data=slices`): which methods they suit."""
+"""Cohorts of slices (`data=slices`) and the methods that suit them."""
 
 from torch import nn
 
@@ -12,7 +12,7 @@ _CUBES = (nn.Conv3d, nn.ConvTranspose3d)
 
 
 def holds_slices(cohort: Cohort) -> bool:
-    """Return whether a cohort's scans are one plane thick, by its first readable one."""
+    """Return whether a cohort's scans are one plane thick, by its first readable scan."""
     for scan in cohort.scans:
         if scan.image.is_file():
             return open_nifti(scan.image).shape[2:] == (1,)
@@ -23,7 +23,7 @@ def refuse_volume_method(cohort: Cohort, detector: AnomalyDetector, tiling: Tili
     """Refuse to train a method on slices that needs volumes.
 
     Raises:
-        InputError: its network is one of volumes, or it cuts slices of other planes.
+        InputError: its network takes volumes, or its tiling cuts slices of other planes.
     """
     if not holds_slices(cohort):
         return

@@ -1,7 +1,7 @@
-"""Work that is told to stop saves what it has and, under SLURM, queues again.
+"""Preemption: a training that gets a signal saves a checkpoint and, under SLURM, queues again.
 
-Lightning's own handler saves from inside the signal handler: at any point of a step, and of another
-step on every rank. Here a signal in training only sets a flag, and the ranks agree on the step.
+Lightning's own handler saves inside the signal handler, at any point of a step and at another step
+on every rank. Here a signal in training only sets a flag, and the ranks agree on the step.
 """
 
 import os
@@ -21,12 +21,12 @@ from brainuad.machine.signals import Handlers, give_back, take_over
 from brainuad.machine.text import say
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
-"""Signals that SLURM sends before the time limit (`--signal=USR1@60`), and at it."""
+"""Signals of SLURM: before the end of the time, as `--signal=USR1@60` asks for, and at the end."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Outside of training a signal ends the work at once: its files are whole or not there.
+    """End the work at once where a signal comes outside of training: files are written atomically.
 
     Raises:
         Stopped: a signal came.
@@ -39,15 +39,14 @@ def stoppable() -> Iterator[None]:
 
 
 class Preemption(Checkpoint):
-    """Saves `last.ckpt` and ends the training when a signal asked for it, on all ranks at once.
+    """Saves `last.ckpt` and ends the training after a signal, on all ranks at the same step.
 
-    A `Checkpoint`, so that Lightning calls it when the others, such as an average of the weights,
-    have had the step. Put it behind the one whose best weights are kept.
+    It is a `Checkpoint`, so that Lightning calls it after other callbacks, such as an average of
+    the weights. Put it behind the callback whose best weights are kept.
 
     Args:
-        folder: folder of the checkpoints; `ckpt=last` resumes from there, in the middle of an
-            epoch.
-        every: steps between two looks of several ranks, which cost a message between them.
+        folder: folder of the checkpoints; `ckpt=last` resumes from it, in the middle of an epoch.
+        every: number of steps between two checks with several ranks; each costs a message.
     """
 
     def __init__(self, folder: Path, every: int = 10) -> None:
@@ -58,7 +57,7 @@ class Preemption(Checkpoint):
         self._before: Handlers = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes over the signals; Lightning has put its own handlers in place by now."""
+        """Handle the signals; Lightning has set its own handlers before."""
         self._before = take_over(self._note, SIGNALS)
 
     def on_train_batch_end(
@@ -69,15 +68,15 @@ class Preemption(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Stops where any rank was told to.
+        """Stop where any rank got a signal.
 
         Raises:
             Stopped: after the checkpoint is written.
         """
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # half of a step cannot be saved
+            return  # half an accumulated step cannot be saved
         asked = self.signal is not None
-        self._steps += 1  # not of the epoch: it may be shorter than `every`
+        self._steps += 1  # over epochs, which may be shorter than `every`
         if trainer.world_size > 1:
             if self._steps % self.every:
                 return
@@ -90,7 +89,7 @@ class Preemption(Checkpoint):
         raise Stopped(f"{name}: step {trainer.global_step} is in {self.path}; go on by ckpt=last")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Gives the signals back."""
+        """Restore the signal handlers."""
         give_back(self._before)
         self._before = {}
 
@@ -99,10 +98,10 @@ class Preemption(Checkpoint):
 
 
 def requeue() -> None:
-    """Puts this SLURM job, or this task of its array, back into the queue; elsewhere nothing.
+    """Requeue this SLURM job, or this task of its array; without SLURM do nothing.
 
-    Not a job that SLURM is ending already: one that was cancelled would come back, and one that
-    SLURM takes off for another it queues again by itself.
+    A job that SLURM is ending already is left: a cancelled one would come back, and SLURM requeues
+    a preempted one itself.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or ranks.rank() != 0:

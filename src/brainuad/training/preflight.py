@@ -1,7 +1,4 @@
-"""Checks of a run before its first scan is prepared: what is wrong with its settings is said then.
-
-What is found out after hours of training costs them.
-"""
+"""Checks of a run's settings before its first scan is prepared, not after hours of training."""
 
 import os
 from collections.abc import Iterator
@@ -24,15 +21,15 @@ LEAST = {
     **dict.fromkeys(("painted_draws", "data.fold", "seed", "datamodule.num_workers"), 0),
     **dict.fromkeys(("max_epochs", "trainer.max_epochs", "limit"), 1),
 }
-"""Smallest value of each whole number of a run; null where the configuration says so."""
+"""Smallest value of each whole number of a run; null is allowed."""
 
 CHECKPOINTS = 7
-"""Sizes of the trained weights that a run folder holds: the model, and two checkpoints with the
-optimiser's two moments."""
+"""Size of a run folder in units of the trained weights: the model, and two checkpoints with the two
+moments of the optimiser."""
 
 
 def require_numbers(config: Config) -> None:
-    """Refuse whole numbers that are none, or too small.
+    """Refuse values that are no whole numbers, or too small.
 
     Args:
         config: configuration of a run, plain values.
@@ -54,7 +51,7 @@ def preflight(settings: RunSettings) -> Needs:
     Raises:
         InputError: a device, trainer, method, tiling or post-processing that cannot be used, or a
             number out of range.
-        CannotWrite: the run folder.
+        CannotWrite: the run folder cannot be written.
     """
     require_numbers(settings.config)
     require_space(settings.space)
@@ -81,13 +78,13 @@ def preflight(settings: RunSettings) -> Needs:
 
 
 def _require_shapes(settings: Any) -> None:
-    """Read the lesion masks that a method paints by, where it does.
+    """Read the lesion masks that a method needs, if it does.
 
     Args:
-        settings: settings of the method, plain values.
+        settings: configuration of the method, plain values.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no masks.
     """
     below = settings
     if isinstance(settings, dict):
@@ -99,7 +96,7 @@ def _require_shapes(settings: Any) -> None:
 
 
 def _detector(settings: RunSettings) -> "AnomalyDetector | None":
-    """Return the method, untrained; None for one that waits for its first stage."""
+    """Return the untrained method; None where its first stage is not read yet."""
     if settings.stage is not None or isinstance(settings.model.get("first_stage"), str):
         return None
     made: AnomalyDetector = instantiate(settings.model)
@@ -117,7 +114,7 @@ def _needs(settings: RunSettings, learns: bool) -> Iterator[tuple[str, bool | No
 
 
 def require_trainer(trainer_config: Config) -> None:
-    """Refuse settings of the trainer that Lightning refuses, in our words.
+    """Refuse settings of the trainer that Lightning refuses, with a remedy.
 
     Raises:
         InputError: naming the group or the variable.
@@ -125,7 +122,7 @@ def require_trainer(trainer_config: Config) -> None:
     require_tasks()
     try:
         trainer = instantiate(trainer_config, logger=False, packages=RUN_PACKAGES)
-    # Misconfiguration, ValueError, RuntimeError, TypeError and AssertionError, of several layers.
+    # Lightning raises several types: MisconfigurationException, ValueError, AssertionError, …
     except InputError:
         raise
     except Exception as error:
@@ -140,7 +137,7 @@ def require_trainer(trainer_config: Config) -> None:
 
 
 def require_tasks() -> None:
-    """Refuse a SLURM job whose processes cannot be told apart.
+    """Refuse a SLURM job whose processes have no distinct ranks.
 
     Raises:
         InputError: naming the variable.
@@ -163,6 +160,6 @@ def refused_trainer(error: Exception) -> str:
 
 
 def _launched() -> bool:
-    """Return whether Lightning takes this for a SLURM job; it ignores interactive ones."""
+    """Return whether Lightning takes this for a job of SLURM; interactive jobs are none."""
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
     return "SLURM_NTASKS" in os.environ and not interactive

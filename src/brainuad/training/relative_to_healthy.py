@@ -25,11 +25,11 @@ def make_relative(settings: RunSettings, model: Model, cohort: Cohort, failures:
     """Score the healthy training scans, and make the model's scores relative to theirs.
 
     Ranks share the scans. Their maps are kept in the run folder until all are made, so that an
-    interrupted run goes on with them.
+    interrupted run reuses them.
 
     Args:
-        settings: settings of the run; `relative` chooses how.
-        model: trained; gets `relative`.
+        settings: settings of the run; `relative` configures the statistics.
+        model: trained model; gets `relative`.
         cohort: cohort of the run.
         failures: gets the scans that could not be scored.
 

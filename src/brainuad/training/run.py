@@ -43,7 +43,7 @@ def run(settings: RunSettings) -> float | None:
 
     Raises:
         InputError: bad input.
-        PartialFailure: some subjects failed, everything else is done.
+        PartialFailure: some subjects failed; the others are done.
     """
     started = time.time()
     cohort = cohort_of(settings.data, preflight(settings))
@@ -51,7 +51,7 @@ def run(settings: RunSettings) -> float | None:
     if stage is not None:
         settings = settings.with_first_stage(stage.config)
     model = _untrained(settings, cohort, stage)
-    # Before anything is written: a refused run leaves the folder it was pointed at as it was.
+    # Before anything is written: a refused run leaves its folder unchanged.
     ckpt = settings.ckpt if model.method.by_gradient else None
     resume = resume_point(ckpt, settings.out, model)
     if ranks.rank() == 0:
@@ -89,7 +89,7 @@ def run(settings: RunSettings) -> float | None:
 
 
 def _untrained(settings: RunSettings, cohort: Cohort, stage: FirstStage | None) -> Model:
-    """Return the model before its training, with the weights that it is to start from.
+    """Return the model before its training, with its initial weights.
 
     Raises:
         InputError: the method does not suit the cohort, the weights or the options of `also`.
@@ -143,7 +143,7 @@ def _learn(
         fit(settings, model, datamodule, resume, logger)
     failures += datamodule.failures
     keep()
-    # Lightning leaves it on the CPU, where a large autoencoder would take hours.
+    # Lightning leaves the method on the CPU, where a large autoencoder would take hours.
     model.method.to(settings.device)
     calibrate(model, datamodule.scans, settings.out)
 
@@ -169,7 +169,7 @@ def _record(settings: RunSettings, model: Model, cohort: Cohort, started: float)
 
 @contextmanager
 def _recorded(out: Path, record: RunRecord, failures: Failures, started: float) -> Iterator[None]:
-    """Write `provenance.json` at the end of the block, whatever happens in it."""
+    """Write `provenance.json` at the end of the block, also after an error."""
     first: Exception | None = None
     try:
         yield
@@ -178,18 +178,18 @@ def _recorded(out: Path, record: RunRecord, failures: Failures, started: float) 
         record.error = one_line(error) or type(error).__name__
         raise
     finally:
-        # A subject that failed early fails later too: its first reason is the one to know.
+        # A subject that failed early fails later too; its first reason is the cause.
         failures[:] = failures.first_reasons()
         record.failures, record.duration_s = tuple(failures), time.time() - started
         record.peak_memory_bytes = provenance.peak_memory()
         if ranks.rank() == 0:
-            # On a full disk the first error is said, not this one.
+            # On a full disk the first error is reported, not this one.
             with suppress(CannotWrite) if first else nullcontext():
                 write_json(out / "provenance.json", record.to_json())
 
 
 def _logger(settings: RunSettings) -> Any:
-    """Return the logger of the run, told its settings; False for none."""
+    """Return the logger of the run, with its settings logged; False for none."""
     made = instantiate(settings.logger, packages=RUN_PACKAGES) if settings.logger else False
     if hasattr(made, "log_config"):
         made.log_config(settings.config)

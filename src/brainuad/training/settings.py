@@ -1,4 +1,4 @@
-"""Settings of a training run, typed; below the command nothing reads a configuration."""
+"""Typed settings of a training run; only the command reads a configuration."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 Config = dict[str, Any]
-"""Plain values of which an object is made."""
+"""Configuration of an object in plain values."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class RunSettings:
         out: run folder.
         cache: folder of cohorts, tiles and first stages.
         sequence: sequence of the scans, or one per channel.
-        stage: from a folder to the settings of the run that trains the first stage there; None for
+        stage: returns the settings of the run that trains the first stage in a folder; None for
             methods without one.
     """
 
@@ -64,7 +64,7 @@ class RunSettings:
 
         Args:
             config: configuration of a run, resolved.
-            stage: from a folder to the settings of the first stage's own run.
+            stage: returns the settings of the first stage's run in a folder; None for none.
         """
         named = {entry.name: config[entry.name] for entry in fields(cls) if entry.name in config}
         return cls(
@@ -83,7 +83,7 @@ class RunSettings:
 
     @property
     def stage_part(self) -> str:
-        """The module that a method takes of its first stage."""
+        """Name of the module that a method uses of its first stage."""
         return str((self.config.get("first_stage") or {}).get("part", "autoencoder"))
 
     @property

@@ -1,4 +1,4 @@
-"""Synthetic scans with lesions as a Lightning data module, drawn anew in every epoch."""
+"""Synthetic scans with lesions as a Lightning data module; new ones in every epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,25 @@ from brainuad.training.datamodule import HealthyDataModule
 
 
 class SyntheticDataModule(HealthyDataModule):
-    """Scans of a bank's anatomies; validation on anatomies that training never sees.
+    """Synthetic scans of a bank's anatomies; validation uses anatomies that are not trained on.
 
-    The cohort is used for its grid, and by what comes after the training.
+    The cohort gives the grid, and is used after the training.
 
     Args:
         bank: folder that `python -m data_prep anatomies` made.
         scans: number of scans per epoch.
-        val_scans: number of validation scans, the same ones in every epoch.
-        per_anatomy: scans of each drawn anatomy.
+        val_scans: number of validation scans, the same in every epoch.
+        per_anatomy: number of scans per drawn anatomy.
         real_shapes: probability that a lesion has the shape of a real one, where the bank has any;
-            0 for a training that no label of a patient has a part in.
-        backgrounds: folder of a prepared healthy cohort whose scans are further anatomies: those
-            of its training split in training, of its validation split in validation; None for none.
+            0 for a training without labels of patients.
+        backgrounds: folder of a prepared healthy cohort whose scans are further anatomies, split by
+            split; None for none.
         backgrounds_share: probability that an anatomy is one of these.
-        rest: arguments of `HealthyDataModule`.
+        rest: further arguments of `HealthyDataModule`.
 
     Raises:
         ValueError: `real_shapes` or `backgrounds_share` is no probability.
-        InputError: no such bank, or a sequence that is not synthesised; several are none;
+        InputError: no such bank, a sequence that is not synthesised, several sequences, or
             backgrounds that cannot be used.
     """
 
@@ -63,7 +63,8 @@ class SyntheticDataModule(HealthyDataModule):
         def generator(names: list[str], split: str) -> ScanGenerator:
             real = None
             if backgrounds is not None:
-                # The mean of two validation anatomies would leave most places without a class.
+                # From the training anatomies: the mean of two validation anatomies would leave
+                # most places without a class.
                 real = make_backgrounds(
                     backgrounds, found, of_train, sequence, split, self.cache_dir
                 )
@@ -80,11 +81,11 @@ class SyntheticDataModule(HealthyDataModule):
         self.val_stream = _Same(ScanStream(val, [sequence], val_scans, 2, self.seed + 1))
 
     def train_dataloader(self) -> EpochLoader:
-        """Scans in the order in which they are drawn: neighbours share an anatomy."""
+        """Return the training scans in the order of their draws: neighbours share an anatomy."""
         return self._drawn(self.stream, self.num_workers)
 
     def val_dataloader(self) -> EpochLoader:
-        """The scans of the validation."""
+        """Return the validation scans."""
         return self._drawn(self.val_stream, 0)
 
     def _drawn(self, dataset: "ScanStream | _Same", workers: int) -> EpochLoader:
@@ -93,10 +94,10 @@ class SyntheticDataModule(HealthyDataModule):
 
 
 class _Same(Dataset[StreamedScan]):
-    """The scans of epoch 0 in every epoch, in memory once they were asked for.
+    """The scans of epoch 0 in every epoch, kept in memory.
 
     Args:
-        stream: stream of scans.
+        stream: source of the scans.
     """
 
     def __init__(self, stream: ScanStream) -> None:

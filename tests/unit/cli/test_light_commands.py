@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from tiny import write_tiny_cohort, write_tiny_model
 
 COMMANDS = """
@@ -43,6 +44,7 @@ def said(code, folder):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_lightning_is_for_training_and_torch_not_for_a_dry_run(tmp_path, monkeypatch):
     monkeypatch.setenv("BRAINUAD_CACHE", str(tmp_path / "kept"))
     cohort = write_tiny_cohort(tmp_path / "cohort")

@@ -34,6 +34,7 @@ def maps(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_bank_is_made_and_one_bad_map_stops_nothing(maps, tmp_path, capsys):
     labels = tiny_labels()
     write_volume(maps / "odd.nii.gz", labels.array * 0 + 999, labels.affine, np.uint16)

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from tiny import AFFINE, lesion, write_tiny_cohort
 
 from brainuad.cohorts.manifest import write_cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.evaluation.maps import evaluate_maps
 from brainuad.evaluation.results import COLUMNS, POOLED, write_evaluation
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.evaluation.thresholds import fit_thresholds
 from brainuad.metrics import voxel
 from brainuad.postprocess.components import RemoveSmall
@@ -91,7 +93,7 @@ def test_the_threshold_is_of_the_healthy_validation_voxels(tiny_cohort, maps):
             for scan in tiny_cohort.select("val", "T2w")
         ]
     )
-    fitted, failures = fit_thresholds(tiny_cohort, "T2w", maps, PLAIN)
+    fitted, failures = fit_thresholds(tiny_cohort, "T2w", ScoreMaps(MapFolder(maps), PLAIN))
     assert fitted.healthy == HealthyThreshold(0.01).fit([pooled])
     assert not failures
     given = evaluate_maps(tiny_cohort, "T2w", {"own": maps}, PLAIN, thresholds={"own": 0.5})

@@ -17,6 +17,7 @@ from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 from brainuad.cli import predict
 from brainuad.inference import outputs
 from brainuad.methods.parts.relative_to_healthy import RelativeToHealthy
+from brainuad.model import know
 from brainuad.model import model as model_module
 from brainuad.model.model import Model
 from brainuad.settings.describe import recipe_of
@@ -143,7 +144,8 @@ def test_a_second_run_does_only_what_is_missing_or_changed(run, tmp_path, monkey
     assert "to do: 0 scans" in run(scans, model=copy)[1].out
 
 
-def test_a_dry_run_says_all_and_writes_nothing(run, tmp_path):
+def test_a_dry_run_says_all_writes_nothing_and_loads_no_weights(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Model, "load", None)
     scans = tmp_path / "scans"
     for name in ("a_T2w", "b_T2w", "b_FLAIR", "c"):
         write_scan(scans / f"{name}.nii.gz")
@@ -164,7 +166,7 @@ def test_a_dry_run_says_all_and_writes_nothing(run, tmp_path):
     )
 
 
-def test_a_dry_run_knows_what_is_done(run, tmp_path, model):
+def test_a_dry_run_knows_what_is_done(run, tmp_path, model, monkeypatch):
     scans = tmp_path / "scans"
     for name in ("a_T2w", "b_T2w"):
         write_scan(scans / f"{name}.nii.gz")
@@ -175,7 +177,13 @@ def test_a_dry_run_knows_what_is_done(run, tmp_path, model):
     # A file that was never loaded here.
     copy = tmp_path / "copy.ckpt"
     Model.load(model).save(copy)
-    assert "to do: 1 scans, 2 are" in run(scans, "--dry-run", model=copy)[1].out
+    loads = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            know, "_hash_of", lambda path, own=know._hash_of: loads.append(path) or own(path)
+        )
+        assert "to do: 1 scans, 2 are" in run(scans, "--dry-run", model=copy)[1].out
+    assert loads == [copy]
     # Another model in its place.
     other = Model.load(copy)
     other.card = replace(other.card, flips=True)
@@ -343,6 +351,7 @@ def test_scans_of_one_name_are_kept_apart_and_results_are_no_input(run, tmp_path
     assert "to do: 0 scans, 2 are done" in run(scans, out=scans / "out")[1].out
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_into_one_folder_do_not_meet(model, tmp_path):
     for seed in range(3):
         write_scan(tmp_path / "scans" / f"s{seed}_T2w.nii.gz", seed)

@@ -55,7 +55,7 @@ def test_the_report_shows_the_grid(run_folder):
     table = pd.read_csv(run_folder / "difficulty.csv")
     cell = table[(table.radius_mm == 16) & (table.contrast == 0.4) & (table.place == "deep")]
     assert f"{cell.ap.mean():.2f}" in page
-    assert "48 ellipsoids painted into 2 healthy validation brains" in page
+    assert "48 ellipsoids were painted into 2 healthy validation brains" in page
 
 
 def test_the_same_lesions_are_met_again(run_folder):

@@ -192,7 +192,7 @@ def test_at_no_moment_is_there_neither_the_old_folder_nor_the_new(tmp_path):
 import sys
 from pathlib import Path
 from brainuad.machine.files import atomic_folder
-for i in range(300):
+for i in range(60):
     with atomic_folder(Path(sys.argv[1])) as temporary:
         (temporary / "a").write_text(str(i))
 """

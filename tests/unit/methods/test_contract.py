@@ -1,5 +1,6 @@
 """Every model config is found by itself and must pass every check of `MethodTester`."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,13 @@ def trained(request, tmp_path_factory):
     return train(cfg, tmp_path_factory.mktemp(model))
 
 
+@pytest.mark.slow
 class TestEveryMethod(MethodTester):
     """Every method passes every check."""
 
 
+@pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("model", RECONSTRUCTING)
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_every_score_is_for_every_reconstruction_method(model, residual):
@@ -97,6 +101,7 @@ def test_every_score_is_for_every_reconstruction_method(model, residual):
     torch.testing.assert_close(one, whole[-1:], rtol=1e-4, atol=atol)
 
 
+@cache
 def samples(model: str) -> bool:
     """Whether a method draws at random, by its class."""
     from hydra.utils import get_class

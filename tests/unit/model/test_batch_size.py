@@ -1,8 +1,9 @@
 import torch
 from tiny import METHODS, SHAPE
 
+from brainuad.machine.limits import is_out_of_memory
 from brainuad.model import batch_size
-from brainuad.model.batch_size import batch_size_for, free_bytes, is_out_of_memory
+from brainuad.model.batch_size import batch_size_for, free_bytes
 from brainuad.settings.instantiate import instantiate
 from brainuad.volumes.tiling import SliceTiling, VolumeTiling
 

@@ -299,6 +299,7 @@ def test_a_cohorts_recipe_is_data(tmp_path, monkeypatch):
         read_cohort(cohort.root)
 
 
+@pytest.mark.slow
 def test_checkpoints_with_changed_bytes_load_or_are_one_line(tmp_path, honest):
     path = _checkpoint(tmp_path / "m.ckpt", honest, lambda card: None)
     whole = path.read_bytes()
@@ -405,6 +406,7 @@ def _rehash(path):
     (path / "sha256.json").write_text(json.dumps(hashes))
 
 
+@pytest.mark.slow
 def test_changed_bundles_load_or_are_refused_and_touch_nothing(tmp_path, honest):
     assert 100 < _fuzz(tmp_path, honest, 200) < 200
 

@@ -4,6 +4,7 @@ from tiny import a_record, write_tiny_cohort
 
 from brainuad.cohorts.load import load_scan
 from brainuad.cohorts.map_folder import MapFolder
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.model.suitability import (
     contrasts,
     measures_of,
@@ -40,7 +41,7 @@ def statistics(cohort, tmp_path):
         mask = load_scan(scan)[1][0].numpy()
         score = (index + 1) * mask.astype(np.float32)
         write_volume(maps / f"{scan.subject}_anomaly.nii.gz", score, np.diag([3, 3, 3, 1]))
-    return training_statistics(cohort, "T2w", MapFolder(maps), POSTPROCESS, False)
+    return training_statistics(cohort, "T2w", ScoreMaps(MapFolder(maps), POSTPROCESS), None)
 
 
 def _told(statistics, image, brain_mask):

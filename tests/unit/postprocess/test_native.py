@@ -12,12 +12,16 @@ import brainuad
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import score_volume
+from brainuad.evaluation import score_maps
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.inference.maps import fill
 from brainuad.inference.masks import write_masks
 from brainuad.machine.failures import Failures
 from brainuad.model.prepared_scan import from_cohort
 from brainuad.postprocess.native import native_image, native_map
+from brainuad.postprocess.pipeline import Postprocess
+from brainuad.postprocess.smooth import Median
+from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.settings.instantiate import instantiate
 from brainuad.types import Space, Volume
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
@@ -82,14 +86,15 @@ def test_training_prediction_and_evaluation_agree_voxel_by_voxel(scan, tmp_path,
     prepared, out = tmp_path / "prepared", tmp_path / "out"
     failures = Failures()
     fill(MapFolder(prepared), [scan], model, failures, "maps")
-    write_masks([scan], MapFolder(prepared), MapFolder(out), postprocess, 0.7, failures)
+    maps = ScoreMaps(MapFolder(prepared), postprocess)
+    write_masks([scan], maps, MapFolder(out), 0.7, failures)
     assert not failures
     trained = read_volume(out / "a_anomaly.nii.gz").array
     trained_mask = read_mask(out / "a_mask.nii.gz")
 
     cohort = Cohort(tmp_path, (scan,), {})
     predicted = model.predict_prepared(from_cohort(scan, cohort, model.known.recipe))
-    scored = score_volume(scan, prepared, postprocess, "native")
+    scored = maps.native(scan)
     scored_mask = postprocess.segment(
         scored.score.array, scored.brain_mask, scored.score.spacing_mm, 0.7
     )
@@ -107,6 +112,34 @@ def test_training_prediction_and_evaluation_agree_voxel_by_voxel(scan, tmp_path,
     spacing = scored.score.spacing_mm
     found = postprocess.otsu(trained, scored.brain_mask, spacing)
     assert found == postprocess.otsu(scored.score.array, scored.brain_mask, spacing)
+
+
+@pytest.mark.parametrize("masks_last", [False, True])
+def test_a_map_is_carried_once_and_read_again_bit_for_bit(scan, tmp_path, monkeypatch, masks_last):
+    image = read_volume(scan.image)
+    maps = MapFolder(tmp_path / "maps")
+    write_volume(maps.file("a"), image.array, image.affine)
+    chain = Postprocess([Median(9.0)], HealthyThreshold(), [], masks_last=masks_last)
+    fresh = ScoreMaps(maps, chain)
+    # A folder that cannot be written costs time alone.
+    nowhere = ScoreMaps(maps, chain, kept=maps.file("a"))
+    kept = ScoreMaps(maps, chain, kept=tmp_path / "kept")
+    (tmp_path / "kept").mkdir()
+    monkeypatch.setattr(score_maps, "SPARE", 0)
+    made = [own.native(scan) for own in (fresh, nowhere, kept)]
+    carries = []
+    monkeypatch.setattr(score_maps, "native_map", lambda *given, **_: carries.append(given))
+    monkeypatch.setattr(MapFolder, "map", lambda *given: carries.append(given))
+    again = kept.native(scan)
+    for found in made:
+        np.testing.assert_array_equal(found.score.array, again.score.array)
+        np.testing.assert_array_equal(found.score.affine, again.score.affine)
+        np.testing.assert_array_equal(found.brain_mask, again.brain_mask)
+        np.testing.assert_array_equal(found.box, again.box)
+        assert found.way == again.way
+    assert again.score.array.dtype == made[0].score.array.dtype == np.float32
+    np.testing.assert_array_equal(kept.prepared(scan).box, again.box)
+    assert not carries
 
 
 def test_the_map_is_zero_outside_the_native_brain(scan):

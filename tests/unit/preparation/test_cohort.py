@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from commands import without_coverage
 from test_steps import atlas_at, turned, write_series
 from tiny import brain
 
@@ -36,6 +37,7 @@ from brainuad.volumes.nifti import read_mask, read_volume, write_volume
 
 PLAIN = Preparation(Extracted(), None, None, None, ("T1w",), 3.0)
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": without_coverage()}
 
 
 def write_scans(folder, count=3):
@@ -53,6 +55,7 @@ def prepare(folder, out, preparation=PLAIN, normalise=None, jobs=1):
     )
 
 
+@pytest.mark.slow
 def test_sequences_meet_in_the_atlas_and_a_label_finds_back(tmp_path):
     """A subject's FLAIR lies elsewhere, oblique and thick; both come to lie on the MNI brain."""
     image, mask = atlas_at(2.0)
@@ -151,6 +154,7 @@ def test_a_sequence_that_joins_later_leaves_the_others_alone(tmp_path):
     assert changed == {"s0_FLAIR.nii.gz", "s0_T1w.nii.gz"}
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_files(tmp_path):
     folder = write_scans(tmp_path / "raw")
     one, two = prepare(folder, tmp_path / "one"), prepare(folder, tmp_path / "two", jobs=2)
@@ -222,9 +226,7 @@ def test_a_killed_preparation_leaves_nothing_half_written_and_goes_on(tmp_path):
     code = "from brainuad.cli.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
     command += ["preparation.steps.spacing_mm=1.5"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    process = subprocess.Popen(command, start_new_session=True, **QUIET)
     deadline = time.monotonic() + 240
     while len(list(out.glob("scans/[!.]*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -257,6 +259,7 @@ class Deadly:
         return Extracted()(volume)
 
 
+@pytest.mark.slow
 def test_a_killed_process_costs_its_own_scan_alone(tmp_path):
     folder, out = write_scans(tmp_path / "raw", 4), tmp_path / "out"
     moved = AFFINE.copy()
@@ -275,8 +278,7 @@ def test_workers_end_with_a_killed_command_and_its_leftovers_go(tmp_path):
     code = "from brainuad.cli.prepare import main; import sys; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(folder), str(out), "preparation=extracted"]
     command += ["--jobs", "2", "preparation.steps.spacing_mm=1.5"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, start_new_session=True, **quiet)
+    process = subprocess.Popen(command, start_new_session=True, **QUIET)
     deadline = time.monotonic() + 240
     while len(list(out.glob("scans/[!.]*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -307,6 +309,7 @@ def _in_session(leader):
     return found
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_make_one_cohort(tmp_path):
     """And leave what somebody else keeps there."""
     write_scans(tmp_path / "raw")
@@ -317,10 +320,7 @@ def test_two_commands_at_once_make_one_cohort(tmp_path):
     code = "import sys; from brainuad.cli.prepare import main; sys.exit(main(sys.argv[1:]))"
     words = [str(tmp_path / "raw"), str(tmp_path / "out"), "preparation=extracted"]
     words += ["preparation.steps.spacing_mm=3", "val_fraction=0.3", "test_fraction=0"]
-    both = [
-        subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
+    both = [subprocess.Popen([sys.executable, "-c", code, *words], **QUIET) for _ in range(2)]
     assert [process.wait(300) for process in both] == [0, 0]
     found = read_cohort(tmp_path / "out")
     assert len(found.scans) == len(once.scans) == 3

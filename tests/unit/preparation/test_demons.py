@@ -10,9 +10,10 @@ from scipy import ndimage
 from test_steps import atlas_at, turned
 
 from brainuad.cohorts.manifest import Scan, read_cohort, write_cohort
+from brainuad.cohorts.map_folder import MapFolder
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from brainuad.evaluation.scoring import score_volume
+from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.atlas import load_brain_atlas
@@ -119,6 +120,7 @@ def test_resampling_agrees_with_the_points(field, files):
     assert centre[:3] == pytest.approx(expected, abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_known_warp_is_found_in_another_contrast():
     fixed, mask = atlas_at(3.0)
     known = smooth_field(12.0)
@@ -150,6 +152,7 @@ def test_what_cannot_be_warped_is_said(tmp_path):
         read_field(tmp_path / "image.nii.gz")
 
 
+@pytest.mark.slow
 def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     image, mask = atlas_at(3.0)
     # A head that no affine matrix lays on the atlas.
@@ -206,7 +209,7 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     maps = tmp_path / "maps"
     prepared = read_volume(out / record.lesion_mask)
     write_volume(maps / "p_anomaly.nii.gz", prepared.array, prepared.affine)
-    score = score_volume(kept, maps, Postprocess((), HealthyThreshold(), ()), "native")
+    score = ScoreMaps(MapFolder(maps), Postprocess((), HealthyThreshold(), ())).native(kept)
     assert dice(score.score.array >= 0.5, lesion) > 0.93
     middle = prepared.affine @ [*ndimage.center_of_mass(prepared.array), 1]
     assert score.to_voxel(middle[None, :3])[0] == pytest.approx(
@@ -214,6 +217,7 @@ def test_the_chain_warps_all_sequences_alike_and_finds_back(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_sequence_that_joins_later_does_not_register_the_reference_again(tmp_path):
     image, mask = atlas_at(4.0)
     scans = []

@@ -126,6 +126,7 @@ def test_a_turned_head_stands_up_exactly(degrees):
     assert np.array_equal(turn, np.eye(3))
 
 
+@pytest.mark.slow
 def test_a_head_upside_down_is_stripped_upright_and_keeps_its_place(tmp_path):
     head, _ = head_of(4.0)
     flipped = Volume(head.array, turned((178, 0, 2), (0, 6, 3)) @ head.affine)

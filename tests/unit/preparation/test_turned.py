@@ -86,7 +86,7 @@ def as_it_came(real_data, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "degrees"),
-    [("ixi", (90, 0, 0)), ("ixi", (0, 0, 90)), ("glioma", (0, 90, 0))],
+    [("ixi", (90, 0, 0)), ("glioma", (0, 90, 0))],
 )
 def test_a_real_head_on_its_side_comes_out_upright(as_it_came, tmp_path, case, degrees):
     """As it came and turned by a right angle: the same brain in the same place, and back.

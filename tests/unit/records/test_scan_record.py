@@ -69,6 +69,8 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 
 def test_a_record_of_before_is_the_same_record():
     assert ScanRecord.from_json(BEFORE, "a.json") == FULL
+    version_1 = FULL.to_json() | {"version": 1, "native_axes": "RAS", "spacing_mm": 2.0}
+    assert ScanRecord.from_json(version_1, "a.json") == FULL
     left = {key: value for key, value in BEFORE.items() if key not in ("scan", "normalised", "row")}
     found = ScanRecord.from_json(left | {"bias": None}, "a.json")
     assert (found.normalised, found.origin) == (None, None)
@@ -79,15 +81,15 @@ def test_a_record_of_before_is_the_same_record():
     ("changes", "said"),
     [
         ({"colour": "red"}, r"unknown keys \['colour'\]"),
-        ({"shape": "10"}, r"shape is '10', not tuple\[int, \.\.\.\]"),
-        ({"shape": [1.5]}, r"shape is \(1.5,\), not tuple"),
-        ({"spacing_mm": True}, "spacing_mm is True, not float"),
+        ({"notes": "10"}, r"notes is '10', not tuple\[str, \.\.\.\]"),
+        ({"native_spacing_mm": [True]}, r"native_spacing_mm is \(True,\), not tuple"),
+        ({"sides_known": 1.5}, "sides_known is 1.5, not bool"),
         ({"quality": {"noise": "high"}}, "quality is {'noise': 'high'}, not"),
         ({"normalised": {"image": "a"}}, r"normalised: unknown keys \[\], missing keys \['by'"),
         ({"steps": 3}, "steps is 3, not"),
         ({"steps": {"bias": 3}}, "bias: expected an object"),
         ({"steps": {"bias": {"seconds": "x"}}}, "bias: seconds is 'x', not float"),
-        ({"version": 99}, "version 99, expected at most 1; update brainuad"),
+        ({"version": 99}, "version 99, expected at most 2; update brainuad"),
         ({"version": [1]}, r"version \[1\], expected"),
         ({"sequence": None}, "sequence is None, not str"),
     ],

@@ -120,6 +120,7 @@ def test_the_page_has_the_plots(cohort, tmp_path):
     assert "Calibration of the healthy threshold" in page
 
 
+@pytest.mark.slow
 def test_less_is_better_where_the_record_says_so(cohort, tmp_path):
     good = _run(cohort, tmp_path / "good", "own_a", 0.0)
     bad = _run(cohort, tmp_path / "bad", "own_b", 1.5)

@@ -184,5 +184,6 @@ def test_fewer_subjects(run_folder: Path, page_of):
     assert "2 subjects are shown. 1 subject is left out of the pictures" in page.prose
 
 
+@pytest.mark.slow
 def test_same_run_same_page(run_folder: Path, page_of):
     assert page_of(run_folder).text == page_of(run_folder).text

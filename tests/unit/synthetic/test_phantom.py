@@ -46,6 +46,7 @@ def test_a_field_has_the_stated_moments_and_scale():
     assert found == pytest.approx(np.exp(-((lag * 2.0) ** 2) / (4 * 8.0**2)), abs=0.1)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_every_warp_is_invertible(seed):
@@ -230,6 +231,7 @@ def test_the_cohort_is_a_cohort_folder(tmp_path):
         assert a.image.read_bytes() == b.image.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_interrupted_cohort_goes_on(tmp_path):
     counts = {"train": 2, "val": 1, "test": 0, "tumour": 0, "ms": 0, "stroke": 0}
     common = {"spacing_mm": 6.0, "sequences": ("T2w",), **counts}

@@ -149,6 +149,7 @@ def test_equal_parameters_have_an_equal_text():
     assert repr(MonaiAugment({"a": GAMMA})) != repr(MonaiAugment({"a": GAMMA | {"prob": 0.5}}))
 
 
+@pytest.mark.slow
 def test_workers_and_an_interruption_change_nothing_but_seed_and_epoch_do(tiny_cohort, tmp_path):
     def loader(epoch=3, resume=None, **options):
         augment = MonaiAugment({"affine": AFFINE, "noise": NOISE})

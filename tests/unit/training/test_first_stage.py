@@ -139,6 +139,7 @@ NEUTRAL = [
 ]
 
 
+@pytest.mark.slow
 def test_what_decides_its_weights_trains_another(configure, tiny_cohort):
     training = Training()
     for override in [None, *DECIDING]:
@@ -148,6 +149,7 @@ def test_what_decides_its_weights_trains_another(configure, tiny_cohort):
         assert training.runs[-1].out not in folders
 
 
+@pytest.mark.slow
 def test_what_does_not_finds_it_again(configure, tiny_cohort):
     training = Training()
     for override in [None, *NEUTRAL]:

@@ -110,13 +110,8 @@ class PreparedGridd(ScanTransform, InvertibleTransform):
                     )
                 image = volume_of(found[key]).array
                 said = measures.measure_prepared(image, inside, atlas, grid)
-                space = "the space of all scans" if shared is not None else None
-                space = atlas.name if atlas else space
-                found[key] = reported(
-                    found[key],
-                    quality=report(found[key]).get("quality", {}) | said,
-                    **({"space": space} if space else {}),
-                )
+                quality = report(found[key]).get("quality", {}) | said
+                found[key] = reported(found[key], quality=quality)
         return found
 
     def _shared_by(self, shared: SharedGrid, image: MetaTensor, inside: np.ndarray) -> Volume:

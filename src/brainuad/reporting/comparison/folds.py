@@ -42,7 +42,7 @@ class Design:
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Run folders in and below the given folders: the scored ones, and the unfinished ones.
+    """Return the scored run folders in and below some folders, and the unfinished ones.
 
     Raises:
         InputError: a folder that is not there, or no scored run.
@@ -61,7 +61,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def compare_folds(paths: Sequence[Path]) -> tuple[Comparison, pd.DataFrame]:
-    """Means over folds and seeds of every method and control.
+    """Return the means of every method and control over folds and seeds.
 
     Args:
         paths: folders of scored runs of one cohort; test subjects are the same in every fold.
@@ -154,7 +154,7 @@ def _require_same(first: Design, other: Design) -> None:
 
 
 def _of(method: str, designs: Sequence[Design]) -> list[Design]:
-    """The runs that a method's scores come from; a control's are those of the first method."""
+    """Return the runs of a method; those of the first method for a control."""
     own = [design for design in designs if design.run.method == method]
     if not own:
         beside = next(d.run.method for d in designs if method in d.run.methods)
@@ -173,7 +173,7 @@ def _of(method: str, designs: Sequence[Design]) -> list[Design]:
 
 
 def _cell(table: pd.DataFrame) -> str:
-    """Rows of (fold, seed), columns of subjects."""
+    """Return the text of a cell from rows of (fold, seed) and columns of subjects."""
     runs = table.mean(axis=1)
     if runs.isna().all():
         return "–"
@@ -185,7 +185,7 @@ def _cell(table: pd.DataFrame) -> str:
 
 
 def _missing(members: dict[str, list[Design]], folds: int) -> str:
-    """Which fold and seed of a method there is no run of."""
+    """Return in words the folds and seeds of a method that have no run."""
     lacking = []
     for method, designs in members.items():
         have = {(design.fold, design.seed) for design in designs}

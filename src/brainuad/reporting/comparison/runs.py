@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
-from brainuad.machine.text import csv_text, one_line
+from brainuad.machine.text import csv_text, one_line, quantity
 from brainuad.metrics.registry import BY_NAME
 from brainuad.metrics.statistics import by_person, holm, paired_wilcoxon, summarise
 from brainuad.reporting.comparison import plots as compare_plots
@@ -67,7 +67,7 @@ class Comparison:
 
 
 def compare_runs(paths: Sequence[Path]) -> Comparison:
-    """Compares runs of one cohort, split, sequence and space, subject by subject.
+    """Compare runs of one cohort, split, sequence and space, subject by subject.
 
     Args:
         paths: two run folders or more.
@@ -116,7 +116,7 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
 
 
 def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -> None:
-    """Writes `<name>.md`, `.tex`, `.html`, `.csv` (the table) and `tests.csv`, atomically."""
+    """Write `<name>.md`, `.tex`, `.html`, `.csv` (the table) and `tests.csv`, atomically."""
     note = f"{comparison.note} Subjects: {comparison.subjects}."
     table = to_markdown(comparison.header, comparison.rows)
     write_text(out / f"{name}.md", f"{table}\n{note}\n")
@@ -128,14 +128,15 @@ def write_comparison(comparison: Comparison, out: Path, name: str = "compare") -
         "comparison.html",
         title="Comparison",
         subtitle="",
-        runs=Table(comparison.header, comparison.rows, note),
+        runs=Table(comparison.header, comparison.rows, quantity(comparison.subjects, "subject")),
+        note=comparison.note,
         drawn=comparison.plots,
     )
     write_text(out / f"{name}.html", page)
 
 
 def shown_columns(values: dict[str, np.ndarray]) -> list[str]:
-    """Titles of the columns: `METRICS`, and those of `DESCRIBED` that a row has a value of.
+    """Return the titles of the columns: `METRICS`, and those of `DESCRIBED` with a value.
 
     Args:
         values: column to `(rows, subjects)`.
@@ -145,7 +146,7 @@ def shown_columns(values: dict[str, np.ndarray]) -> list[str]:
 
 
 def paired_tests(names: list[str], values: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Every pair of rows and every column of `METRICS`, see `Comparison.tests`.
+    """Return the tests of every pair of rows in every column of `METRICS`, see `Comparison.tests`.
 
     Args:
         names: names of the rows.
@@ -214,7 +215,7 @@ def require_same(
 
 
 def _names(methods: list[str], folders: list[str]) -> list[str]:
-    """Methods, with their folder where several runs share one."""
+    """Return the methods, with their folder where several runs share one."""
     return [
         method if methods.count(method) == 1 else f"{method} ({folder})"
         for method, folder in zip(methods, folders, strict=True)

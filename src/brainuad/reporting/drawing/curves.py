@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Curve:
 
 
 def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> str:
-    """SVG of the methods' curves; the first is the run's own.
+    """Return the SVG of the methods' curves; the first is the run's own.
 
     Args:
         curves: curves of all methods.
@@ -61,11 +61,9 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
             label += f"  (AP {curve.average_precision:.3f})"
         step = max(1, len(curve.recall) // _MAX_POINTS)
         keep = np.r_[np.arange(0, len(curve.recall), step), len(curve.recall) - 1]
-        axes.plot(curve.recall[keep], curve.precision[keep], label=label, **style)
+        axes.plot(curve.recall[keep], curve.precision[keep], label=label, **style._asdict())
         if curve.operating is not None:
-            axes.plot(
-                *curve.operating, marker="o", markersize=7, color=style["color"], clip_on=False
-            )
+            axes.plot(*curve.operating, marker="o", markersize=7, color=style.color, clip_on=False)
     if chance is not None:
         label = f"lesion share {chance:.3f}"
         axes.axhline(chance, color=INK, alpha=0.5, linewidth=0.8, label=label)
@@ -79,7 +77,7 @@ def precision_recall(curves: Sequence[Curve], chance: float | None = None) -> st
 
 
 def training_curve(name: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """SVG of one logged quantity.
+    """Return the SVG of one logged quantity.
 
     Args:
         name: e.g. `loss`.
@@ -92,7 +90,12 @@ def training_curve(name: str, series: Mapping[str, tuple[Sequence[float], Sequen
         marker = "o" if len(epochs) == 1 else None
         style = method_style(index)
         axes.plot(
-            epochs, values, label=figure_text(stage or name), marker=marker, markersize=4, **style
+            epochs,
+            values,
+            label=figure_text(stage or name),
+            marker=marker,
+            markersize=4,
+            **style._asdict(),
         )
     positive = all(value > 0 for _, values in series.values() for value in values)
     spread = [value for _, values in series.values() for value in values]
@@ -111,7 +114,7 @@ def training_curve(name: str, series: Mapping[str, tuple[Sequence[float], Sequen
 def strips(
     title: str, values: Mapping[str, Mapping[str, Sequence[float]]], limits: tuple[float, float]
 ) -> str:
-    """SVG of a score, a dot a subject: groups side by side, methods within a group.
+    """Return the SVG of a score with one dot per subject, by group and method.
 
     Args:
         title: name of the score, which labels the axis.
@@ -130,8 +133,8 @@ def strips(
                 continue
             # A fixed pattern instead of random jitter: the same run gives the same page.
             x = position + offset + 0.035 * (np.arange(dots.size) * 2 % 5 - 2)
-            face = style["color"] if index == 0 else "none"
-            axes.scatter(x, dots, s=22, facecolor=face, edgecolor=style["color"], linewidth=1)
+            face = style.color if index == 0 else "none"
+            axes.scatter(x, dots, s=22, facecolor=face, edgecolor=style.color, linewidth=1)
             median = float(np.median(dots))
             ends = [position + offset - 0.11, position + offset + 0.11]
             axes.plot(ends, [median] * 2, color=INK, linewidth=1.6, zorder=1)
@@ -141,7 +144,7 @@ def strips(
             [],
             s=22,
             facecolor=face if groups else "none",
-            edgecolor=style["color"],
+            edgecolor=style.color,
             label=figure_text(method),
         )
     counts = [len(next(iter(values.values())).get(group, ())) for group in groups]
@@ -155,19 +158,24 @@ def strips(
     return to_svg(figure, f"{title} by subject. " + "; ".join(medians))
 
 
-def method_style(index: int) -> dict[str, Any]:
-    """Colour and line of the nth method; the first is the run's own."""
+class Style(NamedTuple):
+    """Line of a method: options of matplotlib's `plot`."""
+
+    color: str
+    linewidth: float
+    linestyle: str
+
+
+def method_style(index: int) -> Style:
+    """Return the line of the nth method; the first is the run's own."""
     if index == 0:
-        return {"color": OWN, "linewidth": 2.2}
-    return {
-        "color": _OTHERS[(index - 1) % len(_OTHERS)],
-        "linewidth": 1.5,
-        "linestyle": _STYLES[(index - 1) % len(_STYLES)],
-    }
+        return Style(OWN, 2.2, "-")
+    other = index - 1
+    return Style(_OTHERS[other % len(_OTHERS)], 1.5, _STYLES[other % len(_STYLES)])
 
 
 def new_figure() -> tuple["Figure", "Axes"]:
-    """A figure of the page's style, with one pair of axes."""
+    """Return a figure of the page's style, with one pair of axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 3.5))
@@ -183,7 +191,7 @@ def new_figure() -> tuple["Figure", "Axes"]:
 
 
 def to_svg(figure: "Figure", description: str) -> str:
-    """The figure as an `<svg>` element for a page: no outside names, ids of its own."""
+    """Return the figure as an `<svg>` element without outside names, with ids of its own."""
     import matplotlib
 
     buffer = io.StringIO()

@@ -12,7 +12,7 @@ RECALL = np.linspace(0.01, 1, 100)
 
 
 def bands(precision: Mapping[str, np.ndarray]) -> str:
-    """Mean precision over subjects against recall, with 95 % bootstrap bands.
+    """Draw the mean precision over subjects against recall, with 95 % bootstrap bands.
 
     Args:
         precision: method to `(S, 100)` at recall 0.01 to 1, from `curves.npz`.
@@ -22,9 +22,9 @@ def bands(precision: Mapping[str, np.ndarray]) -> str:
         style = method_style(index)
         ends = np.array([bootstrap_interval(column, 500) for column in values.T])
         axes.fill_between(
-            RECALL, ends[:, 0], ends[:, 1], color=style["color"], alpha=0.18, linewidth=0
+            RECALL, ends[:, 0], ends[:, 1], color=style.color, alpha=0.18, linewidth=0
         )
-        axes.plot(RECALL, values.mean(axis=0), label=figure_text(name), **style)
+        axes.plot(RECALL, values.mean(axis=0), label=figure_text(name), **style._asdict())
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision, mean over subjects")
     axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
     ends_at = "; ".join(f"{name}: {v.mean():.3f}" for name, v in precision.items())
@@ -33,7 +33,7 @@ def bands(precision: Mapping[str, np.ndarray]) -> str:
 
 
 def against_volume(points: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Dice against lesion volume on a logarithmic axis, a dot a subject, with running medians.
+    """Draw Dice against lesion volume, one dot per subject, with running medians.
 
     Args:
         points: method to (volume in ml, Dice).
@@ -44,13 +44,13 @@ def against_volume(points: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     for index, (name, pairs) in enumerate(points.items()):
         style = method_style(index)
         volume, dice = np.array(sorted(pairs)).T if pairs else (np.zeros(0), np.zeros(0))
-        face = style["color"] if index == 0 else "none"
+        face = style.color if index == 0 else "none"
         axes.scatter(
             volume,
             dice,
             s=20,
             facecolor=face,
-            edgecolor=style["color"],
+            edgecolor=style.color,
             alpha=0.8,
             label=figure_text(name),
         )
@@ -58,18 +58,20 @@ def against_volume(points: Mapping[str, Sequence[tuple[float, float]]]) -> str:
             window = max(3, len(volume) // 4)
             middle = [np.median(dice[i : i + window]) for i in range(len(dice) - window + 1)]
             at = [np.median(volume[i : i + window]) for i in range(len(dice) - window + 1)]
-            axes.plot(at, middle, **style)
+            axes.plot(at, middle, **style._asdict())
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(ylim=(-0.02, 1.02), xlabel="lesion volume, ml", ylabel="Dice, healthy threshold")
     axes.legend(loc="best", frameon=False, fontsize=9.5, labelcolor=INK)
-    return to_svg(figure, f"Dice against lesion volume, a dot a subject, for {', '.join(points)}")
+    return to_svg(
+        figure, f"Dice against lesion volume, one dot per subject, for {', '.join(points)}"
+    )
 
 
 def paired(names: Sequence[str], first: np.ndarray, second: np.ndarray, title: str) -> str:
-    """Two methods' values of the same subjects, a dot a subject, with the line of equality.
+    """Draw two methods' values of the same subjects with the line of equality.
 
     Args:
         names: names of the two.
@@ -81,7 +83,7 @@ def paired(names: Sequence[str], first: np.ndarray, second: np.ndarray, title: s
     kept = ~np.isnan(first) & ~np.isnan(second)
     x, y = first[kept], second[kept]
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=0.8)
-    axes.scatter(x, y, s=22, color=method_style(0)["color"], alpha=0.8)
+    axes.scatter(x, y, s=22, color=method_style(0).color, alpha=0.8)
     axes.set(
         xlim=(-0.02, 1.02),
         ylim=(-0.02, 1.02),
@@ -95,7 +97,7 @@ def paired(names: Sequence[str], first: np.ndarray, second: np.ndarray, title: s
 
 
 def calibration(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Share of healthy test brains above the threshold against the share that was asked for.
+    """Draw the share of healthy test brains above the threshold against the share asked for.
 
     Args:
         found: method to `(A,)` alphas and `(H, A)` shares of each healthy test subject.
@@ -107,8 +109,13 @@ def calibration(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
         style = method_style(index)
         if index == 0:
             for row in shares:
-                axes.plot(alphas, np.maximum(row, floor), color=style["color"], alpha=0.25, lw=0.8)
-        axes.plot(alphas, np.maximum(shares.mean(axis=0), floor), label=figure_text(name), **style)
+                axes.plot(alphas, np.maximum(row, floor), color=style.color, alpha=0.25, lw=0.8)
+        axes.plot(
+            alphas,
+            np.maximum(shares.mean(axis=0), floor),
+            label=figure_text(name),
+            **style._asdict(),
+        )
         at = int(np.abs(alphas - 0.01).argmin())
         words.append(f"{name}: {shares[:, at].mean():.4f} at {alphas[at]:g}")
     ends = [min(a.min() for a, _ in found.values()), max(a.max() for a, _ in found.values())]

@@ -24,7 +24,7 @@ SLICE = ("slice", 2, "", "")
 TITLES = {
     "image": "scan",
     "truth": "truth, outlined",
-    "seen": "what the method saw",
+    "seen": "input of the method",
     "reconstruction": "reconstruction",
     "anomaly": "anomaly map",
     "segmentation": "predicted mask",
@@ -73,7 +73,7 @@ class SubjectView:
 
 
 def load_view(scan: Scan, maps: Path) -> SubjectView:
-    """Reads a subject's volumes and keeps the slices to show.
+    """Read a subject's volumes and keep the slices to show.
 
     Of each plane, the slice with the largest area of truth; without a lesion, the one with the
     most anomaly in total.
@@ -151,13 +151,13 @@ def radiological(array: np.ndarray, axis: int, at: list[int]) -> np.ndarray:
 
 
 def lesion_share(views: list[SubjectView]) -> float | None:
-    """The lesions' share of the brain over the `views` with a lesion; None where there is none."""
+    """Return the lesions' share of the brain in the `views` with a lesion; None without one."""
     lesions = [(view.lesion_ml, view.brain_ml) for view in views if view.lesion_ml]
     return sum(a for a, _ in lesions) / sum(b for _, b in lesions) if lesions else None
 
 
 def shared_limit(views: list[SubjectView]) -> float:
-    """The top of the anomaly scale: the 99.9th percentile of the brain voxels of all `views`."""
+    """Return the top of the anomaly scale: the 99.9th percentile of all brain voxels."""
     pooled = np.concatenate([view.sample for view in views] or [np.zeros(0)])
     limit = float(np.quantile(pooled, 0.999)) if pooled.size else 0.0
     return limit if limit > 0 else 1.0
@@ -177,7 +177,7 @@ def _ras(volume: Volume) -> Volume:
 def _centre(
     truth: np.ndarray | None, anomaly: np.ndarray | None, inside: np.ndarray
 ) -> tuple[int, ...]:
-    """The slice of each array axis."""
+    """Return the slice to show along each array axis."""
     mass = inside.astype(np.float32)
     if truth is not None:
         mass = (truth > 0).astype(np.float32)

@@ -59,11 +59,11 @@ def difficulty(run: RunFolder) -> Difficulty | None:
 
 
 def heat_map(values: pd.DataFrame, title: str) -> str:
-    """SVG of a table of shares in [0, 1], a coloured cell with its number each.
+    """Return the SVG of a table of shares in [0, 1], as coloured cells with their numbers.
 
     Args:
         values: radii in mm (rows) against contrasts (columns).
-        title: for who cannot see it.
+        title: title, for readers who cannot see it.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure

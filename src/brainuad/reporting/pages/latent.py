@@ -12,7 +12,7 @@ from brainuad.reporting.run_folder import RunFolder
 COLUMNS = 3
 """Number of pictures per row of the path through the latent space."""
 
-_NAMES = {
+_TITLES = {
     "reconstruction": "reconstruction",
     "mean_image": "mean training image of that level",
     "identity": "identity (the input itself)",
@@ -63,9 +63,10 @@ def latent(run: RunFolder) -> Latent | None:
     if checks is None:
         return None
     clean, painted = (
-        {name: run.checks[f"error/{given}/{name}"] for name in _NAMES}
-        for given in ("clean", "painted")
+        [run.checks[f"error/{given}/{name}"] for name in _TITLES] for given in ("clean", "painted")
     )
+    rows = zip(_TITLES.values(), clean, painted, strict=True)
+    (reconstruction, mean_image, _), (repaired, _, identity) = clean, painted
     arrays = run.check_arrays
     plots = [Plot(_kl(arrays["kl"]), "KL of each latent dimension, largest first")]
     if "path" in arrays:
@@ -79,11 +80,11 @@ def latent(run: RunFolder) -> Latent | None:
         plots.append(Plot(_path(arrays["ends"], arrays["path"]), caption))
     return Latent(
         checks,
-        clean["reconstruction"] < clean["mean_image"],
-        painted["reconstruction"] < painted["identity"],
+        reconstruction < mean_image,
+        repaired < identity,
         Table(
             ["predictor", "given the clean image", "given one with squares painted over"],
-            [[_NAMES[n], f"{clean[n]:.4f}", f"{painted[n]:.4f}"] for n in _NAMES],
+            [[title, f"{first:.4f}", f"{second:.4f}"] for title, first, second in rows],
             "Mean absolute error in the brain to the clean image, held-out healthy subjects",
         ),
         plots,
@@ -100,7 +101,7 @@ def _kl(kl: np.ndarray) -> str:
 
 
 def _path(ends: np.ndarray, path: np.ndarray) -> str:
-    """Inputs at both ends and what is decoded between them, in reading order."""
+    """Draw the inputs at both ends and the decoded images between them, in reading order."""
     figure, axes = new_figure()
     axes.set_position((0.01, 0.01, 0.98, 0.98))
     axes.axis("off")

@@ -74,56 +74,34 @@ def write_quality(
         nameless: leave out pictures, names, notes, reasons and steps, which may hold paths; scans
             become numbers.
     """
-    flags = cohort.record.flags
-    scans = sorted(cohort.scans, key=lambda s: (-len(flags.get(_name(s), [])), s.subject))
-    rows, items = [], []
+    texts = cohort.record.flags
+    scans = sorted(cohort.scans, key=lambda s: (-len(texts.get(_name(s), [])), s.subject))
+    rows, shown = [], []
     for index, scan in enumerate(scans):
         record = records[key_of(scan)]
-        name, found = record.name, record.quality
-        shown = f"scan {index + 1}" if nameless else name
-        said = [*flags.get(name, []), *([] if nameless else record.notes)]
-        rows.append(
-            [
-                shown if nameless else html.Markup(f'<a href="#{anchor}">{html.escape(name)}</a>'),
-                str(len(flags.get(name, []))),
-                f"{found['brain_ml']:.0f}",
-                *("–" if found.get(key) is None else f"{found[key]:.3f}" for key in _MEASURES),
-                scan.split,
-                "; ".join(said),
-            ]
-        )
-        if nameless:
-            continue
-        problems, body = Failures(), ""
-        with problems.catching(name, scan.image):
-            picture = draw_scan(scan, atlas)
-            body = html.picture(picture.jpeg, f"{name}. " + "; ".join(said), *picture[1:])
-        body += "".join(html.paragraph(why, "alert") for _, why in problems)
-        chips = "".join(f'<span class="chip">{html.escape(text)}</span> ' for text in said)
-        title = html.Markup(f"<h3>{html.escape(name)}</h3> {chips}")
-        items.append(html.details(title, body, "subject", anchor, shown=True))
-    header = [
-        *("scan", "flags", "brain, ml", "overlap", "similarity", "mirrored fit", "noise"),
-        *("mask at border", "split", "what to look at"),
-    ]
-    table = html.table(header, rows, "Prepared scans", (0, 8, 9), sortable=True)
-    words = (
-        "Green is the brain mask, orange the atlas's brain after registration. A flag asks for a "
-        "look and excludes nothing; the limits are in the configuration (preparation.limits). "
-        "Left and right: radiological convention."
-    )
+        flags = flags_of(texts.get(record.name, []))
+        measures = [decimals(record.quality.get(m), digits) for m, (_, digits) in _MEASURES.items()]
+        looks = ". ".join([f.look for f in flags] + ([] if nameless else list(record.notes)))
+        anchor = f"scan-{index}"
+        name = f"scan {index + 1}" if nameless else Link(record.name, anchor)
+        rows.append([name, looks, *measures, scan.split])
+        if not nameless:
+            shown.append(_checked(scan, atlas, anchor, record.name, flags, record.notes))
+    header = ["scan", "what to look at", *(title for title, _ in _MEASURES.values()), "split"]
+    lines = [] if nameless else [[s.step, s.grid, s.intensities, s.transform] for s in steps]
+    titles = ("step", "grid", "intensities", "transform")
+    explained = Table(titles, lines, "Steps of the preparation", (0, 1, 2, 3)) if lines else None
     failed = cohort.record.failures
-    lost = "".join(f"<li><b>{html.escape(a)}</b>: {html.escape(b)}</li>" for a, b in failed)
-    if nameless:
-        words = "This page is anonymous: it leaves out pictures, names and places."
-        lost = html.Markup(f"<li>{len(failed)} scans</li>")
-    alert = f'<div class="alert" role="alert"><h2>Not prepared</h2><ul>{lost}</ul></div>'
-    content = "".join(
-        (
-            alert if failed else "",
-            html.section("Scans", html.paragraph(words, "soft"), table, anchor="scans"),
-            "" if nameless else html.section("Pictures", *items, anchor="pictures"),
-        )
+    count = sum(bool(texts.get(_name(scan))) for scan in scans)
+    page = render(
+        "quality.html",
+        title=f"Quality of {'an unnamed cohort' if nameless else cohort.name}",
+        subtitle=f"{quantity(len(scans), 'scan')}, {count} flagged, {len(failed)} failed",
+        nameless=nameless,
+        failed=failed,
+        scans=Table(header, rows, "Prepared scans", (0, 1, 8), sortable=True),
+        shown=shown,
+        steps=explained,
     )
     path = cohort.root / "qc.html"
     write_text(path, page)

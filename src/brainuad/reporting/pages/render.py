@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from brainuad.machine.text import quantity
+from brainuad.machine.text import quantity, without_home
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters["quantity"] = quantity
-    made.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    made.filters |= {
+        "quantity": quantity,
+        "without_home": without_home,
+        "base64": lambda content: base64.b64encode(content).decode(),
+    }
     script = _text("page.js")
     # The page's own script runs and no other, whatever a name slips in.
     digest = hashlib.sha256(script.encode()).digest()

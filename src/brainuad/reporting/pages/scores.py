@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from brainuad.cohorts.names import POOLED
 from brainuad.records.summary import Result
 from brainuad.reporting.drawing import curves as figures
-from brainuad.reporting.pages.render import Plot, Table
+from brainuad.reporting.pages.render import Table
 from brainuad.reporting.run_folder import CONTROL, RunFolder
 from brainuad.reporting.tables import (
     COMPANIONS,
     DICE_BY_THRESHOLD,
     FPR_BY_THRESHOLD,
+    SUBJECTS,
     Column,
     columns_of,
     group_rows,
@@ -62,15 +63,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves of the test subjects.
+    """Curves of the test subjects, as SVG.
 
     Attributes:
-        plots: drawings.
-        pooled: whether precision–recall curves are among them.
+        pooled: precision against recall; None where the curves are missing.
+        share: lesions' share of the brain; None where it is not known.
+        strips: scores subject by subject.
     """
 
-    plots: list[Plot]
-    pooled: bool
+    pooled: str | None
+    share: float | None
+    strips: list[str]
 
 
 def headlines(run: RunFolder) -> list[Headline]:
@@ -95,7 +98,8 @@ def scores(run: RunFolder) -> Scores:
         (columns_of(space), caption),
         (DICE_BY_THRESHOLD, "Dice by threshold"),
         (FPR_BY_THRESHOLD, _rate_caption(run)),
-        (COMPANIONS, "At the healthy threshold: lesions, surfaces, subjects"),
+        (COMPANIONS, "Lesions and surfaces, at the healthy threshold"),
+        (SUBJECTS, "Subjects as a whole, by their anomaly score"),
     )
     tables = [Table(*summary_rows(results, columns=columns), words) for columns, words in sets]
     # Healthy subjects have no lesion to find: a row of their own, the false positives.
@@ -117,27 +121,16 @@ def curves(run: RunFolder, share: float | None = None) -> Curves:
         run: the run.
         share: lesions' share of the brain; None where it is not known.
     """
-    plots = []
     found = run.curves()
-    if found:
-        caption = (
-            "All brain voxels of the test subjects with a lesion, pooled. The dot is the healthy "
-            "threshold."
-        )
-        if share is not None:
-            caption += (
-                " The horizontal line is the precision of a score without information: the "
-                "lesions' share of the brain in the subjects shown."
-            )
-        plots.append(Plot(figures.precision_recall(found, share), caption))
-    note = "One dot per subject with a lesion; the bar is the median."
-    for label, metric, threshold in (
-        ("AP", "auprc", "none"),
-        ("Dice at the healthy threshold", "dice", "healthy"),
-    ):
-        if values := _by_pathology(run, metric, threshold):
-            plots.append(Plot(figures.strips(label, values, (-0.02, 1.02)), note))
-    return Curves(plots, bool(found))
+    scored = {
+        "AP": _by_pathology(run, "auprc", "none"),
+        "Dice at the healthy threshold": _by_pathology(run, "dice", "healthy"),
+    }
+    return Curves(
+        figures.precision_recall(found, share) if found else None,
+        share,
+        [figures.strips(title, v, (-0.02, 1.02)) for title, v in scored.items() if v],
+    )
 
 
 def _rate_caption(run: RunFolder) -> str:
@@ -157,7 +150,7 @@ def _filled(table: Table) -> Table:
 
 
 def _by_pathology(run: RunFolder, metric: str, threshold: str) -> dict[str, dict[str, list[float]]]:
-    """Method to pathology to subjects' values; a subject without AP has no lesion."""
+    """Return method to pathology to values; a subject without AP has no lesion."""
     sick = {s.subject for s in run.scores if s.metric == "auprc" and s.value == s.value}
     values: dict[str, dict[str, list[float]]] = {}
     for method in run.shown_methods:

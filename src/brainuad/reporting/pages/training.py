@@ -1,10 +1,9 @@
-"""Parts of the report on what ran: the training with its checks, and the facts of the run."""
+"""Part of the report on the training of a method, with its checks on healthy subjects."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TypeVar
 
-from brainuad.machine.text import without_home
 from brainuad.reporting.drawing import curves as figures
 from brainuad.reporting.pages.render import Plot, Table
 from brainuad.reporting.run_folder import RunFolder
@@ -73,21 +72,6 @@ class Training:
     checks: Table | None
 
 
-@dataclass(frozen=True)
-class Ran:
-    """Facts of a run.
-
-    Attributes:
-        facts: name to value.
-        versions: packages.
-        config: resolved configuration as text; may be empty.
-    """
-
-    facts: dict[str, str]
-    versions: Table
-    config: str
-
-
 def training(run: RunFolder) -> Training:
     """Return a plot per logged quantity, and the checks on healthy subjects."""
     names = list(run.history)
@@ -111,39 +95,3 @@ def picked(kind: type[Kind], values: Mapping[str, float]) -> Kind | None:
     if not {field.name for field in known if field.default is MISSING} <= values.keys():
         return None
     return kind(**{field.name: values[field.name] for field in known if field.name in values})
-
-
-def ran(run: RunFolder) -> Ran:
-    """Return command, code, data, machine and configuration."""
-    record = run.record
-    commit = record.commit or "not known (installed without a checkout)"
-    if record.dirty:
-        commit = f"{commit}, with changes that are not committed"
-    seconds, volume_s, parameters = (
-        record.duration_s,
-        record.wall_time_per_volume_s,
-        record.parameters,
-    )
-    facts = {
-        "command": record.command,
-        "commit": commit,
-        "started": record.time_started,
-        "duration": None if seconds is None else f"{seconds:.0f} s",
-        "time per volume": None if volume_s is None else f"{volume_s:.2f} s",
-        "device": record.device,
-        "Python": record.python,
-        "seed": record.seed,
-        "trainable parameters": None if parameters is None else f"{parameters:,}",
-        "cohort": record.cohort.name or run.summary.cohort,
-        "cohort folder": record.cohort.path,
-        "split (SHA-256)": record.cohort.split_hash or run.summary.split_hash,
-        "checkpoint": record.checkpoint.path,
-        "checkpoint (SHA-256)": record.checkpoint.sha256,
-        "healthy thresholds": ", ".join(
-            f"{name} –" if value is None else f"{name} {value:.4g}"
-            for name, value in run.summary.thresholds.items()
-        ),
-    }
-    known = {k: without_home(value) for k, value in facts.items() if value not in (None, "")}
-    versions = Table(["package", "version"], list(record.versions.items()), "Versions")
-    return Ran(known, versions, without_home(run.config))

@@ -12,7 +12,7 @@ from brainuad.metrics.statistics import Summary, by_person, paired_wilcoxon, sum
 from brainuad.reporting.drawing import plots
 from brainuad.reporting.drawing.false_positives import draw_false_positives
 from brainuad.reporting.drawing.panels import Picture
-from brainuad.reporting.pages.render import Plot, Table
+from brainuad.reporting.pages.render import Table
 from brainuad.reporting.run_folder import CONTROL, RunFolder
 from brainuad.volumes.nifti import read_volume
 
@@ -87,7 +87,8 @@ class Trust:
         alt: the picture in words.
         lesions: found lesions by size and contrast; None where there are none.
         healthy: None without healthy test subjects.
-        plots: Dice by volume, and calibration.
+        by_volume: SVG of Dice against lesion volume; None where it is not known.
+        calibration: SVG of the calibration; None where it is not known.
     """
 
     is_control: bool
@@ -97,7 +98,8 @@ class Trust:
     alt: str
     lesions: Table | None
     healthy: Healthy | None
-    plots: list[Plot]
+    by_volume: str | None
+    calibration: str | None
 
 
 def trust(run: RunFolder) -> Trust | None:
@@ -112,6 +114,9 @@ def trust(run: RunFolder) -> Trust | None:
         picture = draw_false_positives(maps) if maps else None
         alt = "Mean false-positive map on six axial slices of the MNI152 template. "
         alt += f"{regions.caption}: " + "; ".join(", ".join(row) for row in regions.rows)
+    found = {m: run.volume_and_dice(m, run.people) for m in run.shown_methods}
+    points = {method: pairs for method, pairs in found.items() if pairs}
+    shares = {m: known for m in run.shown_methods if (known := run.calibration(m))}
     return Trust(
         run.method == CONTROL,
         _brightness(run),
@@ -120,7 +125,8 @@ def trust(run: RunFolder) -> Trust | None:
         alt,
         _lesions(run),
         _healthy(run),
-        _plots(run),
+        plots.against_volume(points) if points else None,
+        plots.calibration(shares) if shares else None,
     )
 
 
@@ -191,29 +197,6 @@ def _healthy(run: RunFolder) -> Healthy | None:
     asked = 0.01 if alphas is None or 0.01 in alphas else float(alphas[0])
     over = sorted((item for item in rates.items() if item[1] > asked), key=lambda item: -item[1])
     return Healthy(asked, len(rates), over)
-
-
-def _plots(run: RunFolder) -> list[Plot]:
-    methods = run.shown_methods
-    found = []
-    points = {method: run.volume_and_dice(method, run.people) for method in methods}
-    points = {method: pairs for method, pairs in points.items() if pairs}
-    if points:
-        caption = (
-            "Dice at the healthy threshold by lesion volume, one dot per subject. The line is a "
-            "running median."
-        )
-        found.append(Plot(plots.against_volume(points), caption))
-    shares = {method: known for method in methods if (known := run.calibration(method))}
-    if shares:
-        caption = (
-            "Calibration of the healthy threshold: the share of healthy test brains above it, "
-            "before the steps on the mask, against the share asked for on validation brains. "
-            "Thin lines are single subjects. Above the diagonal, more of a new healthy brain is "
-            "marked than was asked for."
-        )
-        found.append(Plot(plots.calibration(shares), caption))
-    return found
 
 
 def _values(

@@ -22,7 +22,7 @@ _AIR = 0.05  # of the window: what is darker around the head is cropped
 
 @dataclass(frozen=True)
 class Frame:
-    """Which part of a scan is shown, and how finely.
+    """Part of a scan that is shown, and its resolution.
 
     Attributes:
         box: box in the scan's array.
@@ -35,7 +35,7 @@ class Frame:
     affine: np.ndarray
 
     def copy(self, array: np.ndarray) -> np.ndarray:
-        """Crops an array on the scan's grid and averages its blocks, `(D, H, W)` float32."""
+        """Crop an array on the scan's grid and average its blocks, `(D, H, W)` float32."""
         part = np.asarray(array[self.box], dtype=np.float32)
         return part if self.factor == (1, 1, 1) else block_reduce(part, self.factor, _mean)
 
@@ -47,7 +47,7 @@ class Frame:
 
 
 def frame_of(scan: Volume, shown: np.ndarray) -> Frame:
-    """The head's bounding box, no finer than a screen needs.
+    """Return the head's bounding box, no finer than a screen needs.
 
     Args:
         scan: the scan, RAS axes.
@@ -68,20 +68,20 @@ def frame_of(scan: Volume, shown: np.ndarray) -> Frame:
 
 
 def window(array: np.ndarray) -> tuple[float, float]:
-    """Brightness shown as black and as white: the 0.5th and the 99.5th percentile."""
+    """Return the brightness of black and white: the 0.5th and the 99.5th percentile."""
     sample = array.reshape(-1)[:: max(1, array.size // 1_000_000)]
     low, high = (float(value) for value in np.quantile(sample, (0.005, 0.995)))
     return low, high if high > low else low + 1.0
 
 
 def grey_levels(array: np.ndarray, low: float, high: float) -> tuple[np.ndarray, float, float]:
-    """Rounds to 256 levels from `low` to `high`: levels, slope and intercept back to values."""
+    """Round to 256 levels from `low` to `high`; return levels, slope and intercept."""
     step = (high - low) / 255
     return np.clip(np.rint((array - low) / step), 0, 255).astype(np.uint8), step, low
 
 
 def score_levels(array: np.ndarray, threshold: float | None) -> tuple[np.ndarray, float]:
-    """Rounds scores down to 256 levels, one of which is the threshold itself.
+    """Round scores down to 256 levels, one of which is the threshold itself.
 
     So a copy is at or above the threshold exactly where the map is.
 
@@ -101,12 +101,12 @@ def score_levels(array: np.ndarray, threshold: float | None) -> tuple[np.ndarray
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """The voxels around a mask: the eye sees the mask and what it marks."""
+    """Return the voxels around a mask, so that the tissue below it stays visible."""
     return ndimage.binary_dilation(mask) & ~mask
 
 
 def encode(levels: np.ndarray, affine: np.ndarray, slope: float = 1.0, inter: float = 0.0) -> str:
-    """A zipped NIfTI file as base64."""
+    """Return a zipped NIfTI file as base64."""
     image = nib.nifti1.Nifti1Image(levels, affine)
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(slope, inter)

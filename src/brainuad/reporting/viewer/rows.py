@@ -119,7 +119,7 @@ class ScanRow:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """What to look at; of a failed scan, the reason."""
+        """Flags of the scan; of a failed scan, the reason."""
         return flags_of(self.reason.split("; ") if self.status == "flagged" else [self.reason])
 
     @property

@@ -31,10 +31,10 @@ class ScannerNoise:
     ) -> Tensor:
         """Return `(B, C, *S)` images of that shape in [0, 1], 0 outside the brain.
 
-        Args:
-    image: image in [0, 1].
-            brain_mask: `(B, 1, *S)` bool.
-            generator: generator of the draws; None for the global one.
+            Args:
+        image: image in [0, 1].
+                brain_mask: `(B, 1, *S)` bool.
+                generator: generator of the draws; None for the global one.
         """
         blur, grain = (
             uniform(*span, image, generator).flatten() for span in (self.blur, self.grain)
