@@ -102,7 +102,7 @@ class ScanRecord:
         compared: fingerprint of the scans that it was compared with, left and right.
         normalised: None until its intensities are normalised.
         origin: None until it is listed in the cohort.
-        version: of the file.
+        version: version of the file.
     """
 
     subject: str
