@@ -47,7 +47,8 @@ class Limits:
             "brain_ml": (
                 low,
                 high,
-                f"Check the brain mask (brain volume {{:.0f}} ml, expected {low:.0f} to {high:.0f})",
+                "Check the brain mask "
+                f"(brain volume {{:.0f}} ml, expected {low:.0f} to {high:.0f})",
             ),
             "overlap": (
                 self.overlap,
