@@ -88,7 +88,7 @@ def _refuse_two_numbers(scans: Sequence[Record]) -> None:
     """Refuse `1` beside `01`; `P1` beside `p-1` is one person.
 
     Raises:
-        InputError: see above.
+        InputError: both spellings occur.
     """
     first: dict[tuple[PersonKey, object], Record] = {}
     for record in scans:
