@@ -32,7 +32,7 @@ def test_the_autoencoder_alone_is_a_method(model, name, tmp_path):
     first_stage = model.method.first_stage
     method = madad_parts.CONTROLS[name](tmp_path).method
     assert isinstance(method, KLAutoencoder)
-    assert method.first_stage is first_stage
+    assert method.autoencoder is first_stage
 
 
 def test_the_prototype_is_what_a_network_of_zeros_corrects(model, tmp_path):
