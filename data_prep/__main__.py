@@ -44,7 +44,7 @@ class Command:
     """A command.
 
     Attributes:
-        help: in a few words.
+        help: description in a few words.
         run: the parsed arguments to the exit status.
         arguments: name to the options of `add_argument`.
     """

@@ -27,7 +27,7 @@ _T1 = re.compile(r"^(sub-(r\d+)s\d+)_(ses-\w+?)(?:_space-\w+?)?_T1w\.nii(?:\.gz)
 
 
 def find(root: Path) -> list[RawScan]:
-    """Lists the first session's T1 of every patient; the site is the cohort, `R001`.
+    """List the first session's T1 of every patient; the site is the cohort, `R001`.
 
     Raises:
         InputError: no scan found.

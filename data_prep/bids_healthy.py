@@ -33,12 +33,12 @@ TABLE = "participants.tsv"
 
 
 def find(root: Path, column: str = "", value: str = "") -> list[RawScan]:
-    """Lists the first session of every healthy person.
+    """List the first session of every healthy person.
 
     Args:
         root: the BIDS data set, with the `sub-*` folders in it.
         column: column of `participants.tsv` that states who is healthy; empty when all are.
-        value: what it says of the healthy.
+        value: value of the column for healthy people.
 
     Raises:
         InputError: no scan, or no table to choose by.

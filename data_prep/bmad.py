@@ -38,7 +38,7 @@ _NAME = re.compile(r"(\d{5})_(\d+)")
 
 
 def find(root: Path, overlap: str = "") -> list[SliceRow]:
-    """Lists the slices of all three splits.
+    """List the slices of all three splits.
 
     Args:
         root: folder of the download, `Brain` or one that holds it.

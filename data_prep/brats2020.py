@@ -26,7 +26,7 @@ CASES = "BraTS20_*_[0-9]*"
 
 
 def find(root: Path) -> list[RawScan]:
-    """Lists the scans of all cases, with the label of those that have one.
+    """List the scans of all cases, with the label of those that have one.
 
     Raises:
         InputError: no case found.

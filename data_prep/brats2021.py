@@ -24,7 +24,7 @@ SEQUENCES = {"T1w": "t1", "T1c": "t1ce", "T2w": "t2", "FLAIR": "flair"}
 
 
 def find(root: Path) -> list[RawScan]:
-    """Lists the scans of all cases, with the label of those that have one.
+    """List the scans of all cases, with the label of those that have one.
 
     Raises:
         InputError: no case found.

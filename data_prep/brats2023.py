@@ -29,7 +29,7 @@ _CASE = re.compile(r"^(BraTS-[A-Z]+-\d+)-(\d+)$")
 
 
 def find(root: Path, task: str = "GLI") -> list[RawScan]:
-    """Lists the scans of every person's first visit, with its label when it has one.
+    """List the scans of every person's first visit, with its label when it has one.
 
     Args:
         root: folder of the cases, or up to three above.

@@ -26,7 +26,7 @@ class Download:
         url: https.
         name: name of the file to write.
         sha256: hexadecimal; None when not known, which no registered file may be.
-        size: in bytes; None when not known.
+        size: number of bytes; None when not known.
     """
 
     url: str
@@ -41,21 +41,21 @@ class Dataset:
 
     Attributes:
         name: as on the command line.
-        title: in full.
-        pathology: what the patients have, or `healthy`.
+        title: full title.
+        pathology: disease of the patients, or `healthy`.
         sequences: that it holds.
-        homepage: where to read on.
+        homepage: page with more information.
         licence: licence of the data.
-        access: how to get it.
-        citation: what to cite.
-        split: what the literature uses.
+        access: instructions to get it.
+        citation: paper to cite.
+        split: split of the literature.
         layout: the official folder layout, in one line.
         find: the unpacked download's folder, then the options by name, to its scans.
         options: keyword of `find` to what it does.
         files: to be fetched by `python -m data_prep download`; empty when one has to register, or
             where no hash is known.
         slices: whether the rows are slices for `data=slices`, not volumes for `brainuad-prepare`.
-        traps: what a reader of scores on it should know, a line each.
+        traps: warnings for a reader of scores on it, one line each.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Dataset:
 
 
 def write_rows(scans: Sequence[RawScan] | Sequence[SliceRow], csv_path: Path) -> None:
-    """Writes a CSV whose columns are the fields of the rows; None is an empty cell.
+    """Write a CSV whose columns are the fields of the rows; None is an empty cell.
 
     `brainuad.cohorts.find.find_raw` reads volumes back as the same scans, `data=slices` slices.
     Paths below the CSV's folder are written relative to it, so that both can be moved together;
@@ -106,7 +106,7 @@ def person_of(scan: RawScan | SliceRow) -> str:
 
 
 def with_splits(scans: Sequence[AnyRow], csv_path: Path) -> list[AnyRow]:
-    """Sets the splits that a CSV with the columns `subject` and `split` gives.
+    """Set the splits that a CSV with the columns `subject` and `split` gives.
 
     Of slices, `subject` names the person. Those that it does not name keep the split they have.
 

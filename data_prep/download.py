@@ -29,7 +29,7 @@ ATTEMPTS = 3
 
 
 def download(item: Download, folder: Path, timeout_s: float = 60) -> Path:
-    """Fetches a file into a folder, by way of `NAME.part`; a file that is there is only checked.
+    """Fetch a file into a folder, by way of `NAME.part`; a file that is there is only checked.
 
     Raises:
         InputError: refused by the server, cut off again and again, or a wrong checksum or size;
@@ -121,7 +121,7 @@ class _TooLong(Exception):
 
 
 def _most(item: Download, total: int | None, folder: Path) -> int:
-    """Bytes that a file may have: what is known of it, what the server said, or the free disk."""
+    """Return the largest size of a file in bytes: known, the server's, or the free disk."""
     known = [size for size in (item.size, total) if size is not None]
     return min(known) if known else shutil.disk_usage(folder).free - SPARED
 

@@ -31,7 +31,7 @@ LABELLED = ("DWI", "ADC")
 
 
 def find(root: Path) -> list[RawScan]:
-    """Lists all patients' scans; the label goes with DWI and ADC only.
+    """List all patients' scans; the label goes with DWI and ADC only.
 
     Raises:
         InputError: no scan found.

@@ -41,7 +41,7 @@ _KNOWN = {
 
 
 def find(root: Path, ages: str = "") -> list[RawScan]:
-    """Lists the scans, all healthy.
+    """List the scans, all healthy.
 
     Args:
         root: folder of the unpacked tar files.

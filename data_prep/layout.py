@@ -29,7 +29,7 @@ DEPTH = 3
 
 
 def folders(root: Path, pattern: str, layout: str, depth: int = DEPTH) -> list[Path]:
-    """Folders matching a glob pattern, at most `depth` folders below the root.
+    """Return the folders that match a glob pattern, at most `depth` folders below the root.
 
     A bounded depth instead of `**`: links are followed, and no huge tree is walked.
 
@@ -97,7 +97,7 @@ def patient(
         stems: sequence to file name without `.nii.gz`.
         mask: mask of the lesions; None when there is no label.
         pathology: pathology of the patient.
-        site: where it was acquired.
+        site: site of the acquisition.
     """
     return [
         RawScan(

@@ -36,7 +36,7 @@ _MASKS = ("brainmask", "segmentation")
 
 
 def find(root: Path, modality: str = "", pathology: str = "", overlap: str = "") -> list[SliceRow]:
-    """Lists the slices, in every modality.
+    """List the slices, in every modality.
 
     Args:
         root: `Data`, or a folder that holds it.

@@ -38,7 +38,7 @@ _PARTS = (("train", "0"), ("test", "0"), ("test", "1"))
 
 
 def find(root: Path, overlap: str = "", val: str = "") -> list[SliceRow]:
-    """Lists the slices of MedIAnomaly's BraTS2021.
+    """List the slices of MedIAnomaly's BraTS2021.
 
     Args:
         root: `BraTS2021`, or a folder that holds it.
@@ -77,11 +77,11 @@ def find(root: Path, overlap: str = "", val: str = "") -> list[SliceRow]:
 
 
 def find_brain_tumor(root: Path, sequence: str = "T1c", val: str = "") -> list[SliceRow]:
-    """Lists the images of MedIAnomaly's BrainTumor, which have no masks.
+    """List the images of MedIAnomaly's BrainTumor, which have no masks.
 
     Args:
         root: `BrainTumor`, or a folder that holds it.
-        sequence: what the images are.
+        sequence: sequence of the images.
         val: a number, see `data_prep.slices.VAL`.
 
     Raises:

@@ -24,11 +24,11 @@ _NAME = re.compile(r"^(\d{5})\.nii(?:\.gz)?$")
 
 
 def find(root: Path, sequence: str = "T1w") -> list[RawScan]:
-    """Lists the training brains, all healthy.
+    """List the training brains, all healthy.
 
     Args:
         root: folder that holds `brain_train`, or `brain_train` itself.
-        sequence: what the scans are.
+        sequence: sequence of the scans.
 
     Raises:
         InputError: no scan found.

@@ -41,7 +41,7 @@ _PATIENTS = "patient[0-9]*"
 
 
 def find(root: Path) -> list[RawScan]:
-    """Lists the cross-sectional patients' scans; label and brain mask where the grid fits.
+    """List the cross-sectional patients' scans; label and brain mask where the grid fits.
 
     Raises:
         InputError: no patient found, a patient in two forms, or an unreadable header.
@@ -59,7 +59,7 @@ def find(root: Path) -> list[RawScan]:
 
 
 def find_longitudinal(root: Path) -> list[RawScan]:
-    """Lists the first visits, without a label.
+    """List the first visits, without a label.
 
     Subjects are called `longitudinal_patientNN`: they are not the cross-sectional patients of
     these numbers, and one cohort may hold both.

@@ -34,7 +34,7 @@ class SliceRow:
         healthy: no lesion in this slice; None to tell it from the label.
         split: `train`, `val`, `test`, or empty to be drawn by person.
         pathology: free text, for grouping the scores.
-        site: where it was acquired.
+        site: site of the acquisition.
         pixel_mm: edge of a pixel in mm; None when not known.
     """
 
@@ -114,8 +114,8 @@ def finished(
 
     Args:
         rows: rows of a whole set.
-        root: where they were found.
-        layout: what was expected.
+        root: folder of the slices.
+        layout: expected layout.
         overlap: empty to refuse a person in train and another split, `drop` for `OVERLAP`.
         val: empty, or a number for `VAL`.
 

@@ -65,7 +65,7 @@ _NAME = re.compile(r"[1-9]\d*")
 
 
 def find(root: Path, set: str = "", sequence: str = "") -> list[SliceRow]:
-    """Lists the slices of every set, a row a sequence.
+    """List the slices of every set, one row per sequence.
 
     Args:
         root: `npy`, a folder that holds it, or the folder of one set.

@@ -16,7 +16,7 @@ from brainuad.machine.limits import require_honest
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Writes the files of an archive into a folder; returns how many.
+    """Write the files of an archive into a folder; returns how many.
 
     Files that are there with the right size are kept, so that a second call goes on. Links and
     devices are refused: none of these data sets holds one.

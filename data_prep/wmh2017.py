@@ -32,7 +32,7 @@ _OUTER = ("training", "test")
 
 
 def find(root: Path) -> list[RawScan]:
-    """Lists the scans of all sites; subjects are named by site and number.
+    """List the scans of all sites; subjects are named by site and number.
 
     Raises:
         InputError: no case found.

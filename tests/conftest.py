@@ -30,12 +30,14 @@ quicken()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs whole commands, and put long files first.
+    """Mark what is slow by its nature, and put long files first.
 
     So no worker waits at the end for another one's long file.
     """
     for item in items:
-        if item.path.is_relative_to(ROOT / "tests" / "integration"):
+        whole_commands = item.path.is_relative_to(ROOT / "tests" / "integration")
+        # A user's own -m replaces the one that leaves these out.
+        if whole_commands or item.get_closest_marker("fuzz"):
             item.add_marker("slow")
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)

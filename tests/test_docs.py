@@ -91,7 +91,7 @@ def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
 
 def test_the_example_score_is_a_metric():
     text = (PAGES / "how-to" / "add-a-score.md").read_text()
-    function, record = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
+    function, record = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)[:2]
     names: dict = {}
     exec(function, names)
     (metric,) = eval(f"({record})", {**vars(registry), "voxel": SimpleNamespace(**names)})

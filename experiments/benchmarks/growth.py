@@ -25,7 +25,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from brainuad.cohorts.find import find_raw
-from brainuad.cohorts.manifest import check_scans
+from brainuad.cohorts.split_rules import check_scans
 from brainuad.cohorts.splits import assign_splits
 from brainuad.inference.find_scans import Wanted, find_wanted
 from brainuad.inference.records import read_done, scan_stamp

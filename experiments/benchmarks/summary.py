@@ -108,6 +108,14 @@ def scoring(found: dict[str, Any]) -> list[Row]:
     return [Row(stage, ours["seconds"], reference["seconds"], ours["peak_gib"])]
 
 
+def carried(found: dict[str, Any]) -> list[Row]:
+    """Thresholds, masks and scores of a run, each map post-processed once."""
+    return [
+        Row(f"evaluation of the embedded cohort, {name}", value["once_cpu_s"], value["anew_cpu_s"])
+        for name, value in found["evaluations"].items()
+    ]
+
+
 def raw_head(found: dict[str, Any]) -> list[Row]:
     """A raw head to its mask, and a dry run."""
     limits = {"raw head": "15 s"}
@@ -171,6 +179,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "predict_volume": volume,
     "growth": growth,
     "scoring": scoring,
+    "carried_once": carried,
 }
 
 

@@ -14,7 +14,6 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from brainuad.postprocess.pipeline import Postprocess
 from brainuad.postprocess.threshold import HealthyThreshold
 from brainuad.preparation.recipes import default, of_cohort
 from brainuad.preparation.subject import prepare_subject
+from brainuad.records.statistics import TrainingStatistics
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.volumes.nifti import write_volume
@@ -49,7 +49,7 @@ def main() -> None:
     for count in (6, 12, None):
         for own in SEQUENCES:
             known = statistics(cohort, own, count)
-            subjects = str(len(known["measures"]["distance"]))
+            subjects = str(len(known.measures["distance"]))
             for other in SEQUENCES:
                 healthy, sick = (
                     [p for s, p in scans[other] if s.healthy == h] for h in (True, False)
@@ -68,13 +68,15 @@ def main() -> None:
     print(text)
 
 
-def statistics(cohort: Cohort, sequence: str, count: int | None) -> dict[str, Any]:
+def statistics(cohort: Cohort, sequence: str, count: int | None) -> TrainingStatistics:
     """Return the first `count` healthy training and validation subjects."""
     names = [s.subject for split in ("train", "val") for s in cohort.select(split, sequence, True)]
     kept = [scan for scan in cohort.scans if scan.subject in names[:count]]
     part = Cohort(cohort.root, tuple(kept), cohort.info)
     nowhere = ScoreMaps(MapFolder(Path("nowhere")), POSTPROCESS)
-    return training_statistics(part, sequence, nowhere, of_cohort(cohort, sequence))
+    recipe = of_cohort(cohort, sequence)
+    in_mni = recipe is not None and recipe.in_mni
+    return training_statistics(part, sequence, nowhere, in_mni)
 
 
 def tested(cohort: Cohort, sequence: str) -> Iterator[tuple[Scan, PreparedScan]]:
@@ -85,17 +87,17 @@ def tested(cohort: Cohort, sequence: str) -> Iterator[tuple[Scan, PreparedScan]]
         yield scan, from_cohort(scan, cohort, recipe)
 
 
-def share(known: dict[str, Any], scans: Sequence[PreparedScan]) -> str:
+def share(known: TrainingStatistics, scans: Sequence[PreparedScan]) -> str:
     """Return the number of flagged scans."""
     return f"{sum(bool(reasons(known, scan)) for scan in scans)} of {len(scans)}"
 
 
-def reasons(known: dict[str, Any], scan: PreparedScan) -> list[str]:
+def reasons(known: TrainingStatistics, scan: PreparedScan) -> list[str]:
     """By the statistics alone."""
     return unsuitable(known, scan.image.array, scan.brain_mask, scan.measures)
 
 
-def told(known: dict[str, Any], scan: PreparedScan | str) -> str:
+def told(known: TrainingStatistics, scan: PreparedScan | str) -> str:
     """Return the flags that the table of subjects would have."""
     if isinstance(scan, str):
         return f"failed: {scan}"

@@ -13,7 +13,8 @@ from tiny import AFFINE, ROOT, brain, lesion, write_tiny_model
 from brainuad.cli.predict import main as predict
 from brainuad.cli.prepare import main as prepare
 from brainuad.cohorts.find import find_all, find_raw, refuse_missing, refuse_unused
-from brainuad.cohorts.manifest import check_scans, read_cohort
+from brainuad.cohorts.manifest import read_cohort
+from brainuad.cohorts.split_rules import check_scans
 from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import find_wanted

@@ -130,7 +130,7 @@ def start(base: Path, out: Path) -> subprocess.Popen:
     return subprocess.Popen(line, env=commands.without_coverage(), **pipes)
 
 
-def wait_for_another(path: Path, before: int, process: subprocess.Popen, seconds: float = 120):
+def wait_for_another(path: Path, before: int, process: subprocess.Popen, seconds: float = 240):
     """Wait until the file is there and has been changed since `before`."""
     end = time.time() + seconds
     while changed(path) == before and time.time() < end and process.poll() is None:
@@ -177,7 +177,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(base, w
             os.kill(children[0], signal.SIGKILL)
         else:
             process.send_signal(getattr(signal, how.split()[0]))
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode != 0, how
         assert_gone(out)
         if how == "SIGTERM":

@@ -3,7 +3,9 @@
 `visit` fails a test on trouble in the console, on a dialog, and on a request to the network.
 """
 
+import csv
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -227,6 +229,41 @@ def test_a_small_screen_shows_one_thing_at_a_time(visit):
     page.get_by_text("All scans").click()
     expect(page.locator("#scans")).to_be_visible()
     expect(page.locator("#scan")).to_be_hidden()
+
+
+def test_pictures_have_the_shape_of_what_they_show(visit, index):
+    script = next(iter((index.parent / "viewer" / "scans").glob("*.js"))).read_text()
+    wide, deep, tall = json.loads(re.search(r'"size_mm": (\[.*?\])', script)[1])
+    page = visit("sick")
+    for view, ratio in (
+        ("multiplanar", (wide + deep) / (tall + deep)),
+        ("axial", wide / deep),
+        ("coronal", wide / tall),
+        ("sagittal", deep / tall),
+    ):
+        page.get_by_label("View").select_option(view)
+        box = page.locator("#main").bounding_box()
+        assert box["width"] / box["height"] == pytest.approx(ratio, rel=0.01)
+
+
+def test_a_flag_is_one_sentence_with_its_numbers_behind_a_fold(browser, tmp_path):
+    out = write_predictions(tmp_path / "out")
+    table = out / "subjects.csv"
+    flags = "Check the registration (overlap 0.75); Check the scan for noise (noise 0.44)"
+    rows = list(csv.DictReader(table.open(encoding="utf-8", newline="")))
+    for row in rows:
+        row["reason"] = flags if row["status"] == "flagged" else row["reason"]
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    page = browser.new_page()
+    page.goto(write_page(out).as_uri())
+    item = page.locator("#list li", has_text="Check the registration")
+    expect(item.get_by_text("noise 0.44")).to_be_hidden()
+    item.get_by_text("all 2 flags, with numbers").click()
+    expect(item.get_by_text("Check the scan for noise: noise 0.44")).to_be_visible()
+    page.close()
 
 
 def test_only_the_open_scan_is_held(visit):

@@ -161,6 +161,7 @@ def read_inputs(scan: Path, mask: Path) -> tuple["Volume", "np.ndarray"]:
 
 def _check_model(model: "Model", path: Path) -> None:
     from brainuad.methods.base import InpaintingDetector
+    from brainuad.preparation.model_input import NormalisedInput
 
     if not isinstance(model.method, InpaintingDetector):
         raise InputError(
@@ -172,9 +173,9 @@ def _check_model(model: "Model", path: Path) -> None:
             f"{path}: takes {model.card.sequence} at once, and one scan is filled here; give "
             "a model that was trained on one sequence"
         )
-    seen = model.card.input
-    if seen.get("tissue") or seen.get("normalise"):
-        kind = "tissue maps" if seen.get("tissue") else "intensities of its own (input.normalise)"
+    if model.view is not None:
+        own = isinstance(model.view, NormalisedInput)
+        kind = "intensities of its own (input.normalise)" if own else "tissue maps"
         raise InputError(
             f"{path}: sees {kind}, from which no scan can be made; train with input=intensity"
         )

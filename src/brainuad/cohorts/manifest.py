@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.cohorts.names import check_name, check_names
-from brainuad.cohorts.people import PersonKey, person_key
+from brainuad.cohorts.split_rules import check_scans
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.files import write_json, write_text
@@ -24,7 +24,6 @@ from brainuad.records.cohort import CohortRecord
 from brainuad.settings.plain import plain
 from brainuad.types import Space
 
-SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
 INFO = "cohort.json"
 
@@ -200,7 +199,7 @@ def joined(sequence: str | Sequence[str]) -> str:
 
 
 def read_cohort(root: Path) -> Cohort:
-    """Read and checks a cohort folder.
+    """Read and check a cohort folder.
 
     Raises:
         InputError: no manifest, missing or unknown columns, bad values, a subject in two splits,
@@ -244,42 +243,6 @@ def write_cohort(root: Path, scans: Iterable[Scan], info: dict[str, Any]) -> Coh
     writer.writerows(_format(scan, root) for scan in scans)
     write_text(root / MANIFEST, text.getvalue())
     return Cohort(root, scans, info)
-
-
-def check_scans(scans: Sequence[Scan], where: Path) -> None:
-    """Raise an InputError if the rows break the rules of a split, or name the same files."""
-    splits: dict[PersonKey, tuple[str, str]] = {}
-    files: dict[str, tuple[str, str]] = {}
-    for scan in scans:
-        own = scan.subject, scan.sequence
-        other = files.setdefault("_".join(own), own)
-        if other != own:
-            raise InputError(
-                f"{where}: {own[1]} of subject {own[0]} and {other[1]} of {other[0]} would have "
-                "the same files; rename a subject"
-            )
-        if scan.split not in SPLITS:
-            raise InputError(
-                f"{where}: subject {scan.subject} has split '{scan.split}'; use {', '.join(SPLITS)}"
-            )
-        who, kind = scan.who, "person" if scan.person else "subject"
-        known, split = splits.setdefault(person_key(who), (who, scan.split))
-        if split != scan.split:
-            spelled = f" (as {known})" if known != who else ""
-            raise InputError(
-                f"{where}: {kind} {who} is in two splits, {split}{spelled} and "
-                f"{scan.split}; give each {kind} one split"
-            )
-        if scan.split == "train" and not scan.healthy:
-            raise InputError(
-                f"{where}: subject {scan.subject} is not healthy but in split 'train'; "
-                "move it to test"
-            )
-    for (subject, sequence), count in Counter((s.subject, s.sequence) for s in scans).items():
-        if count > 1:
-            raise InputError(
-                f"{where}: subject {subject} has {count} rows for {sequence}; keep one"
-            )
 
 
 def _parse(row: dict[str, str], root: Path, where: str) -> Scan:

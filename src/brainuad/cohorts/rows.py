@@ -114,7 +114,9 @@ def scans_of_rows(
             found.assumed.add(scan.image)
         found.scans.append(scan)
     if not found.scans:
-        raise InputError(f"{source}: lists no {what}; add a row a {what}, with its file in 'image'")
+        raise InputError(
+            f"{source}: lists no {what}; add one row per {what}, with its file in 'image'"
+        )
     return found
 
 

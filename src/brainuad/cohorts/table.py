@@ -1,4 +1,4 @@
-"""A list of scans in a table: a row a scan, in whatever dialect the spreadsheet wrote."""
+"""Table of scans, one row per scan, in any dialect of a spreadsheet."""
 
 from collections.abc import Sequence
 from dataclasses import replace

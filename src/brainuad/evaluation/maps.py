@@ -160,7 +160,7 @@ def _fit(
     """Return a method with its thresholds: its own, and those of validation subjects."""
     spool.mkdir()
     healthy, failures = healthy_scores(cohort, sequence, maps, spool)
-    fitted = Fitted.of_nothing()
+    fitted = Fitted()
     if healthy or threshold is None:
         fitted = fit_healthy(healthy, failures, maps)
     if threshold is not None:

@@ -105,7 +105,7 @@ class SliceStore:
 
     @property
     def has_lesions(self) -> bool:
-        """Whether any slice has a lesion, before any resizing."""
+        """Return whether any slice has a lesion, before any resizing."""
         return any(place.area for place in self._places)
 
     def of_people(self) -> dict[str, "SliceStore"]:

@@ -35,14 +35,9 @@ class Fitted:
         mebin: lowest and highest threshold that MEBin tries.
     """
 
-    healthy: float
-    scan: tuple[float, float]
-    mebin: tuple[float, float]
-
-    @classmethod
-    def of_nothing(cls) -> "Fitted":
-        """Return thresholds that are all NaN."""
-        return cls(NAN, (NAN, NAN), (NAN, NAN))
+    healthy: float = NAN
+    scan: tuple[float, float] = (NAN, NAN)
+    mebin: tuple[float, float] = (NAN, NAN)
 
     def as_card(self, fixed: float | None = None) -> dict[str, Any]:
         """Return the finite thresholds beside the headline, as plain values for the card.
@@ -117,7 +112,7 @@ def fit_healthy(scores: Sequence[np.ndarray], failures: Failures, maps: ScoreMap
     postprocess = maps.postprocess
     threshold = postprocess.threshold
     if not threshold.is_told(scores, ordered=True):
-        return Fitted.of_nothing()
+        return Fitted()
     scan = (NAN, NAN)
     if (scale := postprocess.scan.fitting(scores, ordered=True)) is not None:
         scales = [scale(score, ordered=True) for score in scores]

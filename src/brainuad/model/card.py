@@ -11,6 +11,7 @@ from brainuad.cohorts.manifest import Cohort, joined
 from brainuad.model.card_schema import CARD_KEYS, FORMAT, checked
 from brainuad.preparation.recipes import default, of_cohort
 from brainuad.records.recipe import Recipe
+from brainuad.records.statistics import TrainingStatistics
 from brainuad.settings.moved import retargeted
 from brainuad.settings.upgraded import upgraded
 
@@ -107,6 +108,17 @@ class Card:
         if self.preparation:
             return Recipe.from_json(self.preparation)
         return default(self.run.get("data", {}).get("spacing_mm"))
+
+    @property
+    def training_statistics(self) -> TrainingStatistics | None:
+        """The statistics of the training cohort; None of an older model.
+
+        Raises:
+            InputError: a value of another type.
+        """
+        if not self.statistics:
+            return None
+        return TrainingStatistics.from_json(self.statistics, "statistics of a model")
 
     @property
     def trained_on(self) -> list[str]:

@@ -77,7 +77,8 @@ def model_card(card: Card) -> str:
     people = ""
     if any(counts.values()):
         people = f"{counts['train']} trained on, {counts['val']} for validation"
-    statistics = card.statistics or {}
+    statistics = card.training_statistics
+    measures = statistics.measures if statistics else {}
     recipe = card.recipe if card.preparation else None
     rows = [
         ("method", markdown(card.name)),
@@ -89,8 +90,8 @@ def model_card(card: Card) -> str:
         ("seed", markdown(card.seed) if card.seed else ""),
         ("preparation", markdown(_preparation(recipe))),
         ("threshold", f"{card.threshold:.6g} of the post-processed map"),
-        ("brain volume", _range(statistics, "brain_ml", "ml")),
-        ("voxel edge of the training scans", _range(statistics, "voxel_mm", "mm")),
+        ("brain volume", _range(measures, "brain_ml", "ml")),
+        ("voxel edge of the training scans", _range(measures, "voxel_mm", "mm")),
         ("licence of the weights", markdown(card.licence)),
         ("weights", f"SHA-256 `{card.weights_sha256}`"),
         ("made with", f"brainuad {markdown(card.version)}, card format {card.format}"),
@@ -176,6 +177,6 @@ def _preparation(recipe: Recipe | None) -> str:
     return f"{where}, {recipe.spacing_mm:g} mm voxels, {how} intensities"
 
 
-def _range(statistics: Mapping[str, Any], name: str, unit: str) -> str:
-    values = statistics.get("measures", {}).get(name, [])
+def _range(measures: Mapping[str, Sequence[float]], name: str, unit: str) -> str:
+    values = measures.get(name, [])
     return f"{min(values):.4g} to {max(values):.4g} {unit}" if values else ""

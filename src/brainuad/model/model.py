@@ -184,7 +184,7 @@ class Model:
 
     @property
     def learns(self) -> bool:
-        """Whether the model depends on healthy training brains."""
+        """Return whether the model depends on healthy training brains."""
         return self.method.learns or self.relative is not None
 
     def with_options(self, options: Mapping[str, Any]) -> "Model":

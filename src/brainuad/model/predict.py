@@ -135,13 +135,13 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
     models, known = model.models, model.known
     clock = _Clock()
     postprocess = models[0].postprocess
-    statistics = pooled([one.card.statistics for one in models])
+    statistics = pooled([one.card.training_statistics for one in models])
     view = models[0].view
     seen = [seen_by(view, scan)] * len(models)
     if known.scales is not None:
         seen = [seen_by(one.view, scan) for one in models]
         # Healthy maps of several kinds have no common distribution.
-        statistics = statistics and {**statistics, "scores": []}
+        statistics = statistics and replace(statistics, scores=())
     clock("input")
     parts = _detected(models, known, scan, seen)
     found = averaged(parts)

@@ -7,8 +7,9 @@ of all further subjects of that cohort. Intervals of small cohorts are wide.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -21,6 +22,7 @@ from brainuad.evaluation.score_maps import ScoreMaps
 from brainuad.metrics.severity import anomaly_score
 from brainuad.preparation.records import record_of
 from brainuad.records.scan import ScanRecord
+from brainuad.records.statistics import TrainingStatistics
 from brainuad.types import Volume
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.planes import is_slice
@@ -87,19 +89,14 @@ def training_statistics(
     sequence: str,
     maps: ScoreMaps,
     in_mni: bool,
-) -> dict[str, Any]:
-    """Return the statistics of a model's healthy training and validation scans, as plain values.
+) -> TrainingStatistics:
+    """Return the statistics of a model's healthy training and validation scans.
 
     Args:
         cohort: cohort of the training.
         sequence: sequence of the model; of several channels the first is measured.
         maps: maps of the validation subjects.
         in_mni: True where its scans lie in the world of MNI152.
-
-    Returns:
-        `percentiles` and `quantiles` of the prepared brains' intensities, as mean over subjects;
-        `measures`, name to one value per subject; `spacing_mm` of the prepared scans; `scores`, the
-        anomaly scores of the healthy validation subjects, rising.
     """
     quantiles, measures, scores = [], [], []
     spacing = None
@@ -124,13 +121,13 @@ def training_statistics(
     found = {name: [own[name] for own in measures if name in own] for name in names}
     if len(quantiles) > 1:
         found["distance"] = _distances(np.array(quantiles))
-    return {
-        "percentiles": list(PERCENTILES),
-        "quantiles": np.mean(quantiles, axis=0).tolist() if quantiles else [],
-        "measures": found,
-        "spacing_mm": max(spacing) if spacing else None,
-        "scores": sorted(scores),
-    }
+    return TrainingStatistics(
+        percentiles=list(PERCENTILES),
+        quantiles=np.mean(quantiles, axis=0).tolist() if quantiles else [],
+        measures=found,
+        spacing_mm=max(spacing) if spacing else None,
+        scores=sorted(scores),
+    )
 
 
 def measures_of(
@@ -190,7 +187,7 @@ def _tissue_points() -> dict[str, np.ndarray]:
 
 
 def unsuitable(
-    statistics: Mapping[str, Any] | None,
+    statistics: TrainingStatistics | None,
     image: np.ndarray,
     brain_mask: np.ndarray,
     measures: Mapping[str, float],
@@ -204,13 +201,13 @@ def unsuitable(
         brain_mask: `(D, H, W)` bool.
         measures: result of `measures_of`.
     """
-    if not statistics or not statistics["quantiles"]:
+    if statistics is None or not statistics.quantiles:
         return []
-    own = np.percentile(image[brain_mask], statistics["percentiles"])
-    distance = _distance(own, np.array(statistics["quantiles"]))
+    own = np.percentile(image[brain_mask], statistics.percentiles)
+    distance = _distance(own, np.array(statistics.quantiles))
     said = []
     for name, value in {"distance": distance, **measures}.items():
-        known = np.array(statistics["measures"].get(name, []), dtype=float)
+        known = np.array(statistics.measures.get(name, []), dtype=float)
         measure = MEASURES[name]
         if not np.isfinite([*known, value]).all():
             # Every comparison with NaN is false, so nothing would be flagged.
@@ -222,32 +219,32 @@ def unsuitable(
         low, high = _interval(known, measure.log)
         if name == "voxel_mm":
             # A scan no coarser than the prepared grid loses nothing.
-            high = max(high, statistics["spacing_mm"] or 0.0)
+            high = max(high, statistics.spacing_mm or 0.0)
         if (measure.low and value < low) or (measure.high and value > high):
             usual = f"at least {low:.4g}" if value < low else f"at most {high:.4g}"
             said.append(f"{measure.look} ({measure.words} is {value:.4g}, expected {usual})")
     return said
 
 
-def percentile_of(statistics: Mapping[str, Any] | None, score: float) -> float | None:
+def percentile_of(statistics: TrainingStatistics | None, score: float) -> float | None:
     """Return the share in % of the healthy validation subjects with a lower anomaly score.
 
     Ties count by half. None where the statistics hold no scores.
     """
-    scores = (statistics or {}).get("scores", [])
-    if not scores:
+    if statistics is None or not statistics.scores:
         return None
+    scores = statistics.scores
     below, at_most = np.less(scores, score).sum(), np.less_equal(scores, score).sum()
     return float((below + at_most) * (50 / len(scores)))
 
 
-def pooled(statistics: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+def pooled(statistics: Sequence[TrainingStatistics | None]) -> TrainingStatistics | None:
     """Return the statistics of several models: measures of the first, scores of all."""
     first = statistics[0]
     if first is None:
         return None
-    scores = sorted(value for one in statistics if one for value in one["scores"])
-    return {**first, "scores": scores}
+    scores = sorted(value for one in statistics if one for value in one.scores)
+    return replace(first, scores=scores)
 
 
 def _distances(quantiles: np.ndarray) -> list[float]:

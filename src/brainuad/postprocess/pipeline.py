@@ -41,7 +41,7 @@ class Postprocess:
 
     @property
     def takes_signed_maps(self) -> bool:
-        """Whether the first step chooses the sign that counts."""
+        """Return whether the first step chooses the sign that counts."""
         return bool(self.map_steps) and isinstance(self.map_steps[0], Sign)
 
     def score(

@@ -14,8 +14,9 @@ from pathlib import Path
 import SimpleITK as sitk
 from rich.progress import track
 
-from brainuad.cohorts.manifest import MANIFEST, Cohort, check_scans
+from brainuad.cohorts.manifest import MANIFEST, Cohort
 from brainuad.cohorts.scans import RawScan, file_stamp
+from brainuad.cohorts.split_rules import check_scans
 from brainuad.cohorts.splits import planned_scan
 from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.failures import Failures

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from brainuad.cohorts.copies import copies_of
-from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, check_scans, write_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, Scan, write_cohort
 from brainuad.cohorts.scans import RawScan
 from brainuad.cohorts.sources import write_list
+from brainuad.cohorts.split_rules import check_scans
 from brainuad.errors import CannotWrite, InputError
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import remove

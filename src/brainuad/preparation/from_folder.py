@@ -9,8 +9,9 @@ from typing import Any
 from brainuad.cohorts.account import account
 from brainuad.cohorts.copies import said_of_copies
 from brainuad.cohorts.find import find_all, refuse_missing, refuse_unused
-from brainuad.cohorts.manifest import MANIFEST, Cohort, check_scans, read_cohort
+from brainuad.cohorts.manifest import MANIFEST, Cohort, read_cohort
 from brainuad.cohorts.scans import Found, RawScan
+from brainuad.cohorts.split_rules import check_scans
 from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
 from brainuad.machine.fingerprint import short_hash

@@ -78,7 +78,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """How one scan was prepared, and what was measured.
+    """Record of a scan: how it was prepared, and what was measured.
 
     Paths are relative to the cohort folder, but for those of raw scans.
 
@@ -102,7 +102,7 @@ class ScanRecord:
         compared: fingerprint of the scans that it was compared with, left and right.
         normalised: None until its intensities are normalised.
         origin: None until it is listed in the cohort.
-        version: of the file.
+        version: version of the file format.
     """
 
     subject: str

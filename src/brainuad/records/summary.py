@@ -44,7 +44,7 @@ class Result:
 
     @property
     def has_mean(self) -> bool:
-        """Whether some subject has a value."""
+        """Return whether some subject has a value."""
         return self.mean is not None and not math.isnan(self.mean)
 
     @classmethod

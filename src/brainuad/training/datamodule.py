@@ -86,7 +86,7 @@ class HealthyDataModule(LightningDataModule):
         self.training_set: Callable[[TileDataset, Path], Dataset[Any]] | None = None
         """Function that replaces the training tiles, such as by encodings; None for none."""
         self.pairs = False
-        """Whether steps use two scans as each other's donor (`PairBatches`)."""
+        """True if steps use two scans as each other's donor (`PairBatches`)."""
         self.grid: Grid | None = None
         """Common grid of all scans, for methods that depend on the position; None for none."""
         self.failures = Failures()

@@ -105,7 +105,7 @@ def _calibrate(
         model.card,
         threshold=fitted.healthy if told else None,
         thresholds=fitted.as_card(model.fixed_threshold),
-        statistics=training_statistics(cohort, sequence, maps, in_mni),
+        statistics=training_statistics(cohort, sequence, maps, in_mni).to_json(),
     )
     return fitted.healthy
 

@@ -19,8 +19,9 @@ from tiny import AFFINE, brain, lesion
 from brainuad.cli.prepare import main as prepare
 from brainuad.cohorts.account import account
 from brainuad.cohorts.find import find_all
-from brainuad.cohorts.manifest import check_scans, read_cohort
+from brainuad.cohorts.manifest import read_cohort
 from brainuad.cohorts.people import person_key
+from brainuad.cohorts.split_rules import check_scans
 from brainuad.cohorts.splits import assign_splits, planned_scan
 from brainuad.errors import InputError
 from brainuad.volumes.nifti import read_volume

@@ -17,6 +17,7 @@ from brainuad.methods.intensity import IntensityDetector
 from brainuad.model.card import Card
 from brainuad.model.model import Model
 from brainuad.preparation.bias import N4
+from brainuad.preparation.model_input import input_of
 from brainuad.preparation.normalise.intensity import Mode, Percentile, ZScore
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.skullstrip.extracted import Extracted
@@ -55,7 +56,8 @@ def give(monkeypatch, method):
 
     def load(cls, path, runtime=None):
         own = {"model": {}, "postprocess": {}, "subjects": None, **method.card}
-        return cls(method, Card(**own), instantiate(own["tiling"]), runtime=runtime)
+        view = input_of(own.get("input", {}))
+        return cls(method, Card(**own), instantiate(own["tiling"]), view, runtime=runtime)
 
     monkeypatch.setattr(Model, "load", classmethod(load))
 
@@ -504,7 +506,8 @@ def test_models_and_preparations_that_cannot_are_refused(files, capsys, monkeypa
     give(monkeypatch, tissue)
     assert _run(files) == 2
     assert "sees tissue maps" in capsys.readouterr().err
-    tissue.card["input"] = {"tissue": None, "normalise": {"_target_": "x"}}
+    percentile = {"_target_": "brainuad.preparation.normalise.intensity.Percentile"}
+    tissue.card["input"] = {"tissue": None, "normalise": percentile}
     assert _run(files) == 2
     assert "sees intensities of its own (input.normalise)" in capsys.readouterr().err
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny import a_record, write_tiny_cohort
@@ -14,6 +16,7 @@ from brainuad.model.suitability import (
     unsuitable,
 )
 from brainuad.preparation.recipes import default
+from brainuad.records.statistics import TrainingStatistics
 from brainuad.settings.instantiate import instantiate
 from brainuad.synthetic.phantom import tiny_subject
 from brainuad.types import Volume
@@ -41,7 +44,7 @@ def statistics(cohort, tmp_path):
         mask = load_scan(scan)[1][0].numpy()
         score = (index + 1) * mask.astype(np.float32)
         write_volume(maps / f"{scan.subject}_anomaly.nii.gz", score, np.diag([3, 3, 3, 1]))
-    return training_statistics(cohort, "T2w", ScoreMaps(MapFolder(maps), POSTPROCESS), None)
+    return training_statistics(cohort, "T2w", ScoreMaps(MapFolder(maps), POSTPROCESS), False)
 
 
 def _told(statistics, image, brain_mask):
@@ -50,13 +53,13 @@ def _told(statistics, image, brain_mask):
 
 
 def test_statistics_are_of_the_healthy_training_and_validation_scans(statistics):
-    assert len(statistics["measures"]["prepared_ml"]) == 12
-    assert len(statistics["measures"]["distance"]) == 12
-    assert statistics["scores"] == [1, 2, 3, 4]
-    assert statistics["spacing_mm"] == 3
-    assert statistics["quantiles"][0] < statistics["quantiles"][25] < statistics["quantiles"][50]
+    assert len(statistics.measures["prepared_ml"]) == 12
+    assert len(statistics.measures["distance"]) == 12
+    assert statistics.scores == [1, 2, 3, 4]
+    assert statistics.spacing_mm == 3
+    assert statistics.quantiles[0] < statistics.quantiles[25] < statistics.quantiles[50]
     # Nothing is known of registration and native voxels here, so nothing is compared.
-    assert set(statistics["measures"]) == {"prepared_ml", "distance"}
+    assert set(statistics.measures) == {"prepared_ml", "distance"}
 
 
 def test_scans_of_the_cohorts_kind_pass_and_others_do_not(cohort, statistics):
@@ -76,8 +79,8 @@ def test_small_cohorts_and_old_models_raise_nothing(cohort, statistics):
     image, mask = (item[0].numpy() for item in load_scan(cohort.scans[0]))
     turned = np.where(mask, 1 - image, 0).astype(np.float32)
     assert _told(None, turned, mask) == []
-    few = {"measures": {key: values[:2] for key, values in statistics["measures"].items()}}
-    assert _told(statistics | few, turned, mask) == []
+    few = {key: values[:2] for key, values in statistics.measures.items()}
+    assert _told(replace(statistics, measures=few), turned, mask) == []
 
 
 @pytest.mark.parametrize(
@@ -87,21 +90,21 @@ def test_coarse_scans_are_flagged_and_no_finer_ones_than_the_grid(
     cohort, statistics, native, flagged
 ):
     image, mask = (item[0].numpy() for item in load_scan(cohort.scans[0]))
-    known = {**statistics["measures"], "voxel_mm": [1.0, 1.0, 1.1, 0.9]}
+    known = {**statistics.measures, "voxel_mm": [1.0, 1.0, 1.1, 0.9]}
     record = a_record(native_spacing_mm=native)
     own = measures_of(Volume(image, np.diag([3, 3, 3, 1])), mask, record, False)
-    said = unsuitable(statistics | {"measures": known}, image, mask, own)
+    said = unsuitable(replace(statistics, measures=known), image, mask, own)
     assert any("too coarse" in reason for reason in said) == flagged
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_statistics_that_are_no_numbers_are_a_flag(cohort, statistics, bad):
     image, mask = (item[0].numpy() for item in load_scan(cohort.scans[0]))
-    measures = {key: [*values, bad] for key, values in statistics["measures"].items()}
-    said = _told(statistics | {"measures": measures}, image, mask)
+    measures = {key: [*values, bad] for key, values in statistics.measures.items()}
+    said = _told(replace(statistics, measures=measures), image, mask)
     assert len(said) == 2
     assert all("no finite number" in reason for reason in said)
-    said = _told(statistics | {"quantiles": [bad] * 51}, image, mask)
+    said = _told(replace(statistics, quantiles=[bad] * 51), image, mask)
     assert ["no finite number" in reason for reason in said] == [True]
 
 
@@ -118,11 +121,11 @@ def test_contrasts_tell_the_sequences_apart():
 
 
 def test_percentiles_count_ties_by_half():
-    known = {"scores": [1.0, 2.0, 2.0, 3.0]}
+    known = TrainingStatistics(scores=[1.0, 2.0, 2.0, 3.0])
     found = [percentile_of(known, score) for score in (0.5, 2.0, 2.5, 9.0)]
     assert found == [0, 50, 75, 100]
     assert percentile_of(None, 1.0) is None
-    assert percentile_of({"scores": []}, 1.0) is None
-    folds = pooled([known | {"measures": {}}, {"scores": [0.0]}])
-    assert folds["scores"] == [0, 1, 2, 2, 3]
+    assert percentile_of(TrainingStatistics(), 1.0) is None
+    folds = pooled([known, TrainingStatistics(scores=[0.0])])
+    assert folds.scores == [0, 1, 2, 2, 3]
     assert pooled([None, known]) is None

@@ -1,4 +1,4 @@
-"""Skull stripping as a scan needs it."""
+"""Choice of a skull stripper: none for a scan that is stripped already."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Auto:
         return self.choose(volume)(volume)
 
     def choose(self, volume: Volume) -> SkullStrip:
-        """The back end for a scan."""
+        """Return the back end for a scan."""
         extracted = Extracted()
         # A head laid into a larger box has an empty background too, and is no brain.
         if is_stripped(volume.array, self.empty) and extracted.fits(volume):

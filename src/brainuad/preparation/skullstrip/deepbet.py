@@ -19,7 +19,7 @@ AIR = 0.3
 
 @dataclass(frozen=True)
 class Deepbet:
-    """deepbet (Fisch et al. 2024, arXiv 2308.07003), seconds a scan.
+    """deepbet (Fisch et al. 2024, arXiv 2308.07003), seconds per scan.
 
     It was made for T1w. Where CSF is bright it takes some of what surrounds the brain for brain, so
     there it is asked of the scan's negative too, and both must agree.

@@ -64,11 +64,11 @@ class ScanTransform(MapTransform):
         self.failures_key = failures_key
 
     def mask_key(self, key: Hashable) -> str:
-        """The key of a scan's brain mask."""
+        """Return the key of a scan's brain mask."""
         return f"{key}{self.mask_postfix}"
 
     def brain_mask(self, data: Mapping[Hashable, Any], key: Hashable) -> np.ndarray:
-        """The brain mask of a scan, `(D, H, W)` bool.
+        """Return the brain mask of a scan, `(D, H, W)` bool.
 
         Raises:
             ValueError: there is none.
@@ -79,7 +79,7 @@ class ScanTransform(MapTransform):
         return volume_of(data[name]).array > 0.5
 
     def names(self, key: Hashable, data: Mapping[Hashable, Any]) -> list[Hashable]:
-        """The keys of a scan, its brain mask and its lesion label, as far as they are there."""
+        """Return the keys of a scan, its brain mask and its lesion label, as far as they exist."""
         found = [key, self.mask_key(key), f"{key}{self.label_postfix}"]
         return [name for name in found if name in data]
 

@@ -34,7 +34,7 @@ class FirstStage:
 
     @property
     def is_poor(self) -> bool:
-        """Whether it blurs so much that its blur looks like lesions."""
+        """Return whether its blur is as large as lesions."""
         return self.psnr_db < self.min_psnr_db or self.ssim < self.min_ssim
 
 

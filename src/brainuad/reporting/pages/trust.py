@@ -51,12 +51,12 @@ class Brightness:
 
     @property
     def is_mostly_brightness(self) -> bool:
-        """Whether the maps are mostly the intensity."""
+        """Return whether the maps are mostly the intensity."""
         return self.rho >= MOSTLY
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the method may add nothing to the intensity."""
+        """Return whether the method may add nothing to the intensity."""
         return self.is_mostly_brightness or (self.gain is not None and self.gain.ci_low <= 0)
 
 

@@ -124,7 +124,7 @@ class ScanRow:
 
     @property
     def can_be_opened(self) -> bool:
-        """Whether there is a map to show over the scan."""
+        """Return whether there is a map to show over the scan."""
         return self.image is not None and self.files.anomaly is not None
 
 
