@@ -1,4 +1,4 @@
-"""Axis and unit conventions, said once.
+"""Axis and unit conventions of all packages.
 
 Volumes are `(C, D, H, W)`; the array axes D, H, W are the subject's Right, Anterior and Superior
 directions (RAS, as nibabel indexes and as MONAI does), so an axial slice fixes the last axis.

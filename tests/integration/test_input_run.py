@@ -50,7 +50,7 @@ def cohort(folder, tmp_path):
 @pytest.fixture
 def model(cohort, tmp_path):
     """An untrained context VAE, prepared as the cohort is."""
-    card = {"input": DAE, "preparation": preparation_of(cohort, "T2w")}
+    card = {"input": DAE, "preparation": preparation_of(cohort, "T2w").to_json()}
     return write_tiny_model(tmp_path / "model.ckpt", "strega", **card)
 
 
@@ -125,5 +125,6 @@ def test_cards_of_before_see_the_prepared_intensities(cohort, tmp_path):
     seen = seen_by(loaded.models[0].view, from_cohort(scan, cohort, loaded.known.recipe))
     np.testing.assert_array_equal(seen[0], read_volume(scan.image).array)
     cards = [Model.load(path).card for path in (old, now)]
-    with pytest.raises(brainuad.errors.InputError, match="has another input"):
-        Known([old, now], [cards[0], replace(cards[1], input=DAE)])
+    assert Known([old, now], cards).scales is None
+    # Models of several inputs have scores on several scales.
+    assert Known([old, now], [cards[0], replace(cards[1], input=DAE)]).scales is not None

@@ -81,9 +81,10 @@ def _parser(study: Study, settings: dict[str, Any]) -> argparse.ArgumentParser:
         epilog=EXAMPLE.format(command=study.command),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = {key: ", ".join(settings[key]) for key in ("sizes", "methods", "cohorts")}
+    kinds = ("sizes", "methods", "cohorts")
+    names = {kind: ", ".join(settings[kind]) or "see the settings" for kind in kinds}
     parser.add_argument("--settings", type=Path, help="file with methods, sizes and cohorts")
-    parser.add_argument("--size", default="small", help=f"one of {names['sizes']}")
+    parser.add_argument("--size", default="small", help=f"{names['sizes']} (small)")
     parser.add_argument("--methods", nargs="+", default=[], help=names["methods"])
     parser.add_argument("--cohorts", nargs="+", default=[], help=names["cohorts"])
     parser.add_argument("--sequences", nargs="+", default=[], help="default: those of the cohorts")

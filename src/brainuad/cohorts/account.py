@@ -9,7 +9,7 @@ from brainuad.cohorts.sources import write_list
 from brainuad.machine.text import one_line
 
 FEW = 20
-"""Lines of a list that is long, unless all are asked for."""
+"""Number of lines of a long list, unless the user wants all."""
 
 
 def account(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:

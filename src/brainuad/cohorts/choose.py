@@ -23,7 +23,7 @@ def choose(
         extracted: whether brains without a skull are wanted.
 
     Raises:
-        InputError: two images of a person, visit and sequence, and nothing tells which is meant.
+        InputError: two images of a person, visit and sequence without a difference.
     """
     groups: dict[Key, dict[str, dict[str, list[Record]]]] = {}
     for scan in scans:

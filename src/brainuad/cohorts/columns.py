@@ -22,7 +22,7 @@ class Columns:
 
     Attributes:
         taken: field of `RawScan` to the column that holds it.
-        health: columns that tell who is ill, with what each of their values says.
+        health: columns with people's health, each with the meaning of its values.
         unknown: all others.
     """
 
@@ -38,7 +38,7 @@ def columns_of(
     fields: Sequence[str] = COLUMNS,
     holds: Callable[[str], bool] = is_image,
 ) -> Columns:
-    """Tell the columns of a table apart, by their names and by what they hold.
+    """Classify the columns of a table by their names and their content.
 
     Args:
         source: name of the source in messages.

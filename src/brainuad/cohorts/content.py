@@ -93,7 +93,7 @@ def _patches(array: "np.ndarray") -> bool:
 def same_grid(first: Path, second: Path) -> bool:
     """Return whether two images have one grid by their headers, in any order of axes.
 
-    True where one cannot be read: its reading says so.
+    True if one cannot be read, because its reading raises an error later.
     """
     import numpy as np
 

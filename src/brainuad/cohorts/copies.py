@@ -1,4 +1,4 @@
-"""Scans that are the same bytes under two names: one person, whatever the names say."""
+"""Files with the same content under two names, which belong to one person."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -71,7 +71,7 @@ def _name(scan: RawScan) -> str:
 
 
 def _parted(scans: Sequence[RawScan], tell: Callable[[Path], Hashable]) -> Iterable[list[RawScan]]:
-    """Scans by what tells them apart; those of which it tells nothing are left out."""
+    """Return scans by their distinguishing key; those without one are left out."""
     found: dict[Hashable, list[RawScan]] = {}
     for scan in scans:
         with suppress(OSError):

@@ -88,7 +88,7 @@ def _record(folder: Path, root: Path, series: "Series") -> Record:
 
 
 def _person(part: str) -> str:
-    """The subject that a folder's name tells; empty where it is none's."""
+    """Return the subject in a folder's name; empty if there is none."""
     record = read_record(Path("/", part, "series"), Path("/"))
     name = read_name(part)
     if name.sequence and name.subject.isdigit():

@@ -16,7 +16,7 @@ from brainuad.cohorts.records import Record
 from brainuad.cohorts.words import ROLES, TECHNIQUE, loosened, role_of, sequence_of, words_of
 
 UNKNOWN = "unknown"
-"""Role of a label map whose name does not tell of what."""
+"""Role of a label map of unknown content."""
 
 THIN = 0.1
 """Bytes a voxel of a packed file: masks take less, scans with their noise more."""

@@ -19,16 +19,16 @@ class Name:
     Attributes:
         subject: as it is written.
         session: session of a subject.
-        sequence: `T1w`, …, or the kind of another image, `DWI` say.
+        sequence: `T1w`, …, or the kind of another image, such as `DWI`.
         role: see `brainuad.cohorts.words.role_of`; empty for a scan.
         told: words after the subject, of a name that is no BIDS one.
-        whole: the subject, where a word before the sequence is part of it and tells no role:
+        whole: the subject, if a word before the sequence belongs to it and states no role:
             `patient_tumor_T1w`. Empty where there is no such word.
         entities: entities of a BIDS name.
-        version: words that tell several versions of an image apart.
+        version: words that distinguish several versions of an image.
         registered: whether the subject is an identifier of a study that gives each one once.
-        spare: a subject's name where no folder tells one: what follows a leading sequence, or a
-            visit by itself.
+        spare: a subject's name without a folder that states one: the words after a leading
+            sequence, or a visit by itself.
     """
 
     subject: str = ""

@@ -63,7 +63,7 @@ def find_all(
         source: a NIfTI file, a folder, or a `.csv` or `.tsv` file.
         sequence: sequence of a scan whose name or row does not state it.
         every: list further visits, runs and scans of one sequence too.
-        also: sequences to list beside those that presets are made for, `DWI` say.
+        also: sequences to list beside those of the presets, such as `DWI`.
         extracted: whether brains without a skull are wanted where both are there.
         out: folder of the command's results, which are no input.
 
@@ -204,7 +204,7 @@ def _images(tree: Tree, found: Found) -> tuple[list[Path], set[Path]]:
 def _known(
     scans: Sequence[Record], found: Found, asked: Collection[str], bids: bool
 ) -> list[Record]:
-    """Scans of sequences that are asked for; the others are put aside."""
+    """Return scans of the requested sequences; the others are put aside."""
     kept = []
     stems: dict[Path, set[str]] = {}
     for scan in scans:
@@ -266,7 +266,7 @@ def _repeated(taken: Sequence[Record]) -> set[Path]:
 
 
 def _account(tree: Tree, used: set[Path], found: Found) -> None:
-    """Put every file aside that nothing has been said of, and sort."""
+    """Put every remaining file aside, and sort."""
     said = used | {aside.path for aside in found.aside}
     for path in tree.files:
         if path not in said:

@@ -27,7 +27,7 @@ def find_slices(source: Path, sequence: str, pixel_mm: float, out: Path | None =
     Args:
         source: a folder, a `.csv` or `.tsv` file, or one image.
         sequence: sequence of a slice whose name or row does not state it.
-        pixel_mm: edge length of a pixel where the row does not tell it.
+        pixel_mm: edge length of a pixel if the row does not state it.
         out: folder of the command's results, which are no input.
 
     Raises:

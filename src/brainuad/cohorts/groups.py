@@ -12,7 +12,7 @@ CONTROLS, PATIENTS, DISEASES = (_PEOPLE[kind] for kind in ("control", "patient",
 
 
 def group_of(text: str) -> str:
-    """`control` or `patient` where words say so; empty where they say nothing or both.
+    """Return `control` or `patient` if words state one of them; otherwise an empty string.
 
     `no_tumor` and `non-patient` are controls, `unhealthy` and `not healthy` patients.
     """

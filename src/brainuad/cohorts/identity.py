@@ -27,7 +27,7 @@ def name_people(scans: Sequence[Record], every: bool) -> dict[Key, str]:
         every: whether people of one name in folders of unknown meaning are no question.
 
     Raises:
-        InputError: two folders hold scans of one name, and nothing tells whether it is one person.
+        InputError: two folders hold scans of one name, which may be one person or two.
     """
     people: dict[PersonKey, dict[Key, Record]] = {}
     for record in scans:
@@ -88,7 +88,7 @@ def _refuse_two_numbers(scans: Sequence[Record]) -> None:
     """Refuse `1` beside `01`; `P1` beside `p-1` is one person.
 
     Raises:
-        InputError: as said.
+        InputError: both spellings occur.
     """
     first: dict[tuple[PersonKey, object], Record] = {}
     for record in scans:

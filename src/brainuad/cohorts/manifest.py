@@ -55,7 +55,7 @@ class Scan:
         channels: rows of the subject's sequences where they are the channels of one image
             (`brainuad.cohorts.channels`), the first of which is this one; no column.
         person: unit of every split and of the statistics; empty where it is the subject.
-        view: file of each channel that a method sees in place of `images`, a tissue map say
+        view: file of each channel that a method sees in place of `images`, such as a tissue map
             (`brainuad.preparation.model_input`); empty where it sees the images. No column.
     """
 

@@ -52,7 +52,7 @@ class MapFolder:
 
     @property
     def record(self) -> Path:
-        """The file that says which model made the maps."""
+        """Name of the file with the fingerprint of the model."""
         return self.path / "maps.json"
 
     @property
@@ -64,7 +64,7 @@ class MapFolder:
 
     @property
     def stamp(self) -> str | None:
-        """Fingerprint of the model and the scans; None where nothing readable tells it."""
+        """Return the fingerprint of the model and the scans; None if it cannot be read."""
         with contextlib.suppress(InputError):
             return str(read_json(self.record).get("stamp")) if self.record.is_file() else None
         # Damaged: the maps are made anew.

@@ -35,7 +35,7 @@ def check_names(scan: "Named") -> None:
     """Refuse a scan with a name that cannot name a file, or is taken; its sequence may be unknown.
 
     Raises:
-        InputError: as said, with the scan's file.
+        InputError: a name that is refused, with the scan's file.
     """
     check_name(scan.subject, "subject", scan.image)
     if scan.sequence:

@@ -45,7 +45,7 @@ class Pairs:
 def sort_out(
     records: Iterable[Record],
 ) -> tuple[list[Record], list[tuple[Record, str]], list[Aside]]:
-    """Tell scans, masks and the rest apart, by a look inside where the name leaves it open.
+    """Separate scans, masks and other files, by their content if the name is ambiguous.
 
     Returns:
         Scans; masks, each with `lesion`, `brain mask` or `lesion map`; what is none of them.

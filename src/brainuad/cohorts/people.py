@@ -1,4 +1,4 @@
-"""Who a subject is, however the name is spelled, and what a table says of people."""
+"""Match spellings of a subject's name, and read people's health from tables."""
 
 import re
 import unicodedata

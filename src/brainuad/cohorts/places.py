@@ -1,4 +1,4 @@
-"""The grid on which prepared scans are laid by their affines, for methods that know places."""
+"""The common grid of prepared scans, by their affines, for methods that learn places."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ LOST = 0.02
 def shared_grid(scans: Sequence[Scan]) -> tuple[Grid | None, str]:
     """The grid that scans are on or, where they are on several of one world, one that covers them.
 
-    By their affines; whether these lead to one world, the overlap of the brains tells.
+    Affines align the scans; the overlap of the brains shows whether they share a world.
 
     Args:
         scans: prepared; those that cannot be read do not count.
@@ -58,7 +58,7 @@ def shared_grid(scans: Sequence[Scan]) -> tuple[Grid | None, str]:
 
 
 def grid_of_file(path: Path) -> Grid | None:
-    """The grid of a NIfTI file; None where it cannot be read, which its reading says in words."""
+    """Return the grid of a NIfTI file; None if it cannot be read, which raises an error later."""
     try:
         header = read_header(path)
         shape = header.image.shape

@@ -19,9 +19,9 @@ class Record:
 
     Attributes:
         path: path of the file or the folder.
-        subject: as its name or a folder's tells; empty where none does.
-        session: the visit; empty where nothing tells.
-        sequence: `T1w`, …; empty where nothing tells.
+        subject: subject in its name or a folder's; empty for none.
+        session: visit; empty if unknown.
+        sequence: `T1w`, …; empty if unknown.
         role: see `brainuad.cohorts.words.role_of`; empty for a scan.
         context: names of the folders around the subject's that may be a subject's or a site's.
         group: folder of healthy people or patients that it lies in, as it is called.
@@ -48,14 +48,14 @@ class Record:
 
     @property
     def place(self) -> tuple[str, tuple[PersonKey, ...]]:
-        """The folders that tell people of one name apart; none where the name is a register's."""
+        """Return the folders that separate people of one name; none for names of a register."""
         if self.name.registered:
             return "", ()
         return self.group.casefold(), tuple(person_key(part) for part in self.context)
 
 
 def read_record(path: Path, root: Path) -> Record:
-    """Read what the names of a file and of its folders say, below `root`."""
+    """Read the names of a file and of its folders below `root`."""
     *folders, own = read_path(path.relative_to(root))
     parts = path.relative_to(root).parts[:-1]
     around: list[str] = []

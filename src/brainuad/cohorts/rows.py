@@ -86,7 +86,7 @@ def scans_of_rows(
         source: `.csv` or `.tsv`.
         what: kind of image in messages: `scan`, `slice`.
         sequence: sequence of a scan for which nothing states it.
-        make: the scan of a row; its sequence is empty where nothing tells it.
+        make: the scan of a row; its sequence is empty if unknown.
         fields: see `columns_of`.
         holds: see `columns_of`.
 
@@ -121,7 +121,7 @@ def scans_of_rows(
 
 
 def _cell(column: str, text: str) -> str:
-    """A cell without the words by which tables say nothing."""
+    """Return a cell; empty if it has a word for a missing value."""
     plain = text.strip()
     words = NOBODY if column in ("lesion_mask", "brain_mask", "split") else NOBODY - _SAID
     return "" if plain.casefold() in words else plain

@@ -54,8 +54,8 @@ class Found:
         scans: as they came.
         aside: files that are not used, with the reason.
         notes: remarks for the owner, one line each.
-        assumed: images whose sequence nothing tells; they are taken for the one asked for.
-        visits: image to the visit that its name tells.
+        assumed: images of unknown sequence, which get the requested one.
+        visits: image to the visit in its name.
         bids: whether results are to be named as BIDS derivatives.
     """
 

@@ -10,7 +10,7 @@ MASKS, BRAINS = (word_sets("slices")[kind] for kind in ("mask", "brain"))
 
 
 def sequence_in(stem: str) -> str:
-    """The sequence that a word of a name tells; empty where none does."""
+    """Return the sequence that a word of a name states; empty for none."""
     told = [PLAIN[word.text] for word in words_of(stem) if word.text in PLAIN]
     return told[-1] if told else ""
 

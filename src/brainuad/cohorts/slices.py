@@ -1,4 +1,4 @@
-"""2D images of brains: what a row of a table says of one.
+"""2D images of brains, and their rows in a table.
 
 The unit of splits and of statistics is the person; several slices may share one. Health is said of
 each slice: a tumour patient's slice without tumour is healthy here.
@@ -80,7 +80,7 @@ def slices_of_table(source: Path, sequence: str, pixel_mm: float) -> Found:
 
 
 def _slice(row: TableRow, pixel_mm: float, empty: dict[tuple[Path, int | None], bool]) -> RawSlice:
-    """The slice of a row; its sequence is empty where nothing tells it."""
+    """Return the slice of a row; its sequence is empty if unknown."""
     image, label = row.image, row.file("lesion_mask")
     channel = _number(row, "channel", int)
     lesion_channel = _number(row, "lesion_channel", int)

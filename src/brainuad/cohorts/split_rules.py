@@ -3,19 +3,21 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from brainuad.cohorts.people import PersonKey, person_key
 from brainuad.errors import InputError
 
-if TYPE_CHECKING:
-    from brainuad.cohorts.manifest import Scan
-
 SPLITS = ("train", "val", "test")
 
 
-def check_scans(scans: Sequence["Scan"], where: Path) -> None:
-    """Raise an InputError if the rows break the rules of a split, or name the same files."""
+def check_scans(scans: Sequence[Any], where: Path) -> None:
+    """Raise an InputError if the rows break the rules of a split, or name the same files.
+
+    Args:
+        scans: rows of a manifest (`brainuad.cohorts.manifest.Scan`).
+        where: manifest, for messages.
+    """
     splits: dict[PersonKey, tuple[str, str]] = {}
     files: dict[str, tuple[str, str]] = {}
     for scan in scans:

@@ -21,8 +21,8 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
     """List the scans of a table.
 
     A column `image` is needed; every other field of `RawScan` may be one, under other names too
-    (`brainuad.cohorts.columns`). Paths are relative to the table. Columns that nobody knows are
-    left aside and named.
+    (`brainuad.cohorts.columns`). Paths are relative to the table. Unknown columns are left aside
+    and named.
 
     Args:
         source: `.csv` or `.tsv`.
@@ -55,7 +55,7 @@ def from_table(source: Path, sequence: str, every: bool = False) -> Found:
 
 
 def _scan(row: TableRow, found: Found) -> RawScan:
-    """The scan of a row; its sequence is empty where nothing tells it."""
+    """Return the scan of a row; its sequence is empty if unknown."""
     image = row.image
     if is_plane_file(image.name):
         raise InputError(f"{image.name} is a 2D image, no volume of a head; {TAKEN_BY}")

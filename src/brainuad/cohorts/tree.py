@@ -23,7 +23,7 @@ class Aside:
     Attributes:
         path: path of the file, or of a folder with all that is in it.
         reason: reason, in words.
-        wanted: whether its owner means it to be used: a mask that belongs to nobody, say.
+        wanted: whether its owner wants it to be used, such as a mask without a scan.
     """
 
     path: Path

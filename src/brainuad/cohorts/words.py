@@ -177,8 +177,8 @@ def role_of(words: Iterable[str]) -> str:
     """Return the kind of file that the words name.
 
     Returns:
-        `map`, `tissue`, `no lesion`, `lesion`, `brain mask`; `brain`, where the file is a mask or
-        a brain without its skull; `mask`, where the name does not tell of what; empty for a scan.
+        `map`, `tissue`, `no lesion`, `lesion`, `brain mask`; `brain`, where the file is a mask or a
+        brain without its skull; `mask` of unknown kind; empty for a scan.
     """
     found = set(words)
     drawn = found & _DRAWN

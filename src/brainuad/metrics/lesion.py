@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import cc3d
 import numpy as np
+from scipy import ndimage
 
 from brainuad.metrics.voxel import Curve
 
@@ -41,7 +42,9 @@ def lesion_scores(
         spacing_mm: edge lengths of a voxel in mm.
     """
     voxels = int(np.ceil(MIN_VOLUME_MM3 / np.prod(spacing_mm) - 1e-6))
-    found, true = (_components(mask, voxels) for mask in (segmentation, truth))
+    # Components do not depend on the space around them.
+    box = (ndimage.find_objects((segmentation | truth).astype(np.uint8)) or [...])[0]
+    found, true = (_components(mask[box], voxels) for mask in (segmentation, truth))
     hits, misses = _matched(true, found > 0)
     right, wrong = _matched(found, true > 0)
     lesions, findings = hits + misses, right + wrong

@@ -191,7 +191,7 @@ def card_of(config: dict[str, Any], cohort: Cohort, preparation: Recipe | None) 
     Args:
         config: configuration of the run, resolved.
         cohort: cohort of the run.
-        preparation: preparation of its scans, in plain values.
+        preparation: preparation of its scans; None where it is unknown.
     """
     subjects = {
         split: sorted({s.who for s in cohort.scans if s.split == split and s.healthy})

@@ -27,9 +27,9 @@ BELOW = 0.1
 def cleared(array: np.ndarray) -> tuple[np.ndarray, str]:
     """A scan whose background is 0 and whose head, or brain, is not below it.
 
-    A constant background becomes 0. Where signal lies below 0, of z-scores say, all of it is
-    shifted up. Everything else stays as it is: skull stripping, bias correction and normalisation
-    take intensities for magnitudes.
+    A constant background becomes 0. If signal lies below 0, as in z-scores, all of it is shifted
+    up. Everything else stays as it is: skull stripping, bias correction and normalisation take
+    intensities for magnitudes.
 
     Args:
         array: `(D, H, W)`, finite.

@@ -78,7 +78,7 @@ def prepare_cohort(
 
     Args:
         raw: scans with splits.
-        preparation: the chain.
+        preparation: its steps.
         normalise: intensity normalisation; one that learns is fitted on the training scans.
         limits: limits of the quality flags.
         out: cohort folder; `failures.csv` lists what could not be prepared.
@@ -218,7 +218,7 @@ def run_tasks(tasks: list[Task], jobs: int) -> Iterator[tuple[Task, Failures]]:
     """Prepare subjects up to normalisation, and yield each when it is done.
 
     Args:
-        tasks: scans of one subject, the chain, the stamps of the sequences wanted, and the folder.
+        tasks: scans of one subject, the steps, the stamps of the wanted sequences, and the folder.
         jobs: processes.
     """
     if jobs <= 1:

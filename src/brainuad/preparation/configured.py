@@ -40,7 +40,7 @@ def cohort_of(data: Mapping[str, Any], needs: Needs) -> Cohort:
     Args:
         data: group `data` of a configuration, plain values.
         needs: splits that must have scans of `data.sequence`; looked at before the first scan is
-            prepared, as far as the source says them.
+            prepared, as far as the source states them.
 
     Raises:
         InputError: a split lacks scans; or as the cohort, its folds and its channels.

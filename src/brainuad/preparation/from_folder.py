@@ -172,7 +172,7 @@ def look_over(
         raw: its scans with their splits.
         source: name of the source in messages.
         option: setting that allows masks without a scan; empty where they are allowed.
-        whole: say every scan and file.
+        whole: whether to print every scan and file.
 
     Raises:
         InputError: as `refuse_unused`, `refuse_missing` and `check_scans`.

@@ -41,7 +41,7 @@ def slices_cohort(
         source: cohort folder, folder or `.csv`; see `brainuad.cohorts.slices.find_slices`.
         cache_dir: folder of prepared cohorts; found again by the source's content.
         sequence: sequence of a slice whose name or row does not state it.
-        pixel_mm: edge length of a pixel where neither the row nor the file tells it.
+        pixel_mm: edge length of a pixel if neither the row nor the file states it.
         spacing_mm: edge length of the prepared pixels in mm; None for each image's own.
         low_percentile: percentile of the brain's intensity that becomes 0.
         high_percentile: percentile that becomes 1.

@@ -83,7 +83,7 @@ class Made:
         return sum(by != self.by for _, _, by in self._others())
 
     def origin(self, scan: RawScan) -> Origin:
-        """Return what other commands have to know of a scan of this one."""
+        """Return the facts about a scan that other commands need."""
         label = scan.lesion_mask
         return Origin(
             source=str(self.source.absolute()),

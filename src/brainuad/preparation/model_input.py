@@ -97,7 +97,7 @@ def made(how: ModelInput, image: Path, brain_mask: Path) -> Volume:
 
 
 def unnormalised(image: Path) -> Path:
-    """The prepared image before its intensities were normalised; itself where no record tells.
+    """Return the prepared image before normalisation; the image itself without a record.
 
     Raises:
         InputError: the record names a file that is not there.

@@ -1,6 +1,6 @@
 """Brain-extracted scans that share a space keep it: they are prepared on one grid.
 
-Scans share a space where they say so and their brains do not speak against it. They say so by one
+Scans share a space if their headers state it and their brains overlap. Headers state it by one
 grid, axes in whatever order, or by headers that all name the same world: Talairach's, MNI's, or
 that of another file. Many programs write the last one whatever it means, so that it counts only
 where the brains agree as well as registered ones do (`brainuad.volumes.overlap`).
@@ -41,7 +41,7 @@ class _Told(NamedTuple):
 
 @dataclass
 class _Group:
-    """Sequences whose scans say that they share a space."""
+    """Sequences whose scans state a shared space."""
 
     sequences: list[str]
     scans: list[_Header]
@@ -49,7 +49,7 @@ class _Group:
 
 
 def told_spaces(scans: Sequence[RawScan]) -> list[str]:
-    """The sequences whose scans say that they share a space, by their headers alone."""
+    """Return the sequences whose scans state a shared space in their headers."""
     groups, _ = _groups(scans)
     return [name for group in groups for name in group.sequences]
 
@@ -67,7 +67,7 @@ def with_shared_grids(
         preparation: its steps.
 
     Returns:
-        The preparation, and a line for each group of scans that says what was decided.
+        The preparation, and a line with the decision for each group of scans.
     """
     if preparation.atlas is not None or preparation.between is not None:
         return preparation, []
@@ -82,7 +82,7 @@ def with_shared_grids(
 
 
 def _groups(scans: Sequence[RawScan]) -> tuple[list[_Group], list[str]]:
-    """Scans that say that they share a space, sequence by sequence, and a line for the others."""
+    """Return scans that state a shared space, by sequence, and a line for the others."""
     groups: list[_Group] = []
     lines = []
     for name in dict.fromkeys(scan.sequence for scan in scans):

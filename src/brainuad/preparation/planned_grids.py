@@ -38,7 +38,7 @@ def require_grids(raw: Sequence[RawScan], steps: Preparation | SlicePreparation)
 
 
 def _edges_mm(scan: RawScan) -> np.ndarray | None:
-    """Extent of a scan per axis, as its header tells it."""
+    """Return the extent of a scan per axis, from its header."""
     try:
         header = read_header(scan.image)
     except Exception:

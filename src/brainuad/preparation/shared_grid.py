@@ -11,7 +11,7 @@ from brainuad.types import Volume
 from brainuad.volumes.grids import SHARE, Grid, share_outside
 
 WORLDS = {2: "of another file", 3: "of Talairach", 4: "of MNI"}
-"""Codes of a NIfTI header that tell a world which scans can share, and their names."""
+"""Codes of a NIfTI header for worlds that scans can share, and their names."""
 
 ROOM_MM = 4.0
 """Around the usual brain, for another one."""

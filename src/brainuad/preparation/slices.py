@@ -46,7 +46,7 @@ class SlicePreparation:
     Args:
         spacing_mm: edge length of the prepared pixels in mm, a coarser grid after smoothing; None
             for each image's own pixels.
-        pixel_mm: edge length of a pixel in mm of an image that does not tell it.
+        pixel_mm: edge length of a pixel in mm, for images that do not state it.
         tolerance: share of the 99th percentile that still counts as background where no brain
             mask is given.
     """

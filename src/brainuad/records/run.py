@@ -7,7 +7,7 @@ from typing import Any
 from brainuad.records.fields import from_plain, known_values
 
 VERSION = 1
-"""Version of the file. Files of version 0 do not say theirs."""
+"""Version of the file. Files of version 0 do not state theirs."""
 
 
 @dataclass(frozen=True)

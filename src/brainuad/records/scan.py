@@ -8,7 +8,7 @@ from brainuad.errors import InputError
 from brainuad.records.fields import from_plain
 
 VERSION = 2
-"""Version of the file. Files of version 0 do not say theirs."""
+"""Version of the file. Files of version 0 do not state theirs."""
 
 DROPPED = ("native_axes", "space", "spacing_mm", "shape", "source_image")
 """Keys of versions 0 and 1 that no step reads."""

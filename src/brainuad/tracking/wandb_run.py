@@ -13,7 +13,7 @@ INIT_S, FINISH_S = 30.0, 300.0
 
 
 def open_run(project: str, name: str, folder: Path, offline: bool, resume: bool) -> Any:
-    """Start a run, on disk where W&B is not wanted or not reached; a line says so.
+    """Start a run, on disk if W&B is not wanted or not reached, with a message.
 
     Args:
         project: project at W&B.

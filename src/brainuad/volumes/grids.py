@@ -1,4 +1,4 @@
-"""Grids: whether two are the same, one that covers several, and arrays laid on another one."""
+"""Grids: compare two, cover several by one, and move arrays between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Grid:
 
     @property
     def words(self) -> str:
-        """Its size, as messages say it."""
+        """Return its size in words."""
         return " x ".join(map(str, self.shape))
 
     def ras(self) -> "Grid":

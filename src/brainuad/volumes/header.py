@@ -39,7 +39,7 @@ class Header(NamedTuple):
         image: its header mended, its affine in the units of the file, its voxels unread.
         affine: `(4, 4)`, voxel to RAS mm.
         notes: oddities.
-        sides_known: whether it tells the left from the right.
+        sides_known: whether it distinguishes left and right.
         pair: whether header and voxels are two files.
     """
 
@@ -174,7 +174,7 @@ def _mend_scaling(header: Any, notes: list[str]) -> None:
 def _offset(
     header: Any, first: bytes, least: int, whole: int | None, notes: list[str]
 ) -> tuple[float, bool]:
-    """The byte that the voxels begin at, and whether the header says another one.
+    """Return the first byte of the voxels, and whether the header states another one.
 
     Args:
         header: changed.
@@ -207,7 +207,7 @@ def _holds(path: Path, count: float) -> bool:
 
 
 def _mend_orientation(header: Any, path: Path, notes: list[str]) -> bool:
-    """Leave the forms that can be used; False where none tells the left from the right.
+    """Keep the usable forms; return False if none distinguishes left and right.
 
     Raises:
         InputError: not even the size of a voxel is known.

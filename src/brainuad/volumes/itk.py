@@ -13,7 +13,7 @@ def to_sitk(volume: Volume) -> sitk.Image:
     """The same image in SimpleITK, world positions kept; sheared affines are not possible there.
 
     Args:
-        volume: `(D, H, W)`, any numeric type that SimpleITK knows; bool becomes uint8.
+        volume: `(D, H, W)`, any numeric type of SimpleITK; bool becomes uint8.
 
     Raises:
         ValueError: the affine is sheared.

@@ -79,7 +79,7 @@ def require_brain(path: Path, mask: np.ndarray) -> None:
     """Refuse a mask, `(D, H, W)` bool, that is no brain: empty, without a background, inverted.
 
     Raises:
-        InputError: as said.
+        InputError: it is no brain mask.
     """
     if not mask.any():
         raise InputError(f"{path}: is empty; give the mask of the brain")

@@ -129,7 +129,7 @@ def way_of(records: Iterable[Mapping[str, Any]], folder: Path = Path(), said: st
     Args:
         records: steps from the prepared world to the native one.
         folder: that their files are relative to.
-        said: name of the file that holds the records, for errors.
+        said: name of the file with the records, for errors.
 
     Raises:
         InputError: a record of another version or kind, or a matrix that is none.

@@ -161,7 +161,7 @@ _PLACE = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
 )
-"""Fields of a header that say where its voxels lie."""
+"""Fields of a header with the place of its voxels."""
 
 
 def write_like(path: Path, array: np.ndarray, source: Path, dtype: type = np.float32) -> None:
@@ -215,7 +215,7 @@ def write_changed(path: Path, source: Path, where: np.ndarray, values: np.ndarra
 
 
 def _write(path: Path, content: bytes | bytearray) -> None:
-    """Atomically, and zipped where the name says so; the same input gives the same bytes."""
+    """Write atomically, and zip by the name; the same input gives the same bytes."""
     if path.suffix == ".gz":
         # Level 1: a fifth of the time of the default for a few per cent of size.
         content = gzip.compress(content, compresslevel=1, mtime=0)

@@ -17,7 +17,7 @@ their headers. Rigidly registered tumour cases have 0.76 to 0.90, affinely regis
 elderly people), 0.84 where all were cut to 256 mm around the head."""
 
 CERTAIN = 0.88
-"""The same of scans that do not say it: no scans as they came reach it."""
+"""The same for scans that do not state it; unregistered scans do not reach it."""
 
 ASTRAY = 0.5
 """A brain that overlaps less with the others does not lie where they do."""

@@ -33,7 +33,7 @@ class Plane(NamedTuple):
 
     Attributes:
         array: `(rows, columns)` float32, as stored; row 0 is the top.
-        pixel_mm: height and width of a pixel where the file tells them; None otherwise.
+        pixel_mm: height and width of a pixel if the file states them; None otherwise.
     """
 
     array: np.ndarray
@@ -184,7 +184,7 @@ def in_plane(structure: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def filled(mask: np.ndarray, connectivity: int = 1) -> np.ndarray:
-    """A mask with its holes filled, those of one plane in that plane.
+    """Fill the cavities of a mask, in one plane within that plane.
 
     Args:
         mask: `(D, H, W)` bool.

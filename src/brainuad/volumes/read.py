@@ -12,7 +12,7 @@ from brainuad.volumes.nifti import read_with_header
 from brainuad.volumes.plane_files import TAKEN_BY
 
 OBLIQUE_DEGREES = 2.0
-"""Voxel axes that lie further off the world's than this are said to be oblique."""
+"""Largest angle between voxel axes and world axes that is not oblique."""
 
 
 _NIFTI = (".nii", ".gz", ".img", ".hdr")
@@ -24,7 +24,7 @@ class RawVolume(NamedTuple):
     Attributes:
         volume: volume in its own axes, with background in place of voxels that are not finite.
         notes: oddities.
-        sides_known: whether its header tells the left from the right.
+        sides_known: whether its header distinguishes left and right.
         lost: `(D, H, W)` bool, voxels that were NaN or infinite; None where there are none.
         world: see `Header.world`.
     """

@@ -159,7 +159,7 @@ class VolumeTiling:
         """`(C, D, H, W)` to `(N, C, *size)`, N = 1 where a frame holds it all; see `Tiling`.
 
         Raises:
-            InputError: it does not, and `whole` is asked for.
+            InputError: it does not, and `whole` is set.
         """
         size = self.size or volume.shape[1:]
         if self.whole and any(a > b for a, b in zip(volume.shape[1:], size, strict=True)):

@@ -40,32 +40,49 @@ class Limits:
     cohort_subjects: int = 5
 
     def flags(self, found: Mapping[str, float]) -> list[str]:
-        """Return the flags of a scan, in words; absent measures raise none."""
+        """Return the flags of a scan, `what to look at (numbers)`; absent measures raise none."""
         low, high = self.brain_ml
-        swapped = "left and right may be swapped"
+        swapped = "Check whether left and right are swapped"
         limits = {
-            "brain_ml": (low, high, f"brain volume {{:.0f}} ml, expected {low:.0f} to {high:.0f}"),
+            "brain_ml": (
+                low,
+                high,
+                "Check the brain mask "
+                f"(brain volume {{:.0f}} ml, expected {low:.0f} to {high:.0f})",
+            ),
             "overlap": (
                 self.overlap,
                 inf,
-                f"overlap with the atlas {{:.2f}}, under {self.overlap}",
+                "Check the brain mask and the registration "
+                f"(overlap {{:.2f}}, expected at least {self.overlap})",
             ),
             "similarity": (
                 self.similarity,
                 inf,
-                "similarity to the atlas {:.2f}: registration failed?",
+                "Check the registration to the atlas "
+                f"(similarity {{:.2f}}, expected at least {self.similarity})",
             ),
             "border_share": (
                 -inf,
                 self.border_share,
-                "the brain mask touches the border of the scan",
+                "Check where the brain mask touches the border of the scan "
+                f"({{:.1%}} of a face, expected at most {self.border_share:.1%})",
             ),
-            "noise": (-inf, self.noise, "noise {:.2f} of the median: motion or a poor scan?"),
-            "mirrored_gain": (-inf, self.flip_margin, f"the mirrored atlas fits better: {swapped}"),
+            "noise": (
+                -inf,
+                self.noise,
+                "Check the scan for motion and noise "
+                f"(noise {{:.2f}} of the median, expected at most {self.noise})",
+            ),
+            "mirrored_gain": (
+                -inf,
+                self.flip_margin,
+                f"{swapped} (the mirrored atlas fits better by {{:.3f}})",
+            ),
             "cohort_mirrored_gain": (
                 -inf,
                 self.cohort_flip_margin,
-                f"the other subjects, mirrored, fit better: {swapped}",
+                f"{swapped} (the other subjects, mirrored, fit better by {{:.3f}})",
             ),
         }
         return [

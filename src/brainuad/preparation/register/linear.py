@@ -24,7 +24,7 @@ COARSE = 60
 """Iterations of each start of the search."""
 
 SCREEN, BEST = 10, 6
-"""Iterations that tell good starts from bad ones, and how many of them are searched further."""
+"""Iterations after which starts are compared, and the number of starts that continue."""
 
 CLOSE = 3
 """Number of starts that are compared at the next level."""

@@ -22,7 +22,7 @@ class Deepbet:
     """deepbet (Fisch et al. 2024, arXiv 2308.07003), seconds per scan.
 
     It was made for T1w. Where CSF is bright it takes some of what surrounds the brain for brain, so
-    there it is asked of the scan's negative too, and both must agree.
+    there it also segments the scan's negative, and both must agree.
 
     Args:
         threshold: threshold of the network's probability.

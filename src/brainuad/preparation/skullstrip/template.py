@@ -20,7 +20,7 @@ _SMALLER = 0.92
 
 @dataclass(frozen=True)
 class TemplateBrain:
-    """Classical, without weights: the MNI152 brain laid on the head by registration, then fitted.
+    """Classical, without weights: the MNI152 brain is registered to the head, then fitted.
 
     The template's mask, a little grown, bounds the brain; within it, what is connected to the
     middle at the level of brain tissue is kept. Less exact than a network, and it needs nothing.

@@ -68,7 +68,7 @@ class NeighbourSum:
     """Return the sum over the six face neighbours, weighted by the shortest edge over distance.
 
     Args:
-        brain: `(D, H, W)` bool, with at least one voxel; what is outside has no say.
+        brain: `(D, H, W)` bool, with at least one voxel; voxels outside have no influence.
         spacing_mm: edge lengths of a voxel.
     """
 

@@ -1,4 +1,4 @@
-"""Tissue classes of one sequence: fluid, grey and white matter as its own intensities tell them.
+"""Tissue classes of one sequence: fluid, grey and white matter by its own intensities.
 
 The input of StRegA (Chatterjee et al. 2022, Computers in Biology and Medicine 149) in place of
 intensities. It took FAST (Zhang, Brady and Smith 2001, IEEE TMI 20(1)); this is the same model,

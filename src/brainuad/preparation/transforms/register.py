@@ -87,7 +87,7 @@ class AffineToAtlasd(WorldTransform):
         by: `Register("affine", turns=True, distinct=True)` when None.
         atlas_image: a brain-extracted template; None for MNI152.
         atlas_mask: brain mask of the template.
-        stop_if_turned: raise `HeadTurned` where a head lies otherwise than the data's `turns` say.
+        stop_if_turned: raise `HeadTurned` if a head lies otherwise than in the data's `turns`.
         kwargs: see `WorldTransform`.
     """
 

@@ -34,7 +34,7 @@ VERSION = 1
 """Number of the way that backgrounds are made; count it up where it changes."""
 
 REMAPPED = "T1w"
-"""Sequence that others are made from: its tissues are told apart best."""
+"""Sequence from which others are made, because its tissues are separated best."""
 
 LEAST_DICE = 0.8
 """Overlap with the bank's mean brain of a scan in the atlas space; registered ones have 0.9."""

@@ -40,7 +40,7 @@ class StreamedScan(NamedTuple):
 
 
 class ScanStream(Dataset[StreamedScan]):
-    """Scans drawn as they are asked for, indexed by (epoch, index).
+    """Scans drawn on request, indexed by (epoch, index).
 
     Samples must be asked for in order: neighbours share an anatomy, which takes the longest to
     make. They are as random as shuffled ones.
@@ -74,7 +74,7 @@ class ScanStream(Dataset[StreamedScan]):
         return self.count
 
     def __getitem__(self, key: tuple[int, int]) -> StreamedScan:
-        """Return a scan; the same key gives the same one, whatever was asked for before."""
+        """Return a scan; the same key gives the same scan, independent of earlier requests."""
         epoch, index = key
         seeds = (self.seed, epoch, index)
         number = index % self.per_anatomy

@@ -24,7 +24,7 @@ TURN = math.radians(15)
 SMOOTHED = 0.7
 """Share of the shapes with a soft edge (mask_generation.py, `random_smooth`)."""
 LEVELS = (0.00565079, 0.38283867, 0.61224216, 0.76920754, 0.9385473)
-"""Intensities by which tissue is told apart (preprocessing.py, `get_ag_transforms`)."""
+"""Intensities that separate tissue (preprocessing.py, `get_ag_transforms`)."""
 STEADY = 1000 / 64**2
 """Share of a patch's pixels that is added to a shape's before its levels' shares (bias.py).
 

@@ -1,4 +1,4 @@
-"""Patterns of holes that hide each pixel of an image several times."""
+"""Patterns of regions that hide each pixel of an image several times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Holes in the shapes of real lesions, from masks that the user has."""
+"""Regions to fill in the shapes of real lesions, from the user's masks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

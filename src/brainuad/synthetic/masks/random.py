@@ -1,4 +1,4 @@
-"""Holes to train inpainting on: random draws, on the device, within the brain.
+"""Random regions to fill for the training of inpainting, drawn on the device within the brain.
 
 Every kind of hole is a callable `(brain_mask, generator) -> hole`, both `(B, 1, *S)` bool, in 2D
 and in 3D. With the same generator the holes are the same.

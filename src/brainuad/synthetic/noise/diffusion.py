@@ -30,8 +30,8 @@ class GaussianNoise:
 class CoarseNoise:
     """Standard normal values, the same in all of a square's pixels.
 
-    A network tells independent pixels from tissue by their grain. What is smooth inside, as a
-    lesion is, can only be told by what belongs there (Kascenas et al., MIDL 2022).
+    Independent pixel noise is easy to recognise by its texture. Smooth noise, like a lesion, is
+    recognised only by context (Kascenas et al., MIDL 2022).
 
     Args:
         sides: sides of the squares in pixels; each sample draws one. The squares are placed anew in

@@ -47,7 +47,7 @@ _TOLD = {
     "description": (0x0008103E,),
     "grey scale": (0x00280004,),
 }
-"""Properties that tell the volumes of one series apart, with their tags, the first found first."""
+"""Properties that separate the volumes of one series, with their tags, in order of preference."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Image:
         kind: see `brainuad.volumes.dicom.kinds.kind_of`.
         series: UID of the series.
         patient: ID of the patient; empty where it has none.
-        modality: `MR`, `CT`, …; empty where nothing tells.
+        modality: `MR`, `CT`, …; empty if unknown.
         description: description of the series, in the scanner's words.
         size: rows and columns.
         world: UID of the frame of reference of its position.
@@ -72,7 +72,7 @@ class Image:
         between: mm between slices, as told; None where it is not.
         expected: number of images of the acquisition, as told; 0 where it is not.
         scaling: slope and intercept of one frame of several; None for the decoder's own.
-        told: values of the properties that tell volumes apart.
+        told: values of the properties that separate volumes.
         multi_frame: whether the file lists its frames.
         mosaic: whether it is a Siemens mosaic, slices side by side in one image, or a tile of one.
     """

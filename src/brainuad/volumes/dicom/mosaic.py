@@ -22,7 +22,7 @@ from brainuad.volumes.dicom.headers import Image, lenient
 _WORKING = 24  # bytes a voxel: the decoder's, up to float64, its tiles, and the volume twice
 
 _PARALLEL = 0.99
-"""Least cosine between the two normals that a header tells of the slices."""
+"""Smallest cosine between the two slice normals in a header."""
 
 _MOST = 1024
 """Largest number of slices; more are a damaged header."""
@@ -197,7 +197,7 @@ def _told(mosaic: Image) -> _Told:
 
 
 def _require_told(mosaic: Image, told: _Told) -> None:
-    """Refuse a mosaic whose header lacks what tells its tiles, or contradicts itself."""
+    """Refuse a mosaic whose header does not state its tiles, or contradicts itself."""
     lacking = [
         name
         for name, there in (
@@ -226,7 +226,7 @@ def _places(mosaic: Image, told: _Told) -> list[tuple[float, ...] | None]:
     """LPS mm of the first voxel of each slice, no true ones where a tag is missing.
 
     Raises:
-        InputError: the two directions that the header tells of the slices contradict each other.
+        InputError: the two slice directions in the header contradict each other.
     """
     if told.corner is None or told.normal is None or mosaic.orientation is None:
         # It is refused with all slices, for what it lacks.

@@ -87,7 +87,7 @@ class _Voxels:
     """Decodes images; a file of several is decoded once.
 
     Args:
-        images: all that may be asked for.
+        images: all images that may be requested.
     """
 
     def __init__(self, images: Sequence[Image]):

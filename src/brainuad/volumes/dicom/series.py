@@ -43,7 +43,7 @@ class Series:
 
     @property
     def modality(self) -> str:
-        """Its modality, empty where nothing tells."""
+        """Return its modality; empty if unknown."""
         return self.first.modality
 
     @property
