@@ -65,6 +65,12 @@ def _brute(labels, other):
     return np.mean(kept) if kept else np.nan
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_column_of_voxels_is_labelled(axis):
+    column = np.moveaxis(np.array([1, 1, 0, 1, 0, 0, 1, 1], bool)[:, None, None], 0, axis)
+    assert label_lesions(column).ravel().tolist() == [1, 1, 0, 2, 0, 0, 3, 3]
+
+
 @settings(max_examples=60)
 @given(found=masks, truth=masks)
 def test_equals_the_rule_one_component_at_a_time(found, truth):

@@ -21,12 +21,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_readmes_example_runs_as_it_stands(folder, monkeypatch, capsys):
-    readme = (ROOT / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+def test_the_example_of_the_page_runs_as_it_stands(folder, monkeypatch, capsys):
+    page = (ROOT / "docs" / "how-to" / "predict.md").read_text().split("## From Python")[1]
+    example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     assert len([line for line in example.splitlines() if line]) <= 15
     monkeypatch.chdir(folder)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, "predict.md", "exec"), {})
     assert "T2w tiny" in capsys.readouterr().out
     mask = nib.load("mask.nii.gz")
     np.testing.assert_array_equal(mask.affine, AFFINE)
