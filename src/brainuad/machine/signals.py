@@ -34,6 +34,27 @@ def stoppable(said: str) -> Iterator[None]:
         give_back(before)
 
 
+@contextmanager
+def deferred() -> Iterator[list[int]]:
+    """Hold signals back in the block, and deliver the first one after it.
+
+    For native code that calls Python back: it turns what a signal's handler raises into an error of
+    its own, and a stopped command would look like a bad scan.
+
+    Yields:
+        Numbers of the signals that came, so that a callback can end the work early.
+    """
+    came: list[int] = []
+    wanted = [n for n in (*END, signal.SIGINT) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = take_over(lambda number, frame: came.append(number), wanted)
+    try:
+        yield came
+    finally:
+        give_back(before)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
 def take_over(
     handler: Callable[[int, Any], None], numbers: "tuple[signal.Signals, ...] | list[Any]"
 ) -> Handlers:

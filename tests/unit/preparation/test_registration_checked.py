@@ -1,14 +1,19 @@
 """Registrations that lose their way, and what is done about them."""
 
+import signal
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from test_steps import atlas_at, landmark_error, turned
 
+from brainuad.errors import Stopped
+from brainuad.machine.signals import stoppable
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.pipeline import Preparation
 from brainuad.preparation.register.checked import measure_fit, mended
-from brainuad.preparation.register.descent import descend
+from brainuad.preparation.register.descent import Level, descend
 from brainuad.preparation.register.linear import LEVELS, Register, Registration, scaled_image
 from brainuad.preparation.skullstrip.auto import Auto
 from brainuad.preparation.transforms.base import report
@@ -56,6 +61,27 @@ def test_a_descent_that_jumps_off_is_told_and_a_careful_one_does_not(scales, lev
 def atlas():
     """MNI152 at 4 mm."""
     return BrainAtlas("small", *atlas_at(4.0))
+
+
+@pytest.mark.parametrize(
+    ("number", "stopped"), [("SIGTERM", Stopped), ("SIGINT", KeyboardInterrupt)]
+)
+def test_a_signal_within_a_descent_stops_the_command_and_blames_no_scan(
+    monkeypatch, number, stopped
+):
+    volume = Volume(np.random.default_rng(0).random((12, 12, 12)).astype(np.float32), np.eye(4))
+    image, calls = to_sitk(volume), []
+
+    def value(self):
+        calls.append(1)
+        signal.raise_signal(getattr(signal, number))
+        return -1.0
+
+    # SimpleITK calls back at each iteration, and loses what the callback raises.
+    monkeypatch.setattr(sitk.ImageRegistrationMethod, "GetMetricValue", value)
+    with pytest.raises(stopped), stoppable("what was finished is kept"):
+        descend(image, image, np.eye(4), None, "rigid", [Level(1, 0, 1.0)], 50)
+    assert len(calls) < 5
 
 
 def test_a_registration_that_fails_the_check_is_done_again(atlas):

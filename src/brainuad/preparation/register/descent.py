@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
+from brainuad.machine.signals import deferred
 from brainuad.volumes.itk import matrix_of, transform_of
 
 WORSE = 0.05
@@ -101,18 +102,22 @@ def descend(
     method.SetMovingInitialTransform(transform_of(start))
     method.SetInitialTransform(transform, inPlace=True)
     seen: dict[int, list[float]] = {}
-    method.AddCommand(
-        sitk.sitkIterationEvent,
-        lambda: seen.setdefault(method.GetCurrentLevel(), []).append(method.GetMetricValue()),
-    )
-    try:
-        method.Execute(fixed, moving)
-    except RuntimeError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise ValueError(f"the images could not be registered ({line})") from None
-    finally:
-        # The command holds the method that holds it: neither would ever be freed.
-        method.RemoveAllCommands()
+    with deferred() as came:
+
+        def watch() -> None:
+            seen.setdefault(method.GetCurrentLevel(), []).append(method.GetMetricValue())
+            if came:
+                method.StopRegistration()
+
+        method.AddCommand(sitk.sitkIterationEvent, watch)
+        try:
+            method.Execute(fixed, moving)
+        except RuntimeError as error:
+            line = str(error).strip().splitlines()[-1]
+            raise ValueError(f"the images could not be registered ({line})") from None
+        finally:
+            # The command holds the method that holds it: neither would ever be freed.
+            method.RemoveAllCommands()
     # Values are negative, unrelated images have 0.
     lost = any(values[-1] > (1 - WORSE) * values[0] for values in seen.values())
     return Descent(start @ matrix_of(transform), float(method.GetMetricValue()), lost)
