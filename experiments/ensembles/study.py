@@ -46,8 +46,8 @@ METHODS = (
 CONTRASTS = (0.1, 0.3)
 """Brightness that a painted stroke adds, as a share of the range of the brain's intensities."""
 
-DRAWS = 3
-"""Painted copies of each validation slice."""
+DRAWS = 1
+"""Number of painted copies of each validation slice."""
 
 CLEAR = "clear stroke"
 

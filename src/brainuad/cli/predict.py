@@ -74,8 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--dry-run", action="store_true", help="list the scans and the work, and stop")
     unnamed = "sequence of scans whose file name does not state it (default: the model's)"
     add("--sequence", help=unnamed)
-    marks = "a number, or the model's healthy, scan (for another scanner), mebin or fixed"
-    add("--threshold", help=f"{marks} (default: healthy)")
+    marks = "a number, or the model's healthy, scan (for another scanner), mebin or fixed "
+    marks += "(default: healthy; for a shipped model fixed, a probability of 0.5)"
+    add("--threshold", help=marks)
     marked = "probability for a shipped model: 0.7, 0.5 or 0.3 (default: default)"
     add("--sensitivity", choices=list(SENSITIVITY), help=marked)
     add("--samples", type=int, help="random draws per scan (default: the model's number)")
@@ -103,7 +104,7 @@ def _main(arguments: argparse.Namespace) -> int:
     listed = jobs[0].source.found
     if listed is not None:
         raw = [scan for item in wanted for scan in item.scans]
-        say(account(listed, raw, arguments.dry_run))
+        say(account(listed, raw, arguments.dry_run, to_predict=True))
     predicted = {job.known.sequence for job in jobs}
     for job in jobs:
         say(_plan(job, out, predicted))

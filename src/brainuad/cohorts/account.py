@@ -12,15 +12,18 @@ FEW = 20
 """Number of lines of a long list, unless the user wants all."""
 
 
-def account(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:
+def account(
+    found: Found, scans: Sequence[RawScan | Scan], whole: bool, to_predict: bool = False
+) -> str:
     """A table of the scans, the files left aside by reason, and notes.
 
     Args:
         found: scans of a source.
         scans: those of `found.scans` that will be used, with their splits where there are any.
         whole: every scan and file; else the first ones, and how many there are.
+        to_predict: leave out split, health and label, which a prediction does not use.
     """
-    said = [_table(found, scans, whole)] if scans else []
+    said = [_table(found, scans, whole, to_predict)] if scans else []
     if aside := _aside(found, whole):
         said.append(aside)
     if assumed := sum(scan.image in found.assumed for scan in scans):
@@ -30,17 +33,20 @@ def account(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:
     return "\n".join(said)
 
 
-def _table(found: Found, scans: Sequence[RawScan | Scan], whole: bool) -> str:
-    rows: list[tuple[str, ...]] = [
-        ("subject", "visit", "sequence", "split", "healthy", "image", "label", "brain mask")
-    ]
+def _table(
+    found: Found, scans: Sequence[RawScan | Scan], whole: bool, to_predict: bool = False
+) -> str:
+    titles = ("subject", "visit", "sequence", "split", "healthy", "image", "label", "brain mask")
+    left_out = ("split", "healthy", "label") if to_predict else ()
+    rows = [tuple(title for title in titles if title not in left_out)]
     for scan in scans if whole else scans[:FEW]:
         sequence = f"{scan.sequence} (assumed)" if scan.image in found.assumed else scan.sequence
         masks = [path.name if path else "-" for path in (scan.lesion_mask, scan.brain_mask)]
         visit = found.visits.get(scan.image, "-")
         yes = "yes" if scan.healthy else "no"
         row = (scan.subject, visit, sequence, scan.split or "-", yes, str(scan.image), *masks)
-        rows.append(tuple(map(one_line, row)))
+        cells = zip(titles, map(one_line, row), strict=True)
+        rows.append(tuple(cell for title, cell in cells if title not in left_out))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     if len(scans) > len(rows) - 1:

@@ -178,7 +178,8 @@ class Cohort:
             where = self.root / MANIFEST
             raise InputError(
                 f"{where if where.is_file() else self.root}: no {kind}{sequence} scan in split "
-                f"'{split}' (found: {have or 'nothing'}); set data.sequence or mend the manifest"
+                f"'{split}' (found: {have or 'nothing'}); set data.sequence, or name the "
+                "splits in a column `split`: train, val, test"
             )
         return found
 
