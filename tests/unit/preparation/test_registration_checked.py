@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from test_steps import atlas_at, landmark_error, turned
 
 from brainuad.errors import Stopped
-from brainuad.machine.signals import stoppable
+from brainuad.machine.signals import give_back, stoppable, take_over
 from brainuad.preparation.atlas import BrainAtlas
 from brainuad.preparation.bias import N4
 from brainuad.preparation.pipeline import Preparation
@@ -71,6 +71,8 @@ def test_a_signal_within_a_descent_stops_the_command_and_blames_no_scan(
 ):
     volume = Volume(np.random.default_rng(0).random((12, 12, 12)).astype(np.float32), np.eye(4))
     image, calls = to_sitk(volume), []
+    # As at the start of a command; an earlier test of this process may have left another handler.
+    before = take_over(signal.SIG_DFL, [signal.SIGTERM])
 
     def value(self):
         calls.append(1)
@@ -79,8 +81,11 @@ def test_a_signal_within_a_descent_stops_the_command_and_blames_no_scan(
 
     # SimpleITK calls back at each iteration, and loses what the callback raises.
     monkeypatch.setattr(sitk.ImageRegistrationMethod, "GetMetricValue", value)
-    with pytest.raises(stopped), stoppable("what was finished is kept"):
-        descend(image, image, np.eye(4), None, "rigid", [Level(1, 0, 1.0)], 50)
+    try:
+        with pytest.raises(stopped), stoppable("what was finished is kept"):
+            descend(image, image, np.eye(4), None, "rigid", [Level(1, 0, 1.0)], 50)
+    finally:
+        give_back(before)
     assert len(calls) < 5
 
 
