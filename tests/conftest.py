@@ -43,6 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in long)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let coverage patch this process once.
+
+    Each test marked `no_cover` stops and starts it, and each start adds a handler to every fork:
+    after a hundred of them a worker of a data loader took a minute to begin.
+    """
+    tracer = getattr(session.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if tracer is not None and tracer.cov is not None:
+        tracer.cov.config.patch = []
+
+
 @pytest.fixture
 def tiny_cohort(tmp_path: Path) -> Cohort:
     """Three training, two validation, one healthy test and two pathological test subjects."""
