@@ -50,15 +50,16 @@ DRAWS = 1
 """Number of painted copies of each validation slice."""
 
 CLEAR = "clear stroke"
+NAMES = ("AP", "Dice", "Dice at 1")
 
 INTRODUCTION = """# Results
 
 Written by `python -m experiments.ensembles.study`; do not edit. **painted AP**: mean over {count} \
-strokes painted into {people} quiet validation slices, which chose the averages below the single \
-methods. **AP**, **Dice** (healthy threshold of the average, of its own maps) and **Dice at 1** \
-(the threshold of `brainuad-predict --also`): means over the strokes of `soop` [95 % bootstrap \
-interval], over all and over the clear ones. p: AP of all strokes against the best single method, \
-paired Wilcoxon signed-rank, Holm-corrected over the averages.
+strokes painted into {people} quiet validation slices, which chose the averages of methods. \
+**AP**: mean over the strokes of `soop` [95 % bootstrap interval], all and clear ones. **Dice**: \
+at the healthy threshold of the average's own maps; **Dice at 1**: at the threshold of \
+`brainuad-predict --also`. p: AP of all strokes against the best single method, paired Wilcoxon \
+signed-rank, Holm-corrected over the averages.
 
 """
 
@@ -225,8 +226,9 @@ def _values(scores: pd.DataFrame, group: str | None = None) -> list[np.ndarray]:
 def row(scores: pd.DataFrame) -> dict[str, float]:
     """Return means and intervals, over all strokes and over the clear ones."""
     found: dict[str, float] = {}
-    for title, group in (("", None), (", clear", CLEAR)):
-        for name, values in zip(("AP", "Dice", "Dice at 1"), _values(scores, group), strict=True):
+    # People without a stroke in the slice have a Dice, but no AP.
+    for title, group, names in (("", None, ("AP",)), (", clear", CLEAR, NAMES)):
+        for name, values in zip(names, _values(scores, group), strict=False):
             summary = summarise(values)
             found[f"{name}{title}"] = summary.mean
             found[f"{name}{title}, low"] = summary.ci_low
