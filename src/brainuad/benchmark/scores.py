@@ -1,6 +1,5 @@
 """Scores of the finished runs, and tests of each method against the baseline."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,9 @@ import yaml
 from brainuad.benchmark.groups import METRICS, members
 from brainuad.benchmark.plan import Run
 from brainuad.evaluation.scoring import NO_LESION
+from brainuad.machine.read import read_json
 from brainuad.metrics.statistics import holm, paired_wilcoxon, summarise
+from brainuad.records.run import RunRecord
 from brainuad.reporting.comparison.runs import SIGNIFICANT
 
 GAP = "gap"
@@ -56,9 +57,10 @@ class Scored:
     folder: Path
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:
-        """Return the record of the run."""
-        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+    def record(self) -> RunRecord:
+        """The record of the run."""
+        path = self.folder / "provenance.json"
+        return RunRecord.from_json(read_json(path), str(path))
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -250,8 +252,8 @@ def costs(runs: Sequence[Scored]) -> pd.DataFrame:
     """Return time, memory and size of each run as recorded; one row per run."""
     rows = []
     for scored in runs:
-        run, record, config = scored.run, scored.provenance, scored.config
-        peak = record.get("peak_memory_bytes")
+        run, record, config = scored.run, scored.record, scored.config
+        peak = record.peak_memory_bytes
         rows.append(
             {
                 "cohort": run.cohort,
@@ -260,12 +262,12 @@ def costs(runs: Sequence[Scored]) -> pd.DataFrame:
                 "seed": run.seed,
                 "experiment": run.experiment,
                 "epochs": (config.get("trainer") or {}).get("max_epochs") if run.learns else None,
-                "parameters": record.get("parameters"),
+                "parameters": record.parameters,
                 "training_s": _training(scored),
-                "volume_s": record.get("wall_time_per_volume_s"),
+                "volume_s": record.wall_time_per_volume_s,
                 "peak_memory_mib": None if peak is None else peak / 2**20,
-                "device": record.get("device"),
-                "threads": record.get("threads"),
+                "device": record.device or None,
+                "threads": record.threads,
             }
         )
     return pd.DataFrame(rows)
@@ -273,10 +275,10 @@ def costs(runs: Sequence[Scored]) -> pd.DataFrame:
 
 def _training(scored: Scored) -> float | None:
     """Return the seconds of training, of the run that trained the model."""
-    run, record = scored.run, scored.provenance
+    run, record = scored.run, scored.record
     if run.trained_as is not None and (run.trained_as / "provenance.json").is_file():
-        record = Scored(run, run.trained_as).provenance
-    return record.get("fit_s") if run.learns else None
+        record = Scored(run, run.trained_as).record
+    return record.fit_s if run.learns else None
 
 
 def provenance(runs: Sequence[Scored]) -> list[dict[str, Any]]:
@@ -284,13 +286,13 @@ def provenance(runs: Sequence[Scored]) -> list[dict[str, Any]]:
     return [
         {
             "run": scored.run.name,
-            "command": scored.provenance.get("command"),
-            "commit": scored.provenance.get("commit"),
-            "dirty": scored.provenance.get("dirty"),
-            "versions": scored.provenance.get("versions"),
-            "split": (scored.provenance.get("cohort") or {}).get("split_hash"),
-            "weights": (scored.provenance.get("checkpoint") or {}).get("sha256"),
-            "failures": scored.provenance.get("failures") or [],
+            "command": scored.record.command,
+            "commit": scored.record.commit,
+            "dirty": scored.record.dirty,
+            "versions": dict(scored.record.versions),
+            "split": scored.record.cohort.split_hash,
+            "weights": scored.record.checkpoint.sha256,
+            "failures": [list(failure) for failure in scored.record.failures],
         }
         for scored in runs
     ]
