@@ -71,8 +71,10 @@ def test_a_signal_within_a_descent_stops_the_command_and_blames_no_scan(
 ):
     volume = Volume(np.random.default_rng(0).random((12, 12, 12)).astype(np.float32), np.eye(4))
     image, calls = to_sitk(volume), []
-    # As at the start of a command; an earlier test of this process may have left another handler.
+    # As at the start of a command: an earlier test may have left another handler, and a shell
+    # starts what runs in the background with SIGINT ignored.
     before = take_over(signal.SIG_DFL, [signal.SIGTERM])
+    before |= take_over(signal.default_int_handler, [signal.SIGINT])
 
     def value(self):
         calls.append(1)
