@@ -137,8 +137,9 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
     postprocess = models[0].postprocess
     statistics = pooled([one.card.training_statistics for one in models])
     view = models[0].view
-    seen = [seen_by(view, scan)] * len(models)
-    if known.scales is not None:
+    if known.scales is None:
+        seen = [seen_by(view, scan)] * len(models)
+    else:
         seen = [seen_by(one.view, scan) for one in models]
         # Healthy maps of several kinds have no common distribution.
         statistics = statistics and replace(statistics, scores=())
