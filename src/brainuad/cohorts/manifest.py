@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ class Cohort:
         """The cohort's name, the folder's where `cohort.json` gives none."""
         return self.record.name or self.root.name
 
-    @property
+    @cached_property
     def record(self) -> CohortRecord:
         """The part of `cohort.json` that commands read.
 
