@@ -55,13 +55,16 @@ class Wanted:
         """Return the path of a file, relative to the output folder.
 
         Args:
-            kind: `anomaly`, `mask`, `reconstruction`, `uncertainty` or `scan`.
+            kind: `anomaly`, `mask`, `reconstruction`, `uncertainty`, `findings` or `scan`.
             ending: ending of its name.
         """
         if not self.bids:
             return f"{self.folder}/{self.scan_id}_{kind}.{ending}"
         entities, _, suffix = self.scan_id.rpartition("_")
-        name = "desc-lesion_mask" if kind == "mask" else f"desc-{kind}_{suffix}"
+        # A mask has no sequence as its suffix; two scans of a session would share the name.
+        name = f"desc-{kind}_{suffix}"
+        if kind == "mask":
+            name = f"label-lesion_desc-{suffix}_mask"
         return f"{self.folder}/{entities}_{name}.{ending}"
 
 

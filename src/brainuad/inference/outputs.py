@@ -12,6 +12,7 @@ from brainuad import __version__
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
+from brainuad.inference.findings_text import findings_text
 from brainuad.inference.records import FILES, RECORDS, record_path
 from brainuad.machine.files import (
     move,
@@ -58,6 +59,8 @@ def write_prediction(
     with own_folder(out / wanted.folder / "new") as new:
         paths = _write_files(new, wanted, found)
         record = _record(out, wanted, sequence, found, stamp, paths)
+        text = findings_text(record["subject"], record["findings"])
+        write_text(new / wanted.file("findings", "txt"), text)
         write_json(record_path(new, wanted), record)
         made = [path.relative_to(new) for path in new.rglob("*") if path.is_file()]
         own = record_path(new, wanted).relative_to(new)
@@ -142,6 +145,7 @@ def write_maps(folder: MapFolder, wanted: Wanted, found: Prediction) -> None:
 
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None:
     """Write the record of a scan that failed, and remove its earlier files."""
+    remove(out / wanted.file("findings", "txt"))
     for kind in (*FILES, "scan"):
         remove(out / wanted.file(kind))
         remove(out / wanted.file(kind, "png"))
