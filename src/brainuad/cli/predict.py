@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from brainuad.cli.error_line import run_cli
+from brainuad.cli.predict_plan import plan
 from brainuad.cli.predict_words import Asked, asked_of
 from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
-from brainuad.machine.text import one_line, say
+from brainuad.machine.text import say
 from brainuad.shipped import SENSITIVITY
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
@@ -53,6 +54,11 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `predict.py` and `brainuad-predict`; returns the exit status."""
+    return run_cli(_main, command_line(), argv)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="brainuad-predict",
         description=DESCRIPTION,
@@ -91,13 +97,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
     parser.usage = "%(prog)s [options] [MODEL] SCANS OUT [key=value ...]"
-    return run_cli(_main, parser, argv)
+    return parser
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    predict_all(asked_of(arguments), arguments)[1].raise_if_any()
+    return 0
+
+
+def predict_all(
+    asks: Sequence[Asked], arguments: argparse.Namespace
+) -> "tuple[list[Wanted], Failures]":
+    """Predict all scans of a place; return them and the failures, or the scans of a dry run."""
     from brainuad.cohorts.account import account, write_aside
 
-    asks = asked_of(arguments)
     scans, out = asks[0].scans, asks[0].out
     jobs = [_job(asked, arguments.batch_size, arguments.dry_run) for asked in asks]
     wanted = [item for job in jobs for item in job.source.wanted]
@@ -107,9 +120,9 @@ def _main(arguments: argparse.Namespace) -> int:
         say(account(listed, raw, arguments.dry_run, to_predict=True))
     predicted = {job.known.sequence for job in jobs}
     for job in jobs:
-        say(_plan(job, out, predicted))
+        say(plan(job.known, job.source, len(job.todo), out, predicted))
     if arguments.dry_run:
-        return 0
+        return wanted, Failures()
     from brainuad.inference.outputs import write_dataset_description, write_tables
     from brainuad.machine.files import own_folder, remove_leftovers
     from brainuad.machine.links import follow_no_links
@@ -149,8 +162,7 @@ def _main(arguments: argparse.Namespace) -> int:
         make = write_anonymous_page if arguments.anonymous else write_page
         whole = partial(until_still, lambda: tables_in(out), lambda: make(out))
         attempt(whole, "look at", bool(failures))
-    failures.raise_if_any()
-    return 0
+    return wanted, failures
 
 
 class _Job(NamedTuple):
@@ -269,34 +281,3 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
             write_failure(out, item, job.known.sequence, reason)
         failures += own
     return failures
-
-
-def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
-    """Return found scans and further steps in words; sequences of other jobs count as predicted."""
-    known, source, todo = job.known, job.source, len(job.todo)
-    said = [f"model: {known}"]
-    counts = {name: n for name, n in sorted(source.aside.items()) if name not in predicted}
-    left = ", ".join(f"{number} {name}" for name, number in counts.items())
-    aside = f"; left aside: {left}" if left else ""
-    if source.trained_on:
-        aside += f"; {source.trained_on} that the model was trained on left out"
-    said.append(f"found: {source.kind} with {len(source.wanted)} {known.sequence} scans{aside}")
-    if source.assumed:
-        said.append(
-            f"note: of {source.assumed} scans the name tells no sequence; they are taken for "
-            f"{known.sequence} (--sequence says otherwise)"
-        )
-    if source.cohort is None:
-        how = "as the model's training scans" if known.card.preparation else "by default"
-        where = "to the atlas" if known.recipe.registered else "without an atlas"
-        spacing = known.recipe.spacing_mm
-        grid = "at the images' own pixels" if spacing is None else f"at {spacing:g} mm"
-        said.append(f"preparation: {how}, {where}, {grid}")
-    done = len(source.wanted) - todo
-    said.append(
-        f"to do: {todo} scans"
-        + (f", {done} are done already" if done else "")
-        + f"; threshold {known.how_marked}; results in {out}"
-    )
-    # A card's text could forge lines.
-    return "\n".join(map(one_line, said))

@@ -163,7 +163,11 @@ def sequences_in(source: Path, out: Path) -> tuple[Counter[str], Found | None]:
                 "each a folder of its own"
             )
         return counts, None
-    listed = find_all(source, every=True, out=out)
+    return counted(find_all(source, every=True, out=out))
+
+
+def counted(listed: Found) -> tuple[Counter[str], Found]:
+    """Return the number of scans of each sequence in a list, and the list."""
     return Counter(canonical(scan.sequence) for scan in listed.scans), listed
 
 

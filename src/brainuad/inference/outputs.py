@@ -177,19 +177,30 @@ def _records_in(out: Path) -> list[Path]:
     return sorted(p for p in (out / RECORDS).glob("*.json") if not p.name.startswith("."))
 
 
-def _write_tables(out: Path) -> pd.DataFrame:
-    subjects, findings = [], []
+def read_records(out: Path) -> list[Record]:
+    """Return the records in a folder whose files are there, in the order of their names."""
+    found = []
     for path in _records_in(out):
         try:
             record = read_json(path)
-            row, found = record["subject"], record["findings"]
+            row, rows = record["subject"], record["findings"]
             named = [row[kind] for kind in FILES if row.get(kind)]
-            if all((out / name).is_file() for name in named):
-                findings += [{"scan_id": row["scan_id"], **one} for one in found]
-                subjects.append(row)
-        except (InputError, KeyError, TypeError, AttributeError):
+            if row["scan_id"] and all((out / name).is_file() for name in named):
+                found.append({**record, "findings": [dict(one) for one in rows]})
+        except (InputError, KeyError, TypeError, ValueError, AttributeError):
             # Of another command: this one has made its own damaged records anew.
             say(f"warning: {path}: not a record; delete it and predict its scan again")
+    return found
+
+
+def _write_tables(out: Path) -> pd.DataFrame:
+    records = read_records(out)
+    subjects = [record["subject"] for record in records]
+    findings = [
+        {"scan_id": record["subject"]["scan_id"], **one}
+        for record in records
+        for one in record["findings"]
+    ]
     subjects.sort(key=lambda row: str(row["scan_id"]))
     findings.sort(key=lambda row: str(row["scan_id"]))
     table = pd.DataFrame(subjects, columns=SUBJECT_COLUMNS).astype({"n_findings": "Int64"})
@@ -205,15 +216,28 @@ def tables_in(out: Path) -> list[bytes]:
 
 
 def write_dataset_description(out: Path, source: Path) -> None:
-    """Write the `dataset_description.json` of a BIDS derivative."""
+    """Write the `dataset_description.json` of a BIDS derivative.
+
+    Args:
+        out: folder of the derivative.
+        source: root of the raw dataset, `bids:raw:` in the sidecars.
+    """
+    place = source.absolute().as_uri()
     write_json(
         out / "dataset_description.json",
         {
             "Name": f"brainuad: anomalies of {source.absolute().name}",
-            "BIDSVersion": "1.9.0",
+            "BIDSVersion": "1.10.0",
             "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "brainuad", "Version": __version__}],
-            "SourceDatasets": [{"URL": source.absolute().as_uri()}],
+            "GeneratedBy": [
+                {
+                    "Name": "brainuad",
+                    "Version": __version__,
+                    "Description": "Unsupervised detection of anomalies in brain MRI",
+                }
+            ],
+            "SourceDatasets": [{"URL": place}],
+            "DatasetLinks": {"raw": place},
         },
     )
 
