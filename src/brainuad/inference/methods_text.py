@@ -138,6 +138,9 @@ def _model(known: Known) -> str:
             "It is a 3D U-Net that was trained without scans of patients on synthetic scans "
             "[SynthSeg], and comes with brainuad."
         )
+    else:
+        method = markdown(_class(card.model))
+        said.append(f"Its method is {method}; `docs/explanation/methods.md` names the paper.")
     if known.untested:
         said.append("It was not tested on this sequence.")
     if len(known.cards) > 1:

@@ -124,7 +124,7 @@ def test_the_group_has_a_row_per_participant_and_a_page(whole):
 def test_the_methods_are_those_that_ran(whole):
     text = (whole.out / "logs/CITATION.md").read_text()
     for words in (
-        "voxels of 3 mm", "`intensity` was trained on tiny.", "above 0.75 (healthy threshold)",
+        "voxels of 3 mm", "`intensity` was trained on tiny. Its method is IntensityDetector;", "above 0.75 (healthy threshold)",
         "[CC0]", "not a diagnosis", "- [BIDS] Gorgolewski",
     ):  # fmt: skip
         assert words in text
