@@ -11,6 +11,7 @@ from bids_dataset import errors_of_validator, files_of, write_bids_scan, write_d
 from tiny import write_tiny_model
 
 from brainuad.cli import bids
+from brainuad.inference.find_scans import find_wanted
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +106,16 @@ def test_masks_lie_on_their_scans_and_say_so(whole, dataset):
     assert "Left side" in (whole.out / f"{name}_desc-findings_T2w.txt").read_text()
 
 
+def test_two_sequences_of_a_session_have_masks_of_their_own(dataset, tmp_path):
+    masks = [
+        scan.file("mask")
+        for sequence in ("T1w", "T2w")
+        for scan in find_wanted(dataset, sequence, tmp_path).wanted
+    ]
+    assert len(masks) == len(SCANS) + 1
+    assert len(set(masks)) == len(masks)
+
+
 def test_the_group_has_a_row_per_participant_and_a_page(whole):
     table = pd.read_csv(whole.out / "participants.tsv", sep="\t", na_values="n/a")
     assert list(table.participant_id) == ["sub-01", "sub-02", "sub-04"]
@@ -124,7 +135,8 @@ def test_the_group_has_a_row_per_participant_and_a_page(whole):
 def test_the_methods_are_those_that_ran(whole):
     text = (whole.out / "logs/CITATION.md").read_text()
     for words in (
-        "voxels of 3 mm", "`intensity` was trained on tiny. Its method is IntensityDetector;", "above 0.75 (healthy threshold)",
+        "voxels of 3 mm", "`intensity` was trained on tiny.",
+        "Its method is IntensityDetector;", "above 0.75 (healthy threshold)",
         "[CC0]", "not a diagnosis", "- [BIDS] Gorgolewski",
     ):  # fmt: skip
         assert words in text
