@@ -47,6 +47,7 @@ EXAMPLES = """examples:
   brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
   brainuad-predict fold0.ckpt scans/ results/ --also fold1.ckpt --also fold2.ckpt
   brainuad-predict model.ckpt brains.csv results/ preparation=extracted
+  brainuad-predict visit2_FLAIR.nii.gz results/ --baseline visit1_FLAIR.nii.gz
 (python predict.py takes the same arguments.)
 """
 
@@ -85,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     precisions = "32-true, or faster on a GPU: bf16-mixed, 16-mixed, auto (default: %(default)s)"
     add("--precision", default="32-true", help=precisions)
     add("--jobs", type=int, default=1, help="processes for preparation (default: %(default)s)")
+    before = (
+        "the same person's earlier scan, or a folder of them as SCANS is; also writes what is new, "
+    )
+    before += "grown, shrunk and vanished since then: OUT/changes.html, OUT/changes.csv and masks"
+    add("--baseline", metavar="FIRST", type=Path, help=before)
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
     add("--no-page", action="store_true", help="do not write the page OUT/index.html")
@@ -95,11 +101,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    asks = asked_of(arguments)
+    if arguments.baseline is not None:
+        from brainuad.cli.two_visits import compare_visits
+
+        return compare_visits(asks, arguments, _predict_all)
+    _predict_all(asks, arguments)[1].raise_if_any()
+    return 0
+
+
+def _predict_all(
+    asks: Sequence[Asked], arguments: argparse.Namespace
+) -> "tuple[list[Wanted], Failures]":
+    """Predict all scans of a place; return them and the failures, or the scans of a dry run."""
     from brainuad.cohorts.account import account, write_aside
 
-    asks = asked_of(arguments)
     scans, out = asks[0].scans, asks[0].out
-    jobs = [_job(asked, arguments.batch_size, arguments.dry_run) for asked in asks]
+    paired = arguments.baseline is not None
+    jobs = [_job(asked, arguments.batch_size, arguments.dry_run, paired) for asked in asks]
     wanted = [item for job in jobs for item in job.source.wanted]
     listed = jobs[0].source.found
     if listed is not None:
@@ -109,7 +128,7 @@ def _main(arguments: argparse.Namespace) -> int:
     for job in jobs:
         say(_plan(job, out, predicted))
     if arguments.dry_run:
-        return 0
+        return wanted, Failures()
     from brainuad.inference.outputs import write_dataset_description, write_tables
     from brainuad.machine.files import own_folder, remove_leftovers
     from brainuad.machine.links import follow_no_links
@@ -149,8 +168,7 @@ def _main(arguments: argparse.Namespace) -> int:
         make = write_anonymous_page if arguments.anonymous else write_page
         whole = partial(until_still, lambda: tables_in(out), lambda: make(out))
         attempt(whole, "look at", bool(failures))
-    failures.raise_if_any()
-    return 0
+    return wanted, failures
 
 
 class _Job(NamedTuple):
@@ -171,7 +189,7 @@ class _Job(NamedTuple):
     stamps: dict[str, str]
 
 
-def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
+def _job(asked: Asked, batch_size: int | None, dry: bool, paired: bool) -> _Job:
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.machine.fingerprint import fingerprint
@@ -196,7 +214,8 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
     def stamp(item: "Wanted") -> str:
         scans = "\n".join(scan_stamp(scan) for scan in item.scans)
-        return fingerprint(known.stamp, scans)
+        # Of a pair the brain masks are kept as well.
+        return fingerprint(known.stamp, scans, *["brain"] * paired)
 
     todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
     if source.cohort is None:
@@ -227,7 +246,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
     from rich.progress import track
 
     from brainuad.cohorts.map_folder import MapFolder
-    from brainuad.inference.outputs import write_failure, write_maps, write_prediction
+    from brainuad.inference.outputs import write_brain, write_failure, write_maps, write_prediction
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.inference.records import read_done
     from brainuad.machine.present import require_any
@@ -260,6 +279,8 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
             prediction = model.predict_prepared(found)
             if arguments.keep_maps:
                 write_maps(maps, item, prediction)
+            if arguments.baseline is not None:
+                write_brain(out, item, prediction)
             write_prediction(out, item, job.known.sequence, prediction, job.stamps[item.scan_id])
         if own:
             require_any(there)

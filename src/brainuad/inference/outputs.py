@@ -140,6 +140,11 @@ def write_maps(folder: MapFolder, wanted: Wanted, found: Prediction) -> None:
         write_volume(folder.file(wanted.scan_id, kind), volume.array, volume.affine)
 
 
+def write_brain(out: Path, wanted: Wanted, found: Prediction) -> None:
+    """Write the brain mask of a scan on its own grid, which a comparison of two visits needs."""
+    write_like(out / wanted.file("brain"), found.brain, found.native, np.uint8)
+
+
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None:
     """Write the record of a scan that failed, and remove its earlier files."""
     for kind in (*FILES, "scan"):

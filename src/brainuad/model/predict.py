@@ -184,6 +184,7 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
     return Prediction(
         anomaly_map=carried.inside,
         mask=mask,
+        brain=carried.brain_mask,
         affine=native.affine,
         findings=findings,
         score=single,

@@ -18,6 +18,7 @@ class Prediction:
     Attributes:
         anomaly_map: `(D, H, W)` float32, post-processed; the threshold applies to it.
         mask: `(D, H, W)` bool.
+        brain: `(D, H, W)` bool, the brain mask of the preparation.
         affine: `(4, 4)`, voxel to the scan's world, RAS mm.
         findings: one row per connected component of the mask; see `findings.find`.
         score: score of the whole scan, the mean of the map's top 1 % on the prepared grid.
@@ -38,6 +39,7 @@ class Prediction:
 
     anomaly_map: np.ndarray
     mask: np.ndarray
+    brain: np.ndarray
     affine: np.ndarray
     findings: pd.DataFrame
     score: float

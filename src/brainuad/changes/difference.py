@@ -1,0 +1,113 @@
+"""Changed tissue: where the difference of two jointly normalised scans exceeds its noise.
+
+Subtraction of registered scans finds more changes than the comparison of two masks does, which
+differ along every border (Tan et al. 2002, AJNR 23(2)).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from brainuad.changes.joint import Joined
+
+
+class Different(NamedTuple):
+    """Changed tissue.
+
+    Attributes:
+        labels: `(D, H, W)` int, changed regions from 1; 0 elsewhere.
+        z: `(D, H, W)` float32, the difference in standard deviations, second minus first.
+    """
+
+    labels: np.ndarray
+    z: np.ndarray
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Hysteresis on the standardised difference, each region bounded at half of its height.
+
+    The noise of the difference is measured in the pair itself, as a function of the edges that both
+    scans have: a small error of the registration shows there.
+
+    Args:
+        smooth_mm: standard deviation of the Gaussian that both scans are smoothed by.
+        peak: standard deviations that a region must exceed somewhere.
+        border: standard deviations down to which it extends at most.
+        height: share of its height at its border; the height, a high quantile, lies above the mean.
+        least_mm3: smallest region.
+    """
+
+    smooth_mm: float = 0.8
+    peak: float = 6.0
+    border: float = 3.0
+    height: float = 0.45
+    least_mm3: float = 30.0
+
+    def __call__(self, pair: Joined, inside: np.ndarray, spacing_mm: float) -> Different:
+        """Return the changed tissue.
+
+        Args:
+            pair: both scans.
+            inside: `(D, H, W)` bool, brain in both.
+            spacing_mm: edge length of a voxel.
+        """
+        sigma = self.smooth_mm / spacing_mm
+        # Without the brain around, smoothing would darken the rim.
+        share = ndimage.gaussian_filter(inside.astype(np.float32), sigma)
+        first, second = (
+            np.where(inside, ndimage.gaussian_filter(array, sigma) / np.maximum(share, 0.1), 0)
+            for array in pair
+        )
+        difference = second - first
+        edges = np.minimum(*(_edges(array, spacing_mm) for array in (first, second)))
+        noise = _noise(difference, edges, inside)
+        z = np.where(inside, difference / noise, 0).astype(np.float32)
+        labels = np.zeros(z.shape, np.int32)
+        voxels = self.least_mm3 / spacing_mm**3
+        for sign in (1, -1):
+            self._add(labels, sign * z, sign * difference, voxels)
+        return Different(labels, z)
+
+    def _add(
+        self, labels: np.ndarray, z: np.ndarray, difference: np.ndarray, voxels: float
+    ) -> None:
+        """Number the regions of one sign in `labels`."""
+        wide = cc3d.connected_components(z > self.border, connectivity=26)
+        for number, box in enumerate(ndimage.find_objects(wide), 1):
+            own = wide[box] == number
+            if own.sum() < voxels or z[box][own].max() < self.peak:
+                continue
+            limit = self.height * np.quantile(difference[box][own], 0.9)
+            part = cc3d.connected_components(own & (difference[box] > limit), connectivity=26)
+            sizes = np.bincount(part.ravel())
+            sizes[0] = 0
+            for piece in np.flatnonzero(sizes >= voxels):
+                here = part == piece
+                if z[box][here].max() >= self.peak:
+                    labels[box][here] = labels.max() + 1
+
+
+def _edges(array: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """Return the length of the gradient, a mm."""
+    parts = np.gradient(array, spacing_mm)
+    return np.sqrt(sum(part**2 for part in parts))
+
+
+def _noise(difference: np.ndarray, edges: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of the difference, of voxels with edges as strong."""
+    values, strength = np.abs(difference[inside]), edges[inside]
+    limits = np.quantile(strength, np.linspace(0, 1, 21))
+    which = np.clip(np.searchsorted(limits, strength, side="right") - 1, 0, 19)
+    middle = np.array(
+        [strength[which == n].mean() if (which == n).any() else np.nan for n in range(20)]
+    )
+    sd = np.array(
+        [np.median(values[which == n]) if (which == n).any() else np.nan for n in range(20)]
+    )
+    seen = np.isfinite(sd)
+    sd = np.maximum.accumulate(1.4826 * sd[seen])
+    return np.maximum(np.interp(edges, middle[seen], sd), 1e-6)
