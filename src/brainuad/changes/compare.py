@@ -8,7 +8,7 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from brainuad.changes.difference import Difference
-from brainuad.changes.halfway import Halfway, RegisterHalfway, carried
+from brainuad.changes.halfway import Halfway, RegisterHalfway, carried, shares
 from brainuad.changes.joint import Joined, joined
 from brainuad.changes.matching import COLUMNS as MATCHED
 from brainuad.changes.matching import matched
@@ -57,7 +57,7 @@ class Comparison:
         own = self.tissue.gained & np.isin(self.labels, rows)
         way = np.linalg.inv(self.halfway.to_second)
         grid = Grid(like.array.shape, like.affine)
-        return carried(own, self.halfway.grid.affine, grid, way) >= 0.5
+        return shares(own, self.halfway.grid.affine, grid, way) >= 0.5
 
 
 @dataclass(frozen=True)

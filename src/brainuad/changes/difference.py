@@ -34,7 +34,7 @@ class Difference:
     scans have: a small error of the registration shows there.
 
     Args:
-        smooth_mm: standard deviation of the Gaussian that both scans are smoothed by.
+        smooth_mm: standard deviation of the Gaussian before the search; borders are unsmoothed.
         peak: standard deviations that a region must exceed somewhere.
         border: standard deviations down to which it extends at most.
         height: share of its height at its border; the height, a high quantile, lies above the mean.
@@ -66,10 +66,12 @@ class Difference:
         edges = np.minimum(*(_edges(array, spacing_mm) for array in (first, second)))
         noise = _noise(difference, edges, inside)
         z = np.where(inside, difference / noise, 0).astype(np.float32)
+        # Smoothing would make a thin rind wider.
+        sharp = pair.second - pair.first
         labels = np.zeros(z.shape, np.int32)
         voxels = self.least_mm3 / spacing_mm**3
         for sign in (1, -1):
-            self._add(labels, sign * z, sign * difference, voxels)
+            self._add(labels, sign * z, sign * sharp, voxels)
         return Different(labels, z)
 
     def _add(

@@ -4,6 +4,7 @@ After Reuter et al. 2010 (NeuroImage 53(4)): a scan that is resampled to the oth
 than it, and their difference shows the interpolation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from scipy import ndimage
 from scipy.linalg import sqrtm
+from skimage.measure import block_reduce
 
 from brainuad.preparation.register.linear import Register
 from brainuad.types import Volume
@@ -130,6 +132,19 @@ def carried(
     return ndimage.affine_transform(
         array.astype(np.float32), to_voxels, output_shape=tuple(grid.shape), order=order
     )
+
+
+def shares(mask: np.ndarray, affine: np.ndarray, grid: Grid, way: np.ndarray) -> np.ndarray:
+    """Return the share of each voxel that a mask of finer voxels covers; see `carried`."""
+    edges = [np.linalg.norm(one[:3, :3], axis=0) for one in (grid.affine, affine)]
+    steps = np.maximum(np.ceil(edges[0] / edges[1].min() - 1e-3), 1).astype(int)
+    finer = np.diag([*(1 / steps), 1.0])
+    finer[:3, 3] = (1 / steps - 1) / 2
+    parts = Grid(tuple(int(n) for n in steps * grid.shape), grid.affine @ finer)
+    fine = carried(mask, affine, parts, way)
+    mean: Callable[..., np.ndarray] = np.mean
+    found: np.ndarray = block_reduce(fine, tuple(int(n) for n in steps), mean)
+    return found
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:
