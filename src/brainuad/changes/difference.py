@@ -13,6 +13,12 @@ from scipy import ndimage
 
 from brainuad.changes.joint import Joined
 
+GROUPS = 20
+"""Groups of voxels by the strength of their edges, for which the noise is measured."""
+
+RIM_MM = 4.0
+"""Thickness of the brain's rim, whose noise is measured apart."""
+
 
 class Different(NamedTuple):
     """Changed tissue.
@@ -64,7 +70,7 @@ class Difference:
         )
         difference = second - first
         edges = np.minimum(*(_edges(array, spacing_mm) for array in (first, second)))
-        noise = _noise(difference, edges, inside)
+        noise = _noise(difference, edges, inside, round(RIM_MM / spacing_mm))
         z = np.where(inside, difference / noise, 0).astype(np.float32)
         # Smoothing would make a thin rind wider.
         sharp = pair.second - pair.first
@@ -99,17 +105,24 @@ def _edges(array: np.ndarray, spacing_mm: float) -> np.ndarray:
     return np.sqrt(sum(part**2 for part in parts))
 
 
-def _noise(difference: np.ndarray, edges: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of the difference, of voxels with edges as strong."""
-    values, strength = np.abs(difference[inside]), edges[inside]
-    limits = np.quantile(strength, np.linspace(0, 1, 21))
-    which = np.clip(np.searchsorted(limits, strength, side="right") - 1, 0, 19)
-    middle = np.array(
-        [strength[which == n].mean() if (which == n).any() else np.nan for n in range(20)]
-    )
-    sd = np.array(
-        [np.median(values[which == n]) if (which == n).any() else np.nan for n in range(20)]
-    )
-    seen = np.isfinite(sd)
-    sd = np.maximum.accumulate(1.4826 * sd[seen])
-    return np.maximum(np.interp(edges, middle[seen], sd), 1e-6)
+def _noise(
+    difference: np.ndarray, edges: np.ndarray, inside: np.ndarray, rim_voxels: int
+) -> np.ndarray:
+    """Return the noise of the difference: of the brain's rim apart, where masks end."""
+    deep = ndimage.binary_erosion(inside, iterations=max(rim_voxels, 1))
+    noise = np.full(difference.shape, np.inf, np.float32)
+    for part in (deep, inside & ~deep):
+        if part.any():
+            noise[part] = _by_edges(difference[part], edges[part])
+    return noise
+
+
+def _by_edges(difference: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return the robust standard deviation of the values with edges as strong, for each value."""
+    order = np.argsort(edges, kind="stable")
+    groups = [part for part in np.array_split(order, GROUPS) if part.size]
+    middles = [edges[part].mean() for part in groups]
+    spread = [1.4826 * np.median(np.abs(difference[part])) for part in groups]
+    # Stronger edges have no less noise; a constant image has none.
+    found: np.ndarray = np.interp(edges, middles, np.maximum.accumulate(spread))
+    return np.maximum(found, 1e-6)

@@ -38,8 +38,9 @@ MASKS = ("new", "grown")
 
 PAIR_COLUMNS = (
     *("scan_id", "subject", "sequence", "first_image", "second_image"),
-    *STATES,
-    *("first_mm3", "second_mm3", "gained_mm3", "lost_mm3", *MASKS),
+    *(f"n_{state}" for state in STATES),
+    *("first_mm3", "second_mm3", "gained_mm3", "lost_mm3"),
+    *(f"{state}_mask" for state in MASKS),
 )
 
 
@@ -135,7 +136,7 @@ def _done(path: Path, out: Path, stamp: str) -> bool:
         return False
     try:
         record = read_json(path)
-        files = [out / record["pair"][kind] for kind in MASKS]
+        files = [out / record["pair"][f"{state}_mask"] for state in MASKS]
         return record["stamp"] == stamp and all(file.is_file() for file in files)
     except (InputError, KeyError, TypeError):
         # A damaged record is made anew.
@@ -181,9 +182,9 @@ def _write(
         "sequence": rows[1]["sequence"],
         "first_image": rows[0]["image"],
         "second_image": rows[1]["image"],
-        **{state: int((table["state"] == state).sum()) for state in STATES},
+        **{f"n_{state}": int((table["state"] == state).sum()) for state in STATES},
         **{name: float(table[name].sum()) for name in summed},
-        **{state: wanted.file(state) for state in MASKS},
+        **{f"{state}_mask": wanted.file(state) for state in MASKS},
     }
     changes = json.loads(table.to_json(orient="records", double_precision=6))
     size = (picture.width, picture.height)

@@ -99,7 +99,7 @@ def test_one_scan_twice_is_refused():
 def test_brains_that_do_not_overlap_are_refused():
     def aside(first, second, brains):
         away = np.eye(4)
-        away[0, 3] = 40
+        away[0, 3] = 46
         return Halfway(Grid(SHAPE, AFFINE), np.eye(4), away)
 
     with pytest.raises(InputError, match="do not lie on one another"):

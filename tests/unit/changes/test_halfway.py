@@ -56,4 +56,4 @@ def test_a_known_motion_is_found_and_shared_equally():
     for way, mask in ((found.to_first, inside), (found.to_second, moved)):
         laid = carried(mask, affine, found.grid, way)
         # The whole brain lies on the grid.
-        assert laid.sum() == pytest.approx(mask.sum(), rel=0.01)
+        assert laid.sum() == pytest.approx(mask.sum(), rel=0.02)

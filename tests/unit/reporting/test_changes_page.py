@@ -19,7 +19,7 @@ def out(tmp_path):
     picture = draw_changes(brain, brain, gained, ~gained & False, 1.0)
     assert picture.jpeg.startswith(b"\xff\xd8")
     volumes = {"first_mm3": 0, "second_mm3": 1250, "gained_mm3": 1250, "lost_mm3": 0}
-    states = {"new": 1, "grown": 0, "shrunk": 0, "vanished": 0, "stable": 1}
+    states = {"n_new": 1, "n_grown": 0, "n_shrunk": 0, "n_vanished": 0, "n_stable": 1}
     change = {"change": 1, "state": "new", **volumes, "first_parts": 0, "second_parts": 1}
     change |= {"x_mm": -31.2, "y_mm": 4.0, "z_mm": 17.4}
     record = {

@@ -44,7 +44,8 @@ def write_changes_page(out: Path, anonymous: bool = False) -> Path:
     records = sorted((out / "changes").glob("[!.]*.json"))
     pairs = [_section(number, path, anonymous) for number, path in enumerate(records, 1)]
     title = f"Changes in {quantity(len(pairs), 'pair')} of scans"
-    write_text(out / "changes.html", render("changes.html", title=title, pairs=pairs))
+    page = render("changes.html", title=title, subtitle="", pairs=pairs)
+    write_text(out / "changes.html", page)
     return out / "changes.html"
 
 
@@ -54,7 +55,8 @@ def _section(number: int, path: Path, anonymous: bool) -> PairSection:
     picture = None
     if not anonymous:
         picture = Picture(path.with_suffix(".jpg").read_bytes(), *record["picture"])
-    counts = ", ".join(f"{row[state]} {state}" for state in STATES if row[state]) or "no finding"
+    numbers = {state: row[f"n_{state}"] for state in STATES}
+    counts = ", ".join(f"{n} {state}" for state, n in numbers.items() if n) or "no finding"
     volumes = f"{_ml(row['first_mm3'])} ml at the first visit, {_ml(row['second_mm3'])} ml at the "
     volumes += f"second; {_ml(row['gained_mm3'])} ml gained, {_ml(row['lost_mm3'])} ml lost"
     name = f"pair {number}" if anonymous else row["scan_id"]
