@@ -118,9 +118,15 @@ def carried_labels(labels: Volume, grid: Any, way: np.ndarray) -> np.ndarray:
 
 
 def real_row(model: Any, root: Path, name: str) -> dict[str, Any]:
-    """Return the scores of a real pair of visits; its truth marks changed tissue alone."""
+    """Compare a real pair of visits, whose truth marks changed tissue; return its scores."""
     folder = root / "openms_longitudinal_raw" / name
-    found = Compare()(*(visit_of(model, folder / f"study{n}_FLAIR.nii.gz") for n in (1, 2)))
+    visits = [visit_of(model, folder / f"study{n}_FLAIR.nii.gz") for n in (1, 2)]
+    return real_scores(Compare()(*visits), root, name)
+
+
+def real_scores(found: Comparison, root: Path, name: str) -> dict[str, Any]:
+    """Return the scores of a comparison of a real pair."""
+    folder = root / "openms_longitudinal_raw" / name
     to_common = sitk.ReadTransform(str(folder / "study2_FLAIR_to_common_space.txt"))
     # ITK's transforms lead from the grid that was resampled to, the common one.
     way = np.linalg.inv(matrix_of(to_common)) @ found.halfway.to_second
@@ -160,10 +166,11 @@ def write(
     lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for (use, size), own in one.groupby(["use", "size"], sort=False):
         error = own.loc[own["hit"], "error"]
+        largest = error.loc[error.abs().idxmax()] if len(error) else np.nan
         lines.append(
             f"| {use} | {size} | {len(own)} | {own['hit'].sum()} | "
             f"{(own['state'] == own['kind']).sum()} | "
-            f"{_percent(error.median())} | {_percent(error.loc[error.abs().idxmax()]) if len(error) else '–'} |"
+            f"{_percent(error.median())} | {_percent(largest)} |"
         )
     for use, own in frames["false"].groupby("use", sort=False):
         lines += [

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from nibabel.affines import apply_affine
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from tiny import brain, write_tiny_model
+from tiny import SHAPE, brain, write_tiny_model
 
 from brainuad.changes.compare import Compare
 from brainuad.changes.halfway import RegisterHalfway
@@ -27,9 +27,10 @@ STABLE = (slice(6, 9), slice(12, 15), slice(8, 11))
 
 def moved() -> np.ndarray:
     """The motion between the visits, world of the first to that of the second."""
+    middle = apply_affine(AFFINE, (np.array(SHAPE) - 1) / 2)
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", [2, -3, 4], degrees=True).as_matrix()
-    matrix[:3, 3] = (3.0, -2.0, 1.5)
+    matrix[:3, 3] = middle - matrix[:3, :3] @ middle + (1.5, -1.0, 0.5)
     return matrix
 
 
@@ -43,7 +44,7 @@ def write_visit(path, number: int, subject: int = 0):
     if number == 2:
         back = np.linalg.inv(AFFINE) @ np.linalg.inv(moved()) @ AFFINE
         image = np.maximum(ndimage.affine_transform(image, back, order=3), 0)
-        image[image < 0.1] = 0
+        image[image < 0.05] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(np.rint(900 * image).astype(np.int16), AFFINE), path)
     return path

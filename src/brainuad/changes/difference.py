@@ -16,7 +16,10 @@ from brainuad.changes.joint import Joined
 GROUPS = 20
 """Groups of voxels by the strength of their edges, for which the noise is measured."""
 
-RIM_MM = 4.0
+LEAST_NOISE = 0.015
+"""Smallest noise, in units of the brain's brightness: scans of two days never agree better."""
+
+RIM_MM = 6.0
 """Thickness of the brain's rim, whose noise is measured apart."""
 
 
@@ -123,6 +126,7 @@ def _by_edges(difference: np.ndarray, edges: np.ndarray) -> np.ndarray:
     groups = [part for part in np.array_split(order, GROUPS) if part.size]
     middles = [edges[part].mean() for part in groups]
     spread = [1.4826 * np.median(np.abs(difference[part])) for part in groups]
-    # Stronger edges have no less noise; a constant image has none.
+    # Stronger edges have no less noise; beyond the strongest group it grows as a shift's does.
     found: np.ndarray = np.interp(edges, middles, np.maximum.accumulate(spread))
-    return np.maximum(found, 1e-6)
+    found *= np.maximum(edges / max(middles[-1], 1e-6), 1)
+    return np.maximum(found, LEAST_NOISE)
