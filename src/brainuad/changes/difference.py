@@ -77,16 +77,16 @@ class Difference:
         z = np.where(inside, difference / noise, 0).astype(np.float32)
         # Smoothing would make a thin rind wider.
         sharp = pair.second - pair.first
-        labels = np.zeros(z.shape, np.int32)
         voxels = self.least_mm3 / spacing_mm**3
-        for sign in (1, -1):
-            self._add(labels, sign * z, sign * sharp, voxels)
+        brighter = self._regions(z, sharp, voxels)
+        darker = self._regions(-z, -sharp, voxels)
+        labels = np.where(darker > 0, darker + brighter.max(), brighter)
         return Different(labels, z)
 
-    def _add(
-        self, labels: np.ndarray, z: np.ndarray, difference: np.ndarray, voxels: float
-    ) -> None:
-        """Number the regions of one sign in `labels`."""
+    def _regions(self, z: np.ndarray, difference: np.ndarray, voxels: float) -> np.ndarray:
+        """Return the regions of one sign, numbered from 1."""
+        labels = np.zeros(z.shape, np.int32)
+        count = 0
         wide = cc3d.connected_components(z > self.border, connectivity=26)
         for number, box in enumerate(ndimage.find_objects(wide), 1):
             own = wide[box] == number
@@ -99,7 +99,9 @@ class Difference:
             for piece in np.flatnonzero(sizes >= voxels):
                 here = part == piece
                 if z[box][here].max() >= self.peak:
-                    labels[box][here] = labels.max() + 1
+                    count += 1
+                    labels[box][here] = count
+        return labels
 
 
 def _edges(array: np.ndarray, spacing_mm: float) -> np.ndarray:

@@ -20,10 +20,10 @@ from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.records import record_path
 from brainuad.machine.failures import Failures
-from brainuad.machine.files import atomic_path, write_json, write_text
+from brainuad.machine.files import atomic_path, remove, write_json, write_text
 from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.read import read_json
-from brainuad.machine.text import csv_text
+from brainuad.machine.text import csv_text, say
 from brainuad.reporting.drawing.changes import draw_changes
 from brainuad.volumes.nifti import read_mask, read_volume, write_like
 from brainuad.volumes.planes import is_slice
@@ -110,7 +110,7 @@ def compare_pairs(pairs: Sequence[Pair], out: Path, compare: Compare) -> Failure
         own = _record_path(out, pair)
         if _done(own, out, stamp):
             continue
-        own.unlink(missing_ok=True)
+        remove(own)
         with failures.catching(pair.second.scan_id, pair.second.scan.image):
             first = _visit(records[0]["subject"], out / BASELINE, pair.first)
             second = _visit(records[1]["subject"], out, pair.second)
@@ -121,8 +121,10 @@ def compare_pairs(pairs: Sequence[Pair], out: Path, compare: Compare) -> Failure
 
 def _records(pair: Pair, out: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Return the records of both scans; None where one has no prediction."""
-    first = read_json(record_path(out / BASELINE, pair.first))
-    second = read_json(record_path(out, pair.second))
+    paths = (record_path(out / BASELINE, pair.first), record_path(out, pair.second))
+    if not all(path.is_file() for path in paths):
+        return None
+    first, second = (read_json(path) for path in paths)
     failed = any(record["subject"]["status"] == "failed" for record in (first, second))
     return None if failed else (first, second)
 
@@ -151,7 +153,8 @@ def _visit(row: dict[str, Any], out: Path, wanted: Wanted) -> Visit:
     brain, mask = (
         read_mask(path, like=image) for path in (out / wanted.file("brain"), out / row["mask"])
     )
-    return Visit(image, brain, score, mask, float(row["threshold"]))
+    threshold = np.nan if row["threshold"] is None else float(row["threshold"])
+    return Visit(image, brain, score, mask, threshold)
 
 
 def _write(
@@ -195,10 +198,14 @@ def _write_tables(out: Path) -> None:
     """Write `pairs.csv` and `changes.csv` of all records in `out`."""
     pairs, changes = [], []
     for path in sorted((out / FOLDER).glob("[!.]*.json")):
-        record = read_json(path)
-        pairs.append(record["pair"])
-        name = record["pair"]["scan_id"]
-        changes += [{"scan_id": name, **one} for one in record["changes"]]
+        try:
+            record = read_json(path)
+            name = record["pair"]["scan_id"]
+            changes += [{"scan_id": name, **one} for one in record["changes"]]
+            pairs.append(record["pair"])
+        except (InputError, KeyError, TypeError):
+            # Of another command: this one has made its own damaged records anew.
+            say(f"warning: {path}: not a record; delete it and compare its pair again")
     columns = ["scan_id", *CHANGE_COLUMNS]
     for name, rows, header in ((PAIRS, pairs, PAIR_COLUMNS), (CHANGES, changes, columns)):
         table = pd.DataFrame(rows, columns=list(header))

@@ -9,8 +9,6 @@ from brainuad.machine.text import quantity
 from brainuad.reporting.drawing.panels import Picture
 from brainuad.reporting.pages.render import Table, render
 
-STATES = ("new", "grown", "shrunk", "vanished", "stable")
-
 
 @dataclass(frozen=True)
 class PairSection:
@@ -55,7 +53,7 @@ def _section(number: int, path: Path, anonymous: bool) -> PairSection:
     picture = None
     if not anonymous:
         picture = Picture(path.with_suffix(".jpg").read_bytes(), *record["picture"])
-    numbers = {state: row[f"n_{state}"] for state in STATES}
+    numbers = {name.removeprefix("n_"): n for name, n in row.items() if name.startswith("n_")}
     counts = ", ".join(f"{n} {state}" for state, n in numbers.items() if n) or "no finding"
     volumes = f"{_ml(row['first_mm3'])} ml at the first visit, {_ml(row['second_mm3'])} ml at the "
     volumes += f"second; {_ml(row['gained_mm3'])} ml gained, {_ml(row['lost_mm3'])} ml lost"
