@@ -13,7 +13,7 @@ from brainuad.machine.read import read_json
 
 RECORDS = "records"
 
-FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
+FILES = ("anomaly", "mask", "reconstruction", "uncertainty", "segmentation")
 """Kinds of file that the record names."""
 
 
