@@ -2,11 +2,11 @@
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pydicom
@@ -21,6 +21,10 @@ from brainuad.volumes.dicom.headers import PER_FRAME, SHARED, lenient
 from brainuad.volumes.dicom.read import Stack, quiet_gdcm, stack_of
 from brainuad.volumes.grids import require_same_grid
 from brainuad.volumes.itk import FLIP
+
+# highdicom is imported where an object is made: it comes with the extra alone.
+if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
 
 NEEDED = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"),
@@ -40,7 +44,7 @@ _MAY_BE_EMPTY = (
 )
 """Attributes of patient and study that a Segmentation object has even where they are empty."""
 
-_FORMS = {
+_FORMS: dict[str, Callable[[Any], Any]] = {
     "PatientBirthDate": DA,
     "StudyDate": DA,
     "StudyTime": TM,
@@ -162,7 +166,7 @@ def _segmentation(
     return made
 
 
-def _segments(names: Sequence[str], algorithm: Algorithm, key: str) -> list[Dataset]:
+def _segments(names: Sequence[str], algorithm: Algorithm, key: str) -> "list[SegmentDescription]":
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
     from pydicom.sr.codedict import codes
