@@ -53,13 +53,16 @@ def write_segmentations(out: Path, wanted: Sequence[Wanted], known: Known) -> Fa
     Returns:
         Failures with their reasons; the other files of these scans stay.
     """
+    from rich.progress import track
+
     from brainuad.volumes.dicom.segmentation import Algorithm, write_segmentation
 
     name = f"brainuad {known.card.name or 'model'}"
     chosen = {"threshold": known.how_marked, "models": str(len(known.cards))}
     algorithm = Algorithm(name, __version__, chosen, known.stamp)
     failures = Failures()
-    for item in filter(_is_series, wanted):
+    series = list(filter(_is_series, wanted))
+    for item in track(series, description="DICOM objects"):
         with failures.catching(item.scan_id, item.scan.image):
             record: dict[str, Any] = read_json(record_path(out, item))
             row, findings = record["subject"], record["findings"]
