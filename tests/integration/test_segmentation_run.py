@@ -96,6 +96,21 @@ def test_a_second_run_with_the_option_adds_the_objects_alone(objects, series):
     assert len(list(out.rglob("*.dcm"))) == 2
 
 
+def test_an_object_that_was_moved_away_is_written_again_where_it_is_asked_for(
+    objects, series, model, capsys
+):
+    out, _, table, _ = objects
+    file = out / table.segmentation["ben_T1w"]
+    before = pydicom.dcmread(file)
+    file.unlink()
+    _, table = predicted(model, series, out)
+    assert "ben_T1w" in table.index
+    assert "to do: 0 scans, 4 are done already" in capsys.readouterr().out
+    assert not file.exists()
+    run(model, series, out, capsys)
+    assert pydicom.dcmread(file).SOPInstanceUID == before.SOPInstanceUID
+
+
 @pytest.mark.parametrize(("name", "count"), [("anna", 3), ("ben", 1)])
 def test_segments_are_the_findings_of_the_table(objects, series, name, count):
     out, _, table, _ = objects

@@ -10,7 +10,7 @@ import numpy as np
 from brainuad import __version__
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
-from brainuad.inference.records import record_path
+from brainuad.inference.records import SEGMENTATION, record_path
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_json
 from brainuad.machine.read import read_json
@@ -66,12 +66,13 @@ def write_segmentations(out: Path, wanted: Sequence[Wanted], known: Known) -> Fa
         with failures.catching(item.scan_id, item.scan.image):
             record: dict[str, Any] = read_json(record_path(out, item))
             row, findings = record["subject"], record["findings"]
-            if row["status"] == "failed" or row.get("segmentation") or not findings:
+            file = item.file(SEGMENTATION)
+            there = row.get(SEGMENTATION) and (out / file).is_file()
+            if row["status"] == "failed" or not findings or there:
                 continue
             segments, names = _segments(out / row["anomaly"], out / row["mask"], findings)
-            file = item.file("segmentation")
             write_segmentation(out / file, item.scan.image, segments, names, algorithm)
-            row["segmentation"] = file
+            row[SEGMENTATION] = file
             write_json(record_path(out, item), record)
     return failures
 

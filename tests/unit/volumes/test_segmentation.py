@@ -4,7 +4,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import cc3d
 import highdicom
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -289,3 +291,27 @@ def test_slices_of_several_worlds_and_labels_of_another_grid_are_refused(tmp_pat
         written(folder, Volume(labels.array, labels.affine + np.eye(4)))
     with pytest.raises(InputError, match="found grid"):
         written(folder, Volume(labels.array[1:], labels.affine))
+
+
+def test_a_real_scan_with_hundreds_of_findings(real_data, tmp_path):
+    image = nib.load(real_data / "openms_longitudinal_raw/patient03/study2_FLAIR.nii.gz")
+    array, affine = image.get_fdata(), FLIP @ image.affine
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    turned = (affine[:3, :2] / lengths[:2]).T.ravel()
+    for k in range(array.shape[2]):
+        place = affine[:3, 3] + k * affine[:3, 2]
+        tags = tags_of(k + 1, place, turned, lengths[[1, 0]], FrameOfReferenceUID="1.2.77")
+        write_slice(tmp_path / f"series/{k * 29 % 48}.dcm", array[:, :, k].T / 8, tags)
+    volume, _ = read_dicom(tmp_path / "series")
+    numbers = cc3d.connected_components(array > np.quantile(array, 0.998))
+    assert numbers.max() > 100
+    labels = Volume(np.minimum(numbers, 100), volume.affine)
+    names = [f"Finding {number + 1}" for number in range(100)]
+    file = written(tmp_path / "series", labels, names=names)
+    # The file that the slices were made of has the last word.
+    assert np.array_equal(labels_of(file, image.affine, array.shape), labels.array)
+    assert errors_in(file) == []
+    volume = highdicom.seg.segread(file).get_volume(combine_segments=True)
+    assert np.array_equal(
+        np.bincount(volume.array.ravel())[1:], np.bincount(numbers.clip(0, 100).ravel())[1:]
+    )

@@ -142,6 +142,7 @@ def _segmentation(
     instances = [str(header.SOPInstanceUID) for header in headers.values()]
     parts = (algorithm.version, algorithm.stamp, *instances, *map(str, pixels.shape))
     key = hashlib.sha256("\n".join(parts).encode() + pixels.tobytes()).hexdigest()
+    described = stack.slices[0].description
     made = Segmentation(
         source_images=_sources(stack, first),
         pixel_array=pixels,
@@ -157,7 +158,7 @@ def _segmentation(
         device_serial_number="none",
         content_label="ANOMALIES",
         content_description="Anomalies marked by brainuad, for research, not for diagnosis",
-        series_description=_short(f"brainuad: anomalies of {stack.slices[0].description}"),
+        series_description=_short("brainuad: anomalies" + f" of {described}" * bool(described)),
     )
     dimensions = _uid(key, "dimensions")
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
