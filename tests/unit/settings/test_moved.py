@@ -68,6 +68,7 @@ def test_old_imports_work_and_warn():
         importlib.import_module("brainuad.filesystem")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "old", "new"),
     [(group, *pair) for group, table in RENAMED_OPTIONS.items() for pair in table.items()],

@@ -293,6 +293,7 @@ def test_slices_of_several_worlds_and_labels_of_another_grid_are_refused(tmp_pat
         written(folder, Volume(labels.array[1:], labels.affine))
 
 
+@pytest.mark.slow
 def test_a_real_scan_with_hundreds_of_findings(real_data, tmp_path):
     image = nib.load(real_data / "openms_longitudinal_raw/patient03/study2_FLAIR.nii.gz")
     array, affine = image.get_fdata(), FLIP @ image.affine
