@@ -275,7 +275,7 @@ def test_a_header_without_an_identifier_is_refused_in_one_line(tmp_path, name):
     assert not (tmp_path / "seg.dcm").exists()
 
 
-def test_slices_of_several_worlds_and_labels_of_another_grid_are_refused(tmp_path):
+def test_slices_that_cannot_be_told_apart_and_labels_of_another_grid_are_refused(tmp_path):
     folder = tmp_path / "series"
     write_any(folder)
     labels = drawn_labels(folder)
@@ -284,6 +284,10 @@ def test_slices_of_several_worlds_and_labels_of_another_grid_are_refused(tmp_pat
         source.FrameOfReferenceUID = f"1.2.{k + 1}"
         source.save_as(path)
     with pytest.raises(InputError, match="6 FrameOfReferenceUIDs"):
+        written(folder, labels)
+    shutil.rmtree(folder)
+    write_any(folder, SOPInstanceUID="1.2.3.4.5")
+    with pytest.raises(InputError, match="6 files with 1 SOPInstanceUIDs"):
         written(folder, labels)
     shutil.rmtree(folder)
     write_any(folder)

@@ -59,6 +59,9 @@ _TEXT = 64
 """Largest number of characters of a short text (LO)."""
 
 
+_REMEDY = "export the series again, or leave --dicom-seg out"
+
+
 class Algorithm(NamedTuple):
     """The algorithm that made the labels, as a Segmentation object identifies it.
 
@@ -117,15 +120,21 @@ def _require_identifiers(folder: Path, headers: dict[Path, Dataset]) -> None:
         for name in NEEDED:
             if not isinstance(header.get(name), UID) or not header.get(name):
                 raise InputError(
-                    f"{file}: tells no {name}, which a DICOM Segmentation object refers to; export "
-                    "the series again, or leave --dicom-seg out"
+                    f"{file}: tells no {name}, which a DICOM Segmentation object refers to; "
+                    f"{_REMEDY}"
                 )
     for name in ("StudyInstanceUID", "FrameOfReferenceUID"):
         if (count := len({header[name].value for header in headers.values()})) > 1:
             raise InputError(
                 f"{folder}: slices of {count} {name}s, of which a DICOM Segmentation object has "
-                "one; export the series again, or leave --dicom-seg out"
+                f"one; {_REMEDY}"
             )
+    instances = {header.SOPInstanceUID for header in headers.values()}
+    if len(instances) < len(headers):
+        raise InputError(
+            f"{folder}: {len(headers)} files with {len(instances)} SOPInstanceUIDs, by which a "
+            f"DICOM Segmentation object refers to them; {_REMEDY}"
+        )
 
 
 def _segmentation(
