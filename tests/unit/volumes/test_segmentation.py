@@ -315,8 +315,8 @@ def test_a_real_scan_with_hundreds_of_findings(real_data, tmp_path):
     file = written(tmp_path / "series", labels, names=names)
     # The file that the slices were made of has the last word.
     assert np.array_equal(labels_of(file, image.affine, array.shape), labels.array)
-    assert errors_in(file) == []
     volume = highdicom.seg.segread(file).get_volume(combine_segments=True)
     assert np.array_equal(
         np.bincount(volume.array.ravel())[1:], np.bincount(numbers.clip(0, 100).ravel())[1:]
     )
+    assert errors_in(file) == []
