@@ -38,7 +38,7 @@ def compare_visits(
     _require_two(before, scans)
     earlier = argparse.Namespace(**vars(arguments))
     word, _, _, changes = sort_words(arguments.words, arguments.model)
-    earlier.model = None
+    earlier.model, earlier.dicom_seg = None, False
     earlier.words = [word or DEFAULT, str(before), str(out / BASELINE), *changes]
     asks_before = asked_of(earlier)
     _require_one_sequence(before, asks_before, scans, asks)
