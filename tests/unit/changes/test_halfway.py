@@ -53,6 +53,9 @@ def test_a_known_motion_is_found_and_shared_equally():
     there = apply_affine(found.to_second @ np.linalg.inv(found.to_first), points)
     assert np.linalg.norm(there - apply_affine(whole, points), axis=1).max() < 1.0
     np.testing.assert_allclose(found.to_first @ found.to_second, np.eye(4), atol=1e-9)
+    swapped = register(second, first, (moved, inside))
+    np.testing.assert_allclose(swapped.to_first, found.to_second, atol=1e-6)
+    assert swapped.grid.shape == found.grid.shape
     for way, mask in ((found.to_first, inside), (found.to_second, moved)):
         laid = carried(mask, affine, found.grid, way)
         # The whole brain lies on the grid.
