@@ -164,6 +164,7 @@ def write(
     lines = ["# Results", "", "Written by `measure.py`; do not edit.", "", "## Painted changes", ""]
     lines += ["| use | size, ml | changes | found | same state | median volume error | largest |"]
     lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    one = one.sort_values(["use", "size"], ascending=[False, True])
     for (use, size), own in one.groupby(["use", "size"], sort=False):
         error = own.loc[own["hit"], "error"]
         largest = error.loc[error.abs().idxmax()] if len(error) else np.nan

@@ -103,11 +103,11 @@ def compare_pairs(pairs: Sequence[Pair], out: Path, compare: Compare) -> Failure
     """
     failures = Failures()
     for pair in pairs:
-        records = _records(pair, out)
+        records, own = _records(pair, out), _record_path(out, pair)
         if records is None:
+            remove(own)
             continue
         stamp = fingerprint(__version__, compare, *(record["stamp"] for record in records))
-        own = _record_path(out, pair)
         if _done(own, out, stamp):
             continue
         remove(own)
