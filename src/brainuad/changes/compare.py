@@ -97,9 +97,9 @@ class Compare:
                 f"the visits cannot be compared ({error}); check that both show one person's head"
             ) from None
         labels, z = self.difference(scans, inside, spacing)
-        marked = (one.mask | two.mask) & inside
+        masks = (one.mask & inside, two.mask & inside)
         scores = (one.score / one.threshold, two.score / two.threshold)
-        tissue = tissue_of(labels, scores, marked, spacing, self.difference.least_mm3)
+        tissue = tissue_of(labels, scores, masks, spacing, self.difference.least_mm3)
         found = matched(tissue, spacing**3)
         way = halfway.to_second @ halfway.grid.affine
         table = _described(found.table, found.labels, tissue, scores, z, way)

@@ -7,18 +7,15 @@ has not changed is judged once, by both maps, and only a changed region tells th
 from collections.abc import Callable
 from typing import NamedTuple
 
+import cc3d
 import numpy as np
 from scipy import ndimage
 
-from brainuad.postprocess.box import ball
 from brainuad.postprocess.components import RemoveSmall
 
 LEAST_SCORE = 0.5
 """Smallest score, in thresholds, that a tenth of a changed region reaches at one visit. Below it
 the region is no finding: vessels, cerebrospinal fluid and artefacts change too."""
-
-RIND_MM = 2.0
-"""Half of the thickness from which unchanged tissue counts that only one map marks."""
 
 
 class Tissue(NamedTuple):
@@ -40,7 +37,7 @@ class Tissue(NamedTuple):
 def tissue_of(
     labels: np.ndarray,
     scores: tuple[np.ndarray, np.ndarray],
-    marked: np.ndarray,
+    masks: tuple[np.ndarray, np.ndarray],
     spacing_mm: float,
     least_mm3: float,
 ) -> Tissue:
@@ -49,7 +46,7 @@ def tissue_of(
     Args:
         labels: `(D, H, W)` int, changed regions from 1.
         scores: anomaly map of each visit, in units of its threshold.
-        marked: `(D, H, W)` bool, in the mask of either visit.
+        masks: `(D, H, W)` bool, mask of each visit.
         spacing_mm: edge length of a voxel.
         least_mm3: smallest part of unchanged tissue.
     """
@@ -58,13 +55,25 @@ def tissue_of(
     abnormal = _by_region(np.maximum(*scores), labels, _high) >= LEAST_SCORE
     gained = np.isin(labels, numbers[abnormal & (second > first)])
     lost = np.isin(labels, numbers[abnormal & (second <= first)])
-    spacing = (spacing_mm,) * 3
-    same = marked & ~gained & ~lost
+    unchanged = (masks[0] | masks[1]) & ~gained & ~lost
     both = np.sqrt(np.maximum(scores[0], 0) * np.maximum(scores[1], 0)) >= 1
-    # The mask of one visit alone often runs around a change as a thin rind.
-    thick = ndimage.binary_opening(same, ball(RIND_MM, spacing))
-    same = RemoveSmall(least_mm3)(same & (both | thick), np.ones_like(same), spacing)
+    spilled = [
+        _connected(unchanged & mask & ~both, changed)
+        for mask, changed in zip(masks, (lost, gained), strict=True)
+    ]
+    keep = RemoveSmall(least_mm3)
+    same = keep(unchanged & ~spilled[0] & ~spilled[1], unchanged, (spacing_mm,) * 3)
     return Tissue(same | lost, same | gained, gained, lost)
+
+
+def _connected(spill: np.ndarray, changed: np.ndarray) -> np.ndarray:
+    """Return the voxels of a mask that are connected to changed tissue.
+
+    A mask may be wider than the tissue that it is about. So unchanged tissue beside a change does
+    not count where only the map of the visit with that tissue marks it.
+    """
+    parts = cc3d.connected_components(spill | changed, connectivity=26)
+    return spill & np.isin(parts, np.unique(parts[changed]))
 
 
 def _by_region(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from brainuad.changes.matching import COLUMNS, matched
 from brainuad.changes.tissue import Tissue, tissue_of
@@ -104,8 +105,20 @@ def test_unchanged_tissue_is_in_both_visits_and_a_normal_change_in_none():
     first = np.where(LEFT, 1.4, 0)
     second = np.where(LEFT, 0.9, np.where(RIGHT, 2.0, 0.1))
     # The first map marks the lesion on the left, the second misses it.
-    found = tissue_of(labels, (first, second), LEFT | RIGHT, 1.0, least_mm3=8)
+    found = tissue_of(labels, (first, second), (LEFT, RIGHT), 1.0, least_mm3=8)
     np.testing.assert_array_equal(found.first, LEFT)
     np.testing.assert_array_equal(found.second, LEFT | RIGHT)
     np.testing.assert_array_equal(found.gained, RIGHT)
     assert not found.lost.any()
+
+
+def test_a_mask_wider_than_a_new_lesion_makes_it_no_grown_one():
+    labels = np.where(RIGHT, 1, 0)
+    wide = ndimage.binary_dilation(RIGHT, iterations=2)
+    second = np.where(wide, 1.5, 0)
+    found = tissue_of(labels, (0 * second, second), (NONE, wide), 1.0, least_mm3=8)
+    assert not found.first.any()
+    np.testing.assert_array_equal(found.second, RIGHT)
+    # The same tissue marked at the visit before is a lesion that grew.
+    core = tissue_of(labels, (0.8 * second, second), (wide, wide), 1.0, least_mm3=8)
+    np.testing.assert_array_equal(core.second, wide)
