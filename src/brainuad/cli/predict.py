@@ -89,9 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--precision", default="32-true", help=precisions)
     add("--jobs", type=int, default=1, help="processes for preparation (default: %(default)s)")
     before = (
-        "earlier scan of the same person, or the folder of the earlier scans: also writes what "
+        "earlier scan of the same person, or folder of earlier scans: also writes what is new, "
     )
-    before += "is new, grown, shrunk and vanished (OUT/changes.html, OUT/changes.csv, masks)"
+    before += "grown, shrunk and vanished (OUT/changes.html, OUT/changes.csv, masks)"
     add("--baseline", metavar="FIRST", type=Path, help=before)
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
