@@ -107,7 +107,7 @@ def _run(notebook: Any, path: Path) -> None:
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with tempfile.TemporaryDirectory(prefix="brainuad-") as folder:
         where = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=600, resources=where)
+        client = NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True)
         try:
             client.execute(env={**os.environ, "PATH": commands})
         except CellExecutionError as error:
