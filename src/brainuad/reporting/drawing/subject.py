@@ -41,8 +41,8 @@ def draw_subject(view: SubjectView, limit: float, threshold: float | None = None
         _edges(sheet, plane, _LEFT + _PANEL / 2, middle, wide, tall)
         y += row + _ROW_GAP
     if "anomaly" in lefts:
-        place = lefts["anomaly"] + 15, sheet.height - 36, _PANEL - 30
-        colour_bar(sheet, *place, limit, threshold)
+        x = lefts["anomaly"] + 15
+        colour_bar(sheet, x, sheet.height - 36, _PANEL - 30, limit, threshold)
     if "segmentation" in lefts:
         _legend(sheet, lefts["segmentation"], view.lesion_ml)
     return sheet.jpeg()
