@@ -102,12 +102,16 @@ def _run(notebook: Any, path: Path) -> None:
     """Execute a notebook; outputs go into it, and files into a folder that is removed."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
+    from traitlets.config import Config
 
     # Shell cells find the commands of this environment.
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with tempfile.TemporaryDirectory(prefix="brainuad-") as folder:
         where = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True)
+        # Sockets of files, which other users cannot listen to.
+        config = Config({"KernelManager": {"transport": "ipc"}})
+        options = {"timeout": 600, "resources": where, "coalesce_streams": True, "config": config}
+        client = NotebookClient(notebook, **options)
         try:
             client.execute(env={**os.environ, "PATH": commands})
         except CellExecutionError as error:

@@ -177,6 +177,7 @@ NEEDED = {"fpi_shapes": ("lesions.folder=masks",)}
 """What an experiment cannot go without."""
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_instantiates(experiment):
@@ -197,6 +198,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
         instantiate(cfg[key], packages=RUN_PACKAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "group",
     [
