@@ -102,16 +102,14 @@ def _run(notebook: Any, path: Path) -> None:
     """Execute a notebook; outputs go into it, and files into a folder that is removed."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
-    from traitlets.config import Config
 
     # Shell cells find the commands of this environment.
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with tempfile.TemporaryDirectory(prefix="brainuad-") as folder:
         where = {"metadata": {"path": folder}}
-        # Sockets of files, which other users cannot listen to.
-        config = Config({"KernelManager": {"transport": "ipc"}})
-        options = {"timeout": 600, "resources": where, "coalesce_streams": True, "config": config}
-        client = NotebookClient(notebook, **options)
+        # A busy machine starts a kernel slowly.
+        patience = {"timeout": 600, "startup_timeout": 600}
+        client = NotebookClient(notebook, resources=where, coalesce_streams=True, **patience)
         try:
             client.execute(env={**os.environ, "PATH": commands})
         except CellExecutionError as error:
