@@ -17,6 +17,7 @@ from brainuad.shipped import models
 
 PAGES = ROOT / "docs"
 DOCS = sorted(PAGES.rglob("*.md"))
+NOTEBOOKS = sorted(PAGES.rglob("*.ipynb"))
 CONFIGS = ROOT / "configs"
 PLACEHOLDER = re.compile("[A-Z]+")
 
@@ -63,6 +64,12 @@ def test_every_page_is_in_the_index():
     assert pages <= set(re.findall(r"\((\S+\.md)\)", index))
 
 
+def test_every_page_is_in_the_navigation_of_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+    pages = {path.relative_to(PAGES).with_suffix(".md").as_posix() for path in DOCS + NOTEBOOKS}
+    assert pages == set(re.findall(r"[\w/-]+\.md", nav.replace("docs/hooks.py", "")))
+
+
 def test_every_shipped_model_has_a_card_with_its_figures():
     cards = (PAGES / "explanation" / "model-cards.md").read_text().split("\n## ")[1:]
     known = {card.split("\n")[0]: card for card in cards}
@@ -80,7 +87,7 @@ def test_every_shipped_model_has_a_card_with_its_figures():
             assert f"**{part}.**" in card
 
 
-@pytest.mark.parametrize("path", sorted(PAGES.rglob("*.ipynb")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebooks_are_kept_without_outputs(path):
     cells = json.loads(path.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]

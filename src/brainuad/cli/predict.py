@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from brainuad.cli.error_line import run_cli
+from brainuad.cli.predict_plan import plan
 from brainuad.cli.predict_words import Asked, asked_of
 from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
-from brainuad.machine.text import one_line, say
+from brainuad.machine.text import say
 from brainuad.shipped import SENSITIVITY
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
@@ -47,6 +48,7 @@ EXAMPLES = """examples:
   brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
   brainuad-predict fold0.ckpt scans/ results/ --also fold1.ckpt --also fold2.ckpt
   brainuad-predict model.ckpt brains.csv results/ preparation=extracted
+  brainuad-predict series/ results/ --dicom-seg                  # for a PACS
 (python predict.py takes the same arguments.)
 """
 
@@ -87,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--jobs", type=int, default=1, help="processes for preparation (default: %(default)s)")
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
+    object_ = "also write a DICOM Segmentation object for each DICOM series; extra `dicom`"
+    add("--dicom-seg", action="store_true", help=object_)
     add("--no-page", action="store_true", help="do not write the page OUT/index.html")
     hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
@@ -105,9 +109,13 @@ def _main(arguments: argparse.Namespace) -> int:
     if listed is not None:
         raw = [scan for item in wanted for scan in item.scans]
         say(account(listed, raw, arguments.dry_run, to_predict=True))
+    if arguments.dicom_seg:
+        from brainuad.inference.segmentations import require_dicom, write_segmentations
+
+        require_dicom(wanted)
     predicted = {job.known.sequence for job in jobs}
     for job in jobs:
-        say(_plan(job, out, predicted))
+        say(plan(job.known, job.source, len(job.todo), out, predicted))
     if arguments.dry_run:
         return 0
     from brainuad.inference.outputs import write_dataset_description, write_tables
@@ -129,6 +137,8 @@ def _main(arguments: argparse.Namespace) -> int:
         try:
             for number, job in enumerate(jobs):
                 failures += _predict(job, work / str(number), out, arguments)
+                if arguments.dicom_seg:
+                    failures += write_segmentations(out, job.source.wanted, job.known)
         except BaseException:
             # Finished scans are listed if the disk allows it; the first error is reported.
             with suppress(OSError):
@@ -269,34 +279,3 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
             write_failure(out, item, job.known.sequence, reason)
         failures += own
     return failures
-
-
-def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
-    """Return found scans and further steps in words; sequences of other jobs count as predicted."""
-    known, source, todo = job.known, job.source, len(job.todo)
-    said = [f"model: {known}"]
-    counts = {name: n for name, n in sorted(source.aside.items()) if name not in predicted}
-    left = ", ".join(f"{number} {name}" for name, number in counts.items())
-    aside = f"; left aside: {left}" if left else ""
-    if source.trained_on:
-        aside += f"; {source.trained_on} that the model was trained on left out"
-    said.append(f"found: {source.kind} with {len(source.wanted)} {known.sequence} scans{aside}")
-    if source.assumed:
-        said.append(
-            f"note: of {source.assumed} scans the name tells no sequence; they are taken for "
-            f"{known.sequence} (--sequence says otherwise)"
-        )
-    if source.cohort is None:
-        how = "as the model's training scans" if known.card.preparation else "by default"
-        where = "to the atlas" if known.recipe.registered else "without an atlas"
-        spacing = known.recipe.spacing_mm
-        grid = "at the images' own pixels" if spacing is None else f"at {spacing:g} mm"
-        said.append(f"preparation: {how}, {where}, {grid}")
-    done = len(source.wanted) - todo
-    said.append(
-        f"to do: {todo} scans"
-        + (f", {done} are done already" if done else "")
-        + f"; threshold {known.how_marked}; results in {out}"
-    )
-    # A card's text could forge lines.
-    return "\n".join(map(one_line, said))

@@ -51,13 +51,14 @@ class Wanted:
         """The scan of each channel."""
         return self.scan.rows if isinstance(self.scan, Scan) else (self.scan, *self.others)
 
-    def file(self, kind: str, ending: str = "nii.gz") -> str:
+    def file(self, kind: str, ending: str = "") -> str:
         """Return the path of a file, relative to the output folder.
 
         Args:
-            kind: `anomaly`, `mask`, `reconstruction`, `uncertainty` or `scan`.
-            ending: ending of its name.
+            kind: `anomaly`, `mask`, `reconstruction`, `uncertainty`, `segmentation` or `scan`.
+            ending: ending of its name; empty for the kind's own, `dcm` or `nii.gz`.
         """
+        ending = ending or ("dcm" if kind == "segmentation" else "nii.gz")
         if not self.bids:
             return f"{self.folder}/{self.scan_id}_{kind}.{ending}"
         entities, _, suffix = self.scan_id.rpartition("_")
