@@ -203,6 +203,8 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
         native=scan.native,
         seconds={"preparation": scan.seconds, **clock.seconds},
         notes=scan.notes,
+        image=native.array,
+        sides_known=scan.sides_known,
     )
 
 
