@@ -45,6 +45,7 @@ FLOOR = {
     "synthetic": 4,
     "preparation": 4,
     "evaluation": 4,
+    "changes": 5,
     "tiles": 5,
     "reporting": 5,
     "methods": 6,

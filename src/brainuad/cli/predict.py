@@ -48,6 +48,8 @@ EXAMPLES = """examples:
   brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
   brainuad-predict fold0.ckpt scans/ results/ --also fold1.ckpt --also fold2.ckpt
   brainuad-predict model.ckpt brains.csv results/ preparation=extracted
+  brainuad-predict visit2_FLAIR.nii.gz results/ --baseline visit1_FLAIR.nii.gz
+  brainuad-predict series/ results/ --dicom-seg                  # for a PACS
 (python predict.py takes the same arguments.)
 """
 
@@ -91,8 +93,15 @@ def command_line() -> argparse.ArgumentParser:
     precisions = "32-true, or faster on a GPU: bf16-mixed, 16-mixed, auto (default: %(default)s)"
     add("--precision", default="32-true", help=precisions)
     add("--jobs", type=int, default=1, help="processes for preparation (default: %(default)s)")
+    before = (
+        "earlier scan of the same person, or folder of earlier scans: also writes what is new, "
+    )
+    before += "grown, shrunk and vanished (OUT/changes.html, OUT/changes.csv, masks)"
+    add("--baseline", metavar="FIRST", type=Path, help=before)
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
+    object_ = "also write a DICOM Segmentation object for each DICOM series; extra `dicom`"
+    add("--dicom-seg", action="store_true", help=object_)
     add("--no-page", action="store_true", help="do not write the page OUT/index.html")
     hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
@@ -101,7 +110,12 @@ def command_line() -> argparse.ArgumentParser:
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    predict_all(asked_of(arguments), arguments)[1].raise_if_any()
+    asks = asked_of(arguments)
+    if arguments.baseline is not None:
+        from brainuad.cli.two_visits import compare_visits
+
+        return compare_visits(asks, arguments, predict_all)
+    predict_all(asks, arguments)[1].raise_if_any()
     return 0
 
 
@@ -112,12 +126,17 @@ def predict_all(
     from brainuad.cohorts.account import account, write_aside
 
     scans, out = asks[0].scans, asks[0].out
-    jobs = [_job(asked, arguments.batch_size, arguments.dry_run) for asked in asks]
+    paired = arguments.baseline is not None
+    jobs = [_job(asked, arguments.batch_size, arguments.dry_run, paired) for asked in asks]
     wanted = [item for job in jobs for item in job.source.wanted]
     listed = jobs[0].source.found
     if listed is not None:
         raw = [scan for item in wanted for scan in item.scans]
         say(account(listed, raw, arguments.dry_run, to_predict=True))
+    if arguments.dicom_seg:
+        from brainuad.inference.segmentations import require_dicom, write_segmentations
+
+        require_dicom(wanted)
     predicted = {job.known.sequence for job in jobs}
     for job in jobs:
         say(plan(job.known, job.source, len(job.todo), out, predicted))
@@ -142,6 +161,8 @@ def predict_all(
         try:
             for number, job in enumerate(jobs):
                 failures += _predict(job, work / str(number), out, arguments)
+                if arguments.dicom_seg:
+                    failures += write_segmentations(out, job.source.wanted, job.known)
         except BaseException:
             # Finished scans are listed if the disk allows it; the first error is reported.
             with suppress(OSError):
@@ -183,7 +204,7 @@ class _Job(NamedTuple):
     stamps: dict[str, str]
 
 
-def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
+def _job(asked: Asked, batch_size: int | None, dry: bool, paired: bool) -> _Job:
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.machine.fingerprint import fingerprint
@@ -208,7 +229,8 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
     def stamp(item: "Wanted") -> str:
         scans = "\n".join(scan_stamp(scan) for scan in item.scans)
-        return fingerprint(known.stamp, scans)
+        # Of a pair the brain masks are kept as well.
+        return fingerprint(known.stamp, scans, *["brain"] * paired)
 
     todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
     if source.cohort is None:
@@ -239,7 +261,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
     from rich.progress import track
 
     from brainuad.cohorts.map_folder import MapFolder
-    from brainuad.inference.outputs import write_failure, write_maps, write_prediction
+    from brainuad.inference.outputs import write_brain, write_failure, write_maps, write_prediction
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.inference.records import read_done
     from brainuad.machine.present import require_any
@@ -272,6 +294,8 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
             prediction = model.predict_prepared(found)
             if arguments.keep_maps:
                 write_maps(maps, item, prediction)
+            if arguments.baseline is not None:
+                write_brain(out, item, prediction)
             write_prediction(out, item, job.known.sequence, prediction, job.stamps[item.scan_id])
         if own:
             require_any(there)
