@@ -56,6 +56,11 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `predict.py` and `brainuad-predict`; returns the exit status."""
+    return run_cli(_main, command_line(), argv)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="brainuad-predict",
         description=DESCRIPTION,
@@ -101,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
     parser.usage = "%(prog)s [options] [MODEL] SCANS OUT [key=value ...]"
-    return run_cli(_main, parser, argv)
+    return parser
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -109,12 +114,12 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.baseline is not None:
         from brainuad.cli.two_visits import compare_visits
 
-        return compare_visits(asks, arguments, _predict_all)
-    _predict_all(asks, arguments)[1].raise_if_any()
+        return compare_visits(asks, arguments, predict_all)
+    predict_all(asks, arguments)[1].raise_if_any()
     return 0
 
 
-def _predict_all(
+def predict_all(
     asks: Sequence[Asked], arguments: argparse.Namespace
 ) -> "tuple[list[Wanted], Failures]":
     """Predict all scans of a place; return them and the failures, or the scans of a dry run."""
