@@ -14,6 +14,7 @@ from brainuad.cli.error_line import run_cli
 from brainuad.cli.predict_words import Asked, asked_of
 from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import one_line, say
 from brainuad.shipped import SENSITIVITY
 
@@ -99,6 +100,8 @@ def _main(arguments: argparse.Namespace) -> int:
 
     asks = asked_of(arguments)
     scans, out = asks[0].scans, asks[0].out
+    if not arguments.dry_run:
+        have_temporary(out)
     jobs = [_job(asked, arguments.batch_size, arguments.dry_run) for asked in asks]
     wanted = [item for job in jobs for item in job.source.wanted]
     listed = jobs[0].source.found
