@@ -159,7 +159,8 @@ def _predict(use, words: list[object], out: Path) -> np.ndarray:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(f"\na scan in {took:.0f} s of a processor")
-    assert "1 done" in done.stdout
+    # Done or flagged: a scan of a patient may be unlike those of the training.
+    assert " 0 failed" in done.stdout
     (mask,) = (out / "found").glob("*/*_mask.nii.gz")
     assert (out / "found" / "index.html").is_file()
     assert took <= SCAN_S

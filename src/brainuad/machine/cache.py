@@ -21,12 +21,15 @@ def cache_folder() -> Path | None:
 
     None where neither is set and the user has no home.
     """
-    own, shared, home = os.environ.get("BRAINUAD_CACHE"), os.environ.get("XDG_CACHE_HOME"), None
-    if not own and not shared:
-        home = home_folder()
-        if home is None:
-            return None
-    folder = Path(own) if own else Path(shared or home / ".cache") / "brainuad"
+    home = home_folder()
+    if own := os.environ.get("BRAINUAD_CACHE"):
+        folder = Path(own)
+    elif shared := os.environ.get("XDG_CACHE_HOME"):
+        folder = Path(shared) / "brainuad"
+    elif home is not None:
+        folder = home / ".cache" / "brainuad"
+    else:
+        return None
     follow_no_links(folder)
     return folder
 
