@@ -7,7 +7,7 @@ RUN ?= runs/demo
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types package container clean
+.PHONY: help install demo test lint site types package container clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ install: $(VENV)/installed ## Make the virtual environment and install brainuad 
 $(VENV)/installed: setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
-	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) -e '.[dev,docs]'
 	touch $@
 
 demo: install ## Mark lesions in the head that comes with brainuad, then run the whole pipe on the embedded cohort
@@ -31,6 +31,9 @@ test: install ## Run all tests (slow ones included)
 lint: install ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+site: install ## Build the documentation site in build/site, with its notebooks executed
+	$(BIN)/python -m mkdocs build
 
 types: install ## Check types
 	$(BIN)/mypy

@@ -1,5 +1,6 @@
 """Commands, options and links of the documentation exist, and its example runs."""
 
+import json
 import re
 import sys
 from types import ModuleType, SimpleNamespace
@@ -12,9 +13,11 @@ from tiny import ROOT
 
 import brainuad.methods
 from brainuad.metrics import registry
+from brainuad.shipped import models
 
 PAGES = ROOT / "docs"
 DOCS = sorted(PAGES.rglob("*.md"))
+NOTEBOOKS = sorted(PAGES.rglob("*.ipynb"))
 CONFIGS = ROOT / "configs"
 PLACEHOLDER = re.compile("[A-Z]+")
 
@@ -59,6 +62,37 @@ def test_every_page_is_in_the_index():
     index = (PAGES / "index.md").read_text()
     pages = {path.relative_to(PAGES).as_posix() for path in DOCS} - {"index.md"}
     assert pages <= set(re.findall(r"\((\S+\.md)\)", index))
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+    pages = {path.relative_to(PAGES).with_suffix(".md").as_posix() for path in DOCS + NOTEBOOKS}
+    assert pages == set(re.findall(r"[\w/-]+\.md", nav.replace("docs/hooks.py", "")))
+
+
+def test_every_shipped_model_has_a_card_with_its_figures():
+    cards = (PAGES / "explanation" / "model-cards.md").read_text().split("\n## ")[1:]
+    known = {card.split("\n")[0]: card for card in cards}
+    assert set(known) == {f"{model.name.title()}, {model.sequence}" for model in models()}
+    for model in models():
+        card = known[f"{model.name.title()}, {model.sequence}"]
+        for fact in (model.file, f"{model.size:,} bytes", model.sha256, *model.untested):
+            assert fact in card
+        for licence in (model.licence, model.data_licence):
+            assert licence in card
+        for scores in model.scores.values():
+            row = f"| {scores['people']} | {scores['AP']:.3f} | {scores['Dice']:.3f} |"
+            assert row in card
+        for part in ("Intended use", "Training data", "Figures", "Limits"):
+            assert f"**{part}.**" in card
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_kept_without_outputs(path):
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
 
 
 EXAMPLE_FILES = {

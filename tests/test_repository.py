@@ -45,6 +45,7 @@ FLOOR = {
     "synthetic": 4,
     "preparation": 4,
     "evaluation": 4,
+    "changes": 5,
     "tiles": 5,
     "reporting": 5,
     "methods": 6,
@@ -177,6 +178,7 @@ NEEDED = {"fpi_shapes": ("lesions.folder=masks",)}
 """What an experiment cannot go without."""
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_instantiates(experiment):
@@ -197,6 +199,7 @@ def test_every_experiment_composes_and_instantiates(experiment):
         instantiate(cfg[key], packages=RUN_PACKAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "group",
     [

@@ -268,7 +268,7 @@ def test_a_signal_ends_a_prediction_with_its_tables_and_without_leftovers(
     finally:
         signal.signal(number, outer)
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"stopped by {number.name}: what was finished is kept; give the same")
+    assert line.startswith(f"stopped by {number.name}: nothing finished is lost; give the same")
     table = (tmp_path / "out/subjects.csv").read_text().splitlines()
     assert len(table) == 2
     assert not list((tmp_path / "out").glob(".brainuad-*"))

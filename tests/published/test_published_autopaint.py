@@ -40,6 +40,7 @@ TAKEN = [
 PRIORNET = {"hole": 240, "valid": 30, "perceptual": 0.2, "style": 0.05, "tv": 250, "pyramid": 20}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", TAKEN, ids=str)
 @pytest.mark.parametrize("name", ["autopaint_paper", "autopaint_adversarial_paper"])
 def test_what_is_taken(name, value):

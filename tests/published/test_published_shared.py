@@ -92,6 +92,7 @@ NORMALISERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_preset_has_the_released_values(name):
     cfg = preset(name)
@@ -103,6 +104,7 @@ def test_a_preset_has_the_released_values(name):
     assert not differing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NORMALISERS)
 def test_a_preset_sees_intensities_as_its_code_normalises_them(name):
     seen = preset(name).input

@@ -50,12 +50,14 @@ TRAINING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", DETECTION + LOSS + TRAINING, ids=str)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published(name, value):
     assert own(preset(name), value) == value.released, value.source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", DETECTION + LOSS, ids=str)
 def test_the_scaled_preset_differs_in_size_and_length_alone(value):
     # On T1w its side is the released one; elsewhere it is that of lesions, which the preset says.

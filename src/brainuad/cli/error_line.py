@@ -19,7 +19,7 @@ from brainuad.settings.moved import warn_of_options
 FULL_ERROR, DEBUG = "HYDRA_FULL_ERROR", "BRAINUAD_DEBUG"
 BAD_INPUT, SOME_FAILED, STOPPED = 2, 3, 143
 
-AGAIN = "what was finished is kept; give the same command again to go on"
+AGAIN = "nothing finished is lost; give the same command again to go on"
 
 
 def run_cli(
@@ -126,7 +126,7 @@ def _guard(function: Callable[[], int], debug: bool) -> int:
         with signals.stoppable(AGAIN):
             return function()
     except KeyboardInterrupt:
-        message, status = "interrupted; what was finished is kept", 130
+        message, status = "interrupted; nothing finished is lost", 130
     except Stopped as stopped:
         message, status = f"stopped by {stopped}", STOPPED
     except Exception as error:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from brainuad.cli.error_line import run_cli
+from brainuad.cli.predict_plan import plan
 from brainuad.cli.predict_words import Asked, asked_of
 from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
 from brainuad.machine.temporary import have_temporary
-from brainuad.machine.text import one_line, say
+from brainuad.machine.text import say
 from brainuad.shipped import SENSITIVITY
 
 # numpy, torch and the like are imported where the work starts: --help answers at once.
@@ -48,6 +49,8 @@ EXAMPLES = """examples:
   brainuad-predict model.zip bids/ results/ --dry-run            # what would be done
   brainuad-predict fold0.ckpt scans/ results/ --also fold1.ckpt --also fold2.ckpt
   brainuad-predict model.ckpt brains.csv results/ preparation=extracted
+  brainuad-predict visit2_FLAIR.nii.gz results/ --baseline visit1_FLAIR.nii.gz
+  brainuad-predict series/ results/ --dicom-seg                  # for a PACS
 (python predict.py takes the same arguments.)
 """
 
@@ -86,8 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     precisions = "32-true, or faster on a GPU: bf16-mixed, 16-mixed, auto (default: %(default)s)"
     add("--precision", default="32-true", help=precisions)
     add("--jobs", type=int, default=1, help="processes for preparation (default: %(default)s)")
+    before = (
+        "earlier scan of the same person, or folder of earlier scans: also writes what is new, "
+    )
+    before += "grown, shrunk and vanished (OUT/changes.html, OUT/changes.csv, masks)"
+    add("--baseline", metavar="FIRST", type=Path, help=before)
     kept = "also write OUT/prepared: raw maps on the prepared grid, as evaluate.py takes them"
     add("--keep-maps", action="store_true", help=kept)
+    object_ = "also write a DICOM Segmentation object for each DICOM series; extra `dicom`"
+    add("--dicom-seg", action="store_true", help=object_)
     add("--no-page", action="store_true", help="do not write the page OUT/index.html")
     hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
@@ -96,23 +106,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    asks = asked_of(arguments)
+    if arguments.baseline is not None:
+        from brainuad.cli.two_visits import compare_visits
+
+        return compare_visits(asks, arguments, _predict_all)
+    _predict_all(asks, arguments)[1].raise_if_any()
+    return 0
+
+
+def _predict_all(
+    asks: Sequence[Asked], arguments: argparse.Namespace
+) -> "tuple[list[Wanted], Failures]":
+    """Predict all scans of a place; return them and the failures, or the scans of a dry run."""
     from brainuad.cohorts.account import account, write_aside
 
-    asks = asked_of(arguments)
     scans, out = asks[0].scans, asks[0].out
     if not arguments.dry_run:
         have_temporary(out)
-    jobs = [_job(asked, arguments.batch_size, arguments.dry_run) for asked in asks]
+    paired = arguments.baseline is not None
+    jobs = [_job(asked, arguments.batch_size, arguments.dry_run, paired) for asked in asks]
     wanted = [item for job in jobs for item in job.source.wanted]
     listed = jobs[0].source.found
     if listed is not None:
         raw = [scan for item in wanted for scan in item.scans]
         say(account(listed, raw, arguments.dry_run, to_predict=True))
+    if arguments.dicom_seg:
+        from brainuad.inference.segmentations import require_dicom, write_segmentations
+
+        require_dicom(wanted)
     predicted = {job.known.sequence for job in jobs}
     for job in jobs:
-        say(_plan(job, out, predicted))
+        say(plan(job.known, job.source, len(job.todo), out, predicted))
     if arguments.dry_run:
-        return 0
+        return wanted, Failures()
     from brainuad.inference.outputs import write_dataset_description, write_tables
     from brainuad.machine.files import own_folder, remove_leftovers
     from brainuad.machine.links import follow_no_links
@@ -132,6 +159,8 @@ def _main(arguments: argparse.Namespace) -> int:
         try:
             for number, job in enumerate(jobs):
                 failures += _predict(job, work / str(number), out, arguments)
+                if arguments.dicom_seg:
+                    failures += write_segmentations(out, job.source.wanted, job.known)
         except BaseException:
             # Finished scans are listed if the disk allows it; the first error is reported.
             with suppress(OSError):
@@ -152,8 +181,7 @@ def _main(arguments: argparse.Namespace) -> int:
         make = write_anonymous_page if arguments.anonymous else write_page
         whole = partial(until_still, lambda: tables_in(out), lambda: make(out))
         attempt(whole, "look at", bool(failures))
-    failures.raise_if_any()
-    return 0
+    return wanted, failures
 
 
 class _Job(NamedTuple):
@@ -174,7 +202,7 @@ class _Job(NamedTuple):
     stamps: dict[str, str]
 
 
-def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
+def _job(asked: Asked, batch_size: int | None, dry: bool, paired: bool) -> _Job:
     from brainuad.inference.find_scans import find_wanted
     from brainuad.inference.records import read_done, scan_stamp
     from brainuad.machine.fingerprint import fingerprint
@@ -199,7 +227,8 @@ def _job(asked: Asked, batch_size: int | None, dry: bool) -> _Job:
 
     def stamp(item: "Wanted") -> str:
         scans = "\n".join(scan_stamp(scan) for scan in item.scans)
-        return fingerprint(known.stamp, scans)
+        # Of a pair the brain masks are kept as well.
+        return fingerprint(known.stamp, scans, *["brain"] * paired)
 
     todo = [item for item in source.wanted if not read_done(asked.out, item, stamp)]
     if source.cohort is None:
@@ -230,7 +259,7 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
     from rich.progress import track
 
     from brainuad.cohorts.map_folder import MapFolder
-    from brainuad.inference.outputs import write_failure, write_maps, write_prediction
+    from brainuad.inference.outputs import write_brain, write_failure, write_maps, write_prediction
     from brainuad.inference.prepare_scans import prepare_wanted, read_wanted
     from brainuad.inference.records import read_done
     from brainuad.machine.present import require_any
@@ -263,6 +292,8 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
             prediction = model.predict_prepared(found)
             if arguments.keep_maps:
                 write_maps(maps, item, prediction)
+            if arguments.baseline is not None:
+                write_brain(out, item, prediction)
             write_prediction(out, item, job.known.sequence, prediction, job.stamps[item.scan_id])
         if own:
             require_any(there)
@@ -272,34 +303,3 @@ def _predict(job: _Job, work: Path, out: Path, arguments: argparse.Namespace) ->
             write_failure(out, item, job.known.sequence, reason)
         failures += own
     return failures
-
-
-def _plan(job: _Job, out: Path, predicted: set[str]) -> str:
-    """Return found scans and further steps in words; sequences of other jobs count as predicted."""
-    known, source, todo = job.known, job.source, len(job.todo)
-    said = [f"model: {known}"]
-    counts = {name: n for name, n in sorted(source.aside.items()) if name not in predicted}
-    left = ", ".join(f"{number} {name}" for name, number in counts.items())
-    aside = f"; left aside: {left}" if left else ""
-    if source.trained_on:
-        aside += f"; {source.trained_on} that the model was trained on left out"
-    said.append(f"found: {source.kind} with {len(source.wanted)} {known.sequence} scans{aside}")
-    if source.assumed:
-        said.append(
-            f"note: of {source.assumed} scans the name tells no sequence; they are taken for "
-            f"{known.sequence} (--sequence says otherwise)"
-        )
-    if source.cohort is None:
-        how = "as the model's training scans" if known.card.preparation else "by default"
-        where = "to the atlas" if known.recipe.registered else "without an atlas"
-        spacing = known.recipe.spacing_mm
-        grid = "at the images' own pixels" if spacing is None else f"at {spacing:g} mm"
-        said.append(f"preparation: {how}, {where}, {grid}")
-    done = len(source.wanted) - todo
-    said.append(
-        f"to do: {todo} scans"
-        + (f", {done} are done already" if done else "")
-        + f"; threshold {known.how_marked}; results in {out}"
-    )
-    # A card's text could forge lines.
-    return "\n".join(map(one_line, said))

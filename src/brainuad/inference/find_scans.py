@@ -20,8 +20,12 @@ from brainuad.errors import InputError
 TAKEN = (
     *("records", "sources", "viewer", "prepared", "index.html", "subjects.csv", "findings.csv"),
     *("dataset_description.json", "left_aside.csv"),
+    *("baseline", "changes", "changes.html", "changes.csv", "pairs.csv"),
 )
 """Names in OUT that are no folder of a scan."""
+
+MASKS = {"mask": "lesion", "brain": "brain", "new": "new", "grown": "grown"}
+"""Kind of mask to its name in BIDS."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,19 @@ class Wanted:
         """The scan of each channel."""
         return self.scan.rows if isinstance(self.scan, Scan) else (self.scan, *self.others)
 
-    def file(self, kind: str, ending: str = "nii.gz") -> str:
+    def file(self, kind: str, ending: str = "") -> str:
         """Return the path of a file, relative to the output folder.
 
         Args:
-            kind: `anomaly`, `mask`, `reconstruction`, `uncertainty` or `scan`.
-            ending: ending of its name.
+            kind: `anomaly`, `reconstruction`, `uncertainty`, `segmentation`, `scan` or one of
+                `MASKS`.
+            ending: ending of its name; empty for the kind's own, `dcm` or `nii.gz`.
         """
+        ending = ending or ("dcm" if kind == "segmentation" else "nii.gz")
         if not self.bids:
             return f"{self.folder}/{self.scan_id}_{kind}.{ending}"
         entities, _, suffix = self.scan_id.rpartition("_")
-        name = "desc-lesion_mask" if kind == "mask" else f"desc-{kind}_{suffix}"
+        name = f"desc-{MASKS[kind]}_mask" if kind in MASKS else f"desc-{kind}_{suffix}"
         return f"{self.folder}/{entities}_{name}.{ending}"
 
 

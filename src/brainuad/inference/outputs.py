@@ -12,7 +12,7 @@ from brainuad import __version__
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
-from brainuad.inference.records import FILES, RECORDS, record_path
+from brainuad.inference.records import FILES, RECORDS, SEGMENTATION, record_path
 from brainuad.machine.files import (
     move,
     own_folder,
@@ -33,7 +33,7 @@ SUBJECTS, FINDINGS = "subjects.csv", "findings.csv"
 
 SUBJECT_COLUMNS = (
     *("scan_id", "subject", "sequence", "image", "status", "reason", "score", "percentile"),
-    *("n_findings", "volume_mm3", "threshold", *FILES, "notes"),
+    *("n_findings", "volume_mm3", "threshold", *FILES, SEGMENTATION, "notes"),
 )
 
 Record = dict[str, Any]
@@ -64,7 +64,7 @@ def write_prediction(
         for path in made:
             if path != own:
                 move(new / path, out / path)
-        for kind in FILES:
+        for kind in (*FILES, SEGMENTATION):
             if not paths[kind]:
                 remove(out / wanted.file(kind))
         move(new / own, out / own)
@@ -78,7 +78,7 @@ def _write_files(new: Path, wanted: Wanted, found: Prediction) -> dict[str, str]
         "reconstruction": found.reconstruction,
         "uncertainty": found.uncertainty,
     }
-    paths = dict.fromkeys(FILES, "")
+    paths = dict.fromkeys((*FILES, SEGMENTATION), "")
     for kind, array in arrays.items():
         if array is not None:
             dtype = np.uint8 if kind == "mask" else np.float32
@@ -140,9 +140,14 @@ def write_maps(folder: MapFolder, wanted: Wanted, found: Prediction) -> None:
         write_volume(folder.file(wanted.scan_id, kind), volume.array, volume.affine)
 
 
+def write_brain(out: Path, wanted: Wanted, found: Prediction) -> None:
+    """Write the brain mask of a scan on its own grid, which a comparison of two visits needs."""
+    write_like(out / wanted.file("brain"), found.brain, found.native, np.uint8)
+
+
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None:
     """Write the record of a scan that failed, and remove its earlier files."""
-    for kind in (*FILES, "scan"):
+    for kind in (*FILES, SEGMENTATION, "scan"):
         remove(out / wanted.file(kind))
         remove(out / wanted.file(kind, "png"))
     row = {

@@ -14,7 +14,10 @@ from brainuad.machine.read import read_json
 RECORDS = "records"
 
 FILES = ("anomaly", "mask", "reconstruction", "uncertainty")
-"""Kinds of file that the record names."""
+"""Kinds of file that the record names, and without which a scan is not done."""
+
+SEGMENTATION = "segmentation"
+"""Kind of the DICOM object; it may be moved away, into a PACS."""
 
 
 def record_path(out: Path, wanted: Wanted) -> Path:

@@ -89,5 +89,5 @@ def require_any(images: Sequence[Path]) -> None:
     if len(images) > 1 and not any(map(os.path.exists, images)):
         raise InputError(
             f"{images[0]} and all the other scans are not there any more (unmounted or removed?); "
-            "what was finished is kept. Run the same command again when they are back"
+            "nothing finished is lost. Run the same command again when they are back"
         )

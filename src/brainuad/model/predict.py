@@ -184,6 +184,7 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
     return Prediction(
         anomaly_map=carried.inside,
         mask=mask,
+        brain=carried.brain_mask,
         affine=native.affine,
         findings=findings,
         score=single,
@@ -202,6 +203,8 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
         native=scan.native,
         seconds={"preparation": scan.seconds, **clock.seconds},
         notes=scan.notes,
+        image=native.array,
+        sides_known=scan.sides_known,
     )
 
 

@@ -18,6 +18,7 @@ class Prediction:
     Attributes:
         anomaly_map: `(D, H, W)` float32, post-processed; the threshold applies to it.
         mask: `(D, H, W)` bool.
+        brain: `(D, H, W)` bool, the brain mask of the preparation.
         affine: `(4, 4)`, voxel to the scan's world, RAS mm.
         findings: one row per connected component of the mask; see `findings.find`.
         score: score of the whole scan, the mean of the map's top 1 % on the prepared grid.
@@ -34,10 +35,13 @@ class Prediction:
         native: file of the scan.
         seconds: duration of each stage.
         notes: oddities of its files, in words; they do not affect its results.
+        image: `(D, H, W)`, the scan; None where a prediction was made without it.
+        sides_known: False where the header does not distinguish left from right.
     """
 
     anomaly_map: np.ndarray
     mask: np.ndarray
+    brain: np.ndarray
     affine: np.ndarray
     findings: pd.DataFrame
     score: float
@@ -50,6 +54,27 @@ class Prediction:
     native: Path
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    image: np.ndarray | None = None
+    sides_known: bool = True
+
+    def _repr_html_(self) -> str:
+        """Return the view in a notebook: a picture through the largest finding, and the table."""
+        from brainuad.reporting.drawing.found import draw_found
+        from brainuad.reporting.pages.found import found_html
+
+        picture = None
+        if self.image is not None:
+            scan = Volume(self.image, self.affine)
+            given = self.anomaly_map, self.mask, self.threshold, self.sides_known
+            picture = draw_found(scan, *given)
+        return found_html(
+            self.native.name,
+            picture,
+            self.findings,
+            summary={"score": self.score, "threshold": self.threshold},
+            flags=self.flags,
+            notes=self.notes,
+        )
 
 
 def as_bright(

@@ -140,8 +140,8 @@ def _odd(known: Sequence[_Header], name: str) -> str:
     most = max(alike, key=len)
     others = [one for own in alike if own is not most for one in own]
     said = (
-        f"{len(known)} {name} scans share neither a grid nor a world that their headers name: each "
-        "is cropped to its own brain"
+        f"{len(known)} {name} scans lie on different grids, and their headers name no common space "
+        "(such as MNI): each is cropped to its own brain"
     )
     if 2 * len(most) <= len(known):
         return said

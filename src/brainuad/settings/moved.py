@@ -71,20 +71,16 @@ def present_experiment(name: str) -> str | None:
 
 
 def warn_of_options(choices: Mapping[str, Any]) -> None:
-    """Print a warning for each option that was chosen by its old name or changed its meaning.
+    """Print a warning for each option that was chosen by its old name.
 
     Args:
         choices: option of each configuration group, as Hydra composed them.
     """
-    lines = (
-        (RENAMED_OPTIONS, "warning: {0}={1} is now {0}={2}; the next release drops the old name"),
-        (CHANGED_OPTIONS, "note: what {0}={1} was in version 0.1 is {0}={2} now"),
-    )
-    for tables, line in lines:
-        for group, table in tables.items():
-            name = choices.get(group)
-            if name in table:
-                print(line.format(group, name, table[name]), file=sys.stderr)
+    line = "warning: {0}={1} is now {0}={2}; the next release drops the old name"
+    for group, table in RENAMED_OPTIONS.items():
+        name = choices.get(group)
+        if name in table:
+            print(line.format(group, name, table[name]), file=sys.stderr)
 
 
 def _renamed(path: str, table: dict[str, str]) -> str:

@@ -120,4 +120,4 @@ def requeue() -> None:
 
 def _leave(number: int, frame: Any) -> None:
     requeue()
-    raise Stopped(f"{signal.Signals(number).name}: what was finished is kept; go on by ckpt=last")
+    raise Stopped(f"{signal.Signals(number).name}: nothing finished is lost; go on by ckpt=last")

@@ -150,6 +150,7 @@ def test_too_few_subjects_tell_nothing_and_a_missing_run_is_named(settings, tmp_
     assert "all (n = 6, p ≥ 0.094)" in text
 
 
+@pytest.mark.slow
 def test_the_tables_name_who_fails_and_are_the_same_twice(everything, table, settings, tmp_path):
     again = read_runs([scored.run for scored in everything.runs])
     written = []
@@ -169,6 +170,7 @@ def test_the_tables_name_who_fails_and_are_the_same_twice(everything, table, set
     assert "| good | intensity | 3 | 5 | 7 | 61 | 0.50 | 3 | cpu, 1 threads |" in costs
 
 
+@pytest.mark.slow
 def test_pooled_cohorts_count_every_subject_of_both(everything):
     cohorts = {"embedded": {}, "both": {"pool": ["embedded", "again"]}}
     again = everything.table.assign(cohort="again")

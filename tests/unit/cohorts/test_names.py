@@ -31,6 +31,7 @@ def _scan(path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["subject", "sequence"])
 @pytest.mark.parametrize(
     "name", [name for name in BAD if "\0" not in name and "\udcff" not in name]

@@ -390,6 +390,7 @@ def test_maps_with_a_sign_need_a_chain_that_takes_them(tiny_cohort, tmp_path):
     assert set(values(found, "auprc").values()) == {1.0}
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(width=st.integers(1, 4), seed=st.integers(0, 9))
 def test_background_around_and_the_order_of_subjects_change_nothing(tmp_path_factory, width, seed):

@@ -63,6 +63,7 @@ def test_few_or_equal_checkpoints_have_no_correlation(ranks):
     assert text.count("too few") >= 4
 
 
+@pytest.mark.slow
 def test_the_report_has_each_method_and_all_of_them(ranks, tmp_path):
     rng = np.random.default_rng(1)
     values = rng.random(12)

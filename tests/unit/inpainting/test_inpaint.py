@@ -113,6 +113,7 @@ def _oracle(healthy, steps, folder):
     return Fake(fill)
 
 
+@pytest.mark.slow
 def test_the_truth_comes_back_on_every_grid(scan, tmp_path):
     healthy, hole = scan
     sick = Volume(np.where(hole, 5000, healthy.array).astype(np.float32), healthy.affine)
@@ -136,6 +137,7 @@ def _known_field(volume, mask):
     return Volume(volume.array / field, volume.affine), Volume(field, volume.affine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [Percentile(), ZScore(), Mode()])
 @pytest.mark.parametrize("bias", [None, _known_field])
 def test_the_bias_field_and_the_units_of_the_scan_are_respected(tmp_path, normalise, bias):

@@ -29,6 +29,7 @@ def run_folder(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_a_bright_lesion_is_found_by_its_brightness_alone(run_folder):
     table = pd.read_csv(run_folder / "difficulty.csv")
     assert len(table) == 2 * len(CELLS)

@@ -61,6 +61,7 @@ def test_the_folder_is_where_caches_belong(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "home" / ".cache" / "brainuad"
 
 
+@pytest.mark.slow
 def test_template_and_atlas_are_kept_as_they_were_made(folder):
     found = []
     for _ in range(2):

@@ -143,6 +143,7 @@ def _behind_links(out, run):
         yield folder.relative_to(out), status
 
 
+@pytest.mark.slow
 def test_predict_refuses_each_folder_of_out_that_is_a_link(tmp_path, capsys):
     model = write_tiny_model(tmp_path / "m.ckpt")
     scans = write_tiny_cohort(tmp_path / "cohort").root
@@ -163,6 +164,7 @@ def test_predict_refuses_each_folder_of_out_that_is_a_link(tmp_path, capsys):
     assert found[Path("prepared")] == 2
 
 
+@pytest.mark.slow
 def test_prepare_refuses_each_folder_of_out_that_is_a_link(tmp_path, capsys):
     for index in range(3):
         write_volume(tmp_path / "raw" / f"s{index}_T1w.nii.gz", 100 * brain(index)[0], AFFINE)

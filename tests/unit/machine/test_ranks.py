@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from brainuad.machine import ranks
@@ -37,6 +38,7 @@ def test_what_the_first_decides_is_what_the_others_hear(tmp_path):
     assert (other.stdout, other.stderr) == ("", "runs/a")
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_decided_is_not_heard_by_a_later_one_and_goes(tmp_path):
     """In a container every first process has the same number."""
     program = (
@@ -61,6 +63,7 @@ def test_what_a_killed_process_decided_is_not_heard_by_a_later_one_and_goes(tmp_
     assert left[0] != left[1]
 
 
+@pytest.mark.slow
 def test_two_ranks_weigh_their_samples_and_share_the_work(tmp_path):
     program = (
         "import sys, torch; from torch import distributed; from brainuad.machine import ranks\n"

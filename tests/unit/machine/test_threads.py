@@ -126,6 +126,7 @@ def test_launched_processes_share_what_is_allowed(monkeypatch):
         assert kept == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("own", "expected"), [(None, "1"), ("2", "2")])
 def test_a_process_of_a_pool_takes_one_thread(own, expected):
     code = "from brainuad.machine.threads import one_thread as f; f(); import torch; "

@@ -251,6 +251,7 @@ def test_boxes_have_the_stated_distribution(shape):
     )
 
 
+@pytest.mark.slow
 def test_every_number_of_boxes_is_as_likely():
     image = torch.zeros(1, 1, 1, 1).expand(2000, 1, 400, 500)
     corners, _ = draw_boxes(image, 3, 0.5, torch.Generator().manual_seed(2))

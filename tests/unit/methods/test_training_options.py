@@ -81,6 +81,7 @@ def test_an_average_of_the_weights_is_what_is_left(tmp_path):
     assert not torch.equal(plain.state_dict()[name], averaged.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_compiled_it_learns_the_same_and_is_itself_again(tmp_path):
     plain, compiled = detector(), detector()
     losses = fit(tmp_path, compiled, [Compile("aot_eager")])

@@ -71,6 +71,15 @@ def test_a_column_of_voxels_is_labelled(axis):
     assert label_lesions(column).ravel().tolist() == [1, 1, 0, 2, 0, 0, 3, 3]
 
 
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 3, 3), (3, 5, 1), (3, 3, 3), (5, 3, 7)])
+def test_isolated_voxels_that_fill_a_box_are_labelled(shape):
+    mask = np.zeros(shape, bool)
+    mask[::2, ::2, ::2] = True
+    labels = label_lesions(mask)
+    assert labels.shape == shape
+    assert sorted(labels[mask]) == list(range(1, mask.sum() + 1))
+
+
 @settings(max_examples=60)
 @given(found=masks, truth=masks)
 def test_equals_the_rule_one_component_at_a_time(found, truth):

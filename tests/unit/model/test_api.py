@@ -33,6 +33,7 @@ def test_the_example_of_the_page_runs_as_it_stands(folder, monkeypatch, capsys):
     assert (mask.get_fdata() > 0)[lesion()].mean() > 0.7
 
 
+@pytest.mark.slow
 def test_an_image_and_its_file_and_the_command_say_the_same(folder):
     model = brainuad.load(folder / "model.ckpt")
     first = model.predict(folder / "scan.nii.gz")

@@ -161,6 +161,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "words"), BROKEN)
 @pytest.mark.parametrize("zipped", [False, True])
 def test_damaged_bundles_are_refused_in_one_line(model, tmp_path, damage, words, zipped):

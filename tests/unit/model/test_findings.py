@@ -1,8 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from nibabel.affines import apply_affine
 
-from brainuad.model.findings import COLUMNS, find
+from brainuad.model.findings import COLUMNS, find, numbered
 from brainuad.types import Volume
 from brainuad.volumes.template import load_template
 
@@ -85,3 +86,21 @@ def test_tissue_and_side_by_the_atlas():
         assert (row.mni_x, row.mni_y, row.mni_z) == pytest.approx((x, y, z))
         assert (row.x_mm, row.y_mm) == pytest.approx((-x, -y))
         assert row.side == ("left" if x < 0 else "right")
+
+
+def test_numbers_are_those_of_the_table():
+    rng = np.random.default_rng(4)
+    mask = rng.random((14, 12, 10)) > 0.93
+    # Equal peaks and equal sizes are frequent.
+    score = Volume(rng.integers(0, 3, mask.shape).astype("f4"), AFFINE)
+    table = find(mask, score, np.ones_like(mask))
+    numbers = numbered(mask, score.array)
+    assert np.array_equal(numbers > 0, mask)
+    assert len(table) == numbers.max() > 20
+    assert list(table.peak) == sorted(table.peak, reverse=True)
+    for row in table.itertuples():
+        where = np.argwhere(numbers == row.finding)
+        assert len(where) * np.prod(score.spacing_mm) == pytest.approx(row.volume_mm3)
+        assert score.array[tuple(where.T)].max() == row.peak
+        centre = apply_affine(AFFINE, where.mean(axis=0))
+        np.testing.assert_allclose(centre, [row.x_mm, row.y_mm, row.z_mm])

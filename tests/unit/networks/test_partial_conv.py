@@ -99,6 +99,7 @@ def test_over_doubled_is_doubling_joining_and_convolving(dims, side, kernel):
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 def test_gradients_over_doubled_are_exact():
     layer = _layer(2, channels=2).double()
     below, skip = _image(2, 1, 12).double(), _image(2, 1, 24).double()

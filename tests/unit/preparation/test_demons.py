@@ -66,6 +66,7 @@ def dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
+@pytest.mark.slow
 def test_points_go_there_and_back_through_matrix_and_warp(files):
     way = read_way(**files)
     points = np.random.default_rng(0).uniform(-65, 65, (2000, 3))
@@ -78,6 +79,7 @@ def test_points_go_there_and_back_through_matrix_and_warp(files):
     assert np.linalg.norm(native_points(back, way) - points, axis=1).max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spacing", "degrees", "flip"),
     [

@@ -3,6 +3,9 @@
 import pytest
 from transform_tester import Runs, TransformTester, configured, unconfigured
 
+# Whole preparations, one for each transform.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):

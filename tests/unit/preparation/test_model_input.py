@@ -27,6 +27,7 @@ def test_intensities_are_the_scans_themselves(tiny_cohort, tmp_path):
     assert not (tmp_path / "tissue").exists()
 
 
+@pytest.mark.slow
 def test_tissue_maps_are_those_of_the_segmentation(tiny_cohort, tmp_path):
     scans = tiny_cohort.scans[:2]
     seen, failures = as_input(scans, TissueInput(soft=False), tmp_path, jobs=2)

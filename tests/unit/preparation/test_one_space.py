@@ -89,10 +89,7 @@ def test_what_says_nothing_is_prepared_as_it_was(tmp_path, capsys):
         put(tmp_path / "in" / f"s{seed}_T2w.nii.gz", seed, corner=(40.0 * seed, 0, 0), size=size)
     cohort = cohort_of(tmp_path / "in", tmp_path)
     said = capsys.readouterr().out
-    assert (
-        "4 T2w scans share neither a grid nor a world that their headers name: each is cropped"
-        in said
-    )
+    assert "4 T2w scans lie on different grids, and their headers name no common space" in said
     assert "shared" not in json.loads((cohort.root / "cohort.json").read_text())["recipe"]["steps"]
     for scan in cohort.scans:
         seed = int(scan.subject[1:])
@@ -152,7 +149,7 @@ def test_the_one_that_keeps_the_others_from_it_is_named(tmp_path, capsys):
     put(tmp_path / "in" / "odd_T2w.nii.gz", 5, size=(36, 38, 30))
     cohort_of(tmp_path / "in", tmp_path)
     said = capsys.readouterr().out
-    assert "5 T2w scans share neither" in said
+    assert "5 T2w scans lie on different grids" in said
     assert "4 share a grid" in said
     assert "odd_T2w.nii.gz has another one; resample" in said
 

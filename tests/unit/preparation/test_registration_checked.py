@@ -84,7 +84,7 @@ def test_a_signal_within_a_descent_stops_the_command_and_blames_no_scan(
     # SimpleITK calls back at each iteration, and loses what the callback raises.
     monkeypatch.setattr(sitk.ImageRegistrationMethod, "GetMetricValue", value)
     try:
-        with pytest.raises(stopped), stoppable("what was finished is kept"):
+        with pytest.raises(stopped), stoppable("nothing finished is lost"):
             descend(image, image, np.eye(4), None, "rigid", [Level(1, 0, 1.0)], 50)
     finally:
         give_back(before)

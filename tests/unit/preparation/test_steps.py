@@ -127,6 +127,7 @@ def test_n4_flattens_a_known_field():
         N4()(noisy, np.zeros(shape, bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_known_affine_is_recovered(seed):
     fixed, mask = atlas_at(4.0)
@@ -148,6 +149,7 @@ def test_a_rigid_fit_is_rigid():
     assert found[:3, :3].T @ found[:3, :3] == pytest.approx(np.eye(3), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_how_far_off_the_worlds_lie_does_not_tell():
     """A template's or a scanner's origin may be anywhere."""
     fixed, mask = atlas_at(4.0)
@@ -162,6 +164,7 @@ def test_how_far_off_the_worlds_lie_does_not_tell():
     assert landmark_error(near, known, fixed, mask) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turns", [False, True])
 def test_the_same_images_are_registered_the_same_every_time(turns):
     fixed, mask = atlas_at(4.0)
@@ -204,6 +207,7 @@ def _dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
+@pytest.mark.slow
 def test_the_classical_back_end_finds_the_brain_in_a_head():
     head, mask = head_of()
     tilted = Volume(head.array, turned((12, -5, 8), (6, 0, -9)) @ head.affine)

@@ -162,6 +162,7 @@ def test_a_preparation_interpolates_once(brains, tmp_path, monkeypatch):
     assert inner.std() > 1.3 * twice[20:-20, 20:-20, 20:-20].std()
 
 
+@pytest.mark.slow
 def test_a_whole_preparation_is_undone_for_labels_and_points(brains, tmp_path):
     """By the transforms' inverse, and by the records that evaluation uses."""
     chain = Preparation(Extracted(), None, Register("rigid", spacing_mm=4.0), QUICK, ("T1w",), 1.5)
@@ -185,6 +186,7 @@ def test_a_whole_preparation_is_undone_for_labels_and_points(brains, tmp_path):
     assert found["T1w"].shape == found["FLAIR"].shape
 
 
+@pytest.mark.slow
 def test_a_warp_resamples_once_and_is_undone(brains, tmp_path):
     warp = DeformToAtlasd(["T1w", "FLAIR"], Deform(4.0, (20, 10)), spacing_mm=3.0, margin_mm=8.0)
     grid = PreparedGridd(["T1w", "FLAIR"], spacing_mm=3.0, margin_mm=8.0)
@@ -198,6 +200,7 @@ def test_a_warp_resamples_once_and_is_undone(brains, tmp_path):
         assert dice(back[key].numpy()[0] > 0.5, truth) > 0.93
 
 
+@pytest.mark.slow
 def test_our_steps_feed_monais_datasets(brains, tmp_path):
     keys = ["T1w", "T1w.brain"]
     steps = pipeline(

@@ -29,6 +29,7 @@ def test_there_are_24_ways_for_a_head_to_lie_along_the_axes():
         assert np.array_equal(turn_of(around)[1], turn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distinct", [False, True])
 @pytest.mark.parametrize("degrees", [(170, 5, 0), (92, 0, 5), (0, -88, 4), (3, 0, 90), (90, 5, 90)])
 def test_a_turned_brain_is_found(degrees, distinct):

@@ -73,6 +73,7 @@ def test_pictures_are_small_jpegs_that_show_the_lesion(run_folder: Path, page_of
         assert coloured > 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("good", [True, False])
 def test_the_first_stage_is_told_with_its_quality(run_folder: Path, page_of, good):
     record = {"psnr_db": 21.5, "ssim": 0.75, "subjects": 6}
@@ -150,6 +151,7 @@ def test_almost_empty_run(tmp_path: Path, page_of):
     assert "does not name its cohort" in prose
 
 
+@pytest.mark.slow
 def test_black_reconstruction_is_said(run_folder: Path, tiny_cohort: Cohort, page_of):
     assert "there but black" not in page_of(run_folder).prose
     scan = tiny_cohort.select("test", "T2w", healthy=False)[0]

@@ -93,6 +93,7 @@ def test_help_imports_nothing_heavy():
     assert report.SUBJECTS == 24
 
 
+@pytest.mark.slow
 def test_an_anonymous_report_tells_no_names_and_no_places(run_folder: Path, tiny_cohort, page_of):
     page = page_of(run_folder, nameless=True)
     names = [scan.subject for scan in tiny_cohort.scans]

@@ -168,6 +168,7 @@ def test_values_that_are_not_plain_are_named(value, words):
         plain(value)
 
 
+@pytest.mark.slow
 def test_depth_and_bombs_are_bounded():
     deep = value = {}
     for _ in range(DEPTH + 1):

@@ -12,6 +12,7 @@ from brainuad.settings.hydra_words import composed, require_read
 HYDRAS = ("hydra", "mismatched", "viable", "config use", "search path", "object_type", "full_key")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -59,6 +59,7 @@ def test_the_same_seeds_give_the_same_voxels_and_others_do_not(generator):
         assert not torch.equal(getattr(first, name), getattr(other, name)), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequence", [*SEQUENCES, "free"])
 def test_scans_of_every_sequence_and_disease_are_finite_and_their_masks_fit(generator, sequence):
     anatomy = generator.anatomy(5)

@@ -205,6 +205,7 @@ def test_bad_arguments_are_refused(bad):
         make_subject("a", **({"spacing_mm": 6.0} | bad))
 
 
+@pytest.mark.slow
 def test_the_cohort_is_a_cohort_folder(tmp_path):
     counts = {"train": 1, "val": 1, "test": 1, "tumour": 1, "ms": 1, "stroke": 1}
     common = {"spacing_mm": 6.0, "sequences": ("T2w", "FLAIR"), **counts}

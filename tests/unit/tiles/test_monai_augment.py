@@ -51,6 +51,7 @@ def tile(option):
     return (image, mask) if option == "monai_3d" else (image[..., 10], mask[..., 10])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"),
     [
@@ -182,6 +183,7 @@ def test_workers_and_an_interruption_change_nothing_but_seed_and_epoch_do(tiny_c
     assert not same(whole, list(loader(seed=1)))
 
 
+@pytest.mark.slow
 def test_monai_is_imported_late():
     words = "import sys, brainuad.tiles.augment, brainuad.preparation.cohort as _; "
     words += "assert 'monai' not in sys.modules"

@@ -162,6 +162,7 @@ def _touch(path):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "name", "count"),
     [("train", "image", 2), ("val", "brain_mask", 2), ("test", "image", 1)],
@@ -324,6 +325,7 @@ def test_a_public_one_keeps_its_scale_and_is_measured(configure, tiny_cohort, tm
     assert model.method.anomaly_map(*batch).shape == (1, 1, 24, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("good", [True, False])
 def test_a_poor_one_warns(configure, first, capsys, good):
     quality = QUALITY | {"psnr_db": 12.3, "min_psnr_db": 12.0 if good else 26.0}
@@ -366,6 +368,7 @@ def _pickled_module(path, first):
     torch.save({"state_dict": {}, "autoencoder": torch.nn.Linear(1, 1)}, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -67,6 +67,7 @@ def walk(folder, stop_at=None, number=signal.SIGTERM, workers=0, ema=False, accu
     return module.weight.detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop_at", "options"),
     [

@@ -51,6 +51,7 @@ def test_wandb_sweeps_keep_the_schema_and_set_what_exists(path):
         assert cfg.logger.offline is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OWN if name not in ("objective", "agent")])
 def test_every_combination_of_hydras_sweeps_composes(name):
     experiment = f"experiment={SEARCHES.get(name, 'strega')}"

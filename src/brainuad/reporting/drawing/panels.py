@@ -123,3 +123,28 @@ def outline(
     if marked.any() and not marked.all() and min(mask.shape) > 1:
         style: dict[str, Any] = {"extent": (0, width, 0, height), "origin": "lower"}
         axes.contour(marked.astype(float), [0.5], colors=colour, linewidths=thickness, **style)
+
+
+def colour_bar(
+    sheet: Sheet, x: float, y: float, width: float, limit: float, threshold: float | None
+) -> None:
+    """Draw the scale of an anomaly map.
+
+    Args:
+        sheet: picture to draw into.
+        x: left edge.
+        y: upper edge.
+        width: width; the height is 8.
+        limit: top of the scale.
+        threshold: score to mark; None, NaN or a score beyond the scale is not marked.
+    """
+    axes = sheet.axes(x, y, width, 8)
+    shades = np.linspace(0, 1, 256)[None]
+    axes.imshow(shades, cmap="inferno", aspect="auto", extent=(0, limit, 0, 1))
+    axes.set_yticks([])
+    axes.set_xticks([0, limit], ["0", f"≥ {limit:.3g}"])
+    axes.tick_params(colors=LIGHT, labelsize=7, length=2, pad=2)
+    if threshold is not None and 0 < threshold <= limit:
+        axes.axvline(threshold, color="white", linewidth=1.2)
+        style: dict[str, Any] = {"color": "white", "ha": "center", "va": "bottom"}
+        axes.text(threshold, 1.2, f"▼ {threshold:.3g}", fontsize=7, **style)

@@ -1,10 +1,8 @@
 """Picture of a subject: three planes by scan, truth, reconstruction, anomaly map and mask."""
 
-from typing import Any
-
 import numpy as np
 
-from brainuad.reporting.drawing.panels import LIGHT, Picture, Sheet, outline, show
+from brainuad.reporting.drawing.panels import Picture, Sheet, colour_bar, outline, show
 from brainuad.reporting.drawing.views import TITLES, PlaneView, Slices, SubjectView
 
 FOUND, FALSE_ALARM, MISSED = "#f0e442", "#d55e00", "#56b4e9"  # Okabe and Ito, colour-blind safe
@@ -43,7 +41,8 @@ def draw_subject(view: SubjectView, limit: float, threshold: float | None = None
         _edges(sheet, plane, _LEFT + _PANEL / 2, middle, wide, tall)
         y += row + _ROW_GAP
     if "anomaly" in lefts:
-        _colour_bar(sheet, lefts["anomaly"], limit, threshold)
+        x = lefts["anomaly"] + 15
+        colour_bar(sheet, x, sheet.height - 36, _PANEL - 30, limit, threshold)
     if "segmentation" in lefts:
         _legend(sheet, lefts["segmentation"], view.lesion_ml)
     return sheet.jpeg()
@@ -94,19 +93,6 @@ def _agreement(slices: Slices, known: bool) -> np.ndarray:
     colours[predicted & ~truth] = to_rgba(FALSE_ALARM)
     colours[~predicted & truth] = to_rgba(MISSED)
     return colours
-
-
-def _colour_bar(sheet: Sheet, x: float, limit: float, threshold: float | None) -> None:
-    axes = sheet.axes(x + 15, sheet.height - 36, _PANEL - 30, 8)
-    shades = np.linspace(0, 1, 256)[None]
-    axes.imshow(shades, cmap="inferno", aspect="auto", extent=(0, limit, 0, 1))
-    axes.set_yticks([])
-    axes.set_xticks([0, limit], ["0", f"≥ {limit:.3g}"])
-    axes.tick_params(colors=LIGHT, labelsize=7, length=2, pad=2)
-    if threshold is not None and 0 < threshold <= limit:
-        axes.axvline(threshold, color="white", linewidth=1.2)
-        style: dict[str, Any] = {"color": "white", "ha": "center", "va": "bottom"}
-        axes.text(threshold, 1.2, f"▼ {threshold:.3g}", fontsize=7, **style)
 
 
 def _legend(sheet: Sheet, left: float, lesion_ml: float | None) -> None:

@@ -16,7 +16,9 @@ from brainuad.volumes.dicom.kinds import kind_of
 _ENDINGS = (".dcm", ".ima", ".dicom")
 """Endings of files that are damaged where they hold no DICOM header."""
 
-_SHARED, _PER_FRAME = 0x52009229, 0x52009230
+SHARED, PER_FRAME = 0x52009229, 0x52009230
+"""Sequences with what all frames of a file share, and with what each frame has of its own."""
+
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """First bytes of a DICOM file of old, without the preamble."""
 
@@ -25,7 +27,7 @@ _TAGS = [
     *(0x00100020, 0x00180050, 0x00180081, 0x00180082, 0x00180086, 0x00180088, 0x00181060),
     *(0x00181314, 0x00189087, 0x00190010, 0x0019100A, 0x0020000E, 0x00200012, 0x00200013),
     *(0x00200032, 0x00200037, 0x00200052, 0x00200100, 0x00201002, 0x00280004, 0x00280008),
-    *(0x00280010, 0x00280011, 0x00280030, 0x00430010, 0x0043102F, _SHARED, _PER_FRAME),
+    *(0x00280010, 0x00280011, 0x00280030, 0x00430010, 0x0043102F, SHARED, PER_FRAME),
 ]
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -185,8 +187,8 @@ def _images_of(path: Path) -> list[Image]:
 
 
 def _frames(path: Path, header: Dataset, size: tuple[int, int]) -> list[Image]:
-    items = _sequence(header, _PER_FRAME)
-    shared = _groups(_sequence(header, _SHARED)[:1])
+    items = _sequence(header, PER_FRAME)
+    shared = _groups(_sequence(header, SHARED)[:1])
     count = max(int(_number(header, 0x00280008) or 1), 1)
     if not items:
         return [_image(path, [header], size, i, count, bool(shared)) for i in range(count)]

@@ -4,6 +4,7 @@ import locale
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pydicom
@@ -30,15 +31,48 @@ _RAW = frozenset(
 """Transfer syntaxes that pydicom decodes by itself: not compressed, deflated, run lengths."""
 
 
+class Stack(NamedTuple):
+    """The slices of a series as they lie in its volume.
+
+    Attributes:
+        slices: slice `k` of the volume, transposed, is the image `slices[k]`.
+        affine: `(4, 4)` LPS affine of `(column, row, slice)` indices, mm.
+        voxels: decodes the slices.
+        notes: oddities of the series.
+    """
+
+    slices: list[Image]
+    affine: np.ndarray
+    voxels: "_Voxels"
+    notes: list[str]
+
+
 def read_dicom(folder: Path) -> tuple[Volume, list[str]]:
     """Read the volume of the one DICOM series in a folder, with notes on what was odd.
+
+    Raises:
+        InputError: as `stack_of`, or a file of a form that is not read.
+    """
+    with quiet_gdcm():
+        slices, affine, voxels, notes = stack_of(folder)
+        rows, columns = slices[0].size
+        require_memory(rows * columns * len(slices) * _WORKING, folder, "crop it first")
+        array = np.empty((columns, rows, len(slices)), np.float32)
+        for k, image in enumerate(slices):
+            array[:, :, k] = voxels.of(image).T
+    notes += _same_neighbours(array, affine)
+    return Volume(array, FLIP @ affine), ["DICOM series", *notes]
+
+
+def stack_of(folder: Path) -> Stack:
+    """Sort the slices of the one DICOM series in a folder; only copied slices are decoded.
 
     Copied slices are passed over; phase images, other kinds of images and localizers beside the
     scan are left out, and all of these are noted.
 
     Raises:
         InputError: no series or several; a damaged file; several volumes in the series; missing
-            or irregular slices; a file of a form that is not read.
+            or irregular slices.
     """
     series, notes = the_series(folder)
     _require_positions(series.images)
@@ -46,16 +80,9 @@ def read_dicom(folder: Path) -> tuple[Volume, list[str]]:
     if series.modality not in ("", "MR"):
         notes.append(f"an image of modality {series.modality}, not MR")
     notes += series.notes
-    with quiet_gdcm():
-        voxels = _Voxels(images)
-        slices, affine, more = sorted_stack(folder, images, voxels.equal)
-        rows, columns = slices[0].size
-        require_memory(rows * columns * len(slices) * _WORKING, folder, "crop it first")
-        array = np.empty((columns, rows, len(slices)), np.float32)
-        for k, image in enumerate(slices):
-            array[:, :, k] = voxels.of(image).T
-    notes += more + _same_neighbours(array, affine)
-    return Volume(array, FLIP @ affine), ["DICOM series", *notes]
+    voxels = _Voxels(images)
+    slices, affine, more = sorted_stack(folder, images, voxels.equal)
+    return Stack(slices, affine, voxels, notes + more)
 
 
 @contextmanager
