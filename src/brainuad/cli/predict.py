@@ -107,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: argparse.Namespace) -> int:
     asks = asked_of(arguments)
+    if not arguments.dry_run:
+        have_temporary(asks[0].out)
     if arguments.baseline is not None:
         from brainuad.cli.two_visits import compare_visits
 
@@ -122,8 +124,6 @@ def _predict_all(
     from brainuad.cohorts.account import account, write_aside
 
     scans, out = asks[0].scans, asks[0].out
-    if not arguments.dry_run:
-        have_temporary(out)
     paired = arguments.baseline is not None
     jobs = [_job(asked, arguments.batch_size, arguments.dry_run, paired) for asked in asks]
     wanted = [item for job in jobs for item in job.source.wanted]
