@@ -20,11 +20,6 @@ def test_workflows_may_read_and_name_actions_by_commit(path):
     text = path.read_text()
     found = yaml.safe_load(text)
     assert found["permissions"] == {"contents": "read"}
-    for name, job in found["jobs"].items():
-        # The token is how PyPI knows a release; that job runs no code of the repository.
-        own = {"id-token": "write"} if (path.stem, name) == ("release", "publish") else None
-        assert job.get("permissions") == own
-        assert own is None or not any("run" in step for step in job["steps"])
     steps = [step for job in found["jobs"].values() for step in job["steps"]]
     uses = [step["uses"] for step in steps if "uses" in step]
     assert uses
