@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         whole_commands = item.path.is_relative_to(ROOT / "tests" / "integration")
         # A user's own -m replaces the one that leaves these out.
-        if whole_commands or item.get_closest_marker("fuzz"):
+        apart = any(map(item.get_closest_marker, ("fuzz", "package", "container")))
+        if whole_commands or apart:
             item.add_marker("slow")
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)

@@ -15,6 +15,7 @@ from brainuad.cli.predict_plan import plan
 from brainuad.cli.predict_words import Asked, asked_of
 from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import say
 from brainuad.shipped import SENSITIVITY
 
@@ -56,6 +57,11 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `predict.py` and `brainuad-predict`; returns the exit status."""
+    return run_cli(_main, command_line(), argv)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="brainuad-predict",
         description=DESCRIPTION,
@@ -101,20 +107,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     hidden = "write the page without pictures, names, reasons and folders; scans are numbered"
     add("--anonymous", action="store_true", help=hidden)
     parser.usage = "%(prog)s [options] [MODEL] SCANS OUT [key=value ...]"
-    return run_cli(_main, parser, argv)
+    return parser
 
 
 def _main(arguments: argparse.Namespace) -> int:
     asks = asked_of(arguments)
+    if not arguments.dry_run:
+        have_temporary(asks[0].out)
     if arguments.baseline is not None:
         from brainuad.cli.two_visits import compare_visits
 
-        return compare_visits(asks, arguments, _predict_all)
-    _predict_all(asks, arguments)[1].raise_if_any()
+        return compare_visits(asks, arguments, predict_all)
+    predict_all(asks, arguments)[1].raise_if_any()
     return 0
 
 
-def _predict_all(
+def predict_all(
     asks: Sequence[Asked], arguments: argparse.Namespace
 ) -> "tuple[list[Wanted], Failures]":
     """Predict all scans of a place; return them and the failures, or the scans of a dry run."""

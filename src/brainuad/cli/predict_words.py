@@ -34,8 +34,12 @@ class Asked(NamedTuple):
     listed: "Found | None" = None
 
 
-def asked_of(arguments: argparse.Namespace) -> list[Asked]:
+def asked_of(arguments: argparse.Namespace, listed: "Found | None" = None) -> list[Asked]:
     """Return the requests; of models that come with brainuad, one for each sequence found.
+
+    Args:
+        arguments: words and options of `brainuad-predict`.
+        listed: list of the scans; None to list them here.
 
     Raises:
         InputError: wrong words, no such model, or scans of no known sequence.
@@ -46,7 +50,7 @@ def asked_of(arguments: argparse.Namespace) -> list[Asked]:
     require_whole(arguments.jobs, 1, "--jobs")
     require_folder(out)
     given = [word or DEFAULT, *arguments.also]
-    sequences, listed = _sequences(given, scans, out, arguments.sequence)
+    sequences, listed = _sequences(given, scans, out, arguments.sequence, listed)
     paths = [[resolved(model, sequence) for model in given] for sequence in sequences]
     if word is None:
         say(f"model: {DEFAULT}, which comes with brainuad, because none was named")
@@ -96,19 +100,23 @@ def sort_words(words: Sequence[str], model: str | None) -> tuple[str | None, Pat
 
 
 def _sequences(
-    given: Sequence[str | Path], scans: Path, out: Path, told: str | None
+    given: Sequence[str | Path],
+    scans: Path,
+    out: Path,
+    told: str | None,
+    listed: "Found | None",
 ) -> "tuple[list[str | None], Found | None]":
     """Return the sequences to predict, one model for each: the given one, or those of the scans.
 
     None stands for the sequence of models that are files.
     """
-    from brainuad.inference.find_scans import sequences_in
+    from brainuad.inference.find_scans import counted, sequences_in
 
     named = {str(model) for model in given}
     known = [name for model in models() if {model.name} == named for name in model.takes]
     if told is not None or not known or any(Path(model).exists() for model in given):
-        return [told], None
-    counts, listed = sequences_in(scans, out)
+        return [told], listed
+    counts, listed = counted(listed) if listed else sequences_in(scans, out)
     found: list[str | None] = [sequence for sequence in known if counts[sequence]]
     choices = " or ".join(known)
     if counts[""]:

@@ -59,15 +59,18 @@ class Wanted:
         """Return the path of a file, relative to the output folder.
 
         Args:
-            kind: `anomaly`, `reconstruction`, `uncertainty`, `segmentation`, `scan` or one of
-                `MASKS`.
+            kind: `anomaly`, `reconstruction`, `uncertainty`, `findings`, `segmentation`, `scan` or
+                one of `MASKS`.
             ending: ending of its name; empty for the kind's own, `dcm` or `nii.gz`.
         """
         ending = ending or ("dcm" if kind == "segmentation" else "nii.gz")
         if not self.bids:
             return f"{self.folder}/{self.scan_id}_{kind}.{ending}"
         entities, _, suffix = self.scan_id.rpartition("_")
-        name = f"desc-{MASKS[kind]}_mask" if kind in MASKS else f"desc-{kind}_{suffix}"
+        name = f"desc-{kind}_{suffix}"
+        if kind in MASKS:
+            # A mask has no sequence as its suffix; two scans of a session would share the name.
+            name = f"label-{MASKS[kind]}_desc-{suffix}_mask"
         return f"{self.folder}/{entities}_{name}.{ending}"
 
 
@@ -166,7 +169,11 @@ def sequences_in(source: Path, out: Path) -> tuple[Counter[str], Found | None]:
                 "each a folder of its own"
             )
         return counts, None
-    listed = find_all(source, every=True, out=out)
+    return counted(find_all(source, every=True, out=out))
+
+
+def counted(listed: Found) -> tuple[Counter[str], Found]:
+    """Return the number of scans of each sequence in a list, and the list."""
     return Counter(canonical(scan.sequence) for scan in listed.scans), listed
 
 

@@ -12,6 +12,7 @@ from brainuad import __version__
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
+from brainuad.inference.findings_text import findings_text
 from brainuad.inference.records import FILES, RECORDS, SEGMENTATION, record_path
 from brainuad.machine.files import (
     move,
@@ -58,6 +59,8 @@ def write_prediction(
     with own_folder(out / wanted.folder / "new") as new:
         paths = _write_files(new, wanted, found)
         record = _record(out, wanted, sequence, found, stamp, paths)
+        text = findings_text(record["subject"], record["findings"])
+        write_text(new / wanted.file("findings", "txt"), text)
         write_json(record_path(new, wanted), record)
         made = [path.relative_to(new) for path in new.rglob("*") if path.is_file()]
         own = record_path(new, wanted).relative_to(new)
@@ -147,6 +150,7 @@ def write_brain(out: Path, wanted: Wanted, found: Prediction) -> None:
 
 def write_failure(out: Path, wanted: Wanted, sequence: str, reason: str) -> None:
     """Write the record of a scan that failed, and remove its earlier files."""
+    remove(out / wanted.file("findings", "txt"))
     for kind in (*FILES, SEGMENTATION, "scan"):
         remove(out / wanted.file(kind))
         remove(out / wanted.file(kind, "png"))
@@ -178,19 +182,30 @@ def _records_in(out: Path) -> list[Path]:
     return sorted(p for p in (out / RECORDS).glob("*.json") if not p.name.startswith("."))
 
 
-def _write_tables(out: Path) -> pd.DataFrame:
-    subjects, findings = [], []
+def read_records(out: Path) -> list[Record]:
+    """Return the records in a folder whose files are there, in the order of their names."""
+    found = []
     for path in _records_in(out):
         try:
             record = read_json(path)
-            row, found = record["subject"], record["findings"]
+            row, rows = record["subject"], record["findings"]
             named = [row[kind] for kind in FILES if row.get(kind)]
-            if all((out / name).is_file() for name in named):
-                findings += [{"scan_id": row["scan_id"], **one} for one in found]
-                subjects.append(row)
-        except (InputError, KeyError, TypeError, AttributeError):
+            if row["scan_id"] and all((out / name).is_file() for name in named):
+                found.append({**record, "findings": [dict(one) for one in rows]})
+        except (InputError, KeyError, TypeError, ValueError, AttributeError):
             # Of another command: this one has made its own damaged records anew.
             say(f"warning: {path}: not a record; delete it and predict its scan again")
+    return found
+
+
+def _write_tables(out: Path) -> pd.DataFrame:
+    records = read_records(out)
+    subjects = [record["subject"] for record in records]
+    findings = [
+        {"scan_id": record["subject"]["scan_id"], **one}
+        for record in records
+        for one in record["findings"]
+    ]
     subjects.sort(key=lambda row: str(row["scan_id"]))
     findings.sort(key=lambda row: str(row["scan_id"]))
     table = pd.DataFrame(subjects, columns=SUBJECT_COLUMNS).astype({"n_findings": "Int64"})
@@ -206,15 +221,28 @@ def tables_in(out: Path) -> list[bytes]:
 
 
 def write_dataset_description(out: Path, source: Path) -> None:
-    """Write the `dataset_description.json` of a BIDS derivative."""
+    """Write the `dataset_description.json` of a BIDS derivative.
+
+    Args:
+        out: folder of the derivative.
+        source: root of the raw dataset, `bids:raw:` in the sidecars.
+    """
+    place = source.absolute().as_uri()
     write_json(
         out / "dataset_description.json",
         {
             "Name": f"brainuad: anomalies of {source.absolute().name}",
-            "BIDSVersion": "1.9.0",
+            "BIDSVersion": "1.10.0",
             "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "brainuad", "Version": __version__}],
-            "SourceDatasets": [{"URL": source.absolute().as_uri()}],
+            "GeneratedBy": [
+                {
+                    "Name": "brainuad",
+                    "Version": __version__,
+                    "Description": "Unsupervised detection of anomalies in brain MRI",
+                }
+            ],
+            "SourceDatasets": [{"URL": place}],
+            "DatasetLinks": {"raw": place},
         },
     )
 

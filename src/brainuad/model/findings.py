@@ -8,12 +8,13 @@ import pandas as pd
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from brainuad.model.lobes import lobes_of
 from brainuad.types import Volume
 from brainuad.volumes.template import load_template
 
 COLUMNS = (
     *("finding", "volume_mm3", "x_mm", "y_mm", "z_mm", "mni_x", "mni_y", "mni_z"),
-    *("peak", "mean", "side", "region", "uncertainty", "support", "marked"),
+    *("peak", "mean", "contrast", "side", "lobe", "region", "uncertainty", "support", "marked"),
 )
 
 ONE_SIDE = 0.75
@@ -30,6 +31,12 @@ REGIONS = (
     "cerebrospinal fluid",
 )
 
+WITHOUT_LOBE = ("deep grey matter", "ventricles", "outside the atlas")
+"""Regions that belong to no lobe of the cerebrum."""
+
+AROUND_MM = 6.0
+"""Thickness of the shell of brain that a finding's brightness is compared with, in mm."""
+
 Member = tuple[np.ndarray, float]
 """Map of one draw or model on the grid of the mask, and its threshold."""
 
@@ -41,6 +48,7 @@ def find(
     to_mni: Callable[[np.ndarray], np.ndarray] | None = None,
     uncertainty: np.ndarray | None = None,
     members: Sequence[Member] = (),
+    image: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Return one row per connected component (26 neighbours), by falling peak.
 
@@ -51,12 +59,14 @@ def find(
         to_mni: maps points `(N, 3)` of the native world to MNI, mm; None where it is not known.
         uncertainty: `(D, H, W)` standard deviation of the map.
         members: two or more draws or models; with fewer no support is computed.
+        image: `(D, H, W)` the scan, for the contrast.
 
     Returns:
-        `COLUMNS`: volumes in mm³, points in mm, RAS; `side` is the subject's own, empty where
-        the scan's header does not state it; `region` is the tissue of the MNI152 maps at most of
-        its voxels; `support` is the share of the members in which the finding's mean is above the
-        threshold.
+        `COLUMNS`: volumes in mm³, points in mm, RAS; `contrast` is the median brightness in the
+        scan divided by that of the brain within `AROUND_MM`; `side` is the subject's own, empty
+        where the scan's header does not state it; `lobe` by planes in MNI152; `region` is the
+        tissue of the MNI152 maps at most of its voxels; `support` is the share of the members in
+        which the finding's mean is above the threshold.
     """
     labels = numbered(mask, score.array)
     index = np.arange(1, labels.max() + 1)
@@ -79,11 +89,16 @@ def find(
             "peak": ndimage.maximum(score.array[at], of, index),
             "mean": _per_label(score.array[at], of, counts),
             "side": [_side(share) for share in _per_label(left, of, counts)],
+            "lobe": "",
             "region": "" if laid is None else _regions(laid, of),
         }
     )
     table[["x_mm", "y_mm", "z_mm"]] = _per_label(world, of, counts)
+    if image is not None:
+        table["contrast"] = _contrasts(labels, image, brain_mask, score.spacing_mm)
     if laid is not None:
+        pairs = zip(lobes_of(laid, of), table["region"], strict=True)
+        table["lobe"] = [_lobe(lobe, region) for lobe, region in pairs]
         table[["mni_x", "mni_y", "mni_z"]] = _per_label(laid, of, counts)
     if uncertainty is not None:
         table["uncertainty"] = _per_label(uncertainty[at], of, counts)
@@ -127,6 +142,34 @@ def _side(left: float) -> str:
     if left >= ONE_SIDE:
         return "left"
     return "right" if left <= 1 - ONE_SIDE else "midline"
+
+
+def _lobe(lobe: str, region: str) -> str:
+    """Return the lobe where the region lies in one; grey matter of the brain stem lies deep too."""
+    return "" if region in WITHOUT_LOBE and lobe not in ("cerebellum", "brain stem") else lobe
+
+
+def _contrasts(
+    labels: np.ndarray, image: np.ndarray, brain_mask: np.ndarray, spacing_mm: Sequence[float]
+) -> list[float]:
+    """Return the brightness of each component relative to the brain around it.
+
+    NaN where nothing lies around it or brightness is negative, so that a ratio has no meaning.
+    """
+    margin = np.ceil(AROUND_MM / np.array(spacing_mm)).astype(int)
+    found = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        # Distances are needed near the component alone.
+        wide = tuple(
+            slice(max(side.start - more, 0), side.stop + more)
+            for side, more in zip(box, margin, strict=True)
+        )
+        own = labels[wide] == label
+        near = ndimage.distance_transform_edt(~own, sampling=spacing_mm) <= AROUND_MM
+        around = image[wide][near & (labels[wide] == 0) & brain_mask[wide]]
+        inside, outside = np.median(image[wide][own]), np.median(around) if around.size else 0.0
+        found.append(float(inside / outside) if outside > 0 and inside >= 0 else np.nan)
+    return found
 
 
 def _regions(points: np.ndarray, of: np.ndarray) -> list[str]:

@@ -175,7 +175,7 @@ def predict_prepared(model: Predicting, scan: PreparedScan) -> Prediction:
         smooth = back(postprocess.score(array, scan.brain_mask, spacing))
         members.append((smooth, threshold(smooth, *around)))
     to_mni = partial(prepared_points, way=scan.space.way) if scan.in_mni else None
-    findings = find(mask, *carried, to_mni, uncertainty, members)
+    findings = find(mask, *carried, to_mni, uncertainty, members, native.array)
     if not scan.sides_known:
         findings["side"] = ""
     clock("findings")

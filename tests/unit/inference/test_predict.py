@@ -199,6 +199,40 @@ def test_a_dry_run_refuses_a_model_in_the_words_of_the_run(run, tmp_path):
         assert (status, said.err) == (2, run(scans, model=model)[1].err)
 
 
+def test_the_left_is_the_patients_left_in_both_conventions(run, tmp_path):
+    image = brain(0)[0] + 0.4 * lesion()
+    # Voxel 15.5 of 24: on the left if the first axis runs to the left, as radiologists store it.
+    radiological = np.diag([-3.0, 3, 3, 1])
+    radiological[:3, 3] = (34.5, -40, -30)
+    neurological = radiological @ np.diag([-1.0, 1, 1, 1])
+    neurological[:3, 3] = apply_affine(radiological, [23, 0, 0])
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name, array, affine in (
+        ("radiological", image, radiological),
+        ("neurological", image[::-1], neurological),
+    ):
+        path = scans / f"{name}_T2w.nii.gz"
+        scan = nib.Nifti1Image(np.rint(900 * array).astype(np.int16), affine)
+        scan.set_sform(affine, 1)
+        nib.save(scan, path)
+        # An independent reader: the world of ITK runs from the right to the left.
+        seen = sitk.ReadImage(path)
+        bright = np.argwhere(sitk.GetArrayViewFromImage(seen) > 900 * 0.8).mean(axis=0)[::-1]
+        assert seen.TransformContinuousIndexToPhysicalPoint(bright.tolist())[0] > 10
+    status, _, _ = run(scans)
+    assert status == 0
+    texts = [
+        (tmp_path / "out" / f"{name}_T2w/{name}_T2w_findings.txt").read_text()
+        for name in ("radiological", "neurological")
+    ]
+    for text in texts:
+        assert "\n1. Left side. Brighter than the tissue around it" in text
+        assert "Left and right are the patient's own." in text
+    # Beside the name, both say the same.
+    assert texts[0].replace("radio", "neuro") == texts[1]
+
+
 def test_one_bad_scan_stops_nothing_and_is_listed(run, tmp_path):
     scans = tmp_path / "scans"
     write_scan(scans / "a_T2w.nii.gz")
@@ -210,6 +244,10 @@ def test_one_bad_scan_stops_nothing_and_is_listed(run, tmp_path):
     assert list(table.status) == ["done", "failed", "done"]
     assert "not a NIfTI file" in table.reason[1]
     assert table.iloc[1][["score", "n_findings", "mask"]].isna().all()
+    assert [path.name for path in sorted((tmp_path / "out").rglob("*_findings.txt"))] == [
+        "a_T2w_findings.txt",
+        "c_T2w_findings.txt",
+    ]
     assert "1 failed" in said.out
     assert not list((tmp_path / "out").glob(".*"))
     # Mended, it is done alone.
@@ -283,8 +321,9 @@ def test_a_bids_dataset_gives_a_bids_derivative(run, tmp_path):
     out = tmp_path / "out"
     for name in (
         "sub-01/ses-2/anat/sub-01_ses-2_desc-anomaly_T2w.nii.gz",
-        "sub-01/ses-2/anat/sub-01_ses-2_desc-lesion_mask.nii.gz",
-        "sub-02/anat/sub-02_run-1_desc-lesion_mask.nii.gz",
+        "sub-01/ses-2/anat/sub-01_ses-2_label-lesion_desc-T2w_mask.nii.gz",
+        "sub-01/ses-2/anat/sub-01_ses-2_desc-findings_T2w.txt",
+        "sub-02/anat/sub-02_run-1_label-lesion_desc-T2w_mask.nii.gz",
     ):
         assert (out / name).is_file()
     about = json.loads((out / "dataset_description.json").read_text())

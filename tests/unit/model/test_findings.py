@@ -4,6 +4,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from brainuad.model.findings import COLUMNS, find, numbered
+from brainuad.model.lobes import lobes_of
 from brainuad.types import Volume
 from brainuad.volumes.template import load_template
 
@@ -81,6 +82,8 @@ def test_tissue_and_side_by_the_atlas():
 
     found = find(score > 0, volume, template.brain > 0.5, to_mni)
     assert list(found.region) == ["white matter", "ventricles"]
+    # The ventricles lie in no lobe.
+    assert list(found.lobe != "") == [True, False]
     for row, place in zip(found.itertuples(), places, strict=True):
         x, y, z = (template.affine @ [*place, 1])[:3]
         assert (row.mni_x, row.mni_y, row.mni_z) == pytest.approx((x, y, z))
@@ -104,3 +107,47 @@ def test_numbers_are_those_of_the_table():
         assert score.array[tuple(where.T)].max() == row.peak
         centre = apply_affine(AFFINE, where.mean(axis=0))
         np.testing.assert_allclose(centre, [row.x_mm, row.y_mm, row.z_mm])
+
+
+@pytest.mark.parametrize(
+    ("place", "lobe"),
+    [
+        ((-40, 30, 20), "frontal lobe"),
+        ((30, -20, 62), "frontal lobe"),
+        ((-40, -50, 45), "parietal lobe"),
+        ((52, -20, -15), "temporal lobe"),
+        ((-30, 15, -33), "temporal lobe"),
+        ((10, -88, 5), "occipital lobe"),
+        ((-25, -65, -38), "cerebellum"),
+        ((2, -25, -32), "brain stem"),
+    ],
+)
+def test_lobes_of_known_places(place, lobe):
+    # Middle frontal and precentral gyrus, supramarginal gyrus, middle temporal gyrus, temporal
+    # pole, calcarine cortex, cerebellar hemisphere, pons: centres of the usual atlases, MNI mm.
+    assert lobes_of(np.array([place]), np.array([1])) == [lobe]
+
+
+def test_a_finding_in_two_lobes_has_both_and_the_larger_part_first():
+    front, back = np.tile((-40, 30, 30), (3, 1)), np.tile((-40, -50, 45), (5, 1))
+    points = np.concatenate([front, back, front[:1]])
+    assert lobes_of(points, np.array([1] * 8 + [2])) == [
+        "parietal lobe and frontal lobe",
+        "frontal lobe",
+    ]
+
+
+def test_contrast_is_the_brightness_relative_to_the_brain_around():
+    score = _score(a=(((4, 4, 4), (2, 2, 2)), 0.9), b=(((30, 10, 10), (3, 1, 1)), 0.8))
+    image = np.full(SHAPE, 200.0)
+    image[:10] = 100
+    image[4:6, 4:6, 4:6] = 150
+    image[30:33, 10, 10] = 50
+    # Voxels outside the brain are no comparison.
+    brain = BRAIN.copy()
+    brain[:3], image[:3] = False, 1e4
+    found = find(score.array > 0.5, score, brain, image=image)
+    assert list(found.contrast) == pytest.approx([1.5, 0.25])
+    assert find(score.array > 0.5, score, brain).contrast.isna().all()
+    # A ratio of standardised intensities has no meaning.
+    assert find(score.array > 0.5, score, brain, image=image - 1e5).contrast.isna().all()
