@@ -7,7 +7,7 @@ RUN ?= runs/demo
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint site types clean
+.PHONY: help install demo test lint site types package container clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,13 @@ site: install ## Build the documentation site in build/site, with its notebooks 
 
 types: install ## Check types
 	$(BIN)/mypy
+
+package: install ## Build the wheel, install it in an empty environment and use it there
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) -e '.[dev,package]'
+	CONSTRAINTS=$(CONSTRAINTS) $(BIN)/python -m pytest -m package tests/package
+
+container: install ## Run the install script of the containers in a new Debian, as root
+	$(BIN)/python -m pytest -m container tests/container
 
 clean: ## Remove the virtual environment, caches and runs
 	rm -rf $(VENV) cache runs

@@ -1,4 +1,7 @@
-"""The command line of the data sets: `python -m data_prep`, from the root of the repository."""
+"""The command line of the data sets.
+
+`python -m brainuad.data_prep`, or `python -m data_prep` in the root of the repository.
+"""
 
 import argparse
 import sys
@@ -11,10 +14,11 @@ from typing import Any
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.text import say
-from data_prep.dataset import Dataset, has_label, person_of, with_splits, write_rows
-from data_prep.registry import DATASETS, get
 
-PROGRAM = "python -m data_prep"
+from .dataset import Dataset, has_label, person_of, with_splits, write_rows
+from .registry import DATASETS, get
+
+PROGRAM = f"python -m {__package__}"
 EXAMPLES = """example, from nothing to a cohort:
   python -m data_prep show ixi
   python -m data_prep download ixi data/ixi
@@ -35,8 +39,8 @@ options of a data set and a published split:
 
 a 2D benchmark, whose rows are slices:
   python -m data_prep rows bmad data/bmad bmad.csv
-  python train.py data=slices data.source=bmad.csv
-"""
+  brainuad-train data=slices data.source=bmad.csv
+""".replace("python -m data_prep", PROGRAM)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Command:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `python -m data_prep`; returns the exit status."""
+    """Entry point of `python -m brainuad.data_prep`; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in words if word != "--debug"), "")
     if name not in COMMANDS:
@@ -152,7 +156,7 @@ def _options(item: Dataset, words: Sequence[str]) -> dict[str, str]:
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    from data_prep.download import download
+    from .download import download
 
     item = get(arguments.name)
     if not item.files:
@@ -167,7 +171,7 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
-    from data_prep.unpack import unpack
+    from .unpack import unpack
 
     count = unpack(arguments.archive, arguments.folder)
     say(f"{arguments.folder}: {count} files of {arguments.archive}")
@@ -175,7 +179,7 @@ def _unpack(arguments: argparse.Namespace) -> int:
 
 
 def _anatomies(arguments: argparse.Namespace) -> int:
-    from data_prep.anatomies import make_bank
+    from .anatomies import make_bank
 
     lesions = []
     for word in arguments.lesions:

@@ -39,7 +39,8 @@ from brainuad.volumes.orient import to_ras
 from brainuad.volumes.regions import box_of
 from brainuad.volumes.resample import resample_like, smoothed
 from brainuad.volumes.template import load_template
-from data_prep.dataset import Dataset
+
+from .dataset import Dataset
 
 LAYOUT = "training_seg_{01..20}.nii.gz"
 KINDS = ("stroke", "ms", "wmh")

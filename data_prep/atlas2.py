@@ -18,8 +18,9 @@ import re
 from pathlib import Path
 
 from brainuad.cohorts.scans import RawScan
-from data_prep.dataset import Dataset
-from data_prep.layout import checked, folders
+
+from .dataset import Dataset
+from .layout import checked, folders
 
 LAYOUT = "Training/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-..._T1w.nii.gz"
 

@@ -24,8 +24,9 @@ from brainuad.cohorts.find import find_all, is_bids
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
-from data_prep.dataset import Dataset
-from data_prep.layout import checked
+
+from .dataset import Dataset
+from .layout import checked
 
 LAYOUT = "sub-*/[ses-*/]anat/*_{T1w,T2w,FLAIR,PDw}.nii.gz"
 SEQUENCES = ("T1w", "T2w", "FLAIR", "PDw")

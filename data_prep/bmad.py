@@ -27,9 +27,10 @@ import re
 from pathlib import Path
 
 from brainuad.errors import InputError
-from data_prep.dataset import Dataset
-from data_prep.layout import folders
-from data_prep.slices import OVERLAP, SliceRow, child, finished, images, one
+
+from .dataset import Dataset
+from .layout import folders
+from .slices import OVERLAP, SliceRow, child, finished, images, one
 
 LAYOUT = "Brain/{train,valid,test}/{good,Ungood}/img/00003_60.png, masks in Ungood/label"
 

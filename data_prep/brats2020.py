@@ -17,8 +17,9 @@ differ from paper to paper, so the split stays empty.
 from pathlib import Path
 
 from brainuad.cohorts.scans import RawScan
-from data_prep.dataset import Dataset
-from data_prep.layout import checked, folders, nifti, patient
+
+from .dataset import Dataset
+from .layout import checked, folders, nifti, patient
 
 LAYOUT = "BraTS20_Training_001/BraTS20_Training_001_{flair,t1,t1ce,t2,seg}.nii"
 SEQUENCES = {"T1w": "t1", "T1c": "t1ce", "T2w": "t2", "FLAIR": "flair"}

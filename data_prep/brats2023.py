@@ -19,8 +19,9 @@ import re
 from pathlib import Path
 
 from brainuad.cohorts.scans import RawScan
-from data_prep.dataset import Dataset
-from data_prep.layout import checked, folders, nifti, patient
+
+from .dataset import Dataset
+from .layout import checked, folders, nifti, patient
 
 LAYOUT = "BraTS-GLI-00000-000/BraTS-GLI-00000-000-{t1n,t1c,t2w,t2f,seg}.nii.gz"
 SEQUENCES = {"T1w": "t1n", "T1c": "t1c", "T2w": "t2w", "FLAIR": "t2f"}

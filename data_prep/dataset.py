@@ -12,7 +12,8 @@ from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.machine.read import read_table
-from data_prep.slices import SliceRow
+
+from .slices import SliceRow
 
 AnyRow = TypeVar("AnyRow", RawScan, SliceRow)
 """A volume for `brainuad-prepare`, or a slice for `data=slices`."""

@@ -19,7 +19,8 @@ from rich.progress import (
 )
 
 from brainuad.errors import InputError
-from data_prep.dataset import Download
+
+from .dataset import Download
 
 CHUNK = 1 << 20
 SPARED = 1 << 30

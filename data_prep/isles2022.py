@@ -19,8 +19,9 @@ trained on healthy brains. The split stays empty.
 from pathlib import Path
 
 from brainuad.cohorts.scans import RawScan
-from data_prep.dataset import Dataset, Download
-from data_prep.layout import checked, folders, nifti
+
+from .dataset import Dataset, Download
+from .layout import checked, folders, nifti
 
 LAYOUT = (
     "sub-strokecase0001/ses-0001/{dwi,anat}/ and "

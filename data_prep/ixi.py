@@ -22,8 +22,9 @@ from pathlib import Path
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
 from brainuad.machine.read import read_table
-from data_prep.dataset import Dataset, Download
-from data_prep.layout import checked, folders, natural
+
+from .dataset import Dataset, Download
+from .layout import checked, folders, natural
 
 LAYOUT = "IXI-T1/IXI012-HH-1211-T1.nii.gz, likewise T2 and PD, unpacked from the tar files"
 SEQUENCES = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}

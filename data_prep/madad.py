@@ -25,9 +25,10 @@ from pathlib import Path
 
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
-from data_prep.dataset import Dataset
-from data_prep.layout import folders
-from data_prep.slices import OVERLAP, SliceRow, child, finished, images, one
+
+from .dataset import Dataset
+from .layout import folders
+from .slices import OVERLAP, SliceRow, child, finished, images, one
 
 LAYOUT = "Data/{train,val,test}/<id>-slice_<n>-{<modality>,brainmask,segmentation}.png"
 

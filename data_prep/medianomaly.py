@@ -27,9 +27,10 @@ from typing import Any
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.machine.read import read_json
-from data_prep.dataset import Dataset
-from data_prep.layout import folders
-from data_prep.slices import OVERLAP, VAL, SliceRow, brats_id, child, finished, images, one
+
+from .dataset import Dataset
+from .layout import folders
+from .slices import OVERLAP, VAL, SliceRow, brats_id, child, finished, images, one
 
 BRATS = "BraTS2021/{train,test/normal,test/tumor,test/annotation}/*.png"
 BRAIN_TUMOR = "BrainTumor/{images,data.json}"

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from brainuad.cohorts.scans import RawScan
 from brainuad.errors import InputError
-from data_prep.dataset import Dataset
-from data_prep.layout import checked, folders
+
+from .dataset import Dataset
+from .layout import checked, folders
 
 LAYOUT = "brain/brain_train/00000.nii.gz"
 

@@ -28,8 +28,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from brainuad.cohorts.scans import RawScan
-from data_prep.dataset import Dataset
-from data_prep.layout import checked, folders, nifti, same_grid
+
+from .dataset import Dataset
+from .layout import checked, folders, nifti, same_grid
 
 LAYOUT = "patient01/{T1W,T1WKS,T2W,FLAIR,consensus_gt}.nii.gz, or T1, T1POST, T2, GOLD_STANDARD"
 LONGITUDINAL_LAYOUT = "patient01/study1_{T1W,T2W,FLAIR}.nii.gz"

@@ -1,7 +1,8 @@
 """All data sets by name."""
 
 from brainuad.errors import InputError
-from data_prep import (
+
+from . import (
     anatomies,
     atlas2,
     bids_healthy,
@@ -18,7 +19,7 @@ from data_prep import (
     unitransad,
     wmh2017,
 )
-from data_prep.dataset import Dataset
+from .dataset import Dataset
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from brainuad.cohorts.names import check_name
 from brainuad.errors import InputError
-from data_prep.layout import checked, natural
+
+from .layout import checked, natural
 
 IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 """Endings of the images that `data=slices` reads, NPY apart."""

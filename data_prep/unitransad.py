@@ -33,9 +33,10 @@ import numpy as np
 
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
-from data_prep.dataset import Dataset
-from data_prep.layout import folders
-from data_prep.slices import SliceRow, finished, images
+
+from .dataset import Dataset
+from .layout import folders
+from .slices import SliceRow, finished, images
 
 LAYOUT = "npy/<SET>/{train,eval,test,train_normal}/<n>.npy, <SET> as BraTS2021, MSD, IXI"
 PER_VOLUME = 60

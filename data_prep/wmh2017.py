@@ -22,8 +22,9 @@ methods trained on healthy brains (papers use the 60 training cases); the split 
 from pathlib import Path
 
 from brainuad.cohorts.scans import RawScan
-from data_prep.dataset import Dataset
-from data_prep.layout import checked, folders, nifti, patient
+
+from .dataset import Dataset
+from .layout import checked, folders, nifti, patient
 
 LAYOUT = "Utrecht/0/pre/{T1,FLAIR}.nii.gz and Utrecht/0/wmh.nii.gz, likewise the other sites"
 SEQUENCES = {"T1w": "T1", "FLAIR": "FLAIR"}

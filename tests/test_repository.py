@@ -170,8 +170,8 @@ def test_package_list_equals_the_folders():
         ".".join(path.parent.relative_to(ROOT / "src").parts)
         for path in SOURCE.rglob("__init__.py")
     }
-    assert listed == folders | {"brainuad.configs"}
-    assert (ROOT / "configs" / "__init__.py").is_file()
+    assert listed == folders | {"brainuad.configs", "brainuad.data_prep"}
+    assert all((ROOT / name / "__init__.py").is_file() for name in ("configs", "data_prep"))
 
 
 NEEDED = {"fpi_shapes": ("lesions.folder=masks",)}

@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+from brainuad.machine.user import name_user
 from brainuad.settings import old_imports
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "models"]
 
 old_imports.install()
+name_user()
 
 if TYPE_CHECKING:
     from brainuad.model.api import load

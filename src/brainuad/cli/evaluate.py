@@ -36,6 +36,7 @@ def evaluate(cfg: "DictConfig") -> None:
     from brainuad.machine.limits import require_folder
     from brainuad.machine.locks import claim_free
     from brainuad.machine.present import present
+    from brainuad.machine.temporary import have_temporary
 
     folder = Path(cfg.maps)
     if not folder.is_dir():
@@ -48,6 +49,7 @@ def evaluate(cfg: "DictConfig") -> None:
     for place in (Path(cfg.paths.cache_dir), out):
         follow_no_links(place)
         require_folder(place)
+    have_temporary(out)
     claim = claim_free(out, fresh=cfg.paths.output_dir == cfg.paths.default_output_dir)
     cfg.paths.output_dir = str(claim.folder)
     try:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import say
 
 UNSTATED = "not stated"
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    have_temporary(arguments.out.absolute().parent)
     from brainuad.model.export import export_model
 
     card = export_model(arguments.run, arguments.out, arguments.licence, arguments.half)

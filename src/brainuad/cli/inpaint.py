@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from brainuad.cli.error_line import run_cli
 from brainuad.errors import InputError
 from brainuad.machine.limits import require_folder
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import say
 from brainuad.preparation.recipes import changed, check
 from brainuad.settings.allowed import RECIPE
@@ -106,6 +107,7 @@ def _main(arguments: argparse.Namespace) -> int:
         if file.is_dir():
             raise InputError(f"{file}: is a folder; give the name of a file")
         require_folder(file.absolute().parent)
+    have_temporary(out.absolute().parent)
     volume, hole = read_inputs(scan, arguments.mask)
     model = Model.load(arguments.model, Runtime(place))
     _check_model(model, arguments.model)

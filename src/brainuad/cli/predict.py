@@ -15,6 +15,7 @@ from brainuad.cli.predict_plan import plan
 from brainuad.cli.predict_words import Asked, asked_of
 from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import say
 from brainuad.shipped import SENSITIVITY
 
@@ -111,6 +112,8 @@ def command_line() -> argparse.ArgumentParser:
 
 def _main(arguments: argparse.Namespace) -> int:
     asks = asked_of(arguments)
+    if not arguments.dry_run:
+        have_temporary(asks[0].out)
     if arguments.baseline is not None:
         from brainuad.cli.two_visits import compare_visits
 

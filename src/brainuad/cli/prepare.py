@@ -19,6 +19,7 @@ from brainuad.errors import InputError, PartialFailure
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import until_still
 from brainuad.machine.limits import require_folder, require_whole
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import say
 from brainuad.preparation.from_folder import look_over
 from brainuad.settings.compose import compose_preparation
@@ -119,6 +120,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     require_whole(arguments.jobs, 1, "--jobs")
     _require_split(cfg)
     require_folder(out)
+    have_temporary(out)
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     if (source / MANIFEST).is_file():
@@ -204,6 +206,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
 
     require_whole(arguments.jobs, 1, "--jobs")
     require_folder(arguments.out)
+    have_temporary(arguments.out)
     counts = {
         name: getattr(arguments, name) for name in PHANTOMS if getattr(arguments, name) is not None
     }

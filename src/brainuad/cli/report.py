@@ -10,6 +10,7 @@ from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
 from brainuad.machine.limits import require_folder, require_whole
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import csv_text, say
 from brainuad.reporting.pages.report import SUBJECTS, make_report
 
@@ -61,6 +62,7 @@ def _require_run(run: Path) -> None:
     """Refuse a run folder that the report cannot be written to, before the pictures are drawn."""
     if run.is_dir():
         require_folder(run)
+        have_temporary(run)
 
 
 def _compare_main(words: Sequence[str]) -> int:
@@ -83,6 +85,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from brainuad.reporting.comparison.runs import compare_runs, write_comparison
 
     require_folder(arguments.out)
+    have_temporary(arguments.out)
     write_comparison(compare_runs(arguments.runs), arguments.out)
     say((arguments.out / "compare.md").read_text(encoding="utf-8"))
     return 0
@@ -115,6 +118,7 @@ def _folds(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.folders[0]
     if arguments.out:
         require_folder(out)
+    have_temporary(out)
     runs, unfinished = find_runs(arguments.folders)
     table, means = compare_folds(runs)
     write_comparison(table, out, "folds")

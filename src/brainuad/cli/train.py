@@ -40,11 +40,13 @@ def train(cfg: "DictConfig") -> float | None:
     from brainuad.machine.limits import require_folder
     from brainuad.machine.links import follow_no_links
     from brainuad.machine.present import present
+    from brainuad.machine.temporary import have_temporary
 
     ranks.behave()
     cache = Path(cfg.paths.cache_dir)
     follow_no_links(cache)
     require_folder(cache)
+    have_temporary(cache)
     # A mark, so that an unmounted cache is not made anew on the disk below.
     with own_folder(cache / "run") as own, present(cache, own):
         return _train(cfg, cache)

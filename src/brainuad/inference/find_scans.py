@@ -59,7 +59,7 @@ class Wanted:
         """Return the path of a file, relative to the output folder.
 
         Args:
-            kind: `anomaly`, `reconstruction`, `uncertainty`, `segmentation`, `findings`, `scan` or
+            kind: `anomaly`, `reconstruction`, `uncertainty`, `findings`, `segmentation`, `scan` or
                 one of `MASKS`.
             ending: ending of its name; empty for the kind's own, `dcm` or `nii.gz`.
         """

@@ -17,7 +17,6 @@ from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.evaluation.score_maps import postprocessed
 from brainuad.inference.maps import fill
-from brainuad.machine.cache import cache_folder
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
 from brainuad.machine.links import follow_no_links
@@ -94,7 +93,7 @@ def measure_difficulty(
     if folder.cohort is None or not folder.config:
         raise InputError(f"{run}: its cohort or its config.yaml is gone, so nothing can be painted")
     # Not the folder that the run names, which may belong to somebody else.
-    runtime = _runtime(run, folder.config, device(device_name), cache_folder())
+    runtime = _runtime(run, folder.config, device(device_name))
     model = Model.load(run, runtime).on_device()
     card = model.card
     names = set((card.subjects or {}).get("val", ()))
@@ -102,7 +101,7 @@ def measure_difficulty(
     scans = [scan for scan in scans if scan.sequence == card.sequence]
     if not scans:
         raise InputError(f"{run}: the cohort lacks its healthy validation subjects; bring it back")
-    made, failures = _paint_cells(scans, draws, runtime.cache)
+    made, failures = _paint_cells(scans, draws, runtime.folder)
     copies = [scan for _, _, scan in made]
     maps = MapFolder(run / "difficulty")
     fill(maps, copies, model, failures, "difficulty")
@@ -121,7 +120,7 @@ def measure_difficulty(
     return table, failures
 
 
-def _runtime(run: Path, config: str, place: str, cache: Path) -> Runtime:
+def _runtime(run: Path, config: str, place: str) -> Runtime:
     """Return the detection settings in `config.yaml`, which may come from a stranger."""
     try:
         told = plain(yaml.safe_load(config))
@@ -133,7 +132,7 @@ def _runtime(run: Path, config: str, place: str, cache: Path) -> Runtime:
         ) from None
     if precision not in PRECISIONS:
         raise InputError(f"{run / 'config.yaml'}: predict_precision is '{precision:.60}'")
-    return Runtime(place, precision, size, cache, jobs)
+    return Runtime(place, precision, size, jobs=jobs)
 
 
 def _paint_cells(

@@ -51,7 +51,7 @@ def painted_ap(
     Returns:
         `draws` and the fields of `Summary`.
     """
-    copies, bad = painted_scans(scans, draws, model.runtime.cache, corruption)
+    copies, bad = painted_scans(scans, draws, model.runtime.folder, corruption)
     failures += bad
     fill(maps, copies, model.on_device(), failures, "painted")
     done = [scan for scan in copies if maps.has(scan.subject)]

@@ -60,6 +60,9 @@ def _git() -> tuple[str | None, bool | None]:
     """Return commit of this package's checkout, and whether it has changes; None if installed."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
+        # An environment may lie in a checkout of another project.
+        tracked = [*git, "ls-files", "--error-unmatch", __file__]
+        subprocess.run(tracked, capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True)
         status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):

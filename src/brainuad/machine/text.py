@@ -4,8 +4,9 @@ HTML pages are made from templates, which escape, see `brainuad.reporting.pages.
 """
 
 import unicodedata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from brainuad.machine.user import home_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def figure_text(text: object) -> str:
 
 def without_home(text: object) -> str:
     """Return text in which the user's own folder is `~`."""
-    home = str(Path.home())
+    home = str(home_folder() or "")
     return str(text).replace(home, "~") if len(home) > 1 else str(text)
 
 

@@ -220,7 +220,7 @@ class Model:
 
     def views(self, scans: Sequence[Scan], failures: Failures) -> Sequence[Scan]:
         """Return the scans with the method's input; those that fail are left out."""
-        seen, bad = as_input(scans, self.view, self.runtime.cache, self.runtime.jobs)
+        seen, bad = as_input(scans, self.view, self.runtime.folder, self.runtime.jobs)
         failures += bad
         return seen
 

@@ -33,23 +33,28 @@ def read_card(path: Path) -> Card:
 
 def remember_hash(path: Path, found: str) -> None:
     """Keep the hash of a model's weights for `remembered_hash`, where the cache can be written."""
-    if remembered_hash(path) != found:
+    kept = _kept_in(path)
+    if kept and remembered_hash(path) != found:
         # The cache may be read-only or full.
         with contextlib.suppress(OSError):
-            write_json(_kept_in(path), {"of": _state(path), "sha256": found})
+            write_json(kept, {"of": _state(path), "sha256": found})
 
 
 def remembered_hash(path: Path) -> str | None:
     """Return the hash of a model's weights; None where they changed or were never loaded here."""
+    file = _kept_in(path)
+    if file is None:
+        return None
     try:
-        kept = json.loads(_kept_in(path).read_text(encoding="utf-8"))
+        kept = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return kept["sha256"] if kept["of"] == _state(path) else None
 
 
-def _kept_in(path: Path) -> Path:
-    return cache_folder() / "weights" / f"{short_hash(str(named_file(path).absolute()))}.json"
+def _kept_in(path: Path) -> Path | None:
+    folder, name = cache_folder(), short_hash(str(named_file(path).absolute()))
+    return folder and folder / "weights" / f"{name}.json"
 
 
 def _state(path: Path) -> list[str]:

@@ -1,9 +1,9 @@
 """Device, precision and memory of a model."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from brainuad.machine.cache import cache_folder
+from brainuad.machine.cache import working_folder
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,17 @@ class Runtime:
         device: name of torch.
         precision: one of `brainuad.model.device.PRECISIONS`.
         batch_size: tiles per forward pass; None for as many as fit the memory.
-        cache: folder of the inputs that methods see of scans.
+        cache: folder of the inputs that methods see of scans; None for the user's.
         jobs: number of processes that make them.
     """
 
     device: str = "cpu"
     precision: str = "32-true"
     batch_size: int | None = None
-    cache: Path = field(default_factory=cache_folder)
+    cache: Path | None = None
     jobs: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the inputs; it can be written."""
+        return self.cache or working_folder()

@@ -91,6 +91,24 @@ def test_tissue_and_side_by_the_atlas():
         assert row.side == ("left" if x < 0 else "right")
 
 
+def test_numbers_are_those_of_the_table():
+    rng = np.random.default_rng(4)
+    mask = rng.random((14, 12, 10)) > 0.93
+    # Equal peaks and equal sizes are frequent.
+    score = Volume(rng.integers(0, 3, mask.shape).astype("f4"), AFFINE)
+    table = find(mask, score, np.ones_like(mask))
+    numbers = numbered(mask, score.array)
+    assert np.array_equal(numbers > 0, mask)
+    assert len(table) == numbers.max() > 20
+    assert list(table.peak) == sorted(table.peak, reverse=True)
+    for row in table.itertuples():
+        where = np.argwhere(numbers == row.finding)
+        assert len(where) * np.prod(score.spacing_mm) == pytest.approx(row.volume_mm3)
+        assert score.array[tuple(where.T)].max() == row.peak
+        centre = apply_affine(AFFINE, where.mean(axis=0))
+        np.testing.assert_allclose(centre, [row.x_mm, row.y_mm, row.z_mm])
+
+
 @pytest.mark.parametrize(
     ("place", "lobe"),
     [
@@ -133,21 +151,3 @@ def test_contrast_is_the_brightness_relative_to_the_brain_around():
     assert find(score.array > 0.5, score, brain).contrast.isna().all()
     # A ratio of standardised intensities has no meaning.
     assert find(score.array > 0.5, score, brain, image=image - 1e5).contrast.isna().all()
-
-
-def test_numbers_are_those_of_the_table():
-    rng = np.random.default_rng(4)
-    mask = rng.random((14, 12, 10)) > 0.93
-    # Equal peaks and equal sizes are frequent.
-    score = Volume(rng.integers(0, 3, mask.shape).astype("f4"), AFFINE)
-    table = find(mask, score, np.ones_like(mask))
-    numbers = numbered(mask, score.array)
-    assert np.array_equal(numbers > 0, mask)
-    assert len(table) == numbers.max() > 20
-    assert list(table.peak) == sorted(table.peak, reverse=True)
-    for row in table.itertuples():
-        where = np.argwhere(numbers == row.finding)
-        assert len(where) * np.prod(score.spacing_mm) == pytest.approx(row.volume_mm3)
-        assert score.array[tuple(where.T)].max() == row.peak
-        centre = apply_affine(AFFINE, where.mean(axis=0))
-        np.testing.assert_allclose(centre, [row.x_mm, row.y_mm, row.z_mm])

@@ -59,6 +59,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
+def read_page() -> Callable[[str], Page]:
+    """Reads a page or a piece of one."""
+    return Page
+
+
+@pytest.fixture
 def page_of() -> Callable[..., Page]:
     """Makes the report of a run folder and reads it."""
 

@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HOSTILE, Page
 from PIL import Image
 from tiny import AFFINE, brain, lesion, write_tiny_model
 
@@ -35,6 +34,7 @@ def _prediction(**changes) -> Prediction:
     given = {
         "anomaly_map": score,
         "mask": mask,
+        "brain": image > 0,
         "affine": affine,
         "findings": find(mask, Volume(score, affine), image > 0),
         "score": 0.6,
@@ -76,25 +76,25 @@ def test_the_planes_go_through_the_largest_finding_with_its_map_and_outline():
     assert places.mean() > len(thirds[0]) / 2
 
 
-def test_without_a_finding_the_planes_follow_the_map():
+def test_without_a_finding_the_planes_follow_the_map(read_page):
     score = np.zeros(SHAPE, np.float32)
     score[7, 9, 11] = 0.3
     nothing = {"mask": score > 1, "anomaly_map": score, "findings": pd.DataFrame(columns=COLUMNS)}
     found = _prediction(**nothing, threshold=float("nan"))
     assert cuts(found.mask, score) == [7, 9, 11]
-    page = Page(found._repr_html_())
+    page = read_page(found._repr_html_())
     assert "0 findings, 0.0 ml" in page.prose
     assert not [tag for tag, _ in page.tags if tag == "table"]
 
 
-def test_the_table_has_the_findings_and_every_word_is_escaped():
+def test_the_table_has_the_findings_and_every_word_is_escaped(read_page, hostile):
     found = _prediction()
-    found.findings["region"] = HOSTILE
-    given = {"native": Path(HOSTILE.replace("/", "")), "flags": (HOSTILE,), "notes": (HOSTILE,)}
-    page = Page(_prediction(**given, findings=found.findings)._repr_html_())
+    found.findings["region"] = hostile
+    given = {"native": Path(hostile.replace("/", "")), "flags": (hostile,), "notes": (hostile,)}
+    page = read_page(_prediction(**given, findings=found.findings)._repr_html_())
     assert not [tag for tag, _ in page.tags if tag == "script"]
-    assert page.prose.count(HOSTILE) == 4  # flag, note, two regions
-    assert HOSTILE.replace("/", "") in page.prose
+    assert page.prose.count(hostile) == 4  # flag, note, two regions
+    assert hostile.replace("/", "") in page.prose
     assert "2 findings, 9.9 ml, score 0.6, threshold 0.5" in page.prose
     # By falling peak; the sides of the small and the large one.
     assert re.search(r"1 0\.32 62, 18, 18 0\.90 0\.90 right", page.prose)
@@ -103,10 +103,10 @@ def test_the_table_has_the_findings_and_every_word_is_escaped():
     assert all(source.startswith("data:") for source in sources)
 
 
-def test_many_findings_are_cut_short():
+def test_many_findings_are_cut_short(read_page):
     found = _prediction()
     many = pd.concat([found.findings.head(1)] * 12)
-    prose = Page(_prediction(findings=many)._repr_html_()).prose
+    prose = read_page(_prediction(findings=many)._repr_html_()).prose
     assert "2 more findings in findings" in prose
     assert prose.count("62, 18, 18") == 10
 
@@ -121,7 +121,7 @@ def test_letters_for_sides_need_a_header_that_states_them():
 
 
 def test_a_2d_image_is_one_panel():
-    plane = {name: getattr(_prediction(), name)[..., 22:23] for name in ("image", "mask")}
+    plane = {name: getattr(_prediction(), name)[..., 22:23] for name in ("image", "mask", "brain")}
     found = _prediction(**plane, anomaly_map=plane["mask"].astype(np.float32))
     picture = _picture(found._repr_html_())
     assert picture.shape[1] < picture.shape[0] / 1.5
