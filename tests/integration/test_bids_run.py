@@ -19,6 +19,9 @@ from brainuad.shipped import DEMO
 COMMAND = "import sys; from brainuad.cli.bids import main; sys.exit(main())"
 NAME = "sub-01/ses-1/anat/sub-01_ses-1"
 
+# Two heads are prepared; on a busy machine that took 14 minutes.
+pytestmark = pytest.mark.timeout(1800)
+
 
 def call(*words):
     return subprocess.run(
