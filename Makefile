@@ -40,10 +40,10 @@ types: install ## Check types
 
 package: install ## Build the wheel, install it in an empty environment and use it there
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) -e '.[dev,package]'
-	CONSTRAINTS=$(CONSTRAINTS) $(BIN)/python -m pytest -m package tests/package
+	CONSTRAINTS=$(CONSTRAINTS) $(BIN)/python -m pytest --timeout 3000 -m package tests/package
 
 container: install ## Run the install script of the containers in a new Debian, as root
-	$(BIN)/python -m pytest -m container tests/container
+	$(BIN)/python -m pytest --timeout 3000 -m container tests/container
 
 clean: ## Remove the virtual environment, caches and runs
 	rm -rf $(VENV) cache runs

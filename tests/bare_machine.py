@@ -71,5 +71,5 @@ def run_bare(
     start = ["unshare", "--mount", "--net", "sh", "-c", SCRIPT, USER, root, out, inside, more]
     command = [*start, f"PATH={path}", *env, *words]
     return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, cwd="/", timeout=900
+        list(map(str, command)), capture_output=True, text=True, check=False, cwd="/", timeout=1800
     )

@@ -7,6 +7,7 @@ a name. Run by `.ci/container`, or `make container` as root.
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -46,7 +47,7 @@ def _skip(reason: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
+def root(tmp_path_factory) -> Iterator[Path]:
     """A Debian in which the install script has run, on what the Dockerfile copies."""
     if refusal():
         _skip(refusal())

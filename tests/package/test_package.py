@@ -7,10 +7,12 @@ import configparser
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -66,7 +68,7 @@ def wheel(dist) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory) -> Path:
+def installed(wheel, tmp_path_factory) -> Iterator[Path]:
     """The folder of commands of an empty environment with the wheel, as docs/how-to/install.md."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     began = time.monotonic()
@@ -79,7 +81,9 @@ def installed(wheel, tmp_path_factory) -> Path:
         _run(*pip, "--index-url", index, "torch")
     _run(*pip, wheel)
     print(f"\ninstalled in {time.monotonic() - began:.0f} s")
-    return folder / "bin"
+    yield folder / "bin"
+    # Two gigabytes, which pytest would keep.
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from brainuad.cli.error_line import run_cli
 from brainuad.cli.predict_words import asked_of
 from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
+from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import say
 from brainuad.shipped import SENSITIVITY
 
@@ -85,6 +86,8 @@ def _main(arguments: argparse.Namespace) -> int:
     if not arguments.skip_bids_validation:
         require_dataset(arguments.bids_dir)
     require_own(arguments.out)
+    if not arguments.dry_run:
+        have_temporary(arguments.out)
     if arguments.level == "group":
         return _group(arguments.out)
     return _participants(arguments)
