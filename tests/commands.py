@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -46,20 +45,19 @@ def call(
     return subprocess.CompletedProcess([sys.executable, *argv], status, **said)
 
 
-def without_coverage(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment, this process's by default, without the variables of coverage.
+def without_coverage() -> dict[str, str]:
+    """Return the environment without the variables of coverage.
 
     For a process that is killed before it can say what it ran, or whose lines other tests count.
     """
-    return {name: value for name, value in environment.items() if not name.startswith("COV")}
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 
 def _ask(line: str, timeout: float) -> int:
-    counted = any(name.startswith("COV") for name in os.environ)
-    server = _server(counted)
+    server = _server()
     if server.poll() is not None:
         _server.cache_clear()
-        server = _server(counted)
+        server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
     print(line, file=server.stdin, flush=True)
@@ -73,9 +71,7 @@ def _ask(line: str, timeout: float) -> int:
 
 
 @cache
-def _server(counted: bool) -> subprocess.Popen:
-    """Return a server whose commands coverage counts, or one without it."""
-    del counted  # the environment says it
+def _server() -> subprocess.Popen:
     server = subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "command_server.py")],
         stdin=subprocess.PIPE,

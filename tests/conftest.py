@@ -8,11 +8,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import call, without_coverage
+from commands import call
 from quick_hydra import quicken
 from tiny import ROOT, write_tiny_cohort
 
@@ -42,31 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
-
-
-COUNTED = ("test_benchmark_run.py", "test_pipeline.py", "test_tracking_run.py")
-"""Files of tests/integration whose lines coverage counts; unit tests run the lines of the others.
-
-Its tracer makes a test half as long again.
-"""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Keep coverage out of the whole commands that others count, and of what they start."""
-    tracer = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
-    counts = item.path.parent.name != "integration" or item.path.name in COUNTED
-    if counts or tracer is None or tracer.cov is None:
-        return (yield)
-    kept = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(without_coverage(kept))
-    tracer.pause()
-    try:
-        return (yield)
-    finally:
-        tracer.resume()
-        os.environ.update({name: kept[name] for name in kept if name.startswith("COV")})
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
