@@ -104,6 +104,7 @@ EXAMPLE_FILES = {
 """Files of the method that add-a-method.md makes."""
 
 
+@pytest.mark.slow
 def test_the_example_method_keeps_the_contract(tmp_path, monkeypatch):
     text = (PAGES / "how-to" / "add-a-method.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -100,6 +100,7 @@ def _row(table, **wanted):
     return table.iloc[0]
 
 
+@pytest.mark.slow
 def test_verdicts_are_those_of_the_tests(everything, table):
     words = {"good": BEATS, "bad": BELOW, "like": SAME}
     scores = everything.table[everything.table.sequence == "T2w"]
@@ -133,6 +134,7 @@ def test_seeds_are_a_spread_and_not_more_subjects(table):
     assert _row(table, sequence="T2w", group="all", method="intensity", metric="AP").seeds == 1
 
 
+@pytest.mark.slow
 def test_too_few_subjects_tell_nothing_and_a_missing_run_is_named(settings, tmp_path):
     found_runs(settings, tmp_path / "runs", subjects=6)
     (tmp_path / "runs" / "embedded" / "bad" / "FLAIR-0" / "report.html").unlink()

@@ -38,6 +38,7 @@ def test_the_page_names_groups_options_and_keys(config):
     assert "launcher" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["--help", "--version"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_heavy_import_is_needed(command, word):

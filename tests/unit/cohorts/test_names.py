@@ -52,6 +52,7 @@ def test_a_csv_cannot_send_files_elsewhere(tmp_path, capsys, column, name):
     assert _everything(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_models_sequence_cannot_send_files_elsewhere(tmp_path, capsys, name):
     model = write_tiny_model(tmp_path / "m.ckpt", sequence=name)
@@ -65,6 +66,7 @@ def test_a_models_sequence_cannot_send_files_elsewhere(tmp_path, capsys, name):
     assert _everything(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("field", ["subject", "sequence"])
 def test_no_scan_has_a_name_that_is_a_path(tiny_cohort, name, field):

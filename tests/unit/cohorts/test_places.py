@@ -72,6 +72,7 @@ def sick(low=(0,) * 3, high=(0,) * 3) -> tuple[torch.Tensor, torch.Tensor]:
 ENDS = st.tuples(*[st.integers(-EMPTY, 4)] * 3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(ENDS, ENDS), min_size=4, max_size=4), st.tuples(ENDS, ENDS))
 def test_scans_on_other_grids_of_one_world_give_the_same_atlas_and_map(

@@ -321,6 +321,7 @@ def _negative(path):
     write_volume(path, read_volume(path).array - 1, AFFINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

@@ -137,6 +137,7 @@ def test_every_preset_is_tested():
     assert sorted(path.stem for path in files) == PAPERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_protocols_give_a_table_of_their_own(tiny_cohort, tmp_path, name):
     config = yaml.safe_load((ROOT / "configs" / "protocol" / f"{name}.yaml").read_text())["slices"]

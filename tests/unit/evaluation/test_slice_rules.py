@@ -84,6 +84,7 @@ def test_five_folds_are_the_released_loop(pairs, smallest):
     assert rules.folds_dice(pairs, smallest) == pytest.approx((np.mean(values), np.std(values)))
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(PAIRS)
 def test_filter_and_size_are_chosen_as_the_released_loop_does(pairs):

@@ -27,6 +27,7 @@ def test_every_size_of_the_shipped_benchmark_is_the_experiments_own():
         assert not [word for word in words if not word.startswith("postprocess=")]
 
 
+@pytest.mark.slow
 def test_what_the_shipped_settings_name_exists(monkeypatch):
     settings = read_settings(SETTINGS)
     for line in settings["methods"].values():

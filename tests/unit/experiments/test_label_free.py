@@ -20,6 +20,7 @@ def _table(objective, metric, runs):
     return pd.DataFrame(columns | {"checkpoint": "model", "objective": objective, "AP": metric})
 
 
+@pytest.mark.slow
 def test_the_same_order_is_one_and_the_opposite_minus_one(ranks):
     values = np.linspace(0.1, 0.9, 8) ** 3
     runs = [f"run{i}" for i in range(8)]
@@ -43,6 +44,7 @@ def test_one_exchange_of_neighbours_costs_what_the_formulas_say(ranks):
     assert low < found.kendall < high <= 1
 
 
+@pytest.mark.slow
 def test_whole_runs_are_drawn_where_there_are_enough(ranks):
     # Within each run the order is perfect; between runs there is none.
     rng = np.random.default_rng(0)

@@ -376,6 +376,7 @@ def test_a_fourth_axis_stays_and_the_folder_of_the_result_is_made(files):
     assert found.get_fdata()[hole].min() > 100
 
 
+@pytest.mark.slow
 def test_the_spacing_is_the_models_unless_given(files, monkeypatch):
     detector = Fake()
     give(monkeypatch, detector)

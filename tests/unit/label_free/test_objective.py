@@ -34,6 +34,7 @@ def _head(spacing):
     return np.where(brain, 0.5 + 0.1 * axes[0], 0).astype(np.float32), brain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [2.5, 4.0])
 def test_a_painted_ellipsoid_is_as_large_and_as_strong_as_said(spacing):
     image, brain = _head(spacing)
@@ -51,6 +52,7 @@ def test_a_painted_ellipsoid_is_as_large_and_as_strong_as_said(spacing):
         assert np.median(change[lesion]) > 0.5 * 0.15 * (high - low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_configured_kind_changes_what_it_says(kind):
     image, brain = _head(4.0)

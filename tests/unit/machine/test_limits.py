@@ -101,6 +101,7 @@ def test_the_memory_of_a_container_counts(tmp_path):
     assert available_bytes() > 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["weights.safetensors", "card.json", "sha256.json"])
 def test_a_bundle_does_not_unpack_a_bomb(tmp_path, name):
     path = tmp_path / "a.zip"
@@ -174,6 +175,7 @@ def _npz_bomb(path):
             target.write(bytes(2**20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [_npz, _npz_bomb])
 def test_curves_do_not_unpack_a_bomb(tmp_path, make):
     (tmp_path / "config.yaml").write_text("")

@@ -19,6 +19,7 @@ def test_a_single_process_is_the_first_of_one():
     ranks.part()
 
 
+@pytest.mark.slow
 def test_what_the_first_decides_is_what_the_others_hear(tmp_path):
     assert ranks.decide(tmp_path, "folder", "runs/a") == "runs/a"
     program = (

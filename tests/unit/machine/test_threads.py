@@ -148,6 +148,7 @@ def test_a_command_decides_before_torch_is_loaded(command, tmp_path):
     assert done.stdout.split() == ["False"], done.stderr
 
 
+@pytest.mark.slow
 def test_a_command_tells_torch_the_number(tmp_path):
     code = "import sys; sys.argv = ['x']; import argparse\n"
     code += "from brainuad.cli.error_line import run_cli\n"

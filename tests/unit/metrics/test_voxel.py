@@ -57,6 +57,7 @@ def test_lesion_outside_the_brain_mask_counts_for_dice_alone():
     assert voxel.curve_average_precision(counts) == voxel.average_precision(SCORE, TRUTH)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(score=scores, truth=truths)
 def test_equal_to_scikit_learn(score, truth):

@@ -38,6 +38,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_have_the_released_parameters(name):
     with initialize_config_module("brainuad.configs", version_base="1.3"):

@@ -38,6 +38,7 @@ def test_closes_holes_as_large_as_the_brain():
     assert (network(torch.ones(1, 1, 64, 64), valid) > 0).all()
 
 
+@pytest.mark.slow
 def test_compiles_to_the_same():
     network, image = _network(), torch.rand(2, 1, 64, 48)
     valid = torch.rand(2, 1, 64, 48) > 0.3

@@ -66,6 +66,7 @@ def test_a_folder_becomes_a_cohort(folder, tmp_path):
     assert _cohort(folder, tmp_path).scans == read_cohort(cohort.root).scans == cohort.scans
 
 
+@pytest.mark.slow
 def test_a_bad_scan_is_listed_and_the_rest_is_done(folder, tmp_path, capsys):
     (folder / "s0_T2w.nii.gz").write_bytes(b"broken")
     write_volume(folder / "s2_T2w.nii.gz", np.ones(SHAPE), np.diag([-3.0, -3.0, 3.0, 1.0]))
@@ -178,6 +179,7 @@ def test_splits_are_of_subjects_and_reproducible(folder):
     assert [s.split for s in first] != [s.split for s in assign_splits(scans, 5, 0.3, 0.3)]
 
 
+@pytest.mark.slow
 def test_phantom_command(tmp_path, capsys):
     arguments = ["phantom", str(tmp_path / "p"), "--spacing-mm", "3", "--sequences", "T2w"]
     counts = [

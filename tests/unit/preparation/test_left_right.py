@@ -57,6 +57,7 @@ def flagged(records):
     return [r.subject for r in records.values() if Limits().flags(r.quality)]
 
 
+@pytest.mark.slow
 def test_the_one_mirrored_brain_of_a_lopsided_cohort_is_flagged(tmp_path, monkeypatch):
     atlas = load_brain_atlas()
     records = write_cohort_of(tmp_path, 7, 0.3, mirrored={3})

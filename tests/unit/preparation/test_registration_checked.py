@@ -91,6 +91,7 @@ def test_a_signal_within_a_descent_stops_the_command_and_blames_no_scan(
     assert len(calls) < 5
 
 
+@pytest.mark.slow
 def test_a_registration_that_fails_the_check_is_done_again(atlas):
     known = turned((8, -5, 12), (9, 4, -3), (0.9, 0.92, 0.95))
     moving = Volume(atlas.image.array, known @ atlas.image.affine)

@@ -51,6 +51,7 @@ def prepared(tmp_path_factory):
     return scan, Volume(image.array, place), mask, Volume(image.array, pose), lesion
 
 
+@pytest.mark.slow
 def test_a_scan_comes_to_lie_on_the_users_template(prepared):
     scan, template, mask, _, _ = prepared
     found = read_volume(scan.image)

@@ -118,6 +118,7 @@ def on_the_atlas(image):
     return atlas.brain_mask[tuple(index[inside].T)].sum() / len(points)
 
 
+@pytest.mark.slow
 def test_lazy_steps_of_monai_and_ours_interpolate_once(brains, monkeypatch):
     from monai.transforms.lazy import functional
 
@@ -241,6 +242,7 @@ def prepared(brains):
     return found["T1w"], found["T1w.brain"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["plain", "torchio"])
 def test_images_of_torchio_go_in_and_come_out(prepared, library):
     """By tensor and affine alone, so that any object with these two will do."""

@@ -65,6 +65,7 @@ def test_table_and_tests_equal_the_scores(cohort, tmp_path):
     assert not found.rows[1][1].endswith("*")
 
 
+@pytest.mark.slow
 def test_equal_runs_have_no_winner(cohort, tmp_path):
     folders = [_run(cohort, tmp_path / name, "own", 1.5) for name in ("x", "y")]
     found = compare_runs(folders)
@@ -73,6 +74,7 @@ def test_equal_runs_have_no_winner(cohort, tmp_path):
     assert (found.tests.p == 1).all()
 
 
+@pytest.mark.slow
 def test_command_writes_every_format(cohort, tmp_path, capsys):
     folders = [_run(cohort, tmp_path / n, f"own_{n}", k) for n, k in (("x", 1.2), ("y", 3.0))]
     out = tmp_path / "out"
@@ -110,6 +112,7 @@ def test_runs_that_cannot_be_compared_are_refused(cohort, tmp_path):
         compare_runs([first, first])
 
 
+@pytest.mark.slow
 def test_the_page_has_the_plots(cohort, tmp_path):
     runs = [_run(cohort, tmp_path / n, n, noise) for n, noise in (("a", 1.2), ("b", 3.0))]
     assert main(["compare", *map(str, runs), "--out", str(tmp_path / "out")]) == 0

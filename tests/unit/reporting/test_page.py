@@ -53,6 +53,7 @@ def test_each_test_subject_is_shown_with_its_numbers(
     assert "lesion, ml 1.7" in alts
 
 
+@pytest.mark.slow
 def test_headline_is_the_healthy_threshold_beside_the_control(run_folder: Path, page_of):
     page = page_of(run_folder)
     first = page.text[page.text.index('class="card lead"') :]
@@ -102,6 +103,7 @@ def test_what_ran(run_folder: Path, page_of):
     assert "repainting" not in prose
 
 
+@pytest.mark.slow
 def test_hostile_text_is_escaped_and_failures_come_first(
     run_folder: Path, page_of, write_summary, hostile
 ):
@@ -128,6 +130,7 @@ def test_hostile_subject_name(run_folder: Path, tiny_cohort: Cohort, page_of):
     assert old not in " ".join(picture["alt"] for picture in page.pictures())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -106,6 +106,7 @@ def test_an_anonymous_report_tells_no_names_and_no_places(run_folder: Path, tiny
     assert names[-1] in page_of(run_folder).text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [{"results": [1]}, {"results": {}}, {"results": [{"method": 1}]}, {"thresholds": {"a": "b"}}],

@@ -89,6 +89,7 @@ def test_the_share_of_bright_lesions_follows_the_sequence():
         assert cfg.model.corruption.corruptions[0].bright == share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -26,6 +26,7 @@ def test_the_last_anatomies_are_held_back():
         split_names("abcd")
 
 
+@pytest.mark.slow
 def test_a_cohort_holds_what_was_asked_for(bank, tmp_path, monkeypatch):
     used = []
     draw = ScanGenerator.anatomy

@@ -74,6 +74,7 @@ def test_scans_of_every_sequence_and_disease_are_finite_and_their_masks_fit(gene
             assert not scan.lesion.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disease", ["ms", "wmh", "stroke", "tumour"])
 def test_the_mask_is_what_was_painted(plain, disease):
     anatomy, changed, outlined = plain.anatomy(1), 0, 0
@@ -258,6 +259,7 @@ def test_other_names_are_refused(generator, bank):
         ScanGenerator(bank, names=["someone"])
 
 
+@pytest.mark.slow
 def test_the_healthy_tail_is_that_of_real_brains(generator):
     """Values of real scans, see experiments/anatomies; a coarse head, so with some room."""
     for sequence, low, high in (("FLAIR", 1.15, 1.7), ("T2w", 2.3, 5.0), ("T1w", 1.03, 1.35)):

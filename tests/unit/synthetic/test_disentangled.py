@@ -146,6 +146,7 @@ def test_the_step_is_the_severity_where_it_is_larger():
     assert ((change.amin(1) > -1e-6) | (change.amax(1) < 1e-6)).all()
 
 
+@pytest.mark.slow
 def test_levels_are_stepped_as_often_as_there_is_of_them():
     """Two levels side by side: each is drawn with n / (n of both + 1000), both if none is."""
     count, side = 300, 80

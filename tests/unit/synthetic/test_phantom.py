@@ -117,6 +117,7 @@ def test_subjects_differ_in_anatomy():
     assert 0.5 < overlap < 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pathology", PATHOLOGIES)
 def test_images_are_prepared(sick, pathology):
     subject = sick[pathology]
@@ -171,6 +172,7 @@ def test_ms_lesions_are_many_and_in_white_matter(sick):
     assert anatomy.white[mask].mean() > 0.6
 
 
+@pytest.mark.slow
 def test_contrast_varies_and_some_lesions_are_not_bright():
     found = [
         tiny_subject(f"s{i}", pathology=("tumour", "stroke")[i % 2]).contrast["FLAIR"]

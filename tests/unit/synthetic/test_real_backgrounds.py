@@ -160,6 +160,7 @@ def test_a_push_moves_the_real_image_with_its_tissues(plain):
     assert float(away[inside].abs().mean()) < float(before[inside].abs().mean()) + 0.01
 
 
+@pytest.mark.slow
 def test_a_share_of_the_anatomies_is_real_and_seeds_decide(bank, backgrounds):
     generator = ScanGenerator(bank, backgrounds=backgrounds, backgrounds_share=0.5)
     real = [generator.anatomy(seed).real is not None for seed in range(8)]

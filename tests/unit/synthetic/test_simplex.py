@@ -177,6 +177,7 @@ def test_a_later_first_pixel_shows_another_part_of_the_plane(permutation):
     torch.testing.assert_close(found[1, 0, :13, :11], found[0, 0, 3:, 5:], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_noise_in_two_dimensions_is_as_large_as_released():
     # 0.579 of the released code's own noise, 96 x 96.
     noise, t = SimplexNoise2D(), torch.zeros(1)

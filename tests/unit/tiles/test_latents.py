@@ -167,6 +167,7 @@ def fit(detector, cohort, folder, epochs=2, augment=AUGMENT):
     return {split: len(TileDataset(path)) for split, path in module.folders.items()}
 
 
+@pytest.mark.slow
 def test_training_on_kept_latents_never_runs_the_encoder(tiny_cohort, tmp_path):
     first = madad(copies=2)
     tiles = fit(first, tiny_cohort, tmp_path)

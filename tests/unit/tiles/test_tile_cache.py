@@ -190,6 +190,7 @@ def test_a_range_is_of_axial_slices(tiny_cohort, tmp_path):
         build_cache(scans, TILING, tmp_path / "tiles", heights=(0.9, 0.1))
 
 
+@pytest.mark.slow
 def test_slices_are_drawn_for_training_alone(tiny_cohort, tmp_path):
     module = _module(tiny_cohort, tmp_path, slices_per_volume=2, num_workers=2)
     keys = [

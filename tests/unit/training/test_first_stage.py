@@ -272,6 +272,7 @@ def test_null_is_the_one_of_the_configuration(configure, tiny_cohort, first):
     assert cfg.with_first_stage(found.config).model["first_stage"] == first.config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [_own, _of_a_method])
 def test_a_given_checkpoint_takes_its_place(configure, tiny_cohort, tmp_path, first, make):
     def never(cfg):

@@ -57,6 +57,7 @@ def train(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "steps"), [("val/loss", 4), ("train/loss", 2), ("last", 6)])
 def test_the_weights_of_the_epoch_that_is_asked_for_are_left(train, keep, steps):
     assert train(f"keep={keep}").weight.item() == -steps

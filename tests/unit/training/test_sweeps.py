@@ -29,6 +29,7 @@ def test_the_schema_refuses_what_is_wrong():
             jsonschema.validate(sweep | wrong, SCHEMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_wandb_sweeps_keep_the_schema_and_set_what_exists(path):
     sweep = yaml.safe_load(path.read_text())
@@ -65,6 +66,7 @@ def test_every_combination_of_hydras_sweeps_composes(name):
     assert (name in SEARCHES) == bool(_compose(experiment, f"sweep={name}").painted_draws)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_every_run_of_a_sweep_goes_on_where_it_was(name):
     assert _compose("experiment=strega", f"sweep={name}").ckpt == "last"

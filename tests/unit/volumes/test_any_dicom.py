@@ -396,6 +396,7 @@ def test_value_tells_every_place():
     assert len(np.unique(np.round(drawn.value(points), 3))) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "count", [30, pytest.param(300, marks=pytest.mark.fuzz)], ids=["few", "many"]
 )

@@ -35,6 +35,7 @@ def test_join_undoes_split_of_volumes_exactly(shape, size, seed):
     assert torch.equal(VolumeTiling(size).join(tiles, locations, shape[1:]), volume)
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(1, 2), lengths, lengths, lengths),
     size=st.tuples(st.integers(1, 16), st.integers(1, 16)),
