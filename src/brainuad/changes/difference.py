@@ -7,11 +7,11 @@ differ along every border (Tan et al. 2002, AJNR 23(2)).
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
 from brainuad.changes.joint import Joined
+from brainuad.metrics.lesion import label_lesions
 
 GROUPS = 20
 """Groups of voxels by the strength of their edges, for which the noise is measured."""
@@ -87,13 +87,13 @@ class Difference:
         """Return the regions of one sign, numbered from 1."""
         labels = np.zeros(z.shape, np.int32)
         count = 0
-        wide = cc3d.connected_components(z > self.border, connectivity=26)
+        wide = label_lesions(z > self.border)
         for number, box in enumerate(ndimage.find_objects(wide), 1):
             own = wide[box] == number
             if own.sum() < voxels or z[box][own].max() < self.peak:
                 continue
             limit = self.height * np.quantile(difference[box][own], 0.9)
-            part = cc3d.connected_components(own & (difference[box] > limit), connectivity=26)
+            part = label_lesions(own & (difference[box] > limit))
             sizes = np.bincount(part.ravel())
             sizes[0] = 0
             for piece in np.flatnonzero(sizes >= voxels):

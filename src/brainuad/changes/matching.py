@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-import cc3d
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from brainuad.changes.tissue import Tissue
+from brainuad.metrics.lesion import label_lesions
 
 STATES = ("new", "grown", "shrunk", "vanished", "stable")
 
@@ -39,10 +39,7 @@ def matched(tissue: Tissue, voxel_mm3: float) -> Matched:
         tissue: abnormal tissue at both visits.
         voxel_mm3: volume of a voxel.
     """
-    one, two = (
-        cc3d.connected_components(mask, connectivity=26).astype(np.int64)
-        for mask in (tissue.first, tissue.second)
-    )
+    one, two = label_lesions(tissue.first), label_lesions(tissue.second)
     n_one, n_two = int(one.max()), int(two.max())
     total = n_one + n_two
     shared = (one > 0) & (two > 0)

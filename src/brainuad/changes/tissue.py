@@ -7,10 +7,10 @@ has not changed is judged once, by both maps, and only a changed region tells th
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
+from brainuad.metrics.lesion import label_lesions
 from brainuad.postprocess.components import RemoveSmall
 
 LEAST_SCORE = 0.5
@@ -72,7 +72,7 @@ def _connected(spill: np.ndarray, changed: np.ndarray) -> np.ndarray:
     A mask may be wider than the tissue that it is about. So unchanged tissue beside a change does
     not count where only the map of the visit with that tissue marks it.
     """
-    parts = cc3d.connected_components(spill | changed, connectivity=26)
+    parts = label_lesions(spill | changed)
     return spill & np.isin(parts, np.unique(parts[changed]))
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-import cc3d
 import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from brainuad.metrics.lesion import label_lesions
 from brainuad.model.lobes import lobes_of
 from brainuad.types import Volume
 from brainuad.volumes.template import load_template
@@ -120,7 +120,7 @@ def numbered(mask: np.ndarray, score: np.ndarray) -> np.ndarray:
     Returns:
         `(D, H, W)` whole numbers: the number of each voxel's finding, 0 outside the mask.
     """
-    labels = cc3d.connected_components(mask, connectivity=26)
+    labels = label_lesions(mask)
     of = labels[mask]
     index = np.arange(1, labels.max() + 1)
     if not index.size:

@@ -109,6 +109,13 @@ def test_numbers_are_those_of_the_table():
         np.testing.assert_allclose(centre, [row.x_mm, row.y_mm, row.z_mm])
 
 
+def test_isolated_voxels_that_fill_a_box_are_numbered():
+    """cc3d alone fails there."""
+    mask = np.zeros((3, 1, 1), bool)
+    mask[::2] = True
+    assert numbered(mask, np.array([1.0, 0, 2]).reshape(3, 1, 1)).ravel().tolist() == [2, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("place", "lobe"),
     [

@@ -1,8 +1,8 @@
 """Picture of a prediction: three planes of the scan, below them its anomaly map and mask."""
 
-import cc3d
 import numpy as np
 
+from brainuad.metrics.lesion import label_lesions
 from brainuad.postprocess.box import brain_box
 from brainuad.reporting.drawing.panels import Picture, Sheet, colour_bar, outline, show
 from brainuad.reporting.drawing.views import PLANES, SLICE, radiological
@@ -83,7 +83,8 @@ def cuts(mask: np.ndarray, score: np.ndarray) -> list[int]:
     """
     mass = score
     if mask.any():
-        mass = cc3d.largest_k(mask.astype(np.uint8), k=1, connectivity=26) > 0
+        labels = label_lesions(mask)
+        mass = labels == np.bincount(labels[mask]).argmax()
     return [int(mass.sum(axis=tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3)]
 
 
