@@ -179,7 +179,7 @@ NEEDED = {"fpi_shapes": ("lesions.folder=masks",)}
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
+@pytest.mark.uncounted
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_instantiates(experiment):
     with initialize_config_module("brainuad.configs", version_base="1.3"):

@@ -569,6 +569,8 @@ def counted(path, root):
     return real(path, root)
 records.read_record = counted
 import brainuad.cohorts.find as find
+
+pytestmark = pytest.mark.counted
 find.read_record = counted
 """
 

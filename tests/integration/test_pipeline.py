@@ -17,6 +17,8 @@ from tiny import ROOT
 
 from brainuad.cli.prepare import main as prepare
 
+pytestmark = pytest.mark.counted
+
 COUNTS = {"train": 3, "val": 2, "test": 2, "tumour": 1, "ms": 1, "stroke": 1}
 TEST_SUBJECTS = 5
 

@@ -63,7 +63,7 @@ class TestEveryMethod(MethodTester):
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
+@pytest.mark.uncounted
 @pytest.mark.parametrize("model", RECONSTRUCTING)
 @pytest.mark.parametrize("residual", RESIDUALS)
 def test_every_score_is_for_every_reconstruction_method(model, residual):
