@@ -8,7 +8,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from functools import cache
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from tiny import ROOT
@@ -43,6 +46,23 @@ def call(
         status = _ask(json.dumps(request, default=str), timeout)
         said = {name: path.read_text() for name, path in files.items()}
     return subprocess.CompletedProcess([sys.executable, *argv], status, **said)
+
+
+def start(command: Callable[[list[str]], int], *words: object) -> ForkProcess:
+    """Start a command in a fork of this process, which can be killed; it says nothing.
+
+    It leads a session of its own.
+    """
+    process = get_context("fork").Process(target=_lead, args=(command, [*map(str, words)]))
+    process.start()
+    return process
+
+
+def _lead(command: Callable[[list[str]], int], words: list[str]) -> None:
+    os.setsid()
+    for fd in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    sys.exit(command(words))
 
 
 def without_coverage() -> dict[str, str]:

@@ -127,18 +127,20 @@ def test_same_seed_same_scores_whatever_the_workers(finished, cohort, tmp_path, 
         *options(cohort, tmp_path / "cache", again),
     )
     assert done.returncode == 0, done.stderr
-    assert (again / "scores.csv").read_bytes() == (out / "scores.csv").read_bytes()
+    for name in ("metrics.csv", "scores.csv"):
+        assert (again / name).read_bytes() == (out / name).read_bytes()
     other = tmp_path / "other"
     done = run(
         "train.py",
         "experiment=strega",
         "max_epochs=2",
         "seed=1",
+        "predict=false",
         "report=false",
         *options(cohort, tmp_path / "cache", other),
     )
     assert done.returncode == 0, done.stderr
-    assert (other / "scores.csv").read_bytes() != (out / "scores.csv").read_bytes()
+    assert (other / "metrics.csv").read_bytes() != (out / "metrics.csv").read_bytes()
 
 
 def test_a_killed_run_resumes_to_the_same_weights(cohort, tmp_path, run):

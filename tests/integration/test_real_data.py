@@ -152,7 +152,7 @@ def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
         rows.append(f"glioma,{sequence},{head},{tmp_path / f'{name}.nii.gz'},false")
     (tmp_path / "raw.csv").write_text("\n".join(rows))
     out = tmp_path / "cohort"
-    assert main([str(tmp_path / "raw.csv"), str(out)]) == 0
+    assert main([str(tmp_path / "raw.csv"), str(out), "preparation.steps.spacing_mm=2"]) == 0
     cohort = read_cohort(out)
     assert len({read_volume(scan.image).array.shape for scan in cohort.scans}) == 1
     for scan in cohort.scans:
