@@ -21,6 +21,8 @@ from brainuad.inference.find_scans import find_wanted
 from brainuad.volumes.dicom.read import quiet_gdcm
 from brainuad.volumes.nifti import write_volume
 
+pytestmark = pytest.mark.counted
+
 
 def put(path, array=None, dtype=np.float32):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -569,8 +571,6 @@ def counted(path, root):
     return real(path, root)
 records.read_record = counted
 import brainuad.cohorts.find as find
-
-pytestmark = pytest.mark.counted
 find.read_record = counted
 """
 
