@@ -260,6 +260,7 @@ def test_smoke_trains_the_embedded_cohort_end_to_end(tmp_path, run):
         "train.py",
         "experiment=strega",
         "trainer=smoke",
+        "limit=1",
         "data.cohort.sequences=[T2w]",
         "data.spacing_mm=3",
         "data.slice_size=[64,80]",
