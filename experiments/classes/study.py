@@ -9,19 +9,22 @@ writes `PART.csv` and pictures beside this file. Masks of `madad_clean` on seed 
 """
 
 import argparse
+import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cc3d
 import numpy as np
 import pandas as pd
+from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 from brainuad.classes.features import describe
 from brainuad.classes.groups import Classes, grouped
-from brainuad.classes.results import Marked, marked_scans
+from brainuad.classes.results import Marked, MarkedScan, marked_scans
 from brainuad.classes.write import draw_classes
 from brainuad.cohorts.manifest import Cohort, Scan
 from brainuad.cohorts.map_folder import MapFolder
@@ -32,6 +35,7 @@ from brainuad.machine.text import csv_text, say
 from brainuad.model.api import load
 from brainuad.model.model import Model
 from brainuad.model.runtime import Runtime
+from brainuad.reporting.drawing.panels import Picture
 from brainuad.reporting.run_folder import read_run
 from brainuad.synthetic.phantom.cached import phantom_cohort
 from brainuad.volumes.nifti import read_mask, read_volume, write_volume
@@ -45,6 +49,8 @@ SEQUENCES = ("FLAIR", "T2w")
 KINDS = 3
 LEAST_MM3 = 50.0
 """Smallest finding, that of the default post-processing, also of the true masks."""
+PICTURED = ("embedded", "FLAIR", "universal")
+"""Part, sequence and masks with a picture beside this file."""
 OVERLAP = 0.1
 """Smallest share of a finding in the lesion for its kind to be known."""
 REAL = ("lgg", "flair_cases", "elderly")
@@ -60,7 +66,11 @@ def synthetic(part: str, runs: Path, work: Path) -> Iterator[tuple[str, str, Cla
             folder = None if name == "true masks" else _masks(name, part, scans, runs, work)
             table = pd.concat([_described(scan, folder) for scan in scans], ignore_index=True)
             for count in (KINDS, None):
-                yield sequence, name, grouped(table, count), table["kind"]
+                classes = grouped(table, count)
+                yield sequence, name, classes, table["kind"]
+                if count and (part, sequence, name) == PICTURED:
+                    own = [Marked(s.subject, s.who, partial(_read, s, folder)) for s in scans]
+                    _montage(draw_classes(classes.table, own, 4), HERE / "embedded.jpg")
 
 
 def _masks(name: str, part: str, scans: Sequence[Scan], runs: Path, work: Path) -> MapFolder:
@@ -88,18 +98,28 @@ def _masks(name: str, part: str, scans: Sequence[Scan], runs: Path, work: Path) 
     return folder
 
 
-def _described(scan: Scan, folder: MapFolder | None) -> pd.DataFrame:
-    """Return the findings of a scan with `kind`, that of the lesion they overlap; or empty."""
+def _read(scan: Scan, folder: MapFolder | None) -> MarkedScan:
+    """Return a scan with its findings: components of `LEAST_MM3` and more."""
     image, brain = read_volume(scan.image), read_mask(scan.brain_mask)
-    truth = read_mask(scan.lesion_mask) if scan.lesion_mask else np.zeros(brain.shape, bool)
-    mask = truth if folder is None else read_mask(folder.file(scan.subject, "mask"))
+    mask = _truth(scan, brain) if folder is None else read_mask(folder.file(scan.subject, "mask"))
     least = int(np.ceil(LEAST_MM3 / np.prod(image.spacing_mm)))
     mask = cc3d.dust((mask & brain).astype(np.uint8), threshold=least, connectivity=26)
     labels = cc3d.connected_components(mask, connectivity=26).astype(np.int32)
-    if not labels.any():
+    return MarkedScan(image, labels, brain)
+
+
+def _truth(scan: Scan, like: np.ndarray) -> np.ndarray:
+    return read_mask(scan.lesion_mask) if scan.lesion_mask else np.zeros(like.shape, bool)
+
+
+def _described(scan: Scan, folder: MapFolder | None) -> pd.DataFrame:
+    """Return the findings of a scan with `kind`, that of the lesion they overlap; or empty."""
+    found = _read(scan, folder)
+    if not found.labels.any():
         return pd.DataFrame()
-    table = describe(labels, image.array, brain, image.affine)
-    return table.assign(scan_id=scan.subject, kind=_kinds(labels, truth, scan.pathology))
+    table = describe(found.labels, found.image.array, found.brain_mask, found.image.affine)
+    truth = _truth(scan, found.brain_mask)
+    return table.assign(scan_id=scan.subject, kind=_kinds(found.labels, truth, scan.pathology))
 
 
 def _kinds(labels: np.ndarray, truth: np.ndarray, pathology: str) -> list[str]:
@@ -172,8 +192,8 @@ def main() -> int:
             own = own.drop_duplicates("scan_id")
             say(pd.crosstab(own["kind"], own["scan_class"]).to_string())
             if count:
-                for number, (picture, _) in draw_classes(classes.table, scans, 4).items():
-                    (HERE / f"real_{number}.jpg").write_bytes(picture.jpeg)
+                drawn = draw_classes(classes.table, scans, 4)
+                _montage(drawn, arguments.work / "real.jpg")
     else:
         for sequence, name, classes, kinds in synthetic(
             arguments.part, arguments.runs, arguments.work
@@ -188,6 +208,18 @@ def main() -> int:
                 say(crossed.to_string())
     _write(rows, arguments.part)
     return 0
+
+
+def _montage(drawn: Mapping[int, tuple[Picture, str]], out: Path) -> None:
+    """Write the pictures of classes below one another."""
+    images = [Image.open(io.BytesIO(picture.jpeg)) for picture, _ in drawn.values()]
+    size = max(image.width for image in images), sum(image.height for image in images)
+    sheet = Image.new("RGB", size)
+    top = 0
+    for image in images:
+        sheet.paste(image, (0, top))
+        top += image.height
+    sheet.save(out, "JPEG", quality=80, optimize=True)
 
 
 def _write(rows: list[dict[str, Any]], part: str) -> None:
