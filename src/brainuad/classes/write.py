@@ -16,7 +16,7 @@ from brainuad.errors import InputError
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
 from brainuad.machine.text import csv_text
-from brainuad.reporting.drawing.classes import Example, draw_examples
+from brainuad.reporting.drawing.classes import draw_examples, example
 from brainuad.reporting.drawing.panels import Picture
 from brainuad.reporting.pages.classes import write_classes_page
 
@@ -87,17 +87,13 @@ def draw_classes(
     for number, own in table.groupby("class"):
         top = own.sort_values("weight", ascending=False).drop_duplicates("scan_id")
         chosen = top.sort_values("typical", ascending=False, kind="stable").head(count)
-        examples = []
-        for row in chosen.itertuples():
-            marked = by_name[str(row.scan_id)].read()
-            name = f"{row.scan_id}, finding {row.finding}"
-            labels, finding = marked.labels, int(row.finding)  # type: ignore[call-overload]
-            examples.append(
-                Example.of(name, marked.image, labels == finding, labels > 0, marked.brain_mask)
-            )
+        examples, names = [], []
+        for row in chosen.to_dict("records"):
+            marked = by_name[row["scan_id"]].read()
+            names.append(f"{row['scan_id']}, finding {row['finding']}")
+            found = marked.labels
+            masks = found == row["finding"], found > 0, marked.brain_mask
+            examples.append(example(names[-1], marked.image, *masks))
         if examples:
-            pictures[int(str(number))] = (
-                draw_examples(examples),
-                "; ".join(example.name for example in examples),
-            )
+            pictures[int(str(number))] = draw_examples(examples), "; ".join(names)
     return pictures
