@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def _predicted(results: Path) -> list[Marked]:
         if row.image is None or row.files.anomaly is None or row.files.mask is None:
             continue
         files = (row.image, row.files.anomaly, row.files.mask)
-        found.append(Marked(row.scan_id, row.subject, lambda files=files: _read_predicted(*files)))
+        found.append(Marked(row.scan_id, row.subject, partial(_read_predicted, *files)))
     return found
 
 
@@ -88,7 +89,7 @@ def _of_run(results: Path) -> list[Marked]:
         if not wanted or not mask.is_file() or not maps.has(scan.subject):
             continue
         files = (scan.image, maps.file(scan.subject), mask, scan.brain_mask)
-        found.append(Marked(scan.subject, scan.who, lambda files=files: _read_prepared(*files)))
+        found.append(Marked(scan.subject, scan.who, partial(_read_prepared, *files)))
     return found
 
 

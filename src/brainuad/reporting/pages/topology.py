@@ -1,6 +1,7 @@
 """Part of the report on the shape of healthy data and of their latent vectors."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -137,7 +138,9 @@ def verdict(numbers: dict[str, float]) -> list[str]:
 
 def _bars(arrays: dict[str, np.ndarray]) -> str:
     figure, axes = new_figure()
-    row, ticks, said = 0, [], []
+    row = 0
+    ticks: list[float] = []
+    said: list[str] = []
     for name, limits in zip(CLOUDS, arrays["limits"], strict=True):
         bars = arrays[f"loops/{name}"].reshape(-1, 2)
         lengths = bars[:, 1] - bars[:, 0]
@@ -145,7 +148,9 @@ def _bars(arrays: dict[str, np.ndarray]) -> str:
         ticks.append(row + max(len(order) - 1, 0) / 2)
         for index in order:
             counts = lengths[index] > limits[1]
-            style = {"color": OWN, "linewidth": 3.0} if counts else {"color": INK, "alpha": 0.5}
+            style: dict[str, Any] = (
+                {"color": OWN, "linewidth": 3.0} if counts else {"color": INK, "alpha": 0.5}
+            )
             axes.plot(bars[index], (row, row), **style)
             row += 1
         longest = f"{lengths.max():.2f}" if len(lengths) else "none"
