@@ -50,6 +50,7 @@ FLOOR = {
     "reporting": 5,
     "methods": 6,
     "model": 7,
+    "classes": 8,
     "inference": 8,
     "inpainting": 9,
     "label_free": 9,
