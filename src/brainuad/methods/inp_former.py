@@ -214,7 +214,7 @@ def mined_cosine(given: Tensor, rebuilt: Tensor, inside: Tensor, exponent: float
 
 
 def nearest_prototype(tokens: Tensor, prototypes: Tensor) -> Tensor:
-    """Return the smallest 1 - cos of each token `(B, N, C)` to a prototype `(B, M, C)`, `(B, N)`."""
+    """Return 1 - cos of tokens `(B, N, C)` and the nearest of prototypes `(B, M, C)`: `(B, N)`."""
     ours, theirs = (F.normalize(x.float(), dim=-1) for x in (tokens, prototypes))
     return 1 - torch.einsum("bnc,bmc->bnm", ours, theirs).amax(2)
 
