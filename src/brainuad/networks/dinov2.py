@@ -58,8 +58,7 @@ class DinoV2(nn.Module):
     ) -> None:
         super().__init__()
         self.patch, self.pixels, self.grid, self.registers = patch, pixels, grid, registers
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(3, width, patch, patch)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, patch)})
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, grid**2 + 1, width))
         if registers:
@@ -84,7 +83,7 @@ class DinoV2(nn.Module):
             )
         cells = [side // self.pixels for side in image.shape[2:]]
         large = F.interpolate(image, [self.patch * side for side in cells], mode="bilinear")
-        x = cast(Tensor, self.patch_embed.proj((large - self.mean) / self.std))
+        x = cast(Tensor, self.patch_embed["proj"]((large - self.mean) / self.std))
         tokens = x.flatten(2).transpose(1, 2) + self._positions(cells)
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
         others = [self.register_tokens.expand(len(x), -1, -1)] if self.registers else []
@@ -109,26 +108,24 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, _EPS)
-        self.attn = nn.Module()
-        self.attn.qkv = nn.Linear(width, 3 * width)
-        self.attn.proj = nn.Linear(width, width)
-        self.ls1 = nn.Module()
-        self.ls1.gamma = nn.Parameter(torch.ones(width))
+        self.attn = nn.ModuleDict(
+            {"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)}
+        )
+        self.ls1 = nn.ParameterDict({"gamma": nn.Parameter(torch.ones(width))})
         self.norm2 = nn.LayerNorm(width, _EPS)
-        self.mlp = nn.Module()
-        self.mlp.fc1 = nn.Linear(width, 4 * width)
-        self.mlp.fc2 = nn.Linear(4 * width, width)
-        self.ls2 = nn.Module()
-        self.ls2.gamma = nn.Parameter(torch.ones(width))
+        self.mlp = nn.ModuleDict(
+            {"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)}
+        )
+        self.ls2 = nn.ParameterDict({"gamma": nn.Parameter(torch.ones(width))})
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, N, width)` of the same shape."""
-        parts = self.attn.qkv(self.norm1(x)).unflatten(-1, (3, -1, HEAD))
+        parts = self.attn["qkv"](self.norm1(x)).unflatten(-1, (3, -1, HEAD))
         q, k, v = parts.permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = x + self.attn.proj(attended) * self.ls1.gamma
-        hidden = F.gelu(self.mlp.fc1(self.norm2(x)))
-        return cast(Tensor, x + self.mlp.fc2(hidden) * self.ls2.gamma)
+        x = x + self.attn["proj"](attended) * self.ls1["gamma"]
+        hidden = F.gelu(self.mlp["fc1"](self.norm2(x)))
+        return cast(Tensor, x + self.mlp["fc2"](hidden) * self.ls2["gamma"])
 
 
 def is_dinov2(path: Path) -> bool:

@@ -149,6 +149,8 @@ class InpaintBlock(nn.Module):
     its neighbours; patches beyond the border count with zeros, as in the code.
     """
 
+    code: Tensor
+
     def __init__(
         self,
         width: int,
