@@ -1,8 +1,8 @@
 """SQUID's network: patches rebuilt from memories of healthy patches at the same place.
 
 Xiang et al., "SQUID: Deep Feature In-Painting for Unsupervised Anomaly Detection", CVPR 2023 (arXiv
-2111.13495); released code tiangexiang/SQUID, `models/squid.py`, `models/inpaint.py`,
-`models/basic_modules.py` and `models/discriminator.py`.
+2111.13495); released code tiangexiang/SQUID, `models/squid.py`, `models/inpaint.py` and
+ `models/basic_modules.py`.
 """
 
 import math
@@ -57,6 +57,7 @@ class Squid(nn.Module):
 
     Raises:
         InputError: the size cannot be cut and halved so often.
+        ValueError: a memory matrix would follow a level of whole images.
     """
 
     def __init__(
@@ -84,6 +85,11 @@ class Squid(nn.Module):
                 f"slices of {' x '.join(map(str, size))} pixels cannot be cut into {patches} x "
                 f"{patches} patches and halved {levels} times; make data.slice_size a multiple of "
                 f"{unit}"
+            )
+        if skips > levels - whole_from:
+            raise ValueError(
+                f"skips is {skips}, but only {levels - whole_from} levels of the decoder work on "
+                "patches; use fewer skips or a smaller whole_from"
             )
         small = (size[0] // unit, size[1] // unit)
         self.patches, self.whole_from, self.squares = patches, whole_from, squares
@@ -254,39 +260,6 @@ class Convolutions(nn.Module):
         """Return `(B, out, H / stride, W / stride)`."""
         x = self.first(x)
         return cast(Tensor, (self.second(x) + x).relu())
-
-
-class SquidDiscriminator(nn.Module):
-    """Five convolutions of stride 2 and a linear layer (`SimpleDiscriminator`).
-
-    Args:
-        size: height and width of the images.
-        channels: channels of the images.
-        widths: channels of each convolution.
-    """
-
-    def __init__(
-        self,
-        size: Sequence[int],
-        channels: int = 1,
-        widths: Sequence[int] = (16, 32, 64, 128, 128),
-    ) -> None:
-        super().__init__()
-        parts: list[nn.Module] = []
-        before = channels
-        for i, width in enumerate(widths):
-            parts.append(nn.Conv2d(before, width, 5, 2, 2))
-            if i:
-                parts.append(nn.BatchNorm2d(width))
-            parts.append(nn.LeakyReLU(0.2))
-            before = width
-        self.body = nn.Sequential(*parts)
-        cells = [-(-side // 2 ** len(widths)) for side in size]
-        self.last = nn.Linear(before * cells[0] * cells[1], 1)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the logit `(B, 1)` of "real" in a list, as MONAI's discriminators do."""
-        return [self.last(self.body(image).flatten(1))]
 
 
 def neighbours(recalled: Tensor, patches: int) -> Tensor:

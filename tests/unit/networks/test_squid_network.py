@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from brainuad.errors import InputError
-from brainuad.networks.squid import Squid, SquidDiscriminator, neighbours, place_bits
+from brainuad.networks.squid import Squid, neighbours, place_bits
+from brainuad.networks.squid_discriminator import SquidDiscriminator
 
 SMALL = {"size": (16, 24), "widths": (8, 8, 16), "slots": 4, "matrix_slots": 4, "k": 3}
 
@@ -39,6 +40,11 @@ def test_images_come_back_in_their_size_and_range():
 def test_a_frame_that_cannot_be_cut_is_refused():
     with pytest.raises(InputError, match="multiple of 8"):
         Squid(**SMALL | {"size": (16, 20)})
+
+
+def test_a_memory_matrix_of_whole_images_is_refused():
+    with pytest.raises(ValueError, match="skips is 2, but only 1 levels"):
+        Squid(**SMALL | {"skips": 2})
 
 
 def test_the_queue_changes_by_store_alone():
