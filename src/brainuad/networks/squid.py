@@ -2,7 +2,7 @@
 
 Xiang et al., "SQUID: Deep Feature In-Painting for Unsupervised Anomaly Detection", CVPR 2023 (arXiv
 2111.13495); released code tiangexiang/SQUID, `models/squid.py`, `models/inpaint.py` and
- `models/basic_modules.py`.
+`models/basic_modules.py`.
 """
 
 import math
