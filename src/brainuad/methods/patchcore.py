@@ -32,7 +32,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
-from monai.networks.layers.simplelayers import GaussianFilter
+from monai.networks.layers.convutils import gaussian_1d
+from monai.networks.layers.simplelayers import separable_filtering
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -93,7 +94,12 @@ class PatchCore(AnomalyDetector):
         self.projection, self.seed = projection, seed
         self.neighbours, self.reweighting, self.smoothing = neighbours, reweighting, smoothing
         # The entries around each one are found with the bank, so that `reweighting` is not here.
-        self.traits = replace(self.traits, detection_options=("neighbours", "smoothing"))
+        self.traits = replace(
+            self.traits, detection_options=("neighbours", "smoothing"), one_pass=True
+        )
+        # As numbers, because a loaded model is first made without values.
+        sigma = torch.tensor(max(smoothing, _TINY), device="cpu")
+        self.kernel = gaussian_1d(sigma).tolist()
         self.register_buffer("bank", torch.zeros(0))
         self.register_buffer("around", torch.zeros(0, dtype=torch.long))
         self.register_buffer("scale", torch.ones(len(self.layers), 1))
@@ -141,6 +147,14 @@ class PatchCore(AnomalyDetector):
         scores[cells] = self._patch_scores(self._stacked(tokens[cells]))
         return Detection(self._to_pixels(scores[:, None], cells[:, None], image.shape[2:]), None)
 
+    def score_every_cell(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """Return the result of `score`, computed for the background too: the same for any brain."""
+        tokens = self._layer_tokens(image)
+        cells = _touching(brain_mask, tokens.shape[1:-2])
+        scores = self._patch_scores(self._stacked(tokens.flatten(0, -3))).reshape(cells.shape)
+        scores = torch.where(cells, scores, 0.0)
+        return Detection(self._to_pixels(scores[:, None], cells[:, None], image.shape[2:]), None)
+
     def _patch_scores(self, patches: Tensor) -> Tensor:
         """Return the scores `(N,)` of patches `(N, width)` by eqs. 6 and 7."""
         bank = self.bank.float()
@@ -176,8 +190,8 @@ class PatchCore(AnomalyDetector):
         """Resize and smooth `(B, 1, *S_p)` to `(B, 1, *size)`; a mean over cells of the brain."""
         values, weights = _resized(scores, size), _resized(cells.float(), size)
         if self.smoothing > 0:
-            blur = GaussianFilter(len(size), self.smoothing).to(scores.device)
-            values, weights = blur(values), blur(weights)
+            kernels = [torch.tensor(self.kernel, device=scores.device)] * len(size)
+            values, weights = (separable_filtering(x, kernels) for x in (values, weights))
         return values / weights.clamp_min(_TINY)
 
 

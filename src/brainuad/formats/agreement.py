@@ -1,0 +1,113 @@
+"""Agreement of an exported file with our own detection, measured on painted lesions."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainuad.formats.example import LESIONS_ML, ExampleScan, example_scan
+from brainuad.methods.base import AnomalyDetector
+from brainuad.model.detect import detect_volume
+from brainuad.model.model import Model
+from brainuad.types import Detection
+
+LARGEST_DIFFERENCE = 1e-3
+"""Largest difference of two maps that agree."""
+
+LEAST_DICE = 0.999
+"""Smallest Dice of two masks that agree."""
+
+Run = Callable[[Tensor, Tensor], Tensor]
+"""(tiles `(B, C, *S)`, brain masks `(B, 1, *S)` bool) -> anomaly maps `(B, 1, *S)`."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two detections in one scan.
+
+    Attributes:
+        lesion_ml: volume of the painted lesion.
+        largest_difference: between the post-processed maps.
+        dice: of the masks; None where both are empty.
+        marked_voxels: size of our mask.
+    """
+
+    lesion_ml: float
+    largest_difference: float
+    dice: float | None
+    marked_voxels: int
+
+
+def agreement(model: Model, run: Run, runner: str, batch_size: int = 1) -> dict[str, Any]:
+    """Compare another program's maps and masks with those of the model, as plain values.
+
+    Tiles, mirror image, post-processing and threshold are ours on both sides.
+
+    Args:
+        model: the model.
+        run: scores tiles by the exported file.
+        runner: name and version of the program.
+        batch_size: tiles that it takes at once.
+    """
+    scans = [example_scan(model, ml, seed) for seed, ml in enumerate(LESIONS_ML)]
+    found = [_compared(model, scan, run, batch_size) for scan in scans]
+    defined = [one.dice for one in found if one.dice is not None]
+    return {
+        "runner": runner,
+        "against": f"brainuad with torch {torch.__version__}",
+        "on": "brains made of the MNI152 tissue maps, each with one painted lesion",
+        "largest_difference": max(one.largest_difference for one in found),
+        "smallest_dice": min(defined) if defined else None,
+        "scans": [asdict(one) for one in found],
+    }
+
+
+def agrees(measured: dict[str, Any]) -> bool:
+    """Return whether maps and masks are equal within `LARGEST_DIFFERENCE` and `LEAST_DICE`."""
+    dice = measured["smallest_dice"]
+    return measured["largest_difference"] <= LARGEST_DIFFERENCE and (
+        dice is None or dice >= LEAST_DICE
+    )
+
+
+def _compared(model: Model, scan: ExampleScan, run: Run, batch_size: int) -> Compared:
+    image, brain_mask = torch.from_numpy(scan.image), torch.from_numpy(scan.brain_mask)[None]
+    ours = model.detect(image, brain_mask, scan.grid.affine)
+    method = _Other(model.method, run)
+    given = method, model.tiling, image, brain_mask, batch_size, scan.grid.affine
+    theirs = detect_volume(*given, grid=model.method.grid, flips=model.card.flips)
+    spacing = scan.grid.empty.spacing_mm
+    post = model.postprocess
+    scores, masks = [], []
+    threshold = None
+    for found in (ours, theirs):
+        score = post.score(found.anomaly_map[0].numpy(), scan.brain_mask, spacing)
+        if threshold is None:
+            threshold = model.known.threshold_of(post)(score, scan.brain_mask, spacing)
+        scores.append(score)
+        masks.append(post.segment(score, scan.brain_mask, spacing, threshold))
+    both = int(masks[0].sum()) + int(masks[1].sum())
+    dice = 2 * float((masks[0] & masks[1]).sum()) / both if both else None
+    apart = float(np.abs(scores[0] - scores[1]).max())
+    return Compared(scan.lesion_ml, apart, dice, int(masks[0].sum()))
+
+
+class _Other(AnomalyDetector):
+    """A method whose tiles another program scores."""
+
+    def __init__(self, method: AnomalyDetector, run: Run) -> None:
+        super().__init__()
+        self.traits = method.traits
+        self._run = run
+        self._judge = method.judge_scan
+
+    def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
+        """Return the other program's map."""
+        return Detection(self._run(image, brain_mask), None)
+
+    def judge_scan(self, found: Detection, image: Tensor) -> Detection:
+        """Judge as the method does."""
+        return self._judge(found, image)
