@@ -24,8 +24,8 @@ DESCRIPTION = """Pack a trained model for others.
 preparation, threshold, training statistics and licence, a model card to read, and SHA-256 of each.
 brainuad-predict, brainuad-inpaint and brainuad.load read it; nothing in it is ever executed.
 
---format onnx: a folder with model.onnx, which any ONNX runtime computes, model.json, which says what
-comes before and after it, and the measured agreement with brainuad.
+--format onnx: a folder with model.onnx, which any ONNX runtime computes, and model.json, which says
+what comes before and after it, with the measured agreement.
 
 --format monai: a MONAI bundle, which `python -m monai.bundle run` runs without brainuad.
 

@@ -23,6 +23,9 @@ LEAST_DICE = 0.999
 Run = Callable[[Tensor, Tensor], Tensor]
 """(tiles `(B, C, *S)`, brain masks `(B, 1, *S)` bool) -> anomaly maps `(B, 1, *S)`."""
 
+Scored = Callable[[ExampleScan], np.ndarray]
+"""Scan -> post-processed map `(D, H, W)`."""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -41,19 +44,17 @@ class Compared:
     marked_voxels: int
 
 
-def agreement(model: Model, run: Run, runner: str, batch_size: int = 1) -> dict[str, Any]:
+def agreement(model: Model, ours: Scored, theirs: Scored, runner: str) -> dict[str, Any]:
     """Compare another program's maps and masks with those of the model, as plain values.
-
-    Tiles, mirror image, post-processing and threshold are ours on both sides.
 
     Args:
         model: the model.
-        run: scores tiles by the exported file.
-        runner: name and version of the program.
-        batch_size: tiles that it takes at once.
+        ours: its own maps.
+        theirs: maps by the exported file.
+        runner: name and version of the program that computes it.
     """
     scans = [example_scan(model, ml, seed) for seed, ml in enumerate(LESIONS_ML)]
-    found = [_compared(model, scan, run, batch_size) for scan in scans]
+    found = [_compared(model, scan, ours(scan), theirs(scan)) for scan in scans]
     defined = [one.dice for one in found if one.dice is not None]
     return {
         "runner": runner,
@@ -65,6 +66,19 @@ def agreement(model: Model, run: Run, runner: str, batch_size: int = 1) -> dict[
     }
 
 
+def own_map(model: Model, scan: ExampleScan) -> np.ndarray:
+    """Return the model's own post-processed map of a scan."""
+    image, brain_mask = _tensors(scan)
+    return _score(model, model.detect(image, brain_mask, scan.grid.affine), scan)
+
+
+def map_by_tiles(model: Model, scan: ExampleScan, run: Run, batch_size: int) -> np.ndarray:
+    """Return the map whose tiles another program scores; all around them is ours."""
+    given = _Other(model.method, run), model.tiling, *_tensors(scan), batch_size, scan.grid.affine
+    found = detect_volume(*given, grid=model.method.grid, flips=model.card.flips)
+    return _score(model, found, scan)
+
+
 def agrees(measured: dict[str, Any]) -> bool:
     """Return whether maps and masks are equal within `LARGEST_DIFFERENCE` and `LEAST_DICE`."""
     dice = measured["smallest_dice"]
@@ -73,26 +87,24 @@ def agrees(measured: dict[str, Any]) -> bool:
     )
 
 
-def _compared(model: Model, scan: ExampleScan, run: Run, batch_size: int) -> Compared:
-    image, brain_mask = torch.from_numpy(scan.image), torch.from_numpy(scan.brain_mask)[None]
-    ours = model.detect(image, brain_mask, scan.grid.affine)
-    method = _Other(model.method, run)
-    given = method, model.tiling, image, brain_mask, batch_size, scan.grid.affine
-    theirs = detect_volume(*given, grid=model.method.grid, flips=model.card.flips)
-    spacing = scan.grid.empty.spacing_mm
+def _compared(model: Model, scan: ExampleScan, ours: np.ndarray, theirs: np.ndarray) -> Compared:
+    around = scan.brain_mask, scan.grid.empty.spacing_mm
     post = model.postprocess
-    scores, masks = [], []
-    threshold = None
-    for found in (ours, theirs):
-        score = post.score(found.anomaly_map[0].numpy(), scan.brain_mask, spacing)
-        if threshold is None:
-            threshold = model.known.threshold_of(post)(score, scan.brain_mask, spacing)
-        scores.append(score)
-        masks.append(post.segment(score, scan.brain_mask, spacing, threshold))
-    both = int(masks[0].sum()) + int(masks[1].sum())
-    dice = 2 * float((masks[0] & masks[1]).sum()) / both if both else None
-    apart = float(np.abs(scores[0] - scores[1]).max())
-    return Compared(scan.lesion_ml, apart, dice, int(masks[0].sum()))
+    threshold = model.known.threshold_of(post)(ours, *around)
+    mask, other = (post.segment(score, *around, threshold) for score in (ours, theirs))
+    both = int(mask.sum()) + int(other.sum())
+    dice = 2 * float((mask & other).sum()) / both if both else None
+    apart = float(np.abs(ours - theirs).max())
+    return Compared(scan.lesion_ml, apart, dice, int(mask.sum()))
+
+
+def _tensors(scan: ExampleScan) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(scan.image), torch.from_numpy(scan.brain_mask)[None]
+
+
+def _score(model: Model, found: Detection, scan: ExampleScan) -> np.ndarray:
+    map_ = found.anomaly_map[0].numpy()
+    return model.postprocess.score(map_, scan.brain_mask, scan.grid.empty.spacing_mm)
 
 
 class _Other(AnomalyDetector):

@@ -62,10 +62,10 @@ def example_scan(model: Model, lesion_ml: float, seed: int = 0) -> ExampleScan:
     tissues = np.stack([atlas[name].reshape(grid.shape) for name in TISSUES])
     image = np.zeros((len(model.card.channels), *grid.shape), np.float32)
     lesion = _nearest(brain_mask, grid, lesion_ml, rng)
-    for channel, sequence in zip(image, model.card.channels, strict=True):
-        levels = TISSUE.get(sequence, FLAIR)
-        channel += np.tensordot(levels, tissues, 1) + NOISE * rng.standard_normal(grid.shape)
-        channel[lesion] = 0.3 if sequence == "T1w" else 0.95
+    for number, sequence in enumerate(model.card.channels):
+        tissue = np.tensordot(TISSUE.get(sequence, FLAIR), tissues, 1)
+        image[number] = tissue + NOISE * rng.standard_normal(grid.shape)
+        image[number][lesion] = 0.3 if sequence == "T1w" else 0.95
     inside = np.where(brain_mask, np.clip(image, 0.01, 1), 0).astype(np.float32)
     return ExampleScan(inside, brain_mask, grid, lesion_ml)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brainuad.errors import InputError
+from brainuad.formats.norms import exact_norms
 from brainuad.formats.ranks import RankGraph
 from brainuad.formats.whole_brain import WholeBrainGraph
 from brainuad.methods.base import AnomalyDetector
@@ -60,6 +61,7 @@ class Graph(nn.Module):
         own = copy.deepcopy(method).cpu().eval().requires_grad_(False)
         made = _SCORES.get(type(method))
         self.one_tile = made is not None
+        exact_norms(own)
         self.method = own
         self.scores = own.score if made is None else made(own)
 

@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from brainuad.errors import InputError
 from brainuad.formats import facts
-from brainuad.formats.agreement import agreement
+from brainuad.formats.agreement import agreement, map_by_tiles, own_map
 from brainuad.formats.folder import exported_folder, sha256_of
 from brainuad.formats.graph import Graph, example_tiles, graph_of, takes_any_shape
 from brainuad.machine.files import write_json, write_text
@@ -100,7 +101,8 @@ def measured_agreement(model: Model, path: Path) -> dict[str, Any]:
 
     free = isinstance(session.get_inputs()[0].shape[0], str)
     runner = f"onnxruntime {onnxruntime.__version__} on the CPU"
-    return agreement(model, run, runner, batch_size=16 if free else 1)
+    theirs = partial(map_by_tiles, model, run=run, batch_size=16 if free else 1)
+    return agreement(model, partial(own_map, model), theirs, runner)
 
 
 def described(model: Model, path: Path, measured: dict[str, Any]) -> dict[str, Any]:
