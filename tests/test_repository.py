@@ -51,6 +51,7 @@ FLOOR = {
     "methods": 6,
     "model": 7,
     "inference": 8,
+    "formats": 8,
     "inpainting": 9,
     "label_free": 9,
     "tracking": 9,

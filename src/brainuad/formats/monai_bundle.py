@@ -194,6 +194,8 @@ def _map_step(model: Model, config: dict[str, Any]) -> tuple[str, list[float]]:
 
 def _mask_steps(model: Model) -> list[dict[str, Any]]:
     """Return the steps on the mask as transforms of MONAI."""
+    # Its values are checked where it is built.
+    _ = model.postprocess
     own = model.card.postprocess
     binarise = (own.get("binarise") or {}).get(TARGET, "above").rpartition(".")[2]
     if own.get("masks_last") or binarise != "above":

@@ -67,7 +67,7 @@ def write_onnx(run: Path, out: Path, licence: str | None = None) -> tuple[Card, 
     graph = graph_of(model)
     with exported_folder(out, MEMBERS, "an ONNX export") as folder:
         path = folder / NETWORK
-        _write_network(model, graph, path)
+        write_network(model, graph, path)
         measured = measured_agreement(model, path)
         write_json(folder / FACTS, described(model, path, measured))
         write_text(folder / MODEL_CARD, model_card(model.card))
@@ -152,7 +152,7 @@ def _tensor(value: Any) -> dict[str, Any]:
     }
 
 
-def _write_network(model: Model, graph: Graph, path: Path) -> None:
+def write_network(model: Model, graph: Graph, path: Path) -> None:
     """Trace the graph and write it, without places of this machine."""
     size = sum(t.numel() * t.element_size() for t in graph.state_dict().values())
     if size > MOST_BYTES:
