@@ -1,7 +1,6 @@
 """Everything about a model that its exported network does not hold, as plain values."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 from brainuad import __version__
@@ -9,7 +8,10 @@ from brainuad.cohorts.places import as_plain
 from brainuad.model.card import Card
 from brainuad.model.known import Known
 from brainuad.model.model import Model
-from brainuad.settings.build import TARGET
+from brainuad.preparation.model_input import NormalisedInput
+from brainuad.preparation.tissue.segment import TissueInput
+from brainuad.settings.allowed import RECIPE
+from brainuad.settings.build import TARGET, build
 from brainuad.shipped import SENSITIVITY, is_shipped
 from brainuad.volumes.tiling import PLANES
 
@@ -49,18 +51,23 @@ def model_facts(card: Card) -> dict[str, Any]:
     }
 
 
-def normalisation(card: Card) -> dict[str, Any]:
+def normalisation(model: Model) -> dict[str, Any]:
     """Return how the intensities of the method's input are made."""
-    if card.input.get("tissue"):
+    if isinstance(model.view, TissueInput):
         return {
-            "kind": "TissueInput",
-            **_options(card.input["tissue"]),
+            **options(model.view),
             "rule": "tissue class from dark to bright, over the number of classes; made by "
             "brainuad.preparation.tissue",
         }
-    own = card.input.get("normalise") or next(iter(card.recipe.normalisers.values()))
-    kind = own[TARGET].rpartition(".")[2]
-    return {"kind": kind, **_options(own), "rule": NORMALISERS.get(kind, "see brainuad")}
+    own = options(normaliser(model))
+    return {**own, "rule": NORMALISERS.get(own["kind"], "see brainuad")}
+
+
+def normaliser(model: Model) -> Any:
+    """Return the normaliser of the image; of several channels with their own, the first one's."""
+    if isinstance(model.view, NormalisedInput):
+        return model.view.by
+    return build(next(iter(model.card.recipe.normalisers.values())), RECIPE)
 
 
 def space(model: Model) -> dict[str, Any]:
@@ -95,10 +102,8 @@ def preparation(card: Card) -> dict[str, Any]:
 
 def tiling(model: Model) -> dict[str, Any]:
     """Return how a volume is cut into the network's inputs, and joined."""
-    own = model.card.tiling
-    kind = own[TARGET].rpartition(".")[2]
-    found: dict[str, Any] = {"kind": kind, **_options(own), "flips": model.card.flips}
-    if kind != "VolumeTiling" or own.get("size"):
+    found = {**options(model.tiling), "flips": model.card.flips}
+    if found.get("size") is not None:
         found["rule"] = (
             "frames of `size`, padded with zeros to both sides where the volume is smaller "
             "(floor of the half before it); else the fewest frames that cover it, evenly spread "
@@ -106,11 +111,11 @@ def tiling(model: Model) -> dict[str, Any]:
             "frame in the middle. Overlaps are averaged, and several planes. A frame without "
             "brain scores 0"
         )
-    if planes := own.get("planes") or ([own["plane"]] if "plane" in own else None):
-        found["axis_of_plane"] = {name: PLANES[name] - 1 for name in planes}
+    if axes := plane_axes(model):
+        found["axis_of_plane"] = axes
     if model.card.flips:
         found["flips_rule"] = "average with the map of the left-right mirror image, mirrored back"
-    quantile = model.card.model.get("bright_quantile")
+    quantile = bright_quantile(model)
     if quantile is not None:
         found["keep_bright"] = {
             "quantile": quantile,
@@ -119,23 +124,41 @@ def tiling(model: Model) -> dict[str, Any]:
     return found
 
 
+def plane_axes(model: Model) -> dict[str, int]:
+    """Return the axis that the slices of each plane fix; empty for volumes."""
+    own = options(model.tiling)
+    planes = own.get("planes") or ([own["plane"]] if "plane" in own else [])
+    return {name: PLANES[name] - 1 for name in planes}
+
+
+def bright_quantile(model: Model) -> float | None:
+    """Return the quantile below which a scan's map is cleared; None for none."""
+    found: float | None = getattr(model.method, "bright_quantile", None)
+    return found
+
+
 def postprocessing(model: Model) -> dict[str, Any]:
     """Return the steps from the map to the mask."""
-    own = model.card.postprocess
-    known = model.known
-    steps: dict[str, Any] = {
+    own = model.postprocess
+    threshold: dict[str, Any] = {"value": model.known.threshold, "rule": "map > value"}
+    if is_shipped(model.path):
+        threshold["sensitivity"] = SENSITIVITY
+    return {
         "order": "map_steps, threshold, mask_steps",
-        "map_steps": [_step(step) for step in own.get("map_steps", [])],
-        "threshold": {"value": known.threshold, "rule": "map > value"},
-        "mask_steps": [_step(step) for step in own.get("mask_steps", [])],
-        "masks_last": bool(own.get("masks_last")),
-        "binarise": _step(own["binarise"]) if isinstance(own.get("binarise"), Mapping) else "above",
+        "map_steps": [options(step) for step in own.map_steps],
+        "threshold": threshold,
+        "mask_steps": [options(step) for step in own.mask_steps],
+        "masks_last": own.masks_last,
+        "binarise": options(own.binarise),
         "where": "brainuad smooths on the prepared grid, resamples the map linearly to the scan's "
         "own grid, and takes threshold and mask steps there",
     }
-    if is_shipped(model.path):
-        steps["threshold"]["sensitivity"] = SENSITIVITY
-    return steps
+
+
+def options(part: Any) -> dict[str, Any]:
+    """Return the class and the arguments of a part, those by default too."""
+    kind = getattr(part, "__name__", type(part).__name__)
+    return {"kind": kind, **(asdict(part) if is_dataclass(part) else {})}
 
 
 def with_fixed(model: Model, card: Card) -> Model:
@@ -144,11 +167,3 @@ def with_fixed(model: Model, card: Card) -> Model:
     shared.path = model.path
     shared.known = Known([model.path], [replace(card)])
     return shared
-
-
-def _step(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": config[TARGET].rpartition(".")[2], **_options(config)}
-
-
-def _options(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if not key.startswith("_")}

@@ -32,8 +32,8 @@ from brainuad.machine.files import write_json, write_text
 from brainuad.model.card import Card
 from brainuad.model.export import shared_card
 from brainuad.model.model import Model
-from brainuad.settings.build import TARGET, build
-from brainuad.volumes.tiling import PLANES
+from brainuad.postprocess.components import RemoveSmall
+from brainuad.postprocess.threshold import above
 
 NETWORK = "models/model.ts"
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
@@ -90,15 +90,13 @@ def scan_script(model: Model) -> torch.jit.ScriptModule:
         # The tracer doubts what is the same for every image, and is itself on its way out.
         warnings.simplefilter("ignore")
         tile = torch.jit.trace(_MapAlone(graph).eval(), tiles, check_trace=False)
-        own = model.card.tiling
-        size = own.get("size")
-        planes = own.get("planes") or ([own["plane"]] if "plane" in own else [])
+        size = facts.options(model.tiling)["size"]
         grid = model.method.grid
-        steps = [_map_step(model, step) for step in model.card.postprocess.get("map_steps", [])]
+        steps = [_map_step(model, step) for step in model.postprocess.map_steps]
         script = ScanScript(
             tile,
             _settings(model, graph),
-            [PLANES[plane] - 1 for plane in planes] or [-1],
+            list(facts.plane_axes(model).values()) or [-1],
             [int(n) for n in size or []],
             [] if grid is None else [int(n) for n in grid.shape],
             torch.from_numpy(np.eye(4) if grid is None else np.asarray(grid.affine, float)),
@@ -138,20 +136,20 @@ class _MapAlone(torch.nn.Module):
 
 
 def _settings(model: Model, graph: Graph) -> Settings:
-    quantile = model.card.model.get("bright_quantile")
+    quantile = facts.bright_quantile(model)
     return {
-        **_normalisation(model.card),
+        **_normalisation(model),
         "flips": float(model.card.flips),
         "keeps_background": float(model.method.traits.keeps_background),
-        "crop": float(bool(model.card.tiling.get("crop"))),
+        "crop": float(facts.options(model.tiling).get("crop", False)),
         "batch": 1.0 if graph.one_tile else float(BATCH),
         "bright": -1.0 if quantile is None else float(quantile),
     }
 
 
-def _normalisation(card: Card) -> Settings:
+def _normalisation(model: Model) -> Settings:
     """Return the normalisation of the image in `ScanScript`'s numbers."""
-    made = facts.normalisation(card)
+    made = facts.normalisation(model)
     names = ("normalise", "low", "high", "inside", "from_low", "clips", "range")
     share = {name: float(made[name]) / 100 for name in ("low", "high") if name in made}
     top = float(made.get("percentile", 100)) / 100
@@ -173,50 +171,38 @@ def _normalisation(card: Card) -> Settings:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def normalises(card: Card) -> bool:
+def normalises(model: Model) -> bool:
     """Return whether the bundle normalises the image itself."""
-    return _normalisation(card)["normalise"] > 0
+    return _normalisation(model)["normalise"] > 0
 
 
-def _map_step(model: Model, config: dict[str, Any]) -> tuple[str, list[float]]:
-    kind = config[TARGET].rpartition(".")[2]
-    match kind:
-        case "Median":
-            return kind, [float(config["size_mm"]), float(bool(config.get("in_plane")))]
-        case "ErodeBrainMask":
-            return kind, [float(config["radius_mm"])]
-        case "Clip":
-            return kind, [float(config["limit"])]
-        case "Saturate":
-            return kind, [float(config["above"])]
-    raise _no_counterpart(model, kind)
+def _map_step(model: Model, step: Any) -> tuple[str, list[float]]:
+    """Return the name and the numbers of a step on the map."""
+    own = facts.options(step)
+    kind = own.pop("kind")
+    if kind not in ("Median", "ErodeBrainMask", "Clip", "Saturate"):
+        raise _no_counterpart(model, kind)
+    return kind, [float(value) for value in own.values()]
 
 
 def _mask_steps(model: Model) -> list[dict[str, Any]]:
-    """Return the steps on the mask as transforms of MONAI."""
-    # Its values are checked where it is built.
-    _ = model.postprocess
-    own = model.card.postprocess
-    binarise = (own.get("binarise") or {}).get(TARGET, "above").rpartition(".")[2]
-    if own.get("masks_last") or binarise != "above":
-        raise _no_counterpart(model, "masks_last" if own.get("masks_last") else binarise)
+    """Return the arguments of MONAI's `RemoveSmallObjectsd` for the steps on the mask."""
+    post = model.postprocess
+    if post.masks_last or post.binarise is not above:
+        raise _no_counterpart(model, "masks_last" if post.masks_last else "Hysteresis")
     found = []
-    for config in own.get("mask_steps", []):
-        kind = config[TARGET].rpartition(".")[2]
-        if kind != "RemoveSmall" or config.get("filled"):
-            raise _no_counterpart(model, kind)
-        volume = float(config["min_volume_mm3"])
-        step = {"connectivity": CONNECTIVITY[config.get("connectivity", 26)]}
-        recipe = model.card.recipe
+    for step in post.mask_steps:
+        if not isinstance(step, RemoveSmall) or step.filled:
+            raise _no_counterpart(model, type(step).__name__)
+        recipe, own = model.card.recipe, {"connectivity": CONNECTIVITY[step.connectivity]}
         if recipe.of_slices:
             # A plane has no thickness: the largest cut through a ball of that volume.
-            area = np.pi * (3 * volume / (4 * np.pi)) ** (2 / 3)
+            area = np.pi * (3 * step.min_volume_mm3 / (4 * np.pi)) ** (2 / 3)
             edge = recipe.spacing_mm or recipe.pixel_mm
-            size = int(np.ceil(area / edge**2 - 1e-6))
-            found.append({**step, "min_size": size})
+            found.append({**own, "min_size": int(np.ceil(area / edge**2 - 1e-6))})
         else:
             # Rounding of the voxel size must not make one voxel more of it.
-            found.append({**step, "min_size": volume * (1 - 1e-6), "by_measure": True})
+            found.append({**own, "min_size": step.min_volume_mm3 * (1 - 1e-6), "by_measure": True})
     return found
 
 
@@ -230,8 +216,7 @@ def _no_counterpart(model: Model, kind: str) -> InputError:
 def _measured(model: Model, path: Path) -> dict[str, Any]:
     """Compare the saved file with the model, from prepared image to map."""
     script = torch.jit.load(path).eval()
-    own = model.card.input.get("normalise") or next(iter(model.card.recipe.normalisers.values()))
-    normalise = build(own) if normalises(model.card) else None
+    normalise = facts.normaliser(model) if normalises(model) else None
 
     def ours(scan: ExampleScan) -> np.ndarray:
         image = scan.image
@@ -256,7 +241,7 @@ def _described(model: Model, measured: dict[str, Any]) -> dict[str, Any]:
         "model": facts.model_facts(model.card),
         "space": facts.space(model),
         "preparation": facts.preparation(model.card),
-        "normalisation": facts.normalisation(model.card),
+        "normalisation": facts.normalisation(model),
         "tiling": facts.tiling(model),
         "postprocessing": facts.postprocessing(model),
         "agreement": measured,

@@ -147,9 +147,9 @@ def readme(model: Model, measured: dict[str, Any]) -> str:
 
     card = model.card
     prepared = facts.preparation(card)["in_words"]
-    own = facts.normalisation(card)
+    own = facts.normalisation(model)
     intensity = "any scale; the bundle normalises them"
-    if not normalises(card):
+    if not normalises(model):
         intensity = f"as brainuad makes them ({own['kind']}: {own['rule']})"
     dice = measured["smallest_dice"]
     masks = "no voxel was marked" if dice is None else f"the smallest Dice of the masks {dice:.5f}"

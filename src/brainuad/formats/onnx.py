@@ -124,7 +124,7 @@ def described(model: Model, path: Path, measured: dict[str, Any]) -> dict[str, A
         **{end: [_tensor(value) for value in values] for end, values in ends.items()},
         "space": facts.space(model),
         "preparation": facts.preparation(model.card),
-        "normalisation": facts.normalisation(model.card),
+        "normalisation": facts.normalisation(model),
         "tiling": facts.tiling(model),
         "postprocessing": facts.postprocessing(model),
         "agreement": measured,

@@ -1,4 +1,4 @@
-"""MONAI bundles: MONAI verifies and runs them, without brainuad, and nothing strange is executed."""
+"""MONAI bundles: MONAI verifies and runs them without brainuad; nothing strange is executed."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def test_strings_of_the_model_are_in_no_expression(bundle):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("axes", [("R", "A", "S"), ("L", "S", "P")], ids="".join)
+@pytest.mark.parametrize("axes", [("L", "S", "P")], ids="".join)
 def test_monai_runs_it_without_brainuad_and_finds_the_same(bundle, tmp_path, axes):
     pytest.importorskip("fire", reason="python -m monai.bundle needs fire")
     run, out = bundle
@@ -103,6 +103,7 @@ def test_monai_runs_it_without_brainuad_and_finds_the_same(bundle, tmp_path, axe
         [sys.executable, "-m", "monai.bundle", "run", *words, "--output_dir", str(tmp_path / "r")],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "no")},
         cwd=tmp_path,
+        check=False,
         capture_output=True,
         text=True,
     )
