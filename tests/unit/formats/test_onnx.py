@@ -41,7 +41,8 @@ def test_what_comes_before_and_after_is_written(exported):
     assert facts["normalisation"]["kind"] == "Percentile"
     after = facts["postprocessing"]
     assert after["threshold"]["value"] == 0.75
-    assert after["mask_steps"] == [{"kind": "RemoveSmall", "min_volume_mm3": 200.0}]
+    small = {"kind": "RemoveSmall", "min_volume_mm3": 200.0, "connectivity": 26, "filled": False}
+    assert after["mask_steps"] == [small]
     assert [scan["lesion_ml"] for scan in facts["agreement"]["scans"]] == list(LESIONS_ML)
     assert facts["agreement"]["largest_difference"] <= 1e-3
     assert str(run.parent) not in json.dumps(facts)
