@@ -1,5 +1,6 @@
 """The output folder: files and record of each scan, and the two tables made of the records."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -10,10 +11,9 @@ import pandas as pd
 
 from brainuad import __version__
 from brainuad.cohorts.map_folder import MapFolder
-from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.inference.findings_text import findings_text
-from brainuad.inference.records import FILES, RECORDS, SEGMENTATION, record_path
+from brainuad.inference.records import FILES, RECORDS, SEGMENTATION, read_all, record_path
 from brainuad.machine.files import (
     move,
     own_folder,
@@ -23,8 +23,7 @@ from brainuad.machine.files import (
     write_json,
     write_text,
 )
-from brainuad.machine.read import read_json
-from brainuad.machine.text import csv_text, say
+from brainuad.machine.text import csv_text
 from brainuad.model.findings import COLUMNS as FINDING_COLUMNS
 from brainuad.model.prediction import Prediction
 from brainuad.volumes.nifti import write_like, write_volume
@@ -184,18 +183,15 @@ def _records_in(out: Path) -> list[Path]:
 
 def read_records(out: Path) -> list[Record]:
     """Return the records in a folder whose files are there, in the order of their names."""
-    found = []
-    for path in _records_in(out):
-        try:
-            record = read_json(path)
-            row, rows = record["subject"], record["findings"]
-            named = [row[kind] for kind in FILES if row.get(kind)]
-            if row["scan_id"] and all((out / name).is_file() for name in named):
-                found.append({**record, "findings": [dict(one) for one in rows]})
-        except (InputError, KeyError, TypeError, ValueError, AttributeError):
-            # Of another command: this one has made its own damaged records anew.
-            say(f"warning: {path}: not a record; delete it and predict its scan again")
-    return found
+
+    def parse(record: Record) -> list[Record]:
+        row, rows = record["subject"], [dict(one) for one in record["findings"]]
+        named = [out / row[kind] for kind in FILES if row.get(kind)]
+        there = row["scan_id"] and all(path.is_file() for path in named)
+        return [{**record, "findings": rows}] if there else []
+
+    found = read_all(_records_in(out), parse, "delete it and predict its scan again")
+    return list(itertools.chain.from_iterable(found))
 
 
 def _write_tables(out: Path) -> pd.DataFrame:

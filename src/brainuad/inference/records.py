@@ -1,8 +1,9 @@
 """The record of each scan in the output folder; a scan with a record is done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.scans import RawScan, file_stamp
@@ -10,6 +11,9 @@ from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
 from brainuad.machine.files import sizes
 from brainuad.machine.read import read_json
+from brainuad.machine.text import say
+
+Kind = TypeVar("Kind")
 
 RECORDS = "records"
 
@@ -23,6 +27,25 @@ SEGMENTATION = "segmentation"
 def record_path(out: Path, wanted: Wanted) -> Path:
     """Return the place of the record of a scan."""
     return out / RECORDS / f"{wanted.scan_id}.json"
+
+
+def read_all(paths: Sequence[Path], parse: Callable[[Any], Kind], remedy: str) -> list[Kind]:
+    """Return what `parse` makes of each record; say which one it cannot read, and leave it out.
+
+    Such a record is another command's: this one has made its own damaged records anew.
+
+    Args:
+        paths: JSON files.
+        parse: takes the content; may raise what a missing or wrong value raises.
+        remedy: what to do about a damaged record.
+    """
+    found = []
+    for path in paths:
+        try:
+            found.append(parse(read_json(path)))
+        except (InputError, KeyError, TypeError, ValueError, AttributeError):
+            say(f"warning: {path}: not a record; {remedy}")
+    return found
 
 
 def read_done(out: Path, wanted: Wanted, stamp: Callable[[Wanted], str]) -> bool:

@@ -18,12 +18,12 @@ from brainuad.cohorts.people import PersonKey, person_key
 from brainuad.cohorts.words import canonical
 from brainuad.errors import InputError
 from brainuad.inference.find_scans import Wanted
-from brainuad.inference.records import record_path
+from brainuad.inference.records import read_all, record_path
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import atomic_path, remove, write_json, write_text
 from brainuad.machine.fingerprint import fingerprint
 from brainuad.machine.read import read_json
-from brainuad.machine.text import csv_text, say
+from brainuad.machine.text import csv_text
 from brainuad.reporting.drawing.changes import draw_changes
 from brainuad.volumes.nifti import read_mask, read_volume, write_like
 from brainuad.volumes.planes import is_slice
@@ -196,17 +196,17 @@ def _write(
 
 def _write_tables(out: Path) -> None:
     """Write `pairs.csv` and `changes.csv` of all records in `out`."""
-    pairs, changes = [], []
-    for path in sorted((out / FOLDER).glob("[!.]*.json")):
-        try:
-            record = read_json(path)
-            name = record["pair"]["scan_id"]
-            changes += [{"scan_id": name, **one} for one in record["changes"]]
-            pairs.append(record["pair"])
-        except (InputError, KeyError, TypeError):
-            # Of another command: this one has made its own damaged records anew.
-            say(f"warning: {path}: not a record; delete it and compare its pair again")
+    paths = sorted((out / FOLDER).glob("[!.]*.json"))
+    records = read_all(paths, _checked, "delete it and compare its pair again")
+    pairs = [pair for pair, _ in records]
+    changes = [one for _, rows in records for one in rows]
     columns = ["scan_id", *CHANGE_COLUMNS]
     for name, rows, header in ((PAIRS, pairs, PAIR_COLUMNS), (CHANGES, changes, columns)):
         table = pd.DataFrame(rows, columns=list(header))
         write_text(out / name, csv_text(table, float_format="%.6g"))
+
+
+def _checked(record: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the row of a pair, and those of its changes."""
+    pair = dict(record["pair"])
+    return pair, [{"scan_id": pair["scan_id"], **one} for one in record["changes"]]

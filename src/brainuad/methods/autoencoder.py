@@ -17,7 +17,7 @@ detector it scores by its residual, as a control that shows what the diffusion a
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 
 import numpy as np
@@ -32,6 +32,7 @@ from brainuad.methods.base import OptimizerFactory, ReconstructionDetector, Sche
 from brainuad.methods.parts.adversarial import judge
 from brainuad.methods.parts.residuals import Residual
 from brainuad.networks.latent_autoencoder import LatentAutoencoder, measure_scale
+from brainuad.records.stage_quality import StageQuality
 from brainuad.types import Batch
 
 MOST_SCANS = 50
@@ -134,7 +135,7 @@ class KLAutoencoder(ReconstructionDetector):
         Print it in one line, with a warning if the quality is poor.
 
         Returns:
-            The quality and its limits, see `too_poor`.
+            The values of `StageQuality`, and the latent scale as `scale`.
 
         Raises:
             InputError: there is no scan.
@@ -152,11 +153,10 @@ class KLAutoencoder(ReconstructionDetector):
             f"autoencoder: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} in {len(found)} held-out healthy "
             f"brains, latent scale {scale:.3f}"
         )
-        quality = {"psnr_db": psnr, "ssim": ssim, "scale": scale, "subjects": len(found)}
-        quality |= {"min_psnr_db": self.min_psnr_db, "min_ssim": self.min_ssim}
-        if words := too_poor(quality):
-            say(f"warning: {words}")
-        return quality
+        quality = StageQuality(len(found), psnr, ssim, self.min_psnr_db, self.min_ssim)
+        if quality.is_poor:
+            say(f"warning: {quality.warning}")
+        return asdict(quality) | {"scale": scale}
 
     def _adversarial(self, image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
         """Return G for the autoencoder and D for the discriminator."""
@@ -195,15 +195,3 @@ def reconstruction_quality(
         found, tiles, data_range=1.0, return_full_image=True
     )[1]
     return psnr.item(), full[inside].double().mean().item()
-
-
-def too_poor(quality: Mapping[str, float]) -> str | None:
-    """Return a warning for the user of a second stage on a poor first one; None on a good one."""
-    psnr, ssim = quality["psnr_db"], quality["ssim"]
-    if psnr >= quality["min_psnr_db"] and ssim >= quality["min_ssim"]:
-        return None
-    return (
-        f"the autoencoder is too poor for a second stage (PSNR {psnr:.1f} dB, SSIM {ssim:.3f}; "
-        f"wanted {quality['min_psnr_db']:g} dB and {quality['min_ssim']:g}): what it blurs cannot "
-        "be told from a lesion; train it longer or give it more channels"
-    )

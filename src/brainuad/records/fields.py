@@ -49,3 +49,11 @@ def known_values(kind: Any, values: Any, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: expected an object")
     names = {entry.name for entry in fields(kind)}
     return {key: value for key, value in values.items() if key in names and value is not None}
+
+
+def picked(kind: type[Kind], values: Mapping[str, float]) -> Kind | None:
+    """Return the dataclass whose fields these values hold; None where one is missing."""
+    known = fields(kind)  # type: ignore[arg-type]
+    if not {field.name for field in known if field.default is MISSING} <= values.keys():
+        return None
+    return kind(**{field.name: values[field.name] for field in known if field.name in values})

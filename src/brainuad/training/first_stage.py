@@ -16,6 +16,8 @@ from brainuad.machine.fingerprint import fingerprint, hash_weights
 from brainuad.machine.locks import lock
 from brainuad.machine.text import say
 from brainuad.model.card import without_added
+from brainuad.records.fields import picked
+from brainuad.records.stage_quality import StageQuality
 from brainuad.settings.allowed import MODEL
 from brainuad.settings.build import check_targets
 from brainuad.settings.moved import as_before, retargeted
@@ -135,7 +137,7 @@ def build_on(model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Sc
     Raises:
         InputError: the weights do not fit.
     """
-    from brainuad.methods.autoencoder import KLAutoencoder, too_poor
+    from brainuad.methods.autoencoder import KLAutoencoder
     from brainuad.methods.parts.residuals import signed
     from brainuad.networks.latent_autoencoder import LatentAutoencoder
     from brainuad.tiles.cache import brain_tiles
@@ -159,8 +161,8 @@ def build_on(model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Sc
             measured.measure_scale(train)
         checks = measured.measure_quality(val)
         measured.cpu()
-    elif checks and "psnr_db" in checks and (words := too_poor(checks)):
-        say(f"warning: {words}")
+    elif checks and (quality := picked(StageQuality, checks)) and quality.is_poor:
+        say(f"warning: {quality.warning}")
     found = {"checks": checks or {}, "path": str(stage.path), "sha256": stage.digest}
     model.card = replace(model.card, first_stage=found)
 

@@ -13,9 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from brainuad.errors import InputError
-from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality, too_poor
+from brainuad.methods.autoencoder import KLAutoencoder, reconstruction_quality
 from brainuad.methods.parts.residuals import signed
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
+from brainuad.records.fields import picked
+from brainuad.records.stage_quality import StageQuality
 from brainuad.tiles.cache import brain_tiles
 from brainuad.training.module import DetectorModule
 from brainuad.types import Batch
@@ -267,7 +269,7 @@ def test_examination_measures_scale_and_quality(tiny_cohort, capsys, limits, goo
     assert record["psnr_db"] == pytest.approx(np.mean([psnr for psnr, _ in scores]), rel=1e-5)
     assert record["ssim"] == pytest.approx(np.mean([ssim for _, ssim in scores]), rel=1e-5)
     assert record["subjects"] == len(val) == 2
-    assert (too_poor(record) is None) == good
+    assert picked(StageQuality, record).is_poor != good
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"autoencoder: PSNR {record['psnr_db']:.1f} dB, SSIM ")
     assert [line.startswith("warning: the autoencoder is too poor") for line in lines[1:]] == (

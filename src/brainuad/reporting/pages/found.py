@@ -46,8 +46,8 @@ def found_html(
 
 
 def _table(findings: pd.DataFrame) -> Table:
-    """Return the table of findings; sides and regions only where they are known."""
-    words = [name for name in ("side", "region") if findings[name].fillna("").any()]
+    """Return the table of findings; side, lobe and region only where they are known."""
+    words = [name for name in ("side", "lobe", "region") if findings[name].fillna("").any()]
     header = ["finding", "volume, ml", "x, y, z in mm", "peak", "mean", *words]
     rows = []
     for row in findings.to_dict("records"):

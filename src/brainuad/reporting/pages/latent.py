@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brainuad.records.fields import picked
 from brainuad.reporting.drawing.curves import INK, OWN, new_figure, to_svg
 from brainuad.reporting.pages.render import Plot, Table
-from brainuad.reporting.pages.training import picked
 from brainuad.reporting.run_folder import RunFolder
 
 COLUMNS = 3

@@ -1,41 +1,15 @@
 """Part of the report on the training of a method, with its checks on healthy subjects."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import TypeVar
+from dataclasses import dataclass
 
+from brainuad.records.fields import picked
+from brainuad.records.stage_quality import StageQuality
 from brainuad.reporting.drawing import curves as figures
 from brainuad.reporting.pages.render import Plot, Table
 from brainuad.reporting.run_folder import RunFolder
 
 MAX_PLOTS = 6
 """Number of logged quantities that are drawn; the others are named."""
-
-Kind = TypeVar("Kind")
-
-
-@dataclass(frozen=True)
-class FirstStage:
-    """Reconstruction of held-out healthy subjects by the autoencoder.
-
-    Attributes:
-        subjects: number of subjects.
-        psnr_db: mean peak signal-to-noise ratio.
-        ssim: mean structural similarity.
-        min_psnr_db: smallest ratio that suffices.
-        min_ssim: smallest similarity that suffices.
-    """
-
-    subjects: float
-    psnr_db: float
-    ssim: float
-    min_psnr_db: float
-    min_ssim: float
-
-    @property
-    def is_poor(self) -> bool:
-        """Return whether its blur is as large as lesions."""
-        return self.psnr_db < self.min_psnr_db or self.ssim < self.min_ssim
 
 
 @dataclass(frozen=True)
@@ -67,7 +41,7 @@ class Training:
 
     plots: list[Plot]
     others: list[str]
-    first_stage: FirstStage | None
+    first_stage: StageQuality | None
     repainting: Repainting | None
     checks: Table | None
 
@@ -83,15 +57,7 @@ def training(run: RunFolder) -> Training:
     return Training(
         plots,
         names[MAX_PLOTS:],
-        picked(FirstStage, own),
+        picked(StageQuality, own),
         picked(Repainting, own),
         Table(["check", "value"], rows, caption) if rows else None,
     )
-
-
-def picked(kind: type[Kind], values: Mapping[str, float]) -> Kind | None:
-    """Return the dataclass whose fields these values hold; None where one is missing."""
-    known = fields(kind)  # type: ignore[arg-type]
-    if not {field.name for field in known if field.default is MISSING} <= values.keys():
-        return None
-    return kind(**{field.name: values[field.name] for field in known if field.name in values})

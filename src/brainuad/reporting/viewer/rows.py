@@ -61,8 +61,10 @@ class Finding:
         mean: mean score.
         uncertainty: standard deviation over the samples.
         support: share of the samples that agree.
+        contrast: brightness relative to the surrounding brain.
         side: left or right; may be empty.
-        region: where it lies; may be empty.
+        lobe: lobe of the brain; may be empty.
+        region: tissue; may be empty.
         marked: whether few samples support it.
     """
 
@@ -78,15 +80,21 @@ class Finding:
     mean: float | None
     uncertainty: float | None
     support: float | None
+    contrast: float | None
     side: str
+    lobe: str
     region: str
     marked: bool
 
 
-_WORDS = ("side", "region")
+_WORDS = ("side", "lobe", "region")
 _NUMBERS = tuple(f.name for f in fields(Finding) if f.name not in (*_WORDS, "marked"))
+_LATER = ("lobe", "contrast")
+"""Columns that older tables of findings lack."""
+
 _TEXTS = ("scan_id", "subject", "sequence", "status", "reason")
 _COLUMNS = (*_TEXTS, "image", *(f.name for kind in (Numbers, Files) for f in fields(kind)))
+_FINDING_COLUMNS = ("scan_id", *(f.name for f in fields(Finding) if f.name not in _LATER))
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,7 @@ def read_rows(out: Path) -> list[ScanRow]:
     findings = defaultdict(list)
     table = out / FINDINGS
     if table.is_file():
-        for line in _lines(table, ("scan_id", *(f.name for f in fields(Finding)))):
+        for line in _lines(table, _FINDING_COLUMNS):
             findings[line["scan_id"]].append(_finding(line))
     rows = [_scan(line, out, findings) for line in _lines(out / SUBJECTS, _COLUMNS)]
     return sorted(rows, key=_place)
@@ -183,6 +191,7 @@ def _scan(line: dict[str, str], out: Path, findings: dict[str, list[Finding]]) -
 
 
 def _finding(line: dict[str, str]) -> Finding:
+    line = dict.fromkeys(_LATER, "") | line
     values: dict[str, Any] = {name: _number(line[name]) for name in _NUMBERS}
     values |= {name: line[name] for name in _WORDS}
     return Finding(**values, marked=line["marked"].lower() in ("1", "1.0", "true", "yes"))

@@ -204,10 +204,11 @@ const brainuad = (() => {
       button.type = 'button';
       button.setAttribute('aria-label', `Go to finding ${number(one.finding, 6)}`);
       head.append(button);
-      const where = element('td', [one.side, one.region].filter(Boolean).join(', ') || '–', 'text');
+      const where = element('td', [one.side, one.lobe, one.region].filter(Boolean).join(', ') || '–', 'text');
       if (one.marked) where.append(' ', element('span', 'doubtful: few samples support it', 'chip'));
       const support = one.support === null ? '–' : one.support <= 1 ? `${Math.round(100 * one.support)} %` : number(one.support);
-      const cells = [number(one.volume_mm3, 4), number(one.peak), number(one.mean)]
+      const cells = [number(one.volume_mm3, 4), number(one.peak), number(one.mean),
+        number(one.contrast)]
         .map(text => element('td', text));
       cells.push(element('td', number(one.uncertainty), 'samples'), element('td', support, 'samples'));
       cells.push(element('td', place([one.x_mm, one.y_mm, one.z_mm])));
