@@ -33,9 +33,9 @@ class Compared:
 
     Attributes:
         lesion_ml: volume of the painted lesion.
-        largest_difference: between the post-processed maps.
-        dice: of the masks; None where both are empty.
-        marked_voxels: size of our mask.
+        largest_difference: largest difference of the post-processed maps.
+        dice: Dice of both masks; None where both are empty.
+        marked_voxels: voxels of our mask.
     """
 
     lesion_ml: float

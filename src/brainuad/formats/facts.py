@@ -1,12 +1,11 @@
 """Everything about a model that its exported network does not hold, as plain values."""
 
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from brainuad import __version__
 from brainuad.cohorts.places import as_plain
 from brainuad.model.card import Card
-from brainuad.model.known import Known
 from brainuad.model.model import Model
 from brainuad.preparation.model_input import NormalisedInput
 from brainuad.preparation.tissue.segment import TissueInput
@@ -81,10 +80,10 @@ def space(model: Model) -> dict[str, Any]:
     if grid is not None:
         found["grid"] = as_plain(grid)
         found["resample"] = (
-            "after the normalisation: linear, 0 outside, to this grid; before that smooth by a "
-            "Gaussian where the scan is finer: sigma = sqrt(max(2**2 - 1**2, 0)) / 2.355 mm for "
-            "voxels of 1 mm to 2 mm, per axis. The brain mask alike, then >= 0.5. The map goes "
-            "back the same way, linear without smoothing, and is 0 outside the scan's brain mask"
+            "after the normalisation, linearly to this grid, 0 outside. Where the scan is finer, "
+            "smooth it before by a Gaussian, for voxels of s mm and a grid of g mm of sigma = "
+            "sqrt(g**2 - s**2) / 2.355 mm along each axis. The brain mask alike, then >= 0.5. The "
+            "map goes back the same way, and is 0 outside the scan's brain mask"
         )
     return found
 
@@ -161,9 +160,8 @@ def options(part: Any) -> dict[str, Any]:
     return {"kind": kind, **(asdict(part) if is_dataclass(part) else {})}
 
 
-def with_fixed(model: Model, card: Card) -> Model:
+def with_card(model: Model, card: Card) -> Model:
     """Return the model with the card that others see; its file stays known."""
     shared = Model(model.method, card, model.tiling, model.view, model.relative, model.runtime)
     shared.path = model.path
-    shared.known = Known([model.path], [replace(card)])
     return shared

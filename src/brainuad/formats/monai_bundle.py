@@ -62,7 +62,7 @@ def write_monai(run: Path, out: Path, licence: str | None = None) -> tuple[Card,
         InputError: the method or a step has no counterpart, or `out` holds something else.
     """
     loaded = Model.load(run)
-    model = facts.with_fixed(loaded, shared_card(loaded, run, licence))
+    model = facts.with_card(loaded, shared_card(loaded, run, licence))
     steps = _mask_steps(model)
     script = scan_script(model)
     with exported_folder(out, MEMBERS, "a MONAI bundle") as folder:
@@ -73,7 +73,7 @@ def write_monai(run: Path, out: Path, licence: str | None = None) -> tuple[Card,
         write_json(folder / METADATA, monai_texts.metadata(model))
         write_json(folder / INFERENCE, monai_texts.inference(model.known.threshold, steps))
         write_json(folder / FACTS, _described(model, measured))
-        write_text(folder / README, monai_texts.readme(model, measured))
+        write_text(folder / README, monai_texts.readme(model, measured, normalises(model)))
         write_text(folder / LICENSE, monai_texts.licence(model.card))
     return model.card, measured
 

@@ -141,15 +141,19 @@ def licence(card: Card) -> str:
     return f"The weights in this bundle: {one_line(card.licence)}\n"
 
 
-def readme(model: Model, measured: dict[str, Any]) -> str:
-    """Return the content of `docs/README.md`."""
-    from brainuad.formats.monai_bundle import normalises
+def readme(model: Model, measured: dict[str, Any], normalises: bool) -> str:
+    """Return the content of `docs/README.md`.
 
+    Args:
+        model: the model, with the card that others see.
+        measured: the measured agreement.
+        normalises: whether the bundle normalises the image itself.
+    """
     card = model.card
     prepared = facts.preparation(card)["in_words"]
     own = facts.normalisation(model)
     intensity = "any scale; the bundle normalises them"
-    if not normalises(model):
+    if not normalises:
         intensity = f"as brainuad makes them ({own['kind']}: {own['rule']})"
     dice = measured["smallest_dice"]
     masks = "no voxel was marked" if dice is None else f"the smallest Dice of the masks {dice:.5f}"

@@ -63,7 +63,7 @@ def write_onnx(run: Path, out: Path, licence: str | None = None) -> tuple[Card, 
     """
     require_packages()
     loaded = Model.load(run)
-    model = facts.with_fixed(loaded, shared_card(loaded, run, licence))
+    model = facts.with_card(loaded, shared_card(loaded, run, licence))
     graph = graph_of(model)
     with exported_folder(out, MEMBERS, "an ONNX export") as folder:
         path = folder / NETWORK

@@ -16,7 +16,7 @@ Settings = dict[str, float]
 
 
 class ScanScript(nn.Module):
-    """From a prepared scan on any grid to its post-processed map.
+    """The way from a prepared scan on any grid to its post-processed map.
 
     Args:
         tile: traced network, from tiles and masks to anomaly maps.
