@@ -58,7 +58,7 @@ def example_scan(model: Model, lesion_ml: float, seed: int = 0) -> ExampleScan:
     if brain_mask.mean() < 0.05:
         # A grid in another world than the atlas's.
         axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
-        brain_mask = sum(axis**2 for axis in axes) < 0.8
+        brain_mask = (np.stack(axes) ** 2).sum(0) < 0.8
     tissues = np.stack([atlas[name].reshape(grid.shape) for name in TISSUES])
     image = np.zeros((len(model.card.channels), *grid.shape), np.float32)
     lesion = _nearest(brain_mask, grid, lesion_ml, rng)

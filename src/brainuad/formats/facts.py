@@ -157,7 +157,8 @@ def postprocessing(model: Model) -> dict[str, Any]:
 def options(part: Any) -> dict[str, Any]:
     """Return the class and the arguments of a part, those by default too."""
     kind = getattr(part, "__name__", type(part).__name__)
-    return {"kind": kind, **(asdict(part) if is_dataclass(part) else {})}
+    own = asdict(part) if is_dataclass(part) and not isinstance(part, type) else {}
+    return {"kind": kind, **own}
 
 
 def with_card(model: Model, card: Card) -> Model:

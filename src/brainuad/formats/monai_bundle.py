@@ -194,7 +194,8 @@ def _mask_steps(model: Model) -> list[dict[str, Any]]:
     for step in post.mask_steps:
         if not isinstance(step, RemoveSmall) or step.filled:
             raise _no_counterpart(model, type(step).__name__)
-        recipe, own = model.card.recipe, {"connectivity": CONNECTIVITY[step.connectivity]}
+        recipe = model.card.recipe
+        own: dict[str, Any] = {"connectivity": CONNECTIVITY[step.connectivity]}
         if recipe.of_slices:
             # A plane has no thickness: the largest cut through a ball of that volume.
             area = np.pi * (3 * step.min_volume_mm3 / (4 * np.pi)) ** (2 / 3)

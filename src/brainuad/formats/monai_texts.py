@@ -4,11 +4,10 @@ MONAI executes a string that begins with `$`, and looks up one that begins with 
 of a model therefore stand in texts of ours alone, behind our own words, and in no expression.
 """
 
+from importlib.metadata import version
 from typing import Any
 
-import monai
 import numpy as np
-import skimage
 import torch
 
 from brainuad import __version__
@@ -37,10 +36,10 @@ def metadata(model: Model) -> dict[str, Any]:
         "schema": SCHEMA,
         "version": "1.0.0",
         "changelog": {"1.0.0": f"exported by brainuad {__version__}"},
-        "monai_version": monai.__version__,
+        "monai_version": version("monai"),
         "pytorch_version": str(torch.__version__).partition("+")[0],
         "numpy_version": np.__version__,
-        "required_packages_version": {"nibabel": "5.2.0", "scikit-image": skimage.__version__},
+        "required_packages_version": {"nibabel": "5.2.0", "scikit-image": version("scikit-image")},
         "optional_packages_version": {},
         "name": f"brainuad: {one_line(card.name or 'model')}",
         "task": "unsupervised anomaly detection in brain MRI",
@@ -110,7 +109,7 @@ def inference(threshold: float, mask_steps: list[dict[str, Any]]) -> dict[str, A
         "brain_mask": "brain_mask.nii.gz",
         "output_dir": "$@bundle_root + '/eval'",
         "threshold": float(threshold),
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "device": "$torch.device('cpu')",
         "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)",
         "cases": [{name: f"@{name}" for name in both}],
         "preprocessing": {
@@ -179,6 +178,7 @@ It needs MONAI, torch, nibabel and scikit-image, and not brainuad.
 - **Brain mask**: on the same grid, 1 in the brain. `brainuad-prepare` makes both.
 - `models/model.ts` is TorchScript. It takes image `(1, C, D, H, W)`, brain mask `(1, 1, D, H, W)`
   and affine `(4, 4)`, axes RAS, and returns the post-processed map `(1, 1, D, H, W)`.
+- It computes on the CPU, where the constants of the traced network lie.
 - MONAI executes `configs/inference.json`, as in every bundle: run bundles of people you trust.
 - `docs/model.json` describes preparation, tiling and post-processing.
 

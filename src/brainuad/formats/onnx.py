@@ -175,10 +175,12 @@ def write_network(model: Model, graph: Graph, path: Path) -> None:
         )
     assert found is not None, "the exporter of torch.export programs returns one"
     ends = [*found.model.graph.inputs, *found.model.graph.outputs]
-    own = found.model.graph.inputs[0].shape
-    named = {str(own[axis]): name for axis, name in lengths.items()}
-    for end in ends:
-        end.shape = type(end.shape)([named.get(str(length), length) for length in end.shape])
+    shapes = [end.shape for end in ends if end.shape is not None]
+    named = {str(shapes[0][axis]): name for axis, name in lengths.items()}
+    for shape in shapes:
+        for axis, length in enumerate(shape):
+            if str(length) in named:
+                shape[axis] = named[str(length)]
     for node in found.model.graph.all_nodes():
         # Lines of our sources, with their folders.
         node.metadata_props.clear()

@@ -33,6 +33,15 @@ class ScanScript(nn.Module):
         values: numbers of each step.
     """
 
+    # TorchScript reads the types of empty lists here.
+    settings: dict[str, float]
+    axes: list[int]
+    frame: list[int]
+    grid: list[int]
+    grid_affine: Tensor
+    steps: list[str]
+    values: list[list[float]]
+
     def __init__(
         self,
         tile: torch.jit.ScriptModule,
@@ -46,13 +55,13 @@ class ScanScript(nn.Module):
     ) -> None:
         super().__init__()
         self.tile = tile
-        self.settings = torch.jit.Attribute(settings, dict[str, float])
-        self.axes = torch.jit.Attribute(axes, list[int])
-        self.frame = torch.jit.Attribute(frame, list[int])
-        self.grid = torch.jit.Attribute(grid, list[int])
+        self.settings = settings
+        self.axes = axes
+        self.frame = frame
+        self.grid = grid
         self.register_buffer("grid_affine", grid_affine)
-        self.steps = torch.jit.Attribute(steps, list[str])
-        self.values = torch.jit.Attribute(values, list[list[float]])
+        self.steps = steps
+        self.values = values
 
     def forward(self, image: Tensor, brain_mask: Tensor, affine: Tensor) -> Tensor:
         """Return the map that the threshold applies to.
@@ -123,7 +132,7 @@ class ScanScript(nn.Module):
             channels.append(lay(seen[number], world, self.grid_affine, self.grid))
         image = torch.stack(channels)
         found = self.detected(torch.where(mask, image, torch.zeros_like(image)), mask)
-        back = lay(found[0], self.grid_affine, world, inside.shape[1:])[None]
+        back = lay(found[0], self.grid_affine, world, list(inside.shape[1:]))[None]
         return torch.where(inside, back, torch.zeros_like(back))
 
     def detected(self, image: Tensor, inside: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ of the sorted voxels, and the box is gathered by indices.
 """
 
 import types
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,8 +112,10 @@ class _Cut:
 
 def _count_up(steps: Tensor, most: int) -> Tensor:
     """Return the numbers from 0 to as many multiples of `MULTIPLE`, at most `most`."""
+    number: Any = steps
     if not torch.compiler.is_exporting():
-        return torch.arange(steps * MULTIPLE, device=steps.device)
+        # As a tensor, so that a tracer takes it for no constant.
+        return torch.arange(number * MULTIPLE, device=steps.device)
     number = steps.item()
     torch._check(number >= SMALLEST // MULTIPLE)
     torch._check(number <= max(most, SMALLEST // MULTIPLE))
