@@ -15,11 +15,8 @@ from brainuad.settings.instantiate import instantiate, resolve
 
 METHODS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
 
-WORDS = {
-    "madad_prototypes": ("model.scores_by=mask",),
-    "universal": ("model.network.network.features=[8,8,8,8,8,8]",),
-}
-"""Words of tests alone: a score in one pass, a narrow network."""
+WORDS = {"madad_prototypes": ("model.scores_by=mask",)}
+"""Words of tests alone: a score in one pass."""
 
 
 @cache

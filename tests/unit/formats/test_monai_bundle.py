@@ -11,11 +11,15 @@ import pytest
 from tiny import AFFINE, ROOT, brain, write_tiny_model
 
 from brainuad.cli.export import main
-from brainuad.formats import monai_texts
+from brainuad.formats import agreement, monai_texts
 from brainuad.formats.monai_bundle import MEMBERS
 from brainuad.model.api import load
 from brainuad.model.prepared_scan import PreparedScan
+from brainuad.settings.allowed import RECIPE
+from brainuad.settings.build import build
 from brainuad.types import Space, Volume
+
+pytestmark = pytest.mark.slow
 
 SCHEMA = ROOT / "tests" / "data" / "monai_meta_schema.json"
 """monai/bundle/meta_schema.json of Project-MONAI/MONAI at 1e132212, Apache-2.0."""
@@ -41,7 +45,10 @@ def bundle(tmp_path_factory):
     strange = {"name": HOSTILE, "cohort": HOSTILE, "about": f"%{HOSTILE}", "licence": HOSTILE}
     own = {"postprocess": POSTPROCESS, "flips": True, "threshold": 0.25}
     run = write_tiny_model(folder / "run" / "model.ckpt", "strega", **strange, **own)
-    assert main([str(run), str(folder / "out"), "--format", "monai"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        # The others take seconds.
+        patch.setattr(agreement, "LESIONS_ML", (1.0,))
+        assert main([str(run), str(folder / "out"), "--format", "monai"]) == 0
     return run, folder / "out"
 
 
@@ -78,7 +85,6 @@ def test_strings_of_the_model_are_in_no_expression(bundle):
     assert not [text for text in found if text.startswith(("$", "@", "%", "_target_"))]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("axes", [("L", "S", "P")], ids="".join)
 def test_monai_runs_it_without_brainuad_and_finds_the_same(bundle, tmp_path, axes):
     pytest.importorskip("fire", reason="python -m monai.bundle needs fire")
@@ -110,10 +116,7 @@ def test_monai_runs_it_without_brainuad_and_finds_the_same(bundle, tmp_path, axe
     assert done.returncode == 0, done.stderr[-2000:]
     assert not list(tmp_path.rglob("pwned"))
     model = load(run, device="cpu")
-    normalised = model.known.recipe.normalise
-    from brainuad.settings.build import build
-
-    seen = build(normalised)(1000 * image, brain_mask)
+    seen = build(model.known.recipe.normalise, RECIPE)(1000 * image, brain_mask)
     prepared = tmp_path / "prepared.nii.gz"
     nib.save(nib.Nifti1Image(seen, AFFINE), prepared)
     scan = PreparedScan(Volume(seen, AFFINE), brain_mask, Space(prepared, ()))
