@@ -52,6 +52,7 @@ FLOOR = {
     "model": 7,
     "classes": 8,
     "inference": 8,
+    "formats": 8,
     "inpainting": 9,
     "label_free": 9,
     "tracking": 9,

@@ -129,6 +129,6 @@ def noisiness(network: Network, z: Tensor, timesteps: Sequence[int]) -> Tensor:
         `(B, 1, h, w)`, in [0, 1].
     """
     found = [
-        1 - network(z, torch.full((len(z),), t, device=z.device))[1].float() for t in timesteps
+        1 - network(z, torch.full((z.shape[0],), t, device=z.device))[1].float() for t in timesteps
     ]
     return torch.stack(found).mean(0)

@@ -36,7 +36,7 @@ class Asymmetry(ReconstructionDetector):
         ValueError: `plane` is no such index.
     """
 
-    traits = Traits(left_right=True, detection_options=("residual", "plane"))
+    traits = Traits(left_right=True, detection_options=("residual", "plane"), one_pass=True)
 
     def __init__(self, residual: Residual, plane: float | None = None) -> None:
         super().__init__(residual)

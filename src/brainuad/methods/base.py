@@ -43,6 +43,8 @@ class Traits:
             nothing; None without one.
         detection_options: constructor arguments that change scores and nothing of the training.
         compiled: functions of its networks that the loss calls; `callbacks=compile` compiles them.
+        one_pass: scores by one pass through fixed functions, without random draws, gradients or
+            repetitions that depend on the image; such a method can be exported to other runtimes.
     """
 
     samples: bool = False
@@ -53,6 +55,7 @@ class Traits:
     own_threshold: float | None = None
     detection_options: tuple[str, ...] = ()
     compiled: tuple[str, ...] = ("forward",)
+    one_pass: bool = False
 
 
 class AnomalyDetector(GridBuffers, ABC):
@@ -191,7 +194,11 @@ class AnomalyDetector(GridBuffers, ABC):
             found = self.score(image, brain_mask)
         finally:
             self.train(was_training)
-        zero = torch.zeros((), device=image.device)
+        return self.finished(found, brain_mask)
+
+    def finished(self, found: Detection, brain_mask: Tensor) -> Detection:
+        """Return the result of `score` in the type and range of `Detection`."""
+        zero = torch.zeros((), device=brain_mask.device)
         anomaly_map = found.anomaly_map.float().clamp_min(0)
         if not self.traits.keeps_background:
             anomaly_map = torch.where(brain_mask, anomaly_map, zero)
@@ -238,7 +245,7 @@ class ReconstructionDetector(AnomalyDetector):
         ValueError: the residual needs an input that the method does not have.
     """
 
-    traits = Traits(detection_options=("residual",))
+    traits = Traits(detection_options=("residual",), one_pass=True)
 
     def __init__(
         self,

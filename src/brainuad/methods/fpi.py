@@ -60,7 +60,7 @@ class FPI(AnomalyDetector):
     """
 
     # More than half of the voxel is foreign.
-    traits = Traits(own_threshold=0.5)
+    traits = Traits(own_threshold=0.5, one_pass=True)
 
     def __init__(
         self,

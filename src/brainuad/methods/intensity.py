@@ -14,7 +14,7 @@ on the prepared volume; scores are in native space.
 import torch
 from torch import Tensor
 
-from brainuad.methods.base import AnomalyDetector
+from brainuad.methods.base import AnomalyDetector, Traits
 from brainuad.types import Detection
 
 
@@ -25,6 +25,8 @@ class IntensityDetector(AnomalyDetector):
         equalise: map intensities to their rank within the brain, in (0, 1], which is exact
             histogram equalisation; False scores the intensity itself.
     """
+
+    traits = Traits(one_pass=True)
 
     def __init__(self, equalise: bool = True) -> None:
         super().__init__()

@@ -85,6 +85,7 @@ class MADADClean(MADAD):
                 "scores_by=residual, as published"
             )
         check_hints(network.hints, 0 if prototypes is None else network.channels)
+        self.traits = replace(self.traits, one_pass=scores_by != "residual")
         self.scores_by = scores_by
         self.reference = reference
         self.prototypes = prototypes
@@ -147,6 +148,6 @@ class MADADClean(MADAD):
         reference = image if self.reference == "input" else decoded
         if self.scores_by == "residual":
             return self.score_sampled(z, decoded, reference, brain_mask)
-        last = torch.full((len(z),), len(self.alpha_bar) - 1, device=z.device)
+        last = torch.full((z.shape[0],), len(self.alpha_bar) - 1, device=z.device)
         healthy = self.first_stage.decode(self.asked(z)(z, last)[0].float())
         return Detection(self.residual(reference, healthy, brain_mask), healthy)

@@ -65,7 +65,12 @@ class Universal(AnomalyDetector):
             matter, because scanners and normalisers differ in their zero.
     """
 
-    traits = Traits(left_right=True, places="used", detection_options=("scores_by", "sign"))
+    traits = Traits(
+        left_right=True,
+        places="used",
+        detection_options=("scores_by", "sign"),
+        one_pass=True,
+    )
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ class AE(ReconstructionDetector):
         ValueError: the network is a variational one.
     """
 
-    traits = Traits(detection_options=("residual", "bright_quantile"))
+    traits = Traits(detection_options=("residual", "bright_quantile"), one_pass=True)
 
     def __init__(
         self,
@@ -134,7 +134,11 @@ class VAE(ReconstructionDetector):
             raise ValueError(f"gradient is '{gradient}'; use one of {', '.join(BOUNDS)}, or null")
         if gradient is not None and (n_samples or not network.variational):
             raise ValueError("gradient is for a variational network and n_samples=0")
-        self.traits = replace(self.traits, samples=network.variational)
+        self.traits = replace(
+            self.traits,
+            samples=network.variational,
+            one_pass=n_samples == 0 and gradient is None,
+        )
         self.network = network
         self.kl_weight = kl_weight
         self.reconstruction_weight = reconstruction_weight

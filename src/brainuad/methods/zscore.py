@@ -38,7 +38,7 @@ class ZScore(ReconstructionDetector):
         atlas: statistics of the training scans.
     """
 
-    traits = Traits(places="required", detection_options=("residual",))
+    traits = Traits(places="required", detection_options=("residual",), one_pass=True)
 
     def __init__(self, residual: Residual, atlas: HealthyAtlas) -> None:
         super().__init__(residual)

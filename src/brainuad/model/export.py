@@ -23,13 +23,19 @@ PLACES = ("source", "path", "cache_dir", "output_dir")
 """Keys of a card whose values are paths of the machine that trained."""
 
 
-def export_model(run: Path, out: Path, licence: str, half: bool = False, **changes: Any) -> Card:
+UNSTATED = "not stated"
+"""Licence of weights without one."""
+
+
+def export_model(
+    run: Path, out: Path, licence: str | None, half: bool = False, **changes: Any
+) -> Card:
     """Write the bundle of a trained model.
 
     Args:
-        run: run folder, or its `model.ckpt`.
+        run: run folder, its `model.ckpt`, or another bundle.
         out: a `.zip`, or a folder to make.
-        licence: licence of the weights.
+        licence: licence of the weights; None for that of the card, or none.
         half: write floating-point weights as float16, half the size, exact to 1 in 2,048.
         changes: new values of the card, by key.
 
@@ -46,28 +52,42 @@ def export_model(run: Path, out: Path, licence: str, half: bool = False, **chang
             for name, value in model.state_dict().items()
         }
         model.load_state_dict(rounded)
+    card = shared_card(model, run, licence, **changes)
+    weights = model.state_dict()
+    if half:
+        weights = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
+    write_bundle(out, weights, card.to_json(), model_card(card))
+    return card
+
+
+def shared_card(model: Model, run: Path, licence: str | None, **changes: Any) -> Card:
+    """Return the card of a model as others may see it.
+
+    Args:
+        model: the model.
+        run: file or folder that it was loaded from.
+        licence: licence of the weights; None for that of the card, or none.
+        changes: new values of the card, by key.
+
+    Raises:
+        InputError: the model has no threshold.
+    """
     if model.card.threshold is None:
         raise InputError(
             f"{run}: holds no threshold; train it with predict=true before you share it"
         )
     own = {
         "format": FORMAT,
-        "licence": licence,
+        "licence": licence or model.card.licence or UNSTATED,
         "weights_sha256": model.weights_hash,
-        "scores": _scores(run if run.is_dir() else run.parent),
+        "scores": _scores(run if run.is_dir() else run.parent) or model.card.scores,
         "exported_with": describe()["versions"],
         **changes,
     }
     # Paths of this machine are private.
     values = _without_places(replace(model.card, **own).to_json())
     # Through JSON, so that a value that cannot be written fails before a file is written.
-    values = json.loads(json.dumps(values, default=str))
-    card = Card.from_json(out, values)
-    weights = model.state_dict()
-    if half:
-        weights = {n: v.half() if v.is_floating_point() else v for n, v in weights.items()}
-    write_bundle(out, weights, values, model_card(card))
-    return card
+    return Card.from_json(run, json.loads(json.dumps(values, default=str)))
 
 
 def model_card(card: Card) -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from monai.networks.layers.simplelayers import GaussianFilter
+import torch
+from monai.networks.layers.convutils import gaussian_1d
+from monai.networks.layers.simplelayers import separable_filtering
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,22 +17,37 @@ def touching(brain_mask: Tensor, grid: Sequence[int]) -> Tensor:
     return pool(brain_mask.float(), tuple(grid))[:, 0] > 0
 
 
-def to_pixels(scores: Tensor, cells: Tensor, size: Sequence[int], smoothing: float) -> Tensor:
+def gaussian(sigma: float) -> list[float]:
+    """Return a Gaussian kernel for `to_pixels`; empty for 0.
+
+    As numbers, because a loaded model is first made on the meta device, without values.
+
+    Args:
+        sigma: standard deviation in pixels.
+    """
+    if sigma <= 0:
+        return []
+    return gaussian_1d(torch.tensor(sigma, device="cpu")).tolist()
+
+
+def to_pixels(
+    scores: Tensor, cells: Tensor, size: Sequence[int], kernel: Sequence[float]
+) -> Tensor:
     """Resize scores linearly and smooth them; both are means over the cells of the brain.
 
     Args:
         scores: `(B, 1, *S_p)`, 0 outside those cells.
         cells: `(B, 1, *S_p)` bool.
         size: pixels along each axis.
-        smoothing: standard deviation of the Gaussian in pixels; 0 for none.
+        kernel: values of a symmetric kernel, used along each axis; empty for none.
 
     Returns:
         `(B, 1, *size)`.
     """
     values, weights = resized(scores, size), resized(cells.float(), size)
-    if smoothing > 0:
-        blur = GaussianFilter(len(size), smoothing).to(scores.device)
-        values, weights = blur(values), blur(weights)
+    if kernel:
+        kernels = [torch.tensor(kernel, device=scores.device)] * len(size)
+        values, weights = (separable_filtering(x, kernels) for x in (values, weights))
     return values / weights.clamp_min(_TINY)
 
 

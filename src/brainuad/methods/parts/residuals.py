@@ -5,6 +5,7 @@ residual that needs more declares it by `needs`, and takes it as an argument of 
 `features` of the method's encoder, or `std`, the standard deviation of its draws.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
@@ -231,7 +232,11 @@ def _mean_in_brain(difference: Tensor, brain_mask: Tensor, side: int) -> Tensor:
     # One plane is averaged within itself.
     sides = [side if size > 1 else 1 for size in difference.shape[2:]]
     around = [one // 2 for one in sides]
+    # ONNX has no divisor of one's own, and its exporter forgets it without a word.
+    exporting = torch.compiler.is_exporting()
+    divisor, factor = (None, math.prod(sides)) if exporting else (1, 1)
     total, count = (
-        pool(part, sides, 1, around, divisor_override=1) for part in (difference * inside, inside)
+        factor * pool(part, sides, 1, around, divisor_override=divisor)
+        for part in (difference * inside, inside)
     )
     return torch.where(brain_mask, total / count.clamp_min(1), 0)
