@@ -80,7 +80,7 @@ def graph_of(model: Model) -> Graph:
     name = type(model.method).__name__
     if not model.method.traits.one_pass:
         raise InputError(
-            f"{model.path}: {name} samples or repeats its steps, which these formats cannot hold; "
+            f"{model.path}: {name} samples, repeats its steps or was not tried in these formats; "
             f"use --format bundle, or a model of {', '.join(ONE_PASS)}"
         )
     if model.relative is not None:

@@ -163,6 +163,8 @@ def write_network(model: Model, graph: Graph, path: Path) -> None:
     tiles, lengths = _shape(model, graph)
     free = {axis: torch.export.Dim.DYNAMIC for axis in lengths}
     with torch.no_grad(), _without_remarks():
+        # Fills the caches of numbers that the exporter cannot compute.
+        graph(*tiles)
         program = torch.export.export(graph, tiles, dynamic_shapes=(free, free), strict=False)
         names = list(OUTPUTS[: len(program.graph_signature.user_outputs)])
         found = torch.onnx.export(

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
-from brainuad.methods.parts.cells import gaussian, to_pixels, touching
+from brainuad.methods.parts.cells import to_pixels, touching
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.networks.prototype_former import PrototypeFormer
 from brainuad.types import Batch, Detection
@@ -105,8 +105,7 @@ class INPFormer(AnomalyDetector):
         self.layers, self.groups = tuple(layers), [list(rows) for rows in groups]
         self.coherence, self.mining = coherence, mining
         self.standardise, self.place = standardise, place
-        self.scores_by = scores_by
-        self.kernel = gaussian(smoothing)
+        self.scores_by, self.smoothing = scores_by, smoothing
         width = network.queries.shape[1]
         self.register_buffer("centre", torch.zeros(len(self.layers), width))
         self.register_buffer("spread", torch.ones(len(self.layers), width))
@@ -161,7 +160,7 @@ class INPFormer(AnomalyDetector):
             pairs = zip(*groups, strict=True)
             distance = torch.stack([_distance(ours, theirs) for ours, theirs in pairs]).mean(0)
         scores, cells = (part.unflatten(1, grid)[:, None] for part in (distance * inside, inside))
-        return Detection(to_pixels(scores, cells, image.shape[2:], self.kernel), None)
+        return Detection(to_pixels(scores, cells, image.shape[2:], self.smoothing), None)
 
     def _features(self, image: Tensor) -> Tensor:
         """Return the encoder's layers, `(B, layers, C, *S_p)`."""

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector, Detection
-from brainuad.methods.parts.cells import gaussian, resized, to_pixels, touching
+from brainuad.methods.parts.cells import resized, to_pixels, touching
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.types import Batch
 
@@ -91,12 +91,11 @@ class PatchCore(AnomalyDetector):
         self.layers, self.width, self.patch = tuple(layers), width, patch
         self.candidates, self.coreset, self.bank_size = candidates, coreset, bank_size
         self.projection, self.seed = projection, seed
-        self.neighbours, self.reweighting = neighbours, reweighting
+        self.neighbours, self.reweighting, self.smoothing = neighbours, reweighting, smoothing
         # The entries around each one are found with the bank, so that `reweighting` is not here.
         self.traits = replace(
             self.traits, detection_options=("neighbours", "smoothing"), one_pass=True
         )
-        self.kernel = gaussian(smoothing)
         self.register_buffer("bank", torch.zeros(0))
         self.register_buffer("around", torch.zeros(0, dtype=torch.long))
         self.register_buffer("scale", torch.ones(len(self.layers), 1))
@@ -142,7 +141,7 @@ class PatchCore(AnomalyDetector):
         cells = touching(brain_mask, tokens.shape[1:-2])
         scores = tokens.new_zeros(cells.shape)
         scores[cells] = self._patch_scores(self._stacked(tokens[cells]))
-        pixels = to_pixels(scores[:, None], cells[:, None], image.shape[2:], self.kernel)
+        pixels = to_pixels(scores[:, None], cells[:, None], image.shape[2:], self.smoothing)
         return Detection(pixels, None)
 
     def score_every_cell(self, image: Tensor, brain_mask: Tensor) -> Detection:
@@ -151,7 +150,7 @@ class PatchCore(AnomalyDetector):
         cells = touching(brain_mask, tokens.shape[1:-2])
         scores = self._patch_scores(self._stacked(tokens.flatten(0, -3))).reshape(cells.shape)
         scores = torch.where(cells, scores, 0.0)
-        pixels = to_pixels(scores[:, None], cells[:, None], image.shape[2:], self.kernel)
+        pixels = to_pixels(scores[:, None], cells[:, None], image.shape[2:], self.smoothing)
         return Detection(pixels, None)
 
     def _patch_scores(self, patches: Tensor) -> Tensor:

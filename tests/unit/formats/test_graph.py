@@ -25,7 +25,7 @@ def test_the_list_of_exported_methods_is_complete():
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_methods_that_sample_or_repeat_are_refused_with_those_that_can(name):
-    with pytest.raises(InputError, match="samples or repeats its steps.*fpi, intensity") as found:
+    with pytest.raises(InputError, match="samples, repeats its steps.*fpi, intensity") as found:
         graph_of(model_of(name)[0])
     assert "\n" not in str(found.value)
 

@@ -1,6 +1,7 @@
 """Scores of the cells of an encoder, and their way back to pixels."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from monai.networks.layers.convutils import gaussian_1d
@@ -17,38 +18,30 @@ def touching(brain_mask: Tensor, grid: Sequence[int]) -> Tensor:
     return pool(brain_mask.float(), tuple(grid))[:, 0] > 0
 
 
-def gaussian(sigma: float) -> list[float]:
-    """Return a Gaussian kernel for `to_pixels`; empty for 0.
-
-    As numbers, because a loaded model is first made on the meta device, without values.
-
-    Args:
-        sigma: standard deviation in pixels.
-    """
-    if sigma <= 0:
-        return []
-    return gaussian_1d(torch.tensor(sigma, device="cpu")).tolist()
-
-
-def to_pixels(
-    scores: Tensor, cells: Tensor, size: Sequence[int], kernel: Sequence[float]
-) -> Tensor:
+def to_pixels(scores: Tensor, cells: Tensor, size: Sequence[int], smoothing: float) -> Tensor:
     """Resize scores linearly and smooth them; both are means over the cells of the brain.
 
     Args:
         scores: `(B, 1, *S_p)`, 0 outside those cells.
         cells: `(B, 1, *S_p)` bool.
         size: pixels along each axis.
-        kernel: values of a symmetric kernel, used along each axis; empty for none.
+        smoothing: standard deviation of the Gaussian in pixels; 0 for none.
 
     Returns:
         `(B, 1, *size)`.
     """
     values, weights = resized(scores, size), resized(cells.float(), size)
-    if kernel:
-        kernels = [torch.tensor(kernel, device=scores.device)] * len(size)
+    if smoothing > 0:
+        kernels = [torch.tensor(_kernel(smoothing), device=scores.device)] * len(size)
         values, weights = (separable_filtering(x, kernels) for x in (values, weights))
     return values / weights.clamp_min(_TINY)
+
+
+@lru_cache
+def _kernel(smoothing: float) -> list[float]:
+    """Return MONAI's Gaussian, as numbers: an exporter has no values of tensors."""
+    found: list[float] = gaussian_1d(torch.tensor(smoothing, device="cpu")).tolist()
+    return found
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
