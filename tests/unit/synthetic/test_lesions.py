@@ -264,7 +264,7 @@ def test_a_patch_lies_outside_the_brain_too_where_the_donor_has_one():
     donor = torch.zeros_like(image)
     donor[..., :, 16:] = 0.5
     corruption = ForeignPatch(CentralBoxes(0.1, (0.2, 0.25)), (0.4, 0.4))
-    painted, share, _ = corruption(image, brain, _generator(), donors=Batch(donor, donor > 0))
+    painted, share, *_ = corruption(image, brain, _generator(), donors=Batch(donor, donor > 0))
     # Nothing differs in its left half, where the share is 0.
     assert not share[..., :16].any()
     found = share[0, 0] > 0
