@@ -16,7 +16,6 @@ from brainuad.benchmark.plan import Run, make_plan, read_settings
 from brainuad.benchmark.scores import read_runs, results
 from brainuad.benchmark.tables import write_results
 from brainuad.machine.files import write_text
-from brainuad.machine.read import read_json
 from brainuad.reporting.tables import to_markdown
 
 HERE = Path(__file__).parent
@@ -29,13 +28,6 @@ INTRODUCTION = """# Results
 Written by `python -m experiments.eap.study`; do not edit. Mean over people, each the mean of the \
 seeds {seeds} [95 % bootstrap interval]; ± is the standard deviation over seeds. The difference is \
 to equal weights, paired, by Wilcoxon's signed-rank test over people.
-
-"""
-KINDS = """
-## Use of the training lesions
-
-Expected anomaly posterior of the lesions that `fpi` paints, mean over seeds. About 0.05 is a \
-lesion that the classifier does not tell from healthy tissue, or that is like no tissue.
 
 """
 
@@ -62,7 +54,6 @@ def main() -> None:
     write_results(arguments.out / "results.csv", table)
     seeds = sorted({run.seed for run in runs})
     text = INTRODUCTION.format(seeds=", ".join(map(str, seeds))) + scores(table)
-    text += KINDS + kinds([run.out for run in runs if run.method == WEIGHED])
     write_text(arguments.out / "results.md", text)
 
 
@@ -88,14 +79,6 @@ def scores(table: pd.DataFrame) -> str:
         rows[-1] += test
     header = ["strokes", "by", "people", "equal weights", "EAP", "difference", "p", "verdict"]
     return to_markdown(header, rows) + "\n"
-
-
-def kinds(folders: list[Path]) -> str:
-    """Return the mean posterior of each kind, size and change of lesion."""
-    checks = pd.DataFrame([read_json(folder / "checks.json") for folder in folders])
-    own = checks[[name for name in checks if name.startswith("eap/")]]
-    rows = [[name.removeprefix("eap/"), f"{value:.3f}"] for name, value in own.mean().items()]
-    return to_markdown(["lesions", "posterior"], rows) + "\n"
 
 
 def _mean(row: pd.Series) -> str:

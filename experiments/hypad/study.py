@@ -48,7 +48,7 @@ VARIANTS = {
 }
 """Name in the table: options of the trained VAE."""
 
-BASELINE = "brightness"
+BASELINE, TESTED = "brightness", "hypad"
 UNSURE, LEAST = 0.2, 0.02
 MARKED = 0.98
 """Quantile of the brain's scores above which pixels of the plain map are components."""
@@ -57,7 +57,7 @@ INTRODUCTION = """# Results
 
 Written by `python -m experiments.hypad.study`; do not edit. Mean AP over {count} strokes of \
 `soop` [95 % bootstrap interval], on the prepared grid after the map steps of \
-`postprocess=default`, with the VAE of seed 0. The difference is to the VAE's own score, by \
+`postprocess=default`, with the VAE of seed 0. The difference is to HypAD's score, by \
 Wilcoxon's signed-rank test over people, corrected by Holm.
 
 """
@@ -128,16 +128,17 @@ def main() -> None:
 
 
 def compared(table: pd.DataFrame) -> str:
-    """Return the table of the scores, each tested against the VAE's own."""
-    others = [name for name in table if name not in ("subject", "vae")]
-    ps = holm([paired_wilcoxon(table[name].to_numpy(), table.vae.to_numpy()) for name in others])
+    """Return the table of the scores, each tested against HypAD's."""
+    others = [name for name in table if name not in ("subject", TESTED)]
+    pairs = {name: table[name] - table[TESTED] for name in others}
+    ps = holm([paired_wilcoxon(d.to_numpy(), 0 * d.to_numpy()) for d in pairs.values()])
+    tests = {TESTED: ["–", "–"]}
+    for (name, difference), p in zip(pairs.items(), ps, strict=True):
+        tests[name] = [f"{difference.mean():+.3f}", f"{p:.2g}"]
     cells = []
-    for name in ["vae", *others]:
+    for name in table.columns.drop("subject"):
         own = summarise(table[name].to_numpy(float))
-        test = ["–", "–"]
-        if name != "vae":
-            test = [f"{(table[name] - table.vae).mean():+.3f}", f"{ps[others.index(name)]:.2g}"]
-        cells.append([name, f"{own.mean:.3f} [{own.ci_low:.3f}, {own.ci_high:.3f}]", *test])
+        cells.append([name, f"{own.mean:.3f} [{own.ci_low:.3f}, {own.ci_high:.3f}]", *tests[name]])
     return to_markdown(["score", "AP", "difference", "p"], cells) + "\n"
 
 

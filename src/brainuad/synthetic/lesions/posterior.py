@@ -93,7 +93,7 @@ def expected_posterior(
     Args:
         points: `(P, F)` features of synthetic anomalies.
         healthy: `(N, F)` features that the subsets were drawn from.
-        subsets: of `fit_subsets`.
+        subsets: result of `fit_subsets`.
         contamination: c, the probability of an anomaly before anything is known.
     """
     away = distances(healthy, points)
