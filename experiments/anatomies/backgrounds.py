@@ -13,15 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
-from PIL import Image
-
+from brainuad.reporting.drawing.grid import draw_grid
 from brainuad.synthetic.anatomies.backgrounds import make_backgrounds
 from brainuad.synthetic.anatomies.bank import read_bank
 from brainuad.synthetic.anatomies.cohort import split_names
 from brainuad.synthetic.anatomies.scan import ScanGenerator
-from experiments.anatomies.pictures import best_slice, show
+from experiments.anatomies.pictures import slice_of
 
 ROW = (
     ("T1w", "stroke", "real"),
@@ -49,9 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         start = time.process_time()
         found = make_backgrounds(arguments.cohort, bank, train, "T1w", "train", cache)
         _say(f"{len(found)} backgrounds ready", start)
-        figure, axes = plt.subplots(1, len(ROW), figsize=(2 * len(ROW), 2.5), dpi=150)
-        figure.patch.set_facecolor("black")
-        for number, ((sequence, disease, source), axis) in enumerate(zip(ROW, axes, strict=True)):
+        panels = []
+        for number, (sequence, disease, source) in enumerate(ROW):
             generator = ScanGenerator(
                 bank, train, backgrounds=None if source == "label map" else found,
                 backgrounds_share=1.0,
@@ -63,16 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             start = time.process_time()
             scan = generator.scan(anatomy, *seeds, sequence=sequence, disease=disease)
             _say(f"scan, {sequence}, {source}", start)
-            height = best_slice(scan)
-            title = f"{sequence}, {disease}, {source}"
-            show(axis, (scan.image * scan.brain_mask)[..., height].numpy(), title)
-            axis.set_axis_off()
-            axis.contour(scan.lesion[..., height].numpy().T, [0.5], colors="red", linewidths=0.4)
-    figure.subplots_adjust(0, 0, 1, 0.93, 0.01, 0)
-    figure.canvas.draw()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
-    picture.save(arguments.out, quality=85)
-    plt.close(figure)
+            panels.append(slice_of(scan, f"{sequence}, {disease}, {source}"))
+    arguments.out.write_bytes(draw_grid([panels], width=230).jpeg().jpeg)
     return 0
 
 

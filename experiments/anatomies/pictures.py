@@ -14,13 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
+from brainuad.reporting.drawing.grid import Panel, draw_grid
 from brainuad.synthetic.anatomies.bank import read_bank
 from brainuad.synthetic.anatomies.scan import ScanGenerator, SyntheticScan
 from brainuad.volumes.nifti import read_volume
@@ -62,36 +59,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def draw_sheet(
     rows: Sequence[tuple[str, list[SyntheticScan], list[tuple[str, np.ndarray]]]], out: Path
 ) -> None:
-    """Draw a row a sequence and write a JPEG."""
-    columns = max(len(row[1]) + len(row[2]) for row in rows)
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(1.75 * columns, 2.25 * len(rows)), squeeze=False
-    )
-    figure.patch.set_facecolor("black")
-    for (sequence, synthetic, real), line in zip(rows, axes, strict=True):
-        for axis in line:
-            axis.set_axis_off()
-        for scan, axis in zip(synthetic, line, strict=False):
-            height = best_slice(scan)
-            image = (scan.image * scan.brain_mask)[..., height].numpy()
-            show(axis, image, f"{sequence} synthetic, {scan.disease}")
-            mask = scan.lesion[..., height].numpy()
-            if mask.any():
-                axis.contour(mask.T, [0.5], colors="red", linewidths=0.4)
-        for (title, image), axis in zip(real, line[len(synthetic) :], strict=False):
-            show(axis, image, title)
-    figure.subplots_adjust(0, 0, 1, 0.95, 0.01, 0.1)
-    figure.canvas.draw()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
-    picture.save(out, quality=80)
-    plt.close(figure)
+    """Draw a row a sequence and write a JPEG; left of the picture is left of the head."""
+    panels = [
+        [
+            *(slice_of(scan, f"{sequence} synthetic, {scan.disease}") for scan in synthetic),
+            *(Panel(image, title) for title, image in real),
+        ]
+        for sequence, synthetic, real in rows
+    ]
+    out.write_bytes(draw_grid(panels).jpeg().jpeg)
 
 
-def show(axis: plt.Axes, image: np.ndarray, title: str) -> None:
-    """Show an axial slice as radiologists do not: left of the picture is left of the head."""
-    top = np.percentile(image[image > 0], 99.7) if (image > 0).any() else 1
-    axis.imshow(image.T, cmap="gray", origin="lower", vmin=0, vmax=top, interpolation="bilinear")
-    axis.set_title(title, fontsize=6, color="white", pad=2)
+def slice_of(scan: SyntheticScan, title: str) -> Panel:
+    """Return the slice of `best_slice`, with the lesion outlined."""
+    height = best_slice(scan)
+    image = (scan.image * scan.brain_mask)[..., height].numpy()
+    return Panel(image, title, outlines=[(scan.lesion[..., height].numpy(), "red")])
 
 
 def best_slice(scan: SyntheticScan) -> int:

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cc3d
-import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -33,6 +32,7 @@ from brainuad.cohorts.scans import RawScan
 from brainuad.machine.files import write_text
 from brainuad.preparation.recipes import default
 from brainuad.preparation.subject import prepare_subject
+from brainuad.reporting.drawing.grid import Panel, draw_grid
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import PREPARATION, instantiate
 from brainuad.volumes.native_space import native_points, read_way
@@ -228,23 +228,18 @@ def judged(out: Path, table: pd.DataFrame, truth: Path) -> tuple[str, float, str
 
 
 def picture(out: Path, table: pd.DataFrame, truth: Path, path: Path) -> None:
-    """Three planes through the lesion: scan, mask in red, the lesion's outline in green."""
+    """Three planes through the lesion: outlines of the mask in red, of the lesion in green."""
     row = table.loc[f"{stem_of(truth)}_T1w"]
     scan, mask, lesion = (
         nib.as_closest_canonical(nib.load(name)).get_fdata()
         for name in (row.image, out / row["mask"], truth)
     )
     centre = np.argwhere(lesion > 0.5).mean(axis=0).astype(int)
-    _, axes = plt.subplots(1, 3, figsize=(12, 4.5), facecolor="black")
-    for axis, ax in enumerate(axes):
-        planes = [np.take(array, centre[axis], axis).T for array in (scan, mask, lesion)]
-        ax.imshow(planes[0], "gray", origin="lower", vmax=np.percentile(scan, 99.8))
-        shown = np.ma.masked_equal(planes[1], 0)
-        ax.imshow(shown, "autumn", origin="lower", alpha=0.6, interpolation="nearest")
-        ax.contour(planes[2], [0.5], colors="lime", linewidths=1)
-        ax.axis("off")
-    plt.tight_layout()
-    plt.savefig(path, dpi=80, facecolor="black")
+    panels = []
+    for axis in range(3):
+        plane, found, truth = (np.take(a, centre[axis], axis) for a in (scan, mask, lesion))
+        panels.append(Panel(plane, outlines=[(found, "red"), (truth, "lime")]))
+    path.write_bytes(draw_grid([panels], width=300, scale=1.0).jpeg().jpeg)
 
 
 if __name__ == "__main__":

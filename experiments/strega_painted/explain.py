@@ -11,7 +11,6 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import yaml
@@ -21,12 +20,10 @@ from brainuad.benchmark.slabs import FOLDS
 from brainuad.cohorts.manifest import read_cohort
 from brainuad.evaluation.results import ISO_CONTRAST
 from brainuad.metrics import voxel
+from brainuad.reporting.drawing.grid import Panel, draw_grid
 from brainuad.reporting.tables import to_markdown
 from brainuad.settings.instantiate import instantiate
 from brainuad.volumes.nifti import read_mask, read_volume
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
 
 COLUMNS = {
     "kept": "anomaly kept",
@@ -117,13 +114,12 @@ def draw(runs: Path, names: list[str]) -> None:
     cohort = read_cohort(runs / "fold0").select("test", "T1w", healthy=False)
     scans = sorted(cohort, key=lambda scan: scan.contrast or 0.0)
     scans = [scans[0], scans[len(scans) // 2], scans[-1]]
-    figure, axes = plt.subplots(
-        len(scans), 3 * len(names), figsize=(4.5 * len(names), 6), layout="constrained"
-    )
-    for row, scan in zip(axes, scans, strict=True):
+    rows = []
+    for scan in scans:
+        row = []
         lesion = read_mask(scan.lesion_mask)
         cut = int(lesion.sum((0, 1)).argmax())
-        for column, name in enumerate(names):
+        for name in names:
             prepared = runs / f"{name}-0" / "prepared"
             given = prepared / f"{scan.subject}_input.nii.gz"
             image = read_volume(given if given.is_file() else scan.image).array[..., cut]
@@ -131,12 +127,13 @@ def draw(runs: Path, names: list[str]) -> None:
                 ..., cut
             ]
             shown = (image, rebuilt, np.abs(image - rebuilt))
-            for ax, array, top in zip(row[3 * column :], shown, (1, 1, 0.5), strict=False):
-                ax.imshow(array.T, cmap="gray", vmin=0, vmax=top, origin="lower")
-                ax.contour(lesion[..., cut].T, [0.5], colors="red", linewidths=0.5)
-                ax.set_axis_off()
-            axes[0, 3 * column].set_title(name, fontsize=9)
-    figure.savefig(runs / "explain.png", dpi=80)
+            marked, title = [(lesion[..., cut], "red")], name * (not rows)
+            row += [
+                Panel(array, title * (array is image), top=top, outlines=marked)
+                for array, top in zip(shown, (1, 1, 0.5), strict=True)
+            ]
+        rows.append(row)
+    (runs / "explain.png").write_bytes(draw_grid(rows, width=120, scale=1.0).png())
 
 
 def healthy(name: str, runs: list[Path]) -> list[str]:

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -19,10 +18,8 @@ import pandas as pd
 from brainuad.benchmark.tables import write_results
 from brainuad.machine.files import write_text
 from brainuad.preparation.tissue.segment import BACKENDS, TissueInput
+from brainuad.reporting.drawing.grid import Panel, draw_grid
 from brainuad.reporting.tables import to_markdown
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
 RUNS = {f"{name}": {"backend": name} for name in BACKENDS} | {
@@ -95,9 +92,8 @@ def draw(root: Path, path: Path) -> str:
     for name in ("T1", "T2", "FLAIR"):
         outline = patient / "GOLD_STANDARD.nii.gz"
         cases.append((f"MS, {name}", patient / f"{name}.nii.gz", outline))
-    figure, axes = plt.subplots(4, 6, figsize=(10.5, 8.6), layout="constrained")
-    rows = []
-    for column, (title, scan, outline) in enumerate(cases):
+    columns, rows = [], []
+    for title, scan, outline in cases:
         image, edges = load(scan)
         lesion = load(outline)[0] > 0
         brain = image > 0.02 * np.percentile(image, 99.5)
@@ -113,13 +109,15 @@ def draw(root: Path, path: Path) -> str:
             (found.partial_volume, "gray", 0, 3),
             (found.bias, "coolwarm", 0.7, 1.3),
         )
-        for ax, (volume, colours, low, high) in zip(axes[:, column], shown, strict=True):
-            ax.imshow(volume[..., cut].T, cmap=colours, vmin=low, vmax=high, origin="lower")
-            ax.contour(lesion[..., cut].T, [0.5], colors="red", linewidths=0.6)
-            ax.set_axis_off()
-        axes[0, column].set_title(title, fontsize=9)
-    figure.savefig(path, dpi=70, pil_kwargs={"quality": 85, "optimize": True})
-    plt.close(figure)
+        marked = [(lesion[..., cut], "red")]
+        columns.append(
+            [
+                Panel(volume[..., cut], title * (volume is image), low, high, colours, marked)
+                for volume, colours, low, high in shown
+            ]
+        )
+    sheet = draw_grid(list(zip(*columns, strict=True)), width=125, scale=1.0)
+    path.write_bytes(sheet.jpeg().jpeg)
     header = ["lesion", "darkest class", "middle", "brightest", "seconds"]
     return to_markdown(header, rows)
 

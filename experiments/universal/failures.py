@@ -11,14 +11,11 @@ it is repeated to a slab of `SLAB` mm: not what the models were made for, and a 
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -26,6 +23,7 @@ from PIL import Image
 from brainuad.errors import InputError
 from brainuad.machine.files import write_text
 from brainuad.machine.text import csv_text
+from brainuad.reporting.drawing.grid import Panel, draw_grid
 from brainuad.reporting.tables import to_markdown
 from brainuad.volumes.nifti import read_volume
 from brainuad.volumes.orient import to_ras
@@ -203,33 +201,22 @@ def people(runs: Path, slab: pd.DataFrame) -> str:
 
 def draw(cases: Sequence[Case], out: Path) -> None:
     """Write the picture: a row per case, in radiological view (the head's left on the right)."""
-    columns = "scan", "truth", "mask", "map"
-    figure, axes = plt.subplots(len(cases), 4, figsize=(7.2, 2.25 * len(cases)), squeeze=False)
-    figure.patch.set_facecolor("black")
-    for line, case in zip(axes, cases, strict=True):
+    rows = []
+    for case in cases:
         inside = np.argwhere(case.scan > 0.02 * case.scan.max())
         (left, back), (right, front) = inside.min(0), inside.max(0) + 1
         box = (slice(left, right), slice(back, front))
-        scan, truth, mask, score = (part[box][::-1].T for part in case[1:])
-        top = np.percentile(scan[scan > 0], 99.5)
-        for axis, name in zip(line, columns, strict=True):
-            axis.set_axis_off()
-            axis.set_title(name, fontsize=7, color="white", pad=2)
-            if name == "map":
-                axis.imshow(score, cmap="magma", origin="lower", vmin=0, vmax=1)
-                continue
-            axis.imshow(scan, cmap="gray", origin="lower", vmin=0, vmax=top)
-            shown = {"truth": (truth, "lime"), "mask": (mask, "red")}.get(name)
-            if shown is not None and shown[0].any():
-                axis.contour(shown[0], [0.5], colors=shown[1], linewidths=1.1)
-        line[0].text(
-            0, 1.16, case.title, color="yellow", fontsize=8, transform=line[0].transAxes, va="top"
+        scan, truth, mask, score = (part[box][::-1] for part in case[1:])
+        rows.append(
+            [
+                Panel(scan, textwrap.fill(case.title, 34)),
+                Panel(scan, "truth", outlines=[(truth, "lime")]),
+                Panel(scan, "mask", outlines=[(mask, "red")]),
+                Panel(score, "map", top=1.0, colours="magma"),
+            ]
         )
-    figure.subplots_adjust(0.01, 0.01, 0.99, 0.95, 0.02, 0.22)
-    figure.canvas.draw()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
+    picture = Image.fromarray(draw_grid(rows, scale=1.1).pixels())
     picture.quantize(SHADES).save(out, optimize=True)
-    plt.close(figure)
 
 
 if __name__ == "__main__":
