@@ -7,7 +7,7 @@ RUN ?= runs/demo
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint site types package container clean
+.PHONY: help install demo test lint site pages types package container clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ lint: install ## Check style
 
 site: install ## Build the documentation site in build/site, with its notebooks executed
 	$(BIN)/python -m mkdocs build
+
+pages: install ## Build the documentation site anew and check its pages
+	$(BIN)/python -m pytest -m site tests/integration/test_site.py
 
 types: install ## Check types
 	$(BIN)/mypy

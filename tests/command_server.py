@@ -8,11 +8,14 @@ files `stdout` and `stderr`. Answers with the exit status, as `subprocess` count
 Lightning and MONAI alone.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
 import runpy
 import sys
+import threading
 import traceback
 
 # By name: an unused import is taken out by ruff.
@@ -43,8 +46,20 @@ def run(argv: list[str]) -> int:
     return 0
 
 
+def leave(status: int) -> None:
+    """End a fork as Python does, but do not take its modules apart, which takes two seconds."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def main() -> None:
     """Entry point; ends with its input."""
+    # The garbage collector of a fork need not look at them, nor copy their pages.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
@@ -56,7 +71,7 @@ def main() -> None:
             if request["env"] is not None:
                 os.environ.clear()
                 os.environ.update(request["env"])
-            sys.exit(run(request["argv"]))
+            leave(run(request["argv"]))
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(status, flush=True)
 

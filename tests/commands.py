@@ -8,7 +8,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from functools import cache
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from tiny import ROOT
@@ -45,6 +48,23 @@ def call(
     return subprocess.CompletedProcess([sys.executable, *argv], status, **said)
 
 
+def start(command: Callable[[list[str]], int], *words: object) -> ForkProcess:
+    """Start a command in a fork of this process, which can be killed; it says nothing.
+
+    It leads a session of its own.
+    """
+    process = get_context("fork").Process(target=_lead, args=(command, [*map(str, words)]))
+    process.start()
+    return process
+
+
+def _lead(command: Callable[[list[str]], int], words: list[str]) -> None:
+    os.setsid()
+    for fd in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    sys.exit(command(words))
+
+
 def without_coverage() -> dict[str, str]:
     """Return the environment without the variables of coverage.
 
@@ -54,10 +74,11 @@ def without_coverage() -> dict[str, str]:
 
 
 def _ask(line: str, timeout: float) -> int:
-    server = _server()
+    counted = without_coverage() != os.environ
+    server = _server(counted)
     if server.poll() is not None:
         _server.cache_clear()
-        server = _server()
+        server = _server(counted)
     assert server.stdin is not None
     assert server.stdout is not None
     print(line, file=server.stdin, flush=True)
@@ -71,7 +92,9 @@ def _ask(line: str, timeout: float) -> int:
 
 
 @cache
-def _server() -> subprocess.Popen:
+def _server(counted: bool) -> subprocess.Popen:
+    """Return a server whose commands coverage counts, as the environment says, or one without."""
+    del counted
     server = subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "command_server.py")],
         stdin=subprocess.PIPE,

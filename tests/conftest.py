@@ -1,5 +1,6 @@
 """Fixtures: a tiny cohort, the real scans when they are at hand, and the real commands."""
 
+import gc
 import os
 
 # One thread a process, before torch starts its own: two test workers of two threads each on two
@@ -8,11 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from commands import call
+from commands import call, without_coverage
 from quick_hydra import quicken
 from tiny import ROOT, write_tiny_cohort
 
@@ -30,7 +32,7 @@ quicken()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by its nature, and put long files first.
+    """Mark whole commands as slow and uncounted, and put long files first.
 
     So no worker waits at the end for another one's long file.
     """
@@ -40,19 +42,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         apart = any(map(item.get_closest_marker, ("fuzz", "package", "container")))
         if whole_commands or apart:
             item.add_marker("slow")
+        if whole_commands and not item.get_closest_marker("counted"):
+            item.add_marker("uncounted")
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let coverage patch this process once.
+    """Spare the garbage collector what stays, and let coverage patch this process once.
 
-    Each test marked `no_cover` stops and starts it, and each start adds a handler to every fork:
+    The libraries and the tests are half a million objects, of which none ever goes.
+
+    Each uncounted test stops and starts coverage, and each start adds a handler to every fork:
     after a hundred of them a worker of a data loader took a minute to begin.
     """
-    tracer = getattr(session.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
-    if tracer is not None and tracer.cov is not None:
-        tracer.cov.config.patch = []
+    gc.collect()
+    gc.freeze()
+    coverage = _coverage_of(session.config)
+    if coverage is not None:
+        coverage.cov.config.patch = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep coverage out of an uncounted test, its fixtures and the processes that it starts."""
+    coverage = _coverage_of(item.config)
+    if coverage is None or not item.get_closest_marker("uncounted"):
+        return (yield)
+    told = {name: os.environ.pop(name) for name in os.environ.keys() - without_coverage().keys()}
+    coverage.pause()
+    try:
+        return (yield)
+    finally:
+        coverage.resume()
+        os.environ.update(told)
+
+
+def _coverage_of(config: pytest.Config) -> Any:
+    """Return what pytest-cov counts with; None without `--cov`."""
+    coverage = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    return None if coverage is None or coverage.cov is None else coverage
 
 
 @pytest.fixture

@@ -205,8 +205,8 @@ class MethodTester:
                     continue
 
 
-def train(cfg: DictConfig, folder: Path) -> Trained:
-    """Train the method of a composed run for a while, behind its first stage if it has one."""
+def train(cfg: DictConfig, folder: Path, count: int = 60) -> Trained:
+    """Train the method of a composed run for some steps, behind its first stage if it has one."""
     torch.manual_seed(0)
     model, tiling = resolve(cfg.model), instantiate(cfg.tiling)
     detector = instantiate(cfg.model)
@@ -216,7 +216,7 @@ def train(cfg: DictConfig, folder: Path) -> Trained:
     card = Card(model, resolve(cfg.tiling), {}, "T2w", {}, grid=place)
     if cfg.first_stage is not None:
         stage = instantiate(cfg.first_stage.model)
-        steps(stage, optimizer_of(stage), batch, range(200))
+        steps(stage, optimizer_of(stage), batch, range(100))
         part = getattr(stage.eval(), cfg.first_stage.part)
         measure_scale(part, [batch.image])
         detector.first_stage.load_state_dict(part.state_dict())
@@ -226,7 +226,7 @@ def train(cfg: DictConfig, folder: Path) -> Trained:
         batch = with_lesion(batch)
     losses = []
     if detector.by_gradient:
-        losses = steps(detector, optimizer_of(detector), batch, range(40 if drawn else 120))
+        losses = steps(detector, optimizer_of(detector), batch, range(40 if drawn else count))
     return Trained(detector, batch, losses, model, folder, card)
 
 

@@ -50,6 +50,7 @@ FLOOR = {
     "reporting": 5,
     "methods": 6,
     "model": 7,
+    "classes": 8,
     "inference": 8,
     "inpainting": 9,
     "label_free": 9,
@@ -179,7 +180,7 @@ NEEDED = {"fpi_shapes": ("lesions.folder=masks",)}
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
+@pytest.mark.uncounted
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_instantiates(experiment):
     with initialize_config_module("brainuad.configs", version_base="1.3"):

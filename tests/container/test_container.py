@@ -17,7 +17,7 @@ from bare_machine import refusal, run_bare
 from test_container_files import copied, environment
 from tiny import ROOT
 
-pytestmark = [pytest.mark.container, pytest.mark.no_cover]
+pytestmark = [pytest.mark.container, pytest.mark.uncounted]
 
 RELEASE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +11,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 from bids_dataset import errors_of_validator, files_of, write_description
+from commands import call
 
 from brainuad.shipped import DEMO
 
@@ -21,13 +20,6 @@ NAME = "sub-01/ses-1/anat/sub-01_ses-1"
 
 # Two heads are prepared; on a busy machine that took 14 minutes.
 pytestmark = pytest.mark.timeout(1800)
-
-
-def call(*words):
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=1200,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +42,10 @@ def run(tmp_path_factory):
     damaged.write_bytes(DEMO.read_bytes()[:5000])
     before = files_of(raw)
     out = raw / "derivatives" / "brainuad"
-    done = call(raw, out, "participant")
-    group = call(raw, out, "group")
+    script = root / "command.py"
+    script.write_text(COMMAND)
+    done = call(script, raw, out, "participant", timeout=1200)
+    group = call(script, raw, out, "group")
     after = {name: at for name, at in files_of(raw).items() if not name.startswith("derivatives")}
     after = {name: at for name, at in after.items() if name in before or Path(name).suffix}
     assert after == before, "the dataset is only read"

@@ -44,7 +44,6 @@ def run(place: Path, name: str, *words: str) -> int:
         return train()
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", [*golden.OF_ANY_COHORT, *VOLUMES])
 def test_every_method_takes_the_sequences_of_a_subject_at_once(place: Path, name: str) -> None:
     assert run(place, name) == 3

@@ -33,7 +33,6 @@ def write_strong_model(path: Path, seed: int) -> Path:
     return path
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", golden.CASES)
 def test_runs_give_what_was_recorded(place: Path, name: str) -> None:
     case = golden.CASES[name]

@@ -21,6 +21,8 @@ from brainuad.inference.find_scans import find_wanted
 from brainuad.volumes.dicom.read import quiet_gdcm
 from brainuad.volumes.nifti import write_volume
 
+pytestmark = pytest.mark.counted
+
 
 def put(path, array=None, dtype=np.float32):
     path.parent.mkdir(parents=True, exist_ok=True)

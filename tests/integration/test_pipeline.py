@@ -17,6 +17,8 @@ from tiny import ROOT
 
 from brainuad.cli.prepare import main as prepare
 
+pytestmark = pytest.mark.counted
+
 COUNTS = {"train": 3, "val": 2, "test": 2, "tumour": 1, "ms": 1, "stroke": 1}
 TEST_SUBJECTS = 5
 
@@ -125,18 +127,20 @@ def test_same_seed_same_scores_whatever_the_workers(finished, cohort, tmp_path, 
         *options(cohort, tmp_path / "cache", again),
     )
     assert done.returncode == 0, done.stderr
-    assert (again / "scores.csv").read_bytes() == (out / "scores.csv").read_bytes()
+    for name in ("metrics.csv", "scores.csv"):
+        assert (again / name).read_bytes() == (out / name).read_bytes()
     other = tmp_path / "other"
     done = run(
         "train.py",
         "experiment=strega",
         "max_epochs=2",
         "seed=1",
+        "predict=false",
         "report=false",
         *options(cohort, tmp_path / "cache", other),
     )
     assert done.returncode == 0, done.stderr
-    assert (other / "scores.csv").read_bytes() != (out / "scores.csv").read_bytes()
+    assert (other / "metrics.csv").read_bytes() != (out / "metrics.csv").read_bytes()
 
 
 def test_a_killed_run_resumes_to_the_same_weights(cohort, tmp_path, run):
@@ -256,6 +260,7 @@ def test_smoke_trains_the_embedded_cohort_end_to_end(tmp_path, run):
         "train.py",
         "experiment=strega",
         "trainer=smoke",
+        "limit=1",
         "data.cohort.sequences=[T2w]",
         "data.spacing_mm=3",
         "data.slice_size=[64,80]",

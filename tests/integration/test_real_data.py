@@ -14,9 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainuad.cohorts.manifest import read_cohort
-from brainuad.volumes.nifti import read_mask, read_volume
-
 
 def _row(subject: str, image: Path, **more: object) -> dict[str, object]:
     return {"subject": subject, "image": image, "sequence": "T1w", **more}
@@ -133,35 +130,3 @@ def test_real_scans_end_to_end(listing, tmp_path, run):
         chance = (truth.get_fdata() > 0).sum() / (brain.get_fdata() > 0).sum()
         assert row.value > 1.3 * chance
     assert painted[painted.metric == "auroc"].value.min() > 0.55
-
-
-def test_raw_heads_become_a_cohort_and_find_back(real_data, tmp_path):
-    """A glioma patient as scanned: 5.5 mm slices, two grids, skull on."""
-    from brainuad.cli.prepare import main
-    from brainuad.volumes.native_space import read_way, to_native
-
-    folder = real_data / "raw_heads" / "TCGA-FG-6692"
-    rows = ["subject,sequence,image,lesion_mask,healthy"]
-    for sequence, name in (("T1w", "t1"), ("FLAIR", "fla")):
-        head = folder / f"{'T1' if name == 't1' else 'FLAIR'}.nii.gz"
-        # A half of the reference brain mask takes the label's way, there and back.
-        image = nib.load(folder / f"brain_mask_hdbet_{name}.nii.gz")
-        half = image.get_fdata() > 0
-        half[half.shape[0] // 2 :] = False
-        nib.save(nib.Nifti1Image(half.astype(np.uint8), image.affine), tmp_path / f"{name}.nii.gz")
-        rows.append(f"glioma,{sequence},{head},{tmp_path / f'{name}.nii.gz'},false")
-    (tmp_path / "raw.csv").write_text("\n".join(rows))
-    out = tmp_path / "cohort"
-    assert main([str(tmp_path / "raw.csv"), str(out)]) == 0
-    cohort = read_cohort(out)
-    assert len({read_volume(scan.image).array.shape for scan in cohort.scans}) == 1
-    for scan in cohort.scans:
-        volume = read_volume(scan.lesion_mask)
-        native = read_volume(scan.native_image)
-        back = to_native(volume.array, volume.affine, native, read_way(scan.transform)) >= 0.5
-        truth = read_mask(scan.native_lesion_mask)
-        assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.95
-        brain = read_mask(scan.brain_mask)
-        wanted = volume.array > 0.5
-        assert (brain & wanted).sum() > 0.93 * wanted.sum()
-    assert "qc" in {path.stem for path in out.glob("*.html")}

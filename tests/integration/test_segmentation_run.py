@@ -13,6 +13,8 @@ from tiny import write_tiny_model
 from brainuad.cli import predict
 from brainuad.inference import segmentations
 
+pytestmark = pytest.mark.counted
+
 WORLD = {"FrameOfReferenceUID": "1.2.77"}
 
 

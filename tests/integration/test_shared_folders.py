@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -319,8 +317,9 @@ def test_four_processes_do_what_one_does(model, lists, tmp_path, locks, rounds):
             [str(word) for word in (model, lists[name], lists["all"], out, seed)]
             for seed, name in enumerate(sources)
         ]
-        words = [sys.executable, "-c", TOGETHER, json.dumps([locks, *jobs])]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
+        script = tmp_path / "together.py"
+        script.write_text(TOGETHER)
+        done = call(script, json.dumps([locks, *jobs]), timeout=900)
         said = "".join(path.read_text() for path in sorted(tmp_path.glob(f"{out.name}-*.log")))
         assert done.stdout.splitlines()[-1:] == [str([0] * len(sources))], said + done.stderr
         return said

@@ -71,6 +71,7 @@ def site(hooks, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.site
 def test_notebooks_show_their_findings(site):
     findings = (site / "notebooks" / "findings.html").read_text()
     assert "data:image/jpeg;base64," in findings
@@ -85,6 +86,7 @@ def test_notebooks_show_their_findings(site):
         assert len(text) < 600_000
 
 
+@pytest.mark.site
 def test_pages_load_nothing_from_elsewhere(site):
     for path in site.rglob("*.html"):
         loads = _Page(path.read_text()).loads
@@ -94,6 +96,7 @@ def test_pages_load_nothing_from_elsewhere(site):
         assert "@import" not in path.read_text()
 
 
+@pytest.mark.site
 def test_links_out_of_the_pages_lead_to_the_repository(site):
     assert f"{REPOSITORY}/blob/main/experiments/README.md" in (
         _Page((site / "index.html").read_text()).links
@@ -109,6 +112,7 @@ def test_links_out_of_the_pages_lead_to_the_repository(site):
                 assert (ROOT / file).exists(), link
 
 
+@pytest.mark.site
 def test_the_reference_has_the_public_interface(site):
     text = (site / "reference" / "model.html").read_text()
     for name in ("api.load", "model.Model.load", "predict.predict_raw", "prediction.Prediction"):

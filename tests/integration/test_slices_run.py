@@ -57,7 +57,6 @@ def run(words: list[str], out: Path) -> int:
         return train()
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", golden.OF_ANY_COHORT)
 def test_every_method_trains_and_detects_on_slices(name, table, tmp_path) -> None:
     out = tmp_path / "run"

@@ -16,6 +16,8 @@ from wandb_file import artifacts, config, history
 from brainuad.model.model import Model
 from brainuad.tracking.tracker import OBJECTIVE
 
+pytestmark = pytest.mark.counted
+
 SUBJECTS = [f"sub{i:02d}" for i in range(8)]
 
 

@@ -18,6 +18,8 @@ from brainuad.preparation.register.linear import Register
 from brainuad.volumes.itk import matrix_of
 from brainuad.volumes.nifti import read_volume
 
+pytestmark = pytest.mark.counted
+
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 BOX = (slice(14, 18), slice(12, 16), slice(8, 12))
 """A lesion that is there at the second visit alone: 1.7 ml."""

@@ -22,7 +22,7 @@ import pytest
 from bare_machine import refusal, run_bare
 from tiny import ROOT
 
-pytestmark = [pytest.mark.package, pytest.mark.no_cover]
+pytestmark = [pytest.mark.package, pytest.mark.uncounted]
 
 setup = configparser.ConfigParser()
 setup.read(ROOT / "setup.cfg")

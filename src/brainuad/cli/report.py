@@ -20,13 +20,21 @@ EXAMPLE = """example:
   brainuad-report compare runs/strega/A runs/intensity/B --out comparison
   brainuad-report folds runs/strega/folds
   brainuad-report difficulty runs/strega/2026-01-31_12-00-00
+  brainuad-report topology runs/vae/2026-01-31_12-00-00
+  brainuad-report classes results/
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainuad-report`; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    others = {"compare": _compare_main, "folds": _folds_main, "difficulty": _difficulty_main}
+    others = {
+        "compare": _compare_main,
+        "folds": _folds_main,
+        "difficulty": _difficulty_main,
+        "topology": _topology_main,
+        "classes": _classes_main,
+    }
     if words and words[0] in others:
         return others[words[0]](words[1:])
     parser = argparse.ArgumentParser(
@@ -34,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Make RUN/report.html from the files of a run folder. Other reports: "
         "'brainuad-report compare --help' compares runs, 'brainuad-report folds --help' "
         "summarises folds and seeds, 'brainuad-report difficulty --help' shows which painted "
-        "lesions a model finds.",
+        "lesions a model finds, 'brainuad-report topology --help' whether a latent space can hold "
+        "the shape of healthy data, 'brainuad-report classes --help' groups the findings of many "
+        "scans.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -156,6 +166,74 @@ def _difficulty(arguments: argparse.Namespace) -> int:
     say(shown.round(3).unstack("contrast").to_string())
     say(arguments.run / "difficulty.csv")
     say(make_report(arguments.run))
+    if failures:
+        raise PartialFailure(failures)
+    return 0
+
+
+def _topology_main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="brainuad-report topology",
+        description="Compare pieces and loops of the healthy data of a run with those of their "
+        "latent vectors, by persistent homology; write RUN/topology.json and make the report "
+        "again. For autoencoders; needs pip install 'brainuad[topology]'.",
+        epilog="example: brainuad-report topology runs/vae/NAME",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder with model.ckpt")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
+    return run_cli(_topology, parser, words)
+
+
+def _topology(arguments: argparse.Namespace) -> int:
+    from brainuad.errors import PartialFailure
+    from brainuad.label_free.topology import measure_topology
+
+    _require_run(arguments.run)
+    failures = measure_topology(arguments.run, arguments.device)
+    say(arguments.run / "topology.json")
+    say(make_report(arguments.run))
+    if failures:
+        raise PartialFailure(failures)
+    return 0
+
+
+def _classes_main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="brainuad-report classes",
+        description="Group the findings of many scans into classes by size, shape and place, "
+        "without labels. Writes OUT/classes.csv (the class of each finding) and OUT/classes.html "
+        "(examples of each class). A class is no diagnosis.",
+        epilog="example: brainuad-report classes results/ --classes 3",
+    )
+    where = "folder of brainuad-predict, or run folder of train.py"
+    parser.add_argument("results", metavar="RESULTS", type=Path, help=where)
+    out = "folder of the table and the page (default: RESULTS)"
+    parser.add_argument("out", metavar="OUT", type=Path, nargs="?", help=out)
+    number = "number of classes (default: 2 to 6, the most distinct by mean silhouette)"
+    parser.add_argument("--classes", metavar="N", type=int, help=number)
+    shown = "pictures per class (default: %(default)s)"
+    parser.add_argument("--examples", metavar="N", type=int, default=8, help=shown)
+    return run_cli(_classes, parser, words)
+
+
+def _classes(arguments: argparse.Namespace) -> int:
+    from brainuad.classes.write import PAGE, TABLE, write_classes
+    from brainuad.errors import PartialFailure
+
+    if arguments.classes is not None:
+        require_whole(arguments.classes, 2, "--classes")
+    require_whole(arguments.examples, 0, "--examples")
+    out = arguments.out or arguments.results
+    if arguments.out or out.is_dir():
+        require_folder(out)
+        have_temporary(out)
+    found, failures = write_classes(arguments.results, out, arguments.classes, arguments.examples)
+    own = found.table.drop_duplicates("scan_id")
+    for number, part in found.table.groupby("class"):
+        scans = int((own["scan_class"] == number).sum())
+        say(f"class {number}: {len(part)} findings, most of the weight in {scans} scans")
+    say(out / TABLE)
+    say(out / PAGE)
     if failures:
         raise PartialFailure(failures)
     return 0

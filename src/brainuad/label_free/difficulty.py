@@ -10,23 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from brainuad.cohorts.manifest import Scan
 from brainuad.cohorts.map_folder import MapFolder
 from brainuad.errors import InputError
 from brainuad.evaluation.score_maps import postprocessed
 from brainuad.inference.maps import fill
+from brainuad.label_free.run_model import model_of_run
 from brainuad.machine.failures import Failures
 from brainuad.machine.files import write_text
-from brainuad.machine.links import follow_no_links
-from brainuad.machine.text import csv_text, one_line
+from brainuad.machine.text import csv_text
 from brainuad.metrics.voxel import average_precision
-from brainuad.model.device import PRECISIONS, device
-from brainuad.model.model import Model
-from brainuad.model.runtime import Runtime
 from brainuad.postprocess.pipeline import Postprocess
-from brainuad.settings.plain import plain
 from brainuad.synthetic.lesions.contract import Corruption
 from brainuad.synthetic.lesions.fillings import IntensityShift
 from brainuad.synthetic.lesions.shapes import DepthBand, Ellipsoids, Soft
@@ -86,22 +81,15 @@ def measure_difficulty(
     Raises:
         InputError: not such a folder, its cohort is gone, or no lesion could be scored.
     """
-    from brainuad.reporting.run_folder import read_run
-
-    follow_no_links(run)
-    folder = read_run(run)
-    if folder.cohort is None or not folder.config:
-        raise InputError(f"{run}: its cohort or its config.yaml is gone, so nothing can be painted")
-    # Not the folder that the run names, which may belong to somebody else.
-    runtime = _runtime(run, folder.config, device(device_name))
-    model = Model.load(run, runtime).on_device()
+    folder, model = model_of_run(run, device_name)
+    assert folder.cohort is not None
     card = model.card
     names = set((card.subjects or {}).get("val", ()))
     scans = [s for s in folder.cohort.scans if s.who in names and s.healthy]
     scans = [scan for scan in scans if scan.sequence == card.sequence]
     if not scans:
         raise InputError(f"{run}: the cohort lacks its healthy validation subjects; bring it back")
-    made, failures = _paint_cells(scans, draws, runtime.folder)
+    made, failures = _paint_cells(scans, draws, model.runtime.folder)
     copies = [scan for _, _, scan in made]
     maps = MapFolder(run / "difficulty")
     fill(maps, copies, model, failures, "difficulty")
@@ -118,21 +106,6 @@ def measure_difficulty(
     # The table has their content.
     maps.clear(scan.subject for scan in copies)
     return table, failures
-
-
-def _runtime(run: Path, config: str, place: str) -> Runtime:
-    """Return the detection settings in `config.yaml`, which may come from a stranger."""
-    try:
-        told = plain(yaml.safe_load(config))
-        jobs, size = int(told["jobs"]), int(told["predict_batch_size"])
-        precision = str(told["predict_precision"])
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{run / 'config.yaml'}: not the settings of a run ({one_line(error)})"
-        ) from None
-    if precision not in PRECISIONS:
-        raise InputError(f"{run / 'config.yaml'}: predict_precision is '{precision:.60}'")
-    return Runtime(place, precision, size, jobs=jobs)
 
 
 def _paint_cells(

@@ -32,12 +32,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
-from monai.networks.layers.simplelayers import GaussianFilter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainuad.errors import InputError
 from brainuad.methods.base import AnomalyDetector, Detection
+from brainuad.methods.parts.cells import resized, to_pixels, touching
 from brainuad.networks.latent_autoencoder import LatentAutoencoder
 from brainuad.types import Batch
 
@@ -111,7 +111,7 @@ class PatchCore(AnomalyDetector):
         for batch in batches:
             mask = batch.brain_mask.to(self.device)
             tokens = self._layer_tokens(batch.image.to(self.device))
-            found = tokens[_touching(mask, tokens.shape[1:-2])].cpu()
+            found = tokens[touching(mask, tokens.shape[1:-2])].cpu()
             # A uniform sample of all patches in one pass: those with the smallest random keys.
             new = torch.rand(len(found), generator=generator)
             if len(keys) == self.candidates:
@@ -136,10 +136,11 @@ class PatchCore(AnomalyDetector):
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """Return the distances of the patches to the bank, resized and smoothed."""
         tokens = self._layer_tokens(image)
-        cells = _touching(brain_mask, tokens.shape[1:-2])
+        cells = touching(brain_mask, tokens.shape[1:-2])
         scores = tokens.new_zeros(cells.shape)
         scores[cells] = self._patch_scores(self._stacked(tokens[cells]))
-        return Detection(self._to_pixels(scores[:, None], cells[:, None], image.shape[2:]), None)
+        pixels = to_pixels(scores[:, None], cells[:, None], image.shape[2:], self.smoothing)
+        return Detection(pixels, None)
 
     def _patch_scores(self, patches: Tensor) -> Tensor:
         """Return the scores `(N,)` of patches `(N, width)` by eqs. 6 and 7."""
@@ -166,19 +167,11 @@ class PatchCore(AnomalyDetector):
         found = self.first_stage.features(image, max(self.layers) + 1)
         levels = [neighbourhoods(found[i].float(), self.patch, self.width) for i in self.layers]
         grid = levels[0].shape[2:]
-        return torch.stack([_resized(x, grid) for x in levels], -1).movedim(1, -1)
+        return torch.stack([resized(x, grid) for x in levels], -1).movedim(1, -1)
 
     def _stacked(self, tokens: Tensor) -> Tensor:
         """Average layers on one scale, `(N, layers, width)` to `(N, width)`."""
         return F.adaptive_avg_pool1d((tokens / self.scale).flatten(1)[:, None], self.width)[:, 0]
-
-    def _to_pixels(self, scores: Tensor, cells: Tensor, size: Sequence[int]) -> Tensor:
-        """Resize and smooth `(B, 1, *S_p)` to `(B, 1, *size)`; a mean over cells of the brain."""
-        values, weights = _resized(scores, size), _resized(cells.float(), size)
-        if self.smoothing > 0:
-            blur = GaussianFilter(len(size), self.smoothing).to(scores.device)
-            values, weights = blur(values), blur(weights)
-        return values / weights.clamp_min(_TINY)
 
 
 def neighbourhoods(features: Tensor, patch: int, width: int) -> Tensor:
@@ -274,14 +267,3 @@ def _project(points: Tensor, dimensions: int, generator: torch.Generator) -> Ten
         return points
     matrix = torch.randn(points.shape[1], dimensions, generator=generator) / dimensions**0.5
     return points @ matrix.to(points.device)
-
-
-def _touching(brain_mask: Tensor, grid: Sequence[int]) -> Tensor:
-    """Return which cells `(B, *grid)` hold a voxel of the brain `(B, 1, *S)`."""
-    pool = F.adaptive_max_pool2d if len(grid) == 2 else F.adaptive_max_pool3d
-    return pool(brain_mask.float(), tuple(grid))[:, 0] > 0
-
-
-def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    mode = "bilinear" if len(size) == 2 else "trilinear"
-    return F.interpolate(x, tuple(size), mode=mode)

@@ -97,7 +97,9 @@ def _check_channels(stage: FirstStage, given: int) -> None:
 
     Its network may also take squares of pixels as channels.
     """
-    network = stage.config.get("network", {})
+    network = stage.config.get("network")
+    if network is None:  # no autoencoder
+        return
     taken = network.get("in_channels", 1) // stage.config.get("patch", 1) ** 2
     if taken != given:
         raise InputError(
@@ -168,11 +170,11 @@ def build_on(model: "Model", stage: FirstStage, scans: "Mapping[str, Sequence[Sc
 
 
 def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
-    """Read a first stage from a checkpoint of ours, or an autoencoder from public weights.
+    """Read a first stage from a checkpoint of ours, or from public weights.
 
     Args:
-        path: `.ckpt` of a first stage or of a method that holds one, or `.safetensors` in the
-            layout that `networks.public_vae` describes.
+        path: `.ckpt` of a first stage or of a method that holds one, or `.safetensors` in a layout
+            that `networks.public_vae` or `networks.dinov2` describes.
         part: name of the module that a second stage uses of a first stage's method.
 
     Raises:
@@ -181,8 +183,13 @@ def read_first_stage(path: Path, part: str = "autoencoder") -> FirstStage:
     import torch
 
     from brainuad.model.checkpoint import read_checkpoint
+    from brainuad.networks.dinov2 import is_dinov2, read_dinov2
     from brainuad.networks.public_vae import read_public_vae, released_scale
 
+    if path.suffix == ".safetensors" and is_dinov2(path):
+        options, weights = read_dinov2(path)
+        target = {"_target_": "brainuad.networks.dinov2.DinoV2"}
+        return FirstStage(target | options, weights, None, path)
     if path.suffix == ".safetensors":
         options, weights = read_public_vae(path)
         network = {"_target_": "brainuad.networks.public_vae.public_vae", **options}

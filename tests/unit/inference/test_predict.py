@@ -2,8 +2,6 @@ import errno
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import nibabel as nib
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+from commands import start
 from nibabel.affines import apply_affine
 from tiny import AFFINE, brain, lesion, write_tiny_cohort, write_tiny_model
 
@@ -397,13 +396,11 @@ def test_two_commands_at_once_into_one_folder_do_not_meet(model, tmp_path):
     mine = tmp_path / "out" / ".work"
     mine.mkdir(parents=True)
     (mine / "thesis.tex").write_text("mine")
-    code = "import sys; from brainuad.cli.predict import main; sys.exit(main(sys.argv[1:]))"
     words = [str(model), str(tmp_path / "scans"), str(tmp_path / "out"), "--no-page"]
-    both = [
-        subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
-    assert [process.wait(300) for process in both] == [0, 0]
+    both = [start(predict.main, *words) for _ in range(2)]
+    for process in both:
+        process.join(300)
+    assert [process.exitcode for process in both] == [0, 0]
     table = pd.read_csv(tmp_path / "out" / "subjects.csv")
     assert len(table) == 3
     assert "failed" not in set(table.status)

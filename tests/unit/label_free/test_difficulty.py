@@ -72,5 +72,5 @@ def test_a_run_without_the_grid_has_no_section_and_a_damaged_one_is_refused(run_
     (tmp_path / "difficulty.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"difficulty\.csv"):
         difficulty(read_run(tmp_path))
-    with pytest.raises(InputError, match="nothing can be painted"):
+    with pytest.raises(InputError, match="is gone; bring it back"):
         measure_difficulty(tmp_path)

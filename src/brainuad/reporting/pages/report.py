@@ -30,6 +30,7 @@ def make_report(run: Path, subjects: int = SUBJECTS, nameless: bool = False) -> 
     from brainuad.reporting.pages.latent import latent
     from brainuad.reporting.pages.render import render
     from brainuad.reporting.pages.subjects import subjects as subjects_of
+    from brainuad.reporting.pages.topology import topology
     from brainuad.reporting.pages.training import training
     from brainuad.reporting.pages.trust import trust
     from brainuad.reporting.run_folder import CONTROL, read_run
@@ -47,6 +48,7 @@ def make_report(run: Path, subjects: int = SUBJECTS, nameless: bool = False) -> 
         "difficulty": difficulty(folder),
         "training": training(folder),
         "latent": latent(folder),
+        "topology": topology(folder),
         "subjects": people,
         "ran": folder,
     }

@@ -1,0 +1,1 @@
+"""Findings of many scans in classes, without labels."""
