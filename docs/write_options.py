@@ -35,6 +35,7 @@ GROUPS = {
     "model/network": "the network",
     "model/size": "sizes of MAD-AD's network",
     "model/corruption": "synthetic lesions of a training",
+    "model/lesion_weights": "weights of synthetic lesions",
     "model/holes": "regions that AutoPaint fills",
     "model/weights": "loss weights of AutoPaint",
     "first_stage": "a model that is trained before the method",

@@ -26,15 +26,20 @@ ensemble too: t = 99, 79, 59, 39 and 19 were trained as severities 0.0045, 0.033
 timesteps mean 0.9995, 0.799, 0.419, 0.142 and 0.030.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from brainuad.diffusion.schedule import linear_alpha_bar
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
+from brainuad.methods.parts.lesion_weights import LesionWeights, sample_weights
 from brainuad.methods.parts.residuals import Residual, bind
 from brainuad.methods.parts.windows import in_windows, random_crops
 from brainuad.synthetic.lesions.contract import Corruption, severity_of
+from brainuad.synthetic.lesions.mixture import kinds_of
 from brainuad.types import Batch, Detection
 
 WAYS = ("ensemble", "multi")
@@ -58,6 +63,7 @@ class DISYRE(AnomalyDetector):
         window: side in pixels of the random crops that are trained on and of the windows that are
             scored; 128 in the code. None for whole images.
         stride: pixels from a window to the next; 32 in the code.
+        lesion_weights: weighs samples by the use of their lesions (ours); None for equal weights.
 
     Attributes:
         severities: a_t of the steps of `multi`, `(T,)`, rising.
@@ -84,6 +90,7 @@ class DISYRE(AnomalyDetector):
         severities: str = "rising",
         window: int | None = None,
         stride: int = 32,
+        lesion_weights: LesionWeights | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         self.residual = bind(residual)
@@ -98,6 +105,7 @@ class DISYRE(AnomalyDetector):
         self.way = way
         self.window = window
         self.stride = stride
+        self.lesion_weights = lesion_weights
         falling = linear_alpha_bar(num_timesteps).sqrt()
         trained = falling if severities == "released" else falling.flip(0)
         self.register_buffer("severities", falling.flip(0), persistent=False)
@@ -117,7 +125,8 @@ class DISYRE(AnomalyDetector):
         painted = self.corruption(batch.image, batch.brain_mask, generator)
         timestep = self.timestep(severity_of(painted, batch.image))
         restored = self.network(painted.image, timestep)
-        return {"loss": (restored - batch.image).square().mean()}
+        weight = sample_weights(self.lesion_weights, painted, *batch)
+        return {"loss": (weight * (restored - batch.image).square()).mean()}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """Return the mean residual over the timesteps, and the restoration (in `multi` the last
@@ -126,6 +135,12 @@ class DISYRE(AnomalyDetector):
         if self.window is None:
             return Detection(*self._score(image, brain_mask))
         return Detection(*in_windows(self._score, image, brain_mask, self.window, self.stride))
+
+    def calibrate(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> Mapping[str, Any]:
+        """Return the use of each kind of lesion, where lesions have weights."""
+        if self.lesion_weights is None:
+            return {}
+        return self.lesion_weights.checks(kinds_of(self.corruption))
 
     def _score(self, image: Tensor, brain_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Score whole images."""

@@ -19,8 +19,9 @@ image (`whole_image`); `experiment=fpi_paper` has both. Our defaults: a donor fr
 the brain only.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,9 @@ from torch.nn import functional
 from brainuad.machine import ranks
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
 from brainuad.methods.parts.healthy_atlas import HealthyAtlas
+from brainuad.methods.parts.lesion_weights import LesionWeights, sample_weights
 from brainuad.synthetic.lesions.contract import Corruption
+from brainuad.synthetic.lesions.mixture import kinds_of
 from brainuad.types import Batch, Detection
 
 Scanner = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
@@ -54,6 +57,7 @@ class FPI(AnomalyDetector):
         mirror: whether the network also sees the left-right mirror image (ours).
         dice: weight of 1 - soft Dice of a rank's batch, over the brain, in the loss (ours).
         scanner: adds blur and noise to the painted images (ours, `ScannerNoise`); None for neither.
+        lesion_weights: weighs samples by the use of their lesions (ours); None for equal weights.
 
     Raises:
         ValueError: both an atlas and the mirror image.
@@ -74,6 +78,7 @@ class FPI(AnomalyDetector):
         mirror: bool = False,
         dice: float = 0.0,
         scanner: Scanner | None = None,
+        lesion_weights: LesionWeights | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if atlas is not None and mirror:
@@ -92,6 +97,7 @@ class FPI(AnomalyDetector):
         self.mirror = mirror
         self.dice = dice
         self.scanner = scanner
+        self.lesion_weights = lesion_weights
 
     def measure(self, batches: Iterable[Batch]) -> None:
         """Measure the atlas, if there is one."""
@@ -127,17 +133,26 @@ class FPI(AnomalyDetector):
             seen = self.scanner(seen, brain_mask, generator)
         logits = self.logits(seen, brain_mask)
         terms = functional.binary_cross_entropy_with_logits(logits, painted.share, reduction="none")
+        weight = sample_weights(self.lesion_weights, painted, image, brain_mask)
         inside = brain_mask.to(terms.dtype)
-        entropy = terms.mean()
+        entropy = (weight * terms).mean()
         if not self.whole_image:
-            entropy = (terms * inside).sum() / inside.sum().clamp_min(1)
+            entropy = (weight * terms * inside).sum() / inside.sum().clamp_min(1)
         if not self.dice:
             return {"loss": entropy}
-        found = logits.sigmoid() * inside
+        found = weight * logits.sigmoid() * inside
         wanted = painted.share * inside
-        dice = (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)
-        return {"loss": entropy + self.dice * (1 - dice), "entropy": entropy, "soft_dice": dice}
+        both = (found * wanted).sum()
+        dice = (2 * both + 1) / (found.sum() + (weight * wanted).sum() + 1)
+        loss = entropy + weight.mean() * self.dice * (1 - dice)
+        return {"loss": loss, "entropy": entropy, "soft_dice": dice}
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """Return the predicted share, in [0, 1]."""
         return Detection(self.logits(image, brain_mask).float().sigmoid(), None)
+
+    def calibrate(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> Mapping[str, Any]:
+        """Return the use of each kind of lesion, where lesions have weights."""
+        if self.lesion_weights is None:
+            return {}
+        return self.lesion_weights.checks(kinds_of(self.corruption))

@@ -17,10 +17,10 @@ fixed threshold of 0.5. A scan that does not lie on the atlas is scored without 
 message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,8 +30,10 @@ from torch.nn import functional
 from brainuad.errors import InputError
 from brainuad.machine.text import say
 from brainuad.methods.base import AnomalyDetector, OptimizerFactory, SchedulerFactory, Traits
+from brainuad.methods.parts.lesion_weights import LesionWeights, sample_weights
 from brainuad.methods.parts.tissue_atlas import TISSUES, atlas_at, inside_atlas
 from brainuad.synthetic.anatomies.stream import StreamedScan
+from brainuad.synthetic.lesions.contract import Painted
 from brainuad.types import Batch, Detection
 
 CLIP = 4.0
@@ -63,6 +65,7 @@ class Universal(AnomalyDetector):
         drop_priors: share of scans without priors in training.
         offset: standard deviation of a random shift of intensities in training, relative to white
             matter, because scanners and normalisers differ in their zero.
+        lesion_weights: weighs scans by the use of their lesions; None for equal weights.
     """
 
     traits = Traits(
@@ -85,6 +88,7 @@ class Universal(AnomalyDetector):
         epochs: int = 1,
         drop_priors: float = 0.05,
         offset: float = 0.03,
+        lesion_weights: LesionWeights | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler)
         if scores_by not in ("lesion", "residual"):
@@ -98,6 +102,7 @@ class Universal(AnomalyDetector):
         self.gain, self.scores_by, self.sign = gain, scores_by, sign
         self.weights, self.epochs = (weight_first, weight_last), epochs
         self.drop_priors, self.offset = drop_priors, offset
+        self.lesion_weights = lesion_weights
         self._weight = weight_first
 
     def measure(self, batches: Iterable[Batch]) -> None:
@@ -140,15 +145,18 @@ class Universal(AnomalyDetector):
         weight = torch.where(
             batch.lesion, self._weight * batch.weight, torch.ones_like(batch.weight)
         )
+        painted = Painted(batch.image, truth)
+        of_scan = sample_weights(self.lesion_weights, painted, healthy, mask)
         inside = mask.float()
         terms = functional.binary_cross_entropy_with_logits(logit, truth, reduction="none")
-        entropy = (terms * weight * inside).sum() / (weight * inside).sum()
+        entropy = (of_scan * terms * weight * inside).sum() / (weight * inside).sum()
         share = torch.sigmoid(logit) * inside
-        dice = (2 * (share * truth).sum() + 1) / (share.sum() + truth.sum() + 1)
+        counted, mean = of_scan * share, of_scan.mean()
+        dice = (2 * (counted * truth).sum() + 1) / (counted.sum() + (of_scan * truth).sum() + 1)
         wanted = self._relative(healthy, white, mask)
-        restored = ((other - wanted).abs() * inside).sum() / inside.sum()
+        restored = (of_scan * (other - wanted).abs() * inside).sum() / inside.sum()
         out = {
-            "loss": 3 * entropy + 1 - dice + restored,
+            "loss": 3 * entropy + mean - mean * dice + restored,
             "entropy": entropy,
             "soft_dice": dice,
             "restored": restored,
@@ -158,6 +166,10 @@ class Universal(AnomalyDetector):
             both = 2 * (positive & batch.lesion.flatten(1)).sum(1) + 1
             out["dice"] = (both / (positive.sum(1) + batch.lesion.flatten(1).sum(1) + 1)).mean()
         return out
+
+    def calibrate(self, train: Iterable[Batch], held_out: Iterable[Batch]) -> Mapping[str, Any]:
+        """Return the use of lesions by size and change, where lesions have weights."""
+        return {} if self.lesion_weights is None else self.lesion_weights.checks(["lesion"])
 
     def score(self, image: Tensor, brain_mask: Tensor) -> Detection:
         """Return the probability of a lesion, and the healthy scan.

@@ -32,6 +32,7 @@ CONFIGURED = frozenset(
         "brainuad.diffusion.masks.Patches",
         "brainuad.diffusion.process.Sampling",
         "brainuad.methods.parts.adversarial.spectral_discriminator",
+        "brainuad.methods.parts.hyperbolic.hyperbolic",
         "brainuad.methods.parts.repaint.Regions",
         "brainuad.methods.parts.residuals.mahalanobis",
         "brainuad.methods.parts.residuals.perceptual",

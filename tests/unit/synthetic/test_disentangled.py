@@ -114,7 +114,7 @@ def test_anomalies_lie_in_a_patch_around_brain():
 def test_the_texture_is_mixed_by_its_factor_which_is_the_severity():
     image, brain = batch()
     anomalies = DisentangledAnomalies(BLOBS, factor=(0.7, 0.7), step=(0.0, 0.0))
-    painted, share, severity = anomalies(image, brain, seeded())
+    painted, share, severity, _ = anomalies(image, brain, seeded())
     torch.testing.assert_close(severity, torch.full((8,), 0.7))
     # The largest change of a pixel is smaller: the tissue is alike.
     assert ((painted - image).abs().flatten(1).amax(1) < 0.3).all()
@@ -136,7 +136,7 @@ def test_a_texture_that_changes_nothing_has_no_severity():
 def test_the_step_is_the_severity_where_it_is_larger():
     image, brain = batch(64)
     anomalies = DisentangledAnomalies(BLOBS, blur=0.0, factor=(0.0, 0.0), step=(0.2, 0.2))
-    painted, _, severity = anomalies(image, brain, seeded())
+    painted, _, severity, _ = anomalies(image, brain, seeded())
     change = (painted - image).flatten(1)
     torch.testing.assert_close(severity, change.abs().amax(1))
     assert severity.max().item() == pytest.approx(0.2, abs=1e-5)

@@ -70,7 +70,7 @@ def test_every_corruption_keeps_the_contract(name, size):
     image, brain = _batch(size, 5, channels=2)
     brain[2], image[2] = False, 0
     before = image.clone()
-    painted, share, severity = CORRUPTIONS[name](image, brain, _generator())
+    painted, share, severity, _ = CORRUPTIONS[name](image, brain, _generator())
     assert torch.equal(image, before)
     assert painted.shape == image.shape
     assert painted.dtype == image.dtype
@@ -106,7 +106,7 @@ def test_every_corruption_keeps_the_contract(name, size):
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_batch_of_one_is_its_own_donor(name):
     image, brain = _batch(count=1)
-    painted, share, _ = CORRUPTIONS[name](image, brain, _generator(3))
+    painted, share, *_ = CORRUPTIONS[name](image, brain, _generator(3))
     same = (share == 0).expand_as(image)
     assert torch.equal(painted[same], image[same])
     if name == "fpi":
@@ -207,7 +207,7 @@ def test_depths_are_exact_and_lesions_lie_in_the_band():
 
 def test_foreign_patches_are_the_formula():
     image, brain = _batch(count=3)
-    painted, share, _ = ForeignPatch(Boxes((0.2, 0.2)), (0.3, 0.3))(image, brain, _generator())
+    painted, share, *_ = ForeignPatch(Boxes((0.2, 0.2)), (0.3, 0.3))(image, brain, _generator())
     for index in range(3):
         inside = share[index] > 0
         assert torch.allclose(share[index][inside], torch.tensor(0.3))
@@ -264,7 +264,7 @@ def test_a_patch_lies_outside_the_brain_too_where_the_donor_has_one():
     donor = torch.zeros_like(image)
     donor[..., :, 16:] = 0.5
     corruption = ForeignPatch(CentralBoxes(0.1, (0.2, 0.25)), (0.4, 0.4))
-    painted, share, _ = corruption(image, brain, _generator(), donors=Batch(donor, donor > 0))
+    painted, share, *_ = corruption(image, brain, _generator(), donors=Batch(donor, donor > 0))
     # Nothing differs in its left half, where the share is 0.
     assert not share[..., :16].any()
     found = share[0, 0] > 0
@@ -330,7 +330,7 @@ def test_a_seamless_clone_of_itself_changes_nothing():
 @pytest.mark.parametrize("bright", [0.0, 1.0])
 def test_an_intensity_shift_has_its_size_in_the_middle(bright):
     image, brain = _batch((60, 60), 8)
-    painted, share, _ = IntensityShift(
+    painted, share, *_ = IntensityShift(
         Soft(Ellipsoids((0.15, 0.2)), 0.02), contrast=(0.2, 0.3), bright=bright
     )(image, brain, _generator())
     for index in range(8):
@@ -347,7 +347,7 @@ def test_an_intensity_shift_has_its_size_in_the_middle(bright):
 
 def test_coarse_noise_is_the_autoencoders():
     image, brain = _batch((32, 32), 4)
-    painted, share, _ = CoarseNoise(cells=4, sigma=0.1)(image, brain, _generator())
+    painted, share, *_ = CoarseNoise(cells=4, sigma=0.1)(image, brain, _generator())
     noise = coarse_noise(image, brain, 4, 0.1, _generator())
     torch.testing.assert_close(painted, (image + noise).clamp(0, 1))
     torch.testing.assert_close(share, (noise.abs() / 0.3).clamp(0, 1))
@@ -378,11 +378,13 @@ def test_half_of_the_shifts_are_bright():
 
 def test_a_swapped_texture_keeps_the_mean_or_the_histogram():
     image, brain = _batch(count=6)
-    painted, share, _ = TextureSwap(SOFT)(image, brain, _generator())
+    painted, share, *_ = TextureSwap(SOFT)(image, brain, _generator())
     change = (painted - image).flatten(1)
     assert change.sum(1).abs().max() < 1e-3
     assert (change.abs().amax(1) > 0.02).all()
-    painted, share, _ = TextureSwap(Ellipsoids((0.1, 0.2)), "histogram")(image, brain, _generator())
+    painted, share, *_ = TextureSwap(Ellipsoids((0.1, 0.2)), "histogram")(
+        image, brain, _generator()
+    )
     for old, new, part in zip(image, painted, share, strict=True):
         assert torch.allclose(old[part > 0].sort().values, new[part > 0].sort().values, atol=1e-6)
         assert not torch.equal(old[part > 0], new[part > 0])
@@ -390,7 +392,7 @@ def test_a_swapped_texture_keeps_the_mean_or_the_histogram():
 
 def test_a_texture_of_no_zoom_is_a_copy():
     image, brain = _batch(count=2)
-    painted, share, _ = TextureSwap(Boxes((0.1, 0.1)))(image, brain, _generator())
+    painted, share, *_ = TextureSwap(Boxes((0.1, 0.1)))(image, brain, _generator())
     inside = share[0, 0] > 0
     rows, columns = (slice(int(v.min()), int(v.max()) + 1) for v in inside.nonzero().T)
     patch = painted[0, 0, rows, columns]
@@ -409,7 +411,7 @@ def test_mass_effect_pushes_outwards_one_to_one(growing):
     middle = torch.zeros_like(brain)
     middle[..., 30, 30] = True
     shape = Ellipsoids((0.35, 0.35), region=lambda _: middle)
-    painted, share, _ = MassEffect(shape, (0.6, 0.6), growing)(image, brain, _generator())
+    painted, share, *_ = MassEffect(shape, (0.6, 0.6), growing)(image, brain, _generator())
     row = painted[0, 0, 30]
     assert row[30].item() == pytest.approx(0.5, abs=1e-6)
     # One to one: what was in order stays so; magnified in the middle, or shrunk.
@@ -429,7 +431,7 @@ def test_a_mixture_has_its_proportions():
         value: IntensityShift(Ellipsoids((0.2, 0.2)), (value, value), bright=1)
         for value in (0.1, 0.2, 0.4)
     }
-    painted, share, _ = OneOf(list(constant.values()), [1, 3, 0], probability=0.8)(
+    painted, share, *_ = OneOf(list(constant.values()), [1, 3, 0], probability=0.8)(
         image, brain, _generator()
     )
     ranges = [np.ptp(np.percentile(i[b], [2, 98])) for i, b in zip(image, brain, strict=True)]

@@ -25,11 +25,14 @@ class Painted(NamedTuple):
             outside the brain, unless the shape is not cut to it (`CentralBoxes`).
         severity: `(B,)` in [0, 1], where the corruption knows how severe each sample's anomaly is
             by more than its pixels; None for the largest change of a pixel.
+        kind: `(B,)` long, number of the corruption of a mixture that each sample met, -1 for none;
+            None where there is one kind.
     """
 
     image: Tensor
     share: Tensor
     severity: Tensor | None = None
+    kind: Tensor | None = None
 
 
 Corruption: TypeAlias = Callable[..., Painted]

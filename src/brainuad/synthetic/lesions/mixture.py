@@ -62,9 +62,24 @@ class OneOf:
             painted[index] = found.image[: len(index)]
             share[index] = found.share[: len(index)].to(share.dtype)
             severity[index] = severity_of(found, image[met])[: len(index)].to(severity.dtype)
-        return Painted(painted, share, severity)
+        kind = torch.where(which < len(self.corruptions), which, -1)
+        return Painted(painted, share, severity, kind)
 
     def _odds(self) -> list[float]:
         if self.probabilities is None:
             return [1.0] * len(self.corruptions)
         return [float(value) for value in self.probabilities]
+
+
+def kinds_of(corruption: Corruption) -> list[str]:
+    """Return the names of the kinds that `Painted.kind` numbers: filling and shape."""
+    if not isinstance(corruption, OneOf):
+        return [_name(corruption)]
+    return [f"{i}, {_name(part)}" for i, part in enumerate(corruption.corruptions, start=1)]
+
+
+def _name(corruption: Corruption) -> str:
+    shape = getattr(corruption, "shape", None)
+    shape = getattr(shape, "shape", shape)
+    filling = getattr(corruption, "__name__", type(corruption).__name__)
+    return filling if shape is None else f"{filling} in {type(shape).__name__}"
