@@ -7,10 +7,10 @@ RUN ?= runs/demo
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint site pages types package container clean
+.PHONY: help install demo test lint site pages try try-test types package container clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/installed ## Make the virtual environment and install brainuad in it
 
@@ -37,6 +37,14 @@ site: install ## Build the documentation site in build/site, with its notebooks 
 
 pages: install ## Build the documentation site anew and check its pages
 	$(BIN)/python -m pytest -m site tests/integration/test_site.py
+
+# After `make site`, which empties its folder. The scripts of npm packages are not run.
+try: install ## Build the page that finds lesions in a browser, in build/site/try
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	$(BIN)/python web/build.py build/site/try
+
+try-test: install ## Test that page in Chromium
+	$(BIN)/python -m pytest --timeout 3000 -m browser tests/browser
 
 types: install ## Check types
 	$(BIN)/mypy

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         whole_commands = item.path.is_relative_to(ROOT / "tests" / "integration")
         # A user's own -m replaces the one that leaves these out.
-        apart = any(map(item.get_closest_marker, ("fuzz", "package", "container")))
+        apart = any(map(item.get_closest_marker, ("fuzz", "package", "container", "browser")))
         if whole_commands or apart:
             item.add_marker("slow")
         if whole_commands and not item.get_closest_marker("counted"):

@@ -1,0 +1,2 @@
+/** An error that the person at the page can correct; its message is shown as it is. */
+export class InputError extends Error {}
