@@ -99,7 +99,11 @@ def _nearest(
     towards = places[rng.integers(len(places))]
     centre = middle + 0.4 * (towards - middle)
     distance = (((places - centre) * spacing) ** 2).sum(1)
-    count = max(round(1000 * lesion_ml / float(np.prod(spacing))), 1)
+    volume, edges = 1000 * lesion_ml, spacing
+    if grid.shape[2] == 1:
+        # The largest cut through a ball of that volume.
+        volume, edges = np.pi * (3 * volume / (4 * np.pi)) ** (2 / 3), spacing[:2]
+    count = max(round(float(volume / np.prod(edges))), 1)
     found = np.zeros(brain_mask.shape, bool)
     found[tuple(places[np.argsort(distance, kind="stable")[:count]].T)] = True
     return found
