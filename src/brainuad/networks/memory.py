@@ -137,7 +137,7 @@ def masked_shortcut(found: Tensor, own: Tensor, share: float, training: bool) ->
 
     Args:
         found: `(B, C, H, W)`.
-        own: of the same shape.
+        own: features before, `(B, C, *S)` of the same shape.
         share: probability of a site, 0.05 in the code.
         training: whether to draw.
     """

@@ -58,11 +58,11 @@ def paint(
     pair = pair if image.ndim > brain.ndim else pair[:, None]
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_ATTEMPTS):
-        painted, share, _ = painter(pair * inside, inside, generator)
-        lesion = outline(share)[0, 0].numpy()
+        corrupted = painter(pair * inside, inside, generator)
+        lesion = outline(corrupted.share)[0, 0].numpy()
         # Tissue from elsewhere may not have been tissue there; then another draw is made.
         if lesion.any():
-            found = painted[0].numpy().reshape(image.shape)
+            found = corrupted.image[0].numpy().reshape(image.shape)
             return np.where(brain, found, image).astype(np.float32), lesion
     raise InputError(f"nothing was painted in {_ATTEMPTS} draws; is the brain as large as asked?")
 

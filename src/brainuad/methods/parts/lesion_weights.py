@@ -215,7 +215,8 @@ class LesionWeights(nn.Module):
         self.centre.copy_(self.healthy.mean(0))
         self.spread.copy_(self.healthy.std(0).clamp_min(1e-6))
         fitted = fit_subsets(
-            *(self._scaled(part).cpu() for part in (self.healthy, self.stand_ins)),
+            self._scaled(self.healthy).cpu(),
+            self._scaled(self.stand_ins).cpu(),
             number=self.subsets,
             neighbours=self.neighbours,
             generator=torch.Generator().manual_seed(self.seed),
