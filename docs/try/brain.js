@@ -50,7 +50,7 @@ export function findBrain(scan) {
     throw new InputError(
       `The skull seems to be still on: ${share} % of the voxels are empty and the rest has `
       + `${Math.round(ml)} ml, more than a brain. Prepare the scan with brainuad-prepare SCANS COHORT `
-      + 'and choose its file in COHORT/work, or choose a scan together with its brain mask.',
+      + 'and choose its file in COHORT/work together with its brain mask in COHORT/masks.',
     );
   }
   if (ml < BRAIN_ML[0]) {

@@ -8,7 +8,7 @@ import { maskFile, packed, writeNifti } from './nifti.js';
 import { surface } from './regions.js';
 
 // Threads need a page that its server isolates from others, which a plain one does not.
-ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
+ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmPaths = { wasm: asset('ort-wasm-simd-threaded.wasm') };
 ort.env.logLevel = 'error';
 
