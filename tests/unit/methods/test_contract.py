@@ -70,9 +70,10 @@ class TestEveryMethod(MethodTester):
 def test_every_score_is_for_every_reconstruction_method(model, residual):
     words = [f"model/residual={residual}", *NARROW.get(model, ())]
     # By default the first draws nothing, and the second does not sample.
-    more = {"mahalanobis": ["model.n_samples=3"]} if samples(model) else {}
+    drawn = ["model.n_samples=3"] if samples(model) else []
     if model == "madad_prototypes":
-        more["mahalanobis"].append("model.scores_by=residual")
+        drawn.append("model.scores_by=residual")
+    more = {"mahalanobis": drawn, "hyperbolic": drawn}
     if model == "autopaint":
         # Its encoder is that of a first stage, which the experiment leaves out.
         more["perceptual"] = ["first_stage=autoencoder"]
@@ -84,7 +85,8 @@ def test_every_score_is_for_every_reconstruction_method(model, residual):
         lacking = str(error)
     if lacking:
         # A method without an encoder, or without draws, says so.
-        need = {"perceptual": "needs an encoder", "mahalanobis": "needs several draws"}
+        need = {"perceptual": "needs an encoder"}
+        need |= dict.fromkeys(("mahalanobis", "hyperbolic"), "needs several draws")
         assert need[residual] in lacking
         return
     torch.manual_seed(0)
