@@ -27,7 +27,7 @@ print("HEAVY", [name for name in {heavy} if name in sys.modules])
 def test_the_page_names_groups_options_and_keys(config):
     page = help_page(config)
     assert "$" not in page.split("Configuration:")[0]
-    assert "model/residual: l1, " in page
+    assert "model/residual: hyperbolic, l1, " in page
     assert "experiment: ae, ae_paper, " in page
     assert "dae_small" not in page
     assert "space: native" in page
