@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainuad.cli.error_line import run_cli
+from brainuad.errors import PartialFailure
+from brainuad.machine.failures import Failures
 from brainuad.machine.limits import require_folder, require_whole
 from brainuad.machine.temporary import have_temporary
 from brainuad.machine.text import csv_text, say
@@ -156,7 +158,6 @@ def _difficulty_main(words: Sequence[str]) -> int:
 
 
 def _difficulty(arguments: argparse.Namespace) -> int:
-    from brainuad.errors import PartialFailure
     from brainuad.label_free.difficulty import measure_difficulty
 
     require_whole(arguments.draws, 1, "--draws")
@@ -164,8 +165,17 @@ def _difficulty(arguments: argparse.Namespace) -> int:
     table, failures = measure_difficulty(arguments.run, arguments.draws, arguments.device)
     shown = table.groupby(["place", "radius_mm", "contrast"])[["ap", "recall"]].mean()
     say(shown.round(3).unstack("contrast").to_string())
-    say(arguments.run / "difficulty.csv")
-    say(make_report(arguments.run))
+    return _measured(arguments.run, "difficulty.csv", failures)
+
+
+def _measured(run: Path, name: str, failures: Failures) -> int:
+    """Make the report of a run again and name its new file; the scans that failed end the command.
+
+    Raises:
+        PartialFailure: some scan failed.
+    """
+    say(run / name)
+    say(make_report(run))
     if failures:
         raise PartialFailure(failures)
     return 0
@@ -185,16 +195,11 @@ def _topology_main(words: Sequence[str]) -> int:
 
 
 def _topology(arguments: argparse.Namespace) -> int:
-    from brainuad.errors import PartialFailure
     from brainuad.label_free.topology import measure_topology
 
     _require_run(arguments.run)
     failures = measure_topology(arguments.run, arguments.device)
-    say(arguments.run / "topology.json")
-    say(make_report(arguments.run))
-    if failures:
-        raise PartialFailure(failures)
-    return 0
+    return _measured(arguments.run, "topology.json", failures)
 
 
 def _classes_main(words: Sequence[str]) -> int:
@@ -218,7 +223,6 @@ def _classes_main(words: Sequence[str]) -> int:
 
 def _classes(arguments: argparse.Namespace) -> int:
     from brainuad.classes.write import PAGE, TABLE, write_classes
-    from brainuad.errors import PartialFailure
 
     if arguments.classes is not None:
         require_whole(arguments.classes, 2, "--classes")

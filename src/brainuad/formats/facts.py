@@ -1,11 +1,13 @@
 """Everything about a model that its exported network does not hold, as plain values."""
 
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from brainuad import __version__
 from brainuad.cohorts.places import as_plain
 from brainuad.model.card import Card
+from brainuad.model.export import shared_card
 from brainuad.model.model import Model
 from brainuad.preparation.model_input import NormalisedInput
 from brainuad.preparation.tissue.segment import TissueInput
@@ -161,8 +163,15 @@ def options(part: Any) -> dict[str, Any]:
     return {"kind": kind, **own}
 
 
-def with_card(model: Model, card: Card) -> Model:
-    """Return the model with the card that others see; its file stays known."""
+def shared_model(run: Path, licence: str | None) -> Model:
+    """Return a trained model with the card that others see; its file stays known.
+
+    Args:
+        run: run folder, `model.ckpt` or bundle.
+        licence: licence of the weights; None for that of the card.
+    """
+    model = Model.load(run)
+    card = shared_card(model, run, licence)
     shared = Model(model.method, card, model.tiling, model.view, model.relative, model.runtime)
     shared.path = model.path
     return shared

@@ -30,7 +30,6 @@ from brainuad.formats.graph import Graph, example_tiles, graph_of
 from brainuad.formats.scan_script import ScanScript, Settings
 from brainuad.machine.files import write_json, write_text
 from brainuad.model.card import Card
-from brainuad.model.export import shared_card
 from brainuad.model.model import Model
 from brainuad.postprocess.components import RemoveSmall
 from brainuad.postprocess.threshold import above
@@ -61,8 +60,7 @@ def write_monai(run: Path, out: Path, licence: str | None = None) -> tuple[Card,
     Raises:
         InputError: the method or a step has no counterpart, or `out` holds something else.
     """
-    loaded = Model.load(run)
-    model = facts.with_card(loaded, shared_card(loaded, run, licence))
+    model = facts.shared_model(run, licence)
     steps = _mask_steps(model)
     script = scan_script(model)
     with exported_folder(out, MEMBERS, "a MONAI bundle") as folder:

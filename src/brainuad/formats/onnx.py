@@ -26,7 +26,7 @@ from brainuad.formats.folder import exported_folder, sha256_of
 from brainuad.formats.graph import Graph, example_tiles, graph_of, takes_any_shape
 from brainuad.machine.files import write_json, write_text
 from brainuad.model.card import Card
-from brainuad.model.export import model_card, shared_card
+from brainuad.model.export import model_card
 from brainuad.model.model import Model
 
 SCHEMA = "brainuad-onnx/1.0"
@@ -62,8 +62,7 @@ def write_onnx(run: Path, out: Path, licence: str | None = None) -> tuple[Card, 
         InputError: a package is missing, the model has no graph, or `out` holds something else.
     """
     require_packages()
-    loaded = Model.load(run)
-    model = facts.with_card(loaded, shared_card(loaded, run, licence))
+    model = facts.shared_model(run, licence)
     graph = graph_of(model)
     with exported_folder(out, MEMBERS, "an ONNX export") as folder:
         path = folder / NETWORK
